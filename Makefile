@@ -1,0 +1,41 @@
+# make run   the sample catalog into a Milvus Lite file, in a virtual environment of its own
+# make test  everything: style, types, floors, tests
+PYTHON ?= python3
+BIN := .venv/bin
+# A CPU-only torch is 200 MB, the default on Linux some GB: make run TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
+
+.PHONY: run test lint unit clean help
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+run: .venv/.installed
+	$(BIN)/ingest run
+
+test: lint unit
+
+lint: .venv/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+unit: .venv/.installed-dev
+	$(BIN)/python -m pytest
+
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "ingest needs Python 3.11 or newer; name one with PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/pip || scripts/make_venv.sh "$(PYTHON)" .venv
+	@echo "installing what pyproject.toml names into .venv (a few minutes the first time)"
+	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),) torch
+	$(PIP) -e .
+	@touch $@
+
+.venv/.installed-dev: .venv/.installed
+	$(PIP) -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

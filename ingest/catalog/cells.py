@@ -1,0 +1,162 @@
+"""A cell as a value: what is empty, what is text, and how a cell becomes a type of the contract."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import struct
+from datetime import date, time
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ingest.contract import Field
+    from ingest.records import Scalar
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_WHOLE = re.compile(r"[+-]?[0-9]{1,30}(\.0*)?")  # pandas writes 12 as 12.0 where a column has gaps
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_SHOWN = 60  # characters of a bad value that a message repeats
+
+
+class UnfitError(ValueError):
+    """A cell that cannot become its field's type."""
+
+
+def shown(value: Any) -> str:
+    """Return a value for a message: one line, its text in quotes, cut after 60 characters."""
+    if isinstance(value, str):
+        return repr(value if len(value) <= _SHOWN else value[:_SHOWN] + "…")
+    plain = repr(value)
+    return plain if len(plain) <= _SHOWN else plain[:_SHOWN] + "…"
+
+
+def is_empty(value: Any) -> bool:
+    """Return whether a cell holds nothing: None, NaN, or text without a visible character."""
+    if isinstance(value, str | bytes):
+        return not value or value.isspace()
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def text(value: Any) -> str:
+    """Return a cell as text: dates as ISO 8601, true and false in small letters, nested values as JSON.
+
+    Raises ValueError for bytes that are not UTF-8, RecursionError for values nested too deep.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, date | time):  # a datetime is a date, too
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, bool | list | tuple | dict):
+        # Sorted, so that the digest of a row does not hang on the order of keys.
+        return json.dumps(value, ensure_ascii=False, sort_keys=True, default=text)
+    return str(value)
+
+
+def json_scalar(value: Any) -> Scalar | None:
+    """Return a cell as the dynamic field keeps it: a JSON scalar as it is, anything else as text.
+
+    None where it is empty, or bytes that are not text, such as a picture.
+    """
+    if is_empty(value):
+        return None
+    if isinstance(value, str | bool):
+        return value
+    if isinstance(value, Decimal):
+        value = float(value)
+    # JSON has no infinity, and Milvus no whole number above 64 bits.
+    if (isinstance(value, int) and -(2**63) <= value < 2**63) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    try:
+        return text(value)
+    except (ValueError, RecursionError):
+        return None
+
+
+def control_character(value: str) -> str | None:
+    """Return the first control character of `value` as U+XXXX, or None."""
+    if value.isprintable():
+        return None
+    found = _CONTROL.search(value)
+    return f"U+{ord(found.group()):04X}" if found else None
+
+
+def converter(field: Field) -> Callable[[Any], Scalar]:
+    """Return the function that turns a cell that is not empty into the field's type.
+
+    It raises ValueError, OverflowError or RecursionError for a cell that cannot be turned.
+    """
+    if field.type == "VARCHAR":
+        return lambda value: _varchar(value, field.max_length)
+    return {"INT64": _int64, "FLOAT": _float, "DOUBLE": _double, "BOOL": _bool}[field.type]
+
+
+def allowed(field: Field) -> str:
+    """Return what a cell of the field may be, for a message."""
+    return {
+        "VARCHAR": f"text of at most {field.max_length} bytes of UTF-8",
+        "INT64": "a whole number of 64 bits such as 1299",
+        "FLOAT": "a number of 32 bits such as 1299.50: a point before decimals, nothing between thousands",
+        "DOUBLE": "a number such as 1299.50: a point before decimals, nothing between thousands",
+        "BOOL": "true or false, yes or no, 1 or 0",
+    }[field.type]
+
+
+def _varchar(value: Any, max_length: int) -> str:
+    content = text(value)
+    # No character is longer than 4 bytes.
+    if len(content) * 4 > max_length and len(content.encode()) > max_length:
+        raise UnfitError
+    return content
+
+
+def _int64(value: Any) -> int:
+    if isinstance(value, str):
+        value = value.strip()
+        if not _WHOLE.fullmatch(value):
+            raise UnfitError
+        number = int(value.partition(".")[0])
+    elif isinstance(value, bool) or not isinstance(value, int | float | Decimal) or value != int(value):
+        raise UnfitError
+    else:
+        number = int(value)
+    if not -(2**63) <= number < 2**63:
+        raise UnfitError
+    return number
+
+
+def _double(value: Any) -> float:
+    if isinstance(value, str):
+        value = value.strip()
+        if not _NUMBER.fullmatch(value):
+            raise UnfitError
+    elif isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        raise UnfitError
+    number = float(value)
+    if math.isinf(number):
+        raise UnfitError
+    return number
+
+
+def _float(value: Any) -> float:
+    # Rounded as the collection rounds it: the digest covers what a query returns.
+    return float(struct.unpack("<f", struct.pack("<f", _double(value)))[0])
+
+
+def _bool(value: Any) -> bool:
+    if isinstance(value, str):
+        truth = _TRUTH.get(value.strip().lower())
+        if truth is None:
+            raise UnfitError
+        return truth
+    if not isinstance(value, bool | int) or value not in (0, 1):
+        raise UnfitError
+    return bool(value)

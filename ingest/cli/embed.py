@@ -1,0 +1,54 @@
+"""`ingest embed`: the catalog into files, without Milvus."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ingest.cli import options, terminal
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command("embed", cls=options.Command)
+@options.catalog
+@options.contract
+@options.images
+@options.model
+@options.batch_size
+@options.data
+@options.configured
+@options.option(
+    "Places",
+    "--output",
+    "-o",
+    type=_FILE,
+    show_default="embeddings/clip_embeddings.npy in --data",
+    help="The vectors: .npy, float32, a unit row a product.",
+)
+@options.option(
+    "Places",
+    "--meta",
+    type=_FILE,
+    show_default="embeddings/embedding_metadata.json in --data",
+    help="The product ids: a JSON list in row order.",
+)
+@options.outcome
+def command(*, output: Path | None, meta: Path | None, as_json: bool, quiet: bool, **values: Any) -> None:
+    """Embed the catalog into files, without Milvus.
+
+    Without torch, the preprocessed pictures are saved instead and the exit code is 9; the next run with torch
+    uses them.
+    """
+    from ingest import pipeline
+
+    settings = options.settings(values)
+    terminal.note_sample(settings.model)
+    with terminal.followed(quiet=quiet) as (progress, stop):
+        outcome = pipeline.embed(settings, progress, stop, output or settings.npy, meta or settings.npy_ids)
+    if as_json:
+        click.echo(terminal.as_json(outcome))
+        return
+    terminal.tell(outcome)

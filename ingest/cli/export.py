@@ -1,0 +1,33 @@
+"""`ingest export`: the stored vectors as files for other programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ingest.cli import options, terminal
+
+
+@click.command("export", cls=options.Command)
+@options.catalog
+@options.contract
+@options.model
+@options.data
+@options.configured
+@options.outcome
+def command(*, as_json: bool, quiet: bool, **values: Any) -> None:
+    """Write the .npy pair and the FAISS files from the stored vectors.
+
+    Rows stand in catalog order. Nothing is downloaded and nothing embedded: a product without a vector has no
+    row, and is counted.
+    """
+    from ingest import pipeline
+
+    settings = options.settings(values)
+    with terminal.followed(quiet=quiet) as (progress, stop):
+        outcome = pipeline.export(settings, progress, stop)
+    if as_json:
+        click.echo(terminal.as_json(outcome))
+        return
+    terminal.tell(outcome)

@@ -1,0 +1,131 @@
+"""The `ingest` command: a lazy Click group, and the only place where an error becomes a line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from ingest.errors import IngestError
+
+_COMMANDS = {
+    # name: (module, what it does, section of the help)
+    "run": ("ingest.cli.run", "Bring the Milvus collection in step with the catalog.", "Fill"),
+    "embed": ("ingest.cli.embed", "Embed the catalog into files, without Milvus.", "Fill"),
+    "export": (
+        "ingest.cli.export",
+        "Write the .npy pair and the FAISS files from the stored vectors.",
+        "Fill",
+    ),
+    "search": ("ingest.cli.search", "Find products by text, by picture, or by another product.", "Ask"),
+    "doctor": ("ingest.cli.doctor", "Check torch, device, model, Milvus and disk.", "Check"),
+}
+
+
+class _LazyGroup(click.Group):
+    """A group that imports a command's module when it is called, and lists all without importing any."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = import_module(_COMMANDS[cmd_name][0]).command
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], _COMMANDS, n=1)
+            hint = f" Did you mean {near[0]}?" if near else f" There are {', '.join(_COMMANDS)}."
+            ctx.fail(f"No such command {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for name, (_, help_, section) in _COMMANDS.items():
+            sections.setdefault(section, []).append((name, help_))
+        for section, rows in sections.items():
+            with formatter.section(section):
+                formatter.write_dl(rows)
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="ingest", message="%(prog)s %(version)s")
+def cli() -> None:
+    r"""Keep a Milvus collection of CLIP picture embeddings in step with a product catalog.
+
+    \b
+    ingest run --catalog products.csv --uri http://localhost:19530
+    ingest search "red striped mug"
+
+    Settings come from flags, INGEST_… environment variables and ./ingest.toml, in that order.
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its code; every error ends here, as one line on stderr."""
+    if arguments is None:
+        _hide_token()
+    try:
+        code = cli.main(arguments, prog_name="ingest", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except IngestError as error:
+        click.echo(f"ingest: {_one_line(error)}", err=True)
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("ingest: interrupted; run the same command again to go on", err=True)
+        code = 130
+    except BrokenPipeError:
+        # The reader has gone, as `head` does; stdout must not be flushed again while Python exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as error:  # noqa: BLE001  a bug of ours is told in one line too
+        click.echo(f"ingest: a bug of ours: {type(error).__name__}: {_one_line(error)}", err=True)
+        click.echo(f"ingest: its traceback is in {_log(error)}; please report it", err=True)
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _log(error: BaseException) -> str:
+    import tempfile
+    import traceback
+
+    text = "".join(traceback.format_exception(error))
+    for name in ("MILVUS_TOKEN", "INGEST_TOKEN"):
+        if secret := os.environ.get(name):
+            text = text.replace(secret, "…")
+    with tempfile.NamedTemporaryFile("w", prefix="ingest-", suffix=".log", delete=False, encoding="utf-8") as file:
+        file.write(text)
+    return file.name
+
+
+def _hide_token() -> None:
+    """Start again with a `--token` moved to the environment, where `ps` does not show it to other users."""
+    given = sys.argv[1:]
+    rest, token = [], None
+    words = iter(given)
+    for word in words:
+        if word == "--":
+            rest += [word, *words]
+        elif word == "--token":
+            token = next(words, None)
+        elif word.startswith("--token="):
+            token = word.removeprefix("--token=")
+        else:
+            rest.append(word)
+    if token is None or os.name == "nt":  # Windows shows command lines to their own user alone
+        return
+    environment = {**os.environ, "INGEST_TOKEN": token}
+    os.execve(sys.executable, [sys.executable, "-m", "ingest", *rest], environment)  # noqa: S606  no shell

@@ -1,0 +1,189 @@
+"""The options that commands share, in the groups that --help shows, and the settings made of them."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from ingest import config
+from ingest.config import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+_DEFAULTS = {setting.name: getattr(Settings(), setting.name) for setting in fields(Settings)}
+_FILE = click.Path(path_type=Path)
+
+
+class Grouped(click.Option):
+    """An option that stands under a heading of its own in --help."""
+
+    def __init__(self, *args: Any, group: str = "Options", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.group = group
+
+
+class Command(click.Command):
+    """A command whose --help shows options by group."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write each group under its heading, in the order the options stand in."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            if record := param.get_help_record(ctx):
+                groups.setdefault(getattr(param, "group", "Other"), []).append(record)
+        for heading, rows in groups.items():
+            with formatter.section(heading):
+                formatter.write_dl(rows)
+
+
+def option(group: str, *names: str, envvar: str | list[str] | None = None, **kwargs: Any) -> Callable[[F], F]:
+    """Declare one setting: default from `Settings`, environment variable from its name."""
+    key = next(name for name in names if name.startswith("--")).split("/")[0].removeprefix("--").replace("-", "_")
+    if key in _DEFAULTS:
+        kwargs.setdefault("default", _DEFAULTS[key])
+        kwargs.setdefault("show_default", kwargs["default"] not in ("", None))
+    return click.option(*names, cls=Grouped, group=group, envvar=envvar or f"INGEST_{key.upper()}", **kwargs)
+
+
+def together(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Make one decorator of several, which --help shows in this order."""
+
+    def decorate(function: F) -> F:
+        for one in reversed(options):
+            function = one(function)
+        return function
+
+    return decorate
+
+
+catalog = together(
+    option("Catalog", "--catalog", "-c", type=_FILE, help="CSV, TSV, JSON Lines or Parquet."),
+    option("Catalog", "--id-column", help="Its column of product ids."),
+    option("Catalog", "--image-column", help="Its column of picture URLs or paths, relative to the catalog."),
+    option(
+        "Catalog",
+        "--sample",
+        type=click.IntRange(0),
+        help="Take the first N products only; 0 takes all.",
+        metavar="N",
+    ),
+)
+
+contract = option(
+    "Catalog",
+    "--schema",
+    type=_FILE,
+    show_default="the shipped one",
+    help="The collection's contract.",
+)
+
+data = option(
+    "Places",
+    "--data",
+    "-d",
+    type=_FILE,
+    help="Folder of the cache, the vectors, the indexes and the reports.",
+)
+
+images = together(
+    option("Pictures", "--download-missing", is_flag=True, help="Fetch http(s) pictures that are not in the cache."),
+    option("Pictures", "--download-workers", type=click.IntRange(1, 1024), help="Pictures fetched at once."),
+    option("Pictures", "--download-timeout", type=click.FloatRange(0.1), help="Seconds to wait for a byte."),
+    option("Pictures", "--download-tries", type=click.IntRange(1, 20), help="Tries for each picture."),
+    option("Pictures", "--max-image-bytes", type=click.IntRange(1), help="The largest picture fetched."),
+    option(
+        "Pictures", "--decode-workers", type=click.IntRange(0), show_default="one a core",
+        help="Pictures decoded at once.",
+    ),
+)  # fmt: skip
+
+model = together(
+    option("Model", "--model", "-m", help="A CLIP or SigLIP: a hub id, or a folder."),
+    option(
+        "Model",
+        "--model-revision",
+        help="A branch, tag or commit of the hub.",
+        show_default="the cached one, else main",
+    ),
+    option("Model", "--device", help="auto, cuda, cuda:N, mps or cpu."),
+    option(
+        "Model",
+        "--dtype",
+        type=click.Choice(["auto", "bfloat16", "float16", "float32"]),
+        help="Numbers computed in.",
+    ),
+)
+
+batch_size = option("Model", "--batch-size", "-b", type=click.IntRange(1, 65536), help="Pictures embedded at once.")
+
+milvus = together(
+    option(
+        "Milvus", "--uri", show_default="milvus.db in --data",
+        help="A Milvus Lite file (….db), http://… or https://…",
+    ),
+    option(
+        "Milvus", "--token", envvar=["INGEST_TOKEN", "MILVUS_TOKEN"], show_default=False,
+        help="user:password or an API key; better in MILVUS_TOKEN.",
+    ),
+    option("Milvus", "--db-name", help="The database."),
+    option("Milvus", "--max-wait", type=click.FloatRange(0), help="Seconds to wait for a server that is away or busy."),
+)  # fmt: skip
+
+outcome = together(
+    option("Outcome", "--max-skipped", metavar="N|N%", help="Exit with 4 when more products are skipped."),
+    click.option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        cls=Grouped,
+        group="Outcome",
+        help="A summary on stdout, for machines.",
+    ),
+    click.option(
+        "--quiet",
+        "-q",
+        is_flag=True,
+        cls=Grouped,
+        group="Outcome",
+        help="No progress; errors and the end only.",
+    ),
+)
+
+
+def configured(function: F) -> F:
+    """Add --config, which is read before any other option looks for its default."""
+    return click.option(
+        "--config", type=_FILE, is_eager=True, expose_value=False, callback=_read_config, envvar="INGEST_CONFIG",
+        cls=Grouped, group="Places", show_default="ingest.toml here, if there", help="Settings, by the flags' names.",
+    )(function)  # fmt: skip
+
+
+def settings(values: dict[str, Any]) -> Settings:
+    """Make the settings of what Click collected; a command that lacks an option leaves it at its default."""
+    return Settings(**{key: value for key, value in values.items() if key in _DEFAULTS})
+
+
+def given(ctx: click.Context, *names: str) -> list[str]:
+    """Return those of the named flags that stand on the command line, with their values, to repeat in advice."""
+    words = []
+    for name in names:
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            words += [f"--{name.replace('_', '-')}", str(ctx.params[name])]
+    return words
+
+
+def _read_config(ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:
+    path = path or Path(config.FILE_NAME)
+    if (
+        path.name != config.FILE_NAME
+        or path.exists()
+        or ctx.get_parameter_source("config") is not ParameterSource.DEFAULT
+    ):
+        ctx.default_map = config.read(path)

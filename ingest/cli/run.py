@@ -1,0 +1,41 @@
+"""`ingest run`: the main command."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ingest.cli import options, terminal
+
+
+@click.command("run", cls=options.Command)
+@options.catalog
+@options.contract
+@options.images
+@options.model
+@options.batch_size
+@options.milvus
+@options.data
+@options.configured
+@options.option("Outcome", "--exports/--no-exports", help="Write the .npy pair and the FAISS files too.")
+@options.outcome
+@click.pass_context
+def command(ctx: click.Context, /, *, as_json: bool, quiet: bool, **values: Any) -> None:
+    """Bring the Milvus collection in step with the catalog.
+
+    Pictures are embedded once and upserted under their product id; what is in place already is left alone, and
+    an interrupted run goes on where it was. The collection is served, through its alias, when it is complete.
+    """
+    from ingest import pipeline
+
+    settings = options.settings(values)
+    terminal.note_sample(settings.model)
+    with terminal.followed(quiet=quiet) as (progress, stop):
+        outcome = pipeline.run(settings, progress, stop)
+    if as_json:
+        click.echo(terminal.as_json(outcome))
+        return
+    terminal.tell(outcome)
+    flags = options.given(ctx, "uri", "db_name", "model", "model_revision", "schema", "data")
+    terminal.tell_next(outcome, flags)

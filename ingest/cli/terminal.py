@@ -1,0 +1,141 @@
+"""What commands show people: how a run is followed and interrupted, what it did, and what to type next."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shlex
+import shutil
+import signal
+import sys
+import threading
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ingest.pipeline import Outcome
+    from ingest.progress import Progress
+    from ingest.report import Summary
+
+
+def log_to_stderr() -> None:
+    """Let warnings of the library through, one line each."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("ingest: %(message)s"))
+    logger = logging.getLogger("ingest")
+    logger.handlers[:] = [handler]
+    logger.propagate = False
+
+
+@contextmanager
+def followed(*, quiet: bool) -> Iterator[tuple[Progress, threading.Event]]:
+    """Show how a run goes on while the block works: give its progress, and the event that Ctrl-C sets."""
+    from ingest import progress
+
+    log_to_stderr()
+    following = progress.Progress()
+    with _stoppable() as stop, progress.shown(following, quiet=quiet):
+        yield following, stop
+
+
+def note_sample(model: str) -> None:
+    """Say once that the sample model is one; it is known by the mark in its config.json."""
+    try:
+        config = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    if isinstance(config, dict) and config.get("ingest_sample"):
+        click.echo(
+            f"ingest: {model} is a sample model that knows drawn products only; "
+            "for real pictures: --model openai/clip-vit-base-patch32",
+            err=True,
+        )
+
+
+@contextmanager
+def _stoppable() -> Iterator[threading.Event]:
+    """Give an event that the first Ctrl-C or SIGTERM sets; the second ends the process at once."""
+    stop = threading.Event()
+
+    def interrupt(_number: int, _frame: Any) -> None:
+        if stop.is_set():
+            os.write(2, b"\ningest: stopped at once; run the same command again to go on\n")
+            os._exit(130)
+        stop.set()
+        os.write(2, b"\ningest: finishing what is in flight; again to stop at once\n")
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def program() -> str:
+    """Return what to type for `ingest`: the word alone where the shell finds this very program."""
+    called = Path(sys.argv[0])
+    found = shutil.which("ingest")
+    if called.name != "ingest" or (found and Path(found).resolve() == called.resolve()):
+        return "ingest"
+    return _near(called)
+
+
+def as_json(outcome: Outcome) -> str:
+    """Return the machine-readable summary: one object."""
+    content = {
+        **asdict(outcome.summary),
+        "pictures_per_second": round(outcome.summary.pictures_per_second, 1),
+        "places": outcome.places,
+        "notes": list(outcome.notes),
+    }
+    return json.dumps(content, ensure_ascii=False, indent=2)
+
+
+def tell(outcome: Outcome) -> None:
+    """Print what was done and where everything lies."""
+    summary = outcome.summary
+    click.echo(
+        f"{summary.products:,} products: {summary.embedded:,} embedded, {summary.skipped:,} skipped, "
+        f"{summary.upserted:,} upserted, {summary.unchanged:,} unchanged "
+        f"in {summary.seconds:.1f} s{_rate(summary)}"
+    )
+    for reason, count in summary.reasons.items():
+        click.echo(f"  {count:>8,} skipped: {reason}")
+    if summary.gone:
+        click.echo(f"  {summary.gone:>8,} rows in the collection are not in the catalog; they were left")
+    for note in outcome.notes:
+        click.echo(f"  note: {note}")
+    click.echo()
+    for name, place in outcome.places.items():
+        click.echo(f"  {name:<11}{place}")
+
+
+def tell_next(outcome: Outcome, flags: list[str]) -> None:
+    """Print three searches to try, on a product of this very catalog."""
+    if outcome.example is None:
+        return
+    product = outcome.example.product
+    text = next(
+        (str(product.metadata[name]) for name in ("title", "category") if product.metadata.get(name)),
+        "red mug",
+    )
+    click.echo("\nTry next:")
+    for words in ([text], ["--product", product.product_id], ["--image", _near(outcome.example.path)]):
+        click.echo(f"  {shlex.join([program(), 'search', *words, *flags])}")
+
+
+def _near(path: Path) -> str:
+    """Return a path as a person here would type it."""
+    return os.path.relpath(path) if path.is_absolute() and path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _rate(summary: Summary) -> str:
+    return f" ({summary.pictures_per_second:,.1f} pictures/s)" if summary.embedded else ""

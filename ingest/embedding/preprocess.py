@@ -1,0 +1,138 @@
+"""From a picture to the pixels a model expects: the geometry of transformers' Pillow image processors, on uint8.
+
+Resizing and cropping happen here, on whole bytes; scaling to [0, 1] and normalising happen on the device.
+The same pixels as `CLIPImageProcessorPil` and `SiglipImageProcessorPil` give, which tests compare one by one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ingest.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+_LONGEST_STRIP = 32  # sides; far beyond what the crop and the resampling filter reach
+_BICUBIC = 3  # Pillow's numbering, which preprocessor_config.json uses
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """What is done to a picture before the model sees it.
+
+    `height` × `width` is the model's input. With `keep_aspect` the short side is brought to `short_side` and the
+    middle cut out (CLIP); without, the picture is brought to the input's size as it is (SigLIP). `resample` is
+    Pillow's number. `mean` and `std` are per channel, over values in [0, 1].
+    """
+
+    height: int
+    width: int
+    short_side: int
+    keep_aspect: bool
+    resample: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @property
+    def geometry(self) -> str:
+        """12 hex digits over what decides the uint8 pixels: all but mean and std."""
+        parts = asdict(self)
+        del parts["mean"], parts["std"]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+    def __call__(self, image: Image) -> NDArray[np.uint8]:
+        """Return the pixels of an RGB picture as (height, width, 3) uint8."""
+        if self.keep_aspect:
+            image = _without_ends(image)
+            width, height = image.size
+            short, long = sorted((width, height))
+            other = int(self.short_side * long / short)
+            size = (self.short_side, other) if width <= height else (other, self.short_side)
+        else:
+            size = (self.width, self.height)
+        pixels = np.asarray(image if image.size == size else image.resize(size, self.resample), np.uint8)
+        return _middle(pixels, self.height, self.width)
+
+
+CLIP = Preprocessing(
+    height=224,
+    width=224,
+    short_side=224,
+    keep_aspect=True,
+    resample=_BICUBIC,
+    mean=(0.48145466, 0.4578275, 0.40821073),
+    std=(0.26862954, 0.26130258, 0.27577711),
+)
+"""OpenAI's CLIP at 224 pixels (https://github.com/openai/CLIP, `clip.py`): what is meant where nothing is known."""
+
+
+def from_config(config: Mapping[str, Any], name: str) -> Preprocessing:
+    """Read a `preprocessor_config.json`; `name` is the model's, for the message.
+
+    Raises ModelError for steps that this tool does not do, rather than embed other pixels than the model expects.
+    """
+    if not config.get("do_resize", True) or not config.get("do_rescale", True) or not config.get("do_normalize", True):
+        raise ModelError(
+            f"{name}: its preprocessing leaves out resizing, rescaling or normalising; choose a CLIP or SigLIP"
+        )
+    if config.get("do_pad") or abs(float(config.get("rescale_factor", 1 / 255)) - 1 / 255) > 1e-6:
+        raise ModelError(f"{name}: its preprocessing pads or rescales unusually; choose a CLIP or SigLIP model")
+    size = config.get("size", {"shortest_edge": 224})
+    if isinstance(size, int):
+        size = {"shortest_edge": size}
+    keep_aspect = "shortest_edge" in size
+    crop = config.get("crop_size", size)
+    if isinstance(crop, int):
+        crop = {"height": crop, "width": crop}
+    cropped = keep_aspect and config.get("do_center_crop", True)
+    if keep_aspect and not cropped:
+        raise ModelError(f"{name}: its preprocessing gives pictures of differing sizes; choose a CLIP or SigLIP model")
+    side = int(size.get("shortest_edge", 0))
+    target = crop if cropped else size
+    try:
+        height, width = int(target["height"]), int(target["width"])
+    except (KeyError, TypeError) as error:
+        raise ModelError(f"{name}: its preprocessor_config.json gives no height and width") from error
+    return Preprocessing(
+        height,
+        width,
+        side,
+        keep_aspect,
+        int(config.get("resample", _BICUBIC)),
+        _three(config.get("image_mean", CLIP.mean)),
+        _three(config.get("image_std", CLIP.std)),
+    )
+
+
+def _three(values: Any) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in values)
+    return (red, green, blue)
+
+
+def _without_ends(image: Image) -> Image:
+    """Cut the far ends off a strip: only its middle is seen, and resizing a 1 × 60,000 one whole takes gigabytes."""
+    width, height = image.size
+    longest = _LONGEST_STRIP * min(width, height)
+    left, top = max(0, width - longest) // 2, max(0, height - longest) // 2
+    return image.crop((left, top, width - left, height - top)) if left or top else image
+
+
+def _middle(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Cut the middle out, and put black around what is smaller than it."""
+    rows, columns = pixels.shape[:2]
+    if rows < height or columns < width:
+        wider = np.zeros((max(rows, height), max(columns, width), 3), np.uint8)
+        top, left = -(-(wider.shape[0] - rows) // 2), -(-(wider.shape[1] - columns) // 2)
+        wider[top : top + rows, left : left + columns] = pixels
+        pixels, (rows, columns) = wider, wider.shape[:2]
+    top, left = (rows - height) // 2, (columns - width) // 2
+    return np.ascontiguousarray(pixels[top : top + height, left : left + width])

@@ -1,0 +1,67 @@
+"""Pictures saved as the model wants them, for a machine without torch to prepare and one with torch to embed.
+
+One `<sha256>.npy` a picture, (height, width, 3) uint8 RGB, under `data/preprocessed/<geometry>/`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ingest.records import Decoded, Picture
+from ingest.store.durable import replaced
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from ingest.embedding.preprocess import Preprocessing
+    from ingest.records import Embedded, Skipped
+
+
+class Preprocessed:
+    """The saved pixels for one geometry."""
+
+    def __init__(self, folder: Path, preprocessing: Preprocessing) -> None:
+        self.folder = folder / preprocessing.geometry
+        self._shape = (preprocessing.height, preprocessing.width, 3)
+
+    def get(self, sha256: bytes) -> NDArray[np.uint8] | None:
+        """Return a picture's saved pixels, or None where there are none or they are torn."""
+        try:
+            pixels = np.load(self._path(sha256), allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None
+        return pixels if pixels.shape == self._shape and pixels.dtype == np.uint8 else None
+
+    def saving(self, records: Iterable[Decoded | Embedded | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
+        """Save the pixels of each `Decoded` that is not saved yet, and pass every record on."""
+        for record in records:
+            if isinstance(record, Decoded) and not self._path(record.sha256).exists():
+                with replaced(self._path(record.sha256)) as file:
+                    np.save(file, record.pixels, allow_pickle=False)
+            yield record
+
+    def remove(self, sha256: bytes) -> None:
+        """Forget a picture whose vector is stored."""
+        self._path(sha256).unlink(missing_ok=True)
+
+    def using(
+        self, decode: Callable[[Picture | Embedded | Skipped], Decoded | Embedded | Skipped]
+    ) -> Callable[[Picture | Embedded | Skipped], Decoded | Embedded | Skipped]:
+        """Return `decode`, but for pictures that are saved here; where nothing is saved, `decode` itself."""
+        if not self.folder.is_dir():
+            return decode
+
+        def saved_or_decoded(record: Picture | Embedded | Skipped) -> Decoded | Embedded | Skipped:
+            if isinstance(record, Picture) and (pixels := self.get(record.sha256)) is not None:
+                return Decoded(record.product, record.sha256, pixels)
+            return decode(record)
+
+        return saved_or_decoded
+
+    def _path(self, sha256: bytes) -> Path:
+        return self.folder / f"{sha256.hex()}.npy"

@@ -1,0 +1,193 @@
+"""The decode stage: bytes on disk to upright RGB pixels, and to the array that the model takes."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import re
+import warnings
+from typing import TYPE_CHECKING
+
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from ingest.images.colour import to_rgb
+from ingest.images.libtiff import silence
+from ingest.images.sniff import HEAD, extension, is_cut_off
+from ingest.images.urls import plain
+from ingest.records import Decoded, Picture, Reason, Skipped, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from io import BufferedReader
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ingest.records import Embedded
+
+MAX_PIXELS = 64_000_000
+"""192 MB as RGB. The largest cameras of today make 50 megapixels; products are shown at one or two."""
+
+# Nothing else is ever opened: Pillow reads many formats more, some by running another program.
+_FORMATS = {
+    "jpg": ("JPEG", "MPO"),
+    "png": ("PNG",),
+    "webp": ("WEBP",),
+    "gif": ("GIF",),
+    "bmp": ("BMP",),
+    "tiff": ("TIFF",),
+    "avif": ("AVIF",),
+}
+_PILLOW = re.compile(r"PIL\.")
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class UndecodableError(Exception):
+    """A file that gives no pixels: `reason`, and one line of `detail` that does not name the file."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+
+class Decoder:
+    """Turns a Picture into a Decoded, or a Skipped of `Stage.DECODE`; passes every other record through.
+
+    `preprocess` makes (size, size, 3) uint8 of an upright RGB picture. May be called from many threads.
+    """
+
+    def __init__(self, preprocess: Callable[[Image.Image], NDArray[np.uint8]]) -> None:
+        self._preprocess = preprocess
+
+    def __call__(self, record: Picture | Embedded | Skipped) -> Decoded | Embedded | Skipped:
+        """Return the picture decoded; what `preprocess` raises is raised."""
+        if not isinstance(record, Picture):
+            return record
+        product = record.product
+        try:
+            image = _opened(record.path, record.sha256)
+        except UndecodableError as error:
+            detail = f"{plain(str(record.path))}: {error.detail}"
+            return Skipped(product.product_id, Stage.DECODE, error.reason, detail, product.line)
+        return Decoded(product, record.sha256, self._preprocess(image))
+
+
+def open_rgb(path: Path) -> Image.Image:
+    """Return the file's first picture as a viewer shows it: mode RGB, sRGB, upright, on white.
+
+    Reads JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF of at most 64 megapixels. Raises UndecodableError for
+    whatever else the file holds, and where it cannot be read. Prints no warning.
+    """
+    return _opened(path, None)
+
+
+def _opened(path: Path, sha256: bytes | None) -> Image.Image:
+    _quiet_pillow()
+    try:
+        with path.open("rb") as file:
+            if sha256 is not None:
+                _check_content(file, sha256)
+            return _decoded(file)
+    except UndecodableError:
+        raise
+    except MemoryError as error:
+        raise UndecodableError(Reason.TOO_LARGE, "not enough memory for its pixels; make it smaller") from error
+    except OSError as error:
+        if error.errno is None:  # Pillow's own, about the content
+            raise _damaged(error) from error
+        reason = Reason.NOT_FOUND if error.errno == errno.ENOENT else Reason.UNREACHABLE
+        raise UndecodableError(reason, f"cannot be read ({error.strerror}); run again") from error
+    except Exception as error:  # on broken bytes Pillow raises nearly every exception that Python has
+        raise _damaged(error) from error
+
+
+def _check_content(file: BufferedReader, sha256: bytes) -> None:
+    """Vectors are kept by the picture's hash for good: no other content's pixels may go under it."""
+    if hashlib.file_digest(file, "sha256").digest() != sha256:
+        raise UndecodableError(Reason.UNREACHABLE, "changed while it was being read; run again")
+    file.seek(0)
+
+
+def _decoded(file: BufferedReader) -> Image.Image:
+    head = file.read(HEAD)
+    kind = extension(head)
+    if kind is None:
+        raise _no_picture(head)
+    if kind == "tiff":
+        silence()
+    try:
+        return _pixels(file, kind)
+    except (UndecodableError, MemoryError):
+        raise
+    except Exception as error:
+        if is_cut_off(file, kind):
+            raise _cut_off() from error
+        raise
+
+
+def _pixels(file: BufferedReader, kind: str) -> Image.Image:
+    try:
+        opened = Image.open(file, formats=_FORMATS[kind])
+    except Image.DecompressionBombError as error:
+        raise _too_large() from error
+    except KeyError as error:
+        raise UndecodableError(Reason.NOT_AN_IMAGE, f"this Pillow does not read {kind}; update it") from error
+    with opened as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise _too_large()
+        image.load()
+        # After loading: only then has Pillow read what follows the pixels, and it turns TIFFs by itself.
+        turn = _turn(image)
+        upright = to_rgb(image)
+    return upright if turn is None else upright.transpose(turn)
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    try:
+        return _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # noqa: BLE001  viewers show a picture with broken EXIF as it lies
+        return None
+
+
+def _no_picture(head: bytes) -> UndecodableError:
+    if not head:
+        return UndecodableError(Reason.TRUNCATED, "empty; fetch or copy it again")
+    return UndecodableError(Reason.NOT_AN_IMAGE, "not a JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF; replace it")
+
+
+def _too_large() -> UndecodableError:
+    limit = f"{MAX_PIXELS / 1e6:g} megapixels"
+    return UndecodableError(Reason.TOO_LARGE, f"more than {limit}; make it smaller")
+
+
+def _cut_off() -> UndecodableError:
+    return UndecodableError(Reason.TRUNCATED, "cut off before its end; fetch or copy it again")
+
+
+def _damaged(error: Exception) -> UndecodableError:
+    if isinstance(error, UnidentifiedImageError):  # its text names a Python object
+        return UndecodableError(Reason.NOT_AN_IMAGE, "damaged (no readable header); replace it")
+    words = plain(str(error))
+    if isinstance(error, EOFError) or "truncated" in words.lower():
+        return _cut_off()
+    return UndecodableError(Reason.NOT_AN_IMAGE, f"damaged ({words or type(error).__name__}); replace it")
+
+
+def _quiet_pillow() -> None:
+    """Have Pillow's warnings about odd files ignored: what matters of them ends in an error anyway.
+
+    Looked at in each call, since another part of the process may put its own filter before this one.
+    `catch_warnings` cannot be used: it swaps the filters of all threads.
+    """
+    if not warnings.filters or warnings.filters[0][3] != _PILLOW:
+        warnings.filterwarnings("ignore", module=_PILLOW.pattern)

@@ -1,0 +1,75 @@
+"""What a file is, from its first bytes: names and Content-Type headers lie."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from io import BufferedReader
+
+HEAD = 64
+"""How many bytes `extension` wants to see."""
+
+_STARTS = (
+    (b"\xff\xd8\xff", "jpg"),
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"GIF87a", "gif"),
+    (b"GIF89a", "gif"),
+    (b"II*\0", "tiff"),
+    (b"MM\0*", "tiff"),
+    (b"II+\0", "tiff"),
+    (b"MM\0+", "tiff"),
+)
+# The sizes of the second header of a BMP; "BM" alone would take any text that begins so.
+_BMP_HEADERS = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
+
+
+def extension(head: bytes) -> str | None:
+    """Return jpg, png, webp, gif, bmp, tiff or avif for a picture's first 64 bytes, None for all else."""
+    for start, kind in _STARTS:
+        if head.startswith(start):
+            return kind
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "webp"
+    if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
+        return "bmp"
+    return "avif" if _is_avif(head) else None
+
+
+def is_cut_off(file: BufferedReader, kind: str) -> bool:
+    """Whether a file of that kind names bytes beyond its end; False where its container does not tell.
+
+    For the containers whose decoders do not tell an early end from damage: WebP (the RIFF size), TIFF (where
+    its directory begins), AVIF (the sizes of its boxes, ISO/IEC 14496-12, 4.2).
+    """
+    length = file.seek(0, 2)
+    file.seek(0)
+    head = file.read(8)
+    if kind == "webp":
+        return int.from_bytes(head[4:8], "little") + 8 > length
+    if kind == "tiff":
+        directory = int.from_bytes(head[4:8], "little" if head[:1] == b"I" else "big")
+        return b"+" not in head[:4] and directory >= length  # BigTIFF, with "+", keeps it elsewhere
+    return kind == "avif" and _boxes_end(file, length) > length
+
+
+def _boxes_end(file: BufferedReader, length: int) -> int:
+    at = 0
+    while at < length:
+        file.seek(at)
+        header = file.read(16)
+        size = int.from_bytes(header[:4], "big")
+        if size == 1:  # the size follows in 8 bytes
+            size = int.from_bytes(header[8:16], "big")
+        if size < 8:  # 0: to the end of the file
+            break
+        at += size
+    return at
+
+
+def _is_avif(head: bytes) -> bool:
+    """Whether the file type box (ISO/IEC 14496-12, 4.3) names AVIF as its brand or as compatible."""
+    if head[4:8] != b"ftyp":
+        return False
+    brands = head[8 : max(12, min(int.from_bytes(head[:4], "big"), HEAD))]
+    return any(brands[at : at + 4] in (b"avif", b"avis") for at in range(0, len(brands), 4) if at != 4)

@@ -1,0 +1,104 @@
+"""What travels down the line: frozen records, and the closed list of reasons for leaving it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+Scalar: TypeAlias = str | int | float | bool
+"""A metadata value as the contract types it: VARCHAR, INT64, DOUBLE or FLOAT, BOOL."""
+
+
+class Stage(StrEnum):
+    """The stages of the line, in order; the names users see in bars, reports and `skipped.csv`."""
+
+    CATALOG = "catalog"
+    IMAGES = "images"
+    DECODE = "decode"
+    EMBEDDING = "embedding"
+    STORE = "store"
+    MILVUS = "milvus"
+
+
+class Reason(StrEnum):
+    """Why a product left the line. `heals` says whether a later run may succeed with nothing changed here."""
+
+    NO_ID = "no id"
+    ID_TOO_LONG = "id too long"
+    DUPLICATE_ID = "duplicate id"
+    NO_IMAGE = "no image"
+    BAD_ROW = "bad row"
+    BAD_METADATA = "bad metadata"
+    NOT_DOWNLOADED = "not downloaded"
+    NOT_FOUND = "not found"
+    UNREACHABLE = "unreachable"
+    REFUSED = "refused"
+    TOO_LARGE = "too large"
+    NOT_AN_IMAGE = "not an image"
+    TRUNCATED = "truncated"
+    BAD_VECTOR = "bad vector"
+
+    @property
+    def heals(self) -> bool:
+        """Whether trying again later is worth it: the cause lies in the network or a server, not in the data."""
+        return self in {Reason.NOT_DOWNLOADED, Reason.UNREACHABLE, Reason.TRUNCATED}
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One good row of the catalog.
+
+    `image` is what the catalog says, a URL or a path. `metadata` holds the contract's fields in its types
+    and, where the contract keeps them, the other columns as text. `line` is 1-based, as an editor counts.
+    """
+
+    product_id: str
+    image: str
+    metadata: Mapping[str, Scalar]
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A product whose picture's bytes are on disk at `path`; `sha256` is their digest, 32 bytes."""
+
+    product: Product
+    path: Path
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A picture as pixels that fit the model: `pixels` is (size, size, 3) uint8, RGB."""
+
+    product: Product
+    sha256: bytes
+    pixels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A product with its vector: `vector` is (dim,) float32 of unit length."""
+
+    product: Product
+    sha256: bytes
+    vector: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A product that cannot go on, as a value: where, why, and what the cause said."""
+
+    product_id: str
+    stage: Stage
+    reason: Reason
+    detail: str
+    line: int

@@ -1,0 +1,122 @@
+"""What a run leaves behind: `data/runs/<time>/report.json` and `skipped.csv`, and the summary it prints."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Self
+
+from ingest.errors import ConfigError, StorageError
+from ingest.records import Skipped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+SKIPPED_COLUMNS = ("product_id", "stage", "reason", "detail", "line")
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a run did. `seconds` is wall time; `stages` gives each stage's items, seconds and items a second.
+
+    `reasons` counts the skipped by reason; `gone` is the rows in the collection that the catalog no longer names.
+    """
+
+    products: int = 0
+    embedded: int = 0
+    upserted: int = 0
+    deleted: int = 0
+    unchanged: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+    stages: dict[str, dict[str, float]] = field(default_factory=dict)
+    reasons: dict[str, int] = field(default_factory=dict)
+    gone: int = 0
+
+    @property
+    def pictures_per_second(self) -> float:
+        """Pictures embedded a second, over the whole run."""
+        return self.embedded / self.seconds if self.seconds else 0.0
+
+
+class RunFolder:
+    """The folder of one run; skipped products are written as they come, so that memory does not grow with them."""
+
+    def __init__(self, runs: Path) -> None:
+        now = datetime.now(UTC)
+        try:
+            self.folder = _new_folder(runs, now)
+            self._file = (self.folder / "skipped.csv").open("w", encoding="utf-8", newline="")
+        except OSError as error:
+            raise StorageError(f"{runs}: cannot be written ({error.strerror}); make room or set --data") from error
+        self._table = csv.writer(self._file)
+        self._table.writerow(SKIPPED_COLUMNS)
+        self.started = now.isoformat(timespec="seconds")
+        self.reasons: Counter[str] = Counter()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    @property
+    def skipped(self) -> int:
+        """How many products were skipped so far."""
+        return self.reasons.total()
+
+    def keeping_skipped(self, records: Iterable[Any]) -> Iterator[Any]:
+        """Write down each `Skipped` and pass the others on."""
+        for record in records:
+            if isinstance(record, Skipped):
+                self.reasons[record.reason.value] += 1
+                self._table.writerow((record.product_id, record.stage, record.reason, record.detail, record.line))
+            else:
+                yield record
+
+    def write(self, summary: Summary, facts: dict[str, Any], outcome: str) -> None:
+        """Write report.json: the summary, how the run ended, and the facts it ran under (no secrets among them)."""
+        content = {"started": self.started, "outcome": outcome, **asdict(summary), **facts}
+        path = self.folder / "report.json"
+        try:
+            self._file.flush()
+            path.write_text(json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be written ({error.strerror}); make room or set --data") from error
+
+
+def too_many(skipped: int, products: int, allowed: str) -> bool:
+    """Tell whether more were skipped than `allowed`: "" for any number, "50", or "5%" of the products.
+
+    Raises ConfigError for anything else.
+    """
+    if not allowed:
+        return False
+    number = allowed.removesuffix("%").strip()
+    try:
+        limit = float(number)
+    except ValueError:
+        limit = -1.0
+    if not 0 <= limit < float("inf"):
+        raise ConfigError(f"--max-skipped {allowed}: a number of products such as 50, or a share such as 5%")
+    return skipped > (limit / 100 * products if allowed.endswith("%") else limit)
+
+
+def _new_folder(runs: Path, now: datetime) -> Path:
+    """Make a folder named by the time; two runs in one second get a number behind it."""
+    stamp = now.strftime("%Y%m%dT%H%M%SZ")
+    for number in range(1, 1000):
+        folder = runs / (stamp if number == 1 else f"{stamp}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise StorageError(f"{runs}: a thousand runs in one second; remove old folders there")

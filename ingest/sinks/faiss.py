@@ -1,0 +1,139 @@
+"""Local FAISS files for a service that loads them by itself: HNSW, inner product, over the exported `.npy`."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ingest.errors import ExportError
+from ingest.store import arrays
+from ingest.store.durable import replaced, writing_to
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from ingest.contract import Index
+    from ingest.store.arrays import Manifest
+
+_BLOCK = 65_536  # rows added at a time, read through the memory map
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The names of one index in `folder`: the index, its metadata, its product ids in row order, its manifest."""
+
+    index: Path
+    metadata: Path
+    product_ids: Path
+
+    @classmethod
+    def of(cls, folder: Path, dim: int) -> Files:
+        """Return the names for vectors of `dim`."""
+        stem = f"hnsw_clip_{dim}"
+        return cls(folder / f"{stem}.faiss", folder / f"{stem}.pkl", folder / f"{stem}_product_ids.json")
+
+
+def build(npy: Path, ids: Path, folder: Path, index: Index) -> Manifest:
+    """Build the index over an exported pair and write its files; leave them where they already fit the pair.
+
+    The `.pkl` is a pickled dict of plain types, for programs that expect one; nothing of ours ever loads it.
+    Raises ExportError where the pair is missing or torn, StorageError where the disk is full.
+    """
+    rows, names = arrays.read(npy, ids)
+    dim = int(rows.shape[1])
+    source = arrays.read_manifest(arrays.manifest_path(npy))
+    fingerprint = source.fingerprint if source else ""
+    parameters = f"M={index.m} efConstruction={index.ef_construction}"
+    content = f"{_content(source, npy, ids)} {parameters}"
+    files = Files.of(folder, dim)
+    there = arrays.read_manifest(arrays.manifest_path(files.index))
+    paths = (files.index, files.metadata, files.product_ids)
+    if there is not None and there.holds_for(content, fingerprint, *paths):
+        return there
+    graph = _graph(rows, index)
+    sums: dict[str, arrays.Sum] = {}
+    with replaced(files.index) as file:
+        summed = arrays.Summed(file)
+        _faiss().write_index(graph, _faiss().PyCallbackIOWriter(summed.write))
+        sums[files.index.name] = summed.sum()
+    metadata = _metadata(len(names), dim, index, fingerprint, sums[files.index.name])
+    for path, payload in (
+        (files.metadata, pickle.dumps(metadata, protocol=4)),
+        (files.product_ids, json.dumps(names, ensure_ascii=False, indent=0).encode() + b"\n"),
+    ):
+        with replaced(path) as file:
+            summed = arrays.Summed(file)
+            summed.write(payload)
+            sums[path.name] = summed.sum()
+    manifest = arrays.Manifest(len(names), dim, fingerprint, content, sums)
+    arrays.write_manifest(arrays.manifest_path(files.index), manifest)
+    return manifest
+
+
+def search(folder: Path, query: NDArray[np.float32], limit: int, ef: int) -> list[tuple[str, float]]:
+    """Return the `limit` nearest (product id, inner product), best first, for a unit vector `query`, (dim,) float32.
+
+    Raises ExportError where the files are missing or do not fit one another.
+    """
+    faiss = _faiss()
+    files = Files.of(folder, len(query))
+    names = arrays.read_ids(files.product_ids)
+    if not files.index.is_file():
+        raise ExportError(f"{files.index}: not there; write it with: ingest export")
+    try:
+        index = faiss.read_index(str(files.index))
+    except RuntimeError as error:
+        raise ExportError(f"{files.index}: not a FAISS index; write it again with: ingest export") from error
+    if index.ntotal != len(names):
+        raise ExportError(
+            f"{files.index}: {index.ntotal} vectors, but {len(names)} ids; write both with: ingest export"
+        )
+    index.hnsw.efSearch = max(ef, limit)
+    scores, rows = index.search(query.reshape(1, -1), min(limit, index.ntotal) or 1)
+    return [(names[row], float(score)) for score, row in zip(scores[0], rows[0], strict=True) if row >= 0]
+
+
+def _graph(rows: NDArray[np.float32], parameters: Index) -> Any:
+    faiss = _faiss()
+    graph = faiss.IndexHNSWFlat(int(rows.shape[1]), parameters.m, faiss.METRIC_INNER_PRODUCT)
+    graph.hnsw.efConstruction = parameters.ef_construction
+    graph.hnsw.efSearch = parameters.ef
+    for start in range(0, len(rows), _BLOCK):
+        graph.add(np.ascontiguousarray(rows[start : start + _BLOCK]))
+    return graph
+
+
+def _metadata(rows: int, dim: int, index: Index, fingerprint: str, file: arrays.Sum) -> dict[str, Any]:
+    return {
+        "index_type": "HNSW",
+        "metric": "inner_product",
+        "normalised": True,
+        "dim": dim,
+        "count": rows,
+        "M": index.m,
+        "efConstruction": index.ef_construction,
+        "efSearch": index.ef,
+        "space": fingerprint,
+        "faiss_version": str(_faiss().__version__),
+        "sha256": file.sha256,
+    }
+
+
+def _content(source: Manifest | None, npy: Path, ids: Path) -> str:
+    """Identify the pair by its own checksums; a pair that another program wrote, by size and time."""
+    if source is not None and source.holds_for(source.content, source.fingerprint, npy, ids):
+        return " ".join(source.files[path.name].sha256 for path in (npy, ids))
+    with writing_to(npy):
+        return " ".join(f"{path.stat().st_size}-{path.stat().st_mtime_ns}" for path in (npy, ids))
+
+
+def _faiss() -> Any:
+    import faiss
+
+    return faiss

@@ -1,0 +1,175 @@
+"""The physical collection behind the alias: opened or made, read back, flushed, and put to serve."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ingest import contract as contracts
+from ingest.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST
+from ingest.errors import MilvusError
+from ingest.sinks.milvus import schema
+from ingest.sinks.milvus.connection import CALL_TIMEOUT_S
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from ingest.contract import Contract, Space
+    from ingest.sinks.milvus.connection import Connection
+
+log = logging.getLogger(__name__)
+
+_READ_ROWS = 16_384  # the most an iterator may ask for at a time; 1,000 is 3 to 8 times slower
+
+
+class Collection:
+    """The collection for one contract and one space. What it reads, it reads strongly: every acknowledged row."""
+
+    def __init__(self, connection: Connection, contract: Contract, space: Space) -> None:
+        self.connection = connection
+        self.contract = contract
+        self.space = space
+        self.name = contracts.collection_name(contract, space)
+
+    def prepare(self) -> None:
+        """Make the collection, or finish and check one that is there; nothing is written before everything fits.
+
+        Raises MilvusError for a collection of that name that does not fit, and for an alias that is not ours.
+        """
+        self._check_alias()
+        client = self.connection.client
+        if self._call("look for the collection", client.has_collection, self.name):
+            description = self._call("describe the collection", client.describe_collection, self.name)
+            index = self._call("describe the index", client.describe_index, self.name, self.contract.index.field)
+            faults = schema.misfits(description, self.contract, self.space.dim)
+            if faults := faults or schema.index_misfits(index, self.contract):
+                raise MilvusError(
+                    f"Milvus at {self.connection.shown}: collection {self.name} does not fit {'; '.join(faults)}; "
+                    "drop or rename it, or change the alias in the contract"
+                )
+            if index is None:  # killed between making the collection and its index
+                self._call(
+                    "create the index", client.create_index, self.name, schema.index_params(self.contract),
+                    timeout=CALL_TIMEOUT_S,
+                )  # fmt: skip
+        else:
+            self._call(
+                "create the collection",
+                client.create_collection,
+                self.name,
+                schema=schema.schema(self.contract, self.space.dim),
+                index_params=schema.index_params(self.contract),
+                properties={contracts.PROPERTY: contracts.to_json(self.contract, self.space)},
+                timeout=CALL_TIMEOUT_S,
+            )
+        self.load()
+
+    def load(self) -> None:
+        """Bring the collection into memory where it is not."""
+        client = self.connection.client
+        self._call("load the collection", client.load_collection, self.name, timeout=CALL_TIMEOUT_S)
+
+    def rows(self) -> Iterator[list[dict[str, str]]]:
+        """Yield all rows' product_id, row_digest and image_sha256, thousands at a time."""
+        client = self.connection.client
+        iterator = self._call(
+            "read the digests",
+            client.query_iterator,
+            self.name,
+            batch_size=_READ_ROWS,
+            filter="",
+            output_fields=[PRIMARY_KEY, ROW_DIGEST, IMAGE_SHA256],
+            consistency_level="Strong",
+        )
+        try:
+            while batch := self._call("read the digests", iterator.next):
+                yield batch
+        finally:
+            iterator.close()
+
+    def vectors(self, product_ids: Sequence[str]) -> Iterator[tuple[bytes, NDArray[np.float32]]]:
+        """Yield (picture's SHA-256, vector) of the products that are there."""
+        field = self.contract.index.field
+        for row in self._matching(product_ids, [IMAGE_SHA256, field]):
+            yield bytes.fromhex(row[IMAGE_SHA256]), np.asarray(row[field], np.float32)
+
+    def delete(self, product_ids: Sequence[str]) -> None:
+        """Delete the rows of these products; those that are not there do not matter."""
+        client = self.connection.client
+        self._call("delete", client.delete, self.name, filter=_among(product_ids), timeout=CALL_TIMEOUT_S)
+
+    def count(self) -> int:
+        """Count the rows by `count(*)`; `num_entities` would count deleted ones until compaction."""
+        client = self.connection.client
+        answer = self._call(
+            "count the rows", client.query, self.name, filter="", output_fields=["count(*)"],
+            consistency_level="Strong", timeout=CALL_TIMEOUT_S,
+        )  # fmt: skip
+        return int(answer[0]["count(*)"])
+
+    def flush(self) -> None:
+        """Have the server write what it acknowledged to its storage and index it."""
+        self._call("flush", self.connection.client.flush, self.name, timeout=CALL_TIMEOUT_S)
+
+    def served(self) -> str | None:
+        """Return the collection the alias points to, or None."""
+        return alias_target(self.connection, self.contract.alias)
+
+    def serve(self) -> bool:
+        """Point the alias here, in one call; return whether it pointed elsewhere before."""
+        client = self.connection.client
+        target = self.served()
+        if target == self.name:
+            return False
+        point = client.create_alias if target is None else client.alter_alias
+        self._call("move the alias", point, collection_name=self.name, alias=self.contract.alias)
+        return True
+
+    def _matching(self, product_ids: Sequence[str], fields: list[str]) -> list[dict[str, Any]]:
+        answer: list[dict[str, Any]] = self._call(
+            "read rows", self.connection.client.query, self.name, filter=_among(product_ids),
+            output_fields=fields, consistency_level="Strong", timeout=CALL_TIMEOUT_S,
+        )  # fmt: skip
+        return answer
+
+    def _check_alias(self) -> None:
+        client = self.connection.client
+        alias = self.contract.alias
+        target = self.served()
+        if target is None:
+            if alias in self._call("list the collections", client.list_collections):
+                raise MilvusError(
+                    f"Milvus at {self.connection.shown}: {alias} is a collection, not an alias; "
+                    "rename it, or give the contract another alias"
+                )
+            return
+        description = self._call("describe the collection", client.describe_collection, target)
+        if contracts.PROPERTY not in description.get("properties", {}):
+            raise MilvusError(
+                f"Milvus at {self.connection.shown}: the alias {alias} serves {target}, which ingest did not build; "
+                "drop the alias, or give the contract another"
+            )
+
+    def _call(self, doing: str, function: Any, *args: Any, **kwargs: Any) -> Any:
+        return self.connection.call(doing, function, *args, **kwargs)
+
+
+def _among(product_ids: Sequence[str]) -> str:
+    """Return a filter for these primary keys, as JSON quotes them: pymilvus' own way breaks on a quote."""
+    return f"{PRIMARY_KEY} in {json.dumps(list(product_ids), ensure_ascii=False)}"
+
+
+def alias_target(connection: Connection, alias: str) -> str | None:
+    """Return the name of the collection that `alias` points to, or None where there is no such alias."""
+    client = connection.client
+    # Asking for an alias that is not there is an error with a code of each server's own, so look before asking.
+    names = connection.call("list the collections", client.list_collections)
+    if alias in names or not connection.call("look for the alias", client.has_collection, alias):
+        return None
+    name: str = connection.call("describe the alias", client.describe_alias, alias)["collection_name"]
+    return name

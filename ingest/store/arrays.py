@@ -1,0 +1,166 @@
+"""The vectors as files for other programs: a `.npy` of unit rows, a JSON list of ids, and a manifest.
+
+All three are written beside and renamed, the manifest last: it carries what the pair was made from and the
+checksum of each file, so that a pair torn by a kill between two renames is known as such and written again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from ingest.errors import ExportError
+from ingest.flow import batched
+from ingest.store.durable import replaced
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from ingest.store.shards import Store
+    from ingest.store.wanted import Wanted
+
+_BLOCK = 4096  # rows looked up and written at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """A file's size in bytes and its SHA-256 in hex, as `sha256sum` prints it."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What exported files are: `rows` unit vectors of `dim` float32 in the space `fingerprint`.
+
+    `content` is the digest of the wanted list they were written from; `files` has a `Sum` for each by name.
+    """
+
+    rows: int
+    dim: int
+    fingerprint: str
+    content: str
+    files: dict[str, Sum]
+
+    def holds_for(self, content: str, fingerprint: str, *paths: Path) -> bool:
+        """Tell whether `paths` are there, of the noted sizes, and from this content in this space."""
+        return (
+            (self.content, self.fingerprint) == (content, fingerprint)
+            and set(self.files) == {path.name for path in paths}
+            and all(path.is_file() and path.stat().st_size == self.files[path.name].bytes for path in paths)
+        )
+
+
+def manifest_path(path: Path) -> Path:
+    """Return where the manifest of an exported file lies: beside it, `<name>.manifest.json`."""
+    return path.with_name(f"{path.stem}.manifest.json")
+
+
+def read_manifest(path: Path) -> Manifest | None:
+    """Read a manifest; None where there is none or it is torn, so that the files are written again."""
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+        return Manifest(**{**table, "files": {name: Sum(**entry) for name, entry in table["files"].items()}})
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Write a manifest whole or not at all."""
+    with replaced(path) as file:
+        file.write(json.dumps(asdict(manifest), indent=2).encode() + b"\n")
+
+
+def write(npy: Path, ids: Path, wanted: Wanted, store: Store, fingerprint: str) -> Manifest:
+    """Write `npy`, (n, dim) float32 in catalog order, `ids`, a JSON list of product ids in row order, and the manifest.
+
+    A product whose vector the store lacks (its picture could not be decoded) has no row. Files that are there and
+    were made from the same are left as they are. Memory is one block.
+    Raises StorageError where the disk is full; the files that were there stay.
+    """
+    there = read_manifest(manifest_path(npy))
+    if there is not None and there.holds_for(wanted.content, fingerprint, npy, ids):
+        return there
+    # The header stands first and names the rows, so they are counted before they are written.
+    rows = sum(len(names) for names, _ in _blocks(wanted, store))
+    with replaced(npy) as array_file, replaced(ids) as ids_file:
+        array, listing = Summed(array_file), Summed(ids_file)
+        header = {"descr": "<f4", "fortran_order": False, "shape": (rows, store.dim)}
+        np.lib.format.write_array_header_1_0(array, header)  # all it needs is write()
+        separator = "\n"
+        listing.write(b"[")
+        for names, vectors in _blocks(wanted, store):
+            array.write(vectors.astype("<f4", copy=False).tobytes())
+            listing.write((separator + ",\n".join(json.dumps(name, ensure_ascii=False) for name in names)).encode())
+            separator = ",\n"
+        listing.write(b"\n]\n")
+    files = {npy.name: array.sum(), ids.name: listing.sum()}
+    manifest = Manifest(rows, store.dim, fingerprint, wanted.content, files)
+    write_manifest(manifest_path(npy), manifest)
+    return manifest
+
+
+def _blocks(wanted: Wanted, store: Store) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+    for block in batched(wanted.pairs(), _BLOCK):
+        found = store.find([key for _, key in block])
+        kept = [
+            (product_id, vector) for (product_id, _), vector in zip(block, found, strict=True) if vector is not None
+        ]
+        if kept:
+            yield [product_id for product_id, _ in kept], np.stack([vector for _, vector in kept])
+
+
+def read(npy: Path, ids: Path) -> tuple[NDArray[np.float32], list[str]]:
+    """Open a pair: the rows as a memory map, (n, dim) float32, and their product ids.
+
+    Raises ExportError where one is missing, torn, or does not fit the other.
+    """
+    try:
+        rows = np.load(npy, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ExportError(f"{npy}: cannot be read ({error}); write it with: ingest export") from error
+    names = read_ids(ids)
+    if rows.ndim != 2 or rows.dtype != np.float32 or len(rows) != len(names):
+        raise ExportError(
+            f"{npy}: {rows.dtype} rows of shape {rows.shape} do not fit the {len(names)} ids of {ids}; "
+            "write both again with: ingest export"
+        )
+    return rows, names
+
+
+def read_ids(path: Path) -> list[str]:
+    """Read a JSON list of product ids; raises ExportError where it is not one."""
+    try:
+        names: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ExportError(f"{path}: cannot be read ({error}); write it with: ingest export") from error
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ExportError(f"{path}: not a JSON list of product ids; write it with: ingest export")
+    return names
+
+
+class Summed:
+    """Writes to a file, and counts and sums up what it wrote."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+        self._bytes = 0
+
+    def write(self, data: bytes) -> int:
+        """Write `data` and add it to the sum."""
+        self._digest.update(data)
+        self._bytes += len(data)
+        return self._file.write(data)
+
+    def sum(self) -> Sum:
+        """Return size and SHA-256 of all that was written."""
+        return Sum(self._bytes, self._digest.hexdigest())

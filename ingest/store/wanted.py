@@ -1,0 +1,62 @@
+"""What the catalog wants, in its order, spooled to disk: the list from which the exports are written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from typing import TYPE_CHECKING, TypeVar
+
+from ingest.records import Picture
+from ingest.store.durable import writing_to
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+T = TypeVar("T")
+
+
+class Wanted:
+    """The (product id, picture key) pairs of one pass over a catalog.
+
+    They lie in an unnamed file in `folder`, which the system removes with the process, and not in memory.
+    `content` is 64 hex digits over all pairs in order: two passes that want the same have the same.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        with writing_to(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder)  # noqa: SIM115  as long as we live
+        self._digest = hashlib.sha256()
+        self.rows = 0
+
+    @property
+    def content(self) -> str:
+        """Return 64 hex digits over the pairs noted so far."""
+        return self._digest.hexdigest()
+
+    def noting(self, records: Iterable[T]) -> Iterator[T]:
+        """Pass every record on, and note the pictures among them."""
+        for record in records:
+            if isinstance(record, Picture):
+                line = json.dumps([record.product.product_id, record.sha256.hex()]) + "\n"
+                with writing_to(self._folder):
+                    self._file.write(line)
+                self._digest.update(line.encode())
+                self.rows += 1
+            yield record
+
+    def pairs(self) -> Iterator[tuple[str, bytes]]:
+        """Yield every (product id, 32-byte key), in catalog order."""
+        with writing_to(self._folder):
+            self._file.flush()
+        self._file.seek(0)
+        for line in self._file:
+            product_id, key = json.loads(line)
+            yield product_id, bytes.fromhex(key)
+
+    def close(self) -> None:
+        """Give the disk space back."""
+        self._file.close()

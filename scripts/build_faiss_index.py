@@ -1,0 +1,38 @@
+"""Build the FAISS HNSW files from the exported `.npy` pair."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ingest import contract
+from ingest.errors import IngestError
+from ingest.sinks import faiss
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option("--embeddings", type=_FILE, default="data/embeddings/clip_embeddings.npy", show_default=True)
+@click.option("--meta", type=_FILE, default="data/embeddings/embedding_metadata.json", show_default=True)
+@click.option("--output", type=_FILE, default="data/indexes", show_default=True, help="A folder.")
+@click.option("--schema", type=_FILE, default=contract.default_path(), help="The contract, with M and efConstruction.")
+def main(embeddings: Path, meta: Path, output: Path, schema: Path) -> None:
+    """Build the FAISS HNSW files from the exported .npy pair."""
+    try:
+        manifest = faiss.build(embeddings, meta, output, contract.load(schema).index)
+    except IngestError as error:
+        raise SystemExit(_told(error)) from error
+    click.echo(
+        f"{manifest.rows:,} vectors of {manifest.dim} dimensions in {faiss.Files.of(output, manifest.dim).index}"
+    )
+
+
+def _told(error: IngestError) -> int:
+    click.echo(f"build_faiss_index: {error}", err=True)
+    return error.exit_code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Ids as file names."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.images.names import decode, encode, is_safe
+
+ids = st.one_of(st.text(max_size=300), st.text("aAbB_-.~% /\\\0é", max_size=40), st.text("aAzZ0_", max_size=24))
+RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(10))}
+
+
+@pytest.mark.parametrize(
+    "product_id",
+    [
+        "P0017",
+        "00123",
+        "abc-1_2",
+        "SKU-001",
+        "B07XJ8C8F5",
+        "123e4567-e89b-12d3-a456-426614174000",
+        "5f2ab64c0e1d2a0011aa22bb",
+    ],
+)
+def test_the_usual_id_stays_itself(product_id):
+    assert encode(product_id) == product_id
+
+
+@pytest.mark.parametrize(
+    ("product_id", "name"),
+    [
+        ("p0017", "p0017~1"),
+        ("shoe", "shoe~f"),
+        ("a/b", "a%2Fb~3"),
+        ("NUL", "%4EUL"),
+        ("", "~0"),
+        ("é", "%C3%A9"),
+    ],
+)
+def test_any_other_id_stays_readable(product_id, name):
+    assert encode(product_id) == name
+
+
+@given(ids)
+def test_a_name_is_safe_everywhere(product_id):
+    name = encode(product_id)
+    assert re.fullmatch(r"[A-Za-z0-9_%~-]{1,130}", name)
+    assert name.upper() not in RESERVED
+
+
+@given(ids)
+def test_a_name_leads_back_to_its_id(product_id):
+    name = encode(product_id)
+    if "~~" in name:
+        with pytest.raises(ValueError):
+            decode(name)
+    else:
+        assert decode(name) == product_id
+
+
+@given(ids, ids)
+def test_two_ids_never_share_a_name(one, other):
+    assert (encode(one).casefold() == encode(other).casefold()) == (one == other)
+
+
+@given(st.text("aAbB0_-", min_size=1, max_size=30), st.randoms())
+def test_ids_that_differ_by_case_alone_never_share_a_name(one, random):
+    other = "".join(random.choice((letter.lower(), letter.upper())) for letter in one)
+    assert (encode(one).casefold() == encode(other).casefold()) == (one == other)
+
+
+@pytest.mark.parametrize("letters", ["x" * 300, "é" * 100, "aB" * 80, "../" * 60])
+def test_a_long_id_keeps_its_beginning_and_its_difference(letters):
+    assert encode(letters) != encode(letters + "x")
+    assert len(encode(letters)) <= 130
+
+
+@pytest.mark.parametrize("name", ["P1.jpg", "a~0", "ABC~8", "%41", "nul", "%zz", "x~~" + "0" * 64, "\n", "P1~1\n"])
+def test_a_foreign_name_is_no_products(name):
+    with pytest.raises(ValueError):
+        decode(name)
+
+
+def test_only_harmless_ids_are_looked_up_raw():
+    assert all(map(is_safe, ["shoe", "P 1", "12.5-a", "a_b"]))
+    assert not any(map(is_safe, ["", "../a", "a/b", "nul", "Con.x", "a.", "a ", ".a", "-a", "é", "a\0", "a\n"]))

@@ -1,0 +1,228 @@
+"""The concurrency: order, bounds, errors at their place, and nothing left running."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from itertools import islice
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.flow import ahead, batched, pmap, until
+
+PATIENCE_S = 10  # only a failing test waits this long
+
+
+class Source:
+    """A generator's life, observable: how much was taken, when, and whether it was closed."""
+
+    def __init__(self, count: int, fails_at: int | None = None) -> None:
+        self.count, self.fails_at = count, fails_at
+        self.taken = 0
+        self.reached = threading.Condition()
+        self.closed = threading.Event()
+
+    def __iter__(self):
+        try:
+            for number in range(self.count):
+                if number == self.fails_at:
+                    raise OSError("the source broke")
+                with self.reached:
+                    self.taken += 1
+                    self.reached.notify_all()
+                yield number
+        finally:
+            self.closed.set()
+
+    def wait_for(self, count: int) -> bool:
+        with self.reached:
+            return self.reached.wait_for(lambda: self.taken >= count, PATIENCE_S)
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+@pytest.fixture(autouse=True)
+def no_threads_left():
+    before = set(threading.enumerate())
+    yield
+    assert set(threading.enumerate()) <= before
+
+
+@given(st.lists(st.integers()), st.integers(1, 10))
+def test_batches_keep_every_item_in_order_and_only_the_last_is_short(items, size):
+    batches = list(batched(items, size))
+    assert [item for batch in batches for item in batch] == items
+    assert all(len(batch) == size for batch in batches[:-1])
+    assert all(1 <= len(batch) <= size for batch in batches[-1:])
+
+
+def test_a_batch_is_given_before_the_next_item_is_asked_for():
+    source = Source(10)
+    next(batched(iter(source), 3))
+    assert source.taken == 3
+
+
+@given(st.lists(st.integers(), max_size=30), st.integers(1, 4), st.integers(1, 8))
+def test_pmap_is_map(items, workers, window):
+    assert list(pmap(double, items, workers=workers, ahead=window)) == [double(item) for item in items]
+
+
+def test_pmap_keeps_order_when_a_later_call_ends_first():
+    second_done = threading.Event()
+
+    def late_first(number: int) -> int:
+        if number == 0:
+            assert second_done.wait(PATIENCE_S)
+        else:
+            second_done.set()
+        return number
+
+    assert list(pmap(late_first, range(4), workers=2, ahead=4)) == [0, 1, 2, 3]
+
+
+def test_pmap_works_on_as_many_threads_as_it_was_given():
+    together = threading.Barrier(3, timeout=PATIENCE_S)
+    assert list(pmap(lambda _: together.wait() >= 0, range(6), workers=3, ahead=6)) == [True] * 6
+
+
+def test_pmap_never_starts_more_than_ahead_beyond_its_consumer():
+    source, window = Source(100), 5
+    results = pmap(double, iter(source), workers=2, ahead=window)
+    for consumed, _ in enumerate(results, 1):
+        assert source.taken < consumed + window
+
+
+@pytest.mark.parametrize("window", [1, 3, 50])
+def test_pmap_raises_what_the_function_raised_at_its_place(window):
+    def broken(number: int) -> int:
+        if number == 5:
+            raise ZeroDivisionError
+        return number
+
+    results = pmap(broken, range(20), workers=4, ahead=window)
+    assert list(islice(results, 5)) == [0, 1, 2, 3, 4]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+
+
+@pytest.mark.parametrize("window", [1, 3, 50])
+def test_pmap_raises_what_the_source_raised_after_the_results_before_it(window):
+    results = pmap(double, iter(Source(20, fails_at=5)), workers=4, ahead=window)
+    assert list(islice(results, 5)) == [0, 2, 4, 6, 8]
+    with pytest.raises(OSError, match="the source broke"):
+        next(results)
+
+
+def test_a_consumer_of_pmap_that_stops_cancels_what_has_not_begun_and_closes_the_source():
+    source = Source(100)
+    items = iter(source)  # held here, as a caller's variable would
+    begun, go_on, called = threading.Event(), threading.Event(), []
+
+    def slow(number: int) -> int:
+        called.append(number)
+        if number == 1:
+            begun.set()
+            assert go_on.wait(PATIENCE_S)
+        return number
+
+    results = pmap(slow, items, workers=1, ahead=10)
+    assert next(results) == 0
+    assert begun.wait(PATIENCE_S)
+    stopper = threading.Thread(target=results.close)
+    stopper.start()
+    go_on.set()
+    stopper.join(PATIENCE_S)
+    assert not stopper.is_alive()
+    assert source.closed.is_set()
+    assert len(called) < 10
+    assert next(items, None) is None
+
+
+@given(st.lists(st.integers(), max_size=30), st.integers(1, 8))
+def test_ahead_changes_nothing_but_the_thread(items, size):
+    assert list(ahead(items, size)) == items
+
+
+def test_ahead_runs_its_source_before_it_is_asked_but_never_further_than_size():
+    source, size = Source(100), 4
+    items = ahead(iter(source), size)
+    for consumed in range(1, 20):
+        next(items)
+        # The queue's `size`, and the one in the producer's hand that waits for room.
+        assert source.wait_for(consumed + size + 1)
+        assert source.taken <= consumed + size + 1
+    items.close()
+
+
+def test_ahead_raises_what_the_source_raised_at_its_place():
+    items = ahead(iter(Source(20, fails_at=3)), 10)
+    assert list(islice(items, 3)) == [0, 1, 2]
+    with pytest.raises(OSError, match="the source broke"):
+        next(items)
+
+
+def test_a_consumer_of_ahead_that_stops_frees_a_producer_that_waits_for_room():
+    source = Source(100)
+    held = iter(source)
+    items = ahead(held, 2)
+    next(items)
+    assert source.wait_for(4)
+    items.close()
+    assert source.closed.is_set()
+    assert source.taken == 4
+    assert next(held, None) is None
+
+
+def test_ahead_closes_a_generator_on_the_thread_that_ran_it():
+    threads = []
+
+    def observed():
+        threads.append(threading.current_thread())
+        try:
+            yield from range(100)
+        finally:
+            threads.append(threading.current_thread())
+
+    items = ahead(observed(), 1)
+    next(items)
+    items.close()
+    assert threads[0] is threads[1] is not threading.current_thread()
+
+
+def test_ahead_that_is_never_asked_starts_nothing():
+    source = Source(10)
+    ahead(iter(source), 3)
+    assert source.taken == 0
+
+
+def test_a_line_of_stages_that_is_left_early_is_wound_up_to_its_first():
+    source = Source(1000)
+    line = ahead(pmap(double, ahead(iter(source), 3), workers=2, ahead=4), 2)
+    with contextlib.closing(line):
+        assert list(islice(line, 5)) == [0, 2, 4, 6, 8]
+    assert source.closed.is_set()
+    assert source.taken < 30
+
+
+def test_an_error_at_the_head_of_a_line_reaches_its_end_after_everything_before_it():
+    line = ahead(pmap(double, ahead(iter(Source(50, fails_at=30)), 3), workers=2, ahead=4), 2)
+    assert list(islice(line, 30)) == [double(number) for number in range(30)]
+    with pytest.raises(OSError, match="the source broke"):
+        next(line)
+
+
+def test_until_ends_when_told_to():
+    stop, seen = threading.Event(), []
+    for item in until(range(100), stop):
+        seen.append(item)
+        if item == 3:
+            stop.set()
+    assert seen == [0, 1, 2, 3]
+
+
+def test_until_that_is_never_told_gives_everything():
+    assert list(until(range(5), threading.Event())) == [0, 1, 2, 3, 4]

@@ -1,0 +1,44 @@
+"""The records that travel down the line."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from pathlib import Path
+
+import pytest
+
+from ingest import records
+from ingest.records import Picture, Product, Reason, Skipped, Stage
+
+PRODUCT = Product("a", "a.jpg", {"price": 1.5}, 2)
+SKIPPED = Skipped("a", Stage.IMAGES, Reason.NOT_FOUND, "HTTP 404", 2)
+
+
+def test_only_what_lies_in_the_network_may_heal():
+    assert {reason for reason in Reason if reason.heals} == {
+        Reason.NOT_DOWNLOADED,
+        Reason.UNREACHABLE,
+        Reason.TRUNCATED,
+    }
+
+
+@pytest.mark.parametrize("record", [PRODUCT, SKIPPED, Picture(PRODUCT, Path("a.jpg"), bytes(32))])
+def test_records_pickle_so_that_they_travel_between_processes(record):
+    assert pickle.loads(pickle.dumps(record)) == record
+
+
+def test_records_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        PRODUCT.product_id = "b"  # type: ignore[misc]
+
+
+def test_every_record_is_frozen_and_slotted():
+    classes = [value for value in vars(records).values() if dataclasses.is_dataclass(value)]
+    assert len(classes) == 5
+    assert all(value.__dataclass_params__.frozen and "__slots__" in vars(value) for value in classes)
+
+
+def test_stages_and_reasons_print_as_users_see_them():
+    assert f"{SKIPPED.stage}: {SKIPPED.reason}" == "images: not found"
+    assert len({reason.value for reason in Reason}) == len(Reason)
