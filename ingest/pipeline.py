@@ -1,53 +1,38 @@
-"""The straight line, on threads: catalog → images → embedding → store → Milvus, and the exports from the store.
+"""What the commands do with the line: run it into Milvus, embed into files, export from the store.
 
-Nothing else decides the order of things. Each function here takes the settings and says what it did.
+Each function takes the settings and says what it did.
 """
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ingest import contract as contracts
 from ingest import flow, sync
-from ingest.catalog import formats
-from ingest.catalog import rows as catalog_rows
 from ingest.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST
-from ingest.embedding import encoder as embedding
-from ingest.embedding.checkpoint import resolve
-from ingest.embedding.clip import ClipEncoder
-from ingest.embedding.preprocessed import Preprocessed
 from ingest.errors import InterruptedRunError, MilvusError, NoTorchError, TooManySkippedError
-from ingest.images.cache import Cache
-from ingest.images.decode import Decoder
-from ingest.images.download import Downloader
-from ingest.images.fetch import Fetcher
-from ingest.records import Decoded, Embedded, Picture, Product, Skipped, Stage
-from ingest.report import RunFolder, Summary, too_many
+from ingest.line import Line
+from ingest.records import Decoded, Embedded, Stage
+from ingest.report import Summary, too_many
 from ingest.sinks import faiss
 from ingest.sinks.milvus import writer
 from ingest.sinks.milvus.collection import Collection
 from ingest.sinks.milvus.connection import opened
-from ingest.store import arrays, shards
-from ingest.store.lock import holding
-from ingest.store.wanted import Wanted
+from ingest.store import arrays
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from ingest.config import Settings
-    from ingest.contract import Contract
-    from ingest.embedding.checkpoint import Checkpoint
-    from ingest.embedding.encoder import Encoder
     from ingest.progress import Progress
+    from ingest.records import Picture
     from ingest.store.arrays import Manifest
+    from ingest.store.shards import Store
 
 _REFILL_ROWS = 1000
 
@@ -63,85 +48,6 @@ class Outcome:
     places: dict[str, str]
     example: Picture | None
     notes: tuple[str, ...]
-
-
-class Line:
-    """The parts of the line, opened once: each method is a stretch of it, from records to records."""
-
-    def __init__(self, stack: ExitStack, settings: Settings, progress: Progress, stop: threading.Event) -> None:
-        self.settings = settings
-        self.progress = progress
-        self.stop = stop
-        self.contract: Contract = contracts.load(settings.schema)
-        self.checkpoint: Checkpoint = resolve(settings.model, settings.model_revision)
-        self.space = self.checkpoint.space
-        stack.enter_context(holding(settings.data))
-        embeddings = settings.data / "embeddings"
-        self.store = shards.Store(embeddings / "store" / self.space.fingerprint, self.space.dim)
-        self.wanted = Wanted(embeddings)
-        stack.callback(self.wanted.close)
-        self.cache = stack.enter_context(Cache(settings.data / "image_cache"))
-        self._downloader = stack.enter_context(_downloader(settings)) if settings.download_missing else None
-        self.preprocessed = Preprocessed(settings.data / "preprocessed", self.checkpoint.preprocessing)
-        self.example: Picture | None = None
-        self.report = stack.enter_context(RunFolder(settings.data / "runs"))
-
-    def products(self) -> Iterator[Product | Skipped]:
-        """Read the catalog: all of it, or the first `sample` products."""
-        settings = self.settings
-        columns = formats.Columns(settings.id_column, settings.image_column)
-        self.progress.total = settings.sample or formats.estimate(settings.catalog)
-        products = _first(catalog_rows.read(settings.catalog, self.contract, columns), settings.sample)
-        return self.progress.counting(Stage.CATALOG, flow.until(products, self.stop), (Product, Skipped))
-
-    def pictures(self, *, download: bool = True) -> Iterator[Picture | Skipped]:
-        """Have every product's picture on disk, and note what is wanted."""
-        workers = self.settings.download_workers
-        fetch = Fetcher(self.cache, self._downloader if download else None, self.settings.catalog.parent)
-        pictures = flow.pmap(fetch, self.products(), workers=workers, ahead=4 * workers)
-        pictures = self.wanted.noting(self._exemplified(pictures))
-        return self.progress.counting(Stage.IMAGES, pictures, Picture)
-
-    def pixels(self, pictures: Iterable[Picture | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
-        """Decode those whose vector the store does not know."""
-        known = shards.lookup(pictures, self.store)
-        decode = self.preprocessed.using(Decoder(self.checkpoint.preprocessing))
-        workers = self.settings.decode_workers or os.cpu_count() or 1
-        pixels = flow.pmap(decode, known, workers=workers, ahead=self._ahead)
-        return self.progress.counting(Stage.DECODE, pixels, Decoded)
-
-    def embedded(self, pictures: Iterable[Picture | Skipped]) -> Iterator[Embedded | Skipped]:
-        """Give every picture its vector, from the store or from the model; new ones are on disk before they go on."""
-        batch = self.settings.batch_size
-        encoder = self._encoder()
-        pixels = flow.until(flow.ahead(self.pixels(pictures), self._ahead), self.stop)
-        stored = shards.append(embedding.embed(pixels, encoder, batch), self.store, batch)
-        return self._tidied(self.progress.counting(Stage.STORE, stored, Embedded))
-
-    def ahead(self, records: Iterable[Any]) -> Iterator[Any]:
-        """Let the stages before go on by themselves, a few batches in front."""
-        return flow.ahead(records, self._ahead)
-
-    @property
-    def _ahead(self) -> int:
-        return 4 * self.settings.batch_size
-
-    def _encoder(self) -> Encoder:
-        settings = self.settings
-        encoder = ClipEncoder(self.checkpoint, settings.device, settings.dtype, settings.batch_size)
-        return embedding.Counted(encoder, lambda pictures: self.progress.add(Stage.EMBEDDING, pictures))
-
-    def _exemplified(self, pictures: Iterable[Picture | Skipped]) -> Iterator[Picture | Skipped]:
-        for record in pictures:
-            if self.example is None and isinstance(record, Picture):
-                self.example = record
-            yield record
-
-    def _tidied(self, records: Iterable[Embedded | Skipped]) -> Iterator[Embedded | Skipped]:
-        for record in records:
-            if isinstance(record, Embedded):
-                self.preprocessed.remove(record.sha256)
-            yield record
 
 
 def run(settings: Settings, progress: Progress, stop: threading.Event) -> Outcome:
@@ -200,7 +106,7 @@ def _run(line: Line, collection: Collection) -> Outcome:
     return _finish(line, summary, places | (_exported(line) if line.settings.exports else {}), notes)
 
 
-def _digests(collection: Collection, store: shards.Store) -> dict[str, str]:
+def _digests(collection: Collection, store: Store) -> dict[str, str]:
     """Read back what each row was made from, and take over vectors that the store lacks and the collection has."""
     digests: dict[str, str] = {}
     missing: list[str] = []
@@ -328,13 +234,3 @@ def _facts(line: Line, places: dict[str, Any]) -> dict[str, Any]:
 
 def _too_many_skipped(line: Line) -> bool:
     return too_many(line.report.skipped, line.progress.items(Stage.CATALOG), line.settings.max_skipped)
-
-
-def _first(records: Iterable[Product | Skipped], products: int) -> Iterable[Product | Skipped]:
-    return islice(records, products) if products else records
-
-
-def _downloader(settings: Settings) -> Downloader:
-    return Downloader(
-        read_s=settings.download_timeout, tries=settings.download_tries, max_bytes=settings.max_image_bytes
-    )

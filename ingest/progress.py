@@ -110,6 +110,8 @@ def _bars(progress: Progress) -> Iterator[None]:
 @contextmanager
 def _lines(progress: Progress) -> Iterator[None]:
     def say() -> None:
+        if not progress.counts():
+            return
         done = ", ".join(f"{stage.value} {count.items:,}" for stage, count in progress.counts())
         of = f" of about {progress.total:,}" if progress.total else ""
         rate = progress.items(Stage.IMAGES) / progress.seconds

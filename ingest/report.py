@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
+from ingest.durable import writing_to
 from ingest.errors import ConfigError, StorageError
 from ingest.records import Skipped
 
@@ -49,11 +50,9 @@ class RunFolder:
 
     def __init__(self, runs: Path) -> None:
         now = datetime.now(UTC)
-        try:
+        with writing_to(runs):
             self.folder = _new_folder(runs, now)
             self._file = (self.folder / "skipped.csv").open("w", encoding="utf-8", newline="")
-        except OSError as error:
-            raise StorageError(f"{runs}: cannot be written ({error.strerror}); make room or set --data") from error
         self._table = csv.writer(self._file)
         self._table.writerow(SKIPPED_COLUMNS)
         self.started = now.isoformat(timespec="seconds")
@@ -65,7 +64,8 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        with writing_to(self.folder):
+            self._file.close()
 
     @property
     def skipped(self) -> int:
@@ -77,19 +77,18 @@ class RunFolder:
         for record in records:
             if isinstance(record, Skipped):
                 self.reasons[record.reason.value] += 1
-                self._table.writerow((record.product_id, record.stage, record.reason, record.detail, record.line))
+                with writing_to(self.folder):
+                    self._table.writerow((record.product_id, record.stage, record.reason, record.detail, record.line))
             else:
                 yield record
 
     def write(self, summary: Summary, facts: dict[str, Any], outcome: str) -> None:
         """Write report.json: the summary, how the run ended, and the facts it ran under (no secrets among them)."""
         content = {"started": self.started, "outcome": outcome, **asdict(summary), **facts}
-        path = self.folder / "report.json"
-        try:
+        text = json.dumps(content, indent=2, ensure_ascii=False, default=str)
+        with writing_to(self.folder):
             self._file.flush()
-            path.write_text(json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise StorageError(f"{path}: cannot be written ({error.strerror}); make room or set --data") from error
+            (self.folder / "report.json").write_text(f"{text}\n", encoding="utf-8")
 
 
 def too_many(skipped: int, products: int, allowed: str) -> bool:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ingest.embedding.preprocess import Preprocessing
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+_REACH_S = 10.0
 _WAYS_OUT = (
     "connect once, or point HF_HOME at a cache that has it, or pass --model FOLDER with a downloaded checkpoint, "
     "or try the sample: --model data/models/sample-clip"
@@ -76,7 +77,7 @@ def _hub(name: str, revision: str | None) -> Checkpoint:
 
 def _fetch(name: str, file: str, revision: str | None) -> Path:
     try:
-        from huggingface_hub import hf_hub_download
+        from huggingface_hub import constants, hf_hub_download
         from huggingface_hub.errors import (
             EntryNotFoundError,
             GatedRepoError,
@@ -91,6 +92,7 @@ def _fetch(name: str, file: str, revision: str | None) -> Path:
         try:
             return Path(hf_hub_download(name, file, revision=revision, local_files_only=True))
         except LocalEntryNotFoundError:
+            _reach(constants.ENDPOINT)
             return Path(hf_hub_download(name, file, revision=revision))
     except GatedRepoError as error:
         raise ModelError(f"{name}: its owner asks for consent; accept on the hub and set HF_TOKEN") from error
@@ -107,7 +109,16 @@ def _fetch(name: str, file: str, revision: str | None) -> Path:
     except EntryNotFoundError as error:
         raise ModelError(f"{name}: has no {file} on the hub; choose a CLIP or SigLIP model") from error
     except (OSError, ValueError) as error:
-        raise ModelError(f"{name}: the hub cannot be reached ({type(error).__name__}); {_WAYS_OUT}") from error
+        raise ModelError(
+            f"{name}: the hub cannot be reached and the model is not in the local cache; {_WAYS_OUT}"
+        ) from error
+
+
+def _reach(endpoint: str) -> None:
+    """Ask the hub for anything, once: its own client tries for half a minute, and prints each try."""
+    import requests
+
+    requests.head(endpoint, timeout=_REACH_S)
 
 
 def _space(name: str, revision: str, config: dict[str, Any], steps: Preprocessing) -> Space:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from ingest.contract import Space
 
-_REMEMBERED = 32  # batches whose vectors are kept at hand; more than the look-ahead between lookup and here holds
+# Vectors kept at hand, in batches and at least: more than the look-ahead between lookup and here holds.
+_REMEMBERED, _REMEMBERED_LEAST = 32, 1024
+_HELD = 32  # batches of records that may wait for a batch to fill, so that memory is bounded
 
 
 class Encoder(Protocol):
@@ -71,7 +73,7 @@ def embed(
         held.append(record)
         if isinstance(record, Decoded) and record.sha256 not in recent:
             new[record.sha256] = record.pixels
-        if len(new) == batch or not new:
+        if len(new) == batch or not new or len(held) >= _HELD * batch:
             yield from _finish(held, new, recent, encoder, batch)
             held, new = [], {}
     yield from _finish(held, new, recent, encoder, batch)
@@ -105,5 +107,5 @@ def _finish(
         else:
             detail = "the model gave a vector that is not finite or has no length; look at the picture"
             yield Skipped(record.product.product_id, Stage.EMBEDDING, Reason.BAD_VECTOR, detail, record.product.line)
-    while len(recent) > _REMEMBERED * batch:
+    while len(recent) > max(_REMEMBERED * batch, _REMEMBERED_LEAST):
         recent.popitem(last=False)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ingest.durable import replaced
 from ingest.records import Decoded, Picture
-from ingest.store.durable import replaced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -13,11 +13,10 @@ import re
 import stat
 import time
 import uuid
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from ingest.errors import StorageError
+from ingest.durable import writing_to
 from ingest.images.index import Entry, Index
 from ingest.images.names import encode, is_safe
 from ingest.images.sniff import HEAD, extension
@@ -49,7 +48,7 @@ class Cache:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with storing(folder):
+        with writing_to(folder):
             folder.mkdir(parents=True, exist_ok=True)
             with os.scandir(folder) as entries:
                 left = [entry.name for entry in entries if _TEMPORARY.fullmatch(entry.name)]
@@ -131,7 +130,7 @@ class Cache:
         """
         prior = self._index.get(product_id)
         name = f"{encode(product_id)}.{extension}"
-        with storing(self.folder):
+        with writing_to(self.folder):
             # Others first: a kill in between leaves no file, which is fetched, and never an old one to adopt.
             for other in self._files(product_id):
                 if other != name:
@@ -158,7 +157,7 @@ class Cache:
             stale = list(self._files(product_id))
         elif prior is not None and prior.file is not None:
             stale = [prior.file]
-        with storing(self.folder):
+        with writing_to(self.folder):
             for name in stale:
                 (self.folder / name).unlink(missing_ok=True)
         tries = _tries(prior, source) + 1
@@ -199,7 +198,7 @@ class Cache:
             own = f"{encode(product_id)}.{kind}"
             if self._ignores_case and stem != encode(product_id):
                 # Here `abc.jpg` would be overwritten by the picture of another product, `ABC`.
-                with storing(self.folder):
+                with writing_to(self.folder):
                     path.rename(self.folder / own)
                 name = own  # noqa: PLW2901  the file has it now
             entry = _entry(product_id, source, name, sha256, about)
@@ -221,18 +220,6 @@ class Cache:
     def _is_exact(self, name: str) -> bool:
         """Whether the file has this very name, where the file system finds it under other spellings too."""
         return not self._ignores_case or name in os.listdir(self.folder)  # noqa: PTH208
-
-
-@contextmanager
-def storing(path: Path) -> Iterator[None]:
-    """Turn an OSError of the block, which writes at `path`, into StorageError, one line."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(
-            f"{path}: cannot be written ({error.strerror or type(error).__name__});"
-            " make room or give the right to write, and run again: what was fetched is kept"
-        ) from error
 
 
 def _hashed(path: Path) -> tuple[bytes, os.stat_result]:

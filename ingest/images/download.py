@@ -18,7 +18,7 @@ import requests
 import tenacity
 from urllib3.exceptions import HTTPError, InvalidChunkLength, NameResolutionError, ProtocolError
 
-from ingest.images.cache import storing
+from ingest.durable import writing_to
 from ingest.images.sniff import HEAD, extension
 from ingest.images.urls import DownloadError, TransientError, check, shown, unusable
 from ingest.records import Reason
@@ -154,7 +154,7 @@ class Downloader:
             raise self._too_large(url)
         digest = hashlib.sha256()
         size = 0
-        with storing(path), path.open("wb") as file:
+        with writing_to(path), path.open("wb") as file:
             for chunk in _sniffed(_chunks(response, url, ends), url):
                 size += len(chunk)
                 if size > self.max_bytes:
@@ -163,7 +163,7 @@ class Downloader:
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
-        with storing(path), path.open("rb") as file:
+        with writing_to(path), path.open("rb") as file:
             kind = extension(file.read(HEAD))
         assert kind is not None, "_sniffed has let it pass"
         headers = response.headers

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ingest.durable import replaced, writing_to
 from ingest.errors import ExportError
 from ingest.store import arrays
-from ingest.store.durable import replaced, writing_to
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +62,7 @@ def build(npy: Path, ids: Path, folder: Path, index: Index) -> Manifest:
         summed = arrays.Summed(file)
         _faiss().write_index(graph, _faiss().PyCallbackIOWriter(summed.write))
         sums[files.index.name] = summed.sum()
+        arrays.forget_manifest(files.index)
     metadata = _metadata(len(names), dim, index, fingerprint, sums[files.index.name])
     for path, payload in (
         (files.metadata, pickle.dumps(metadata, protocol=4)),
@@ -86,9 +87,13 @@ def search(folder: Path, query: NDArray[np.float32], limit: int, ef: int) -> lis
     names = arrays.read_ids(files.product_ids)
     if not files.index.is_file():
         raise ExportError(f"{files.index}: not there; write it with: ingest export")
+    manifest = arrays.read_manifest(arrays.manifest_path(files.index))
+    paths = (files.index, files.metadata, files.product_ids)
+    if manifest is None or not manifest.holds_for(manifest.content, manifest.fingerprint, *paths):
+        raise ExportError(f"{files.index}: it and its neighbours do not fit; write them again with: ingest export")
     try:
         index = faiss.read_index(str(files.index))
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         raise ExportError(f"{files.index}: not a FAISS index; write it again with: ingest export") from error
     if index.ntotal != len(names):
         raise ExportError(

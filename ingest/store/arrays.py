@@ -1,7 +1,7 @@
 """The vectors as files for other programs: a `.npy` of unit rows, a JSON list of ids, and a manifest.
 
-All three are written beside and renamed, the manifest last: it carries what the pair was made from and the
-checksum of each file, so that a pair torn by a kill between two renames is known as such and written again.
+All three are written beside and renamed; the manifest goes before the first rename and comes after the last. It
+carries what the pair was made from and each file's checksum: a pair without one is torn, and written again.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from ingest.durable import replaced
 from ingest.errors import ExportError
 from ingest.flow import batched
-from ingest.store.durable import replaced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,6 +79,17 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
         file.write(json.dumps(asdict(manifest), indent=2).encode() + b"\n")
 
 
+def forget_manifest(path: Path) -> None:
+    """Remove the manifest of a file about to be replaced: killed before its neighbours are, it must not vouch for them.
+
+    Their sizes may be what it says, as when two products change places.
+    """
+    manifest = manifest_path(path)
+    with writing_to(manifest.parent):
+        manifest.unlink(missing_ok=True)
+        sync_folder(manifest.parent)
+
+
 def write(npy: Path, ids: Path, wanted: Wanted, store: Store, fingerprint: str) -> Manifest:
     """Write `npy`, (n, dim) float32 in catalog order, `ids`, a JSON list of product ids in row order, and the manifest.
 
@@ -102,6 +113,7 @@ def write(npy: Path, ids: Path, wanted: Wanted, store: Store, fingerprint: str) 
             listing.write((separator + ",\n".join(json.dumps(name, ensure_ascii=False) for name in names)).encode())
             separator = ",\n"
         listing.write(b"\n]\n")
+        forget_manifest(npy)
     files = {npy.name: array.sum(), ids.name: listing.sum()}
     manifest = Manifest(rows, store.dim, fingerprint, wanted.content, files)
     write_manifest(manifest_path(npy), manifest)

@@ -6,8 +6,8 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ingest.durable import writing_to
 from ingest.errors import BusyError
-from ingest.store.durable import writing_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

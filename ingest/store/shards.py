@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ingest.durable import sync_folder, writing_to
 from ingest.flow import batched
 from ingest.records import Embedded, Picture
-from ingest.store.durable import sync_folder, writing_to
 from ingest.store.keys import ABSENT, KEY_BYTES, KeyIndex
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ UNIT_TOLERANCE = 1e-3
 """How far a stored vector's length may lie from 1 before it counts as damaged."""
 
 _ROW_BITS = 24  # a place is shard number << 24 | row
+_HELD = 32  # batches of records that may wait for one vector to be written, so that memory is bounded
 
 
 class Store:
@@ -72,9 +73,12 @@ class Store:
     def add(self, keys: Sequence[bytes], vectors: NDArray[np.float32]) -> None:
         """Write one shard of (n, dim) float32 unit rows; when this returns they survive a power cut.
 
-        Raises StorageError where the disk is full or cannot be written; nothing is half-written then.
+        Raises StorageError where the disk is full or cannot be written; nothing is half-written then. Raises
+        ValueError for vectors of another shape, which the next run would leave out.
         """
         packed = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, KEY_BYTES)
+        if vectors.shape != (len(packed), self.dim):
+            raise ValueError(f"{len(packed)} keys and vectors of shape {vectors.shape}; the store's dim is {self.dim}")
         with self._lock:
             self._write(packed, np.ascontiguousarray(vectors, np.float32))
             small = [number for number, shard in self._shards.items() if len(shard) < FULL_SHARD_ROWS]
@@ -102,7 +106,7 @@ class Store:
 
     def _enter(self, number: int, keys: NDArray[np.uint8], vectors: NDArray[np.float32]) -> None:
         self._shards[number] = vectors
-        self._index.put(keys, (np.int64(number) << _ROW_BITS) | np.arange(len(keys), dtype=np.int64))
+        self._index.put(keys, _places(number, len(keys)))
 
     def _write(self, keys: NDArray[np.uint8], vectors: NDArray[np.float32]) -> None:
         with writing_to(self.folder):
@@ -125,10 +129,17 @@ class Store:
         self._load(number)
 
     def _merge(self, numbers: list[int]) -> None:
-        """Write the rows of several shards as one, then remove them; a kill in between leaves both, which is sound."""
+        """Write the rows of several shards as one, then remove them; a kill in between leaves both, which is sound.
+
+        Rows that are damaged, or written again in another shard since, are left behind: as part of the newest shard
+        they would be found before the good ones.
+        """
         keys = np.concatenate([np.load(self.folder / f"{n:08d}" / "keys.npy", allow_pickle=False) for n in numbers])
         vectors = np.concatenate([self._shards[number] for number in numbers])
-        self._write(keys, vectors)
+        places = np.concatenate([_places(number, len(self._shards[number])) for number in numbers])
+        live = self._index.find(list(map(bytes, keys))) == places
+        live &= np.abs(np.linalg.norm(vectors, axis=1) - 1.0) <= UNIT_TOLERANCE
+        self._write(keys[live], vectors[live])
         for number in numbers:
             del self._shards[number]
             shutil.rmtree(self.folder / f"{number:08d}", ignore_errors=True)
@@ -164,7 +175,7 @@ def append(records: Iterable[Embedded | Skipped], store: Store, batch: int) -> I
             held.append(record)
             if isinstance(record, Embedded) and store.find([record.sha256])[0] is None:
                 new.setdefault(record.sha256, record.vector)
-            if len(new) >= batch or not new:
+            if len(new) >= batch or not new or len(held) >= _HELD * batch:
                 write()
                 yield from held
                 held.clear()
@@ -172,6 +183,10 @@ def append(records: Iterable[Embedded | Skipped], store: Store, batch: int) -> I
         # Also when the consumer stops or the source fails: what was computed is never computed again.
         write()
     yield from held
+
+
+def _places(number: int, rows: int) -> NDArray[np.int64]:
+    return (np.int64(number) << _ROW_BITS) | np.arange(rows, dtype=np.int64)
 
 
 def _numbers(folder: Path) -> list[int]:

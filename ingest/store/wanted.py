@@ -7,8 +7,8 @@ import json
 import tempfile
 from typing import TYPE_CHECKING, TypeVar
 
+from ingest.durable import writing_to
 from ingest.records import Picture
-from ingest.store.durable import writing_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

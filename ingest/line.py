@@ -1,0 +1,132 @@
+"""The parts of the straight line, opened once, and its stretches from the catalog to vectors on disk.
+
+Nothing else decides the order of the stages: `pipeline` puts the stretches end to end.
+"""
+
+from __future__ import annotations
+
+import os
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from ingest import contract as contracts
+from ingest import flow
+from ingest.catalog import formats, rows
+from ingest.embedding import encoder as embedding
+from ingest.embedding.checkpoint import resolve
+from ingest.embedding.clip import ClipEncoder
+from ingest.embedding.preprocessed import Preprocessed
+from ingest.images.cache import Cache
+from ingest.images.decode import Decoder
+from ingest.images.download import Downloader
+from ingest.images.fetch import Fetcher
+from ingest.records import Decoded, Embedded, Picture, Product, Skipped, Stage
+from ingest.report import RunFolder, too_many
+from ingest.store import shards
+from ingest.store.lock import holding
+from ingest.store.wanted import Wanted
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterable, Iterator
+    from contextlib import ExitStack
+
+    from ingest.config import Settings
+    from ingest.contract import Contract
+    from ingest.embedding.checkpoint import Checkpoint
+    from ingest.embedding.encoder import Encoder
+    from ingest.progress import Progress
+
+
+class Line:
+    """The parts of the line for one command; each method is a stretch of it, from records to records."""
+
+    def __init__(self, stack: ExitStack, settings: Settings, progress: Progress, stop: threading.Event) -> None:
+        self.settings = settings
+        self.progress = progress
+        self.stop = stop
+        self.contract: Contract = contracts.load(settings.schema)
+        self._catalog()  # what is wrong with what was typed is said before anything is waited for
+        too_many(0, 0, settings.max_skipped)
+        self.checkpoint: Checkpoint = resolve(settings.model, settings.model_revision)
+        self.space = self.checkpoint.space
+        stack.enter_context(holding(settings.data))
+        embeddings = settings.data / "embeddings"
+        self.store = shards.Store(embeddings / "store" / self.space.fingerprint, self.space.dim)
+        self.wanted = Wanted(embeddings)
+        stack.callback(self.wanted.close)
+        self.cache = stack.enter_context(Cache(settings.data / "image_cache"))
+        self._downloader = stack.enter_context(_downloader(settings)) if settings.download_missing else None
+        self.preprocessed = Preprocessed(settings.data / "preprocessed", self.checkpoint.preprocessing)
+        self.example: Picture | None = None
+        self.report = stack.enter_context(RunFolder(settings.data / "runs"))
+
+    def products(self) -> Iterator[Product | Skipped]:
+        """Read the catalog: all of it, or the first `sample` products."""
+        settings = self.settings
+        self.progress.total = settings.sample or formats.estimate(settings.catalog)
+        products = _first(self._catalog(), settings.sample)
+        return self.progress.counting(Stage.CATALOG, flow.until(products, self.stop), (Product, Skipped))
+
+    def pictures(self, *, download: bool = True) -> Iterator[Picture | Skipped]:
+        """Have every product's picture on disk, and note what is wanted."""
+        workers = self.settings.download_workers
+        fetch = Fetcher(self.cache, self._downloader if download else None, self.settings.catalog.parent)
+        pictures = flow.pmap(fetch, self.products(), workers=workers, ahead=4 * workers)
+        pictures = self.wanted.noting(self._exemplified(pictures))
+        return self.progress.counting(Stage.IMAGES, pictures, Picture)
+
+    def pixels(self, pictures: Iterable[Picture | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
+        """Decode those whose vector the store does not know."""
+        known = shards.lookup(pictures, self.store)
+        decode = self.preprocessed.using(Decoder(self.checkpoint.preprocessing))
+        workers = self.settings.decode_workers or os.cpu_count() or 1
+        pixels = flow.pmap(decode, known, workers=workers, ahead=self._ahead)
+        return self.progress.counting(Stage.DECODE, pixels, Decoded)
+
+    def embedded(self, pictures: Iterable[Picture | Skipped]) -> Iterator[Embedded | Skipped]:
+        """Give every picture its vector, from the store or from the model; new ones are on disk before they go on."""
+        batch = self.settings.batch_size
+        encoder = self._encoder()
+        pixels = flow.until(flow.ahead(self.pixels(pictures), self._ahead), self.stop)
+        stored = shards.append(embedding.embed(pixels, encoder, batch), self.store, batch)
+        return self._tidied(self.progress.counting(Stage.STORE, stored, Embedded))
+
+    def ahead(self, records: Iterable[Any]) -> Iterator[Any]:
+        """Let the stages before go on by themselves, a few batches in front."""
+        return flow.ahead(records, self._ahead)
+
+    @property
+    def _ahead(self) -> int:
+        return 4 * self.settings.batch_size
+
+    def _catalog(self) -> Iterator[Product | Skipped]:
+        columns = formats.Columns(self.settings.id_column, self.settings.image_column)
+        return rows.read(self.settings.catalog, self.contract, columns)
+
+    def _encoder(self) -> Encoder:
+        settings = self.settings
+        encoder = ClipEncoder(self.checkpoint, settings.device, settings.dtype, settings.batch_size)
+        return embedding.Counted(encoder, lambda pictures: self.progress.add(Stage.EMBEDDING, pictures))
+
+    def _exemplified(self, pictures: Iterable[Picture | Skipped]) -> Iterator[Picture | Skipped]:
+        for record in pictures:
+            if self.example is None and isinstance(record, Picture):
+                self.example = record
+            yield record
+
+    def _tidied(self, records: Iterable[Embedded | Skipped]) -> Iterator[Embedded | Skipped]:
+        for record in records:
+            if isinstance(record, Embedded):
+                self.preprocessed.remove(record.sha256)
+            yield record
+
+
+def _first(records: Iterable[Product | Skipped], products: int) -> Iterable[Product | Skipped]:
+    return islice(records, products) if products else records
+
+
+def _downloader(settings: Settings) -> Downloader:
+    return Downloader(
+        read_s=settings.download_timeout, tries=settings.download_tries, max_bytes=settings.max_image_bytes
+    )
