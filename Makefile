@@ -29,12 +29,12 @@ unit: .venv/.installed-dev
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "ingest needs Python 3.11 or newer; name one with PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/pip || scripts/make_venv.sh "$(PYTHON)" .venv
 	@echo "installing what pyproject.toml names into .venv (a few minutes the first time)"
-	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),) torch
-	$(PIP) -e .
+	@$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),) torch
+	@$(PIP) -e .
 	@touch $@
 
 .venv/.installed-dev: .venv/.installed
-	$(PIP) -e '.[dev]'
+	@$(PIP) -e '.[dev]'
 	@touch $@
 
 clean:

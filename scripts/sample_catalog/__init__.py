@@ -1,0 +1,1 @@
+"""A drawn product catalog: shapes, surfaces, and the rule that makes rows of them."""

@@ -1,0 +1,1 @@
+"""A small CLIP trained from scratch on the drawn sample catalog."""
