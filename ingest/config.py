@@ -17,6 +17,7 @@ from ingest.errors import ConfigError
 
 FILE_NAME = "ingest.toml"
 _PATHS = {"catalog", "schema", "data"}  # relative to the folder of the file they stand in
+_EXAMPLES = {bool: "true", int: "32", float: "20.0", str: '"text"'}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +103,33 @@ def read(path: Path) -> dict[str, Any]:
             raise ConfigError(f"{place}: {key} must be a plain value, not a {type(value).__name__}")
         if key == "token":
             raise ConfigError(f"{place}: a token does not belong in a file; set MILVUS_TOKEN in the environment")
+        if not _fits(key, value):
+            raise ConfigError(f"{place}: {key} is {value!r}; write it as in {key} = {_EXAMPLES[_kind(key)]}")
     return {key: _placed(key, value, path.parent) for key, value in table.items()}
+
+
+def _kind(key: str) -> type:
+    kind = type(getattr(Settings(), key))
+    return kind if kind in _EXAMPLES else str  # a path, or a setting that is None until it is set
+
+
+def _fits(key: str, value: Any) -> bool:
+    """Tell whether a value has the type of the setting; `max_skipped` is a number as well as a share."""
+    kind = _kind(key)
+    if isinstance(value, bool) or kind is bool:
+        return isinstance(value, bool) and kind is bool
+    return isinstance(value, int | float if kind is float else int | str if key == "max_skipped" else kind)
 
 
 def _placed(key: str, value: Any, folder: Path) -> Any:
     if not isinstance(value, str):
         return value
-    here = folder / Path(value).expanduser()
-    if key in _PATHS or (key == "model" and here.is_dir()) or (key == "uri" and value.endswith(".db")):
+    try:
+        here = folder / Path(value).expanduser()
+        is_folder = here.is_dir()
+    except (OSError, RuntimeError):  # too long for a name, a ~user who is not there: said by who uses it
+        return value
+    if key in _PATHS or (key == "model" and is_folder) or (key == "uri" and value.endswith(".db")):
         return str(here)
     return value
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ingest import flow, sync
 from ingest.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST
-from ingest.errors import InterruptedRunError, MilvusError, NoTorchError, TooManySkippedError
+from ingest.errors import InterruptedRunError, MilvusError, NoTorchError
 from ingest.line import Line
 from ingest.records import Decoded, Embedded, Stage
 from ingest.report import Summary, too_many
@@ -41,13 +41,15 @@ _REFILL_ROWS = 1000
 class Outcome:
     """What a command did, and `places`, where what it made lies, by name.
 
-    `example` is the first product with a picture, to try a search with; `notes` is what a user should know.
+    `example` is the first product with a picture, to try a search with; `notes` is what a user should know;
+    `failure` says that more were skipped than allowed, where they were.
     """
 
     summary: Summary
     places: dict[str, str]
     example: Picture | None
     notes: tuple[str, ...]
+    failure: str = ""
 
 
 def run(settings: Settings, progress: Progress, stop: threading.Event) -> Outcome:
@@ -193,14 +195,15 @@ def _finish(line: Line, summary: Summary, places: dict[str, Any], notes: list[st
     places = places | {"report": folder / "report.json"}
     if summary.skipped:
         places["skipped"] = folder / "skipped.csv"
+    failure = ""
     if _too_many_skipped(line):
-        line.report.write(summary, _facts(line, places), "too many skipped")
-        raise TooManySkippedError(
+        failure = (
             f"{summary.skipped} of {summary.products} products were skipped, more than --max-skipped "
             f"{line.settings.max_skipped} allows; the reasons are in {places['skipped']}"
         )
-    line.report.write(summary, _facts(line, places), "done")
-    return Outcome(summary, {name: str(place) for name, place in places.items()}, line.example, tuple(notes or ()))
+    line.report.write(summary, _facts(line, places), "too many skipped" if failure else "done")
+    shown = {name: str(place) for name, place in places.items()}
+    return Outcome(summary, shown, line.example, tuple(notes or ()), failure)
 
 
 def _complete(line: Line, summary: Summary) -> None:

@@ -52,7 +52,10 @@ class RunFolder:
         now = datetime.now(UTC)
         with writing_to(runs):
             self.folder = _new_folder(runs, now)
-            self._file = (self.folder / "skipped.csv").open("w", encoding="utf-8", newline="")
+            # A lone surrogate, which JSON can carry and UTF-8 cannot, is a reason to be skipped: it must be writable.
+            self._file = (self.folder / "skipped.csv").open(
+                "w", encoding="utf-8", errors="backslashreplace", newline=""
+            )
         self._table = csv.writer(self._file)
         self._table.writerow(SKIPPED_COLUMNS)
         self.started = now.isoformat(timespec="seconds")
@@ -88,7 +91,7 @@ class RunFolder:
         text = json.dumps(content, indent=2, ensure_ascii=False, default=str)
         with writing_to(self.folder):
             self._file.flush()
-            (self.folder / "report.json").write_text(f"{text}\n", encoding="utf-8")
+            (self.folder / "report.json").write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")
 
 
 def too_many(skipped: int, products: int, allowed: str) -> bool:

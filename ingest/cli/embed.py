@@ -48,7 +48,4 @@ def command(*, output: Path | None, meta: Path | None, as_json: bool, quiet: boo
     terminal.note_sample(settings.model)
     with terminal.followed(quiet=quiet) as (progress, stop):
         outcome = pipeline.embed(settings, progress, stop, output or settings.npy, meta or settings.npy_ids)
-    if as_json:
-        click.echo(terminal.as_json(outcome))
-        return
-    terminal.tell(outcome)
+    terminal.show(outcome, as_json=as_json)

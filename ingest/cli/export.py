@@ -27,7 +27,4 @@ def command(*, as_json: bool, quiet: bool, **values: Any) -> None:
     settings = options.settings(values)
     with terminal.followed(quiet=quiet) as (progress, stop):
         outcome = pipeline.export(settings, progress, stop)
-    if as_json:
-        click.echo(terminal.as_json(outcome))
-        return
-    terminal.tell(outcome)
+    terminal.show(outcome, as_json=as_json)

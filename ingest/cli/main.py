@@ -58,14 +58,14 @@ class _LazyGroup(click.Group):
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="ingest", message="%(prog)s %(version)s")
 def cli() -> None:
-    r"""Keep a Milvus collection of CLIP picture embeddings in step with a product catalog.
+    """Keep a Milvus collection of CLIP picture embeddings in step with a product catalog.
 
     \b
     ingest run --catalog products.csv --uri http://localhost:19530
     ingest search "red striped mug"
 
     Settings come from flags, INGEST_… environment variables and ./ingest.toml, in that order.
-    """
+    """  # noqa: D301  Click looks for the character itself
 
 
 def main(arguments: list[str] | None = None) -> None:

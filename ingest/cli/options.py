@@ -125,7 +125,7 @@ batch_size = option("Model", "--batch-size", "-b", type=click.IntRange(1, 65536)
 
 milvus = together(
     option(
-        "Milvus", "--uri", show_default="milvus.db in --data",
+        "Milvus", "--uri", envvar=["INGEST_URI", "MILVUS_URI"], show_default="milvus.db in --data",
         help="A Milvus Lite file (….db), http://… or https://…",
     ),
     option(

@@ -33,9 +33,7 @@ def command(ctx: click.Context, /, *, as_json: bool, quiet: bool, **values: Any)
     terminal.note_sample(settings.model)
     with terminal.followed(quiet=quiet) as (progress, stop):
         outcome = pipeline.run(settings, progress, stop)
-    if as_json:
-        click.echo(terminal.as_json(outcome))
-        return
-    terminal.tell(outcome)
-    flags = options.given(ctx, "uri", "db_name", "model", "model_revision", "schema", "data")
-    terminal.tell_next(outcome, flags)
+    terminal.show(outcome, as_json=as_json)
+    if not as_json:
+        flags = options.given(ctx, "uri", "db_name", "model", "model_revision", "schema", "data")
+        terminal.tell_next(outcome, flags)

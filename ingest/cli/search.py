@@ -55,13 +55,13 @@ def command(
     *, text: str | None, image: Path | None, product: str | None, expression: str, limit: int, backend: str,
     as_json: bool, **values: Any,
 ) -> None:  # fmt: skip
-    r"""Find products by text, by picture, or by another product.
+    """Find products by text, by picture, or by another product.
 
     \b
     ingest search "red striped mug"
     ingest search --image photo.jpg --filter 'price < 20'
     ingest search --product P0017 --json
-    """
+    """  # noqa: D301  Click looks for the character itself
     if sum(query is not None for query in (text, image, product)) != 1:
         raise click.UsageError("Give one of TEXT, --image FILE and --product ID.")
     if expression and backend == "faiss":

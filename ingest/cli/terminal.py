@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ingest.errors import TooManySkippedError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -88,7 +90,17 @@ def program() -> str:
     return _near(called)
 
 
-def as_json(outcome: Outcome) -> str:
+def show(outcome: Outcome, *, as_json: bool) -> None:
+    """Print what was done, for machines or for people; raises TooManySkippedError where that was too little."""
+    if as_json:
+        click.echo(_as_json(outcome))
+    else:
+        _tell(outcome)
+    if outcome.failure:
+        raise TooManySkippedError(outcome.failure)
+
+
+def _as_json(outcome: Outcome) -> str:
     """Return the machine-readable summary: one object."""
     content = {
         **asdict(outcome.summary),
@@ -99,7 +111,7 @@ def as_json(outcome: Outcome) -> str:
     return json.dumps(content, ensure_ascii=False, indent=2)
 
 
-def tell(outcome: Outcome) -> None:
+def _tell(outcome: Outcome) -> None:
     """Print what was done and where everything lies."""
     summary = outcome.summary
     click.echo(

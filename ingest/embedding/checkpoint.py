@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _REACH_S = 10.0
+# What transformers takes where a config.json is silent, as google/siglip-base-patch16-224's is.
+_DIMS = {"clip": 512, "siglip": 768, "siglip2": 768}
 _WAYS_OUT = (
     "connect once, or point HF_HOME at a cache that has it, or pass --model FOLDER with a downloaded checkpoint, "
     "or try the sample: --model data/models/sample-clip"
@@ -40,8 +42,12 @@ def resolve(name: str, revision: str | None = None) -> Checkpoint:
     the network nor changes its model unasked; `revision` chooses another.
     Raises ModelError where the model cannot be had, or is none with pictures and texts in one space.
     """
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    try:
+        folder = Path(name).expanduser()
+        there = folder.is_dir()
+    except (OSError, RuntimeError) as error:  # a name longer than the system takes, a ~user who is not there
+        raise ModelError(f"{name[:100]}: no such folder ({error})") from error
+    if there:
         return _local(folder)
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name:
         raise ModelError(f"{name}: no such folder; --model takes a hub id or a folder with config.json")
@@ -63,7 +69,8 @@ def _local(folder: Path) -> Checkpoint:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     steps = preprocess.from_config(settings, str(folder))
-    space = _space(folder.resolve().name, f"sha256:{digest.hexdigest()}", config, steps)
+    dim = _dim(config, str(folder))
+    space = Space(folder.resolve().name, f"sha256:{digest.hexdigest()}", dim, asdict(steps))
     return Checkpoint(str(folder), None, space, steps)
 
 
@@ -72,12 +79,12 @@ def _hub(name: str, revision: str | None) -> Checkpoint:
     commit = config_path.parent.name  # …/snapshots/<commit>/config.json
     config = _json(config_path, name)
     steps = preprocess.from_config(_json(_fetch(name, "preprocessor_config.json", commit), name), name)
-    return Checkpoint(name, commit, _space(name, commit, config, steps), steps)
+    return Checkpoint(name, commit, Space(name, commit, _dim(config, name), asdict(steps)), steps)
 
 
 def _fetch(name: str, file: str, revision: str | None) -> Path:
     try:
-        from huggingface_hub import constants, hf_hub_download
+        from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import (
             EntryNotFoundError,
             GatedRepoError,
@@ -92,7 +99,7 @@ def _fetch(name: str, file: str, revision: str | None) -> Path:
         try:
             return Path(hf_hub_download(name, file, revision=revision, local_files_only=True))
         except LocalEntryNotFoundError:
-            _reach(constants.ENDPOINT)
+            _reach()
             return Path(hf_hub_download(name, file, revision=revision))
     except GatedRepoError as error:
         raise ModelError(f"{name}: its owner asks for consent; accept on the hub and set HF_TOKEN") from error
@@ -114,18 +121,22 @@ def _fetch(name: str, file: str, revision: str | None) -> Path:
         ) from error
 
 
-def _reach(endpoint: str) -> None:
+def _reach() -> None:
     """Ask the hub for anything, once: its own client tries for half a minute, and prints each try."""
     import requests
+    from huggingface_hub import constants
 
-    requests.head(endpoint, timeout=_REACH_S)
+    if not constants.HF_HUB_OFFLINE:
+        requests.head(constants.ENDPOINT, timeout=_REACH_S)
 
 
-def _space(name: str, revision: str, config: dict[str, Any], steps: Preprocessing) -> Space:
-    dim = config.get("projection_dim") or config.get("vision_config", {}).get("hidden_size")
-    if not isinstance(dim, int) or "text_config" not in config:
+def _dim(config: dict[str, Any], name: str) -> int:
+    vision = config.get("vision_config")
+    tower = vision if isinstance(vision, dict) else {}
+    dim = config.get("projection_dim") or tower.get("hidden_size") or _DIMS.get(str(config.get("model_type")))
+    if not isinstance(dim, int) or not ("text_config" in config or "text_config_dict" in config):
         raise ModelError(f"{name}: not a model of pictures and texts in one space; choose a CLIP or SigLIP model")
-    return Space(name, revision, dim, asdict(steps))
+    return dim
 
 
 def _json(path: Path, name: str) -> dict[str, Any]:

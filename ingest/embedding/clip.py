@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ingest.contract import Space
     from ingest.embedding.checkpoint import Checkpoint
 
+_NOT_FOR_EMBEDDING = {"logit_scale", "logit_bias"}  # they turn similarities into probabilities
+
 
 class ClipEncoder:
     """An Encoder that loads its model when first asked to embed, so that a run with nothing to do never does."""
@@ -46,18 +48,28 @@ class ClipEncoder:
     def images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed (n, height, width, 3) uint8 RGB into (n, dim) float32.
 
-        A batch that is not full is filled up: a kernel chosen for another number of rows rounds differently, and a
-        picture's vector must not depend on how far a run came before it was interrupted.
+        A batch that is not full is filled up: a kernel chosen for another number of rows rounds differently. So what
+        else is in a batch does not matter; the place in it may, in the last digits of float32.
         """
         torch = import_torch()
         count = len(pixels)
         if count < self._batch:
             pixels = np.concatenate([pixels, np.zeros((self._batch - count, *pixels.shape[1:]), np.uint8)])
-        with torch.inference_mode():
-            batch = torch.from_numpy(pixels).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
-            batch = batch.to(torch.float32).mul_(self._scale).add_(self._shift)
-            features = self._model.get_image_features(pixel_values=batch.to(self._torch_dtype))
-        return _rows(features)[:count]
+        try:
+            with torch.inference_mode():
+                batch = torch.from_numpy(pixels).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+                batch = batch.to(torch.float32).mul_(self._scale).add_(self._shift)
+                rows = _rows(self._model.get_image_features(pixel_values=batch.to(self._torch_dtype)))
+        except torch.cuda.OutOfMemoryError as error:
+            raise ModelError(
+                f"--batch-size {len(pixels)}: more than the memory of {self.device} holds; pass a smaller one"
+            ) from error
+        if rows.shape[1] != self.space.dim:
+            raise ModelError(
+                f"{self._checkpoint.location}: gives vectors of {rows.shape[1]} numbers where its config.json says "
+                f"{self.space.dim}; choose a CLIP or SigLIP model"
+            )
+        return rows[:count]
 
     def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed texts into (n, dim) float32; what is longer than the model's context is cut, as CLIP does."""
@@ -71,17 +83,29 @@ class ClipEncoder:
         torch = import_torch()
         from transformers import AutoModel
 
-        torch_dtype = getattr(torch, self.dtype)
+        device, torch_dtype = self.device, getattr(torch, self.dtype)
+        place = self._checkpoint.location
         try:
-            model = AutoModel.from_pretrained(
-                self._checkpoint.location, revision=self._checkpoint.revision, dtype=torch_dtype
-            )
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise ModelError(f"{self._checkpoint.location}: cannot be loaded ({reason}); see ingest doctor") from error
+            model, found = self._loaded(AutoModel, dtype=torch_dtype, output_loading_info=True)
+            model = model.to(device).eval()
+        except Exception as error:  # broken files raise nearly everything: SafetensorError, UnpicklingError, …
+            raise ModelError(f"{place}: cannot be loaded ({_first_line(error)}); see ingest doctor") from error
+        if missing := sorted(set(found["missing_keys"]) - _NOT_FOR_EMBEDDING):
+            # transformers would fill them with random numbers, and every search would find nonsense.
+            raise ModelError(f"{place}: its weights lack {missing[0]} and {len(missing) - 1} more; copy it again")
         if not hasattr(model, "get_image_features") or not hasattr(model, "get_text_features"):
-            raise ModelError(f"{self._checkpoint.location}: has no get_image_features; choose a CLIP or SigLIP model")
-        return model.to(self.device).eval()
+            raise ModelError(f"{place}: has no get_image_features; choose a CLIP or SigLIP model")
+        return model
+
+    def _loaded(self, kind: Any, **options: Any) -> Any:
+        """Load from the local cache, and from the hub only what is not there: asked first, it is waited for."""
+        place, revision = self._checkpoint.location, self._checkpoint.revision
+        if revision is None:
+            return kind.from_pretrained(place, **options)
+        try:
+            return kind.from_pretrained(place, revision=revision, local_files_only=True, **options)
+        except OSError:
+            return kind.from_pretrained(place, revision=revision, **options)
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -89,9 +113,11 @@ class ClipEncoder:
         from transformers import AutoTokenizer
 
         try:
-            return AutoTokenizer.from_pretrained(self._checkpoint.location, revision=self._checkpoint.revision)
-        except (OSError, ValueError, KeyError) as error:
-            raise ModelError(f"{self._checkpoint.location}: its tokenizer cannot be loaded; copy it again") from error
+            return self._loaded(AutoTokenizer)
+        except Exception as error:  # broken files raise nearly everything; a package that is not there, ImportError
+            raise ModelError(
+                f"{self._checkpoint.location}: its tokenizer cannot be loaded ({_first_line(error)}); copy it again"
+            ) from error
 
     @cached_property
     def _padding(self) -> dict[str, Any]:
@@ -140,7 +166,10 @@ def pick_device(wanted: str) -> str:
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if wanted == "auto":
         return next(name for name, available in there.items() if available)
-    if not there.get(wanted.partition(":")[0], False):
+    kind, _, number = wanted.partition(":")
+    count = torch.cuda.device_count() if kind == "cuda" else 1
+    numbered = not number or (number.isdecimal() and int(number) < count)
+    if not there.get(kind, False) or not numbered:
         raise ModelError(f"--device {wanted}: torch {torch.__version__} sees no such device; see ingest doctor")
     return wanted
 
@@ -155,6 +184,11 @@ def pick_dtype(wanted: str, device: str) -> str:
     else:
         fast = device == "cpu" and _cpu_has_bfloat16()
     return "bfloat16" if fast else "float32"
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0][:200] if text else type(error).__name__
 
 
 def _cpu_has_bfloat16() -> bool:

@@ -1,13 +1,15 @@
 """From a picture to the pixels a model expects: the geometry of transformers' Pillow image processors, on uint8.
 
 Resizing and cropping happen here, on whole bytes; scaling to [0, 1] and normalising happen on the device.
-The same pixels as `CLIPImageProcessorPil` and `SiglipImageProcessorPil` give, which tests compare one by one.
+The same pixels as `CLIPImageProcessorPil` and `SiglipImageProcessorPil` give, which tests compare one by one; only
+of strips more than 32 times as long as wide are the far ends cut off first, which may move the middle by half a pixel.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _LONGEST_STRIP = 32  # sides; far beyond what the crop and the resampling filter reach
+_CLIP_KINDS = ("CLIPImageProcessor", "CLIPFeatureExtractor")  # and …Fast, …Pil; the second is transformers 4's old name
+_SIGLIP_KIND = "SiglipImageProcessor"  # SigLIP 2 at a fixed size has it too; at its natural size it is another
 _BICUBIC = 3  # Pillow's numbering, which preprocessor_config.json uses
 
 
@@ -78,39 +82,54 @@ CLIP = Preprocessing(
 def from_config(config: Mapping[str, Any], name: str) -> Preprocessing:
     """Read a `preprocessor_config.json`; `name` is the model's, for the message.
 
-    Raises ModelError for steps that this tool does not do, rather than embed other pixels than the model expects.
+    What it leaves out is what transformers takes for its kind of processor. Raises ModelError for steps that this
+    tool does not do, rather than embed other pixels than the model expects.
     """
+    kind = str(config.get("image_processor_type") or config.get("feature_extractor_type") or _CLIP_KINDS[0])
+    if not kind.startswith((*_CLIP_KINDS, _SIGLIP_KIND)):
+        raise ModelError(f"{name}: its preprocessing is {kind}; choose a CLIP or SigLIP model")
+    try:
+        steps = _read(config, name, siglip=kind.startswith(_SIGLIP_KIND))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError(f"{name}: its preprocessing has a value that cannot be read ({error!r})") from error
+    sizes = (steps.height, steps.width, steps.short_side if steps.keep_aspect else steps.height)
+    if min(sizes) < 1 or not 0 <= steps.resample <= 5 or not _usable(steps):
+        raise ModelError(f"{name}: its preprocessing has a size, resample or image_std that cannot be")
+    return steps
+
+
+def _read(config: Mapping[str, Any], name: str, *, siglip: bool) -> Preprocessing:
     if not config.get("do_resize", True) or not config.get("do_rescale", True) or not config.get("do_normalize", True):
         raise ModelError(
             f"{name}: its preprocessing leaves out resizing, rescaling or normalising; choose a CLIP or SigLIP"
         )
     if config.get("do_pad") or abs(float(config.get("rescale_factor", 1 / 255)) - 1 / 255) > 1e-6:
         raise ModelError(f"{name}: its preprocessing pads or rescales unusually; choose a CLIP or SigLIP model")
-    size = config.get("size", {"shortest_edge": 224})
-    if isinstance(size, int):
-        size = {"shortest_edge": size}
-    keep_aspect = "shortest_edge" in size
-    crop = config.get("crop_size", size)
-    if isinstance(crop, int):
-        crop = {"height": crop, "width": crop}
-    cropped = keep_aspect and config.get("do_center_crop", True)
+    size = config.get("size", {"height": 224, "width": 224} if siglip else 224)
+    size = {"shortest_edge": size} if isinstance(size, int) else {key: side for key, side in size.items() if side}
+    keep_aspect = set(size) == {"shortest_edge"}
+    cropped = config.get("do_center_crop", not siglip)
+    target = config.get("crop_size", 224) if cropped else size
+    if isinstance(target, int):
+        target = {"height": target, "width": target}
+    if not keep_aspect and (set(size) != {"height", "width"} or target != size):
+        raise ModelError(f"{name}: its preprocessing resizes to {size} and crops {target}; choose a CLIP or SigLIP")
     if keep_aspect and not cropped:
         raise ModelError(f"{name}: its preprocessing gives pictures of differing sizes; choose a CLIP or SigLIP model")
-    side = int(size.get("shortest_edge", 0))
-    target = crop if cropped else size
-    try:
-        height, width = int(target["height"]), int(target["width"])
-    except (KeyError, TypeError) as error:
-        raise ModelError(f"{name}: its preprocessor_config.json gives no height and width") from error
+    half = (0.5, 0.5, 0.5)
     return Preprocessing(
-        height,
-        width,
-        side,
+        int(target["height"]),
+        int(target["width"]),
+        int(size.get("shortest_edge", 0)),
         keep_aspect,
         int(config.get("resample", _BICUBIC)),
-        _three(config.get("image_mean", CLIP.mean)),
-        _three(config.get("image_std", CLIP.std)),
+        _three(config.get("image_mean", half if siglip else CLIP.mean)),
+        _three(config.get("image_std", half if siglip else CLIP.std)),
     )
+
+
+def _usable(steps: Preprocessing) -> bool:
+    return all(math.isfinite(value) for value in (*steps.mean, *steps.std)) and min(steps.std) > 0
 
 
 def _three(values: Any) -> tuple[float, float, float]:

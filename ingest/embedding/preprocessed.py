@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ingest.durable import replaced
+from ingest.durable import replaced, write_npy
 from ingest.records import Decoded, Picture
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Preprocessed:
     def get(self, sha256: bytes) -> NDArray[np.uint8] | None:
         """Return a picture's saved pixels, or None where there are none or they are torn."""
         try:
-            pixels = np.load(self._path(sha256), allow_pickle=False)
+            pixels = np.array(np.lib.format.open_memmap(self._path(sha256), mode="r"))
         except (OSError, ValueError, EOFError):
             return None
         return pixels if pixels.shape == self._shape and pixels.dtype == np.uint8 else None
@@ -42,7 +42,7 @@ class Preprocessed:
         for record in records:
             if isinstance(record, Decoded) and not self._path(record.sha256).exists():
                 with replaced(self._path(record.sha256)) as file:
-                    np.save(file, record.pixels, allow_pickle=False)
+                    write_npy(file, np.ascontiguousarray(record.pixels))
             yield record
 
     def remove(self, sha256: bytes) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from ingest.durable import replaced
+from ingest.durable import replaced, sync_folder, writing_to
 from ingest.errors import ExportError
 from ingest.flow import batched
 
@@ -136,7 +136,7 @@ def read(npy: Path, ids: Path) -> tuple[NDArray[np.float32], list[str]]:
     Raises ExportError where one is missing, torn, or does not fit the other.
     """
     try:
-        rows = np.load(npy, mmap_mode="r", allow_pickle=False)
+        rows = np.lib.format.open_memmap(npy, mode="r")  # np.load would take a .npz, and pickles, too
     except (OSError, ValueError, EOFError) as error:
         raise ExportError(f"{npy}: cannot be read ({error}); write it with: ingest export") from error
     names = read_ids(ids)

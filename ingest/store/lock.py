@@ -29,7 +29,7 @@ def holding(data: Path) -> Iterator[None]:
         try:
             lock.acquire()
         except Timeout as error:
-            pid = holder.read_text(encoding="ascii").strip() if holder.is_file() else "unknown"
+            pid = (holder.read_text(encoding="ascii").strip() if holder.is_file() else "") or "unknown"
             raise BusyError(
                 f"{data}: another run (process {pid}) holds it; wait for it, or pass another --data"
             ) from error

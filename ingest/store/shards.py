@@ -11,11 +11,12 @@ import logging
 import os
 import shutil
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ingest.durable import sync_folder, writing_to
+from ingest.durable import sync_folder, write_npy, writing_to
 from ingest.flow import batched
 from ingest.records import Embedded, Picture
 from ingest.store.keys import ABSENT, KEY_BYTES, KeyIndex
@@ -93,13 +94,13 @@ class Store:
     def _load(self, number: int) -> None:
         shard = self.folder / f"{number:08d}"
         try:
-            keys = np.load(shard / "keys.npy", allow_pickle=False)
-            vectors = np.load(shard / "embeddings.npy", mmap_mode="r", allow_pickle=False)
+            keys = np.lib.format.open_memmap(shard / "keys.npy", mode="r")  # np.load would take a .npz too
+            vectors = np.lib.format.open_memmap(shard / "embeddings.npy", mode="r")
         except (OSError, ValueError, EOFError) as error:
             log.warning("%s: left out, it cannot be read (%s); its pictures are embedded again", shard, error)
             return
-        fits = keys.dtype == np.uint8 and keys.shape == (len(vectors), KEY_BYTES)
-        if not fits or vectors.dtype != np.float32 or vectors.shape[1:] != (self.dim,):
+        fits = keys.dtype == np.uint8 and vectors.dtype == np.float32
+        if not fits or keys.shape[1:] != (KEY_BYTES,) or vectors.shape != (len(keys), self.dim):
             log.warning("%s: left out, its shape or type is not the store's; its pictures are embedded again", shard)
             return
         self._enter(number, keys, vectors)
@@ -131,18 +132,18 @@ class Store:
     def _merge(self, numbers: list[int]) -> None:
         """Write the rows of several shards as one, then remove them; a kill in between leaves both, which is sound.
 
-        Rows that are damaged, or written again in another shard since, are left behind: as part of the newest shard
-        they would be found before the good ones.
+        Rows whose key was written again since are left behind: in the newest shard they would be found before the
+        others, and they may be damaged, which is why others were written.
         """
         keys = np.concatenate([np.load(self.folder / f"{n:08d}" / "keys.npy", allow_pickle=False) for n in numbers])
         vectors = np.concatenate([self._shards[number] for number in numbers])
         places = np.concatenate([_places(number, len(self._shards[number])) for number in numbers])
         live = self._index.find(list(map(bytes, keys))) == places
-        live &= np.abs(np.linalg.norm(vectors, axis=1) - 1.0) <= UNIT_TOLERANCE
-        self._write(keys[live], vectors[live])
+        if live.any():
+            self._write(keys[live], vectors[live])
         for number in numbers:
             del self._shards[number]
-            shutil.rmtree(self.folder / f"{number:08d}", ignore_errors=True)
+            _remove(self.folder, number)
 
 
 def lookup(
@@ -193,6 +194,14 @@ def _numbers(folder: Path) -> list[int]:
     return [int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal()] if folder.is_dir() else []
 
 
+def _remove(folder: Path, number: int) -> None:
+    """Remove a shard by one rename first: what a kill leaves is swept, and never half a shard."""
+    aside = folder / f".{number:08d}.tmp"
+    with suppress(OSError):  # a shard that stays does no harm
+        (folder / f"{number:08d}").rename(aside)
+        shutil.rmtree(aside)
+
+
 def _sweep(folder: Path) -> None:
     for entry in folder.glob(".*.tmp"):
         shutil.rmtree(entry, ignore_errors=True)
@@ -200,6 +209,6 @@ def _sweep(folder: Path) -> None:
 
 def _save(path: Path, array: NDArray[np.generic]) -> None:
     with path.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
+        write_npy(file, array)
         file.flush()
         os.fsync(file.fileno())

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from ingest.errors import MilvusError
+from ingest.errors import BusyError, MilvusError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,7 +66,10 @@ class Connection:
         self.client: Any = self.call("connect", client_class, **arguments)
 
     def call(self, doing: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call `function`, again while the failure is one that passes; raises MilvusError, naming `doing`."""
+        """Call `function`, again while the failure is one that passes; raises MilvusError, naming `doing`.
+
+        Raises BusyError where another process holds the Milvus Lite file.
+        """
         import grpc
         from pymilvus.exceptions import MilvusException
         from tenacity import (
@@ -98,10 +101,15 @@ class Connection:
         try:
             return attempts(function, *args, **kwargs)
         except (MilvusException, grpc.RpcError, ValueError, OSError) as error:
+            if doing == "connect" and self.is_lite and _is_held(self.shown):
+                raise BusyError(
+                    f"{self.shown}: another process holds this Milvus Lite file; wait for it, or use a server, which "
+                    "serves many: docker compose up -d --wait"
+                ) from error
             raise MilvusError(f"Milvus at {self.shown}: cannot {doing}: {self._explain(error)}") from error
 
     def close(self) -> None:
-        """Close the client; a Lite file is free for others afterwards."""
+        """Close the client; a Lite file is free for other processes when this one ends."""
         self.client.close()
 
     def _explain(self, error: BaseException) -> str:
@@ -155,8 +163,25 @@ def _passes(error: BaseException) -> bool:
     return status in _PASSING_CODES or _NOT_READY.search(str(error)) is not None
 
 
+def _is_held(uri: str) -> bool:
+    """Tell whether another process has a Milvus Lite file open: pymilvus says only that it could not open it."""
+    if os.name == "nt":  # where there is neither Milvus Lite nor flock
+        return False
+    import fcntl
+
+    try:
+        with (Path(uri).expanduser() / "LOCK").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _client_class() -> Any:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # the C core prints past every logger
+    os.environ.pop("MILVUS_URI", None)  # pymilvus reads it on import, and fails there if it names a Lite file
     from pymilvus import MilvusClient
 
     # pymilvus prints a traceback for every failed call; it is told once, by us.
