@@ -94,7 +94,9 @@ def read(path: Path) -> dict[str, Any]:
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: {error}; see https://toml.io for how a value is written") from error
+        end = f"at line {len(text.splitlines())}, the end of the file"
+        fault = str(error).replace("at end of document", end)
+        raise ConfigError(f"{path}: {fault}; see https://toml.io for how a value is written") from error
     for key, value in table.items():
         place = f"{path} line {_line(text, key)}"
         if key not in KEYS:

@@ -132,9 +132,11 @@ def _serve(line: Line, collection: Collection, summary: Summary) -> list[str]:
     alias = line.contract.alias
     if not expected:
         return [f"the alias {alias} was not set, for no product could be embedded"]
-    if served and (line.settings.sample or _too_many_skipped(line)):
-        why = "--sample took only a part of the catalog" if line.settings.sample else "too many products were skipped"
-        return [f"the alias {alias} still serves {served}, for {why}"]
+    still = f"the alias {alias} " + (f"still serves {served}" if served else "was not set")
+    if _too_many_skipped(line):
+        return [f"{still}, for too many products were skipped"]
+    if served and line.settings.sample:
+        return [f"{still}, for --sample took only a part of the catalog"]
     if (count := collection.count()) < expected:
         raise MilvusError(
             f"collection {collection.name}: {count} rows where {expected} were acknowledged; the alias {alias} was not "
@@ -155,7 +157,8 @@ def _export(line: Line) -> Manifest:
 def _exported(line: Line) -> dict[str, Any]:
     settings = line.settings
     files = faiss.Files.of(settings.indexes, line.space.dim)
-    return {"vectors": settings.npy, "ids": settings.npy_ids, "FAISS": files.index}
+    places = {"vectors": settings.npy, "ids": settings.npy_ids, "FAISS": files.index}
+    return {name: path for name, path in places.items() if path.exists()}
 
 
 @contextmanager
@@ -203,7 +206,8 @@ def _finish(line: Line, summary: Summary, places: dict[str, Any], notes: list[st
         )
     line.report.write(summary, _facts(line, places), "too many skipped" if failure else "done")
     shown = {name: str(place) for name, place in places.items()}
-    return Outcome(summary, shown, line.example, tuple(notes or ()), failure)
+    example = line.example if summary.upserted or summary.unchanged else None
+    return Outcome(summary, shown, example, tuple(notes or ()), failure)
 
 
 def _complete(line: Line, summary: Summary) -> None:

@@ -115,7 +115,7 @@ def _lines(progress: Progress) -> Iterator[None]:
         done = ", ".join(f"{stage.value} {count.items:,}" for stage, count in progress.counts())
         of = f" of about {progress.total:,}" if progress.total else ""
         rate = progress.items(Stage.IMAGES) / progress.seconds
-        sys.stderr.write(f"ingest: {progress.seconds:.0f} s{of}: {done} ({rate:,.0f} products/s)\n")
+        sys.stderr.write(f"ingest: after {progress.seconds:.0f} s: {done}{of} ({rate:,.0f} products/s)\n")
 
     with _repeated(say, _LINE_EVERY_S):
         yield

@@ -54,6 +54,8 @@ def image_vector(encoder: ClipEncoder, preprocessing: Preprocessing, path: Path)
     """Return the unit vector of a picture file, (dim,) float32; raises QueryError where it cannot be decoded."""
     from ingest.images.decode import UndecodableError, open_rgb
 
+    if not path.is_file():
+        raise QueryError(f"{path}: no such file; --image takes the path of a picture")
     try:
         pixels = preprocessing(open_rgb(path))
     except UndecodableError as error:

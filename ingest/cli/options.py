@@ -36,7 +36,8 @@ class Command(click.Command):
         """Write each group under its heading, in the order the options stand in."""
         groups: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
-            if record := param.get_help_record(ctx):
+            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
+            if record:
                 groups.setdefault(getattr(param, "group", "Other"), []).append(record)
         for heading, rows in groups.items():
             with formatter.section(heading):
