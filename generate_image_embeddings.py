@@ -4,4 +4,5 @@ import sys
 
 from ingest.cli.main import main
 
-main(["embed", *sys.argv[1:]])
+sys.argv.insert(1, "embed")
+main()

@@ -112,10 +112,10 @@ def _milvus(settings: Settings) -> Finding:
 
 
 def _catalog(settings: Settings) -> Finding:
-    from ingest.catalog import formats
+    from ingest.catalog import formats, rows
 
-    if not settings.catalog.is_file():
-        return Finding("catalog", f"{settings.catalog}: no such file", "name yours with --catalog FILE", exit_code=3)
+    columns = formats.Columns(settings.id_column, settings.image_column)
+    next(rows.read(settings.catalog, contracts.load(settings.schema), columns))
     products = formats.estimate(settings.catalog)
     return Finding("catalog", f"{settings.catalog}: " + (f"about {products:,} products" if products else "there"))
 

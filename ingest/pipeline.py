@@ -97,7 +97,8 @@ def _run(line: Line, collection: Collection) -> Outcome:
     summary = Summary()
     for _ in line.report.keeping_skipped(written):
         summary.upserted += 1
-    summary.unchanged, summary.gone = difference.unchanged, len(digests)
+    summary.unchanged = difference.unchanged
+    summary.gone = 0 if line.settings.sample or line.stop.is_set() else len(digests)
     _stop_if_told(line, summary)
     if summary.upserted:
         collection.flush()
@@ -118,8 +119,8 @@ def _digests(collection: Collection, store: Store) -> dict[str, str]:
         held = store.holds([bytes.fromhex(row[IMAGE_SHA256]) for row in ours])
         missing.extend(row[PRIMARY_KEY] for row, there in zip(ours, held, strict=True) if not there)
     for batch in flow.batched(missing, _REFILL_ROWS):
-        vectors = dict(collection.vectors(batch))
-        store.add(list(vectors), np.stack(list(vectors.values())))
+        if vectors := dict(collection.vectors(batch)):
+            store.add(list(vectors), np.stack(list(vectors.values())))
     return digests
 
 

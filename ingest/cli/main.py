@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib import import_module
 from typing import Any
 
 import click
 
+from ingest.cli import secrets
 from ingest.errors import IngestError
 
 _COMMANDS = {
@@ -71,7 +71,7 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code; every error ends here, as one line on stderr."""
     if arguments is None:
-        _hide_token()
+        secrets.hide()
     try:
         code = cli.main(arguments, prog_name="ingest", standalone_mode=False)
     except click.ClickException as error:
@@ -83,10 +83,8 @@ def main(arguments: list[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("ingest: interrupted; run the same command again to go on", err=True)
         code = 130
-    except BrokenPipeError:
-        # The reader has gone, as `head` does; stdout must not be flushed again while Python exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+    except SystemExit:
+        code = 0  # Click's, and only where the reader of the output has gone, as `head` does
     except Exception as error:  # noqa: BLE001  a bug of ours is told in one line too
         click.echo(f"ingest: a bug of ours: {type(error).__name__}: {_one_line(error)}", err=True)
         click.echo(f"ingest: its traceback is in {_log(error)}; please report it", err=True)
@@ -95,37 +93,14 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+    return secrets.redacted(" ".join(str(error).split()))
 
 
 def _log(error: BaseException) -> str:
     import tempfile
     import traceback
 
-    text = "".join(traceback.format_exception(error))
-    for name in ("MILVUS_TOKEN", "INGEST_TOKEN"):
-        if secret := os.environ.get(name):
-            text = text.replace(secret, "…")
+    text = secrets.redacted("".join(traceback.format_exception(error)))
     with tempfile.NamedTemporaryFile("w", prefix="ingest-", suffix=".log", delete=False, encoding="utf-8") as file:
         file.write(text)
     return file.name
-
-
-def _hide_token() -> None:
-    """Start again with a `--token` moved to the environment, where `ps` does not show it to other users."""
-    given = sys.argv[1:]
-    rest, token = [], None
-    words = iter(given)
-    for word in words:
-        if word == "--":
-            rest += [word, *words]
-        elif word == "--token":
-            token = next(words, None)
-        elif word.startswith("--token="):
-            token = word.removeprefix("--token=")
-        else:
-            rest.append(word)
-    if token is None or os.name == "nt":  # Windows shows command lines to their own user alone
-        return
-    environment = {**os.environ, "INGEST_TOKEN": token}
-    os.execve(sys.executable, [sys.executable, "-m", "ingest", *rest], environment)  # noqa: S606  no shell

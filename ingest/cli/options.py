@@ -173,10 +173,13 @@ def settings(values: dict[str, Any]) -> Settings:
 
 def given(ctx: click.Context, *names: str) -> list[str]:
     """Return those of the named flags that stand on the command line, with their values, to repeat in advice."""
+    from ingest.sinks.milvus.connection import without_user
+
     words = []
     for name in names:
         if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            words += [f"--{name.replace('_', '-')}", str(ctx.params[name])]
+            value = str(ctx.params[name])
+            words += [f"--{name.replace('_', '-')}", without_user(value)[0] if name == "uri" else value]
     return words
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ingest.config import Settings
-    from ingest.contract import Space
+    from ingest.embedding.checkpoint import Checkpoint
     from ingest.search import Hit
 
 _SHOWN_CHARACTERS = 48
@@ -84,6 +84,7 @@ def _in_milvus(
 ) -> list[Hit]:
     from ingest import contract as contracts
     from ingest import search
+    from ingest.embedding.checkpoint import resolve
     from ingest.sinks.milvus.connection import opened
 
     alias = contracts.load(settings.schema).alias
@@ -91,9 +92,9 @@ def _in_milvus(
         served = search.Served(connection, alias)
         if product is not None:
             return served.search(served.vector(product), limit, expression, without=product)
-        vector, space = _query(settings, text, image)
-        served.check(space)
-        return served.search(vector, limit, expression)
+        checkpoint = resolve(settings.model, settings.model_revision)
+        served.check(checkpoint.space)
+        return served.search(_query(settings, checkpoint, text, image), limit, expression)
 
 
 def _in_faiss(
@@ -106,26 +107,26 @@ def _in_faiss(
 ) -> list[Hit]:
     from ingest import contract as contracts
     from ingest import search
+    from ingest.embedding.checkpoint import resolve
 
     ef = contracts.load(settings.schema).index.ef
     if product is not None:
         vector = search.exported_vector(settings.npy, settings.npy_ids, product)
         return search.in_faiss(settings.indexes, vector, None, limit, ef, without=product)
-    vector, space = _query(settings, text, image)
-    return search.in_faiss(settings.indexes, vector, space.fingerprint, limit, ef)
+    checkpoint = resolve(settings.model, settings.model_revision)
+    vector = _query(settings, checkpoint, text, image)
+    return search.in_faiss(settings.indexes, vector, checkpoint.space.fingerprint, limit, ef)
 
 
-def _query(settings: Settings, text: str | None, image: Path | None) -> tuple[NDArray[np.float32], Space]:
-    """Embed the query; return its unit vector, (dim,) float32, and the space that lies in."""
+def _query(settings: Settings, checkpoint: Checkpoint, text: str | None, image: Path | None) -> NDArray[np.float32]:
+    """Embed the query; return its unit vector, (dim,) float32."""
     from ingest import search
-    from ingest.embedding.checkpoint import resolve
     from ingest.embedding.clip import ClipEncoder
 
-    checkpoint = resolve(settings.model, settings.model_revision)
     encoder = ClipEncoder(checkpoint, settings.device, settings.dtype, batch=1)
     if image is not None:
-        return search.image_vector(encoder, checkpoint.preprocessing, image), checkpoint.space
-    return search.text_vector(encoder, text or ""), checkpoint.space
+        return search.image_vector(encoder, checkpoint.preprocessing, image)
+    return search.text_vector(encoder, text or "")
 
 
 def _print_table(hits: list[Hit]) -> None:

@@ -65,12 +65,16 @@ def note_sample(model: str) -> None:
 def _stoppable() -> Iterator[threading.Event]:
     """Give an event that the first Ctrl-C or SIGTERM sets; the second ends the process at once."""
     stop = threading.Event()
+    told = False
 
     def interrupt(_number: int, _frame: Any) -> None:
-        if stop.is_set():
+        nonlocal told
+        if told:
             os.write(2, b"\ningest: stopped at once; run the same command again to go on\n")
             os._exit(130)
-        stop.set()
+        told = True
+        # By another thread: this one may be interrupted just where it holds the event's own lock.
+        threading.Thread(target=stop.set, daemon=True).start()
         os.write(2, b"\ningest: finishing what is in flight; again to stop at once\n")
 
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -190,12 +190,19 @@ def _client_class() -> Any:
     return MilvusClient
 
 
+def without_user(uri: str) -> tuple[str, str]:
+    """Return a URI without its credentials, and these as `user:password`, or "" where it carries none."""
+    if "@" not in uri or "://" not in uri:
+        return uri, ""
+    parts = urlsplit(uri)
+    user = unquote(f"{parts.username}:{parts.password or ''}") if parts.username else ""
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), user
+
+
 def _target(uri: str) -> tuple[str, str, str]:
     """Return what to show, what to connect to, and `user:password` where the URI carries one."""
     if "://" in uri:
-        parts = urlsplit(uri)
-        user = unquote(f"{parts.username}:{parts.password or ''}") if parts.username else ""
-        bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        bare, user = without_user(uri)
         return bare, bare, user
     path = Path(uri).expanduser()
     if path.suffix != ".db":

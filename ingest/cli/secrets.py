@@ -1,0 +1,60 @@
+"""Keeps credentials out of sight: out of what `ps` shows, out of messages, out of logs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from itertools import islice
+
+TOKEN = "INGEST_TOKEN"  # noqa: S105  a name
+_NAMES = (TOKEN, "MILVUS_TOKEN")
+
+
+def hide() -> None:
+    """Start again with the credentials of --token and --uri in the environment, which other users cannot read."""
+    given = sys.argv[1:]
+    words, token = split(given)
+    if words == given or os.name == "nt":  # Windows shows command lines to their own user alone
+        return
+    head = sys.orig_argv[: len(sys.orig_argv) - len(given)]
+    os.execve(sys.executable, [*head, *words], {**os.environ, TOKEN: token})  # noqa: S606  no shell
+
+
+def split(given: list[str]) -> tuple[list[str], str]:
+    """Return the command line without credentials, and these, as --token would take them."""
+    words: list[str] = []
+    token, user = "", ""
+    rest = iter(given)
+    for word in rest:
+        if word == "--":
+            words += [word, *rest]
+            break
+        name, equals, value = word.partition("=")
+        pair = [word] if equals or name not in {"--token", "--uri"} else [word, *islice(rest, 1)]
+        value = value or pair[-1]
+        if name == "--token" and (equals or len(pair) == 2):
+            token = value
+        elif name == "--uri":
+            bare, user = _without_user(value)
+            words += [part.replace(value, bare) for part in pair]
+        else:
+            words += pair
+    return words, token or user
+
+
+def redacted(text: str) -> str:
+    """Return a text without the credentials that the environment holds."""
+    for name in _NAMES:
+        whole = os.environ.get(name, "")
+        for secret in (whole, whole.partition(":")[2]):
+            if secret:
+                text = text.replace(secret, "…")
+    return text
+
+
+def _without_user(uri: str) -> tuple[str, str]:
+    if "@" not in uri:
+        return uri, ""
+    from ingest.sinks.milvus.connection import without_user
+
+    return without_user(uri)

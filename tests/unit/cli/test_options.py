@@ -1,0 +1,56 @@
+"""The options that commands share: groups in --help, limits, and the settings made of them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+
+import pytest
+from click.testing import CliRunner
+
+from ingest.cli import options
+from ingest.cli.main import cli
+from ingest.config import Settings
+
+
+@pytest.mark.parametrize("command", ["run", "embed", "export", "search", "doctor"])
+def test_help_shows_every_option_once_and_under_a_heading(command):
+    out = CliRunner().invoke(cli, [command, "--help"], env={"COLUMNS": "200"}).stdout
+    headings = re.findall(r"^(\w+):$", out, re.MULTILINE)
+    assert headings[-1] == "Other", "the last holds --help alone"
+    assert len(headings) == len(set(headings))
+    assert out.partition("\nOther:\n")[2].strip().startswith("-h, --help")
+    flags = re.findall(r"^  (?:-\w, )?(--[\w-]+)", out, re.MULTILINE)
+    assert len(flags) == len(set(flags))
+    assert {"--model", "--data", "--config"} <= set(flags)
+
+
+def test_help_never_shows_a_token(monkeypatch):
+    monkeypatch.setenv("MILVUS_TOKEN", "s3cr3t")
+    assert "s3cr3t" not in CliRunner().invoke(cli, ["run", "--help"]).stdout
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--batch-size", "0"],
+        ["--batch-size", "many"],
+        ["--sample", "-1"],
+        ["--download-workers", "0"],
+        ["--download-tries", "0"],
+        ["--download-timeout", "0"],
+        ["--max-wait", "-1"],
+        ["--max-image-bytes", "0"],
+        ["--dtype", "int8"],
+    ],
+)
+def test_a_value_out_of_bounds_is_a_mistake_in_usage_that_names_the_flag(flags, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(cli, ["run", *flags])
+    assert result.exit_code == 2
+    assert f"'{flags[0]}'" in result.stderr
+
+
+def test_a_command_that_lacks_an_option_leaves_the_setting_at_its_default():
+    made = options.settings({"model": "m", "as_json": True, "limit": 3})
+    assert asdict(made) == asdict(Settings(model="m"))

@@ -1,0 +1,34 @@
+"""Credentials on the command line, and what is left of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from ingest.cli import secrets
+
+
+@pytest.mark.parametrize(
+    ("given", "words", "token"),
+    [
+        ("run --token root:pw --json", "run --json", "root:pw"),
+        ("run --token=root:pw", "run", "root:pw"),
+        ("run --uri http://root:pw@host:19530 -q", "run --uri http://host:19530 -q", "root:pw"),
+        ("run --uri=https://root:pw@host", "run --uri=https://host", "root:pw"),
+        ("run --uri http://a:b@host --token c:d", "run --uri http://host", "c:d"),
+        ("run --uri data/milvus.db", "run --uri data/milvus.db", ""),
+        ("run --uri=data/me@home.db", "run --uri=data/me@home.db", ""),
+        ("search mug --token", "search mug --token", ""),
+        ("search mug --uri", "search mug --uri", ""),
+        ("search -- --token x", "search -- --token x", ""),
+        ("search --tokens x", "search --tokens x", ""),
+    ],
+)
+def test_credentials_are_taken_out_and_all_else_stays(given, words, token):
+    assert secrets.split(given.split()) == (words.split(), token)
+
+
+def test_a_text_is_rid_of_the_token_and_of_its_password_alone(monkeypatch):
+    monkeypatch.setenv("MILVUS_TOKEN", "root:s3cret")
+    assert secrets.redacted("root:s3cret failed; is s3cret right?") == "… failed; is … right?"
+    monkeypatch.setenv("MILVUS_TOKEN", "")
+    assert secrets.redacted("nothing to hide") == "nothing to hide"

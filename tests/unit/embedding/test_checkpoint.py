@@ -1,0 +1,186 @@
+"""Which model is meant: local folders, a hub's cache, and what is said where a model cannot be had."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ingest.embedding.checkpoint import resolve
+from ingest.errors import ModelError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+RESOLVE = """
+import sys
+from ingest.embedding.checkpoint import resolve
+from ingest.embedding.clip import ClipEncoder
+from ingest.errors import ModelError
+try:
+    checkpoint = resolve(*sys.argv[1:])
+    if checkpoint.revision:
+        import numpy as np
+        print(ClipEncoder(checkpoint, "cpu", "float32", 1).images(np.zeros((1, 32, 32, 3), np.uint8)).shape)
+    print(checkpoint.space.model, checkpoint.space.revision, checkpoint.revision)
+except ModelError as error:
+    print(error)
+"""
+
+
+@pytest.fixture
+def model(tiny_clip, tmp_path) -> Path:
+    return shutil.copytree(tiny_clip, tmp_path / "model")
+
+
+def edit(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes), encoding="utf-8")
+
+
+def asked(*arguments: str, home: Path, **environment: str) -> tuple[str, str, float]:
+    """Resolve in a process of its own, which reaches no network but a closed port; return what it says, and when."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(home), "no_proxy": "127.0.0.1"}
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", RESOLVE, *arguments],
+        env={**inherited, **nowhere, **environment}, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    return done.stdout, done.stderr, time.monotonic() - started
+
+
+def cached(home: Path, name: str, folder: Path) -> None:
+    """Lay a checkpoint out as huggingface_hub's cache does."""
+    repository = home / "hub" / f"models--{name.replace('/', '--')}"
+    shutil.copytree(folder, repository / "snapshots" / COMMIT)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(COMMIT)
+
+
+def test_a_folder_is_known_by_its_content(model):
+    checkpoint = resolve(str(model))
+    assert checkpoint.location == str(model)
+    assert checkpoint.revision is None
+    assert checkpoint.space.model == "model"
+    assert checkpoint.space.revision.startswith("sha256:")
+    assert checkpoint.space.dim == 16
+
+
+def test_a_folder_that_was_moved_is_the_same_space(model, tmp_path):
+    before = resolve(str(model)).space
+    moved = model.rename(tmp_path / "elsewhere")
+    assert resolve(str(moved)).space.fingerprint == before.fingerprint
+    assert resolve(str(moved)).space.model == "elsewhere"
+
+
+def test_other_weights_or_other_preprocessing_are_another_space(model):
+    fingerprints = [resolve(str(model)).space.fingerprint]
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    fingerprints.append(resolve(str(model)).space.fingerprint)
+    for change in ({"image_mean": [0, 0, 0]}, {"image_std": [1, 1, 1]}, {"resample": 2}, {"size": 33}):
+        edit(model / "preprocessor_config.json", **change)
+        fingerprints.append(resolve(str(model)).space.fingerprint)
+    assert len(set(fingerprints)) == len(fingerprints)
+
+
+def test_files_that_do_not_bear_on_vectors_do_not_matter(model):
+    before = resolve(str(model)).space.fingerprint
+    (model / "README.md").write_text("a card")
+    edit(model / "preprocessor_config.json", processor_class="CLIPProcessor")
+    assert resolve(str(model)).space.fingerprint == before
+
+
+def test_a_folder_saved_as_transformers_5_does_is_read(model):
+    before = resolve(str(model)).space.fingerprint
+    steps = json.loads((model / "preprocessor_config.json").read_text(encoding="utf-8"))
+    (model / "preprocessor_config.json").unlink()
+    (model / "processor_config.json").write_text(json.dumps({"image_processor": steps}))
+    assert resolve(str(model)).space.fingerprint == before
+
+
+def test_the_user_is_at_home(model, monkeypatch):
+    monkeypatch.setenv("HOME", str(model.parent))
+    assert resolve("~/model").space == resolve(str(model)).space
+
+
+def test_a_siglip_whose_configuration_is_silent_has_siglips_dim(model):
+    """As google/siglip-base-patch16-224's: {"vision_config": {"model_type": "siglip_vision_model"}}."""
+    towers = {"vision_config": {"model_type": "siglip_vision_model"}, "text_config": {}}
+    (model / "config.json").write_text(json.dumps({"model_type": "siglip", **towers}))
+    assert resolve(str(model)).space.dim == 768
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda folder: (folder / "config.json").unlink(), "its config.json cannot be read"),
+        (lambda folder: (folder / "config.json").write_text("{"), "its config.json cannot be read"),
+        (lambda folder: (folder / "config.json").write_bytes(b'{"\xff": 1}'), "its config.json cannot be read"),
+        (lambda folder: (folder / "config.json").write_text("[]"), "not a JSON object"),
+        (lambda folder: (folder / "config.json").write_text("{}"), "not a model of pictures and texts"),
+        (lambda folder: (folder / "config.json").write_text('{"vision_config": null}'), "not a model of pictures"),
+        (lambda folder: edit(folder / "config.json", projection_dim="wide"), "not a model of pictures"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "no model.safetensors there"),
+        (lambda folder: (folder / "preprocessor_config.json").unlink(), "processor_config.json cannot be read"),
+        (lambda folder: (folder / "preprocessor_config.json").write_text("{]"), "cannot be read"),
+        (lambda folder: edit(folder / "preprocessor_config.json", do_resize=False), "leaves out resizing"),
+    ],
+)
+def test_a_folder_that_is_no_checkpoint_is_one_line(model, damage, words):
+    damage(model)
+    with pytest.raises(ModelError) as caught:
+        resolve(str(model))
+    message = str(caught.value)
+    assert message.startswith(f"{model}: ")
+    assert words in message
+    assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["./none", "/none/at/all", "~/none-here", "a/b/c", "a\\b", "~nobody-of-that-name/model", "x" * 5000]
+)
+def test_a_path_that_is_no_folder_is_said_to_be_none(name):
+    with pytest.raises(ModelError, match="no such folder") as caught:
+        resolve(name)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["two words", "-x", "a..b", "ü/model", "x" * 200])
+def test_a_name_that_no_hub_could_have_is_said_to_be_neither(name):
+    with pytest.raises(ModelError, match="neither a folder nor a hub id") as caught:
+        resolve(name)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("revision", [[], ["main"], [COMMIT], ["v1"]])
+def test_a_hub_that_cannot_be_reached_is_told_soon_and_with_ways_out(tmp_path, revision):
+    said, errors, seconds = asked("some/model", *revision, home=tmp_path)
+    assert said == (
+        "some/model: the hub cannot be reached and the model is not in the local cache; connect once, or point HF_HOME "
+        "at a cache that has it, or pass --model FOLDER with a downloaded checkpoint, or try the sample: "
+        "--model data/models/sample-clip\n"
+    )
+    assert errors == ""
+    assert seconds < 15
+
+
+def test_told_to_stay_offline_no_hub_is_asked(tmp_path):
+    said, errors, _ = asked("some/model", home=tmp_path, HF_HUB_OFFLINE="1")
+    assert "the hub cannot be reached and the model is not in the local cache" in said
+    assert errors == ""
+
+
+@pytest.mark.parametrize("revision", [[], [COMMIT]])
+def test_a_cached_model_is_found_and_loaded_without_a_network(tmp_path, tiny_clip, revision):
+    cached(tmp_path, "some/model", tiny_clip)
+    said, errors, _ = asked("some/model", *revision, home=tmp_path)
+    assert said == f"(1, 16)\nsome/model {COMMIT} {COMMIT}\n"
+    assert errors == ""

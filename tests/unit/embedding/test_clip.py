@@ -1,0 +1,200 @@
+"""Vectors against transformers' own model and processor; batches; devices; folders that cannot be loaded."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+from transformers import AutoModel, AutoTokenizer
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+from ingest.embedding import clip
+from ingest.embedding.checkpoint import resolve
+from ingest.embedding.clip import ClipEncoder, pick_device, pick_dtype
+from ingest.embedding.encoder import unit
+from ingest.errors import ModelError
+from ingest.images.decode import open_rgb
+
+PICTURES = sorted((Path(__file__).resolve().parents[3] / "data" / "images").iterdir())[::40]
+BATCH = 4
+
+
+def loaded(folder: Path, dtype: str = "float32", batch: int = BATCH) -> ClipEncoder:
+    return ClipEncoder(resolve(str(folder)), "cpu", dtype, batch)
+
+
+@pytest.fixture(scope="module")
+def photographs() -> list[Image.Image]:
+    """Return photographs and pictures of the sample catalog, opened as a run opens them."""
+    names = ("astronaut", "coffee", "chelsea", "rocket")
+    return [Image.fromarray(getattr(data, name)()) for name in names] + [open_rgb(path) for path in PICTURES]
+
+
+def ours(encoder: ClipEncoder, folder: Path, images: list[Image.Image]) -> np.ndarray:
+    steps = resolve(str(folder)).preprocessing
+    pixels = np.stack([steps(image) for image in images])
+    return unit(np.concatenate([encoder.images(pixels[at : at + BATCH]) for at in range(0, len(pixels), BATCH)]))
+
+
+def theirs(folder: Path, processor: object, images: list[Image.Image]) -> np.ndarray:
+    """Embed one by one, in float32, with what the checkpoint's own files say."""
+    model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+    with torch.inference_mode():
+        rows = [
+            model.get_image_features(**processor(image, return_tensors="pt")).pooler_output.numpy() for image in images
+        ]
+    return unit(np.concatenate(rows))
+
+
+@pytest.mark.parametrize(("dtype", "least"), [("float32", 0.99999), ("bfloat16", 0.999)])
+def test_a_clips_vectors_are_transformers_own(tiny_clip, photographs, dtype, least):
+    expected = theirs(tiny_clip, CLIPImageProcessorPil.from_pretrained(tiny_clip), photographs)
+    assert (expected @ expected.T).min() < 0.99, "the pictures must be told apart for this to show anything"
+    cosines = (ours(loaded(tiny_clip, dtype), tiny_clip, photographs) * expected).sum(axis=1)
+    assert cosines.min() >= least
+
+
+@pytest.mark.parametrize(("dtype", "least"), [("float32", 0.99999), ("bfloat16", 0.999)])
+def test_a_siglips_vectors_are_transformers_own(tiny_siglip, photographs, dtype, least):
+    expected = theirs(tiny_siglip, SiglipImageProcessorPil.from_pretrained(tiny_siglip), photographs)
+    cosines = (ours(loaded(tiny_siglip, dtype), tiny_siglip, photographs) * expected).sum(axis=1)
+    assert cosines.min() >= least
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_pictures_vector_is_the_same_bits_whatever_else_is_in_the_batch(tiny_clip, dtype):
+    encoder = loaded(tiny_clip, dtype, batch=8)
+    pixels = np.random.default_rng(1).integers(0, 256, (16, 32, 32, 3), dtype=np.uint8)
+    for at in (0, 3, 7):
+        batch = encoder.images(pixels[:8])
+        np.testing.assert_array_equal(encoder.images(pixels[: at + 1])[at], batch[at])
+        others = np.concatenate([pixels[8 : 8 + at], pixels[at : at + 1], pixels[9 + at :]])
+        np.testing.assert_array_equal(encoder.images(others)[at], batch[at])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_pictures_place_in_the_batch_shows_in_the_last_digits_at_most(tiny_clip, dtype):
+    encoder = loaded(tiny_clip, dtype, batch=8)
+    pixels = np.random.default_rng(1).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
+    alone = unit(np.concatenate([encoder.images(pixels[at : at + 1]) for at in range(8)]))
+    together = unit(encoder.images(pixels))
+    assert np.abs((alone * together).sum(axis=1) - 1).max() <= (1e-6 if dtype == "float32" else 1e-4)
+
+
+def test_rows_come_for_the_pictures_given_and_not_for_the_filling(tiny_clip):
+    rows = loaded(tiny_clip).images(np.zeros((3, 32, 32, 3), np.uint8))
+    assert (rows.shape, rows.dtype) == ((3, 16), np.float32)
+
+
+@pytest.mark.parametrize("model", ["tiny_clip", "tiny_siglip"])
+def test_texts_are_embedded_as_transformers_does(model, request):
+    folder = request.getfixturevalue(model)
+    texts = ["red striped mug", "a chair", "zürich 漢字 ☕"]
+    rows = loaded(folder).texts(texts)
+    padding = "max_length" if model == "tiny_siglip" else "longest"
+    tokens = AutoTokenizer.from_pretrained(folder)(texts, padding=padding, max_length=24, return_tensors="pt")
+    with torch.inference_mode():
+        expected = AutoModel.from_pretrained(folder).eval().get_text_features(**tokens).pooler_output.numpy()
+    np.testing.assert_allclose(rows, expected, rtol=1e-4, atol=1e-5)
+    assert rows.dtype == np.float32
+
+
+@pytest.mark.parametrize("model", ["tiny_clip", "tiny_siglip"])
+def test_a_text_longer_than_the_model_reads_is_cut(model, request):
+    encoder = loaded(request.getfixturevalue(model))
+    rows = encoder.texts(["red striped mug " * 200, "red striped mug " * 300])
+    np.testing.assert_array_equal(rows[0], rows[1])
+
+
+def test_nothing_is_loaded_before_something_is_embedded(tiny_clip, tmp_path):
+    folder = shutil.copytree(tiny_clip, tmp_path / "model")
+    encoder = loaded(folder)
+    (folder / "model.safetensors").unlink()
+    assert encoder.space.dim == 16
+
+
+def broken(folder: Path, name: str, content: bytes | None) -> None:
+    (folder / "model.safetensors").unlink()
+    if content is not None:
+        (folder / name).write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder, _: (folder / "model.safetensors").write_bytes(b""),
+        lambda folder, _: (folder / "model.safetensors").write_bytes(b"not weights" * 100),
+        lambda folder, _: (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-9]),
+        lambda folder, _: broken(folder, "pytorch_model.bin", b"not a pickle"),
+        lambda folder, other: shutil.copy(other / "model.safetensors", folder / "model.safetensors"),
+        lambda folder, _: (folder / "config.json").write_text(
+            (folder / "config.json").read_text().replace('"model_type": "clip",', '"model_type": "no such",')
+        ),
+    ],
+    ids=["empty", "garbage", "cut off", "no pickle", "another model's", "unknown type"],
+)
+def test_a_folder_that_cannot_be_loaded_is_one_line(tiny_clip, tiny_siglip, tmp_path, damage):
+    folder = shutil.copytree(tiny_clip, tmp_path / "model")
+    damage(folder, tiny_siglip)
+    with pytest.raises(ModelError) as caught:
+        loaded(folder).images(np.zeros((1, 32, 32, 3), np.uint8))
+    message = str(caught.value)
+    assert message.startswith(f"{folder}: ")
+    assert len(message.splitlines()) == 1
+    assert len(message) - len(str(folder)) < 300
+
+
+def test_weights_that_are_not_all_there_are_refused_rather_than_made_up(tiny_clip, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(tiny_clip, tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    del weights["visual_projection.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"its weights lack visual_projection\.weight and 0 more"):
+        loaded(folder).images(np.zeros((1, 32, 32, 3), np.uint8))
+
+
+def test_a_model_whose_vectors_are_not_as_long_as_its_configuration_says_is_refused(tiny_siglip, tmp_path):
+    folder = shutil.copytree(tiny_siglip, tmp_path / "model")
+    config = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(config.replace("{", '{"projection_dim": 99,', 1))
+    with pytest.raises(ModelError, match=r"gives vectors of 32 numbers where its config\.json says 99"):
+        loaded(folder).images(np.zeros((1, 32, 32, 3), np.uint8))
+
+
+def test_a_tokenizer_that_is_not_there_is_one_line_and_pictures_need_none(tiny_clip, tmp_path):
+    folder = shutil.copytree(tiny_clip, tmp_path / "model")
+    (folder / "tokenizer.json").write_text("{")
+    encoder = loaded(folder)
+    assert encoder.images(np.zeros((1, 32, 32, 3), np.uint8)).shape == (1, 16)
+    with pytest.raises(ModelError, match="its tokenizer cannot be loaded") as caught:
+        encoder.texts(["mug"])
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("device", ["gpu", "", "cuda:x", "cuda:99", "mps:7"])
+def test_a_device_that_is_not_there_is_one_line(device):
+    with pytest.raises(ModelError, match="sees no such device; see ingest doctor") as caught:
+        pick_device(device)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_without_a_gpu_the_best_device_is_the_cpu():
+    expected = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    assert pick_device("auto") == expected
+    assert pick_device("cpu") == "cpu"
+
+
+def test_bfloat16_is_taken_where_the_processor_computes_in_it(monkeypatch):
+    for there, dtype in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr(clip, "_cpu_has_bfloat16", lambda there=there: there)
+        assert pick_dtype("auto", "cpu") == dtype
+    assert pick_dtype("auto", "mps") == "float32"
+    assert pick_dtype("float16", "cpu") == "float16"

@@ -1,0 +1,106 @@
+"""Pictures saved as the model wants them, for a later run with torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ingest.embedding.preprocess import CLIP, Preprocessing
+from ingest.embedding.preprocessed import Preprocessed
+from ingest.records import Decoded, Picture, Product, Reason, Skipped, Stage
+
+STEPS = Preprocessing(4, 6, 4, keep_aspect=True, resample=3, mean=CLIP.mean, std=CLIP.std)
+KEY = bytes(range(32))
+PIXELS = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+SKIPPED = Skipped("s", Stage.DECODE, Reason.TRUNCATED, "cut off", 3)
+
+
+def decoded(pixels: np.ndarray = PIXELS) -> Decoded:
+    return Decoded(Product("a", "", {}, 2), KEY, pixels)
+
+
+def picture() -> Picture:
+    return Picture(Product("b", "", {}, 3), Path("nowhere.jpg"), KEY)
+
+
+def refuse(record):
+    if isinstance(record, Picture):
+        pytest.fail("it is saved; nothing is to be decoded")
+    return record
+
+
+def test_what_is_saved_is_used_instead_of_decoding(tmp_path):
+    saved = Preprocessed(tmp_path, STEPS)
+    records = [decoded(), SKIPPED]
+    assert list(saved.saving(records)) == records
+    record = Preprocessed(tmp_path, STEPS).using(refuse)(picture())
+    np.testing.assert_array_equal(record.pixels, PIXELS)
+    assert (record.product, record.sha256) == (picture().product, KEY)
+    assert Preprocessed(tmp_path, STEPS).using(refuse)(SKIPPED) is SKIPPED
+
+
+def test_numpy_loads_what_is_saved_whatever_its_memory_order(tmp_path):
+    saved = Preprocessed(tmp_path, STEPS)
+    list(saved.saving([decoded(np.asfortranarray(PIXELS))]))
+    np.testing.assert_array_equal(np.load(saved.folder / f"{KEY.hex()}.npy"), PIXELS)
+
+
+def test_a_picture_is_saved_once(tmp_path):
+    saved = Preprocessed(tmp_path, STEPS)
+    list(saved.saving([decoded()]))
+    before = (saved.folder / f"{KEY.hex()}.npy").stat()
+    list(saved.saving([decoded()]))
+    assert (saved.folder / f"{KEY.hex()}.npy").stat() == before
+
+
+def test_where_nothing_is_saved_decoding_is_not_wrapped_and_no_folder_is_made(tmp_path):
+    saved = Preprocessed(tmp_path / "none", STEPS)
+    assert saved.using(refuse) is refuse
+    assert saved.get(KEY) is None
+    saved.remove(KEY)
+    assert not (tmp_path / "none").exists()
+
+
+def test_pixels_of_another_geometry_are_not_taken(tmp_path):
+    list(Preprocessed(tmp_path, STEPS).saving([decoded()]))
+    assert (
+        Preprocessed(tmp_path, Preprocessing(4, 6, 5, keep_aspect=True, resample=3, mean=CLIP.mean, std=CLIP.std)).get(
+            KEY
+        )
+        is None
+    )
+    assert (
+        Preprocessed(tmp_path, Preprocessing(4, 6, 4, keep_aspect=True, resample=3, mean=(0, 0, 0), std=(1, 1, 1))).get(
+            KEY
+        )
+        is not None
+    )
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.read_bytes()[:-1]),
+        lambda path: path.write_bytes(b"PK\x03\x04 not a zip"),
+        lambda path: np.save(path, np.zeros((4, 6, 3))),
+        lambda path: np.save(path, np.zeros((6, 4, 3), np.uint8)),
+        lambda path: np.save(path, np.array([{}], dtype=object), allow_pickle=True),
+    ],
+)
+def test_a_damaged_file_is_as_good_as_none(tmp_path, damage):
+    saved = Preprocessed(tmp_path, STEPS)
+    list(saved.saving([decoded()]))
+    damage(saved.folder / f"{KEY.hex()}.npy")
+    assert saved.get(KEY) is None
+    assert saved.using(lambda _record: "decoded")(picture()) == "decoded"
+
+
+def test_what_is_embedded_is_removed(tmp_path):
+    saved = Preprocessed(tmp_path, STEPS)
+    list(saved.saving([decoded()]))
+    saved.remove(KEY)
+    saved.remove(KEY)
+    assert list(saved.folder.iterdir()) == []

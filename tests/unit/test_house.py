@@ -1,0 +1,65 @@
+"""The house itself: what --help costs, what a wheel carries, and how large a file may grow."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import ingest
+
+PACKAGE = Path(ingest.__file__).parent
+ROOT = PACKAGE.parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+HEAVY = {"torch", "transformers", "pymilvus", "faiss", "pandas", "numpy", "requests", "rich", "ray", "pyarrow", "PIL"}
+HELP = """
+import sys
+from ingest.cli.main import main
+try:
+    main(sys.argv[1:])
+finally:
+    print(*sorted(sys.modules), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["no-such-command"]])
+def test_help_answers_without_a_heavy_import(arguments):
+    done = subprocess.run([sys.executable, "-c", HELP, *arguments], capture_output=True, text=True, check=False)
+    assert HEAVY & {name.partition(".")[0] for name in done.stderr.split()} == set()
+
+
+@pytest.mark.parametrize("command", ["run", "embed", "export", "search", "doctor"])
+def test_a_commands_own_help_answers_without_a_heavy_import(command):
+    done = subprocess.run([sys.executable, "-c", HELP, command, "--help"], capture_output=True, text=True, check=True)
+    assert HEAVY & {name.partition(".")[0] for name in done.stderr.split()} == set()
+
+
+def test_a_wheel_carries_the_contract_and_finds_it_where_it_is_installed(tmp_path):
+    pytest.importorskip("hatchling")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
+    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("ingest-*.whl")
+    assert "ingest/_schema/products.toml" in zipfile.ZipFile(wheel).namelist()
+    target = tmp_path / "target"
+    subprocess.run([*pip, "install", "--no-deps", "--target", str(target), str(wheel)], check=True, capture_output=True)
+    ask = "from ingest import contract as c; print(c.default_path()); print(c.load(c.default_path()).alias)"
+    done = subprocess.run(
+        [sys.executable, "-c", ask], cwd=tmp_path, env={"PYTHONPATH": str(target)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == [str(target / "ingest" / "_schema" / "products.toml"), "products"]
+    assert (target / "ingest" / "_schema" / "products.toml").read_bytes() == (
+        ROOT / "schema" / "products.toml"
+    ).read_bytes()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_says_in_its_first_line_what_it_is_for_and_fits_in_300(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 300
+    assert not text.strip() or ast.get_docstring(ast.parse(text))

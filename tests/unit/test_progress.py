@@ -1,0 +1,100 @@
+"""Counting what passes, and showing it on terminals, in logs, and not at all."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+import pytest
+
+from ingest import progress as module
+from ingest.progress import Count, Progress, shown
+from ingest.records import Stage
+
+
+def test_records_pass_and_those_of_the_kind_are_counted():
+    progress = Progress()
+    assert list(progress.counting(Stage.IMAGES, [1, "a", 2.0, "b"], str)) == [1, "a", 2.0, "b"]
+    assert progress.items(Stage.IMAGES) == 2
+    assert list(progress.counting(Stage.CATALOG, [1, "a", 2.0], (int, float))) == [1, "a", 2.0]
+    assert progress.items(Stage.CATALOG) == 2
+
+
+def test_stages_come_in_the_order_of_the_line_and_only_once_they_have_begun():
+    progress = Progress()
+    progress.add(Stage.MILVUS, 5)
+    progress.add(Stage.CATALOG, 2)
+    progress.add(Stage.CATALOG, 1)
+    assert [(stage, count.items) for stage, count in progress.counts()] == [(Stage.CATALOG, 3), (Stage.MILVUS, 5)]
+    assert progress.items(Stage.DECODE) == 0
+
+
+def test_a_rate_is_over_the_time_to_the_last_item():
+    assert Count().rate == 0
+    assert Count(10, 4.0).rate == 2.5
+    progress = Progress()
+    progress.add(Stage.IMAGES, 1)
+    before = progress.counts()[0][1].seconds
+    time.sleep(0.02)
+    assert progress.counts()[0][1].seconds == before
+    assert progress.seconds >= before + 0.02
+
+
+def test_a_log_gets_a_line_every_few_seconds(capsys, monkeypatch):
+    monkeypatch.setattr(module, "_LINE_EVERY_S", 0.03)
+    progress = Progress()
+    with shown(progress):
+        time.sleep(0.1)
+        assert capsys.readouterr().err == "", "nothing has begun"
+        progress.total = 1200
+        progress.add(Stage.CATALOG, 1000)
+        progress.add(Stage.IMAGES, 900)
+        time.sleep(0.1)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines
+    assert lines[0].startswith("ingest: ")
+    assert lines[0].endswith(" products/s)")
+    for words in ("catalog 1,000, images 900", "of about 1,200"):
+        assert words in lines[0]
+    time.sleep(0.1)
+    assert capsys.readouterr().err == "", "nothing after the end"
+
+
+def test_quiet_says_nothing(capsys, monkeypatch):
+    monkeypatch.setattr(module, "_LINE_EVERY_S", 0.01)
+    progress = Progress()
+    with shown(progress, quiet=True):
+        progress.add(Stage.CATALOG, 1)
+        time.sleep(0.05)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_an_error_in_the_block_ends_the_showing_and_is_raised(monkeypatch):
+    monkeypatch.setattr(module, "_LINE_EVERY_S", 0.01)
+    with pytest.raises(RuntimeError, match="mine"), shown(Progress()):
+        raise RuntimeError("mine")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such terminals")
+def test_a_terminal_gets_a_bar_for_each_stage(monkeypatch):
+    import pty
+
+    ours, theirs = pty.openpty()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    with os.fdopen(theirs, "w") as terminal, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", terminal)
+        progress = Progress()
+        with shown(progress):
+            progress.add(Stage.CATALOG, 10)
+            time.sleep(0.2)
+            progress.total = 5  # an estimate that was too low
+            progress.add(Stage.IMAGES, 3)
+            time.sleep(0.3)
+        terminal.flush()
+    drawn = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert "catalog" in drawn
+    assert "images" in drawn
+    assert "10/10" in drawn

@@ -1,0 +1,115 @@
+"""What a run leaves behind, and how many skipped are too many."""
+
+from __future__ import annotations
+
+import csv
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest import report
+from ingest.errors import ConfigError, StorageError
+from ingest.records import Reason, Skipped, Stage
+from ingest.report import SKIPPED_COLUMNS, RunFolder, Summary, too_many
+
+COUNTS = st.integers(0, 10**9)
+
+
+@given(skipped=COUNTS, products=COUNTS, allowed=COUNTS)
+def test_a_number_allows_that_many_and_no_more(skipped, products, allowed):
+    assert too_many(skipped, products, str(allowed)) == (skipped > allowed)
+
+
+@given(products=st.integers(0, 10**6), share=st.integers(0, 100), data=st.data())
+def test_a_share_allows_that_share_of_the_products_and_no_more(products, share, data):
+    skipped = data.draw(st.integers(0, products))
+    expected = skipped * 100 > share * products
+    for written in (f"{share}%", f"{share} %"):
+        assert too_many(skipped, products, written) == expected
+
+
+@given(skipped=COUNTS, products=COUNTS)
+def test_nothing_said_allows_any_number(skipped, products):
+    assert not too_many(skipped, products, "")
+
+
+@pytest.mark.parametrize("allowed", ["many", "-1", "-1%", "%", "5%%", "nan", "inf", "1e999", "5% of them", " "])
+def test_anything_else_is_one_line(allowed):
+    with pytest.raises(ConfigError, match="a number of products such as 50, or a share such as 5%") as caught:
+        too_many(0, 0, allowed)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def skipped(product_id: str, detail: str = "gone", reason: Reason = Reason.NOT_FOUND) -> Skipped:
+    return Skipped(product_id, Stage.IMAGES, reason, detail, 7)
+
+
+def test_skipped_products_are_written_down_and_the_others_pass(tmp_path):
+    awkward = skipped('a,"b"\nc', "line one\r\nline two; ü ☕")
+    records = [1, skipped("a"), "two", awkward, skipped("b", reason=Reason.TRUNCATED), 3]
+    with RunFolder(tmp_path / "runs") as folder:
+        assert list(folder.keeping_skipped(records)) == [1, "two", 3]
+        assert folder.skipped == 3
+        assert folder.reasons == {"not found": 2, "truncated": 1}
+    with (folder.folder / "skipped.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == list(SKIPPED_COLUMNS)
+    assert rows[1] == ["a", "images", "not found", "gone", "7"]
+    assert rows[2][0] == 'a,"b"\nc'
+    assert rows[2][3] == "line one\r\nline two; ü ☕"
+    assert len(rows) == 4
+
+
+def test_an_id_that_utf_8_cannot_hold_is_written_down_too(tmp_path):
+    """JSON Lines can carry a lone surrogate; such a product is skipped, which must not end the run."""
+    with RunFolder(tmp_path) as folder:
+        assert list(folder.keeping_skipped([skipped("a\ud800b")])) == []
+        folder.write(Summary(), {"catalog": "c\udcff.csv"}, "done")
+    assert "a\\ud800b,images" in (folder.folder / "skipped.csv").read_text(encoding="utf-8")
+    assert json.loads((folder.folder / "report.json").read_text(encoding="utf-8"))["catalog"] == "c\udcff.csv"
+
+
+def test_the_report_holds_the_summary_the_outcome_and_the_facts(tmp_path):
+    summary = Summary(products=10, embedded=4, seconds=2.0, reasons={"not found": 1})
+    with RunFolder(tmp_path) as folder:
+        folder.write(summary, {"catalog": Path("ü.csv"), "dim": 512}, "done")
+    content = json.loads((folder.folder / "report.json").read_text(encoding="utf-8"))
+    assert content["outcome"] == "done"
+    assert (content["products"], content["embedded"], content["dim"], content["catalog"]) == (10, 4, 512, "ü.csv")
+    assert datetime.fromisoformat(content["started"]).tzinfo is not None
+    assert summary.pictures_per_second == 2
+    assert Summary().pictures_per_second == 0
+
+
+def test_runs_that_begin_in_one_second_have_folders_of_their_own(tmp_path):
+    now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    names = [report._new_folder(tmp_path / "runs", now).name for _ in range(3)]
+    assert names == ["20260102T030405Z", "20260102T030405Z-2", "20260102T030405Z-3"]
+
+
+def test_two_runs_at_once_do_not_write_into_one_folder(tmp_path):
+    with RunFolder(tmp_path) as first, RunFolder(tmp_path) as second:
+        assert first.folder != second.folder
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cannot be written") as caught:
+        RunFolder(tmp_path / "file")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_disk_that_fills_up_is_one_line(tmp_path):
+    class Full:
+        def writerow(self, _row: object) -> None:
+            raise OSError(28, "No space left on device")
+
+    with RunFolder(tmp_path) as folder:
+        folder._table = Full()
+        with pytest.raises(StorageError, match="No space left on device") as caught:
+            list(folder.keeping_skipped([skipped("a")]))
+    assert len(str(caught.value).splitlines()) == 1
