@@ -98,7 +98,8 @@ def write(npy: Path, ids: Path, wanted: Wanted, store: Store, fingerprint: str) 
     Raises StorageError where the disk is full; the files that were there stay.
     """
     there = read_manifest(manifest_path(npy))
-    if there is not None and there.holds_for(wanted.content, fingerprint, npy, ids):
+    content = _content(wanted, store)
+    if there is not None and there.holds_for(content, fingerprint, npy, ids):
         return there
     # The header stands first and names the rows, so they are counted before they are written.
     rows = sum(len(names) for names, _ in _blocks(wanted, store))
@@ -115,9 +116,17 @@ def write(npy: Path, ids: Path, wanted: Wanted, store: Store, fingerprint: str) 
         listing.write(b"\n]\n")
         forget_manifest(npy)
     files = {npy.name: array.sum(), ids.name: listing.sum()}
-    manifest = Manifest(rows, store.dim, fingerprint, wanted.content, files)
+    manifest = Manifest(rows, store.dim, fingerprint, content, files)
     write_manifest(manifest_path(npy), manifest)
     return manifest
+
+
+def _content(wanted: Wanted, store: Store) -> str:
+    """Return 64 hex digits over what is wanted and which of it the store holds: more vectors make other files."""
+    digest = hashlib.sha256(wanted.content.encode())
+    for block in batched(wanted.pairs(), _BLOCK):
+        digest.update(bytes(store.holds([key for _, key in block])))
+    return digest.hexdigest()
 
 
 def _blocks(wanted: Wanted, store: Store) -> Iterator[tuple[list[str], NDArray[np.float32]]]:

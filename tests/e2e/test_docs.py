@@ -1,0 +1,30 @@
+"""The programs that the documentation shows, run as they stand there."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from shop import ROOT, run_in
+
+if TYPE_CHECKING:
+    from shop import Shop
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/querying.md"])
+def test_the_program_that_a_page_shows_runs_and_finds_what_it_says(page, shop: Shop):
+    [program] = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    (shop.data / "models").mkdir()
+    (shop.data / "models" / "sample-clip").symlink_to(shop.model)
+
+    ended = run_in(shop.folder, [sys.executable, "-c", program])
+
+    assert ended.code == 0, ended.err
+    hits = [line.split(maxsplit=2) for line in ended.out.splitlines()]
+    assert 1 <= len(hits) <= 5
+    scores = [float(score) for score, _, _ in hits]
+    assert scores == sorted(scores, reverse=True)
+    assert all(re.fullmatch(r"P\d{4}", product_id) for _, product_id, _ in hits)
+    assert all(float(rest.rsplit(maxsplit=1)[1]) < 20 for _, _, rest in hits)
