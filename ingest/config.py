@@ -16,7 +16,8 @@ from ingest import contract
 from ingest.errors import ConfigError
 
 FILE_NAME = "ingest.toml"
-_PATHS = {"catalog", "schema", "data"}  # relative to the folder of the file they stand in
+# relative to the folder of the file they stand in
+_PATHS = {"catalog", "schema", "data", "images_root", "host_headers"}
 _EXAMPLES = {bool: "true", int: "32", float: "20.0", str: '"text"'}
 
 
@@ -36,6 +37,18 @@ class Settings:
     download_timeout: float = 20.0
     download_tries: int = 3
     max_image_bytes: int = 20 * 2**20
+    download_per_host: int = 8
+    download_deadline: float = 90.0
+    user_agent: str = ""
+    host_headers: Path | None = None
+    allow_host: str = ""
+    allow_private: bool = False
+    images_root: Path | None = None
+    retry_failed: bool = False
+    refresh: bool = False
+    refresh_older_than: str = ""
+    min_side: int = 0
+    skip_blank: bool = False
     decode_workers: int = 0
 
     model: str = "openai/clip-vit-base-patch32"
@@ -56,6 +69,21 @@ class Settings:
     def milvus_uri(self) -> str:
         """Where Milvus is; a Milvus Lite file in the data folder where nothing is said."""
         return self.uri or str(self.data / "milvus.db")
+
+    @property
+    def refresh_after_s(self) -> float | None:
+        """How old a fetched picture is when it is compared with its source again, None for never.
+
+        Raises ConfigError where `refresh_older_than` is no duration.
+        """
+        if not self.refresh_older_than:
+            return 0.0 if self.refresh else None
+        match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([smhdw])", self.refresh_older_than.strip())
+        if match is None:
+            raise ConfigError(
+                f"--refresh-older-than {self.refresh_older_than}: a number and s, m, h, d or w: 7d"
+            )
+        return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}[match[2]]
 
     @property
     def npy(self) -> Path:

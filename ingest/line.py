@@ -18,8 +18,7 @@ from ingest.embedding.clip import ClipEncoder
 from ingest.embedding.preprocessed import Preprocessed
 from ingest.images.cache import Cache
 from ingest.images.decode import Decoder
-from ingest.images.download import Downloader
-from ingest.images.fetch import Fetcher
+from ingest.images.stage import Images
 from ingest.records import Decoded, Embedded, Picture, Product, Skipped, Stage
 from ingest.report import RunFolder, too_many
 from ingest.store import shards
@@ -56,7 +55,7 @@ class Line:
         self.wanted = Wanted(embeddings)
         stack.callback(self.wanted.close)
         self.cache = stack.enter_context(Cache(settings.data / "image_cache"))
-        self._downloader = stack.enter_context(_downloader(settings)) if settings.download_missing else None
+        self._stage = stack.enter_context(Images(settings, self.cache))
         self.preprocessed = Preprocessed(settings.data / "preprocessed", self.checkpoint.preprocessing)
         self.example: Picture | None = None
         self.report = stack.enter_context(RunFolder(settings.data / "runs"))
@@ -70,9 +69,7 @@ class Line:
 
     def pictures(self, *, download: bool = True) -> Iterator[Picture | Skipped]:
         """Have every product's picture on disk, and note what is wanted."""
-        workers = self.settings.download_workers
-        fetch = Fetcher(self.cache, self._downloader if download else None, self.settings.catalog.parent)
-        pictures = flow.pmap(fetch, self.products(), workers=workers, ahead=4 * workers)
+        pictures = flow.until(self._stage.pictures(self.products(), download=download), self.stop)
         pictures = self.wanted.noting(self._exemplified(pictures))
         return self.progress.counting(Stage.IMAGES, pictures, Picture)
 
@@ -124,9 +121,3 @@ class Line:
 
 def _first(records: Iterable[Product | Skipped], products: int) -> Iterable[Product | Skipped]:
     return islice(records, products) if products else records
-
-
-def _downloader(settings: Settings) -> Downloader:
-    return Downloader(
-        read_s=settings.download_timeout, tries=settings.download_tries, max_bytes=settings.max_image_bytes
-    )

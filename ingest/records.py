@@ -38,18 +38,47 @@ class Reason(StrEnum):
     BAD_ROW = "bad row"
     BAD_METADATA = "bad metadata"
     NOT_DOWNLOADED = "not downloaded"
+    DNS = "dns"
+    CONNECT = "connect"
+    TIMEOUT = "timeout"
+    TLS = "tls"
+    BAD_ANSWER = "bad answer"
     NOT_FOUND = "not found"
-    UNREACHABLE = "unreachable"
-    REFUSED = "refused"
+    HTTP_429 = "http 429"
+    HTTP_4XX = "http 4xx"
+    HTTP_5XX = "http 5xx"
+    HOST_RESTING = "host resting"
+    BLOCKED_ADDRESS = "blocked address"
+    DISALLOWED = "disallowed"
+    UNREADABLE = "unreadable"
     TOO_LARGE = "too large"
     NOT_AN_IMAGE = "not an image"
     TRUNCATED = "truncated"
+    TOO_SMALL = "too small"
+    BLANK = "blank"
     BAD_VECTOR = "bad vector"
 
     @property
     def heals(self) -> bool:
         """Whether trying again later is worth it: the cause lies in the network or a server, not in the data."""
-        return self in {Reason.NOT_DOWNLOADED, Reason.UNREACHABLE, Reason.TRUNCATED}
+        return self in _HEALS
+
+
+_HEALS = frozenset(
+    {
+        Reason.NOT_DOWNLOADED,
+        Reason.DNS,
+        Reason.CONNECT,
+        Reason.TIMEOUT,
+        Reason.TLS,
+        Reason.BAD_ANSWER,
+        Reason.HTTP_429,
+        Reason.HTTP_5XX,
+        Reason.HOST_RESTING,
+        Reason.UNREADABLE,
+        Reason.TRUNCATED,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

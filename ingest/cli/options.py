@@ -93,12 +93,28 @@ data = option(
     help="Folder of the cache, the vectors, the indexes and the reports.",
 )
 
-images = together(
-    option("Pictures", "--download-missing", is_flag=True, help="Fetch http(s) pictures that are not in the cache."),
+downloads = together(
     option("Pictures", "--download-workers", type=click.IntRange(1, 1024), help="Pictures fetched at once."),
     option("Pictures", "--download-timeout", type=click.FloatRange(0.1), help="Seconds to wait for a byte."),
     option("Pictures", "--download-tries", type=click.IntRange(1, 20), help="Tries for each picture."),
     option("Pictures", "--max-image-bytes", type=click.IntRange(1), help="The largest picture fetched."),
+    option("Pictures", "--download-per-host", type=click.IntRange(1, 1024), help="Of these, from one host."),
+    option("Pictures", "--download-deadline", type=click.FloatRange(1), help="Seconds for a picture with all tries."),
+    option("Pictures", "--user-agent", show_default="ingest/…", help="What servers are told."),
+    option("Pictures", "--host-headers", type=_FILE, help="A TOML file: a table of headers for each host."),
+    option("Pictures", "--allow-host", metavar="NAME,…", help="Fetch from these hosts though they are not public."),
+    option("Pictures", "--allow-private", is_flag=True, help="Fetch from loopback and private addresses."),
+    option("Pictures", "--images-root", type=_FILE, help="Local pictures may lie here too, not by the catalog alone."),
+    option("Pictures", "--retry-failed", is_flag=True, help="Try again what failed for good, such as a 404."),
+    option("Pictures", "--refresh", is_flag=True, help="Ask whether fetched pictures have changed."),
+    option("Pictures", "--refresh-older-than", metavar="7d", help="Ask for those fetched longer ago than this."),
+    option("Pictures", "--min-side", type=click.IntRange(0), help="Skip pictures with a shorter side."),
+    option("Pictures", "--skip-blank", is_flag=True, help="Skip pictures of one colour."),
+)
+
+images = together(
+    option("Pictures", "--download-missing", is_flag=True, help="Fetch http(s) pictures that are not in the cache."),
+    downloads,
     option(
         "Pictures", "--decode-workers", type=click.IntRange(0), show_default="one a core",
         help="Pictures decoded at once.",

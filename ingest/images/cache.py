@@ -17,12 +17,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from ingest.durable import writing_to
+from ingest.images import urls
 from ingest.images.index import Entry, Index
 from ingest.images.names import encode, is_safe
 from ingest.images.sniff import HEAD, extension
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -69,6 +70,11 @@ class Cache:
         """Return the product's row as it stands, unchecked, a failure's included."""
         return self._index.get(product_id)
 
+    @property
+    def index(self) -> Index:
+        """The rows, for those who count them."""
+        return self._index
+
     def find(self, product_id: str, source: str) -> Entry | None:
         """Return the row of the picture fetched from the URL `source`, None where it must be fetched.
 
@@ -79,7 +85,7 @@ class Cache:
         Raises OSError where the file cannot be read.
         """
         entry = self._index.get(product_id)
-        if entry is not None and entry.source != source:
+        if entry is not None and not is_of(entry, source):
             return None
         if entry is not None and entry.file is not None and (self.folder / entry.file).exists():
             checked = self._checked(entry)
@@ -102,10 +108,10 @@ class Cache:
             raise NotAFileError(f"{path} is not a file")
         source = _text(str(path))
         entry = self._index.get(product_id)
-        if entry is not None and _unchanged(entry, about) and entry.source == source and entry.file is None:
+        if entry is not None and _unchanged(entry, about) and is_of(entry, source) and entry.file is None:
             return entry
         sha256, about = _hashed(path)
-        entry = _entry(product_id, source, None, sha256, about)
+        entry = _entry(product_id, (source, None, None), None, sha256, about)
         self._index.put(entry)
         return entry
 
@@ -138,7 +144,7 @@ class Cache:
             temporary.replace(self.folder / name)
             about = (self.folder / name).stat()
         entry = replace(
-            _entry(product_id, source, name, sha256, about),
+            _entry(product_id, _origin(source), name, sha256, about),
             etag=etag,
             last_modified=last_modified,
             tries=_tries(prior, source) + 1,
@@ -146,23 +152,50 @@ class Cache:
         self._index.put(entry)
         return entry
 
-    def fail(self, product_id: str, source: str, reason: Reason, detail: str) -> None:
-        """Record that the URL `source` gave no picture.
+    def fail(self, product_id: str, source: str, reason: Reason, detail: str, *, tried: bool = True) -> None:
+        """Record that the URL `source` gave no picture, for want of a try where not `tried`.
 
         A picture from an earlier source goes, lest the next run adopt it as this source's.
         """
         prior = self._index.get(product_id)
         stale: list[str] = []
-        if prior is not None and prior.source != source:
+        if prior is not None and not is_of(prior, source):
             stale = list(self._files(product_id))
         elif prior is not None and prior.file is not None:
             stale = [prior.file]
+        self._remove(stale)
+        tries = _tries(prior, source) + tried
+        nothing = (None,) * 6
+        self._index.put(Entry(product_id, *_origin(source), *nothing, time.time(), tries, reason, detail))
+
+    def confirm(self, entry: Entry) -> Entry:
+        """Record that a row's picture is still the one that its source has."""
+        entry = replace(entry, fetched_at=time.time(), tries=entry.tries + 1, failure=None, detail="")
+        self._index.put(entry)
+        return entry
+
+    def keep(self, entry: Entry, reason: Reason, detail: str) -> Entry:
+        """Record that a row's picture could not be refreshed; it stays in use."""
+        entry = replace(entry, tries=entry.tries + 1, failure=reason, detail=detail)
+        self._index.put(entry)
+        return entry
+
+    def reject(self, product_id: str, sha256: bytes, reason: Reason, detail: str) -> None:
+        """Record that a fetched picture cannot be decoded, so that it is not taken from here again.
+
+        A file that a user dropped in, or that lies elsewhere, is left alone.
+        """
+        entry = self._index.get(product_id)
+        if entry is None or entry.sha256 != sha256 or entry.file is None or entry.tries == 0:
+            return
+        self._remove([entry.file])
+        none = {"file": None, "sha256": None, "size": None, "mtime_ns": None, "etag": None, "last_modified": None}
+        self._index.put(replace(entry, **none, failure=reason, detail=detail))  # type: ignore[arg-type]
+
+    def _remove(self, names: Iterable[str]) -> None:
         with writing_to(self.folder):
-            for name in stale:
+            for name in names:
                 (self.folder / name).unlink(missing_ok=True)
-        tries = _tries(prior, source) + 1
-        failure = Entry(product_id, source, None, None, None, None, None, None, time.time(), tries, reason, detail)
-        self._index.put(failure)
 
     def flush(self) -> None:
         """Commit every row recorded so far; raises StorageError."""
@@ -201,7 +234,7 @@ class Cache:
                 with writing_to(self.folder):
                     path.rename(self.folder / own)
                 name = own  # noqa: PLW2901  the file has it now
-            entry = _entry(product_id, source, name, sha256, about)
+            entry = _entry(product_id, _origin(source), name, sha256, about)
             self._index.put(entry)
             return entry
         return None
@@ -233,26 +266,30 @@ def _unchanged(entry: Entry, about: os.stat_result) -> bool:
     return (entry.size, entry.mtime_ns) == (about.st_size, about.st_mtime_ns)
 
 
-def _entry(product_id: str, source: str, name: str | None, sha256: bytes, about: os.stat_result) -> Entry:
+def is_of(entry: Entry, source: str) -> bool:
+    """Whether the row is about that URL or path."""
+    return entry.source == source if entry.source_key is None else entry.source_key == urls.key(source)
+
+
+def _origin(url: str) -> tuple[str, bytes, str]:
+    """Return what a row says of a URL: shown without its secrets, its digest, its host."""
+    return urls.shown(url), urls.key(url), urls.host(url)
+
+
+def _entry(
+    product_id: str,
+    origin: tuple[str, bytes | None, str | None],
+    name: str | None,
+    sha256: bytes,
+    about: os.stat_result,
+) -> Entry:
     """Return the row of a picture that no download brought."""
-    return Entry(
-        product_id,
-        source,
-        name,
-        sha256,
-        about.st_size,
-        about.st_mtime_ns,
-        None,
-        None,
-        time.time(),
-        0,
-        None,
-        "",
-    )
+    size, changed = about.st_size, about.st_mtime_ns
+    return Entry(product_id, *origin, name, sha256, size, changed, None, None, time.time(), 0, None, "")
 
 
 def _tries(prior: Entry | None, source: str) -> int:
-    return prior.tries if prior is not None and prior.source == source else 0
+    return prior.tries if prior is not None and is_of(prior, source) else 0
 
 
 def _text(path: str) -> str:

@@ -105,7 +105,7 @@ def _opened(path: Path, sha256: bytes | None) -> Image.Image:
     except OSError as error:
         if error.errno is None:  # Pillow's own, about the content
             raise _damaged(error) from error
-        reason = Reason.NOT_FOUND if error.errno == errno.ENOENT else Reason.UNREACHABLE
+        reason = Reason.NOT_FOUND if error.errno == errno.ENOENT else Reason.UNREADABLE
         raise UndecodableError(reason, f"cannot be read ({error.strerror}); run again") from error
     except Exception as error:  # on broken bytes Pillow raises nearly every exception that Python has
         raise _damaged(error) from error
@@ -114,7 +114,7 @@ def _opened(path: Path, sha256: bytes | None) -> Image.Image:
 def _check_content(file: BufferedReader, sha256: bytes) -> None:
     """Vectors are kept by the picture's hash for good: no other content's pixels may go under it."""
     if hashlib.file_digest(file, "sha256").digest() != sha256:
-        raise UndecodableError(Reason.UNREACHABLE, "changed while it was being read; run again")
+        raise UndecodableError(Reason.UNREADABLE, "changed while it was being read; run again")
     file.seek(0)
 
 

@@ -1,24 +1,28 @@
-"""The policy of one download: what is tried, how often, for how long, how much of it, and what is refused."""
+"""The policy of one download: what is tried, how often, for how long, how much of it, and what is sent along."""
 
 from __future__ import annotations
 
-import email.utils
+import base64
+import errno
 import hashlib
 import os
 import re
-import threading
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urljoin
+from urllib.parse import unquote, urljoin, urlsplit
 
-import requests
 import tenacity
-from urllib3.exceptions import HTTPError, InvalidChunkLength, NameResolutionError, ProtocolError
+import urllib3
+from urllib3.exceptions import HTTPError, LocationParseError, LocationValueError
+from urllib3.util import parse_url
 
 from ingest.durable import writing_to
+from ingest.images import answers, connect
+from ingest.images.addresses import Border
+from ingest.images.credentials import HostHeaders
+from ingest.images.hosts import Hosts
 from ingest.images.sniff import HEAD, extension
 from ingest.images.urls import DownloadError, TransientError, check, shown, unusable
 from ingest.records import Reason
@@ -27,10 +31,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from urllib3 import BaseHTTPResponse
+    from urllib3.util import Url
+
 _CHUNK = 65_536
 _MAX_REDIRECTS = 5
-_MAX_WAIT_S = 30.0  # a Retry-After beyond it is cut to it; the deadline bounds all waits together
-_BUSY = frozenset({408, 425, 429})
 
 _backoff = tenacity.wait_random_exponential(multiplier=0.5, max=10)
 
@@ -55,11 +60,11 @@ def _user_agent() -> str:
 
 
 @dataclass(frozen=True)
-class Downloader:
-    """Fetches pictures over HTTP from any number of threads; a context manager that closes all connections.
+class Policy:
+    """How pictures are fetched. Times are seconds.
 
-    Times are seconds. `deadline_s` bounds all tries for one picture together, waits included, and may be
-    passed by one `read_s`; `max_bytes` counts the decompressed body. `sleep` waits between tries.
+    `deadline_s` bounds all tries for one picture together, waits included; `read_s` the wait for a byte.
+    `max_bytes` counts the decompressed body. `at_once` connections go to one host at most.
     """
 
     connect_s: float = 10.0
@@ -67,10 +72,30 @@ class Downloader:
     deadline_s: float = 90.0
     tries: int = 3
     max_bytes: int = 20_000_000
+    at_once: int = 8
     user_agent: str = field(default_factory=_user_agent)
-    sleep: Callable[[float], None] = time.sleep
-    _local: threading.local = field(default_factory=threading.local, init=False, repr=False, compare=False)
-    _sessions: list[requests.Session] = field(default_factory=list, init=False, repr=False, compare=False)
+    border: Border = field(default_factory=Border)
+    host_headers: HostHeaders = field(default_factory=HostHeaders)
+
+
+class Downloader:
+    """Fetches pictures over HTTP from any number of threads; a context manager that closes all connections.
+
+    `sleep` waits between tries.
+    """
+
+    def __init__(self, policy: Policy, sleep: Callable[[float], None] = time.sleep) -> None:
+        self.policy = policy
+        self.sleep = sleep
+        self._hosts = Hosts(policy.at_once, sleep)
+        self._deadlines = connect.Deadlines()
+        self._pools = connect.manager(policy.border, self._deadlines, policy.at_once)
+        self._headers = {
+            "User-Agent": policy.user_agent,
+            "Accept": "image/*,*/*;q=0.5",
+            # A picture is compressed already; what a server compresses all the same is still understood.
+            "Accept-Encoding": "identity",
+        }
 
     def __enter__(self) -> Self:
         return self
@@ -78,100 +103,140 @@ class Downloader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def close(self) -> None:
-        """Close the connections of every thread; a later fetch opens new ones."""
-        for session in self._sessions:
-            session.close()
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as the policy, so that another process opens connections of its own."""
+        return Downloader, (self.policy, self.sleep)
 
-    def fetch(self, url: str, path: Path) -> Download:
-        """Fetch `url` into a file at `path`, fsynced.
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self._pools.clear()
+        self._deadlines.close()
+
+    def fetch(self, url: str, path: Path, etag: str | None = None, last_modified: str | None = None) -> Download | None:
+        """Fetch `url` into a file at `path`, fsynced; None where it is still what those validators stand for.
 
         Raises DownloadError after the last try, StorageError where the file cannot be written; what is at
         `path` then is of no use.
         """
-        ends = time.monotonic() + self.deadline_s
+        ends = time.monotonic() + self.policy.deadline_s
+        validators = {"If-None-Match": etag, "If-Modified-Since": last_modified}
+        conditions = {name: value for name, value in validators.items() if value is not None}
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(TransientError),
-            stop=tenacity.stop_after_attempt(self.tries) | tenacity.stop_before_delay(self.deadline_s),
+            stop=tenacity.stop_after_attempt(self.policy.tries) | tenacity.stop_before_delay(self.policy.deadline_s),
             wait=_wait,
             sleep=self.sleep,
             reraise=True,
         )
-        return retrying(self._try, url, path, ends)
+        return retrying(self._try, url, path, ends, conditions)
 
-    def _try(self, url: str, path: Path, ends: float) -> Download:
-        response = self._open(url, ends)
+    def _try(self, url: str, path: Path, ends: float, conditions: dict[str, str]) -> Download | None:
+        """Follow redirects one by one: each target is checked, and gets no other host's secrets."""
+        target = url
+        with self._deadlines.until(ends):
+            for _ in range(_MAX_REDIRECTS + 1):
+                check(target)
+                parts = _parsed(target)
+                name = parts.host or ""
+                with self._hosts.turn(name, ends):
+                    got = self._hop(url, target, parts, path, ends, conditions)
+                if not isinstance(got, str):
+                    return got
+                target = _joined(target, got)
+        raise DownloadError(Reason.BAD_ANSWER, f"{shown(url)}: more than {_MAX_REDIRECTS} redirects")
+
+    def _hop(
+        self, url: str, target: str, parts: Url, path: Path, ends: float, conditions: dict[str, str]
+    ) -> Download | str | None:
+        """Ask for one URL: return the picture, None where it has not changed, or where a redirect leads."""
+        response = self._get(target, parts, self._sent(url, target, parts) | conditions, ends)
         try:
-            _check_status(response, url)
+            if (location := answers.redirect_target(response)) is not None:
+                _drain(response)
+                return location
+            if response.status == 304 and conditions:
+                return None
+            answers.check_status(response, url)
             return self._save(response, url, path, ends)
+        except TransientError as error:
+            if error.wait_s:
+                self._hosts.pause(parts.host or "", error.wait_s)
+            raise
+        except DownloadError as error:
+            if error.reason in (Reason.NOT_FOUND, Reason.HTTP_4XX):
+                _drain(response)
+            raise
         finally:
             response.close()
 
-    def _open(self, url: str, ends: float) -> requests.Response:
-        """Follow redirects one by one: each target is checked, and no redirect's body is read."""
-        target = url
-        for _ in range(_MAX_REDIRECTS + 1):
-            check(target)
-            response = self._get(target, ends)
-            location = self._session.get_redirect_target(response)
-            if location is None:
-                return response
-            response.close()
-            target = _joined(target, location)
-        raise DownloadError(Reason.UNREACHABLE, f"{shown(url)}: more than {_MAX_REDIRECTS} redirects")
+    def _sent(self, url: str, target: str, parts: Url) -> dict[str, str]:
+        """Return the headers for `target`; secrets only where the redirects never left the origin of `url`."""
+        headers = dict(self._headers)
+        if target is url or _origin(_parsed(url)) == _origin(parts):
+            headers |= self.policy.host_headers.of(parts.host or "")
+            name, at, _ = urlsplit(target).netloc.rpartition("@")
+            if at and "Authorization" not in headers:
+                secret = base64.b64encode(unquote(name).encode()).decode()
+                headers["Authorization"] = f"Basic {secret}"
+        return headers
 
-    def _get(self, url: str, ends: float) -> requests.Response:
+    def _get(self, url: str, parts: Url, headers: dict[str, str], ends: float) -> BaseHTTPResponse:
         left = _left(url, ends)
-        session = self._session
+        timeout = urllib3.Timeout(connect=min(self.policy.connect_s, left), read=min(self.policy.read_s, left))
         try:
-            request = session.prepare_request(requests.Request("GET", url))
-            settings: Any = session.merge_environment_settings(request.url or url, {}, True, None, None)  # noqa: FBT003
-            # Not session.send: it keeps cookies, and reads a redirect's body to its end if it has one.
-            adapter = session.get_adapter(request.url or url)
-            timeout = (min(self.connect_s, left), min(self.read_s, left))
-            return adapter.send(request, timeout=timeout, **settings)
-        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, UnicodeError) as error:
+            pool = self._pools.connection_from_host(parts.host, parts.port, parts.scheme)
+            return pool.urlopen(
+                "GET",
+                parts.request_uri,
+                headers=headers,
+                retries=False,
+                redirect=False,
+                assert_same_host=False,
+                preload_content=False,
+                timeout=timeout,
+            )
+        except (LocationParseError, LocationValueError, UnicodeError) as error:
             raise unusable(url) from error
-        except (requests.RequestException, HTTPError, ValueError) as error:
-            raise TransientError(Reason.UNREACHABLE, f"{shown(url)}: {_cause(error)}") from error
+        except (HTTPError, OSError, ValueError) as error:
+            raise answers.failure(error, url, late=time.monotonic() >= ends, body=False) from error
 
-    @property
-    def _session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = requests.Session()
-            session.headers["User-Agent"] = self.user_agent
-            session.headers["Accept"] = "image/*,*/*;q=0.5"
-            # A picture is compressed already; what a server compresses all the same is still understood.
-            session.headers["Accept-Encoding"] = "identity"
-            self._local.session = session
-            self._sessions.append(session)
-        return session
-
-    def _save(self, response: requests.Response, url: str, path: Path, ends: float) -> Download:
+    def _save(self, response: BaseHTTPResponse, url: str, path: Path, ends: float) -> Download:
+        limit = self.policy.max_bytes
         declared = response.headers.get("Content-Length", "")
-        if re.fullmatch(r"[0-9]+", declared) and int(declared) > self.max_bytes:
-            raise self._too_large(url)
+        if re.fullmatch(r"[0-9]+", declared) and int(declared[:20]) > limit:
+            raise _too_large(url, limit)
         digest = hashlib.sha256()
         size = 0
-        with writing_to(path), path.open("wb") as file:
-            for chunk in _sniffed(_chunks(response, url, ends), url):
+        kind = None
+        with writing_to(path), path.open("wb", buffering=0) as file:
+            for chunk in answers.sniffed(_chunks(response, url, ends), url):
+                kind = kind or extension(chunk[:HEAD])
                 size += len(chunk)
-                if size > self.max_bytes:
-                    raise self._too_large(url)
+                if size > limit:
+                    raise _too_large(url, limit)
                 digest.update(chunk)
-                file.write(chunk)
-            file.flush()
+                if file.write(chunk) != len(chunk):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(file.fileno())
-        with writing_to(path), path.open("rb") as file:
-            kind = extension(file.read(HEAD))
-        assert kind is not None, "_sniffed has let it pass"
+        assert kind is not None, "sniffed has let it pass"
         headers = response.headers
         return Download(digest.digest(), size, kind, headers.get("ETag"), headers.get("Last-Modified"))
 
-    def _too_large(self, url: str) -> DownloadError:
-        limit = f"{self.max_bytes / 1e6:g} MB"
-        return DownloadError(Reason.TOO_LARGE, f"{shown(url)}: larger than {limit}; put a smaller picture there")
+
+def _too_large(url: str, limit: int) -> DownloadError:
+    detail = f"{shown(url)}: larger than {limit / 1e6:g} MB; put a smaller picture there, or raise --max-image-bytes"
+    return DownloadError(Reason.TOO_LARGE, detail)
+
+
+def _parsed(url: str) -> Url:
+    try:
+        return parse_url(url)
+    except (LocationParseError, UnicodeError) as error:
+        raise unusable(url) from error
+
+
+def _origin(parts: Url) -> tuple[str | None, str | None, int | None]:
+    return parts.scheme, parts.host, parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _joined(url: str, location: str) -> str:
@@ -184,35 +249,8 @@ def _joined(url: str, location: str) -> str:
 def _left(url: str, ends: float) -> float:
     left = ends - time.monotonic()
     if left <= 0:
-        raise DownloadError(Reason.UNREACHABLE, f"{shown(url)}: took too long; try again later")
+        raise DownloadError(Reason.TIMEOUT, f"{shown(url)}: took too long; try again later")
     return left
-
-
-def _check_status(response: requests.Response, url: str) -> None:
-    status = response.status_code
-    if status == requests.codes.ok:
-        return
-    detail = f"{shown(url)}: the server answered {status}"
-    if status in _BUSY or status >= 500:
-        raise TransientError(Reason.UNREACHABLE, detail, _retry_after(response.headers.get("Retry-After")))
-    if status in (404, 410):
-        raise DownloadError(Reason.NOT_FOUND, f"{detail}; correct the URL in the catalog")
-    if 400 <= status < 500:
-        raise DownloadError(Reason.REFUSED, f"{detail}; make the picture public or correct its URL")
-    raise DownloadError(Reason.UNREACHABLE, detail)
-
-
-def _retry_after(header: str | None) -> float:
-    """Return the seconds that Retry-After asks for (RFC 9110, 10.2.3: seconds or a date), 0 for none."""
-    if header is None:
-        return 0.0
-    if re.fullmatch(r"[0-9]{1,9}", header.strip()):
-        return min(float(header), _MAX_WAIT_S)
-    try:
-        seconds = (email.utils.parsedate_to_datetime(header).astimezone(UTC) - datetime.now(UTC)).total_seconds()
-    except (ValueError, OverflowError):
-        return 0.0
-    return min(max(seconds, 0.0), _MAX_WAIT_S)
 
 
 def _wait(state: tenacity.RetryCallState) -> float:
@@ -221,59 +259,25 @@ def _wait(state: tenacity.RetryCallState) -> float:
     return max(asked, _backoff(state))
 
 
-def _sniffed(chunks: Iterator[bytes], url: str) -> Iterator[bytes]:
-    """Pass a picture's body on; raise DownloadError at the first bytes of anything else."""
-    head = b""
-    for chunk in chunks:
-        head += chunk
-        if len(head) >= HEAD:
-            break
-    if not head:
-        raise TransientError(Reason.TRUNCATED, f"{shown(url)}: the server sent an empty file")
-    if extension(head) is None:
-        raise DownloadError(
-            Reason.NOT_AN_IMAGE, f"{shown(url)}: {_content(head)}; the URL must lead to the picture itself"
-        )
-    yield head
-    yield from chunks
+def _drain(response: BaseHTTPResponse) -> None:
+    """Read a short body that nobody wants, so that the connection can be used again."""
+    length = response.headers.get("Content-Length", "")
+    if re.fullmatch(r"[0-9]{1,5}", length):
+        try:
+            response.read(decode_content=False)
+        except (HTTPError, OSError, ValueError):
+            response.close()
 
 
-def _content(head: bytes) -> str:
-    begin = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if begin.startswith((b"<!doctype html", b"<html", b"<head", b"<script", b"<!--")):
-        return "the server sent a web page"
-    if begin.startswith((b"<svg", b"<?xml")):
-        return "the server sent SVG or XML, which is not a picture of pixels"
-    return "what the server sent is not a picture of a known format"
-
-
-def _chunks(response: requests.Response, url: str, ends: float) -> Iterator[bytes]:
+def _chunks(response: BaseHTTPResponse, url: str, ends: float) -> Iterator[bytes]:
     """Yield the decoded body as it comes; raise DownloadError where it does not come whole or in time."""
     while True:
         _left(url, ends)
         try:
-            # read1 returns with what has come, so that a server which drips bytes meets the deadline.
-            chunk: bytes = response.raw.read1(_CHUNK, decode_content=True)
-        except (ProtocolError, InvalidChunkLength) as error:
-            raise TransientError(Reason.TRUNCATED, f"{shown(url)}: the picture came cut off") from error
+            # read1 returns with what has come, so that memory is bounded by the chunk.
+            chunk = response.read1(_CHUNK, decode_content=True)
         except (HTTPError, OSError, ValueError) as error:
-            raise TransientError(Reason.UNREACHABLE, f"{shown(url)}: {_cause(error)}") from error
+            raise answers.failure(error, url, late=time.monotonic() >= ends, body=True) from error
         if not chunk:
             return
         yield chunk
-
-
-def _cause(error: BaseException) -> str:
-    """Say what went wrong in words that cannot hold the URL, which those of requests and urllib3 do."""
-    link: BaseException | None = error
-    while link is not None:
-        if isinstance(link, NameResolutionError):
-            return "the host's name is not known"
-        if isinstance(link, requests.Timeout | TimeoutError):
-            return "the server took too long"
-        if isinstance(link, requests.exceptions.SSLError):
-            return "no secure connection (TLS)"
-        if isinstance(link, OSError) and link.errno and link.strerror:
-            return link.strerror.lower()
-        link = link.__cause__ or link.__context__
-    return "the connection failed"

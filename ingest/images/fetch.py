@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
+import time
+from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
 
 from ingest.errors import StorageError
-from ingest.images.cache import NotAFileError
-from ingest.images.urls import DownloadError, check, plain, shown
+from ingest.images.cache import NotAFileError, is_of
+from ingest.images.urls import DownloadError, check, host, plain, shown
 from ingest.records import Picture, Reason, Skipped, Stage
 
 if TYPE_CHECKING:
@@ -28,19 +31,43 @@ _RUN_ENDS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, er
 _NO_SUCH = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL})
 _NO_RIGHT = frozenset({errno.EACCES, errno.EPERM})
 
+# What depends on settings is looked at again at no cost to a server.
+_SETTINGS_HEAL = frozenset({Reason.BLOCKED_ADDRESS, Reason.DISALLOWED, Reason.TOO_LARGE})
+_EARLIER = " (found by an earlier run; --retry-failed tries again)"
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """What is asked for once more: what failed for good, and pictures fetched more than `older_than_s` ago."""
+
+    failed: bool = False
+    older_than_s: float | None = None
+
+    def wants(self, entry: Entry) -> bool:
+        """Whether a fetched picture is to be compared with its source; one that was dropped in has none."""
+        return self.older_than_s is not None and entry.tries > 0 and time.time() - entry.fetched_at >= self.older_than_s
+
 
 class Fetcher:
     """Turns a Product into its Picture, or into a Skipped that says why not; passes a Skipped through.
 
-    For `flow.pmap`: it may be called from many threads. `downloader` is None where downloads are off; `root`
-    is the catalog's folder, which relative paths start from. Nothing that a product says raises; StorageError
-    ends the run.
+    It may be called from many threads. `downloader` is None where downloads are off. Local pictures must lie
+    in one of the folders `roots`, of which the first, the catalog's, is where relative paths start from.
+    Nothing that a product says raises; StorageError ends the run.
     """
 
-    def __init__(self, cache: Cache, downloader: Downloader | None, root: Path) -> None:
+    def __init__(
+        self,
+        cache: Cache,
+        downloader: Downloader | None,
+        *roots: Path,
+        again: Again = Again(),
+    ) -> None:
         self._cache = cache
         self._downloader = downloader
-        self._root = root.absolute()
+        self._roots = [root.absolute() for root in roots]
+        self._real_roots = [Path(os.path.realpath(root)) for root in roots]
+        self._again = again
 
     def __call__(self, record: Product | Skipped) -> Picture | Skipped:
         """Return the product's Picture, or a Skipped of `Stage.IMAGES`."""
@@ -58,25 +85,57 @@ class Fetcher:
         except DownloadError as error:
             return _skipped(record, error.reason, error.detail)
 
+    def host(self, record: Product | Skipped) -> str | None:
+        """Return the host that a product's picture would be fetched from, None for one that needs no network."""
+        if self._downloader is None or isinstance(record, Skipped):
+            return None
+        image = record.image.strip()
+        return host(image) or None if image[:4].lower() == "http" else None
+
     def _remote(self, product: Product, url: str) -> Picture | Skipped:
         if url[:5].lower() == "file:":
-            raise DownloadError(Reason.REFUSED, f"{plain(url)}: not fetched; write the path without file:")
+            raise DownloadError(Reason.DISALLOWED, f"{plain(url)}: not fetched; write the path without file:")
         check(url)
         try:
             entry = self._cache.find(product.product_id, url)
         except OSError as error:
             return _unreadable(product, f"the cached picture of {shown(url)}", error)
-        if entry is None:
-            if self._downloader is None:
+        if self._downloader is None:
+            if entry is None:
                 detail = f"{shown(url)}: not in the cache; pass --download-missing"
                 return _skipped(product, Reason.NOT_DOWNLOADED, detail)
-            entry = self._fetched(self._downloader, product.product_id, url)
+        elif entry is None:
+            self._check_failed(product.product_id, url)
+            entry = self._fetched(self._downloader, product.product_id, url, None)
+        elif self._again.wants(entry):
+            entry = self._refreshed(self._downloader, product.product_id, url, entry)
         return _picture(product, self._cache.path(entry), entry.sha256)
 
-    def _fetched(self, downloader: Downloader, product_id: str, url: str) -> Entry:
+    def _check_failed(self, product_id: str, url: str) -> None:
+        """Raise what an earlier run found about this URL where no later one will find better."""
+        entry = self._cache.get(product_id)
+        if self._again.failed or entry is None or entry.failure is None or not is_of(entry, url):
+            return
+        reason = Reason(entry.failure)
+        if not reason.heals and reason not in _SETTINGS_HEAL:
+            earlier = entry.detail.removesuffix(_EARLIER)
+            raise DownloadError(reason, f"{earlier}{_EARLIER}")
+
+    def _refreshed(self, downloader: Downloader, product_id: str, url: str, entry: Entry) -> Entry:
+        """Ask whether the picture is still the same; where that cannot be learnt, it stays in use."""
+        try:
+            return self._fetched(downloader, product_id, url, entry)
+        except DownloadError as error:
+            return self._cache.keep(entry, error.reason, error.detail)
+
+    def _fetched(self, downloader: Downloader, product_id: str, url: str, prior: Entry | None) -> Entry:
         temporary = self._cache.temporary()
         try:
-            got = downloader.fetch(url, temporary)
+            validators = (prior.etag, prior.last_modified) if prior is not None else ()
+            got = downloader.fetch(url, temporary, *validators)
+            if got is None:
+                assert prior is not None, "without validators a server cannot say that nothing changed"
+                return self._cache.confirm(prior)
             return self._cache.store(
                 product_id,
                 url,
@@ -87,26 +146,42 @@ class Fetcher:
                 last_modified=got.last_modified,
             )
         except DownloadError as error:
-            self._cache.fail(product_id, url, error.reason, error.detail)
+            if prior is None:
+                tried = error.reason is not Reason.HOST_RESTING
+                self._cache.fail(product_id, url, error.reason, error.detail, tried=tried)
             raise
         finally:
             temporary.unlink(missing_ok=True)
 
     def _local(self, product: Product, image: str) -> Picture | Skipped:
-        path = self._root / image
+        path = self._roots[0] / image
         try:
             path = self._existing(image)
+            self._check_place(path)
             entry = self._cache.local(product.product_id, path)
         except (OSError, ValueError) as error:
             return _unreadable(product, plain(str(path)), error)
         return _picture(product, path, entry.sha256)
 
+    def _check_place(self, path: Path) -> None:
+        """Raise DownloadError for a path that leads out of the roots, through `..` or a link as well."""
+        real = Path(os.path.realpath(path))
+        if not any(real.is_relative_to(root) for root in self._real_roots):
+            raise DownloadError(
+                Reason.DISALLOWED,
+                f"{plain(str(path))}: outside of the catalog's folder; name its folder with --images-root",
+            )
+
     def _existing(self, image: str) -> Path:
-        """Return the path as written or, where nothing is there, with Windows' separators read as ours."""
-        path = self._root / image
-        if "\\" in image and not _WINDOWS.match(image) and not path.exists():
-            return self._root / PureWindowsPath(image).as_posix()
-        return path
+        """Return the first path that is there; where none is, the one as written, from the catalog's folder.
+
+        Where nothing has the name as written, Windows' separators are read as ours.
+        """
+        names = [image]
+        if "\\" in image and not _WINDOWS.match(image):
+            names.append(PureWindowsPath(image).as_posix())
+        paths = [root / name for name in names for root in self._roots]
+        return next((path for path in paths if path.exists()), paths[len(self._roots) * (len(names) - 1)])
 
 
 def _is_text(text: str) -> bool:
@@ -135,10 +210,10 @@ def _unreadable(product: Product, what: str, error: OSError | ValueError) -> Ski
     if code in _RUN_ENDS:
         raise StorageError(f"{what}: {_words(error)}; see to the machine and run again") from error
     if code in _NO_RIGHT:
-        return _skipped(product, Reason.REFUSED, f"{what}: no right to read it; change the file's permissions")
+        return _skipped(product, Reason.DISALLOWED, f"{what}: no right to read it; change the file's permissions")
     if code in _NO_SUCH:
         return _skipped(product, Reason.NOT_FOUND, f"{what}: no such file; correct the path or put it there")
-    return _skipped(product, Reason.UNREACHABLE, f"{what}: {_words(error)}; try again later")
+    return _skipped(product, Reason.UNREADABLE, f"{what}: {_words(error)}; try again later")
 
 
 def _words(error: OSError | ValueError) -> str:

@@ -7,24 +7,27 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ingest.errors import StorageError
+from ingest.images import urls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-VERSION = 1
+VERSION = 2
 """The layout's number, kept in `PRAGMA user_version`."""
 
 BATCH_ROWS = 256
 BATCH_S = 1.0
 
-_SCHEMA = """
+_PICTURES = """
 CREATE TABLE picture (
     product_id    TEXT PRIMARY KEY,
     source        TEXT NOT NULL,
+    source_key    BLOB,
+    host          TEXT,
     file          TEXT,
     sha256        BLOB CHECK (sha256 IS NULL OR length(sha256) = 32),
     size          INTEGER,
@@ -37,20 +40,41 @@ CREATE TABLE picture (
     detail        TEXT NOT NULL
 ) WITHOUT ROWID
 """
+_CONTENTS = """
+CREATE TABLE content (
+    sha256 BLOB PRIMARY KEY CHECK (length(sha256) = 32),
+    width  INTEGER NOT NULL,
+    height INTEGER NOT NULL,
+    blank  INTEGER NOT NULL
+) WITHOUT ROWID
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What was seen when bytes were decoded: sides in pixels, and whether all of it is one colour."""
+
+    width: int
+    height: int
+    blank: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A row of the index.
 
-    `source` is a URL or an absolute path. `file` is a name within the cache folder, None for a local picture
-    and for a failure. `sha256` (32 bytes), `size` and `mtime_ns` are None for a failure, whose `failure` is a
-    `Reason`'s text. `fetched_at` is seconds since 1970. `tries` counts the downloads begun for this source;
-    it is 0 for a file that was adopted and for a local one.
+    `source` is an absolute path, or a URL without what may be secret in it, whose `source_key` is the SHA-256 of
+    all of it and whose `host` stands apart. `file` is a name within the cache folder, None for a local picture
+    and where there is none. `sha256` (32 bytes), `size` and `mtime_ns` are None where there is none. `failure`
+    is a `Reason`'s text, None where the last try went well. `fetched_at`, seconds since 1970, is when it was
+    last fetched, confirmed or failed. `tries` counts the downloads begun for this source; it is 0 for a file
+    that was adopted and for a local one.
     """
 
     product_id: str
     source: str
+    source_key: bytes | None
+    host: str | None
     file: str | None
     sha256: bytes | None
     size: int | None
@@ -99,13 +123,31 @@ class Index:
 
     def put(self, entry: Entry) -> None:
         """Write the row, in place of the product's earlier one."""
+        self._write(_PUT, astuple(entry))
+
+    def _write(self, statement: str, values: tuple[Any, ...]) -> None:
         with self._lock, self._reported():
             if not self._db.in_transaction:
                 self._db.execute("BEGIN IMMEDIATE")
                 self._rows, self._since = 0, time.monotonic()
-            self._db.execute(_PUT, astuple(entry))
+            self._db.execute(statement, values)
             self._rows += 1
             self._commit_if_due()
+
+    def content(self, sha256: bytes) -> Content | None:
+        """Return what was seen of the bytes with that digest, None where they were never decoded."""
+        with self._lock, self._reported():
+            row = self._db.execute("SELECT width, height, blank FROM content WHERE sha256 = ?", (sha256,)).fetchone()
+        return None if row is None else Content(row[0], row[1], bool(row[2]))
+
+    def put_content(self, sha256: bytes, content: Content) -> None:
+        """Write down what was seen."""
+        self._write("INSERT OR REPLACE INTO content VALUES (?, ?, ?, ?)", (sha256, *astuple(content)))
+
+    def select(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Return the rows of a query, with what was put and is not committed yet."""
+        with self._lock, self._reported():
+            return self._db.execute(query, values).fetchall()
 
     def flush(self) -> None:
         """Commit what was put."""
@@ -136,11 +178,29 @@ class Index:
         self._db.execute("PRAGMA journal_mode = WAL")
         # A power cut may lose the last commits but never corrupt: the index may lag behind the disk.
         self._db.execute("PRAGMA synchronous = NORMAL")
+        if version == VERSION:
+            return
+        self._db.execute("PRAGMA secure_delete = ON")  # what layout 1 kept of URLs' queries goes for good
+        self._db.execute("BEGIN IMMEDIATE")
         if version == 0:
-            self._db.execute("BEGIN IMMEDIATE")
-            self._db.execute(_SCHEMA)
-            self._db.execute(f"PRAGMA user_version = {VERSION}")
-            self._db.execute("COMMIT")
+            self._db.execute(_PICTURES)
+        else:
+            self._from_layout_1()
+        self._db.execute(_CONTENTS)
+        self._db.execute(f"PRAGMA user_version = {VERSION}")
+        self._db.execute("COMMIT")
+
+    def _from_layout_1(self) -> None:
+        """Take the secrets out of URLs; layout 1 kept them whole."""
+        self._db.execute("ALTER TABLE picture ADD COLUMN source_key BLOB")
+        self._db.execute("ALTER TABLE picture ADD COLUMN host TEXT")
+        self._db.create_function("key", 1, urls.key)
+        self._db.create_function("host", 1, urls.host)
+        self._db.create_function("shown", 1, urls.shown)
+        self._db.execute(
+            "UPDATE picture SET source_key = key(source), host = host(source), source = shown(source)"
+            " WHERE file IS NOT NULL OR failure IS NOT NULL"
+        )
 
     def _commit_if_due(self) -> None:
         waited = time.monotonic() - self._since

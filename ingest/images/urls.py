@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from urllib.parse import urlsplit
 
 from ingest.records import Reason
@@ -42,8 +43,21 @@ def shown(url: str) -> str:
     return plain(f"{parts.scheme}://{host}{parts.path}")
 
 
+def key(url: str) -> bytes:
+    """Return a URL's SHA-256: enough to notice a change, and no place for a secret that its query may hold."""
+    return hashlib.sha256(url.encode("utf-8", "surrogatepass")).digest()
+
+
+def host(url: str) -> str:
+    """Return a URL's host in lower case, "" where it has none."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
 def check(url: str) -> None:
-    """Raise DownloadError, REFUSED, for what no request is sent to, from a catalog or a redirect."""
+    """Raise DownloadError, DISALLOWED, for what no request is sent to, from a catalog or a redirect."""
     try:
         parts = urlsplit(url)
         usable = bool(parts.hostname) and parts.port != 0
@@ -52,9 +66,9 @@ def check(url: str) -> None:
     if not usable:
         raise unusable(url)
     if parts.scheme not in ("http", "https"):
-        raise DownloadError(Reason.REFUSED, f"{shown(url)}: only http and https are fetched")
+        raise DownloadError(Reason.DISALLOWED, f"{shown(url)}: only http and https are fetched")
 
 
 def unusable(url: str) -> DownloadError:
     """Return the error for a URL that no request can be made of."""
-    return DownloadError(Reason.REFUSED, f"{shown(url)}: not a usable URL; write http(s)://host/path")
+    return DownloadError(Reason.DISALLOWED, f"{shown(url)}: not a usable URL; write http(s)://host/path")

@@ -15,11 +15,23 @@ PRODUCT = Product("a", "a.jpg", {"price": 1.5}, 2)
 SKIPPED = Skipped("a", Stage.IMAGES, Reason.NOT_FOUND, "HTTP 404", 2)
 
 
-def test_only_what_lies_in_the_network_may_heal():
-    assert {reason for reason in Reason if reason.heals} == {
-        Reason.NOT_DOWNLOADED,
-        Reason.UNREACHABLE,
-        Reason.TRUNCATED,
+def test_what_is_wrong_with_the_data_does_not_heal():
+    assert {reason for reason in Reason if not reason.heals} == {
+        Reason.NO_ID,
+        Reason.ID_TOO_LONG,
+        Reason.DUPLICATE_ID,
+        Reason.NO_IMAGE,
+        Reason.BAD_ROW,
+        Reason.BAD_METADATA,
+        Reason.NOT_FOUND,
+        Reason.HTTP_4XX,
+        Reason.BLOCKED_ADDRESS,
+        Reason.DISALLOWED,
+        Reason.TOO_LARGE,
+        Reason.NOT_AN_IMAGE,
+        Reason.TOO_SMALL,
+        Reason.BLANK,
+        Reason.BAD_VECTOR,
     }
 
 

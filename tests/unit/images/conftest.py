@@ -12,7 +12,8 @@ from PIL import Image
 from skimage import data
 
 from ingest.images.cache import Cache
-from ingest.images.download import Downloader
+from ingest.images.addresses import Border
+from ingest.images.download import Downloader, Policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +59,7 @@ def waits() -> list[float]:
 
 @pytest.fixture
 def downloader(waits: list[float]) -> Iterator[Downloader]:
-    with Downloader(connect_s=2, read_s=2, sleep=waits.append) as opened:
+    with Downloader(Policy(connect_s=2, read_s=2, border=Border(allow_private=True)), waits.append) as opened:
         yield opened
 
 

@@ -137,7 +137,7 @@ def test_a_failure_is_recorded_and_counted(tmp_path):
 
 def test_an_old_urls_picture_is_not_adopted_for_a_new_url_that_failed(cache, jpeg):
     put(cache, "P1", jpeg)
-    cache.fail("P1", URL + "2", Reason.UNREACHABLE, "503")
+    cache.fail("P1", URL + "2", Reason.HTTP_5XX, "503")
     assert cache.find("P1", URL + "2") is None
 
 

@@ -61,24 +61,24 @@ def test_a_skipped_record_passes_through(offline):
     ("image", "reason"),
     [
         ("missing.jpg", Reason.NOT_FOUND),
-        ("/no/such/folder/a.jpg", Reason.NOT_FOUND),
+        ("/no/such/folder/a.jpg", Reason.DISALLOWED),
         ("C:\\pictures\\a.jpg", Reason.NOT_FOUND),
         ("file.txt/a.jpg", Reason.NOT_FOUND),
         ("a\0b.jpg", Reason.NOT_FOUND),
         ("x" * 5000, Reason.NOT_FOUND),
         ("loop", Reason.NOT_FOUND),
         (".", Reason.NOT_AN_IMAGE),
-        ("/dev/zero", Reason.NOT_AN_IMAGE),
+        ("/dev/zero", Reason.DISALLOWED),
         ("   ", Reason.NO_IMAGE),
         ("\ud800.jpg", Reason.BAD_ROW),
-        ("http://", Reason.REFUSED),
-        ("https:///a.jpg", Reason.REFUSED),
-        ("https:a.jpg", Reason.REFUSED),
-        ("http://[::1/a.jpg", Reason.REFUSED),
-        ("ftp://host/a.jpg", Reason.REFUSED),
-        ("s3://bucket/a.jpg", Reason.REFUSED),
-        ("FILE:///etc/passwd", Reason.REFUSED),
-        ("data:image/png;base64,AAAA", Reason.REFUSED),
+        ("http://", Reason.DISALLOWED),
+        ("https:///a.jpg", Reason.DISALLOWED),
+        ("https:a.jpg", Reason.DISALLOWED),
+        ("http://[::1/a.jpg", Reason.DISALLOWED),
+        ("ftp://host/a.jpg", Reason.DISALLOWED),
+        ("s3://bucket/a.jpg", Reason.DISALLOWED),
+        ("FILE:///etc/passwd", Reason.DISALLOWED),
+        ("data:image/png;base64,AAAA", Reason.DISALLOWED),
     ],
 )
 def test_what_cannot_be_had_is_skipped_with_a_reason(offline, tmp_path, image, reason):
@@ -95,7 +95,7 @@ def test_a_file_that_may_not_be_read_is_skipped(offline, tmp_path, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(Path, "stat", denied)
-    assert offline(product("a.jpg")).reason == Reason.REFUSED
+    assert offline(product("a.jpg")).reason == Reason.DISALLOWED
 
 
 @pytest.mark.parametrize(("code", "ends"), [(errno.EMFILE, True), (errno.ENOSPC, True), (errno.EIO, False)])
@@ -108,7 +108,7 @@ def test_trouble_that_every_product_would_meet_ends_the_run(offline, monkeypatch
         with pytest.raises(StorageError, match="trouble"):
             offline(product("a.jpg"))
     else:
-        assert offline(product("a.jpg")).reason == Reason.UNREACHABLE
+        assert offline(product("a.jpg")).reason == Reason.UNREADABLE
 
 
 def test_without_downloads_only_the_cache_is_used(offline, cache, jpeg):

@@ -1,0 +1,73 @@
+"""The images stage as the settings want it: its downloader, what is fetched again, and how hosts share the workers."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self
+
+from ingest import flow
+from ingest.images import credentials
+from ingest.images.addresses import border
+from ingest.images.download import Downloader, Policy
+from ingest.images.fetch import Again, Fetcher
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ingest.config import Settings
+    from ingest.images.cache import Cache
+    from ingest.records import Picture, Product, Skipped
+
+AHEAD = 8192
+"""Products fetched or waiting before the one that is due: while a slow host works on it, the others go on."""
+
+
+class Images:
+    """Fetches the pictures of products as `settings` say; a context manager that closes all connections."""
+
+    def __init__(self, settings: Settings, cache: Cache) -> None:
+        self._settings = settings
+        self._cache = cache
+        self._again = Again(settings.retry_failed, settings.refresh_after_s)
+        self._downloader = Downloader(policy(settings)) if settings.download_missing else None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        if self._downloader is not None:
+            self._stack.enter_context(self._downloader)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def pictures(self, products: Iterable[Product | Skipped], *, download: bool) -> Iterator[Picture | Skipped]:
+        """Turn products into pictures on disk, in order; a `Skipped` passes."""
+        settings = self._settings
+        roots = [settings.catalog.parent, *([settings.images_root] if settings.images_root else [])]
+        fetch = Fetcher(self._cache, self._downloader if download else None, *roots, again=self._again)
+        return flow.spread(
+            fetch,
+            products,
+            key=fetch.host,
+            workers=settings.download_workers,
+            at_once=settings.download_per_host,
+            ahead=AHEAD,
+        )
+
+
+def policy(settings: Settings) -> Policy:
+    """Return the settings that downloads follow; raises ConfigError for a file of headers that cannot be used."""
+    asked = Policy(
+        read_s=settings.download_timeout,
+        deadline_s=settings.download_deadline,
+        tries=settings.download_tries,
+        max_bytes=settings.max_image_bytes,
+        at_once=settings.download_per_host,
+        border=border(settings.allow_host, allow_private=settings.allow_private),
+    )
+    if settings.user_agent:
+        asked = replace(asked, user_agent=settings.user_agent)
+    if settings.host_headers:
+        asked = replace(asked, host_headers=credentials.read(settings.host_headers))
+    return asked
