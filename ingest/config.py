@@ -80,9 +80,7 @@ class Settings:
             return 0.0 if self.refresh else None
         match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([smhdw])", self.refresh_older_than.strip())
         if match is None:
-            raise ConfigError(
-                f"--refresh-older-than {self.refresh_older_than}: a number and s, m, h, d or w: 7d"
-            )
+            raise ConfigError(f"--refresh-older-than {self.refresh_older_than}: a number and s, m, h, d or w: 7d")
         return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}[match[2]]
 
     @property

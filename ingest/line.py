@@ -17,7 +17,6 @@ from ingest.embedding.checkpoint import resolve
 from ingest.embedding.clip import ClipEncoder
 from ingest.embedding.preprocessed import Preprocessed
 from ingest.images.cache import Cache
-from ingest.images.decode import Decoder
 from ingest.images.stage import Images
 from ingest.records import Decoded, Embedded, Picture, Product, Skipped, Stage
 from ingest.report import RunFolder, too_many
@@ -76,7 +75,7 @@ class Line:
     def pixels(self, pictures: Iterable[Picture | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
         """Decode those whose vector the store does not know."""
         known = shards.lookup(pictures, self.store)
-        decode = self.preprocessed.using(Decoder(self.checkpoint.preprocessing))
+        decode = self.preprocessed.using(self._stage.decoder(self.checkpoint.preprocessing))
         workers = self.settings.decode_workers or os.cpu_count() or 1
         pixels = flow.pmap(decode, known, workers=workers, ahead=self._ahead)
         return self.progress.counting(Stage.DECODE, pixels, Decoded)

@@ -6,7 +6,7 @@ Each function takes the settings and says what it did.
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from ingest import flow, sync
 from ingest.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST
 from ingest.errors import InterruptedRunError, MilvusError, NoTorchError
+from ingest.images import states
 from ingest.line import Line
 from ingest.records import Decoded, Embedded, Stage
 from ingest.report import Summary, too_many
@@ -236,6 +237,7 @@ def _facts(line: Line, places: dict[str, Any]) -> dict[str, Any]:
         "revision": space.revision,
         "fingerprint": space.fingerprint,
         "dim": space.dim,
+        "pictures": asdict(states.quality(line.cache.index)),
         "places": places,
     }
 

@@ -6,13 +6,14 @@ import errno
 import hashlib
 import re
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from ingest.images.colour import to_rgb
 from ingest.images.libtiff import silence
 from ingest.images.sniff import HEAD, extension, is_cut_off
+from ingest.images.soundness import is_sound
 from ingest.images.urls import plain
 from ingest.records import Decoded, Picture, Reason, Skipped, Stage
 
@@ -63,11 +64,21 @@ class UndecodableError(Exception):
 class Decoder:
     """Turns a Picture into a Decoded, or a Skipped of `Stage.DECODE`; passes every other record through.
 
-    `preprocess` makes (size, size, 3) uint8 of an upright RGB picture. May be called from many threads.
+    `preprocess` makes (size, size, 3) uint8 of an upright RGB picture. `seen` is told of each picture decoded,
+    `failed` of each that cannot be. May be called from many threads.
     """
 
-    def __init__(self, preprocess: Callable[[Image.Image], NDArray[np.uint8]]) -> None:
+    def __init__(
+        self,
+        preprocess: Callable[[Image.Image], NDArray[np.uint8]],
+        sandbox: Sandbox | None = None,
+        seen: Callable[[Picture, Image.Image], None] | None = None,
+        failed: Callable[[Picture, UndecodableError], None] | None = None,
+    ) -> None:
         self._preprocess = preprocess
+        self._sandbox = sandbox
+        self._seen = seen
+        self._failed = failed
 
     def __call__(self, record: Picture | Embedded | Skipped) -> Decoded | Embedded | Skipped:
         """Return the picture decoded; what `preprocess` raises is raised."""
@@ -75,29 +86,46 @@ class Decoder:
             return record
         product = record.product
         try:
-            image = _opened(record.path, record.sha256)
+            image = _opened(record.path, record.sha256, self._sandbox)
         except UndecodableError as error:
+            if self._failed is not None:
+                self._failed(record, error)
             detail = f"{plain(str(record.path))}: {error.detail}"
             return Skipped(product.product_id, Stage.DECODE, error.reason, detail, product.line)
+        if self._seen is not None:
+            self._seen(record, image)
         return Decoded(product, record.sha256, self._preprocess(image))
 
 
-def open_rgb(path: Path) -> Image.Image:
+class Sandbox(Protocol):
+    """Where pictures are decoded that might take their decoder down."""
+
+    def open_rgb(self, path: Path) -> Image.Image:
+        """Return the file's first picture; raises UndecodableError."""
+
+
+def open_rgb(path: Path, sandbox: Sandbox | None = None) -> Image.Image:
     """Return the file's first picture as a viewer shows it: mode RGB, sRGB, upright, on white.
 
-    Reads JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF of at most 64 megapixels. Raises UndecodableError for
-    whatever else the file holds, and where it cannot be read. Prints no warning.
+    Reads JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF of at most 64 megapixels. What is not sound goes through the
+    sandbox, where there is one. Raises UndecodableError for whatever else the file holds, and where it cannot be
+    read. Prints no warning.
     """
-    return _opened(path, None)
+    return _opened(path, None, sandbox)
 
 
-def _opened(path: Path, sha256: bytes | None) -> Image.Image:
+def open_here(path: Path) -> Image.Image:
+    """Return what `open_rgb` does, decoded in this very process whatever it is."""
+    return _opened(path, None, None)
+
+
+def _opened(path: Path, sha256: bytes | None, sandbox: Sandbox | None) -> Image.Image:
     _quiet_pillow()
     try:
         with path.open("rb") as file:
             if sha256 is not None:
                 _check_content(file, sha256)
-            return _decoded(file)
+            return _decoded(file, path, sandbox)
     except UndecodableError:
         raise
     except MemoryError as error:
@@ -118,11 +146,14 @@ def _check_content(file: BufferedReader, sha256: bytes) -> None:
     file.seek(0)
 
 
-def _decoded(file: BufferedReader) -> Image.Image:
+def _decoded(file: BufferedReader, path: Path, sandbox: Sandbox | None) -> Image.Image:
     head = file.read(HEAD)
     kind = extension(head)
     if kind is None:
         raise _no_picture(head)
+    if sandbox is not None and not is_sound(file, kind):
+        return sandbox.open_rgb(path)
+    file.seek(0)
     if kind == "tiff":
         silence()
     try:

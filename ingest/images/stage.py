@@ -9,15 +9,26 @@ from typing import TYPE_CHECKING, Self
 from ingest import flow
 from ingest.images import credentials
 from ingest.images.addresses import border
+from ingest.images.decode import Decoder
 from ingest.images.download import Downloader, Policy
 from ingest.images.fetch import Again, Fetcher
+from ingest.images.quality import Inspector, Wish, measure
+from ingest.images.sandbox import Sandbox
+from ingest.records import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
 
     from ingest.config import Settings
     from ingest.images.cache import Cache
+    from ingest.images.decode import UndecodableError
     from ingest.records import Picture, Product, Skipped
+
+_OF_CONTENT = frozenset({Reason.NOT_AN_IMAGE, Reason.TRUNCATED, Reason.TOO_LARGE})
 
 AHEAD = 8192
 """Products fetched or waiting before the one that is due: while a slow host works on it, the others go on."""
@@ -31,9 +42,12 @@ class Images:
         self._cache = cache
         self._again = Again(settings.retry_failed, settings.refresh_after_s)
         self._downloader = Downloader(policy(settings)) if settings.download_missing else None
+        self._sandbox = Sandbox()
+        self._inspect = Inspector(cache, Wish(settings.min_side, settings.skip_blank), self._sandbox)
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
+        self._stack.enter_context(self._sandbox)
         if self._downloader is not None:
             self._stack.enter_context(self._downloader)
         return self
@@ -47,13 +61,26 @@ class Images:
         roots = [settings.catalog.parent, *([settings.images_root] if settings.images_root else [])]
         fetch = Fetcher(self._cache, self._downloader if download else None, *roots, again=self._again)
         return flow.spread(
-            fetch,
+            lambda product: self._inspect(fetch(product)),
             products,
             key=fetch.host,
             workers=settings.download_workers,
             at_once=settings.download_per_host,
             ahead=AHEAD,
         )
+
+    def decoder(self, preprocess: Callable[[Image.Image], NDArray[np.uint8]]) -> Decoder:
+        """Return the decode stage, which writes down what it sees and which fetched pictures are none."""
+
+        def seen(picture: Picture, image: Image.Image) -> None:
+            if self._cache.index.content(picture.sha256) is None:
+                self._cache.index.put_content(picture.sha256, measure(image))
+
+        def failed(picture: Picture, error: UndecodableError) -> None:
+            if error.reason in _OF_CONTENT:
+                self._cache.reject(picture.product.product_id, picture.sha256, error.reason, error.detail)
+
+        return Decoder(preprocess, self._sandbox, seen, failed)
 
 
 def policy(settings: Settings) -> Policy:

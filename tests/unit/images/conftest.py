@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from ingest.images.cache import Cache
 from ingest.images.addresses import Border
+from ingest.images.cache import Cache
 from ingest.images.download import Downloader, Policy
 
 if TYPE_CHECKING:

@@ -1,0 +1,82 @@
+"""What is seen of a picture when it is decoded, and which pictures a user does not want."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ingest.images.decode import UndecodableError, open_rgb
+from ingest.images.index import Content
+from ingest.images.urls import plain
+from ingest.records import Picture, Reason, Skipped, Stage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from PIL import Image
+
+    from ingest.images.cache import Cache
+    from ingest.images.sandbox import Sandbox
+
+_SAME = 3  # levels of 255 by which one colour may differ after compression
+_SAMPLE = (16, 16)
+
+
+def measure(image: Image.Image) -> Content:
+    """Return the sides of an RGB picture and whether all of it is one colour."""
+    # Most pictures differ within a few of their pixels already.
+    blank = _is_one_colour(image.resize(_SAMPLE, 0)) and _is_one_colour(image)
+    return Content(image.width, image.height, blank)
+
+
+def _is_one_colour(image: Image.Image) -> bool:
+    return all(high - low <= _SAME for low, high in image.getextrema())  # type: ignore[misc]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a picture must be: its shorter side in pixels, and whether one colour will do."""
+
+    min_side: int = 0
+    skip_blank: bool = False
+
+    def fault(self, content: Content) -> tuple[Reason, str] | None:
+        """Return why a picture is not wanted, None where it is."""
+        if min(content.width, content.height) < self.min_side:
+            size = f"{content.width} x {content.height} pixels"
+            return Reason.TOO_SMALL, f"{size}, less than --min-side {self.min_side}; put a larger picture there"
+        if content.blank and self.skip_blank:
+            return Reason.BLANK, "all of one colour; put a picture of the product there"
+        return None
+
+
+class Inspector:
+    """Turns a Picture that is not wanted into a Skipped; passes every other record. May be called from many threads.
+
+    A picture that was never decoded is decoded for it, and what was seen written down.
+    """
+
+    def __init__(self, cache: Cache, wish: Wish, sandbox: Sandbox | None = None) -> None:
+        self._cache = cache
+        self._wish = wish
+        self._sandbox = sandbox
+
+    def __call__(self, record: Picture | Skipped) -> Picture | Skipped:
+        """Return the record, or why its picture is not wanted."""
+        if isinstance(record, Skipped) or self._wish == Wish():
+            return record
+        try:
+            content = self._cache.index.content(record.sha256) or self._seen(record.path, record.sha256)
+        except UndecodableError:
+            return record  # the decode stage tells
+        fault = self._wish.fault(content)
+        if fault is None:
+            return record
+        product = record.product
+        detail = f"{plain(str(record.path))}: {fault[1]}"
+        return Skipped(product.product_id, Stage.IMAGES, fault[0], detail, product.line)
+
+    def _seen(self, path: Path, sha256: bytes) -> Content:
+        content = measure(open_rgb(path, self._sandbox))
+        self._cache.index.put_content(sha256, content)
+        return content
