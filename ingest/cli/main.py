@@ -20,7 +20,9 @@ _COMMANDS = {
         "Write the .npy pair and the FAISS files from the stored vectors.",
         "Fill",
     ),
+    "fetch": ("ingest.cli.fetch", "Fetch the catalog's pictures, and nothing else.", "Fill"),
     "search": ("ingest.cli.search", "Find products by text, by picture, or by another product.", "Ask"),
+    "status": ("ingest.cli.status", "Show how the pictures stand, and the worst hosts.", "Check"),
     "doctor": ("ingest.cli.doctor", "Check torch, device, model, Milvus and disk.", "Check"),
 }
 

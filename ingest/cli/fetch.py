@@ -1,0 +1,46 @@
+"""`ingest fetch`: the pictures alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from ingest.cli import options, terminal
+from ingest.errors import TooManySkippedError
+
+
+@click.command("fetch", cls=options.Command)
+@options.catalog
+@options.contract
+@options.downloads
+@options.data
+@options.configured
+@options.outcome
+def command(*, as_json: bool, quiet: bool, **values: Any) -> None:
+    """Fetch the catalog's pictures, and nothing else.
+
+    What failed and may heal is tried again, each time; what will not, such as a 404, only with --retry-failed or
+    under another URL. ingest status shows how it stands.
+    """
+    from ingest import fetching
+
+    settings = options.settings(values)
+    with terminal.followed(quiet=quiet) as (progress, stop):
+        fetched = fetching.fetch(settings, progress, stop)
+    if as_json:
+        click.echo(json.dumps(asdict(fetched), ensure_ascii=False, indent=2))
+    else:
+        click.echo(
+            f"{fetched.products:,} products: {fetched.pictures:,} pictures are there, {fetched.skipped:,} skipped "
+            f"in {fetched.seconds:.1f} s"
+        )
+        for reason, count in fetched.reasons.items():
+            click.echo(f"  {count:>8,} skipped: {reason}")
+        click.echo()
+        for name, place in fetched.places.items():
+            click.echo(f"  {name:<11}{place}")
+    if fetched.failure:
+        raise TooManySkippedError(fetched.failure)

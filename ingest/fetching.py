@@ -1,0 +1,110 @@
+"""The images stage alone, for a machine with a network and no model, and what the cache knows."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from ingest import contract as contracts
+from ingest import flow
+from ingest.catalog import formats, rows
+from ingest.errors import ConfigError, InterruptedRunError
+from ingest.images import states
+from ingest.images.cache import INDEX, Cache
+from ingest.images.index import Index
+from ingest.images.stage import Images
+from ingest.records import Picture, Product, Skipped, Stage
+from ingest.report import RunFolder, Summary, too_many
+from ingest.store.lock import holding
+
+if TYPE_CHECKING:
+    import threading
+    from pathlib import Path
+
+    from ingest.config import Settings
+    from ingest.images.states import Host, Quality, State
+    from ingest.progress import Progress
+
+_FOLDER = "image_cache"
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What a fetch did: `pictures` of `products` are there; `failure` says that too many were skipped."""
+
+    products: int
+    pictures: int
+    skipped: int
+    reasons: dict[str, int]
+    seconds: float
+    places: dict[str, str]
+    failure: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What the cache knows of the pictures."""
+
+    states: list[State]
+    worst_hosts: list[Host]
+    quality: Quality
+
+
+def fetch(settings: Settings, progress: Progress, stop: threading.Event) -> Fetched:
+    """Have every picture of the catalog on disk; `stop` ends it early with InterruptedRunError."""
+    settings = replace(settings, download_missing=True)
+    contract = contracts.load(settings.schema)
+    too_many(0, 0, settings.max_skipped)
+    columns = formats.Columns(settings.id_column, settings.image_column)
+    catalog = rows.read(settings.catalog, contract, columns)
+    with ExitStack() as stack:
+        stack.enter_context(holding(settings.data))
+        cache = stack.enter_context(Cache(settings.data / _FOLDER))
+        images = stack.enter_context(Images(settings, cache))
+        report = stack.enter_context(RunFolder(settings.data / "runs"))
+        progress.total = settings.sample or formats.estimate(settings.catalog)
+        products = flow.until(islice(catalog, settings.sample or None), stop)
+        counted = progress.counting(Stage.CATALOG, products, (Product, Skipped))
+        pictures = flow.until(images.pictures(counted, download=True), stop)
+        for _ in report.keeping_skipped(progress.counting(Stage.IMAGES, pictures, Picture)):
+            pass
+        cache.flush()
+        return _told(settings, progress, report, cache, interrupted=stop.is_set())
+
+
+def _told(settings: Settings, progress: Progress, report: RunFolder, cache: Cache, *, interrupted: bool) -> Fetched:
+    found = progress.items(Stage.IMAGES)
+    places = {"pictures": str(cache.folder), "report": str(report.folder / "report.json")}
+    if report.skipped:
+        places["skipped"] = str(report.folder / "skipped.csv")
+    summary = Summary(
+        products=progress.items(Stage.CATALOG), skipped=report.skipped, seconds=round(progress.seconds, 3)
+    )
+    summary.reasons = dict(report.reasons.most_common())
+    failure = ""
+    if too_many(summary.skipped, summary.products, settings.max_skipped):
+        failure = (
+            f"{summary.skipped} of {summary.products} products were skipped, more than --max-skipped "
+            f"{settings.max_skipped} allows; the reasons are in {places['skipped']}"
+        )
+    facts: dict[str, Any] = {"catalog": settings.catalog, "places": places}
+    facts["pictures"] = asdict(states.quality(cache.index))
+    ended = "interrupted" if interrupted else "too many skipped" if failure else "done"
+    report.write(summary, facts, ended)
+    if interrupted:
+        raise InterruptedRunError(f"interrupted: {found} pictures are kept; run the same command again to go on")
+    return Fetched(summary.products, found, summary.skipped, summary.reasons, summary.seconds, places, failure)
+
+
+def status(data: Path) -> Status:
+    """Return what the cache in the data folder knows; a run may go on meanwhile. Raises ConfigError where none is."""
+    path = data / _FOLDER / INDEX
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; run ingest fetch or ingest run first, or pass --data")
+    index = Index(path)
+    try:
+        return Status(states.states(index), states.worst_hosts(index), states.quality(index))
+    finally:
+        index.close()
