@@ -13,7 +13,6 @@ from urllib3.exceptions import (
     ConnectTimeoutError,
     DecodeError,
     HeaderParsingError,
-    InvalidChunkLength,
     NameResolutionError,
     NewConnectionError,
     ProtocolError,
@@ -120,7 +119,7 @@ _MEANINGS: tuple[tuple[Any, Reason, str], ...] = (
     (ssl.SSLCertVerificationError, Reason.TLS, "its certificate is not valid"),
     ((SSLError, ssl.SSLError), Reason.TLS, "no secure connection (TLS)"),
     (RemoteDisconnected, Reason.CONNECT, "the server closed the connection without an answer"),
-    ((HTTPException, HeaderParsingError, InvalidChunkLength), Reason.BAD_ANSWER, "the server broke HTTP's rules"),
+    ((HTTPException, HeaderParsingError), Reason.BAD_ANSWER, "the server broke HTTP's rules"),
     (OSError, Reason.CONNECT, "the connection failed"),
     (ValueError, Reason.BAD_ANSWER, "the server broke HTTP's rules"),
 )
@@ -128,8 +127,6 @@ _MEANINGS: tuple[tuple[Any, Reason, str], ...] = (
 
 def _meaning(error: BaseException, *, body: bool) -> tuple[Reason, str]:
     links = list(_chain(error))
-    if any(isinstance(link, InvalidChunkLength) and link.length for link in links):
-        return Reason.BAD_ANSWER, "the server broke HTTP's rules (a chunk without a size)"
     for kind, reason, words in (_OF_BODY if body else ()) + _MEANINGS:
         for link in links:
             if isinstance(link, kind):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import re
 import warnings
 from typing import TYPE_CHECKING, Protocol
@@ -131,7 +132,7 @@ def _opened(path: Path, sha256: bytes | None, sandbox: Sandbox | None) -> Image.
     except MemoryError as error:
         raise UndecodableError(Reason.TOO_LARGE, "not enough memory for its pixels; make it smaller") from error
     except OSError as error:
-        if error.errno is None:  # Pillow's own, about the content
+        if error.errno in (None, errno.EINVAL, errno.EOVERFLOW):  # Pillow's own, or an offset that cannot be
             raise _damaged(error) from error
         reason = Reason.NOT_FOUND if error.errno == errno.ENOENT else Reason.UNREADABLE
         raise UndecodableError(reason, f"cannot be read ({error.strerror}); run again") from error
@@ -215,10 +216,13 @@ def _damaged(error: Exception) -> UndecodableError:
 
 
 def _quiet_pillow() -> None:
-    """Have Pillow's warnings about odd files ignored: what matters of them ends in an error anyway.
+    """Have Pillow's warnings and messages about odd files ignored: what matters of them ends in an error anyway.
 
     Looked at in each call, since another part of the process may put its own filter before this one.
     `catch_warnings` cannot be used: it swaps the filters of all threads.
     """
+    logger = logging.getLogger("PIL")
+    if not logger.handlers:  # else Python prints what nobody handles
+        logger.addHandler(logging.NullHandler())
     if not warnings.filters or warnings.filters[0][3] != _PILLOW:
         warnings.filterwarnings("ignore", module=_PILLOW.pattern)

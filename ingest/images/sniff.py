@@ -39,14 +39,17 @@ def extension(head: bytes) -> str | None:
 def is_cut_off(file: BufferedReader, kind: str) -> bool:
     """Whether a file of that kind names bytes beyond its end; False where its container does not tell.
 
-    For the containers whose decoders do not tell an early end from damage: WebP (the RIFF size), TIFF (where
-    its directory begins), AVIF (the sizes of its boxes, ISO/IEC 14496-12, 4.2).
+    For the containers whose decoders do not tell an early end from damage: WebP (the RIFF size), GIF (its
+    trailer), TIFF (where its directory begins), AVIF (the sizes of its boxes, ISO/IEC 14496-12, 4.2).
     """
     length = file.seek(0, 2)
     file.seek(0)
     head = file.read(8)
     if kind == "webp":
         return int.from_bytes(head[4:8], "little") + 8 > length
+    if kind == "gif":
+        file.seek(max(0, length - HEAD))
+        return not file.read().rstrip(b"\0").endswith(b";")
     if kind == "tiff":
         directory = int.from_bytes(head[4:8], "little" if head[:1] == b"I" else "big")
         return b"+" not in head[:4] and directory >= length  # BigTIFF, with "+", keeps it elsewhere
