@@ -126,12 +126,7 @@ class _Crew(Generic[T, U]):
             waiting.append((future, item))
             if len(waiting) == 1 and self._has_room(key):
                 self._ready.append(key)
-            if self._ready and self._idle:
-                self._changed.notify()
-            elif self._ready and len(self._threads) < self._workers:
-                thread = threading.Thread(target=self._work, name=f"spread-{len(self._threads)}", daemon=True)
-                self._threads.append(thread)
-                thread.start()
+            self._wake()
         return future
 
     def dismiss(self) -> None:
@@ -141,6 +136,18 @@ class _Crew(Generic[T, U]):
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
+
+    def _wake(self) -> None:
+        """Have one more thread look for work, where there is some."""
+        if not self._ready:
+            return
+        if self._idle:
+            self._idle -= 1  # here and not where it wakes: until then it would be woken twice
+            self._changed.notify()
+        elif len(self._threads) < self._workers:
+            thread = threading.Thread(target=self._work, name=f"spread-{len(self._threads)}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def _has_room(self, key: str | None) -> bool:
         return key is None or self._running.get(key, 0) < self._at_once
@@ -155,10 +162,10 @@ class _Crew(Generic[T, U]):
                 while not self._ready and not self._ended:
                     self._idle += 1
                     self._changed.wait()
-                    self._idle -= 1
                 if self._ended:
                     return
                 key, (future, item) = self._taken()
+                self._wake()
             worked = True
             try:
                 future.set_result(self._function(item))
@@ -174,8 +181,6 @@ class _Crew(Generic[T, U]):
             del self._waiting[key]
         elif self._has_room(key):
             self._ready.append(key)
-            if self._idle:
-                self._changed.notify()
         return key, work
 
     def _left(self, key: str | None) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from itertools import islice
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.flow import ahead, batched, pmap, until
+from ingest.flow import ahead, batched, pmap, spread, until
 
 PATIENCE_S = 10  # only a failing test waits this long
 
@@ -226,3 +227,89 @@ def test_until_ends_when_told_to():
 
 def test_until_that_is_never_told_gives_everything():
     assert list(until(range(5), threading.Event())) == [0, 1, 2, 3, 4]
+
+
+def one_key(_item):
+    return "k"
+
+
+@given(st.lists(st.integers(0, 5)), st.integers(1, 5), st.integers(1, 3), st.integers(1, 9))
+def test_spread_is_a_map_in_order(items, workers, at_once, ahead):
+    keys = {0: None, 1: "a", 2: "a", 3: "b", 4: "b", 5: "c"}
+    got = spread(lambda item: item * 10, items, key=keys.get, workers=workers, at_once=at_once, ahead=ahead)
+    assert list(got) == [item * 10 for item in items]
+
+
+def test_spread_runs_no_more_at_once_than_told_for_a_key_and_all_workers_for_none():
+    running, most, lock = 0, 0, threading.Lock()
+
+    def work(_item):
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.01)
+        with lock:
+            running -= 1
+
+    list(spread(work, range(40), key=one_key, workers=16, at_once=3, ahead=40))
+    assert most == 3
+    most = 0
+    list(spread(work, range(40), key=lambda _: None, workers=16, at_once=3, ahead=40))
+    assert most > 3
+
+
+def test_a_slow_key_holds_back_itself_alone():
+    go, done = threading.Event(), threading.Semaphore(0)
+
+    def work(item):
+        if item % 2:
+            assert go.wait(PATIENCE_S)
+        else:
+            done.release()
+        return item
+
+    got = spread(work, range(100), key=lambda item: str(item % 2), workers=4, at_once=2, ahead=100)
+    first = threading.Thread(target=lambda: next(got))
+    first.start()
+    first.join()
+    waiter = threading.Thread(target=lambda: next(got))
+    waiter.start()
+    for _ in range(50):
+        assert done.acquire(timeout=PATIENCE_S), "the fast half waits for the slow one"
+    go.set()
+    waiter.join()
+    assert list(got) == list(range(2, 100))
+
+
+@pytest.mark.parametrize("fails_at", [0, 5])
+def test_spread_raises_what_its_source_raises_after_what_came_before(fails_at):
+    got = spread(lambda item: item, Source(9, fails_at), key=one_key, workers=2, at_once=1, ahead=4)
+    seen = []
+    with pytest.raises(OSError, match="the source broke"):
+        seen.extend(got)
+    source = Source(9, fails_at)
+    assert list(islice(spread(str, source, key=one_key, workers=2, at_once=1, ahead=4), fails_at)) == [
+        str(number) for number in range(fails_at)
+    ]
+
+
+def test_spread_raises_what_its_function_raises_at_its_place():
+    def work(item):
+        return 1 // (item - 3)
+
+    got = spread(work, range(9), key=one_key, workers=4, at_once=4, ahead=9)
+    assert [next(got) for _ in range(3)] == [-1, -1, -1]
+    with pytest.raises(ZeroDivisionError):
+        next(got)
+
+
+def test_a_spread_that_nobody_wants_more_of_stops():
+    count = threading.active_count()
+    source = Source(10**6)
+    got = spread(str, source, key=one_key, workers=4, at_once=2, ahead=8)
+    next(got)
+    got.close()
+    assert source.closed.wait(PATIENCE_S)
+    assert source.taken <= 10
+    assert threading.active_count() == count

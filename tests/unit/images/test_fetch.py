@@ -13,7 +13,7 @@ from http_server import Answer
 from ingest import flow
 from ingest.errors import StorageError
 from ingest.images.cache import Cache
-from ingest.images.fetch import Fetcher
+from ingest.images.fetch import Again, Fetcher
 from ingest.records import Picture, Product, Reason, Skipped, Stage
 
 
@@ -164,3 +164,55 @@ def test_sixty_four_workers_keep_the_catalogs_order(cache, downloader, tmp_path,
 def test_an_id_cannot_leave_the_cache_folder(online, cache, server, jpeg):
     picture = online(product(server.serve("/a", Answer(jpeg)), "../../P1"))
     assert picture.path.parent == cache.folder
+
+
+def test_a_local_path_may_not_leave_the_catalogs_folder_unless_allowed(cache, tmp_path, jpeg):
+    catalog, other = tmp_path / "catalog", tmp_path / "other"
+    catalog.mkdir()
+    other.mkdir()
+    (other / "a.jpg").write_bytes(jpeg)
+    (catalog / "link.jpg").symlink_to(other / "a.jpg")
+    for image in ("../other/a.jpg", str(other / "a.jpg"), "link.jpg", "/etc/hostname"):
+        skipped = Fetcher(cache, None, catalog)(product(image))
+        assert skipped.reason == Reason.DISALLOWED
+        assert "--images-root" in skipped.detail
+    for image in ("../other/a.jpg", str(other / "a.jpg"), "link.jpg", "a.jpg"):
+        assert isinstance(Fetcher(cache, None, catalog, other)(product(image)), Picture)
+
+
+def test_a_changed_picture_is_taken_by_a_refresh_and_a_failing_one_kept(
+    online, cache, downloader, server, jpeg, other_jpeg
+):
+    url = server.serve("/a", Answer(jpeg), Answer(other_jpeg), Answer(status=404))
+    refresh = Fetcher(cache, downloader, cache.folder, again=Again(older_than_s=0))
+    first, second, third = online(product(url)), refresh(product(url)), refresh(product(url))
+    assert first.sha256 != second.sha256 == third.sha256
+    assert cache.get("P1").failure == "not found"
+    assert online(product(url)) == third
+
+
+def test_a_picture_that_cannot_be_decoded_is_fetched_again_where_that_may_help(online, cache, server, jpeg):
+    url = server.serve("/a", Answer(jpeg[:900]), Answer(jpeg))
+    picture = online(product(url))
+    cache.reject("P1", picture.sha256, Reason.TRUNCATED, "cut off")
+    assert not picture.path.exists()
+    assert online(product(url)).sha256 == hashlib.sha256(jpeg).digest()
+    cache.reject("P1", hashlib.sha256(jpeg).digest(), Reason.NOT_AN_IMAGE, "damaged")
+    skipped = online(product(url))
+    assert (skipped.reason, "--retry-failed" in skipped.detail) == (Reason.NOT_AN_IMAGE, True)
+    assert server.asked("/a") == 2
+
+
+def test_a_picture_that_the_user_dropped_in_is_never_removed(offline, cache, jpeg):
+    (cache.folder / "P1.jpg").write_bytes(jpeg)
+    picture = offline(product("https://shop.example/a.jpg"))
+    cache.reject("P1", picture.sha256, Reason.NOT_AN_IMAGE, "damaged")
+    assert picture.path.exists()
+
+
+def test_the_index_keeps_no_secret_of_a_url(online, cache, server, jpeg):
+    url = server.serve("/a.jpg?sig=s3cret", Answer(jpeg)).replace("//", "//me:s3cret@")
+    assert isinstance(online(product(url)), Picture)
+    online(product(url.replace("a.jpg", "none.jpg")))
+    cache.flush()
+    assert "s3cret" not in repr(cache.get("P1"))
