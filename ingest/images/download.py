@@ -90,6 +90,13 @@ class Downloader:
         self._hosts = Hosts(policy.at_once, sleep)
         self._deadlines = connect.Deadlines()
         self._pools = connect.manager(policy.border, self._deadlines, policy.at_once)
+        self._retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(TransientError),
+            stop=tenacity.stop_after_attempt(policy.tries) | tenacity.stop_before_delay(policy.deadline_s),
+            wait=_wait,
+            sleep=sleep,
+            reraise=True,
+        )
         self._headers = {
             "User-Agent": policy.user_agent,
             "Accept": "image/*,*/*;q=0.5",
@@ -121,14 +128,7 @@ class Downloader:
         ends = time.monotonic() + self.policy.deadline_s
         validators = {"If-None-Match": etag, "If-Modified-Since": last_modified}
         conditions = {name: value for name, value in validators.items() if value is not None}
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(TransientError),
-            stop=tenacity.stop_after_attempt(self.policy.tries) | tenacity.stop_before_delay(self.policy.deadline_s),
-            wait=_wait,
-            sleep=self.sleep,
-            reraise=True,
-        )
-        return retrying(self._try, url, path, ends, conditions)
+        return self._retrying(self._try, url, path, ends, conditions)
 
     def _try(self, url: str, path: Path, ends: float, conditions: dict[str, str]) -> Download | None:
         """Follow redirects one by one: each target is checked, and gets no other host's secrets."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import sqlite3
 import threading
 import time
@@ -143,6 +145,12 @@ class Index:
     def put_content(self, sha256: bytes, content: Content) -> None:
         """Write down what was seen."""
         self._write("INSERT OR REPLACE INTO content VALUES (?, ?, ?, ?)", (sha256, *astuple(content)))
+
+    def fingerprint(self) -> int:
+        """Return the exclusive or of the hashes of all file names, to compare with a folder's in this process."""
+        with self._lock, self._reported():
+            names = self._db.execute("SELECT file FROM picture WHERE file IS NOT NULL")
+            return functools.reduce(operator.xor, (hash(name) for (name,) in names), 0)
 
     def select(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """Return the rows of a query, with what was put and is not committed yet."""

@@ -67,3 +67,9 @@ def downloader(waits: list[float]) -> Iterator[Downloader]:
 def cache(tmp_path: Path) -> Iterator[Cache]:
     with Cache(tmp_path / "cache") as opened:
         yield opened
+
+
+def drop(cache: Cache, name: str, content: bytes) -> None:
+    """Put a file into the folder as a user does between two runs."""
+    (cache.folder / name).write_bytes(content)
+    cache._has_strays = True  # what opening would find

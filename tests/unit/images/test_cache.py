@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from conftest import drop
 
 from ingest.errors import StorageError
 from ingest.images import cache as cache_module
@@ -71,14 +72,14 @@ def test_a_file_without_a_row_is_adopted(tmp_path, jpeg):
 
 @pytest.mark.parametrize("name", ["shoe.jpg", "shoe~f.jpeg", "shoe.JPG", "shoe.png"])
 def test_a_file_that_the_user_dropped_is_adopted_under_either_name(cache, jpeg, name):
-    (cache.folder / name).write_bytes(jpeg)
+    drop(cache, name, jpeg)
     assert cache.find("shoe", URL).file == name
     assert cache.find("SHOE", URL) is None
 
 
 def test_where_case_is_ignored_an_adopted_file_gets_a_name_of_its_own(cache, jpeg):
     cache._ignores_case = True
-    (cache.folder / "shoe.jpg").write_bytes(jpeg)
+    drop(cache, "shoe.jpg", jpeg)
     assert cache.find("SHOE", URL) is None
     assert cache.find("shoe", URL).file == "shoe~f.jpg"
     assert (cache.folder / "shoe~f.jpg").read_bytes() == jpeg
@@ -90,9 +91,9 @@ def test_a_dropped_file_that_is_no_picture_is_not_adopted(cache):
 
 
 def test_a_dropped_file_may_be_replaced(cache, jpeg, other_jpeg):
-    (cache.folder / "P1.jpg").write_bytes(jpeg)
+    drop(cache, "P1.jpg", jpeg)
     cache.find("P1", URL)
-    (cache.folder / "P1.jpg").write_bytes(other_jpeg)
+    drop(cache, "P1.jpg", other_jpeg)
     assert cache.find("P1", URL).sha256 == hashlib.sha256(other_jpeg).digest()
 
 

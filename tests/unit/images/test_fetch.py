@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import drop
 from http_server import Answer
 
 from ingest import flow
@@ -116,7 +117,7 @@ def test_without_downloads_only_the_cache_is_used(offline, cache, jpeg):
     skipped = offline(product(url))
     assert skipped.reason == Reason.NOT_DOWNLOADED
     assert skipped.detail == "https://shop.example/a.jpg: not in the cache; pass --download-missing"
-    (cache.folder / "P1.jpg").write_bytes(jpeg)
+    drop(cache, "P1.jpg", jpeg)
     assert offline(product(url)).path == cache.folder / "P1.jpg"
 
 
@@ -204,7 +205,7 @@ def test_a_picture_that_cannot_be_decoded_is_fetched_again_where_that_may_help(o
 
 
 def test_a_picture_that_the_user_dropped_in_is_never_removed(offline, cache, jpeg):
-    (cache.folder / "P1.jpg").write_bytes(jpeg)
+    drop(cache, "P1.jpg", jpeg)
     picture = offline(product("https://shop.example/a.jpg"))
     cache.reject("P1", picture.sha256, Reason.NOT_AN_IMAGE, "damaged")
     assert picture.path.exists()
