@@ -7,6 +7,7 @@ too long, the picture is told as not an image, and the next one gets a new proce
 from __future__ import annotations
 
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 TIMEOUT_S = 60.0
-_COMMAND = (sys.executable, "-m", "ingest.images.sandbox")
+_COMMAND = (sys.executable, "-P", "-m", "ingest.images.sandbox")
+_PACKAGES = str(Path(__file__).parents[2])  # where this very ingest is, installed or not
 _HEAD = struct.Struct(">II")  # width and height; 0 and the length of a JSON text for a failure
 
 
@@ -68,7 +70,15 @@ class Sandbox:
         process: subprocess.Popen[bytes] | None = getattr(self._own, "process", None)
         if process is None or process.poll() is not None:
             process = subprocess.Popen(  # noqa: S603  our own module
-                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join(filter(None, [_PACKAGES, os.environ.get("PYTHONPATH")])),
+                },
+                start_new_session=True,  # Ctrl-C is for the run, not for the picture that is being decoded
             )
             self._own.process = process
             with self._lock:
