@@ -60,7 +60,7 @@ def main() -> None:
     pictures = options.pictures // 10 if options.quick else options.pictures
     tools = {"ingest": ingest, "img2dataset": img2dataset}
     if options.img2dataset is None:
-        print("img2dataset is not there: pip install img2dataset into a venv of its own, and name it with --img2dataset")
+        print("img2dataset is not there: install it into a venv of its own, and name it with --img2dataset")
         del tools["img2dataset"]
     results: dict[str, Any] = {
         "pictures": pictures,
@@ -109,7 +109,10 @@ def ingest(folder: Path, _peer: str) -> list[str]:
 
 def img2dataset(folder: Path, peer: str) -> list[str]:
     """Return the command of the other."""
-    flags = f"--output_format files --resize_mode no --disable_all_reencoding True --processes_count 1 --thread_count {AT_ONCE}"
+    flags = (
+        "--output_format files --resize_mode no --disable_all_reencoding True "
+        f"--processes_count 1 --thread_count {AT_ONCE}"
+    )
     places = ["--url_list", str(folder / "urls.txt"), "--output_folder", str(folder / "data")]
     return [peer, *places, *flags.split()]
 

@@ -98,7 +98,8 @@ def test_a_bugs_traceback_does_not_carry_the_token(failing, monkeypatch, tmp_pat
 
 
 def test_a_misspelt_command_is_told_the_near_one(capsys):
-    for word, hint in (("serach", "Did you mean search?"), ("zzz", "There are run, embed, export, search, doctor.")):
+    every = "There are run, embed, export, fetch, search, status, doctor."
+    for word, hint in (("serach", "Did you mean search?"), ("zzz", every)):
         with pytest.raises(SystemExit) as caught:
             main([word])
         assert caught.value.code == 2
