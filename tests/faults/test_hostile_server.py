@@ -71,7 +71,7 @@ BEHAVIOURS = {
     "declares less than nothing": (then_closed(answer("200 OK", JPEG, length=-5)), ARRIVES),
     "endless body": (repeating(ENDLESS, JPEG), Reason.TOO_LARGE),
     "endless chunks": (repeating(CHUNKED, b"%x\r\n%s\r\n" % (len(JPEG), JPEG)), Reason.TOO_LARGE),
-    "gzip bomb": (hostile.bomb(JPEG, 400), Reason.TOO_LARGE),
+    "gzip bomb": (hostile.bomb(JPEG, 100), Reason.TOO_LARGE),
     "gzip in gzip bomb": (
         answer("200 OK", gzip.compress(gzip.compress(JPEG + bytes(10**8))), "Content-Encoding: gzip, gzip"),
         Reason.TOO_LARGE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ingest.images.names import decode, encode, is_safe
@@ -45,6 +45,24 @@ def test_any_other_id_stays_readable(product_id, name):
     assert encode(product_id) == name
 
 
+def hard(test):
+    """Try the ids that file systems take badly, whatever chance brings."""
+    for product_id in (
+        "../../etc/passwd",
+        "a\0b",
+        "..",
+        "🫖" * 64,
+        "x" * 255,
+        "é" * 256,
+        "\u202egnp.exe",
+        "con.jpg",
+        "~",
+    ):
+        test = example(product_id)(test)
+    return test
+
+
+@hard
 @given(ids)
 def test_a_name_is_safe_everywhere(product_id):
     name = encode(product_id)
@@ -52,6 +70,7 @@ def test_a_name_is_safe_everywhere(product_id):
     assert name.upper() not in RESERVED
 
 
+@hard
 @given(ids)
 def test_a_name_leads_back_to_its_id(product_id):
     name = encode(product_id)
@@ -88,3 +107,9 @@ def test_a_foreign_name_is_no_products(name):
 def test_only_harmless_ids_are_looked_up_raw():
     assert all(map(is_safe, ["shoe", "P 1", "12.5-a", "a_b"]))
     assert not any(map(is_safe, ["", "../a", "a/b", "nul", "Con.x", "a.", "a ", ".a", "-a", "é", "a\0", "a\n"]))
+
+
+@given(st.lists(ids, unique=True, max_size=30))
+def test_every_id_has_a_file_of_its_own_where_case_counts_and_where_it_does_not(product_ids):
+    names = [encode(product_id) for product_id in product_ids]
+    assert len({name.casefold() for name in names}) == len(product_ids)

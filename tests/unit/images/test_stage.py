@@ -1,0 +1,89 @@
+"""The images stage as the settings want it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from http_server import Answer
+
+from ingest.config import Settings
+from ingest.errors import ConfigError
+from ingest.images.stage import Images, policy
+from ingest.records import Picture, Product, Reason, Skipped
+
+
+def test_settings_become_the_policy(tmp_path):
+    (tmp_path / "hosts.toml").write_text('["cdn.example"]\nX-Key = "1"\n', encoding="utf-8")
+    told = policy(
+        Settings(
+            download_timeout=3,
+            download_deadline=9,
+            download_tries=2,
+            download_per_host=4,
+            max_image_bytes=77,
+            user_agent="shop/1",
+            host_headers=tmp_path / "hosts.toml",
+            allow_host="cdn.internal",
+        )
+    )
+    assert (told.read_s, told.deadline_s, told.tries, told.at_once, told.max_bytes) == (3, 9, 2, 4, 77)
+    assert told.user_agent == "shop/1"
+    assert told.host_headers.of("cdn.example") == {"X-Key": "1"}
+    assert told.border.allows("cdn.internal", "10.0.0.1")
+    assert not told.border.allow_private
+    assert policy(Settings()).user_agent.startswith("ingest/")
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [("", None), ("7d", 604_800), ("90 m", 5_400), ("0.5h", 1_800), ("2w", 1_209_600), ("30s", 30)],
+)
+def test_a_duration_is_a_number_and_a_unit(given, seconds):
+    assert Settings(refresh_older_than=given).refresh_after_s == seconds
+
+
+def test_what_is_no_duration_is_told():
+    assert Settings(refresh=True).refresh_after_s == 0
+    for wrong in ("7", "d", "-1d", "7 days", "1d2h"):
+        with pytest.raises(ConfigError, match=f"--refresh-older-than {wrong}"):
+            _ = Settings(refresh_older_than=wrong).refresh_after_s
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings(catalog=tmp_path / "products.csv", download_missing=True, allow_private=True, download_tries=1)
+
+
+def fetched(settings, cache, url):
+    with Images(settings, cache) as images:
+        (record,) = images.pictures([Product("P1", url, {}, 1)], download=True)
+        return record
+
+
+def test_servers_are_told_who_asks_and_private_ones_are_asked_on_purpose_only(settings, cache, server, jpeg):
+    url = server.serve("/a", Answer(jpeg))
+    assert fetched(replace(settings, allow_private=False), cache, url).reason == Reason.BLOCKED_ADDRESS
+    assert isinstance(fetched(replace(settings, user_agent="shop/1"), cache, url), Picture)
+    assert server.requests[0][1]["User-Agent"] == "shop/1"
+
+
+def test_a_false_picture_is_noted_when_it_is_decoded_and_not_fetched_again(settings, cache, server, jpeg):
+    url = server.serve("/a", Answer(jpeg[:20] + b"no picture any more" * 20 + jpeg[-2:]))
+    with Images(settings, cache) as images:
+        (picture,) = images.pictures([Product("P1", url, {}, 1)], download=True)
+        skipped = images.decoder(lambda image: image)(picture)
+    assert isinstance(skipped, Skipped)
+    assert cache.get("P1").failure == skipped.reason
+    again = fetched(settings, cache, url)
+    assert server.asked("/a") == (2 if skipped.reason.heals else 1)
+    assert isinstance(again, Picture) == skipped.reason.heals
+
+
+def test_what_is_seen_is_written_down_once(settings, cache, server, jpeg):
+    with Images(settings, cache) as images:
+        (picture,) = images.pictures([Product("P1", server.serve("/a", Answer(jpeg)), {}, 1)], download=True)
+        assert cache.index.content(picture.sha256) is None
+        images.decoder(lambda image: image)(picture)
+    content = cache.index.content(picture.sha256)
+    assert (content.width, content.height, content.blank) == (96, 64, False)
