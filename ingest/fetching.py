@@ -94,7 +94,7 @@ def _told(settings: Settings, progress: Progress, report: RunFolder, cache: Cach
     ended = "interrupted" if interrupted else "too many skipped" if failure else "done"
     report.write(summary, facts, ended)
     if interrupted:
-        raise InterruptedRunError(f"interrupted: {found} pictures are kept; run the same command again to go on")
+        raise InterruptedRunError("interrupted: what was fetched is kept; run the same command again to go on")
     return Fetched(summary.products, found, summary.skipped, summary.reasons, summary.seconds, places, failure)
 
 
