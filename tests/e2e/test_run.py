@@ -368,7 +368,7 @@ def test_pictures_are_fetched_once(new_shop: Shop, server: Server) -> None:
     assert counts(without) == (6, 0, 0, 0, 6)
     assert server.requests == []
 
-    first = new_shop.run("--download-missing")
+    first = new_shop.run("--download-missing", "--allow-private")
     assert counts(first) == (6, 5, 5, 0, 1)
     assert [(row["product_id"], row["reason"]) for row in new_shop.skipped(first)] == [("P0006", "not found")]
     assert sorted(path.name for path in (new_shop.data / "image_cache").glob("*.jpg")) == [
@@ -376,7 +376,7 @@ def test_pictures_are_fetched_once(new_shop: Shop, server: Server) -> None:
     ]
 
     asked = server.asked("/P0001")
-    assert counts(new_shop.run("--download-missing")) == (6, 0, 0, 5, 1)
+    assert counts(new_shop.run("--download-missing", "--allow-private")) == (6, 0, 0, 5, 1)
     assert server.asked("/P0001") == asked == 1
 
 
