@@ -42,7 +42,7 @@ class Deadlines:
     def __init__(self) -> None:
         self._own = threading.local()
         self._lock = threading.Lock()
-        self._sockets: dict[socket.socket, float] = {}
+        self._sockets: dict[socket.socket, tuple[float, object]] = {}
         self._awake = threading.Event()
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -58,7 +58,9 @@ class Deadlines:
             self._own.ends = None
             with self._lock:
                 for sock in watched:
-                    self._sockets.pop(sock, None)
+                    # A connection that a redirect left behind may be another thread's by now.
+                    if self._sockets.get(sock, (0.0, None))[1] is watched:
+                        del self._sockets[sock]
                 if not self._sockets:
                     self._awake.clear()
 
@@ -74,7 +76,7 @@ class Deadlines:
             return
         self._own.watched.append(sock)
         with self._lock:
-            self._sockets[sock] = ends
+            self._sockets[sock] = (ends, self._own.watched)
             self._awake.set()
             if self._thread is None and not self._closed:
                 self._thread = threading.Thread(target=self._end_the_late, name="deadlines", daemon=True)
@@ -93,7 +95,7 @@ class Deadlines:
             time.sleep(_TICK_S)
             now = time.monotonic()
             with self._lock:
-                for sock in [sock for sock, ends in self._sockets.items() if ends < now]:
+                for sock in [sock for sock, (ends, _) in self._sockets.items() if ends < now]:
                     del self._sockets[sock]
                     with suppress(OSError):
                         # Not sock.shutdown: that of a TLS socket pulls its state from under the thread that reads.
