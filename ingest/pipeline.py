@@ -7,18 +7,24 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ingest import flow, sync
-from ingest.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST
-from ingest.errors import InterruptedRunError, MilvusError, NoTorchError, TooManySkippedError
+from ingest.errors import (
+    InterruptedRunError,
+    MilvusError,
+    NoTorchError,
+    PruneRefusedError,
+    TooManySkippedError,
+)
+from ingest.inventory import Fate
 from ingest.line import Line
 from ingest.records import Decoded, Embedded, Stage
+from ingest.removal import Removal
 from ingest.report import Summary, too_many
 from ingest.sinks import faiss
-from ingest.sinks.milvus import writer
+from ingest.sinks.milvus import reader, writer
 from ingest.sinks.milvus.collection import Collection
 from ingest.sinks.milvus.connection import opened
 from ingest.store import arrays
@@ -32,9 +38,9 @@ if TYPE_CHECKING:
     from ingest.progress import Progress
     from ingest.records import Picture
     from ingest.store.arrays import Manifest
-    from ingest.store.shards import Store
 
-_REFILL_ROWS = 1000
+_DELETED_AT_ONCE = 1000
+_NAMED = 5  # products named in a note; changes.csv has them all
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,7 @@ def run(settings: Settings, progress: Progress, stop: threading.Event) -> Outcom
     A second run over the same catalog embeds nothing and writes nothing. `stop` ends the run early: what is in
     flight is written, and InterruptedRunError raised. The alias moves only when every row is in.
     """
+    Removal.of(settings)
     with _line(settings, progress, stop) as line:
         to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait, stop)
         with opened(*to) as connection:
@@ -87,38 +94,56 @@ def export(settings: Settings, progress: Progress, stop: threading.Event) -> Out
 
 def _run(line: Line, collection: Collection) -> Outcome:
     collection.prepare()
-    digests = _digests(collection, line.store)
-    difference = sync.Difference()
-    differing = sync.changed(line.pictures(), digests, line.space.fingerprint, difference)
+    difference = sync.Difference(reader.inventory(collection, line.store), line.space.fingerprint)
+    differing = difference.changes(line.pictures())
     written = writer.upsert(line.ahead(line.embedded(differing)), collection)
     written = line.progress.counting(Stage.MILVUS, written, Embedded)
     summary = Summary()
-    for _ in line.report.keeping_skipped(written):
+    for record in line.report.keeping_skipped(difference.failures(written)):
         summary.upserted += 1
-    summary.unchanged, summary.gone = difference.unchanged, len(digests)
+        line.report.note(record.product.product_id, difference.kind(record.product.product_id))
+    _count(line, summary, difference)
     _stop_if_told(line, summary)
-    if summary.upserted:
+    refused = _remove(line, collection, difference, summary)
+    if summary.upserted or summary.deleted:
         collection.flush()
     if line.settings.exports:
         _export(line)
-    notes = _serve(line, collection, summary)
+    notes = [*_left(line, difference, summary), *_serve(line, collection, summary)]
     places = {"collection": f"{line.contract.alias}, now {collection.name}, at {collection.connection.shown}"}
-    return _finish(line, summary, places | (_exported(line) if line.settings.exports else {}), notes)
+    return _finish(line, summary, places | (_exported(line) if line.settings.exports else {}), notes, refused)
 
 
-def _digests(collection: Collection, store: Store) -> dict[str, str]:
-    """Read back what each row was made from, and take over vectors that the store lacks and the collection has."""
-    digests: dict[str, str] = {}
-    missing: list[str] = []
-    for rows in collection.rows():
-        digests.update((row[PRIMARY_KEY], row[ROW_DIGEST]) for row in rows)
-        ours = [row for row in rows if len(row[IMAGE_SHA256]) == 64]
-        held = store.holds([bytes.fromhex(row[IMAGE_SHA256]) for row in ours])
-        missing.extend(row[PRIMARY_KEY] for row, there in zip(ours, held, strict=True) if not there)
-    for batch in flow.batched(missing, _REFILL_ROWS):
-        vectors = dict(collection.vectors(batch))
-        store.add(list(vectors), np.stack(list(vectors.values())))
-    return digests
+def _count(line: Line, summary: Summary, difference: sync.Difference) -> None:
+    summary.unchanged, summary.stale = difference.unchanged, difference.stale
+    summary.added, summary.changed = difference.added, difference.changed
+    # A sample, or a run that was stopped, has not seen who else is in the catalog.
+    summary.gone = 0 if line.settings.sample or line.stop.is_set() else difference.gone
+
+
+def _remove(line: Line, collection: Collection, difference: sync.Difference, summary: Summary) -> str:
+    """Delete the rows that are to go; return why none was, where too many would have."""
+    removal = Removal.of(line.settings)
+    for product_id, change in removal.changes(difference, gone=not line.settings.sample):
+        line.report.note(product_id, change)
+    for batch in flow.batched(removal.ids(difference), _DELETED_AT_ONCE):
+        collection.delete(batch)
+        summary.deleted += len(batch)
+    return removal.refusal(difference)
+
+
+def _left(line: Line, difference: sync.Difference, summary: Summary) -> list[str]:
+    """Say which rows stay although their product is gone or failed."""
+    foreign = difference.there.count(Fate.FOREIGN)
+    notes = [f"{foreign} rows that ingest did not write were left alone"] if foreign else []
+    for fate, rows, why in (
+        (Fate.GONE, summary.gone, "rows are not in the catalog; delete them with --prune"),
+        (Fate.FAILED, summary.stale, "rows are stale, for their product fails now; delete them with --drop-failed"),
+    ):
+        if rows and fate not in Removal.of(line.settings).fates:
+            named = ", ".join(product_id for product_id, _ in islice(difference.there.ids({fate}), _NAMED))
+            notes.append(f"{rows} {why}: {named}{', …' if rows > _NAMED else ''}")
+    return notes
 
 
 def _serve(line: Line, collection: Collection, summary: Summary) -> list[str]:
@@ -186,11 +211,13 @@ def _stop_if_told(line: Line, summary: Summary) -> None:
         )
 
 
-def _finish(line: Line, summary: Summary, places: dict[str, Any], notes: list[str] | None = None) -> Outcome:
+def _finish(
+    line: Line, summary: Summary, places: dict[str, Any], notes: list[str] | None = None, refused: str = ""
+) -> Outcome:
     line.cache.flush()
     _complete(line, summary)
     folder = line.report.folder
-    places = places | {"report": folder / "report.json"}
+    places = places | {"report": folder / "report.json", "changes": line.report.changes}
     if summary.skipped:
         places["skipped"] = folder / "skipped.csv"
     if _too_many_skipped(line):
@@ -199,6 +226,9 @@ def _finish(line: Line, summary: Summary, places: dict[str, Any], notes: list[st
             f"{summary.skipped} of {summary.products} products were skipped, more than --max-skipped "
             f"{line.settings.max_skipped} allows; the reasons are in {places['skipped']}"
         )
+    if refused:
+        line.report.write(summary, _facts(line, places), "prune refused")
+        raise PruneRefusedError(f"{line.settings.catalog}: nothing was deleted, all else is done: {refused}")
     line.report.write(summary, _facts(line, places), "done")
     return Outcome(summary, {name: str(place) for name, place in places.items()}, line.example, tuple(notes or ()))
 

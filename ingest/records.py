@@ -45,6 +45,7 @@ class Reason(StrEnum):
     NOT_AN_IMAGE = "not an image"
     TRUNCATED = "truncated"
     BAD_VECTOR = "bad vector"
+    FOREIGN_ROW = "foreign row"
 
     @property
     def heals(self) -> bool:

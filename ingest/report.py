@@ -1,4 +1,4 @@
-"""What a run leaves behind: `data/runs/<time>/report.json` and `skipped.csv`, and the summary it prints."""
+"""What a run leaves behind: `data/runs/<time>/` with report.json, skipped.csv and changes.csv, and its summary."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 SKIPPED_COLUMNS = ("product_id", "stage", "reason", "detail", "line")
+CHANGES_COLUMNS = ("product_id", "change")
 
 
 @dataclass(slots=True)
 class Summary:
     """What a run did. `seconds` is wall time; `stages` gives each stage's items, seconds and items a second.
 
-    `reasons` counts the skipped by reason; `gone` is the rows in the collection that the catalog no longer names.
+    `reasons` counts the skipped by reason. `added` and `changed` (by what: picture, metadata, both) are what was
+    upserted; `gone` is the rows in the collection that the catalog no longer names, `stale` those whose product
+    failed now and that stay as they last were. Of both, `deleted` are no longer there.
     """
 
     products: int = 0
@@ -38,6 +41,9 @@ class Summary:
     stages: dict[str, dict[str, float]] = field(default_factory=dict)
     reasons: dict[str, int] = field(default_factory=dict)
     gone: int = 0
+    stale: int = 0
+    added: int = 0
+    changed: dict[str, int] = field(default_factory=dict)
 
     @property
     def pictures_per_second(self) -> float:
@@ -53,8 +59,11 @@ class RunFolder:
         with writing_to(runs):
             self.folder = _new_folder(runs, now)
             self._file = (self.folder / "skipped.csv").open("w", encoding="utf-8", newline="")
-        self._table = csv.writer(self._file)
-        self._table.writerow(SKIPPED_COLUMNS)
+            self._changes_file = self.changes.open("w", encoding="utf-8", newline="")
+            self._table = csv.writer(self._file)
+            self._table.writerow(SKIPPED_COLUMNS)
+            self._changes = csv.writer(self._changes_file)
+            self._changes.writerow(CHANGES_COLUMNS)
         self.started = now.isoformat(timespec="seconds")
         self.reasons: Counter[str] = Counter()
 
@@ -66,6 +75,12 @@ class RunFolder:
     ) -> None:
         with writing_to(self.folder):
             self._file.close()
+            self._changes_file.close()
+
+    @property
+    def changes(self) -> Path:
+        """The table of what was, or would be, done to which product."""
+        return self.folder / "changes.csv"
 
     @property
     def skipped(self) -> int:
@@ -82,12 +97,18 @@ class RunFolder:
             else:
                 yield record
 
-    def write(self, summary: Summary, facts: dict[str, Any], outcome: str) -> None:
-        """Write report.json: the summary, how the run ended, and the facts it ran under (no secrets among them)."""
+    def note(self, product_id: str, change: str) -> None:
+        """Write down what was, or would be, done to a product."""
+        with writing_to(self.folder):
+            self._changes.writerow((product_id, change))
+
+    def write(self, summary: Any, facts: dict[str, Any], outcome: str) -> None:
+        """Write report.json: the summary (a dataclass), how the run ended, and the facts it ran under, no secrets."""
         content = {"started": self.started, "outcome": outcome, **asdict(summary), **facts}
         text = json.dumps(content, indent=2, ensure_ascii=False, default=str)
         with writing_to(self.folder):
             self._file.flush()
+            self._changes_file.flush()
             (self.folder / "report.json").write_text(f"{text}\n", encoding="utf-8")
 
 

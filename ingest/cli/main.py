@@ -14,6 +14,7 @@ from ingest.errors import IngestError
 _COMMANDS = {
     # name: (module, what it does, section of the help)
     "run": ("ingest.cli.run", "Bring the Milvus collection in step with the catalog.", "Fill"),
+    "plan": ("ingest.cli.plan", "Say what a run would add, change, remove and skip.", "Fill"),
     "embed": ("ingest.cli.embed", "Embed the catalog into files, without Milvus.", "Fill"),
     "export": (
         "ingest.cli.export",

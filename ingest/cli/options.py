@@ -136,6 +136,15 @@ milvus = together(
     option("Milvus", "--max-wait", type=click.FloatRange(0), help="Seconds to wait for a server that is away or busy."),
 )  # fmt: skip
 
+removal = together(
+    option("Removal", "--prune", is_flag=True, help="Delete the rows of products that left the catalog."),
+    option("Removal", "--drop-failed", is_flag=True, help="Delete the rows of products that fail now."),
+    option(
+        "Removal", "--max-prune", type=click.FloatRange(0, 1), metavar="SHARE",
+        help="Refuse to delete more than this share of the rows.",
+    ),
+)  # fmt: skip
+
 outcome = together(
     option("Outcome", "--max-skipped", metavar="N|N%", help="Exit with 4 when more products are skipped."),
     click.option(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from ingest.durable import replaced
+from ingest.durable import replaced, sync_folder, writing_to
 from ingest.errors import ExportError
 from ingest.flow import batched
 

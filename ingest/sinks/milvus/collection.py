@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,16 +44,8 @@ class Collection:
         """
         self._check_alias()
         client = self.connection.client
-        if self._call("look for the collection", client.has_collection, self.name):
-            description = self._call("describe the collection", client.describe_collection, self.name)
-            index = self._call("describe the index", client.describe_index, self.name, self.contract.index.field)
-            faults = schema.misfits(description, self.contract, self.space.dim)
-            if faults := faults or schema.index_misfits(index, self.contract):
-                raise MilvusError(
-                    f"Milvus at {self.connection.shown}: collection {self.name} does not fit {'; '.join(faults)}; "
-                    "drop or rename it, or change the alias in the contract"
-                )
-            if index is None:  # killed between making the collection and its index
+        if self.exists():
+            if self._fitting_index() is None:  # killed between making the collection and its index
                 self._call(
                     "create the index", client.create_index, self.name, schema.index_params(self.contract),
                     timeout=CALL_TIMEOUT_S,
@@ -64,10 +57,28 @@ class Collection:
                 self.name,
                 schema=schema.schema(self.contract, self.space.dim),
                 index_params=schema.index_params(self.contract),
-                properties={contracts.PROPERTY: contracts.to_json(self.contract, self.space)},
+                properties={
+                    contracts.PROPERTY: contracts.to_json(self.contract, self.space),
+                    contracts.BUILT: datetime.now(UTC).isoformat(timespec="seconds"),
+                },
                 timeout=CALL_TIMEOUT_S,
             )
         self.load()
+
+    def ready(self) -> bool:
+        """Make a collection that is there ready to be read, and change nothing; return whether it is there.
+
+        Raises MilvusError as `prepare` does.
+        """
+        self._check_alias()
+        if not self.exists() or self._fitting_index() is None:
+            return False
+        self.load()
+        return True
+
+    def exists(self) -> bool:
+        """Tell whether the collection is there."""
+        return bool(self._call("look for the collection", self.connection.client.has_collection, self.name))
 
     def load(self) -> None:
         """Bring the collection into memory where it is not."""
@@ -129,6 +140,19 @@ class Collection:
         point = client.create_alias if target is None else client.alter_alias
         self._call("move the alias", point, collection_name=self.name, alias=self.contract.alias)
         return True
+
+    def _fitting_index(self) -> Any:
+        """Return the index, or None where there is none; raise MilvusError where it or the collection does not fit."""
+        client = self.connection.client
+        description = self._call("describe the collection", client.describe_collection, self.name)
+        index = self._call("describe the index", client.describe_index, self.name, self.contract.index.field)
+        faults = schema.misfits(description, self.contract, self.space.dim)
+        if faults := faults or schema.index_misfits(index, self.contract):
+            raise MilvusError(
+                f"Milvus at {self.connection.shown}: collection {self.name} does not fit: {'; '.join(faults)}; "
+                "drop or rename it, or change the alias in the contract"
+            )
+        return index
 
     def _matching(self, product_ids: Sequence[str], fields: list[str]) -> list[dict[str, Any]]:
         answer: list[dict[str, Any]] = self._call(
