@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -104,20 +104,28 @@ class Inventory:
 
     def count(self, *fates: Fate) -> int:
         """Count the rows of any of these fates."""
-        return int(np.isin(self.fates, fates).sum())
+        return int(np.isin(self.fates, list(fates)).sum())
 
-    def ids(self, fates: Container[Fate]) -> Iterator[tuple[str, Fate]]:
+    def ids(self, fates: Collection[Fate]) -> Iterator[tuple[str, Fate]]:
         """Yield (product id, fate) of the rows with one of `fates`, in the order they came."""
+        mask = np.isin(self.fates, list(fates))
+        for product_id, fate in zip(self.where(mask), self.fates[mask].tolist(), strict=True):
+            yield product_id, Fate(fate)
+
+    def where(self, mask: NDArray[np.bool_]) -> Iterator[str]:
+        """Yield the product ids of the rows that `mask`, (n,) bool, has."""
         start = 0
         for block in range(0, len(self), _BLOCK):
             lengths = np.frombuffer(self._lengths, np.uint16)[block : block + _BLOCK].tolist()
-            for length, number in zip(lengths, self.fates[block : block + _BLOCK].tolist(), strict=True):
-                if (fate := Fate(number)) in fates:
-                    yield self._names[start : start + length].decode(), fate
+            for length, wanted in zip(lengths, mask[block : block + _BLOCK].tolist(), strict=True):
+                if wanted:
+                    yield self._names[start : start + length].decode()
                 start += length
 
     def doubled(self) -> int:
         """Count the rows whose id another row has as well."""
+        if not len(self):
+            return 0
         self._sort()
         keys = self._array["key"][self._order].view(np.dtype((np.void, KEY_BYTES))).ravel()
         return len(keys) - len(np.unique(keys))

@@ -7,31 +7,33 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ingest import flow, sync
 from ingest.errors import (
     InterruptedRunError,
-    MilvusError,
     NoTorchError,
     PruneRefusedError,
     TooManySkippedError,
+    VerificationError,
 )
-from ingest.inventory import Fate
+from ingest.inventory import Fate, Inventory, key
 from ingest.line import Line
 from ingest.records import Decoded, Embedded, Stage
 from ingest.removal import Removal
 from ingest.report import Summary, too_many
 from ingest.sinks import faiss
-from ingest.sinks.milvus import reader, writer
+from ingest.sinks.milvus import proof, reader, writer
 from ingest.sinks.milvus.collection import Collection
 from ingest.sinks.milvus.connection import opened
 from ingest.store import arrays
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from ingest.config import Settings
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from ingest.store.arrays import Manifest
 
 _DELETED_AT_ONCE = 1000
+_PROVEN = 200  # vectors looked at before the alias moves; ids and digests are looked at one and all
 _NAMED = 5  # products named in a note; changes.csv has them all
 
 
@@ -56,17 +59,18 @@ class Outcome:
     notes: tuple[str, ...]
 
 
-def run(settings: Settings, progress: Progress, stop: threading.Event) -> Outcome:
+def run(settings: Settings, progress: Progress, stop: threading.Event, distrusted: Sequence[str] = ()) -> Outcome:
     """Bring the collection in step with the catalog, then the exports, then point the alias at it.
 
     A second run over the same catalog embeds nothing and writes nothing. `stop` ends the run early: what is in
-    flight is written, and InterruptedRunError raised. The alias moves only when every row is in.
+    flight is written, and InterruptedRunError raised. The alias moves only when every row is in and proven.
+    `distrusted` names products whose rows are written again whatever their digest says.
     """
     Removal.of(settings)
     with _line(settings, progress, stop) as line:
         to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait, stop)
         with opened(*to) as connection:
-            return _run(line, Collection(connection, line.contract, line.space))
+            return _run(line, Collection(connection, line.contract, line.space), distrusted)
 
 
 def embed(settings: Settings, progress: Progress, stop: threading.Event, npy: Path, ids: Path) -> Outcome:
@@ -92,16 +96,22 @@ def export(settings: Settings, progress: Progress, stop: threading.Event) -> Out
         return _finish(line, summary, _exported(line), notes)
 
 
-def _run(line: Line, collection: Collection) -> Outcome:
+def _run(line: Line, collection: Collection, distrusted: Sequence[str]) -> Outcome:
     collection.prepare()
-    difference = sync.Difference(reader.inventory(collection, line.store), line.space.fingerprint)
+    moves = collection.served() != collection.name
+    there = reader.inventory(collection, line.store)
+    there.distrust(there.find([key(product_id) for product_id in distrusted]))
+    difference = sync.Difference(there, line.space.fingerprint)
     differing = difference.changes(line.pictures())
     written = writer.upsert(line.ahead(line.embedded(differing)), collection)
     written = line.progress.counting(Stage.MILVUS, written, Embedded)
-    summary = Summary()
-    for record in line.report.keeping_skipped(difference.failures(written)):
-        summary.upserted += 1
-        line.report.note(record.product.product_id, difference.kind(record.product.product_id))
+    summary, left = Summary(), Inventory()
+    for batch in flow.batched(line.report.keeping_skipped(difference.failures(written)), writer.MAX_ROWS):
+        summary.upserted += len(batch)
+        for record in batch:
+            line.report.note(record.product.product_id, difference.kind(record.product.product_id))
+        if moves:
+            left.add(*writer.identities(batch, collection))
     _count(line, summary, difference)
     _stop_if_told(line, summary)
     refused = _remove(line, collection, difference, summary)
@@ -109,7 +119,9 @@ def _run(line: Line, collection: Collection) -> Outcome:
         collection.flush()
     if line.settings.exports:
         _export(line)
-    notes = [*_left(line, difference, summary), *_serve(line, collection, summary)]
+    notes = _left(line, difference, summary)
+    if moves:
+        notes += _serve(line, collection, there, left, refused=bool(refused))
     places = {"collection": f"{line.contract.alias}, now {collection.name}, at {collection.connection.shown}"}
     return _finish(line, summary, places | (_exported(line) if line.settings.exports else {}), notes, refused)
 
@@ -146,25 +158,37 @@ def _left(line: Line, difference: sync.Difference, summary: Summary) -> list[str
     return notes
 
 
-def _serve(line: Line, collection: Collection, summary: Summary) -> list[str]:
-    """Point the alias at the collection where everything is in; say why not where it is not."""
+def _serve(line: Line, collection: Collection, there: Inventory, written: Inventory, *, refused: bool) -> list[str]:
+    """Point the alias at the collection where everything is in and proven; say why not where it is not."""
     served = collection.served()
-    if served == collection.name:
-        return []
-    expected = summary.upserted + summary.unchanged
     alias = line.contract.alias
-    if not expected:
+    if not there.count(Fate.SAME) + len(written):
         return [f"the alias {alias} was not set, for no product could be embedded"]
     if served and (line.settings.sample or _too_many_skipped(line)):
         why = "--sample took only a part of the catalog" if line.settings.sample else "too many products were skipped"
         return [f"the alias {alias} still serves {served}, for {why}"]
-    if (count := collection.count()) < expected:
-        raise MilvusError(
-            f"collection {collection.name}: {count} rows where {expected} were acknowledged; the alias {alias} was not "
-            "moved; run again"
-        )
+    _prove(line, collection, there, written, refused=refused)
     collection.serve()
     return [f"the alias {alias} moved from {served}, which stays as it was"] if served else []
+
+
+def _prove(line: Line, collection: Collection, there: Inventory, written: Inventory, *, refused: bool) -> None:
+    """Raise VerificationError where the collection that is about to be served is not what this run has made."""
+    deleted = frozenset[Fate]() if refused else Removal.of(line.settings).fates
+    sample = chain(islice(written.where(np.ones(len(written), bool)), _PROVEN),
+                   islice((name for name, _ in there.ids({Fate.SAME})), _PROVEN))  # fmt: skip
+    collection.indexed(line.stop)
+    found = chain(
+        proof.index(collection),
+        proof.rows(collection, there, written, deleted),
+        proof.vectors(collection, line.store, list(sample)),
+    )
+    if faults := list(islice(found, _NAMED)):
+        named = "; ".join(f"{fault.kind} {fault.name} {fault.detail}" for fault in faults)
+        raise VerificationError(
+            f"collection {collection.name}: {named}; the alias {line.contract.alias} was not moved; run again, "
+            "or see more with: ingest verify"
+        )
 
 
 def _export(line: Line) -> Manifest:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import numpy as np
+from milvus_lite.server_manager import server_manager_instance
 from PIL import Image
 from pymilvus import MilvusClient
 from shop import write_csv
@@ -18,11 +19,14 @@ from shop import write_csv
 from ingest import line as lines
 from ingest import pipeline
 from ingest import plan as plans
+from ingest import verify as verifying
 from ingest.config import Settings
 from ingest.contract import Space
 from ingest.embedding.checkpoint import Checkpoint
 from ingest.embedding.preprocess import Preprocessing
 from ingest.progress import Progress
+from ingest.sinks.milvus import releases
+from ingest.sinks.milvus.connection import Connection, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -91,8 +95,7 @@ class SmallShop:
         """Put the fake encoder in the place of the model."""
 
         def encoder(line: lines.Line) -> FakeEncoder:
-            made = lines.embedding.Counted(FakeEncoder(line.space), self._count(line))
-            return made  # type: ignore[return-value]
+            return lines.embedding.Counted(FakeEncoder(line.space), self._count(line))  # type: ignore[return-value]
 
         with mock.patch.object(lines, "resolve", checkpoint), mock.patch.object(lines.Line, "_encoder", encoder):
             yield
@@ -105,10 +108,37 @@ class SmallShop:
         with self.faked():
             return plans.plan(replace(self.settings, **changes), Progress(), threading.Event())
 
+    def verify(self, sample: int = 1000, **changes: Any) -> verifying.Verdict:
+        with self.faked():
+            settings = replace(self.settings, **changes)
+            return verifying.verify(settings, Progress(), threading.Event(), sample)
+
+    def repair(self, **changes: Any) -> verifying.Verdict:
+        """Do what `ingest verify --repair` does."""
+        settings = replace(self.settings, **changes)
+        found = self.verify(**changes)
+        if any(fault.kind in ("file", "search") for fault in found.differing):
+            verifying.forget_exports(settings)
+        with self.faked():
+            pipeline.run(settings, Progress(), threading.Event(), found.distrusted)
+        return self.verify(**changes)
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        with opened(self.settings.milvus_uri, "", "", 5) as connection:
+            yield connection
+
+    def releases(self) -> list[releases.Release]:
+        with self.connection() as connection:
+            return releases.releases(connection, "products")
+
     @contextmanager
     def client(self) -> Iterator[MilvusClient]:
-        with closing(MilvusClient(uri=self.settings.milvus_uri)) as client:
+        uri = self.settings.milvus_uri
+        with closing(MilvusClient(uri=uri)) as client:
             yield client
+        if "://" not in uri:  # Milvus Lite keeps the file open until it is told otherwise
+            server_manager_instance.release_server(uri)
 
     def rows(self, name: str = "products") -> dict[str, dict[str, Any]]:
         """Return what the alias serves, by product id; nothing where it serves nothing."""

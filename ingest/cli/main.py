@@ -22,6 +22,9 @@ _COMMANDS = {
         "Fill",
     ),
     "search": ("ingest.cli.search", "Find products by text, by picture, or by another product.", "Ask"),
+    "verify": ("ingest.cli.verify", "Prove the collection and the files against the catalog.", "Check"),
+    "collections": ("ingest.cli.collections", "List the collections behind the alias; prune old ones.", "Keep"),
+    "rollback": ("ingest.cli.rollback", "Serve the collection that was served before.", "Keep"),
     "doctor": ("ingest.cli.doctor", "Check torch, device, model, Milvus and disk.", "Check"),
 }
 

@@ -63,10 +63,14 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
-catalog = together(
+catalog_file = together(
     option("Catalog", "--catalog", "-c", type=_FILE, help="CSV, TSV, JSON Lines or Parquet."),
     option("Catalog", "--id-column", help="Its column of product ids."),
     option("Catalog", "--image-column", help="Its column of picture URLs or paths, relative to the catalog."),
+)
+
+catalog = together(
+    catalog_file,
     option(
         "Catalog",
         "--sample",

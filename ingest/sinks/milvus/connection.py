@@ -11,12 +11,13 @@ import os
 import re
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from ingest.errors import MilvusError
+from ingest.errors import BusyError, MilvusError
+from ingest.store.lock import holding_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,6 +54,7 @@ class Connection:
         self, uri: str, token: str, db_name: str, max_wait: float, stop: threading.Event | None = None
     ) -> None:
         self.shown, target, user = _target(uri)
+        self._target = target
         self.is_lite = not uri.startswith(("http://", "https://", "tcp://", "unix:"))
         self._secrets = [secret for secret in {token, user, *token.split(":")[1:]} if secret]
         self._max_wait = max_wait
@@ -98,11 +100,20 @@ class Connection:
         try:
             return attempts(function, *args, **kwargs)
         except (MilvusException, grpc.RpcError, ValueError, OSError) as error:
+            if doing == "connect" and "local milvus failed" in str(error):
+                raise BusyError(
+                    f"{self.shown}: another program holds this Milvus Lite file, or it is damaged; end that one, or "
+                    "use a server: --uri http://…"
+                ) from error
             raise MilvusError(f"Milvus at {self.shown}: cannot {doing}: {self._explain(error)}") from error
 
     def close(self) -> None:
         """Close the client; a Lite file is free for others afterwards."""
         self.client.close()
+        if self.is_lite:  # its server runs in this process, on and with the file locked, until it is told to stop
+            from milvus_lite.server_manager import server_manager_instance
+
+            server_manager_instance.release_server(self._target)
 
     def _explain(self, error: BaseException) -> str:
         text = self._first_line(error)
@@ -135,15 +146,18 @@ def opened(
 ) -> Iterator[Connection]:
     """Connect, and close at the block's end.
 
-    With `existing` a Milvus Lite file must be there already, so that asking makes none. Raises MilvusError.
+    With `existing` a Milvus Lite file must be there already, so that asking makes none. Raises MilvusError, and
+    BusyError where another process has the Lite file open.
     """
     if existing and "://" not in uri and not Path(uri).expanduser().exists():
         raise MilvusError(f"{uri}: no such Milvus Lite file; fill it with: ingest run, or pass --uri")
-    connection = Connection(uri, token, db_name, max_wait, stop)
-    try:
+    with ExitStack() as stack:
+        if "://" not in uri:
+            _shown, path, _user = _target(uri)
+            stack.enter_context(holding_file(Path(path)))
+        connection = Connection(uri, token, db_name, max_wait, stop)
+        stack.callback(connection.close)
         yield connection
-    finally:
-        connection.close()
 
 
 def _passes(error: BaseException) -> bool:

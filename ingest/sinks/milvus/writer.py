@@ -9,7 +9,7 @@ from ingest.records import Embedded
 from ingest.sinks.milvus.connection import CALL_TIMEOUT_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ingest.records import Skipped
     from ingest.sinks.milvus.collection import Collection
@@ -48,6 +48,16 @@ def row(record: Embedded, collection: Collection) -> dict[str, Any]:
         ROW_DIGEST: row_digest(record.product, record.sha256, collection.space.fingerprint),
         IMAGE_SHA256: record.sha256.hex(),
     }
+
+
+def identities(records: Sequence[Embedded], collection: Collection) -> tuple[list[str], list[str], list[str]]:
+    """Return the records' product ids, row digests and pictures' SHA-256, as they stand in the collection."""
+    fingerprint = collection.space.fingerprint
+    return (
+        [record.product.product_id for record in records],
+        [row_digest(record.product, record.sha256, fingerprint) for record in records],
+        [record.sha256.hex() for record in records],
+    )
 
 
 def _send(batch: dict[str, Embedded], collection: Collection) -> Iterator[Embedded]:
