@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ingest import contract as contracts
 from ingest import flow
@@ -24,6 +24,7 @@ from ingest.records import Decoded, Embedded, Picture, Product, Skipped, Stage
 from ingest.report import RunFolder, too_many
 from ingest.store import shards
 from ingest.store.lock import holding
+from ingest.store.overflow import parked
 from ingest.store.wanted import Wanted
 
 if TYPE_CHECKING:
@@ -92,9 +93,9 @@ class Line:
         stored = shards.append(embedding.embed(pixels, encoder, batch), self.store, batch)
         return self._tidied(self.progress.counting(Stage.STORE, stored, Embedded))
 
-    def ahead(self, records: Iterable[Any]) -> Iterator[Any]:
-        """Let the stages before go on by themselves, a few batches in front."""
-        return flow.ahead(records, self._ahead)
+    def parked(self, records: Iterable[Embedded | Skipped]) -> Iterator[Embedded | Skipped]:
+        """Let the stages before go on by themselves, also while Milvus is away for long."""
+        return parked(records, self.store, self._ahead, self.settings.data / "embeddings")
 
     @property
     def _ahead(self) -> int:

@@ -103,7 +103,7 @@ def _run(line: Line, collection: Collection, distrusted: Sequence[str]) -> Outco
     there.distrust(there.find([key(product_id) for product_id in distrusted]))
     difference = sync.Difference(there, line.space.fingerprint)
     differing = difference.changes(line.pictures())
-    written = writer.upsert(line.ahead(line.embedded(differing)), collection)
+    written = writer.upsert(line.parked(line.embedded(differing)), collection)
     written = line.progress.counting(Stage.MILVUS, written, Embedded)
     summary, left = Summary(), Inventory()
     for batch in flow.batched(line.report.keeping_skipped(difference.failures(written)), writer.MAX_ROWS):

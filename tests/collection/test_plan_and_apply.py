@@ -131,7 +131,7 @@ def test_failed_products_are_dropped_when_told_and_under_the_same_guard(shop: Sm
     assert shop.run(drop_failed=True).summary.deleted == 1
     assert "P4" not in shop.rows()
 
-    shop.stock({name: (None, "broken") for name in TEN})
+    shop.stock(dict.fromkeys(TEN, (None, "broken")))
     with pytest.raises(PruneRefusedError):
         shop.run(drop_failed=True)
     assert len(shop.rows()) == 9

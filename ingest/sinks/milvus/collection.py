@@ -14,7 +14,7 @@ from ingest import contract as contracts
 from ingest.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST
 from ingest.errors import MilvusError
 from ingest.sinks.milvus import schema
-from ingest.sinks.milvus.connection import CALL_TIMEOUT_S
+from ingest.sinks.milvus.connection import CALL_TIMEOUT_S, WRITE_TIMEOUT_S
 from ingest.sinks.milvus.releases import alias_target, move
 
 if TYPE_CHECKING:
@@ -116,7 +116,10 @@ class Collection:
     def delete(self, product_ids: Sequence[str]) -> None:
         """Delete the rows of these products; those that are not there do not matter."""
         client = self.connection.client
-        self._call("delete", client.delete, self.name, filter=_among(product_ids), timeout=CALL_TIMEOUT_S)
+        self._call(
+            "delete", client.delete, self.name, filter=_among(product_ids),
+            timeout=WRITE_TIMEOUT_S, retry_on_rate_limit=False,
+        )  # fmt: skip
 
     def count(self) -> int:
         """Count the rows by `count(*)`; `num_entities` would count deleted ones until compaction."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ingest.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST, row_digest
 from ingest.records import Embedded
-from ingest.sinks.milvus.connection import CALL_TIMEOUT_S
+from ingest.sinks.milvus.connection import WRITE_TIMEOUT_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -66,7 +66,11 @@ def _send(batch: dict[str, Embedded], collection: Collection) -> Iterator[Embedd
     if connection.is_lite and collection.contract.keeps_others:
         # Milvus Lite's upsert keeps dynamic fields that the new row lacks (seen with 3.2.2); a server replaces the row.
         collection.delete(list(batch))
-    connection.call("upsert", connection.client.upsert, collection.name, rows, timeout=CALL_TIMEOUT_S)
+    # pymilvus would wait out a limited rate by itself, 75 times over and without a word.
+    connection.call(
+        "upsert", connection.client.upsert, collection.name, rows,
+        timeout=WRITE_TIMEOUT_S, retry_on_rate_limit=False,
+    )  # fmt: skip
     yield from batch.values()
 
 
