@@ -52,7 +52,8 @@ _NO_COLLECTION = 100
 _PASSING_STATUS = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "CANCELLED"})
 _PASSING_WORDS = re.compile(
     r"not ready|not healthy|not serving|recovering|starting|initializing|quota exceeded|rate limit|no available shard|"
-    r"not available|node (is )?offline|connection refused|transport is closing|context (canceled|deadline exceeded)",
+    r"not available|node (is )?offline|node not (match|found)|session not found|"
+    r"connection refused|transport is closing|context (canceled|deadline exceeded)",
     re.IGNORECASE,
 )
 _SAY_EVERY_S = 10.0
@@ -157,7 +158,10 @@ class Connection:
         text = str(getattr(error, "message", "") or (details() if callable(details) else "") or error)
         for secret in self._secrets:
             text = text.replace(secret, "…")
-        return text.strip().splitlines()[0][:300] if text.strip() else type(error).__name__
+        lines = text.strip().splitlines() or [type(error).__name__]
+        # A server that gave up after several tries sends its stack first, and what the last try met at the end.
+        said = re.split(r"attempt #\d+: ", lines[-1])[-1] if "stack trace" in lines[0] else lines[0]
+        return said[:300]
 
 
 @contextmanager
