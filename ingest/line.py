@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from ingest.embedding.encoder import Encoder
     from ingest.progress import Progress
 
+_WAITING = 2048  # records that may wait in memory for Milvus: two upserts
+
 
 class Line:
     """The parts of the line for one command; each method is a stretch of it, from records to records."""
@@ -95,7 +97,7 @@ class Line:
 
     def parked(self, records: Iterable[Embedded | Skipped]) -> Iterator[Embedded | Skipped]:
         """Let the stages before go on by themselves, also while Milvus is away for long."""
-        return parked(records, self.store, self._ahead, self.settings.data / "embeddings")
+        return parked(records, self.store, max(self._ahead, _WAITING), self.settings.data / "embeddings")
 
     @property
     def _ahead(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pickle
 import tempfile
 import threading
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from ingest.store.shards import Store
 
 _READ_AT_ONCE = 256
+_PATIENCE_S = 1.0  # a batch is upserted within that; who takes longer waits for a server
+_POLL_S = 0.2
 
 
 def parked(
@@ -60,6 +63,7 @@ class _Queue:
         self._waiting: deque[Embedded | Skipped] = deque()
         self._spilt = self._read_at = self._written_to = 0
         self._ended = False
+        self._taken = time.monotonic()
         self._changed = threading.Condition()
 
     def fill(self, records: Iterable[Embedded | Skipped]) -> None:
@@ -69,8 +73,11 @@ class _Queue:
                 if self.gone.is_set():
                     break
                 with self._changed:
+                    # Spilling costs time that a consumer at work should have: it is for one that is held up.
+                    while self._full() and time.monotonic() - self._taken < _PATIENCE_S and not self.gone.is_set():
+                        self._changed.wait(_POLL_S)
                     self._put(record)
-                    self._changed.notify()
+                    self._changed.notify_all()
         except BaseException as error:  # noqa: BLE001  it is raised again where the consumer stands
             self.failure = error
         finally:
@@ -80,7 +87,7 @@ class _Queue:
                 close()
             with self._changed:
                 self._ended = True
-                self._changed.notify()
+                self._changed.notify_all()
 
     def take(self) -> list[Embedded | Skipped] | None:
         """Return what is there, waiting until something is; None at the end."""
@@ -89,6 +96,8 @@ class _Queue:
                 if self._ended:
                     return None
                 self._changed.wait()
+            self._taken = time.monotonic()
+            self._changed.notify_all()
             if self._waiting:
                 batch = list(self._waiting)
                 self._waiting.clear()
@@ -100,15 +109,17 @@ class _Queue:
         """Give the disk space back."""
         self._file.close()
 
+    def _full(self) -> bool:
+        return self._spilt > 0 or len(self._waiting) >= self._memory
+
     def _put(self, record: Embedded | Skipped) -> None:
-        if not self._spilt and len(self._waiting) < self._memory:
+        if not self._full():
             self._waiting.append(record)
             return
         bare = (record.product, record.sha256) if isinstance(record, Embedded) else record
         with writing_to(self._folder):
             self._file.seek(self._written_to)
             pickle.dump(bare, self._file, protocol=pickle.HIGHEST_PROTOCOL)
-            self._file.flush()
             self._written_to = self._file.tell()
         self._spilt += 1
 
