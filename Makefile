@@ -1,12 +1,13 @@
 # make run   the sample catalog into a Milvus Lite file, in a virtual environment of its own
 # make test  everything: style, types, floors, tests
+# make soak  the tests of faults at length: 100 kills, 20 outages of Milvus (half an hour)
 PYTHON ?= python3
 BIN := .venv/bin
 # A CPU-only torch is 200 MB, the default on Linux some GB: make run TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: run test lint unit clean help
+.PHONY: run test soak lint unit clean help
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -24,6 +25,9 @@ lint: .venv/.installed-dev
 
 unit: .venv/.installed-dev
 	$(BIN)/python -m pytest
+
+soak: .venv/.installed-dev
+	INGEST_SOAK=1 $(BIN)/python -m pytest tests/faults
 
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "ingest needs Python 3.11 or newer; name one with PYTHON=python3.12"; exit 1; }

@@ -65,6 +65,10 @@ class Settings:
     exports: bool = True
     max_skipped: str = ""
 
+    prune: bool = False
+    drop_failed: bool = False
+    max_prune: float = 0.2
+
     @property
     def milvus_uri(self) -> str:
         """Where Milvus is; a Milvus Lite file in the data folder where nothing is said."""

@@ -13,8 +13,8 @@ from ingest import contract as contracts
 from ingest.embedding import clip
 from ingest.embedding.checkpoint import resolve
 from ingest.errors import IngestError
-from ingest.sinks.milvus.collection import alias_target
 from ingest.sinks.milvus.connection import opened
+from ingest.sinks.milvus.releases import alias_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,6 +7,7 @@
     │   ├── ConfigError                 ingest.toml
     │   ├── QueryError                  a search that cannot be made: its picture, product id or filter
     │   ├── ExportError                 a file that should have been exported before
+    │   ├── PruneRefusedError           deleting rows would be too much, or the catalog is in doubt; the rest is done
     │   └── StorageError                a disk that is full, a folder that cannot be written
     ├── TooManySkippedError         4   done, but more products were skipped than --max-skipped allows
     ├── MilvusError                 5   the server, the collection, or the rights to it
@@ -57,6 +58,10 @@ class QueryError(InputError):
 
 class ExportError(InputError):
     """An exported file is missing or does not fit its neighbours."""
+
+
+class PruneRefusedError(InputError):
+    """Rows were not deleted: too many, or the catalog is in doubt. All else is done."""
 
 
 class StorageError(InputError):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ingest import contract as contracts
 from ingest import flow
@@ -22,6 +22,7 @@ from ingest.records import Decoded, Embedded, Picture, Product, Skipped, Stage
 from ingest.report import RunFolder, too_many
 from ingest.store import shards
 from ingest.store.lock import holding
+from ingest.store.overflow import parked
 from ingest.store.wanted import Wanted
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from ingest.embedding.checkpoint import Checkpoint
     from ingest.embedding.encoder import Encoder
     from ingest.progress import Progress
+
+_WAITING = 2048  # records that may wait in memory for Milvus: two upserts
 
 
 class Line:
@@ -88,9 +91,9 @@ class Line:
         stored = shards.append(embedding.embed(pixels, encoder, batch), self.store, batch)
         return self._tidied(self.progress.counting(Stage.STORE, stored, Embedded))
 
-    def ahead(self, records: Iterable[Any]) -> Iterator[Any]:
-        """Let the stages before go on by themselves, a few batches in front."""
-        return flow.ahead(records, self._ahead)
+    def parked(self, records: Iterable[Embedded | Skipped]) -> Iterator[Embedded | Skipped]:
+        """Let the stages before go on by themselves, also while Milvus is away for long."""
+        return parked(records, self.store, max(self._ahead, _WAITING), self.settings.data / "embeddings")
 
     @property
     def _ahead(self) -> int:

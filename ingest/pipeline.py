@@ -7,35 +7,43 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ingest import flow, sync
-from ingest.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST
-from ingest.errors import InterruptedRunError, MilvusError, NoTorchError
+from ingest.errors import (
+    InterruptedRunError,
+    NoTorchError,
+    PruneRefusedError,
+    VerificationError,
+)
 from ingest.images import states
+from ingest.inventory import Fate, Inventory, key
 from ingest.line import Line
 from ingest.records import Decoded, Embedded, Stage
+from ingest.removal import Removal
 from ingest.report import Summary, too_many
 from ingest.sinks import faiss
-from ingest.sinks.milvus import writer
+from ingest.sinks.milvus import proof, reader, writer
 from ingest.sinks.milvus.collection import Collection
 from ingest.sinks.milvus.connection import opened
 from ingest.store import arrays
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from ingest.config import Settings
     from ingest.progress import Progress
     from ingest.records import Picture
     from ingest.store.arrays import Manifest
-    from ingest.store.shards import Store
 
-_REFILL_ROWS = 1000
+_DELETED_AT_ONCE = 1000
+_PROVEN = 200  # vectors looked at before the alias moves; ids and digests are looked at one and all
+_NAMED = 5  # products named in a note; changes.csv has them all
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +61,18 @@ class Outcome:
     failure: str = ""
 
 
-def run(settings: Settings, progress: Progress, stop: threading.Event) -> Outcome:
+def run(settings: Settings, progress: Progress, stop: threading.Event, distrusted: Sequence[str] = ()) -> Outcome:
     """Bring the collection in step with the catalog, then the exports, then point the alias at it.
 
     A second run over the same catalog embeds nothing and writes nothing. `stop` ends the run early: what is in
-    flight is written, and InterruptedRunError raised. The alias moves only when every row is in.
+    flight is written, and InterruptedRunError raised. The alias moves only when every row is in and proven.
+    `distrusted` names products whose rows are written again whatever their digest says.
     """
+    Removal.of(settings)
     with _line(settings, progress, stop) as line:
         to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait, stop)
         with opened(*to) as connection:
-            return _run(line, Collection(connection, line.contract, line.space))
+            return _run(line, Collection(connection, line.contract, line.space), distrusted)
 
 
 def embed(settings: Settings, progress: Progress, stop: threading.Event, npy: Path, ids: Path) -> Outcome:
@@ -88,64 +98,101 @@ def export(settings: Settings, progress: Progress, stop: threading.Event) -> Out
         return _finish(line, summary, _exported(line), notes)
 
 
-def _run(line: Line, collection: Collection) -> Outcome:
+def _run(line: Line, collection: Collection, distrusted: Sequence[str]) -> Outcome:
     collection.prepare()
-    digests = _digests(collection, line.store)
-    difference = sync.Difference()
-    differing = sync.changed(line.pictures(), digests, line.space.fingerprint, difference)
-    written = writer.upsert(line.ahead(line.embedded(differing)), collection)
+    moves = collection.served() != collection.name
+    there = reader.inventory(collection, line.store)
+    there.distrust(there.find([key(product_id) for product_id in distrusted]))
+    difference = sync.Difference(there, line.space.fingerprint)
+    differing = difference.changes(line.pictures())
+    written = writer.upsert(line.parked(line.embedded(differing)), collection)
     written = line.progress.counting(Stage.MILVUS, written, Embedded)
-    summary = Summary()
-    for _ in line.report.keeping_skipped(written):
-        summary.upserted += 1
-    summary.unchanged = difference.unchanged
-    summary.gone = 0 if line.settings.sample or line.stop.is_set() else len(digests)
+    summary, left = Summary(), Inventory()
+    for batch in flow.batched(line.report.keeping_skipped(difference.failures(written)), writer.MAX_ROWS):
+        summary.upserted += len(batch)
+        for record in batch:
+            line.report.note(record.product.product_id, difference.kind(record.product.product_id))
+        if moves:
+            left.add(*writer.identities(batch, collection))
+    _count(line, summary, difference)
     _stop_if_told(line, summary)
-    if summary.upserted:
+    refused = _remove(line, collection, difference, summary)
+    if summary.upserted or summary.deleted:
         collection.flush()
     if line.settings.exports:
         _export(line)
-    notes = _serve(line, collection, summary)
+    notes = _left(line, difference, summary)
+    if moves:
+        notes += _serve(line, collection, there, left, refused=bool(refused))
     places = {"collection": f"{line.contract.alias}, now {collection.name}, at {collection.connection.shown}"}
-    return _finish(line, summary, places | (_exported(line) if line.settings.exports else {}), notes)
+    return _finish(line, summary, places | (_exported(line) if line.settings.exports else {}), notes, refused)
 
 
-def _digests(collection: Collection, store: Store) -> dict[str, str]:
-    """Read back what each row was made from, and take over vectors that the store lacks and the collection has."""
-    digests: dict[str, str] = {}
-    missing: list[str] = []
-    for rows in collection.rows():
-        digests.update((row[PRIMARY_KEY], row[ROW_DIGEST]) for row in rows)
-        ours = [row for row in rows if len(row[IMAGE_SHA256]) == 64]
-        held = store.holds([bytes.fromhex(row[IMAGE_SHA256]) for row in ours])
-        missing.extend(row[PRIMARY_KEY] for row, there in zip(ours, held, strict=True) if not there)
-    for batch in flow.batched(missing, _REFILL_ROWS):
-        if vectors := dict(collection.vectors(batch)):
-            store.add(list(vectors), np.stack(list(vectors.values())))
-    return digests
+def _count(line: Line, summary: Summary, difference: sync.Difference) -> None:
+    summary.unchanged, summary.stale = difference.unchanged, difference.stale
+    summary.added, summary.changed = difference.added, difference.changed
+    # A sample, or a run that was stopped, has not seen who else is in the catalog.
+    summary.gone = 0 if line.settings.sample or line.stop.is_set() else difference.gone
 
 
-def _serve(line: Line, collection: Collection, summary: Summary) -> list[str]:
-    """Point the alias at the collection where everything is in; say why not where it is not."""
+def _remove(line: Line, collection: Collection, difference: sync.Difference, summary: Summary) -> str:
+    """Delete the rows that are to go; return why none was, where too many would have."""
+    removal = Removal.of(line.settings)
+    for product_id, change in removal.changes(difference, gone=not line.settings.sample):
+        line.report.note(product_id, change)
+    for batch in flow.batched(removal.ids(difference), _DELETED_AT_ONCE):
+        collection.delete(batch)
+        summary.deleted += len(batch)
+    return removal.refusal(difference)
+
+
+def _left(line: Line, difference: sync.Difference, summary: Summary) -> list[str]:
+    """Say which rows stay although their product is gone or failed."""
+    foreign = difference.there.count(Fate.FOREIGN)
+    notes = [f"{foreign} rows that ingest did not write were left alone"] if foreign else []
+    for fate, rows, why in (
+        (Fate.GONE, summary.gone, "rows are not in the catalog; delete them with --prune"),
+        (Fate.FAILED, summary.stale, "rows are stale, for their product fails now; delete them with --drop-failed"),
+    ):
+        if rows and fate not in Removal.of(line.settings).fates:
+            named = ", ".join(product_id for product_id, _ in islice(difference.there.ids({fate}), _NAMED))
+            notes.append(f"{rows} {why}: {named}{', …' if rows > _NAMED else ''}")
+    return notes
+
+
+def _serve(line: Line, collection: Collection, there: Inventory, written: Inventory, *, refused: bool) -> list[str]:
+    """Point the alias at the collection where everything is in and proven; say why not where it is not."""
     served = collection.served()
-    if served == collection.name:
-        return []
-    expected = summary.upserted + summary.unchanged
     alias = line.contract.alias
-    if not expected:
+    if not there.count(Fate.SAME) + len(written):
         return [f"the alias {alias} was not set, for no product could be embedded"]
     still = f"the alias {alias} " + (f"still serves {served}" if served else "was not set")
     if _too_many_skipped(line):
         return [f"{still}, for too many products were skipped"]
     if served and line.settings.sample:
         return [f"{still}, for --sample took only a part of the catalog"]
-    if (count := collection.count()) < expected:
-        raise MilvusError(
-            f"collection {collection.name}: {count} rows where {expected} were acknowledged; the alias {alias} was not "
-            "moved; run again"
-        )
+    _prove(line, collection, there, written, refused=refused)
     collection.serve()
     return [f"the alias {alias} moved from {served}, which stays as it was"] if served else []
+
+
+def _prove(line: Line, collection: Collection, there: Inventory, written: Inventory, *, refused: bool) -> None:
+    """Raise VerificationError where the collection that is about to be served is not what this run has made."""
+    deleted = frozenset[Fate]() if refused else Removal.of(line.settings).fates
+    sample = chain(islice(written.where(np.ones(len(written), bool)), _PROVEN),
+                   islice((name for name, _ in there.ids({Fate.SAME})), _PROVEN))  # fmt: skip
+    collection.indexed(line.stop)
+    found = chain(
+        proof.index(collection),
+        proof.rows(collection, there, written, deleted),
+        proof.vectors(collection, line.store, list(sample)),
+    )
+    if faults := list(islice(found, _NAMED)):
+        named = "; ".join(f"{fault.kind} {fault.name} {fault.detail}" for fault in faults)
+        raise VerificationError(
+            f"collection {collection.name}: {named}; the alias {line.contract.alias} was not moved; run again, "
+            "or see more with: ingest verify"
+        )
 
 
 def _export(line: Line) -> Manifest:
@@ -193,11 +240,13 @@ def _stop_if_told(line: Line, summary: Summary) -> None:
         )
 
 
-def _finish(line: Line, summary: Summary, places: dict[str, Any], notes: list[str] | None = None) -> Outcome:
+def _finish(
+    line: Line, summary: Summary, places: dict[str, Any], notes: list[str] | None = None, refused: str = ""
+) -> Outcome:
     line.cache.flush()
     _complete(line, summary)
     folder = line.report.folder
-    places = places | {"report": folder / "report.json"}
+    places = places | {"report": folder / "report.json", "changes": line.report.changes}
     if summary.skipped:
         places["skipped"] = folder / "skipped.csv"
     failure = ""
@@ -206,6 +255,9 @@ def _finish(line: Line, summary: Summary, places: dict[str, Any], notes: list[st
             f"{summary.skipped} of {summary.products} products were skipped, more than --max-skipped "
             f"{line.settings.max_skipped} allows; the reasons are in {places['skipped']}"
         )
+    if refused:
+        line.report.write(summary, _facts(line, places), "prune refused")
+        raise PruneRefusedError(f"{line.settings.catalog}: nothing was deleted, all else is done: {refused}")
     line.report.write(summary, _facts(line, places), "too many skipped" if failure else "done")
     shown = {name: str(place) for name, place in places.items()}
     example = line.example if summary.upserted or summary.unchanged else None

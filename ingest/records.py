@@ -57,6 +57,7 @@ class Reason(StrEnum):
     TOO_SMALL = "too small"
     BLANK = "blank"
     BAD_VECTOR = "bad vector"
+    FOREIGN_ROW = "foreign row"
 
     @property
     def heals(self) -> bool:

@@ -1,4 +1,4 @@
-"""What a run leaves behind: `data/runs/<time>/report.json` and `skipped.csv`, and the summary it prints."""
+"""What a run leaves behind: `data/runs/<time>/` with report.json, skipped.csv and changes.csv, and its summary."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from ingest.durable import writing_to
 from ingest.errors import ConfigError, StorageError
@@ -19,13 +19,16 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 SKIPPED_COLUMNS = ("product_id", "stage", "reason", "detail", "line")
+CHANGES_COLUMNS = ("product_id", "change")
 
 
 @dataclass(slots=True)
 class Summary:
     """What a run did. `seconds` is wall time; `stages` gives each stage's items, seconds and items a second.
 
-    `reasons` counts the skipped by reason; `gone` is the rows in the collection that the catalog no longer names.
+    `reasons` counts the skipped by reason. `added` and `changed` (by what: picture, metadata, both) are what was
+    upserted; `gone` is the rows in the collection that the catalog no longer names, `stale` those whose product
+    failed now and that stay as they last were. Of both, `deleted` are no longer there.
     """
 
     products: int = 0
@@ -38,6 +41,9 @@ class Summary:
     stages: dict[str, dict[str, float]] = field(default_factory=dict)
     reasons: dict[str, int] = field(default_factory=dict)
     gone: int = 0
+    stale: int = 0
+    added: int = 0
+    changed: dict[str, int] = field(default_factory=dict)
 
     @property
     def pictures_per_second(self) -> float:
@@ -52,12 +58,12 @@ class RunFolder:
         now = datetime.now(UTC)
         with writing_to(runs):
             self.folder = _new_folder(runs, now)
-            # A lone surrogate, which JSON can carry and UTF-8 cannot, is a reason to be skipped: it must be writable.
-            self._file = (self.folder / "skipped.csv").open(
-                "w", encoding="utf-8", errors="backslashreplace", newline=""
-            )
-        self._table = csv.writer(self._file)
-        self._table.writerow(SKIPPED_COLUMNS)
+            self._file = _table_file(self.folder / "skipped.csv")
+            self._changes_file = _table_file(self.changes)
+            self._table = csv.writer(self._file)
+            self._table.writerow(SKIPPED_COLUMNS)
+            self._changes = csv.writer(self._changes_file)
+            self._changes.writerow(CHANGES_COLUMNS)
         self.started = now.isoformat(timespec="seconds")
         self.reasons: Counter[str] = Counter()
 
@@ -69,6 +75,12 @@ class RunFolder:
     ) -> None:
         with writing_to(self.folder):
             self._file.close()
+            self._changes_file.close()
+
+    @property
+    def changes(self) -> Path:
+        """The table of what was, or would be, done to which product."""
+        return self.folder / "changes.csv"
 
     @property
     def skipped(self) -> int:
@@ -85,12 +97,18 @@ class RunFolder:
             else:
                 yield record
 
-    def write(self, summary: Summary, facts: dict[str, Any], outcome: str) -> None:
-        """Write report.json: the summary, how the run ended, and the facts it ran under (no secrets among them)."""
+    def note(self, product_id: str, change: str) -> None:
+        """Write down what was, or would be, done to a product."""
+        with writing_to(self.folder):
+            self._changes.writerow((product_id, change))
+
+    def write(self, summary: Any, facts: dict[str, Any], outcome: str) -> None:
+        """Write report.json: the summary (a dataclass), how the run ended, and the facts it ran under, no secrets."""
         content = {"started": self.started, "outcome": outcome, **asdict(summary), **facts}
         text = json.dumps(content, indent=2, ensure_ascii=False, default=str)
         with writing_to(self.folder):
             self._file.flush()
+            self._changes_file.flush()
             (self.folder / "report.json").write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")
 
 
@@ -109,6 +127,11 @@ def too_many(skipped: int, products: int, allowed: str) -> bool:
     if not 0 <= limit < float("inf"):
         raise ConfigError(f"--max-skipped {allowed}: a number of products such as 50, or a share such as 5%")
     return skipped > (limit / 100 * products if allowed.endswith("%") else limit)
+
+
+def _table_file(path: Path) -> TextIO:
+    # A lone surrogate, which JSON can carry and UTF-8 cannot, is a reason to be skipped: it must be writable.
+    return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def _new_folder(runs: Path, now: datetime) -> Path:

@@ -13,8 +13,8 @@ from ingest import contract as contracts
 from ingest.contract import PRIMARY_KEY
 from ingest.errors import MilvusError, ModelError, QueryError
 from ingest.sinks import faiss
-from ingest.sinks.milvus.collection import alias_target
 from ingest.sinks.milvus.connection import CALL_TIMEOUT_S
+from ingest.sinks.milvus.releases import alias_target
 from ingest.store import arrays
 
 if TYPE_CHECKING:

@@ -2,49 +2,135 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from ingest.contract import row_digest
-from ingest.records import Picture, Skipped
+from ingest.flow import batched
+from ingest.inventory import ABSENT, Fate, Inventory, key
+from ingest.records import Picture, Reason, Skipped, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, MutableMapping
+    from collections.abc import Iterable, Iterator
+
+_BATCH = 256  # records looked up together
+_STAGES_BEFORE = frozenset({Stage.CATALOG, Stage.IMAGES})
+_UNREADABLE = frozenset({Reason.BAD_ROW, Reason.NO_ID})
+_ADDED = "added"
 
 
-@dataclass(slots=True)
 class Difference:
-    """What a pass has found so far. `wanted` counts products with a picture; `changed` and `added` are written."""
+    """What a pass finds between the catalog and `there`, the rows of the collection as they were before it.
 
-    wanted: int = 0
-    unchanged: int = 0
-    changed: int = 0
-    added: int = 0
-
-
-def changed(
-    records: Iterable[Picture | Skipped],
-    digests: MutableMapping[str, str],
-    fingerprint: str,
-    difference: Difference,
-) -> Iterator[Picture | Skipped]:
-    """Yield the pictures whose row is missing or differs, and every `Skipped`; drop what is in place already.
-
-    `digests` maps product ids to the `row_digest` in the collection. An entry is taken out when its product has
-    come by, skipped ones too, so that what is left at the end is what the catalog no longer names.
+    `unreadable` counts rows of the catalog whose product cannot be told: any product may have been in them.
     """
-    for record in records:
-        if isinstance(record, Skipped):
-            digests.pop(record.product_id, None)
+
+    def __init__(self, there: Inventory, fingerprint: str) -> None:
+        self.there = there
+        self.unreadable = 0
+        self._fingerprint = fingerprint
+        self._counts: Counter[Fate | str] = Counter()
+
+    @property
+    def added(self) -> int:
+        """Products that have no row yet."""
+        return self._counts[_ADDED]
+
+    @property
+    def unchanged(self) -> int:
+        """Products whose row is as it should be."""
+        return self._counts[Fate.SAME]
+
+    @property
+    def changed(self) -> dict[str, int]:
+        """Products whose row differs, by what has changed: the picture, the metadata, or both."""
+        return {fate.name.lower(): self._counts[fate] for fate in (Fate.PICTURE, Fate.METADATA, Fate.BOTH)}
+
+    @property
+    def stale(self) -> int:
+        """Rows of products that cannot be made anew; they are as good as they last were."""
+        return self.there.count(Fate.FAILED)
+
+    @property
+    def gone(self) -> int:
+        """Rows of products that the catalog does not name."""
+        return self.there.count(Fate.GONE)
+
+    @property
+    def ours(self) -> int:
+        """Rows that ingest wrote."""
+        return len(self.there) - self.there.count(Fate.FOREIGN)
+
+    def changes(self, records: Iterable[Picture | Skipped]) -> Iterator[Picture | Skipped]:
+        """Yield the pictures whose row is missing or differs, and every `Skipped`; drop what is in place already."""
+        for batch in batched(records, _BATCH):
+            pictures = [record for record in batch if isinstance(record, Picture)]
+            places = iter(self.there.find([key(picture.product.product_id) for picture in pictures]).tolist())
+            for record in batch:
+                if isinstance(record, Skipped):
+                    yield record
+                    continue
+                place = next(places)
+                fate = self._judge(place, record)
+                if fate is Fate.FOREIGN:
+                    yield _foreign(record)
+                    continue
+                self._counts[_ADDED if fate is None else fate] += 1
+                if fate is not None:
+                    self.there.fates[place] = fate
+                if fate is not Fate.SAME:
+                    yield record
+
+    def failures(self, records: Iterable[object]) -> Iterator[object]:
+        """Pass everything on, and note of each `Skipped` at the end of the line what that means for its row."""
+        for record in records:
+            if isinstance(record, Skipped):
+                self._fail(record)
             yield record
-            continue
-        difference.wanted += 1
-        there = digests.pop(record.product.product_id, None)
-        if there == row_digest(record.product, record.sha256, fingerprint):
-            difference.unchanged += 1
-            continue
-        if there is None:
-            difference.added += 1
-        else:
-            difference.changed += 1
-        yield record
+
+    def hold(self, product_id: str) -> None:
+        """Take note that the catalog names a product about which nothing more is known yet."""
+        place = int(self.there.find([key(product_id)])[0])
+        if place != ABSENT and self.there.fates[place] == Fate.GONE:
+            self.there.fates[place] = Fate.SAME
+
+    def kind(self, product_id: str) -> str:
+        """Return what a run does about a product that has come through: add it, or change what of its row."""
+        place = int(self.there.find([key(product_id)])[0])
+        return _ADDED if place == ABSENT else Fate(int(self.there.fates[place])).name.lower()
+
+    def _judge(self, place: int, picture: Picture) -> Fate | None:
+        if place == ABSENT:
+            return None
+        there = self.there
+        if there.fates[place] == Fate.FOREIGN:
+            return Fate.FOREIGN
+        digest = there.digest(place)
+        if digest == row_digest(picture.product, picture.sha256, self._fingerprint):
+            return Fate.SAME
+        before = there.sha256(place)
+        if before == picture.sha256:
+            return Fate.METADATA
+        alone = digest == row_digest(picture.product, before, self._fingerprint)
+        return Fate.PICTURE if alone else Fate.BOTH
+
+    def _fail(self, skipped: Skipped) -> None:
+        self.unreadable += skipped.reason in _UNREADABLE
+        if not skipped.product_id or skipped.reason is Reason.DUPLICATE_ID:
+            return  # of rows with one id the first one counts
+        place = int(self.there.find([key(skipped.product_id)])[0])
+        if place == ABSENT:
+            self._counts[_ADDED] -= skipped.stage not in _STAGES_BEFORE
+            return
+        fate = Fate(int(self.there.fates[place]))
+        if fate is Fate.FOREIGN:
+            return
+        if fate is not Fate.GONE:
+            self._counts[fate] -= 1
+        self.there.fates[place] = Fate.FAILED
+
+
+def _foreign(picture: Picture) -> Skipped:
+    detail = "the collection has a row of this id that ingest did not write; delete it, or rename the product"
+    product = picture.product
+    return Skipped(product.product_id, Stage.MILVUS, Reason.FOREIGN_ROW, detail, product.line)

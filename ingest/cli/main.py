@@ -14,6 +14,7 @@ from ingest.errors import IngestError
 _COMMANDS = {
     # name: (module, what it does, section of the help)
     "run": ("ingest.cli.run", "Bring the Milvus collection in step with the catalog.", "Fill"),
+    "plan": ("ingest.cli.plan", "Say what a run would add, change, remove and skip.", "Fill"),
     "embed": ("ingest.cli.embed", "Embed the catalog into files, without Milvus.", "Fill"),
     "export": (
         "ingest.cli.export",
@@ -23,6 +24,9 @@ _COMMANDS = {
     "fetch": ("ingest.cli.fetch", "Fetch the catalog's pictures, and nothing else.", "Fill"),
     "search": ("ingest.cli.search", "Find products by text, by picture, or by another product.", "Ask"),
     "status": ("ingest.cli.status", "Show how the pictures stand, and the worst hosts.", "Check"),
+    "verify": ("ingest.cli.verify", "Prove the collection and the files against the catalog.", "Check"),
+    "collections": ("ingest.cli.collections", "List the collections behind the alias; prune old ones.", "Keep"),
+    "rollback": ("ingest.cli.rollback", "Serve the collection that was served before.", "Keep"),
     "doctor": ("ingest.cli.doctor", "Check torch, device, model, Milvus and disk.", "Check"),
 }
 

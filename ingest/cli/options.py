@@ -64,10 +64,14 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
-catalog = together(
+catalog_file = together(
     option("Catalog", "--catalog", "-c", type=_FILE, help="CSV, TSV, JSON Lines or Parquet."),
     option("Catalog", "--id-column", help="Its column of product ids."),
     option("Catalog", "--image-column", help="Its column of picture URLs or paths, relative to the catalog."),
+)
+
+catalog = together(
+    catalog_file,
     option(
         "Catalog",
         "--sample",
@@ -151,6 +155,15 @@ milvus = together(
     ),
     option("Milvus", "--db-name", help="The database."),
     option("Milvus", "--max-wait", type=click.FloatRange(0), help="Seconds to wait for a server that is away or busy."),
+)  # fmt: skip
+
+removal = together(
+    option("Removal", "--prune", is_flag=True, help="Delete the rows of products that left the catalog."),
+    option("Removal", "--drop-failed", is_flag=True, help="Delete the rows of products that fail now."),
+    option(
+        "Removal", "--max-prune", type=click.FloatRange(0, 1), metavar="SHARE",
+        help="Refuse to delete more than this share of the rows.",
+    ),
 )  # fmt: skip
 
 outcome = together(

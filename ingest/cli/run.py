@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ingest.cli import options, terminal
+from ingest.cli import options, planned, terminal
 
 
 @click.command("run", cls=options.Command)
@@ -18,18 +18,26 @@ from ingest.cli import options, terminal
 @options.milvus
 @options.data
 @options.configured
+@options.removal
 @options.option("Outcome", "--exports/--no-exports", help="Write the .npy pair and the FAISS files too.")
 @options.outcome
+@click.option("--dry-run", is_flag=True, cls=options.Grouped, group="Outcome", help="Say what would be done, only.")
+@planned.details
 @click.pass_context
-def command(ctx: click.Context, /, *, as_json: bool, quiet: bool, **values: Any) -> None:
+def command(ctx: click.Context, /, *, as_json: bool, quiet: bool, dry_run: bool, details: bool, **values: Any) -> None:
     """Bring the Milvus collection in step with the catalog.
 
     Pictures are embedded once and upserted under their product id; what is in place already is left alone, and
     an interrupted run goes on where it was. The collection is served, through its alias, when it is complete.
     """
+    settings = options.settings(values)
+    if dry_run:
+        planned.show(settings, as_json=as_json, quiet=quiet, details=details)
+        return
+    if details:
+        raise click.UsageError("--details goes with --dry-run; a run leaves changes.csv with all it did.")
     from ingest import pipeline
 
-    settings = options.settings(values)
     terminal.note_sample(settings.model)
     with terminal.followed(quiet=quiet) as (progress, stop):
         outcome = pipeline.run(settings, progress, stop)

@@ -125,8 +125,8 @@ def _tell(outcome: Outcome) -> None:
     )
     for reason, count in summary.reasons.items():
         click.echo(f"  {count:>8,} skipped: {reason}")
-    if summary.gone:
-        click.echo(f"  {summary.gone:>8,} rows in the collection are not in the catalog; they were left")
+    if summary.deleted:
+        click.echo(f"  {summary.deleted:>8,} rows deleted")
     for note in outcome.notes:
         click.echo(f"  note: {note}")
     click.echo()

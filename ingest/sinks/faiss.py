@@ -77,13 +77,29 @@ def build(npy: Path, ids: Path, folder: Path, index: Index) -> Manifest:
     return manifest
 
 
-def search(folder: Path, query: NDArray[np.float32], limit: int, ef: int) -> list[tuple[str, float]]:
-    """Return the `limit` nearest (product id, inner product), best first, for a unit vector `query`, (dim,) float32.
+class Opened:
+    """An index in memory; `known` is the product ids in it."""
 
-    Raises ExportError where the files are missing or do not fit one another.
+    def __init__(self, index: Any, names: list[str]) -> None:
+        self._index = index
+        self._names = names
+        self.known = frozenset(names)
+
+    def search(self, query: NDArray[np.float32], limit: int, ef: int) -> list[tuple[str, float]]:
+        """Return the `limit` nearest (product id, inner product), best first, for a unit vector, (dim,) float32."""
+        index = self._index
+        index.hnsw.efSearch = max(ef, limit)
+        scores, rows = index.search(query.reshape(1, -1), min(limit, index.ntotal) or 1)
+        return [(self._names[row], float(score)) for score, row in zip(scores[0], rows[0], strict=True) if row >= 0]
+
+
+def opened(folder: Path, dim: int) -> Opened:
+    """Load the files in `folder` for vectors of `dim`.
+
+    Raises ExportError where they are missing or do not fit one another.
     """
     faiss = _faiss()
-    files = Files.of(folder, len(query))
+    files = Files.of(folder, dim)
     names = arrays.read_ids(files.product_ids)
     if not files.index.is_file():
         raise ExportError(f"{files.index}: not there; write it with: ingest export")
@@ -99,9 +115,42 @@ def search(folder: Path, query: NDArray[np.float32], limit: int, ef: int) -> lis
         raise ExportError(
             f"{files.index}: {index.ntotal} vectors, but {len(names)} ids; write both with: ingest export"
         )
-    index.hnsw.efSearch = max(ef, limit)
-    scores, rows = index.search(query.reshape(1, -1), min(limit, index.ntotal) or 1)
-    return [(names[row], float(score)) for score, row in zip(scores[0], rows[0], strict=True) if row >= 0]
+    return Opened(index, names)
+
+
+def search(folder: Path, query: NDArray[np.float32], limit: int, ef: int) -> list[tuple[str, float]]:
+    """Return what `Opened.search` does, of the files in `folder`; raises ExportError as `opened` does."""
+    return opened(folder, len(query)).search(query, limit, ef)
+
+
+def faults(folder: Path, dim: int, npy: Path) -> list[tuple[Path, str]]:
+    """Return what is wrong with the files, by file: checksums, counts, dim, and whether they are of this `.npy`."""
+    files = Files.of(folder, dim)
+    manifest = arrays.read_manifest(arrays.manifest_path(files.index))
+    found = arrays.summed_faults(
+        manifest, arrays.manifest_path(files.index), files.index, files.metadata, files.product_ids
+    )
+    if found or manifest is None:
+        return found
+    source = arrays.read_manifest(arrays.manifest_path(npy))
+    if source is None or source.files[npy.name].sha256 not in manifest.content:
+        return [(files.index, f"was built from another {npy.name}")]
+    try:
+        with files.metadata.open("rb") as file:
+            said = _PlainUnpickler(file).load()
+    except (OSError, pickle.UnpicklingError, EOFError, ValueError) as error:
+        return [(files.metadata, f"cannot be read ({error})")]
+    wanted = {"count": manifest.rows, "dim": dim, "sha256": manifest.files[files.index.name].sha256}
+    if not isinstance(said, dict) or any(said.get(name) != value for name, value in wanted.items()):
+        return [(files.metadata, "tells another count, dim or checksum than the index has")]
+    return []
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Reads plain types and refuses whatever would run code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise pickle.UnpicklingError(f"it names {module}.{name}, and should hold plain types alone")
 
 
 def _graph(rows: NDArray[np.float32], parameters: Index) -> Any:

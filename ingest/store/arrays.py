@@ -139,6 +139,42 @@ def _blocks(wanted: Wanted, store: Store) -> Iterator[tuple[list[str], NDArray[n
             yield [product_id for product_id, _ in kept], np.stack([vector for _, vector in kept])
 
 
+def faults(npy: Path, ids: Path, content: str, fingerprint: str) -> list[tuple[Path, str]]:
+    """Return what is wrong with an exported pair, which must be of this wanted list and space, by file."""
+    manifest = read_manifest(manifest_path(npy))
+    found = summed_faults(manifest, manifest_path(npy), npy, ids)
+    if found or manifest is None:
+        return found
+    if (manifest.content, manifest.fingerprint) != (content, fingerprint):
+        return [(npy, "was written from another catalog or model")]
+    try:
+        rows, names = read(npy, ids)
+    except ExportError as error:
+        return [(npy, str(error).partition("; ")[0])]
+    if rows.shape != (manifest.rows, manifest.dim) or len(set(names)) != len(names):
+        return [(npy, f"has shape {rows.shape}, its manifest says ({manifest.rows}, {manifest.dim})")]
+    return []
+
+
+def summed_faults(manifest: Manifest | None, place: Path, *paths: Path) -> list[tuple[Path, str]]:
+    """Return the files that are not what their manifest says, by size and SHA-256."""
+    if manifest is None:
+        return [(place, "is not there or torn")]
+    found = []
+    for path in paths:
+        said = manifest.files.get(path.name)
+        if not path.is_file():
+            found.append((path, "is not there"))
+        elif said is None or path.stat().st_size != said.bytes or _sha256(path) != said.sha256:
+            found.append((path, "is not the file its manifest was written for"))
+    return found
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def read(npy: Path, ids: Path) -> tuple[NDArray[np.float32], list[str]]:
     """Open a pair: the rows as a memory map, (n, dim) float32, and their product ids.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +14,11 @@ from ingest import contract as contracts
 from ingest.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST
 from ingest.errors import MilvusError
 from ingest.sinks.milvus import schema
-from ingest.sinks.milvus.connection import CALL_TIMEOUT_S
+from ingest.sinks.milvus.connection import CALL_TIMEOUT_S, WRITE_TIMEOUT_S
+from ingest.sinks.milvus.releases import alias_target, move
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_LOOK_EVERY_S, _NO_PROGRESS_S = 0.5, 30.0
 _READ_ROWS = 16_384  # the most an iterator may ask for at a time; 1,000 is 3 to 8 times slower
 
 
@@ -43,16 +48,8 @@ class Collection:
         """
         self._check_alias()
         client = self.connection.client
-        if self._call("look for the collection", client.has_collection, self.name):
-            description = self._call("describe the collection", client.describe_collection, self.name)
-            index = self._call("describe the index", client.describe_index, self.name, self.contract.index.field)
-            faults = schema.misfits(description, self.contract, self.space.dim)
-            if faults := faults or schema.index_misfits(index, self.contract):
-                raise MilvusError(
-                    f"Milvus at {self.connection.shown}: collection {self.name} does not fit {'; '.join(faults)}; "
-                    "drop or rename it, or change the alias in the contract"
-                )
-            if index is None:  # killed between making the collection and its index
+        if self.exists():
+            if self._fitting_index() is None:  # killed between making the collection and its index
                 self._call(
                     "create the index", client.create_index, self.name, schema.index_params(self.contract),
                     timeout=CALL_TIMEOUT_S,
@@ -64,10 +61,28 @@ class Collection:
                 self.name,
                 schema=schema.schema(self.contract, self.space.dim),
                 index_params=schema.index_params(self.contract),
-                properties={contracts.PROPERTY: contracts.to_json(self.contract, self.space)},
+                properties={
+                    contracts.PROPERTY: contracts.to_json(self.contract, self.space),
+                    contracts.BUILT: datetime.now(UTC).isoformat(timespec="milliseconds"),
+                },
                 timeout=CALL_TIMEOUT_S,
             )
         self.load()
+
+    def ready(self) -> bool:
+        """Make a collection that is there ready to be read, and change nothing; return whether it is there.
+
+        Raises MilvusError as `prepare` does.
+        """
+        self._check_alias()
+        if not self.exists() or self._fitting_index() is None:
+            return False
+        self.load()
+        return True
+
+    def exists(self) -> bool:
+        """Tell whether the collection is there."""
+        return bool(self._call("look for the collection", self.connection.client.has_collection, self.name))
 
     def load(self) -> None:
         """Bring the collection into memory where it is not."""
@@ -95,13 +110,16 @@ class Collection:
     def vectors(self, product_ids: Sequence[str]) -> Iterator[tuple[bytes, NDArray[np.float32]]]:
         """Yield (picture's SHA-256, vector) of the products that are there."""
         field = self.contract.index.field
-        for row in self._matching(product_ids, [IMAGE_SHA256, field]):
+        for row in self.matching(product_ids, [IMAGE_SHA256, field]):
             yield bytes.fromhex(row[IMAGE_SHA256]), np.asarray(row[field], np.float32)
 
     def delete(self, product_ids: Sequence[str]) -> None:
         """Delete the rows of these products; those that are not there do not matter."""
         client = self.connection.client
-        self._call("delete", client.delete, self.name, filter=_among(product_ids), timeout=CALL_TIMEOUT_S)
+        self._call(
+            "delete", client.delete, self.name, filter=_among(product_ids),
+            timeout=WRITE_TIMEOUT_S, retry_on_rate_limit=False,
+        )  # fmt: skip
 
     def count(self) -> int:
         """Count the rows by `count(*)`; `num_entities` would count deleted ones until compaction."""
@@ -116,26 +134,69 @@ class Collection:
         """Have the server write what it acknowledged to its storage and index it."""
         self._call("flush", self.connection.client.flush, self.name, timeout=CALL_TIMEOUT_S)
 
+    def indexed(self, stop: threading.Event) -> None:
+        """Wait until what was flushed is in the index; `stop`, or half a minute without progress, ends the wait."""
+        pending, since = -1, time.monotonic()
+        while (now := self._pending()) and not stop.wait(_LOOK_EVERY_S):
+            if now != pending:
+                pending, since = now, time.monotonic()
+            elif time.monotonic() - since > _NO_PROGRESS_S:
+                return
+
+    def _pending(self) -> int:
+        description = self.index() or {}
+        unfinished = str(description.get("state", "Finished")) != "Finished"
+        return int(description.get("pending_index_rows", 0)) or int(unfinished)
+
     def served(self) -> str | None:
         """Return the collection the alias points to, or None."""
         return alias_target(self.connection, self.contract.alias)
 
-    def serve(self) -> bool:
-        """Point the alias here, in one call; return whether it pointed elsewhere before."""
-        client = self.connection.client
-        target = self.served()
-        if target == self.name:
-            return False
-        point = client.create_alias if target is None else client.alter_alias
-        self._call("move the alias", point, collection_name=self.name, alias=self.contract.alias)
-        return True
+    def serve(self) -> None:
+        """Point the alias here, in one call."""
+        move(self.connection, self.contract.alias, self.name)
 
-    def _matching(self, product_ids: Sequence[str], fields: list[str]) -> list[dict[str, Any]]:
+    def index(self) -> Any:
+        """Describe the index over the vectors, or None where there is none."""
+        return self._call("describe the index", self.connection.client.describe_index, self.name, self._field)
+
+    def index_faults(self, description: Any) -> list[str]:
+        """Return how an index differs from the contract's."""
+        return schema.index_misfits(description, self.contract)
+
+    def matching(self, product_ids: Sequence[str], fields: list[str]) -> list[dict[str, Any]]:
+        """Return the rows of these products with these fields, those that are there."""
         answer: list[dict[str, Any]] = self._call(
             "read rows", self.connection.client.query, self.name, filter=_among(product_ids),
             output_fields=fields, consistency_level="Strong", timeout=CALL_TIMEOUT_S,
         )  # fmt: skip
         return answer
+
+    def search(self, vectors: list[NDArray[np.float32]], limit: int, ef: int) -> list[Any]:
+        """Return for each unit vector, (dim,) float32, its nearest rows as Milvus gives them, with their picture."""
+        answer: list[Any] = self._call(
+            "search", self.connection.client.search, self.name, data=vectors, anns_field=self._field, limit=limit,
+            output_fields=[IMAGE_SHA256], search_params={"metric_type": "IP", "params": {"ef": ef}},
+            consistency_level="Strong", timeout=CALL_TIMEOUT_S,
+        )  # fmt: skip
+        return answer
+
+    @property
+    def _field(self) -> str:
+        return self.contract.index.field
+
+    def _fitting_index(self) -> Any:
+        """Return the index, or None where there is none; raise MilvusError where it or the collection does not fit."""
+        client = self.connection.client
+        description = self._call("describe the collection", client.describe_collection, self.name)
+        index = self.index()
+        faults = schema.misfits(description, self.contract, self.space.dim)
+        if faults := faults or self.index_faults(index):
+            raise MilvusError(
+                f"Milvus at {self.connection.shown}: collection {self.name} does not fit: {'; '.join(faults)}; "
+                "drop or rename it, or change the alias in the contract"
+            )
+        return index
 
     def _check_alias(self) -> None:
         client = self.connection.client
@@ -162,14 +223,3 @@ class Collection:
 def _among(product_ids: Sequence[str]) -> str:
     """Return a filter for these primary keys, as JSON quotes them: pymilvus' own way breaks on a quote."""
     return f"{PRIMARY_KEY} in {json.dumps(list(product_ids), ensure_ascii=False)}"
-
-
-def alias_target(connection: Connection, alias: str) -> str | None:
-    """Return the name of the collection that `alias` points to, or None where there is no such alias."""
-    client = connection.client
-    # Asking for an alias that is not there is an error with a code of each server's own, so look before asking.
-    names = connection.call("list the collections", client.list_collections)
-    if alias in names or not connection.call("look for the alias", client.has_collection, alias):
-        return None
-    name: str = connection.call("describe the alias", client.describe_alias, alias)["collection_name"]
-    return name

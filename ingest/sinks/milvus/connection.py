@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import re
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from ingest.errors import BusyError, MilvusError
+from ingest.errors import BusyError, IngestError, InterruptedRunError, MilvusError
+from ingest.store.lock import holding_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,22 +26,37 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10.0
+WRITE_TIMEOUT_S = 20.0
+"""For a batch of rows, which takes a second or less: a connection that went silent is noticed by then."""
 CALL_TIMEOUT_S = 120.0
 """Long enough for a load or a flush of millions of rows; a call that is refused answers at once."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
 
-_PASSING_CODES = {
-    1,  # service not ready … checked by message, since clients use 1 for their own errors too
+_PASSING_CODES = frozenset({
     2,  # service unavailable, connection lost
+    3,  # memory quota: writes denied for now
     4,  # request limit
+    7,  # disk quota: writes denied for now
     8,  # rate limit
-    9,  # quota: memory or disk, writes denied for now
+    9,  # writes denied for now, for any quota
     101,  # collection not loaded, as after a server's restart
-    106,  # collection not fully loaded
-    503,  # a node of the cluster is not available
-}
-_PASSING_STATUS = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"}
-_NOT_READY = re.compile(r"not ready|recovering|starting|initializing|quota exceeded|rate limit", re.IGNORECASE)
+    103,  # collection not fully loaded
+    106,  # the same, of newer servers
+    *(400, 401),  # no replica, or none that answers
+    *(500, 501, 503),  # no channel, or none that answers: a node is coming back
+    *(601, 602),  # a segment is not loaded yet
+    *range(901, 906),  # a node is away
+})  # fmt: skip
+_DENIED = frozenset({3, 7, 9})
+_NO_COLLECTION = 100
+_PASSING_STATUS = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "CANCELLED"})
+_PASSING_WORDS = re.compile(
+    r"not ready|not healthy|not serving|recovering|starting|initializing|quota exceeded|rate limit|no available shard|"
+    r"not available|node (is )?offline|node not (match|found)|session not found|"
+    r"connection refused|transport is closing|context (canceled|deadline exceeded)",
+    re.IGNORECASE,
+)
+_SAY_EVERY_S = 10.0
 
 
 class Connection:
@@ -53,10 +70,12 @@ class Connection:
         self, uri: str, token: str, db_name: str, max_wait: float, stop: threading.Event | None = None
     ) -> None:
         self.shown, target, user = _target(uri)
+        self._target = target
         self.is_lite = not uri.startswith(("http://", "https://", "tcp://", "unix:"))
         self._secrets = [secret for secret in {token, user, *token.split(":")[1:]} if secret]
         self._max_wait = max_wait
         self._stop = stop or threading.Event()
+        self._said = 0.0
         client_class = _client_class()
         arguments: dict[str, Any] = {"uri": target, "timeout": CONNECT_TIMEOUT_S}
         if token or user:
@@ -66,60 +85,72 @@ class Connection:
         self.client: Any = self.call("connect", client_class, **arguments)
 
     def call(self, doing: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call `function`, again while the failure is one that passes; raises MilvusError, naming `doing`.
+        """Call `function`, again while the failure is one that passes.
 
-        Raises BusyError where another process holds the Milvus Lite file.
+        Raises MilvusError, naming `doing`, BusyError where another process holds the Milvus Lite file, and
+        InterruptedRunError where it was told to stop while it waited.
         """
         import grpc
         from pymilvus.exceptions import MilvusException
-        from tenacity import (
-            Retrying,
-            retry_if_exception,
-            sleep_using_event,
-            stop_after_delay,
-            stop_when_event_set,
-            wait_random_exponential,
-        )
 
-        started = time.monotonic()
-
-        def say(state: Any) -> None:
-            error = state.outcome.exception()
-            log.warning(
-                "waiting for Milvus at %s (%s): %s; %.0f of at most %.0f s",
-                self.shown, doing, self._first_line(error), time.monotonic() - started, self._max_wait,
-            )  # fmt: skip
-
-        attempts = Retrying(
-            retry=retry_if_exception(lambda error: doing != "connect" and _passes(error)),
-            stop=stop_after_delay(self._max_wait) | stop_when_event_set(self._stop),
-            sleep=sleep_using_event(self._stop),
-            wait=wait_random_exponential(multiplier=_FIRST_PAUSE_S, max=_LONGEST_PAUSE_S),
-            before_sleep=say,
-            reraise=True,
-        )
-        try:
-            return attempts(function, *args, **kwargs)
-        except (MilvusException, grpc.RpcError, ValueError, OSError) as error:
-            if doing == "connect" and self.is_lite and _is_held(self.shown):
-                raise BusyError(
-                    f"{self.shown}: another process holds this Milvus Lite file; wait for it, or use a server, which "
-                    "serves many: docker compose up -d --wait"
-                ) from error
-            raise MilvusError(f"Milvus at {self.shown}: cannot {doing}: {self._explain(error)}") from error
+        pause, began = _FIRST_PAUSE_S, time.monotonic()
+        while True:
+            try:
+                return function(*args, **kwargs)
+            except (MilvusException, grpc.RpcError, ValueError, OSError) as error:
+                left = self._max_wait - (time.monotonic() - began)
+                if doing == "connect" or not _passes(error) or left <= 0:
+                    raise self._error(doing, error) from error
+                self._say(doing, error)
+                # Many wait for the same server: spread out, they do not all come back at once.
+                if self._stop.wait(min(left, pause * random.uniform(0.5, 1.0))):  # noqa: S311
+                    raise InterruptedRunError(
+                        f"interrupted while waiting for Milvus at {self.shown} ({doing}); what was embedded is "
+                        "stored; run the same command again to go on"
+                    ) from error
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
 
     def close(self) -> None:
         """Close the client; a Lite file is free for other processes when this one ends."""
         self.client.close()
+        if self.is_lite:  # its server runs in this process, on and with the file locked, until it is told to stop
+            from milvus_lite.server_manager import server_manager_instance
+
+            server_manager_instance.release_server(self._target)
+
+    def _say(self, doing: str, error: BaseException) -> None:
+        """Say what is waited for, at most every few seconds: a server that limits the rate refuses often."""
+        now = time.monotonic()
+        if self._said and now - self._said < _SAY_EVERY_S:
+            return
+        self._said = now
+        log.warning(
+            "waiting for Milvus at %s (%s): %s; at most %.0f s, and embedding goes on",
+            self.shown, doing, self._first_line(error), self._max_wait,
+        )  # fmt: skip
+
+    def _error(self, doing: str, error: BaseException) -> IngestError:
+        if doing == "connect" and self.is_lite and _is_held(self.shown):
+            return BusyError(
+                f"{self.shown}: another process holds this Milvus Lite file; wait for it, or use a server, which "
+                "serves many: docker compose up -d --wait"
+            )
+        return MilvusError(f"Milvus at {self.shown}: cannot {doing}: {self._explain(error)}")
 
     def _explain(self, error: BaseException) -> str:
         text = self._first_line(error)
         low = text.lower()
+        code = getattr(error, "code", None)
+        if code == _NO_COLLECTION:
+            return f"{text}; was it dropped while this ran? Run again: it is filled anew from the store"
+        if code in _DENIED or "quota exceeded" in low:
+            return f"{text}; the server denies writes: give it more memory or disk, or raise its quota, and run again"
         if "fail connecting" in low or "unavailable" in low:
-            return f"{text}; is it running? docker compose up -d --wait, or ingest doctor"
+            tls = "does it speak TLS, as https:// asks? " if self.shown.startswith("https:") else ""
+            return f"{text}; {tls}is it running? docker compose up -d --wait, or ingest doctor"
         if "auth" in low or "unauthenticated" in low or "permission" in low:
             return f"{text}; check MILVUS_TOKEN (user:password, or an API key)"
-        if "database not found" in low or getattr(error, "code", None) == 800:
+        if "database not found" in low or code == 800:
             return f"{text}; check --db-name"
         return text
 
@@ -128,7 +159,10 @@ class Connection:
         text = str(getattr(error, "message", "") or (details() if callable(details) else "") or error)
         for secret in self._secrets:
             text = text.replace(secret, "…")
-        return text.strip().splitlines()[0][:300] if text.strip() else type(error).__name__
+        lines = text.strip().splitlines() or [type(error).__name__]
+        # A server that gave up after several tries sends its stack first, and what the last try met at the end.
+        said = re.split(r"attempt #\d+: ", lines[-1])[-1] if "stack trace" in lines[0] else lines[0]
+        return said[:300]
 
 
 @contextmanager
@@ -143,24 +177,25 @@ def opened(
 ) -> Iterator[Connection]:
     """Connect, and close at the block's end.
 
-    With `existing` a Milvus Lite file must be there already, so that asking makes none. Raises MilvusError.
+    With `existing` a Milvus Lite file must be there already, so that asking makes none. Raises MilvusError, and
+    BusyError where another process has the Lite file open.
     """
     if existing and "://" not in uri and not Path(uri).expanduser().exists():
         raise MilvusError(f"{uri}: no such Milvus Lite file; fill it with: ingest run, or pass --uri")
-    connection = Connection(uri, token, db_name, max_wait, stop)
-    try:
+    with ExitStack() as stack:
+        if "://" not in uri:
+            _shown, path, _user = _target(uri)
+            stack.enter_context(holding_file(Path(path)))
+        connection = Connection(uri, token, db_name, max_wait, stop)
+        stack.callback(connection.close)
         yield connection
-    finally:
-        connection.close()
 
 
 def _passes(error: BaseException) -> bool:
     status = getattr(error, "code", None)
     if callable(status):
         return getattr(status(), "name", "") in _PASSING_STATUS
-    if status in {1, 65535}:
-        return _NOT_READY.search(str(error)) is not None
-    return status in _PASSING_CODES or _NOT_READY.search(str(error)) is not None
+    return status in _PASSING_CODES or _PASSING_WORDS.search(str(error)) is not None
 
 
 def _is_held(uri: str) -> bool:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from ingest.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST, row_digest
 from ingest.records import Embedded
-from ingest.sinks.milvus.connection import CALL_TIMEOUT_S
+from ingest.sinks.milvus.connection import WRITE_TIMEOUT_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ingest.records import Skipped
     from ingest.sinks.milvus.collection import Collection
@@ -50,13 +50,27 @@ def row(record: Embedded, collection: Collection) -> dict[str, Any]:
     }
 
 
+def identities(records: Sequence[Embedded], collection: Collection) -> tuple[list[str], list[str], list[str]]:
+    """Return the records' product ids, row digests and pictures' SHA-256, as they stand in the collection."""
+    fingerprint = collection.space.fingerprint
+    return (
+        [record.product.product_id for record in records],
+        [row_digest(record.product, record.sha256, fingerprint) for record in records],
+        [record.sha256.hex() for record in records],
+    )
+
+
 def _send(batch: dict[str, Embedded], collection: Collection) -> Iterator[Embedded]:
     rows = [row(record, collection) for record in batch.values()]
     connection = collection.connection
     if connection.is_lite and collection.contract.keeps_others:
         # Milvus Lite's upsert keeps dynamic fields that the new row lacks (seen with 3.2.2); a server replaces the row.
         collection.delete(list(batch))
-    connection.call("upsert", connection.client.upsert, collection.name, rows, timeout=CALL_TIMEOUT_S)
+    # pymilvus would wait out a limited rate by itself, 75 times over and without a word.
+    connection.call(
+        "upsert", connection.client.upsert, collection.name, rows,
+        timeout=WRITE_TIMEOUT_S, retry_on_rate_limit=False,
+    )  # fmt: skip
     yield from batch.values()
 
 

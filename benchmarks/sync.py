@@ -1,0 +1,185 @@
+"""Bring a collection in step with a catalog: first load, nothing to do, 1 % changed, 1 % pruned; and a plain loop.
+
+    python benchmarks/sync.py --uri http://localhost:19530 [--quick] [--json FILE]
+
+Vectors (256-dim) are put straight into the store, so that no model and no pictures are in the way: what is measured is
+reading the catalog, comparing it with the collection, and applying the difference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ingest import contract as contracts
+from ingest import flow, sync
+from ingest.catalog import formats, rows
+from ingest.contract import Space
+from ingest.inventory import Fate
+from ingest.records import Picture, Product
+from ingest.sinks.milvus import reader, writer
+from ingest.sinks.milvus.collection import Collection
+from ingest.sinks.milvus.connection import opened
+from ingest.store.overflow import parked
+from ingest.store.shards import Store, lookup
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ingest.contract import Contract
+
+ROWS, QUICK_ROWS, DIM = 200_000, 20_000, 256
+SHARD = 8192
+SPACE = Space("benchmark", "1", DIM, {})
+PARTS = ("first_load", "noop", "one_percent_changed", "one_percent_pruned")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--uri", required=True, help="a Milvus server that may be written to")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_ROWS:,} rows, not {ROWS:,}")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--part", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    count = QUICK_ROWS if arguments.quick else ROWS
+    if arguments.part:
+        print(json.dumps(part(arguments.part, arguments.folder, arguments.uri, count)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        results = measured(Path(folder), arguments.uri, count, quick=arguments.quick)
+    for result in results:
+        print(f"{result['what']:<20} {result['rows']:>8,} rows {result['seconds']:>7.1f} s "
+              f"{result['rows_per_s']:>9,.0f} rows/s {result['peak_mb']:>6.0f} MB peak")  # fmt: skip
+    by_name = {result["what"]: result for result in results}
+    first = by_name["first_load"]
+    ratios = {
+        "noop_s": by_name["noop"]["seconds"],
+        "one_percent_share": round(by_name["one_percent_changed"]["seconds"] / first["seconds"], 4),
+        "peak_mb": max(by_name[name]["peak_mb"] for name in PARTS),
+        "vs_plain_upsert": round(first["rows_per_s"] / by_name["plain_upsert"]["rows_per_s"], 3),
+    }
+    print(" ".join(f"{name}={value:g}" for name, value in ratios.items()))
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"benchmark": "sync", "rows": results, "ratios": ratios}, indent=2) + "\n")
+
+
+def measured(folder: Path, uri: str, count: int, *, quick: bool) -> list[dict[str, Any]]:
+    """Run each part in a process of its own, for its peak memory; return what each measured."""
+    prepare(folder, count)
+    results = []
+    for name in ("plain_upsert", *PARTS):
+        if name == "one_percent_changed":
+            write_catalog(folder, count, changed=count // 100)
+        if name == "one_percent_pruned":
+            write_catalog(folder, count - count // 100, changed=count // 100)
+        command = [sys.executable, __file__, "--uri", uri, "--part", name, "--folder", str(folder)]
+        done = subprocess.run([*command, *(["--quick"] if quick else [])], check=True, stdout=subprocess.PIPE)
+        results.append(json.loads(done.stdout))
+    return results
+
+
+def prepare(folder: Path, count: int) -> None:
+    """Write the catalog, and the vectors of all its pictures."""
+    write_catalog(folder, count)
+    store = Store(folder / "store", DIM)
+    chance = np.random.default_rng(0)
+    for start in range(0, count, SHARD):
+        numbers = range(start, min(start + SHARD, count))
+        vectors = chance.normal(size=(len(numbers), DIM))
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        store.add([key_of(f"{number}.jpg") for number in numbers], vectors.astype(np.float32))
+
+
+def write_catalog(folder: Path, count: int, changed: int = 0) -> None:
+    with (folder / "products.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(("product_id", "image", "title", "category", "colour", "price", "brand"))
+        for n in range(count):
+            title = f"Product {n}" + " renamed" * (n < changed)
+            table.writerow((f"P{n:07d}", f"{n}.jpg", title, "mugs", "red", f"{n % 97}.5", "Acme"))
+
+
+def key_of(image: str) -> bytes:
+    return hashlib.sha256(image.encode()).digest()
+
+
+def pictures(folder: Path, contract: Contract) -> Iterator[Any]:
+    for record in rows.read(folder / "products.csv", contract, formats.Columns()):
+        yield Picture(record, folder, key_of(record.image)) if isinstance(record, Product) else record
+
+
+def part(name: str, folder: Path, uri: str, count: int) -> dict[str, Any]:
+    contract = contracts.load(contracts.default_path())
+    store = Store(folder / "store", DIM)
+    with opened(uri, "", "", 60) as connection:
+        collection = Collection(connection, contract, SPACE)
+        if name in ("plain_upsert", "first_load") and collection.exists():
+            connection.client.drop_collection(collection.name)
+        collection.prepare()
+        base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        started = time.monotonic()
+        touched = (plain if name == "plain_upsert" else synced)(folder, collection, store)
+        seconds = time.monotonic() - started
+        assert collection.count() == count - count // 100 * (name == "one_percent_pruned")
+    done = touched if name != "noop" else count
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "what": name, "rows": done, "seconds": round(seconds, 2), "rows_per_s": round(done / seconds, 1),
+        "peak_mb": round(peak / 1024, 1), "peak_before_mb": round(base / 1024, 1), "cores": os.cpu_count(),
+    }  # fmt: skip
+
+
+def synced(folder: Path, collection: Collection, store: Store) -> int:
+    """Do what a run does from the catalog to the flush; return the rows written and deleted."""
+    difference = sync.Difference(reader.inventory(collection, store), SPACE.fingerprint)
+    known = lookup(difference.changes(pictures(folder, collection.contract)), store)
+    written = sum(1 for _ in difference.failures(writer.upsert(parked(known, store, 2048, folder), collection)))
+    deleted = 0
+    for batch in flow.batched((product_id for product_id, _ in difference.there.ids({Fate.GONE})), 1000):
+        collection.delete(batch)
+        deleted += len(batch)
+    if written or deleted:
+        collection.flush()
+    return written + deleted
+
+
+def plain(folder: Path, collection: Collection, store: Store) -> int:
+    """Upsert as people write it by hand: read rows, make dictionaries, call `MilvusClient.upsert` 1,000 at a time."""
+    client, done = collection.connection.client, 0
+    batch: list[dict[str, Any]] = []
+
+    def send() -> None:
+        client.upsert(collection.name, batch)
+        batch.clear()
+
+    with (folder / "products.csv").open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            key = key_of(row["image"])
+            vector = store.find([key])[0]
+            assert vector is not None
+            batch.append({**row, "price": float(row["price"]), "embedding": vector.tolist(), "row_digest": "0" * 32,
+                          "image_sha256": key.hex()})  # fmt: skip
+            done += 1
+            if len(batch) == 1000:
+                send()
+    if batch:
+        send()
+    client.flush(collection.name)
+    return done
+
+
+if __name__ == "__main__":
+    main()

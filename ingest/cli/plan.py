@@ -1,0 +1,29 @@
+"""`ingest plan`: what a run would do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ingest.cli import options, planned
+
+
+@click.command("plan", cls=options.Command)
+@options.catalog
+@options.contract
+@options.images
+@options.model
+@options.milvus
+@options.data
+@options.configured
+@options.removal
+@planned.details
+@options.outcome
+def command(*, as_json: bool, quiet: bool, details: bool, **values: Any) -> None:
+    """Say what a run would add, change, remove and skip.
+
+    The same as `ingest run --dry-run`: the collection, its alias and the exports stay as they are, and nothing is
+    downloaded or embedded.
+    """
+    planned.show(options.settings(values), as_json=as_json, quiet=quiet, details=details)

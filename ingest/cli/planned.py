@@ -1,0 +1,82 @@
+"""How a plan is shown: `ingest plan` and `ingest run --dry-run` print the same."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from ingest.cli import options, terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ingest.config import Settings
+    from ingest.plan import Plan
+
+details = click.option(
+    "--details", is_flag=True, cls=options.Grouped, group="Outcome", help="Name every product a run would touch."
+)
+
+
+def show(settings: Settings, *, as_json: bool, quiet: bool, details: bool) -> None:
+    """Work the plan out and print it."""
+    from ingest import plan
+
+    with terminal.followed(quiet=quiet) as (progress, stop):
+        found = plan.plan(settings, progress, stop)
+    if as_json:
+        _print_json(found)
+        return
+    _print(found)
+    if details:
+        click.echo()
+        for product_id, change in _changes(found):
+            click.echo(f"  {change:<16}{product_id}")
+
+
+def _print(found: Plan) -> None:
+    changed = sum(found.changed.values())
+    by = ", ".join(f"{what} {count:,}" for what, count in found.changed.items() if count)
+    click.echo(f"{found.products:,} products against {found.collection}, nothing was changed:")
+    for count, what in (
+        (found.added, "to add"),
+        (changed, f"to change ({by})" if by else "to change"),
+        (found.remove, "to remove"),
+        (found.unchanged, "unchanged"),
+        (found.skipped, "skipped" + "".join(f"; {reason} {count:,}" for reason, count in found.reasons.items())),
+    ):
+        click.echo(f"  {count:>8,} {what}")
+    for count, what in (
+        (found.embed, "of those to add or change need embedding"),
+        (found.fetch, "pictures would be fetched first, which decides about their products"),
+        (found.stale, "of those skipped have a row, which is as it last was (--drop-failed deletes them)"),
+        (found.gone, "rows are not in the catalog (--prune deletes them)"),
+        (found.foreign, "rows were not written by ingest, and are left alone"),
+    ):
+        if count:
+            click.echo(f"  {count:>8,} {what}")
+    if found.refused:
+        click.echo(f"  note: nothing would be deleted: {found.refused}")
+    if found.served and found.served != found.collection:
+        click.echo(f"  note: the alias serves {found.served}, and moves when {found.collection} is complete")
+
+
+def _print_json(found: Plan) -> None:
+    """Print one object, the products of it a line each: there may be millions."""
+    content = json.dumps({**asdict(found), "details": str(found.details)}, ensure_ascii=False, indent=2)
+    click.echo(content.removesuffix("\n}") + ',\n  "changes": [', nl=False)
+    separator = "\n    "
+    for product_id, change in _changes(found):
+        click.echo(separator + json.dumps({"product_id": product_id, "change": change}, ensure_ascii=False), nl=False)
+        separator = ",\n    "
+    click.echo("\n  ]\n}")
+
+
+def _changes(found: Plan) -> Iterator[tuple[str, str]]:
+    with found.details.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            yield row["product_id"], row["change"]

@@ -1,0 +1,76 @@
+"""`ingest verify`: proof that everything is as it should be."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ingest.cli import options, terminal
+
+if TYPE_CHECKING:
+    from ingest.verify import Verdict
+
+_SHOWN = 20
+
+
+@click.command("verify", cls=options.Command)
+@options.catalog_file
+@click.option("--sample", "vectors", type=click.IntRange(0), default=1000, show_default=True, metavar="N",
+              cls=options.Grouped, group="Proof", help="Vectors to compare bit for bit and search for.")  # fmt: skip
+@click.option("--repair", is_flag=True, cls=options.Grouped, group="Proof", help="Do what heals it, and look again.")
+@options.contract
+@options.images
+@options.model
+@options.batch_size
+@options.milvus
+@options.data
+@options.configured
+@options.removal
+@options.option("Outcome", "--exports/--no-exports", help="Look at the .npy pair and the FAISS files too.")
+@click.option("--json", "as_json", is_flag=True, cls=options.Grouped, group="Outcome", help="All of it, for machines.")
+@click.option("--quiet", "-q", is_flag=True, cls=options.Grouped, group="Outcome", help="The verdict only.")
+def command(*, vectors: int, repair: bool, as_json: bool, quiet: bool, **values: Any) -> None:
+    """Prove the collection and the exported files against the catalog and the store.
+
+    Every id and digest, counts, sampled vectors, the index, the alias, checksums, and what the FAISS files find. The
+    exit code is 7, with a list, where anything differs. --repair then runs what an ingest run would.
+    """
+    from ingest import pipeline, verify
+    from ingest.errors import VerificationError
+
+    settings = options.settings(values)
+    with terminal.followed(quiet=quiet) as (progress, stop):
+        verdict = verify.verify(settings, progress, stop, vectors)
+    if verdict.differing and repair:
+        _print(verdict)
+        if any(found.kind in ("file", "search") for found in verdict.differing):
+            verify.forget_exports(settings)
+        with terminal.followed(quiet=quiet) as (progress, stop):
+            pipeline.run(settings, progress, stop, verdict.distrusted)
+        with terminal.followed(quiet=True) as (progress, stop):
+            verdict = verify.verify(settings, progress, stop, vectors)
+    if as_json:
+        click.echo(json.dumps(asdict(verdict), ensure_ascii=False, indent=2))
+    else:
+        _print(verdict)
+    if verdict.differing:
+        way_out = "what is left, a run cannot heal" if repair else "heal it with: ingest verify --repair"
+        raise VerificationError(f"{verdict.collection}: {len(verdict.differing)} things differ; {way_out}")
+
+
+def _print(verdict: Verdict) -> None:
+    for found in verdict.differing[:_SHOWN]:
+        click.echo(f"  {found.kind} {found.name} {found.detail}", err=True)
+    if len(verdict.differing) > _SHOWN:
+        click.echo(f"  … and {len(verdict.differing) - _SHOWN} more; --json lists them all", err=True)
+    for note in verdict.notes:
+        click.echo(f"  note: {note}", err=True)
+    overlap = "" if verdict.overlap is None else f", FAISS and Milvus share {verdict.overlap:.1%} of their top 10"
+    click.echo(
+        f"{verdict.collection}: {verdict.rows:,} of {verdict.products:,} products are right, "
+        f"{verdict.sampled:,} vectors compared{overlap}, in {verdict.seconds:.1f} s",
+        err=bool(verdict.differing),
+    )

@@ -1,0 +1,123 @@
+"""What a run would do, worked out by the stages of a run themselves, up to where something would be changed."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ingest import contract as contracts
+from ingest import sync
+from ingest.errors import InterruptedRunError
+from ingest.inventory import Fate, Inventory
+from ingest.line import Line
+from ingest.records import Decoded, Embedded, Reason, Skipped, Stage
+from ingest.removal import Removal
+from ingest.sinks.milvus import reader
+from ingest.sinks.milvus.collection import Collection
+from ingest.sinks.milvus.connection import opened
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterable, Iterator
+
+    from ingest.config import Settings
+    from ingest.progress import Progress
+    from ingest.records import Picture
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a run would do to `collection`, counted in products; `details` is a table of all that it would touch.
+
+    `changed` is by what: picture, metadata, both. `fetch` is pictures to download, whose products count as added
+    or changed by then and not yet; `embed` is products whose vector is not known. `remove` is rows to delete, and
+    `refused` says why they would not be.
+    """
+
+    products: int = 0
+    added: int = 0
+    changed: dict[str, int] = field(default_factory=dict)
+    unchanged: int = 0
+    skipped: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+    fetch: int = 0
+    embed: int = 0
+    stale: int = 0
+    gone: int = 0
+    remove: int = 0
+    refused: str = ""
+    foreign: int = 0
+    collection: str = ""
+    served: str | None = None
+    seconds: float = 0.0
+    details: Path = Path()
+
+
+def plan(settings: Settings, progress: Progress, stop: threading.Event) -> Plan:
+    """Work out what `pipeline.run` would do; the collection, its alias and the exports stay as they are.
+
+    Pictures are read and decoded as in a run, since only that tells which of them would be skipped, but not
+    downloaded. What is learnt on the way is kept: their digests, and vectors that the collection has.
+    """
+    removal = Removal.of(settings)
+    with ExitStack() as stack:
+        line = Line(stack, settings, progress, stop)
+        found = Plan()
+        there = _there(line, found)
+        difference = sync.Difference(there, line.space.fingerprint)
+        pictures = _unfetched(line.pictures(download=False), found, line, difference)
+        records = difference.changes(pictures)
+        for record in line.report.keeping_skipped(difference.failures(line.pixels(records))):
+            assert isinstance(record, Decoded | Embedded)
+            found.embed += isinstance(record, Decoded)
+            line.report.note(record.product.product_id, difference.kind(record.product.product_id))
+        if stop.is_set():
+            raise InterruptedRunError("interrupted; nothing was changed")
+        _fill(found, line, difference, removal)
+        line.cache.flush()
+        line.report.write(found, {}, "planned")
+        return found
+
+
+def _there(line: Line, found: Plan) -> Inventory:
+    """Read what the collection holds; nothing where it, or the Milvus Lite file, is not there yet."""
+    settings = line.settings
+    found.collection = contracts.collection_name(line.contract, line.space)
+    if "://" not in settings.milvus_uri and not Path(settings.milvus_uri).expanduser().exists():
+        return Inventory()
+    to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait, line.stop)
+    with opened(*to) as connection:
+        collection = Collection(connection, line.contract, line.space)
+        found.served = collection.served()
+        return reader.inventory(collection, line.store) if collection.ready() else Inventory()
+
+
+def _unfetched(
+    records: Iterable[Picture | Skipped], found: Plan, line: Line, difference: sync.Difference
+) -> Iterator[Picture | Skipped]:
+    """Take out the products whose picture a run would download first, and count them."""
+    for record in records:
+        if isinstance(record, Skipped) and record.reason is Reason.NOT_DOWNLOADED and line.settings.download_missing:
+            found.fetch += 1
+            line.report.note(record.product_id, "fetch")
+            difference.hold(record.product_id)
+        else:
+            yield record
+
+
+def _fill(found: Plan, line: Line, difference: sync.Difference, removal: Removal) -> None:
+    settings, there = line.settings, difference.there
+    found.products = line.progress.items(Stage.CATALOG)
+    found.added, found.changed = difference.added, difference.changed
+    found.unchanged, found.stale = difference.unchanged, difference.stale
+    found.gone = 0 if settings.sample else difference.gone
+    found.foreign = there.count(Fate.FOREIGN)
+    found.skipped, found.reasons = line.report.skipped, dict(line.report.reasons.most_common())
+    found.refused = removal.refusal(difference)
+    found.remove = sum(1 for _ in removal.ids(difference))
+    for product_id, change in removal.changes(difference, gone=not settings.sample):
+        line.report.note(product_id, change)
+    found.seconds = round(line.progress.seconds, 3)
+    found.details = line.report.changes

@@ -1,0 +1,150 @@
+"""The collections behind an alias: which there are, which one is served, and moving the alias back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from ingest.contract import BUILT, PROPERTY, SERVED
+from ingest.errors import MilvusError
+from ingest.sinks.milvus.connection import CALL_TIMEOUT_S
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ingest.sinks.milvus.connection import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One collection. `built` and `last_served` are ISO times in UTC, "" where not known or never.
+
+    `bytes` estimates what its vectors and links take in memory; Milvus does not tell.
+    """
+
+    name: str
+    serves: bool
+    rows: int
+    model: str
+    revision: str
+    dim: int
+    built: str
+    last_served: str
+    bytes: int
+
+
+def releases(connection: Connection, alias: str) -> list[Release]:
+    """Return the collections that ingest built for `alias`, the served one first, then the newest."""
+    client = connection.client
+    served = alias_target(connection, alias)
+    found = []
+    for name in connection.call("list the collections", client.list_collections):
+        properties = connection.call("describe the collection", client.describe_collection, name).get("properties", {})
+        contract = _contract(properties)
+        if contract.get("alias") == alias:
+            found.append(_release(connection, name, contract, properties, serves=name == served))
+    return sorted(found, key=lambda release: (release.serves, release.last_served, release.built), reverse=True)
+
+
+def rollback(connection: Connection, alias: str) -> tuple[str, str]:
+    """Point the alias at the collection it served before, in one call; return that one's name and the other's.
+
+    Raises MilvusError where there is none, or it is empty.
+    """
+    found = releases(connection, alias)
+    serving = next((release for release in found if release.serves), None)
+    before = next((release for release in found if release.last_served and not release.serves), None)
+    if before is None:
+        raise MilvusError(f"Milvus at {connection.shown}: there is no collection that {alias} served before this one")
+    if not before.rows:
+        raise MilvusError(f"Milvus at {connection.shown}: {before.name}, which {alias} served before, is empty")
+    move(connection, alias, before.name)
+    return before.name, serving.name if serving else ""
+
+
+def superseded(found: Sequence[Release], keep: int) -> list[Release]:
+    """Return those to drop: all but the served one, the `keep` newest that were served, and any now being filled."""
+    serving = next((release for release in found if release.serves), None)
+    if serving is None:
+        return []  # nothing is served, so that nobody can tell what is old
+    old = [release for release in found if release.last_served and not release.serves]
+    unfinished = [release for release in found if not release.last_served and not release.serves]
+    return [*old[keep:], *(release for release in unfinished if release.built < serving.last_served)]
+
+
+def drop(connection: Connection, alias: str, name: str) -> None:
+    """Drop a collection, unless the alias serves it by now: an alias whose collection is gone serves nobody."""
+    if alias_target(connection, alias) == name:
+        raise MilvusError(f"Milvus at {connection.shown}: {alias} serves {name}; it is not dropped")
+    connection.call("drop the collection", connection.client.drop_collection, name, timeout=CALL_TIMEOUT_S)
+
+
+def move(connection: Connection, alias: str, name: str) -> None:
+    """Point the alias at a collection that is loaded, in one call, and note when.
+
+    An alias may dangle: its collection was dropped under it. Then it is not there to be looked up, and yet some
+    servers refuse to make it again (Milvus 2.3.5, code 1602); altering it works.
+    """
+    client = connection.client
+    connection.call("load the collection", client.load_collection, name, timeout=CALL_TIMEOUT_S)
+    where = {"collection_name": name, "alias": alias}
+    if alias_target(connection, alias) is not None:
+        connection.call("move the alias", client.alter_alias, **where)
+    else:
+        try:
+            connection.call("set the alias", client.create_alias, **where)
+        except MilvusError:
+            if (taken := alias_target(connection, alias)) not in (None, name):
+                raise MilvusError(
+                    f"Milvus at {connection.shown}: the alias {alias} was set to {taken} meanwhile, by somebody else; "
+                    "see which one should be served with: ingest collections"
+                ) from None
+            connection.call("move the alias", client.alter_alias, **where)
+    stamp = {SERVED: datetime.now(UTC).isoformat(timespec="milliseconds")}
+    for _ in range(2):  # what Milvus 2.3.5 keeps over a restart is the alteration before the last (milvus #30144)
+        connection.call("note when it was served", client.alter_collection_properties, name, stamp)
+
+
+def alias_target(connection: Connection, alias: str) -> str | None:
+    """Return the name of the collection that `alias` points to, or None where there is no such alias."""
+    client = connection.client
+    # Asking for an alias that is not there is an error with a code of each server's own, so look before asking.
+    names = connection.call("list the collections", client.list_collections)
+    if alias in names or not connection.call("look for the alias", client.has_collection, alias):
+        return None
+    name: str = connection.call("describe the alias", client.describe_alias, alias)["collection_name"]
+    return name
+
+
+def _release(
+    connection: Connection, name: str, contract: dict[str, Any], properties: dict[str, str], *, serves: bool
+) -> Release:
+    client = connection.client
+    connection.call("load the collection", client.load_collection, name, timeout=CALL_TIMEOUT_S)
+    answer = connection.call(
+        "count the rows", client.query, name, filter="", output_fields=["count(*)"], consistency_level="Strong",
+        timeout=CALL_TIMEOUT_S,
+    )  # fmt: skip
+    rows = int(answer[0]["count(*)"])
+    links = 2 * 4 * int(contract["index"]["M"])  # HNSW's lowest layer: 2 M neighbours of 4 bytes
+    return Release(
+        name=name,
+        serves=serves,
+        rows=rows,
+        model=contract["model"],
+        revision=contract["revision"],
+        dim=contract["dim"],
+        built=properties.get(BUILT, ""),
+        last_served=properties.get(SERVED, ""),
+        bytes=rows * (4 * int(contract["dim"]) + links),
+    )
+
+
+def _contract(properties: dict[str, str]) -> dict[str, Any]:
+    try:
+        contract = json.loads(properties[PROPERTY])
+    except (KeyError, ValueError):
+        return {}
+    return contract if isinstance(contract, dict) else {}

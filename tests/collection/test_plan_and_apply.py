@@ -1,0 +1,167 @@
+"""A plan says what a run would do, and a run does exactly that: add, change, remove, and leave what is not its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from small_shop import SmallShop, picture_vector
+
+from ingest.errors import CatalogError, ConfigError, PruneRefusedError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TEN = {f"P{number}": (number, f"Product {number}") for number in range(10)}
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> SmallShop:
+    shop = SmallShop(tmp_path)
+    shop.stock(TEN)
+    shop.run()
+    return shop
+
+
+def test_a_plan_before_the_first_run_makes_no_database(tmp_path: Path) -> None:
+    shop = SmallShop(tmp_path)
+    shop.stock(TEN)
+
+    found = shop.plan()
+
+    assert (found.products, found.added, found.embed, found.unchanged) == (10, 10, 10, 0)
+    assert not (tmp_path / "data" / "milvus.db").exists()
+
+
+def test_a_run_does_what_the_plan_says(shop: SmallShop) -> None:
+    products = dict(TEN)
+    del products["P0"]
+    products |= {
+        "P1": (1, "renamed"), "P3": (30, "both"), "P4": (None, "Product 4"), "new": (5, "new"),
+        "bad": (None, "never there"),
+    }  # fmt: skip
+    shop.stock(products)
+    shop.redraw(2, 20)
+    before = shop.rows()
+
+    found = shop.plan(prune=True)
+
+    assert shop.rows() == before, "a plan changes nothing"
+    assert found.added == 1
+    assert found.changed == {"picture": 1, "metadata": 1, "both": 1}
+    assert (found.unchanged, found.skipped, found.stale, found.gone, found.remove) == (5, 2, 1, 1, 1)
+    assert found.embed == 2, "the new product's picture is known, and so is that of the renamed one"
+    assert shop.details(found) == {
+        "P0": '"gone, deleted"', "P1": "metadata", "P2": "picture", "P3": "both", "P4": "stale", "new": "added",
+    }  # fmt: skip
+
+    summary = shop.run(prune=True).summary
+
+    assert (summary.added, summary.changed, summary.unchanged) == (found.added, found.changed, found.unchanged)
+    assert (summary.skipped, summary.stale, summary.deleted) == (2, 1, 1)
+    assert summary.embedded == 2
+    after = shop.rows()
+    assert set(after) == set(products) - {"bad"}
+    assert after["P4"] == before["P4"], "the last good row stays"
+    assert after["P1"]["title"] == "renamed"
+    assert after["P3"]["embedding"] == pytest.approx(picture_vector("model-1", 30))
+    again = shop.plan(prune=True)
+    assert (again.added, sum(again.changed.values()), again.remove, again.unchanged) == (0, 0, 0, 9)
+
+
+def test_changed_metadata_alone_embeds_nothing(shop: SmallShop) -> None:
+    shop.stock(TEN | {"P1": (1, "renamed")})
+
+    summary = shop.run().summary
+
+    assert (summary.embedded, summary.upserted, summary.changed["metadata"]) == (0, 1, 1)
+
+
+def test_without_prune_what_left_the_catalog_is_counted_and_named(shop: SmallShop) -> None:
+    shop.stock({name: TEN[name] for name in list(TEN)[2:]})
+
+    outcome = shop.run()
+
+    assert (outcome.summary.gone, outcome.summary.deleted) == (2, 0)
+    assert "P0, P1" in outcome.notes[0]
+    assert len(shop.rows()) == 10
+
+
+def test_pruning_more_than_the_share_is_refused_and_all_else_is_done(shop: SmallShop) -> None:
+    shop.stock({name: TEN[name] for name in list(TEN)[3:]} | {"P9": (9, "renamed")})
+
+    with pytest.raises(PruneRefusedError, match=r"3 of 10 rows .* --max-prune 0.2"):
+        shop.run(prune=True)
+
+    assert len(shop.rows()) == 10
+    assert shop.rows()["P9"]["title"] == "renamed"
+    assert shop.report()["outcome"] == "prune refused"
+    assert shop.plan(prune=True).refused
+    assert shop.run(prune=True, max_prune=0.3).summary.deleted == 3
+    assert len(shop.rows()) == 7
+
+
+def test_a_catalog_cut_off_within_a_row_prunes_nothing(shop: SmallShop) -> None:
+    text = shop.settings.catalog.read_text(encoding="utf-8").rstrip()
+    shop.settings.catalog.write_text(text[: text.rindex("9,images")], encoding="utf-8")
+
+    with pytest.raises(PruneRefusedError, match="could not be read"):
+        shop.run(prune=True, max_prune=1.0)
+
+    assert len(shop.rows()) == 10
+
+
+def test_a_catalog_that_cannot_be_read_to_its_end_prunes_nothing(shop: SmallShop) -> None:
+    text = shop.settings.catalog.read_text(encoding="utf-8").rstrip()
+    shop.settings.catalog.write_text(text[: text.rindex("Product")] + '"Prod', encoding="utf-8")
+
+    with pytest.raises(CatalogError):
+        shop.run(prune=True, max_prune=1.0)
+
+    assert len(shop.rows()) == 10
+
+
+def test_a_sample_cannot_prune(shop: SmallShop) -> None:
+    with pytest.raises(ConfigError, match="--prune with --sample"):
+        shop.run(prune=True, sample=3)
+
+
+def test_failed_products_are_dropped_when_told_and_under_the_same_guard(shop: SmallShop) -> None:
+    shop.stock(TEN | {"P4": (None, "Product 4")})
+    assert shop.run(drop_failed=True).summary.deleted == 1
+    assert "P4" not in shop.rows()
+
+    shop.stock(dict.fromkeys(TEN, (None, "broken")))
+    with pytest.raises(PruneRefusedError):
+        shop.run(drop_failed=True)
+    assert len(shop.rows()) == 9
+
+
+def test_rows_that_ingest_did_not_write_are_left_and_not_counted(shop: SmallShop) -> None:
+    foreign = {"embedding": picture_vector("x", 1), "row_digest": "", "image_sha256": "", "category": "", "colour": "",
+               "price": 0.0, "brand": "", "image": "", "title": "not ours"}  # fmt: skip
+    with shop.client() as client:
+        client.load_collection("products")
+        name = client.describe_collection("products")["collection_name"]
+        client.upsert(name, [{"product_id": product_id, **foreign} for product_id in ("theirs", "new")])
+    products = {product_id: TEN[product_id] for product_id in list(TEN)[1:]} | {"new": (11, "wants the same id")}
+    shop.stock(products)
+
+    found = shop.plan(prune=True)
+    assert (found.foreign, found.gone, found.remove, found.added) == (2, 1, 1, 0)
+    assert found.reasons == {"foreign row": 1}
+    outcome = shop.run(prune=True)
+
+    assert outcome.summary.deleted == 1
+    rows = shop.rows()
+    assert rows["theirs"]["title"] == rows["new"]["title"] == "not ours"
+    assert len(rows) == 11
+
+
+def test_the_second_row_of_an_id_does_not_touch_the_first(shop: SmallShop) -> None:
+    text = shop.settings.catalog.read_text(encoding="utf-8")
+    shop.settings.catalog.write_text(text + "P1,images/broken.png,again\n", encoding="utf-8")
+
+    summary = shop.run(drop_failed=True, prune=True).summary
+
+    assert (summary.unchanged, summary.skipped, summary.stale, summary.deleted) == (10, 1, 0, 0)

@@ -1,0 +1,93 @@
+"""A Milvus container on a fixed port of the host, which may be killed, paused, cut off and started again."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from integration import milvus_container as containers
+from pymilvus import MilvusClient, MilvusException
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_READY_S = 180.0
+
+
+class Server:
+    """One container; `uri` stays the same over restarts."""
+
+    def __init__(self, client: Any, image: str, **environment: str) -> None:
+        self._client = client
+        with closing(socket.socket()) as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{port}"
+        self._container = client.containers.run(
+            image,
+            ["milvus", "run", "standalone"],
+            detach=True,
+            ports={"19530/tcp": ("127.0.0.1", port)},
+            environment={**containers.SERVER_SETTINGS, **environment},
+        )
+
+    def wait(self) -> None:
+        """Wait until a client gets an answer."""
+        deadline = time.monotonic() + _READY_S
+        while True:
+            try:
+                with closing(MilvusClient(uri=self.uri, timeout=5)) as client:
+                    client.list_collections(timeout=5)
+            except (OSError, MilvusException, grpc.RpcError):
+                assert time.monotonic() < deadline, self._container.logs(tail=50).decode(errors="replace")
+                time.sleep(0.3)
+            else:
+                return
+
+    def kill(self) -> None:
+        self._container.kill()
+
+    def start(self) -> None:
+        self._container.start()
+
+    def restart(self) -> None:
+        self._container.restart(timeout=5)
+
+    def pause(self) -> None:
+        self._container.pause()
+
+    def unpause(self) -> None:
+        self._container.unpause()
+
+    def disconnect(self) -> None:
+        self._client.networks.get("bridge").disconnect(self._container, force=True)
+
+    def connect(self) -> None:
+        self._client.networks.get("bridge").connect(self._container)
+
+    def remove(self) -> None:
+        self._container.remove(force=True, v=True)
+
+
+@contextmanager
+def milvus_server(**environment: str) -> Iterator[Server]:
+    """Start a server and remove it; without Docker or the image, skip, or fail where CI runs."""
+    try:
+        image = containers._available_image()
+        client = containers._docker_client()
+    except containers.MilvusUnavailableError as error:
+        if os.environ.get("CI", "").lower() in {"1", "true", "yes", "on"}:
+            raise pytest.fail.Exception(f"must not be skipped on CI: {error}", pytrace=False) from None
+        pytest.skip(str(error))
+    with closing(client):
+        server = Server(client, image, **environment)
+        try:
+            server.wait()
+            yield server
+        finally:
+            server.remove()

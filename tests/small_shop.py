@@ -1,0 +1,181 @@
+"""A shop in this very process, with an encoder that needs no model: a whole run takes a tenth of a second or two."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import numpy as np
+from milvus_lite.server_manager import server_manager_instance
+from PIL import Image
+from pymilvus import MilvusClient
+from shop import write_csv
+
+from ingest import line as lines
+from ingest import pipeline
+from ingest import plan as plans
+from ingest import verify as verifying
+from ingest.config import Settings
+from ingest.contract import Space
+from ingest.embedding.checkpoint import Checkpoint
+from ingest.embedding.preprocess import Preprocessing
+from ingest.progress import Progress
+from ingest.sinks.milvus import releases
+from ingest.sinks.milvus.connection import Connection, opened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+DIM = 8
+SIDE = 8
+_STEPS = Preprocessing(SIDE, SIDE, SIDE, True, 3, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # noqa: FBT003
+
+
+class FakeEncoder:
+    """Gives each picture a vector that its pixels and the model's name decide."""
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self.pictures = 0
+
+    def images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.pictures += len(pixels)
+        return np.stack([vector_of(self.space.model, picture) for picture in pixels])
+
+    def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        raise NotImplementedError
+
+
+def vector_of(model: str, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    seed = hashlib.sha256(model.encode() + pixels.tobytes()).digest()
+    return np.random.default_rng(list(seed)).normal(size=DIM).astype(np.float32)
+
+
+def checkpoint(model: str, _revision: str | None = None) -> Checkpoint:
+    return Checkpoint(model, None, Space(model, "1", DIM, {}), _STEPS)
+
+
+class SmallShop:
+    """A folder with a catalog of local PNGs; each product has a `picture` (a number, or None for a broken one)."""
+
+    def __init__(self, folder: Path, uri: str = "", **settings: Any) -> None:
+        self.folder = folder
+        (folder / "images").mkdir(parents=True, exist_ok=True)
+        self.settings = Settings(
+            catalog=folder / "products.csv", data=folder / "data", model="model-1", uri=uri, batch_size=4, max_wait=5,
+            download_workers=2, decode_workers=1, exports=False, **settings,
+        )  # fmt: skip
+        self.embedded = 0
+
+    def stock(self, products: dict[str, tuple[int | None, str]]) -> None:
+        """Write the catalog: id → (picture, title)."""
+        rows = []
+        for product_id, (picture, title) in products.items():
+            name = f"images/{'broken' if picture is None else picture}.png"
+            path = self.folder / name
+            if not path.exists():
+                path.write_bytes(b"no picture") if picture is None else _draw(picture, path)
+            rows.append({"product_id": product_id, "image": name, "title": title})
+        write_csv(self.settings.catalog, rows)
+
+    def redraw(self, picture: int, other: int) -> None:
+        """Put another picture into the file of this one."""
+        _draw(other, self.folder / "images" / f"{picture}.png")
+
+    @contextmanager
+    def faked(self) -> Iterator[None]:
+        """Put the fake encoder in the place of the model."""
+
+        def encoder(line: lines.Line) -> FakeEncoder:
+            return lines.embedding.Counted(FakeEncoder(line.space), self._count(line))  # type: ignore[return-value]
+
+        with mock.patch.object(lines, "resolve", checkpoint), mock.patch.object(lines.Line, "_encoder", encoder):
+            yield
+
+    def run(self, **changes: Any) -> pipeline.Outcome:
+        with self.faked():
+            return pipeline.run(replace(self.settings, **changes), Progress(), threading.Event())
+
+    def plan(self, **changes: Any) -> plans.Plan:
+        with self.faked():
+            return plans.plan(replace(self.settings, **changes), Progress(), threading.Event())
+
+    def verify(self, sample: int = 1000, **changes: Any) -> verifying.Verdict:
+        with self.faked():
+            settings = replace(self.settings, **changes)
+            return verifying.verify(settings, Progress(), threading.Event(), sample)
+
+    def repair(self, **changes: Any) -> verifying.Verdict:
+        """Do what `ingest verify --repair` does."""
+        settings = replace(self.settings, **changes)
+        found = self.verify(**changes)
+        if any(fault.kind in ("file", "search") for fault in found.differing):
+            verifying.forget_exports(settings)
+        with self.faked():
+            pipeline.run(settings, Progress(), threading.Event(), found.distrusted)
+        return self.verify(**changes)
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        with opened(self.settings.milvus_uri, "", "", 5) as connection:
+            yield connection
+
+    def releases(self) -> list[releases.Release]:
+        with self.connection() as connection:
+            return releases.releases(connection, "products")
+
+    @contextmanager
+    def client(self) -> Iterator[MilvusClient]:
+        uri = self.settings.milvus_uri
+        with closing(MilvusClient(uri=uri)) as client:
+            yield client
+        if "://" not in uri:  # Milvus Lite keeps the file open until it is told otherwise
+            server_manager_instance.release_server(uri)
+
+    def rows(self, name: str = "products") -> dict[str, dict[str, Any]]:
+        """Return what the alias serves, by product id; nothing where it serves nothing."""
+        with self.client() as client:
+            if not client.has_collection(name):
+                return {}
+            client.load_collection(name)
+            rows = client.query(name, filter='product_id != ""', output_fields=["*"], consistency_level="Strong")
+        # A price that is not known is NaN, which is not equal to itself.
+        return {row["product_id"]: {name: row[name] for name in row if name != "price"} for row in rows}
+
+    def details(self, found: plans.Plan) -> dict[str, str]:
+        lines_ = found.details.read_text(encoding="utf-8").splitlines()[1:]
+        return dict(line.split(",", 1) for line in lines_)
+
+    def report(self) -> dict[str, Any]:
+        folder = max((self.folder / "data" / "runs").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+        report: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        return report
+
+    def _count(self, line: lines.Line) -> Any:
+        def count(pictures: int) -> None:
+            self.embedded += pictures
+            line.progress.add(lines.Stage.EMBEDDING, pictures)
+
+        return count
+
+
+def picture_vector(model: str, picture: int) -> NDArray[np.float32]:
+    """Return the unit vector that a run gives to this picture."""
+    vector = vector_of(model, _pixels(picture)).astype(np.float64)
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def _pixels(picture: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(picture).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+
+
+def _draw(picture: int, path: Path) -> None:
+    Image.fromarray(_pixels(picture)).save(path)

@@ -1,0 +1,69 @@
+"""What a collection holds, in little memory."""
+
+from __future__ import annotations
+
+import hashlib
+import tracemalloc
+
+import numpy as np
+
+from ingest.inventory import ABSENT, Fate, Inventory, key
+
+ROWS = 100_000
+
+
+def filled(rows: int) -> Inventory:
+    inventory = Inventory()
+    for start in range(0, rows, 16_384):
+        numbers = range(start, min(rows, start + 16_384))
+        inventory.add([f"P{n:07d}" for n in numbers], [f"{n:032x}" for n in numbers], [f"{n:064x}" for n in numbers])
+    return inventory
+
+
+def test_rows_are_found_with_their_digests():
+    inventory = filled(1000)
+
+    places = inventory.find([key("P0000007"), key("nobody"), key("P0000999")])
+
+    assert places.tolist() == [7, ABSENT, 999]
+    assert inventory.digest(7) == f"{7:032x}"
+    assert inventory.sha256(999) == (999).to_bytes(32, "big")
+    assert inventory.doubled() == 0
+
+
+def test_a_row_takes_at_most_120_bytes():
+    filled(10)
+    tracemalloc.start()
+    inventory = filled(ROWS)
+    inventory.find([key("P0000000")])
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert held / ROWS <= 100
+    assert peak / ROWS <= 120 + 60, "the batch that is being read comes on top"
+
+
+def test_ids_come_back_by_fate_in_any_script():
+    inventory = Inventory()
+    names = ["a", "日本", "🫖" * 30, ""]
+    inventory.add(names, ["0" * 32] * 4, ["0" * 64] * 4)
+    inventory.fates[[1, 3]] = Fate.SAME
+
+    assert list(inventory.ids({Fate.SAME})) == [("日本", Fate.SAME), ("", Fate.SAME)]
+    assert inventory.count(Fate.GONE) == 2
+
+
+def test_a_row_without_a_digest_is_foreign_and_a_distrusted_one_has_none():
+    inventory = Inventory()
+    inventory.add(["theirs", "odd", "ours"], ["", "x" * 32, "1" * 32], ["", "", hashlib.sha256(b"").hexdigest()])
+
+    assert inventory.fates.tolist() == [Fate.FOREIGN, Fate.FOREIGN, Fate.GONE]
+    inventory.distrust(np.array([2]))
+    assert inventory.digest(2) == "0" * 32
+
+
+def test_doubled_rows_are_counted():
+    inventory = filled(10)
+    inventory.add(["P0000003"], ["0" * 32], ["0" * 64])
+
+    assert inventory.doubled() == 1

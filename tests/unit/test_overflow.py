@@ -1,0 +1,77 @@
+"""A consumer that takes long holds nobody up, and gets everything in order."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from ingest.records import Embedded, Product, Reason, Skipped, Stage
+from ingest.store.overflow import parked
+from ingest.store.shards import Store
+
+DIM = 4
+
+
+def record(number: int) -> Embedded:
+    vector = np.zeros(DIM, np.float32)
+    vector[number % DIM] = 1
+    return Embedded(
+        Product(f"P{number}", "x.png", {"title": f"é {number}"}, number), number.to_bytes(32, "big"), vector
+    )
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path / "store", DIM)
+    records = [record(number) for number in range(1000)]
+    store.add([one.sha256 for one in records], np.stack([one.vector for one in records]))
+    return store
+
+
+def test_the_source_runs_to_its_end_while_the_consumer_waits(store, tmp_path):
+    done = threading.Event()
+
+    def source():
+        for number in range(1000):
+            yield Skipped("s", Stage.IMAGES, Reason.NOT_FOUND, "", number) if number % 100 == 50 else record(number)
+        done.set()
+
+    records = parked(source(), store, 8, tmp_path)
+    first = next(records)
+    assert done.wait(20), "though only one record was taken and 8 fit into memory"
+    found = [first, *records]
+
+    assert [one.line if isinstance(one, Skipped) else one.product.line for one in found] == list(range(1000))
+    assert all(
+        np.array_equal(one.vector, record(one.product.line).vector) for one in found if isinstance(one, Embedded)
+    )
+
+
+def test_a_failure_comes_after_what_was_before_it(store, tmp_path):
+    def source():
+        yield from (record(number) for number in range(30))
+        raise RuntimeError("the source")
+
+    records = parked(source(), store, 2, tmp_path)
+    assert [next(records).product.line for _ in range(30)] == list(range(30))
+    with pytest.raises(RuntimeError, match="the source"):
+        next(records)
+
+
+def test_a_consumer_that_stops_frees_the_producer(store, tmp_path):
+    closed = threading.Event()
+
+    def source():
+        try:
+            while True:
+                yield record(1)
+        finally:
+            closed.set()
+
+    records = parked(source(), store, 2, tmp_path)
+    next(records)
+    records.close()
+
+    assert closed.is_set()
