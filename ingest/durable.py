@@ -28,17 +28,30 @@ def writing_to(place: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(
-            f"{place}: cannot be written ({error.strerror or error}); make room or set --data"
+            f"{place}: cannot be written ({reason(error)}); make room or set --data"
         ) from error
+
+
+def reason(error: Exception) -> str:
+    """Return why something failed, in words: an OSError's own text names its number and its path once more."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 @contextmanager
 def replaced(path: Path) -> Iterator[BinaryIO]:
     """Open a file that takes the name `path` when the block ends well, and leaves no trace when it does not."""
+    with writing_to(path):
+        sweep(path.parent, path.name)
+    with renamed(path) as file:
+        yield file
+
+
+@contextmanager
+def renamed(path: Path) -> Iterator[BinaryIO]:
+    """Do what `replaced` does, but look for nothing left behind: for many files in a folder, swept once."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with writing_to(path.parent):
+    with writing_to(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path)
         try:
             with beside.open("wb") as file:
                 yield file
@@ -58,9 +71,9 @@ def write_npy(file: BinaryIO, array: NDArray[np.generic]) -> None:
     file.write(array.data)
 
 
-def _sweep(path: Path) -> None:
-    """Remove what killed writers left beside `path`; one that lives has written within the hour."""
-    for entry in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+def sweep(folder: Path, name: str = "") -> None:
+    """Remove what killed writers of the file `name`, or of any, left in `folder`; one that lives wrote this hour."""
+    for entry in folder.glob(f".{glob.escape(name)}.*.tmp" if name else ".*.tmp"):
         with suppress(FileNotFoundError):
             if time.time() - entry.stat().st_mtime > _ABANDONED_S:
                 entry.unlink()

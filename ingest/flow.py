@@ -53,7 +53,8 @@ def pmap(function: Callable[[T], U], items: Iterable[T], *, workers: int, ahead:
                 failure = item.error
                 break
             pending.append(pool.submit(function, item))
-            if len(pending) >= ahead:
+            # One goes on for each that comes: a slow source must not hold back what it has given before.
+            if len(pending) >= ahead or pending[0].done():
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
@@ -247,7 +248,7 @@ class _LookAhead(Generic[T]):
                 close()
             self._put(_End())
 
-    def __iter__(self) -> Iterator[T]:
+    def __iter__(self) -> Generator[T, None, None]:
         self._thread.start()
         try:
             while True:
@@ -262,10 +263,10 @@ class _LookAhead(Generic[T]):
             self._thread.join()
 
 
-def ahead(items: Iterable[T], size: int) -> Iterator[T]:
+def ahead(items: Iterable[T], size: int) -> Generator[T, None, None]:
     """Run `items` on a thread of its own, at most `size` items before the consumer.
 
     A producer's exception surfaces at the consumer; a consumer that stops frees the producer, whose
-    generator is then closed.
+    generator is then closed. One that raises must close what it was given: its traceback keeps it alive.
     """
     return iter(_LookAhead(items, size))

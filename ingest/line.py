@@ -6,8 +6,9 @@ Nothing else decides the order of the stages: `pipeline` puts the stretches end 
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack, closing
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ingest import contract as contracts
 from ingest import flow
@@ -27,8 +28,7 @@ from ingest.store.wanted import Wanted
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterable, Iterator
-    from contextlib import ExitStack
+    from collections.abc import Generator, Iterable, Iterator
 
     from ingest.config import Settings
     from ingest.contract import Contract
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from ingest.embedding.encoder import Encoder
     from ingest.progress import Progress
 
+T = TypeVar("T")
+
+_LOOKED_UP = 32  # pictures looked up together; no more, for a slow download holds back those before it
 _WAITING = 2048  # records that may wait in memory for Milvus: two upserts
 
 
@@ -47,7 +50,7 @@ class Line:
         self.progress = progress
         self.stop = stop
         self.contract: Contract = contracts.load(settings.schema)
-        self._catalog()  # what is wrong with what was typed is said before anything is waited for
+        next(self._catalog(), None)  # what is wrong with what was typed is said before anything is made or waited for
         too_many(0, 0, settings.max_skipped)
         self.checkpoint: Checkpoint = resolve(settings.model, settings.model_revision)
         self.space = self.checkpoint.space
@@ -61,6 +64,7 @@ class Line:
         self.preprocessed = Preprocessed(settings.data / "preprocessed", self.checkpoint.preprocessing)
         self.example: Picture | None = None
         self.report = stack.enter_context(RunFolder(settings.data / "runs"))
+        self._flows = stack.enter_context(ExitStack())  # entered last: no thread outlives what it works on
 
     def products(self) -> Iterator[Product | Skipped]:
         """Read the catalog: all of it, or the first `sample` products."""
@@ -77,7 +81,7 @@ class Line:
 
     def pixels(self, pictures: Iterable[Picture | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
         """Decode those whose vector the store does not know."""
-        known = shards.lookup(pictures, self.store)
+        known = shards.lookup(pictures, self.store, _LOOKED_UP)
         decode = self.preprocessed.using(self._stage.decoder(self.checkpoint.preprocessing))
         workers = self.settings.decode_workers or os.cpu_count() or 1
         pixels = flow.pmap(decode, known, workers=workers, ahead=self._ahead)
@@ -87,13 +91,17 @@ class Line:
         """Give every picture its vector, from the store or from the model; new ones are on disk before they go on."""
         batch = self.settings.batch_size
         encoder = self._encoder()
-        pixels = flow.until(flow.ahead(self.pixels(pictures), self._ahead), self.stop)
+        pixels = flow.until(self._owned(flow.ahead(self.pixels(pictures), self._ahead)), self.stop)
         stored = shards.append(embedding.embed(pixels, encoder, batch), self.store, batch)
         return self._tidied(self.progress.counting(Stage.STORE, stored, Embedded))
 
     def parked(self, records: Iterable[Embedded | Skipped]) -> Iterator[Embedded | Skipped]:
         """Let the stages before go on by themselves, also while Milvus is away for long."""
-        return parked(records, self.store, max(self._ahead, _WAITING), self.settings.data / "embeddings")
+        return self._owned(parked(records, self.store, max(self._ahead, _WAITING), self.settings.data / "embeddings"))
+
+    def halt(self) -> None:
+        """End the threads of the stages; a generator that an error's traceback still holds does not end them itself."""
+        self._flows.close()
 
     @property
     def _ahead(self) -> int:
@@ -102,6 +110,10 @@ class Line:
     def _catalog(self) -> Iterator[Product | Skipped]:
         columns = formats.Columns(self.settings.id_column, self.settings.image_column)
         return rows.read(self.settings.catalog, self.contract, columns)
+
+    def _owned(self, records: Generator[T, None, None]) -> Iterator[T]:
+        self._flows.enter_context(closing(records))
+        return records
 
     def _encoder(self) -> Encoder:
         settings = self.settings

@@ -22,7 +22,7 @@ from ingest.errors import (
 from ingest.images import states
 from ingest.inventory import Fate, Inventory, key
 from ingest.line import Line
-from ingest.records import Decoded, Embedded, Stage
+from ingest.records import Decoded, Embedded, Reason, Stage
 from ingest.removal import Removal
 from ingest.report import Summary, too_many
 from ingest.sinks import faiss
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from ingest.store.arrays import Manifest
 
 _DELETED_AT_ONCE = 1000
+_MISSING_SHARE = (
+    0.01  # more pictures that a later run may have, and a new collection does not replace one that has them
+)
 _PROVEN = 200  # vectors looked at before the alias moves; ids and digests are looked at one and all
 _NAMED = 5  # products named in a note; changes.csv has them all
 
@@ -171,6 +174,9 @@ def _serve(line: Line, collection: Collection, there: Inventory, written: Invent
         return [f"{still}, for too many products were skipped"]
     if served and line.settings.sample:
         return [f"{still}, for --sample took only a part of the catalog"]
+    healing = sum(count for reason, count in line.report.reasons.items() if Reason(reason).heals)
+    if served and not line.settings.max_skipped and healing > _MISSING_SHARE * line.progress.items(Stage.CATALOG):
+        return [f"{still}, for {healing} pictures could not be had today; run again, or allow them with --max-skipped"]
     _prove(line, collection, there, written, refused=refused)
     collection.serve()
     return [f"the alias {alias} moved from {served}, which stays as it was"] if served else []
@@ -218,6 +224,7 @@ def _line(settings: Settings, progress: Progress, stop: threading.Event) -> Iter
         try:
             yield line
         except NoTorchError as error:
+            line.halt()
             saved = _save_pixels(line)
             raise NoTorchError(
                 f"{error}; nothing was embedded, {saved} preprocessed pictures are saved under "

@@ -111,30 +111,33 @@ class Served:
         `expression` is a Milvus filter; `without` leaves one product out. Raises QueryError for a filter that
         Milvus cannot read.
         """
-        client = self._connection.client
-        fields = list(self.contract["fields"]) + (["$meta"] if self._dynamic else [])
         asked = min(limit + (without is not None), MAX_LIMIT)
         try:
-            answer = self._connection.call(
-                "search",
-                client.search,
-                self._alias,
-                data=[vector],
-                anns_field=self.contract["vector_field"],
-                limit=asked,
-                filter=expression,
-                output_fields=fields,
-                search_params={"metric_type": "IP", "params": {"ef": max(self.contract["ef"], asked)}},
-                timeout=CALL_TIMEOUT_S,
-            )
+            answer = self._nearest(vector, asked, expression)
         except MilvusError as error:
-            if expression and ("expression" in str(error) or "filter" in str(error).lower() or "field" in str(error)):
-                fields_known = ", ".join(f"{name} ({kind})" for name, kind in self.contract["fields"].items())
-                raise QueryError(f"--filter {expression!r}: {_reason(error)}; fields: {fields_known}") from error
-            raise
+            if not expression:
+                raise
+            self._nearest(vector, 1, "")  # where this goes well, the filter is at fault, whatever the server calls it
+            fields = ", ".join(f"{name} ({kind})" for name, kind in self.contract["fields"].items())
+            raise QueryError(f"--filter {expression!r}: {_reason(error)}; fields: {fields}") from error
         order = list(self.contract["fields"])
-        hits = [Hit(str(hit.pk), float(hit["distance"]), _metadata(hit["entity"], order)) for hit in answer[0]]
+        hits = [Hit(str(hit.pk), float(hit["distance"]), _metadata(hit["entity"], order)) for hit in answer]
         return [hit for hit in hits if hit.product_id != without][:limit]
+
+    def _nearest(self, vector: NDArray[np.float32], limit: int, expression: str) -> Any:
+        answer = self._connection.call(
+            "search",
+            self._connection.client.search,
+            self._alias,
+            data=[vector],
+            anns_field=self.contract["vector_field"],
+            limit=limit,
+            filter=expression,
+            output_fields=list(self.contract["fields"]) + (["$meta"] if self._dynamic else []),
+            search_params={"metric_type": "IP", "params": {"ef": max(self.contract["ef"], limit)}},
+            timeout=CALL_TIMEOUT_S,
+        )
+        return answer[0]
 
     def _query(self, expression: str, fields: list[str]) -> list[dict[str, Any]]:
         client = self._connection.client
@@ -155,7 +158,7 @@ def in_faiss(
 ) -> list[Hit]:
     """Search the exported FAISS files; hits carry no metadata.
 
-    `fingerprint` is the query's space, or None where the vector comes from the files themselves. Raises
+    `fingerprint` is the query's space, or None where that is not known. Raises
     ExportError where the files are missing, ModelError where they were built with another model.
     """
     manifest = arrays.read_manifest(arrays.manifest_path(faiss.Files.of(folder, len(vector)).index))

@@ -13,7 +13,7 @@ from ingest.records import Picture, Reason, Skipped, Stage
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_BATCH = 256  # records looked up together
+_BATCH = 32  # records looked up together; no more, for a slow download holds back those before it
 _STAGES_BEFORE = frozenset({Stage.CATALOG, Stage.IMAGES})
 _UNREADABLE = frozenset({Reason.BAD_ROW, Reason.NO_ID})
 _ADDED = "added"

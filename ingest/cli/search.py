@@ -108,11 +108,14 @@ def _in_faiss(
     from ingest import contract as contracts
     from ingest import search
     from ingest.embedding.checkpoint import resolve
+    from ingest.store import arrays
 
     ef = contracts.load(settings.schema).index.ef
     if product is not None:
         vector = search.exported_vector(settings.npy, settings.npy_ids, product)
-        return search.in_faiss(settings.indexes, vector, None, limit, ef, without=product)
+        exported = arrays.read_manifest(arrays.manifest_path(settings.npy))
+        space = exported.fingerprint if exported else None
+        return search.in_faiss(settings.indexes, vector, space, limit, ef, without=product)
     checkpoint = resolve(settings.model, settings.model_revision)
     vector = _query(settings, checkpoint, text, image)
     return search.in_faiss(settings.indexes, vector, checkpoint.space.fingerprint, limit, ef)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from ingest.durable import replaced, sync_folder, writing_to
+from ingest.durable import reason, replaced, sync_folder, writing_to
 from ingest.errors import ExportError
 from ingest.flow import batched
 
@@ -85,7 +85,7 @@ def forget_manifest(path: Path) -> None:
     Their sizes may be what it says, as when two products change places.
     """
     manifest = manifest_path(path)
-    with writing_to(manifest.parent):
+    with writing_to(manifest):
         manifest.unlink(missing_ok=True)
         sync_folder(manifest.parent)
 
@@ -98,13 +98,13 @@ def write(npy: Path, ids: Path, wanted: Wanted, store: Store, fingerprint: str) 
     Raises StorageError where the disk is full; the files that were there stay.
     """
     there = read_manifest(manifest_path(npy))
-    content = _content(wanted, store)
+    content = contents(wanted, store)
     if there is not None and there.holds_for(content, fingerprint, npy, ids):
         return there
     # The header stands first and names the rows, so they are counted before they are written.
     rows = sum(len(names) for names, _ in _blocks(wanted, store))
     with replaced(npy) as array_file, replaced(ids) as ids_file:
-        array, listing = Summed(array_file), Summed(ids_file)
+        array, listing = Summed(array_file, npy), Summed(ids_file, ids)
         header = {"descr": "<f4", "fortran_order": False, "shape": (rows, store.dim)}
         np.lib.format.write_array_header_1_0(array, header)  # all it needs is write()
         separator = "\n"
@@ -121,7 +121,7 @@ def write(npy: Path, ids: Path, wanted: Wanted, store: Store, fingerprint: str) 
     return manifest
 
 
-def _content(wanted: Wanted, store: Store) -> str:
+def contents(wanted: Wanted, store: Store) -> str:
     """Return 64 hex digits over what is wanted and which of it the store holds: more vectors make other files."""
     digest = hashlib.sha256(wanted.content.encode())
     for block in batched(wanted.pairs(), _BLOCK):
@@ -183,7 +183,7 @@ def read(npy: Path, ids: Path) -> tuple[NDArray[np.float32], list[str]]:
     try:
         rows = np.lib.format.open_memmap(npy, mode="r")  # np.load would take a .npz, and pickles, too
     except (OSError, ValueError, EOFError) as error:
-        raise ExportError(f"{npy}: cannot be read ({error}); write it with: ingest export") from error
+        raise ExportError(f"{npy}: cannot be read ({reason(error)}); write it with: ingest export") from error
     names = read_ids(ids)
     if rows.ndim != 2 or rows.dtype != np.float32 or len(rows) != len(names):
         raise ExportError(
@@ -198,25 +198,27 @@ def read_ids(path: Path) -> list[str]:
     try:
         names: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ExportError(f"{path}: cannot be read ({error}); write it with: ingest export") from error
+        raise ExportError(f"{path}: cannot be read ({reason(error)}); write it with: ingest export") from error
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ExportError(f"{path}: not a JSON list of product ids; write it with: ingest export")
     return names
 
 
 class Summed:
-    """Writes to a file, and counts and sums up what it wrote."""
+    """Writes to the file that becomes `path`, and counts and sums up what it wrote."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, path: Path) -> None:
         self._file = file
+        self._path = path
         self._digest = hashlib.sha256()
         self._bytes = 0
 
     def write(self, data: bytes) -> int:
-        """Write `data` and add it to the sum."""
+        """Write `data` and add it to the sum; raises StorageError with the path where the disk is full."""
         self._digest.update(data)
         self._bytes += len(data)
-        return self._file.write(data)
+        with writing_to(self._path):
+            return self._file.write(data)
 
     def sum(self) -> Sum:
         """Return size and SHA-256 of all that was written."""

@@ -16,7 +16,7 @@ from ingest.durable import writing_to
 from ingest.records import Embedded, Reason, Skipped, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable
     from pathlib import Path
 
     from ingest.store.shards import Store
@@ -28,7 +28,7 @@ _POLL_S = 0.2
 
 def parked(
     records: Iterable[Embedded | Skipped], store: Store, memory: int, folder: Path
-) -> Iterator[Embedded | Skipped]:
+) -> Generator[Embedded | Skipped, None, None]:
     """Run `records`, whose vectors `store` has, on a thread of its own, in order, as far ahead as they go.
 
     At most `memory` of them wait in memory and the others in an unnamed file in `folder`. A producer's exception

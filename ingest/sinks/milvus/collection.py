@@ -15,7 +15,7 @@ from ingest.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST
 from ingest.errors import MilvusError
 from ingest.sinks.milvus import schema
 from ingest.sinks.milvus.connection import CALL_TIMEOUT_S, WRITE_TIMEOUT_S
-from ingest.sinks.milvus.releases import alias_target, move
+from ingest.sinks.milvus.releases import alias_target, move, note
 
 if TYPE_CHECKING:
     import threading
@@ -54,6 +54,7 @@ class Collection:
                     "create the index", client.create_index, self.name, schema.index_params(self.contract),
                     timeout=CALL_TIMEOUT_S,
                 )  # fmt: skip
+            self._tell_contract()
         else:
             self._call(
                 "create the collection",
@@ -184,6 +185,13 @@ class Collection:
     @property
     def _field(self) -> str:
         return self.contract.index.field
+
+    def _tell_contract(self) -> None:
+        """Bring the property that apps read up to date: `ef` may change and the collection stay."""
+        said = contracts.to_json(self.contract, self.space)
+        description = self._call("describe the collection", self.connection.client.describe_collection, self.name)
+        if description.get("properties", {}).get(contracts.PROPERTY) != said:
+            note(self.connection, self.name, {contracts.PROPERTY: said})
 
     def _fitting_index(self) -> Any:
         """Return the index, or None where there is none; raise MilvusError where it or the collection does not fit."""

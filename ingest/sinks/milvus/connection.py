@@ -72,7 +72,7 @@ class Connection:
         self.shown, target, user = _target(uri)
         self._target = target
         self.is_lite = not uri.startswith(("http://", "https://", "tcp://", "unix:"))
-        self._secrets = [secret for secret in {token, user, *token.split(":")[1:]} if secret]
+        self._secrets = [secret for secret in {token, user, *token.split(":")[1:], *user.split(":")[1:]} if secret]
         self._max_wait = max_wait
         self._stop = stop or threading.Event()
         self._said = 0.0
@@ -181,7 +181,7 @@ def opened(
     BusyError where another process has the Lite file open.
     """
     if existing and "://" not in uri and not Path(uri).expanduser().exists():
-        raise MilvusError(f"{uri}: no such Milvus Lite file; fill it with: ingest run, or pass --uri")
+        raise MilvusError(f"{without_user(uri)[0]}: no such Milvus Lite file; fill it with: ingest run, or pass --uri")
     with ExitStack() as stack:
         if "://" not in uri:
             _shown, path, _user = _target(uri)
@@ -227,8 +227,11 @@ def _client_class() -> Any:
 
 def without_user(uri: str) -> tuple[str, str]:
     """Return a URI without its credentials, and these as `user:password`, or "" where it carries none."""
-    if "@" not in uri or "://" not in uri:
+    if "@" not in uri:
         return uri, ""
+    if "://" not in uri:  # a scheme forgotten: what stands before the @ is a secret all the same
+        user, _, host = uri.rpartition("@")
+        return (host, user) if ":" in user else (uri, "")
     parts = urlsplit(uri)
     user = unquote(f"{parts.username}:{parts.password or ''}") if parts.username else ""
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), user
@@ -241,7 +244,9 @@ def _target(uri: str) -> tuple[str, str, str]:
         return bare, bare, user
     path = Path(uri).expanduser()
     if path.suffix != ".db":
-        raise MilvusError(f"--uri {uri}: neither http://… nor a Milvus Lite file, whose name ends in .db")
+        raise MilvusError(
+            f"--uri {without_user(uri)[0]}: neither http://… nor a Milvus Lite file, whose name ends in .db"
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

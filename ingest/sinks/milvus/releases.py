@@ -102,9 +102,13 @@ def move(connection: Connection, alias: str, name: str) -> None:
                     "see which one should be served with: ingest collections"
                 ) from None
             connection.call("move the alias", client.alter_alias, **where)
-    stamp = {SERVED: datetime.now(UTC).isoformat(timespec="milliseconds")}
+    note(connection, name, {SERVED: datetime.now(UTC).isoformat(timespec="milliseconds")})
+
+
+def note(connection: Connection, name: str, properties: dict[str, str]) -> None:
+    """Set properties of a collection so that they outlive the server."""
     for _ in range(2):  # what Milvus 2.3.5 keeps over a restart is the alteration before the last (milvus #30144)
-        connection.call("note when it was served", client.alter_collection_properties, name, stamp)
+        connection.call("note its properties", connection.client.alter_collection_properties, name, properties)
 
 
 def alias_target(connection: Connection, alias: str) -> str | None:
