@@ -19,7 +19,7 @@ from ingest.sinks.milvus import releases, writer
 from ingest.sinks.milvus.collection import Collection
 from ingest.store.shards import Store
 
-STEPS, EXAMPLES, LEAST = 60, 9, 500
+STEPS, EXAMPLES, LEAST = 60, 12, 500
 EDITS = 4  # steps that edit the catalog before one that runs, which takes a hundred times longer
 IDS = st.sampled_from([f"P{number}" for number in range(8)] + ['quo"te', "日本"])
 PICTURES = st.integers(0, 9)
