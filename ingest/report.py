@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self, TextIO
@@ -73,9 +74,8 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with writing_to(self.folder):
-            self._file.close()
-            self._changes_file.close()
+        with writing_to(self.folder), closing(self._file), closing(self._changes_file):
+            pass
 
     @property
     def changes(self) -> Path:

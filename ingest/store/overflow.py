@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ingest.durable import writing_to
@@ -106,8 +107,9 @@ class _Queue:
         return self._restored(content)
 
     def close(self) -> None:
-        """Give the disk space back."""
-        self._file.close()
+        """Give the disk space back; what a full disk has kept from being written is not wanted any more."""
+        with suppress(OSError):
+            self._file.close()
 
     def _full(self) -> bool:
         return self._spilt > 0 or len(self._waiting) >= self._memory

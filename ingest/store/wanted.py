@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from ingest.durable import writing_to
@@ -58,5 +59,6 @@ class Wanted:
             yield product_id, bytes.fromhex(key)
 
     def close(self) -> None:
-        """Give the disk space back."""
-        self._file.close()
+        """Give the disk space back; what a full disk has kept from being written is not wanted any more."""
+        with suppress(OSError):
+            self._file.close()

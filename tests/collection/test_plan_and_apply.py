@@ -165,3 +165,11 @@ def test_the_second_row_of_an_id_does_not_touch_the_first(shop: SmallShop) -> No
     summary = shop.run(drop_failed=True, prune=True).summary
 
     assert (summary.unchanged, summary.skipped, summary.stale, summary.deleted) == (10, 1, 0, 0)
+
+
+def test_ids_with_quotes_are_read_back_wherever_they_stand(tmp_path: Path) -> None:
+    shop = SmallShop(tmp_path)
+    shop.stock({'quo"te': (1, "a"), "back\\slash": (2, "b"), 'z"': (3, "the last of a batch")})
+    shop.run()
+
+    assert shop.plan().unchanged == 3

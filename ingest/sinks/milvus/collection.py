@@ -104,6 +104,9 @@ class Collection:
         )
         try:
             while batch := self._call("read the digests", iterator.next):
+                # pymilvus (3.0.2) puts the last id into its next filter between quotes, as it is: quote" breaks it.
+                if isinstance(last := getattr(iterator, "_next_id", None), str):
+                    iterator._next_id = json.dumps(last, ensure_ascii=False)[1:-1]  # noqa: SLF001
                 yield batch
         finally:
             iterator.close()

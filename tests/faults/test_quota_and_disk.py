@@ -1,0 +1,162 @@
+"""A server that lets little through is waited for, a disk that is full is one line, and a search never fails."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from small_shop import SmallShop
+
+from faults.server import milvus_server
+from faults.test_milvus_outage import DIM, SPACE, records
+from ingest import contract as contracts
+from ingest.errors import StorageError
+from ingest.sinks.milvus import reader, releases, writer
+from ingest.sinks.milvus.collection import Collection
+from ingest.sinks.milvus.connection import opened
+from ingest.store.overflow import parked
+from ingest.store.shards import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LIMITS = {"UPSERTRATE", "INSERTRATE", "DELETERATE"}
+QUOTA = {"QUOTAANDLIMITS_ENABLED": "true", "QUOTAANDLIMITS_DML_ENABLED": "true"} | {
+    f"QUOTAANDLIMITS_DML_{limit}_{scope}": "1" for limit in LIMITS for scope in ("MAX", "COLLECTION_MAX")
+}
+ROWS = 20_000
+
+
+def test_upserts_held_to_a_megabyte_a_second_all_arrive(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = Store(tmp_path / "store", DIM)
+    vectors = np.random.default_rng(0).normal(size=(ROWS, DIM))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    store.add([number.to_bytes(32, "big") for number in range(ROWS)], vectors.astype(np.float32))
+
+    with milvus_server(**QUOTA) as server, opened(server.uri, "", "", 60) as connection:
+        collection = Collection(connection, contracts.load(contracts.default_path()), SPACE)
+        collection.prepare()
+        started = time.monotonic()
+        with caplog.at_level(logging.WARNING, "ingest"):
+            done = sum(1 for _ in writer.upsert(parked(records(store, "x"), store, 512, tmp_path), collection))
+        seconds = time.monotonic() - started
+        collection.flush()
+        there = reader.inventory(collection, store)
+
+    assert (done, len(there), there.doubled()) == (ROWS, ROWS, 0)
+    assert any("rate limit" in said for said in caplog.messages)
+    assert len(caplog.messages) <= 2 + seconds / 10, "a line every ten seconds, not one for each refusal"
+
+
+@pytest.fixture
+def little_room(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte, where one can be mounted."""
+    folder = tmp_path / "little"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=False, capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("a small file system cannot be mounted here: it takes root")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def fill(ballast: Path) -> None:
+    with suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(1024))
+
+
+@pytest.mark.parametrize("place", ["embeddings", "image_cache", "runs"])
+def test_a_full_disk_is_one_line_and_the_next_run_goes_on(tmp_path: Path, little_room: Path, place: str) -> None:
+    shop = SmallShop(tmp_path / "shop")
+    shop.stock({f"P{number}": (number, f"Product {number}") for number in range(30)})
+    shop.settings = replace(shop.settings, uri=str(tmp_path / "milvus.db"))
+    shop.settings.data.mkdir()
+    (shop.settings.data / place).symlink_to(little_room)
+    ballast = little_room / "ballast"
+    fill(ballast)
+
+    with pytest.raises(StorageError) as raised:
+        shop.run()
+    assert "\n" not in str(raised.value)
+
+    ballast.unlink()
+    outcome = shop.run()
+    assert outcome.summary.upserted + outcome.summary.unchanged == 30
+    assert len(shop.rows()) == 30
+    assert shop.verify().differing == []
+
+
+def test_a_search_through_the_alias_meets_no_error_and_no_gap_while_the_model_changes(tmp_path: Path) -> None:
+    with milvus_server() as server:
+        shop = SmallShop(tmp_path, server.uri)
+        shop.stock({f"P{number}": (number, f"Product {number}") for number in range(50)})
+        shop.run()
+        done, found, errors = threading.Event(), [], []
+
+        def look() -> None:
+            with shop.client() as client:
+                while not done.is_set():
+                    try:
+                        hits = client.search(
+                            "products", data=[np.eye(8, dtype=np.float32)[0]], limit=5, output_fields=["title"],
+                            search_params={"metric_type": "IP", "params": {"ef": 64}},
+                        )  # fmt: skip
+                        found.append(len(hits[0]))
+                    except Exception as error:  # noqa: BLE001  any error at all fails the test
+                        errors.append(str(error))
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        try:
+            shop.run(model="model-2")
+            shop.run(model="model-1")
+            with shop.connection() as connection:
+                releases.rollback(connection, "products")
+        finally:
+            done.set()
+            thread.join()
+
+        assert errors == []
+        assert len(found) > 5
+        assert set(found) == {5}
+        assert shop.releases()[0].model == "model-2"
+
+
+def test_two_processes_with_two_stores_keep_one_collection_right(tmp_path: Path) -> None:
+    with milvus_server() as server:
+        shops = [SmallShop(tmp_path / name, server.uri) for name in ("one", "two")]
+        for shop in shops:
+            shop.stock({f"P{number}": (number, f"Product {number}") for number in range(60)})
+        script = (
+            "import sys, pathlib; from small_shop import SmallShop; "
+            "SmallShop(pathlib.Path(sys.argv[1]), sys.argv[2]).run()"
+        )
+        path = os.pathsep.join((str(Path(__file__).parents[2]), str(Path(__file__).parents[1])))
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", script, shop.folder, server.uri], env={**os.environ, "PYTHONPATH": path}
+            )
+            for shop in shops
+        ]
+        codes = [process.wait(120) for process in processes]
+
+        assert 0 in codes
+        for shop in shops:
+            shop.run()
+        assert len(shops[0].rows()) == 60
+        assert shops[0].verify().differing == shops[1].verify().differing == []
