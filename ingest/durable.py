@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from ingest.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     import numpy as np
@@ -27,9 +27,7 @@ def writing_to(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(
-            f"{place}: cannot be written ({reason(error)}); make room or set --data"
-        ) from error
+        raise StorageError(f"{place}: cannot be written ({reason(error)}); make room or set --data") from error
 
 
 def reason(error: Exception) -> str:
@@ -63,12 +61,15 @@ def renamed(path: Path) -> Iterator[BinaryIO]:
             beside.unlink(missing_ok=True)
 
 
-def write_npy(file: BinaryIO, array: NDArray[np.generic]) -> None:
-    """Write a C-contiguous array as `.npy`; `np.save` calls a full disk "32000 requested and 24448 written"."""
+def write_npy(file: BinaryIO, shape: tuple[int, ...], dtype: str, parts: Iterable[NDArray[np.generic]]) -> None:
+    """Write a `.npy` of C-contiguous parts that have `shape` together.
+
+    `np.save` calls a full disk "32000 requested and 24448 written".
+    """
     from numpy.lib import format as npy
 
-    npy.write_array_header_1_0(file, npy.header_data_from_array_1_0(array))
-    file.write(array.data)
+    npy.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
+    file.writelines(part.data for part in parts)
 
 
 def sweep(folder: Path, name: str = "") -> None:

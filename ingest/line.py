@@ -99,6 +99,11 @@ class Line:
         """Let the stages before go on by themselves, also while Milvus is away for long."""
         return self._owned(parked(records, self.store, max(self._ahead, _WAITING), self.settings.data / "embeddings"))
 
+    @property
+    def too_many_skipped(self) -> bool:
+        """Whether more products were skipped than --max-skipped allows."""
+        return too_many(self.report.skipped, self.progress.items(Stage.CATALOG), self.settings.max_skipped)
+
     def halt(self) -> None:
         """End the threads of the stages; a generator that an error's traceback still holds does not end them itself."""
         self._flows.close()

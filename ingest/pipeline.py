@@ -7,26 +7,24 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from itertools import chain, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from ingest import flow, sync
 from ingest.errors import (
     InterruptedRunError,
     NoTorchError,
     PruneRefusedError,
-    VerificationError,
 )
 from ingest.images import states
 from ingest.inventory import Fate, Inventory, key
 from ingest.line import Line
-from ingest.records import Decoded, Embedded, Reason, Stage
+from ingest.records import Decoded, Embedded, Stage
 from ingest.removal import Removal
-from ingest.report import Summary, too_many
+from ingest.report import Summary
+from ingest.serving import serve
 from ingest.sinks import faiss
-from ingest.sinks.milvus import proof, reader, writer
+from ingest.sinks.milvus import reader, writer
 from ingest.sinks.milvus.collection import Collection
 from ingest.sinks.milvus.connection import opened
 from ingest.store import arrays
@@ -42,10 +40,6 @@ if TYPE_CHECKING:
     from ingest.store.arrays import Manifest
 
 _DELETED_AT_ONCE = 1000
-_MISSING_SHARE = (
-    0.01  # more pictures that a later run may have, and a new collection does not replace one that has them
-)
-_PROVEN = 200  # vectors looked at before the alias moves; ids and digests are looked at one and all
 _NAMED = 5  # products named in a note; changes.csv has them all
 
 
@@ -126,7 +120,7 @@ def _run(line: Line, collection: Collection, distrusted: Sequence[str]) -> Outco
         _export(line)
     notes = _left(line, difference, summary)
     if moves:
-        notes += _serve(line, collection, there, left, refused=bool(refused))
+        notes += serve(line, collection, there, left, refused=bool(refused))
     places = {"collection": f"{line.contract.alias}, now {collection.name}, at {collection.connection.shown}"}
     return _finish(line, summary, places | (_exported(line) if line.settings.exports else {}), notes, refused)
 
@@ -163,49 +157,10 @@ def _left(line: Line, difference: sync.Difference, summary: Summary) -> list[str
     return notes
 
 
-def _serve(line: Line, collection: Collection, there: Inventory, written: Inventory, *, refused: bool) -> list[str]:
-    """Point the alias at the collection where everything is in and proven; say why not where it is not."""
-    served = collection.served()
-    alias = line.contract.alias
-    if not there.count(Fate.SAME) + len(written):
-        return [f"the alias {alias} was not set, for no product could be embedded"]
-    still = f"the alias {alias} " + (f"still serves {served}" if served else "was not set")
-    if _too_many_skipped(line):
-        return [f"{still}, for too many products were skipped"]
-    if served and line.settings.sample:
-        return [f"{still}, for --sample took only a part of the catalog"]
-    healing = sum(count for reason, count in line.report.reasons.items() if Reason(reason).heals)
-    if served and not line.settings.max_skipped and healing > _MISSING_SHARE * line.progress.items(Stage.CATALOG):
-        return [f"{still}, for {healing} pictures could not be had today; run again, or allow them with --max-skipped"]
-    _prove(line, collection, there, written, refused=refused)
-    collection.serve()
-    return [f"the alias {alias} moved from {served}, which stays as it was"] if served else []
-
-
-def _prove(line: Line, collection: Collection, there: Inventory, written: Inventory, *, refused: bool) -> None:
-    """Raise VerificationError where the collection that is about to be served is not what this run has made."""
-    deleted = frozenset[Fate]() if refused else Removal.of(line.settings).fates
-    sample = chain(islice(written.where(np.ones(len(written), bool)), _PROVEN),
-                   islice((name for name, _ in there.ids({Fate.SAME})), _PROVEN))  # fmt: skip
-    collection.indexed(line.stop)
-    found = chain(
-        proof.index(collection),
-        proof.rows(collection, there, written, deleted),
-        proof.vectors(collection, line.store, list(sample)),
-    )
-    if faults := list(islice(found, _NAMED)):
-        named = "; ".join(f"{fault.kind} {fault.name} {fault.detail}" for fault in faults)
-        raise VerificationError(
-            f"collection {collection.name}: {named}; the alias {line.contract.alias} was not moved; run again, "
-            "or see more with: ingest verify"
-        )
-
-
 def _export(line: Line) -> Manifest:
     settings = line.settings
     manifest = arrays.write(settings.npy, settings.npy_ids, line.wanted, line.store, line.space.fingerprint)
-    if manifest.rows:
-        faiss.build(settings.npy, settings.npy_ids, settings.indexes, line.contract.index)
+    faiss.build(settings.npy, settings.npy_ids, settings.indexes, line.contract.index)
     return manifest
 
 
@@ -257,7 +212,7 @@ def _finish(
     if summary.skipped:
         places["skipped"] = folder / "skipped.csv"
     failure = ""
-    if _too_many_skipped(line):
+    if line.too_many_skipped:
         failure = (
             f"{summary.skipped} of {summary.products} products were skipped, more than --max-skipped "
             f"{line.settings.max_skipped} allows; the reasons are in {places['skipped']}"
@@ -299,7 +254,3 @@ def _facts(line: Line, places: dict[str, Any]) -> dict[str, Any]:
         "pictures": asdict(states.quality(line.cache.index)),
         "places": places,
     }
-
-
-def _too_many_skipped(line: Line) -> bool:
-    return too_many(line.report.skipped, line.progress.items(Stage.CATALOG), line.settings.max_skipped)

@@ -136,7 +136,9 @@ def _files(line: Line, collection: Collection, sampled: list[str], verdict: Verd
     """Check the exported files against their checksums and the catalog, and the index against the collection."""
     settings, dim = line.settings, line.space.dim
     faults = [
-        *arrays.faults(settings.npy, settings.npy_ids, arrays.contents(line.wanted, line.store), line.space.fingerprint),
+        *arrays.faults(
+            settings.npy, settings.npy_ids, arrays.contents(line.wanted, line.store), line.space.fingerprint
+        ),
         *faiss.faults(settings.indexes, dim, settings.npy),
     ]
     for path, fault in faults:

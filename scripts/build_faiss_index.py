@@ -24,9 +24,11 @@ def main(embeddings: Path, meta: Path, output: Path, schema: Path) -> None:
         manifest = faiss.build(embeddings, meta, output, contract.load(schema).index)
     except IngestError as error:
         raise SystemExit(_told(error)) from error
-    click.echo(
-        f"{manifest.rows:,} vectors of {manifest.dim} dimensions in {faiss.Files.of(output, manifest.dim).index}"
-    )
+    place = faiss.Files.of(output, manifest.dim).index
+    if manifest.rows:
+        click.echo(f"{manifest.rows:,} vectors of {manifest.dim} dimensions in {place}")
+    else:
+        click.echo(f"{embeddings} has no rows, so there is no {place}")
 
 
 def _told(error: IngestError) -> int:

@@ -42,10 +42,23 @@ def command(*, output: Path | None, meta: Path | None, as_json: bool, quiet: boo
     Without torch, the preprocessed pictures are saved instead and the exit code is 9; the next run with torch
     uses them.
     """
+    settings = options.settings(values)
+    npy, ids = output or settings.npy, meta or settings.npy_ids
+    _refuse_unfit(npy, ids)
     from ingest import pipeline
 
-    settings = options.settings(values)
     terminal.note_sample(settings.model)
     with terminal.followed(quiet=quiet) as (progress, stop):
-        outcome = pipeline.embed(settings, progress, stop, output or settings.npy, meta or settings.npy_ids)
+        outcome = pipeline.embed(settings, progress, stop, npy, ids)
     terminal.show(outcome, as_json=as_json)
+
+
+def _refuse_unfit(npy: Path, ids: Path) -> None:
+    """Say what two paths cannot be before anything is embedded."""
+    for flag, path in (("--output", npy), ("--meta", ids)):
+        if path.is_dir():
+            raise click.UsageError(f"{flag} {path} is a directory; name a file.")
+    if npy.resolve() == ids.resolve() or (npy.exists() and ids.exists() and npy.samefile(ids)):
+        raise click.UsageError(f"--output and --meta both name {npy}; name two files.")
+    if ids.resolve() == npy.with_name(f"{npy.stem}.manifest.json").resolve():
+        raise click.UsageError(f"--meta {ids} is the name of --output's manifest; name another.")

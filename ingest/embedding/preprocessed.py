@@ -1,6 +1,6 @@
 """Pictures saved as the model wants them, for a machine without torch to prepare and one with torch to embed.
 
-One `<sha256>.npy` a picture, (height, width, 3) uint8 RGB, under `data/preprocessed/<geometry>/`.
+One `<sha256>.npy` a picture, (height, width, 3) uint8 RGB, under `data/preprocessed/<geometry>/<first two digits>/`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ingest.durable import replaced, write_npy
+from ingest.durable import renamed, sweep, write_npy, writing_to
 from ingest.records import Decoded, Picture
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Preprocessed:
     def __init__(self, folder: Path, preprocessing: Preprocessing) -> None:
         self.folder = folder / preprocessing.geometry
         self._shape = (preprocessing.height, preprocessing.width, 3)
+        self._swept: set[Path] = set()
 
     def get(self, sha256: bytes) -> NDArray[np.uint8] | None:
         """Return a picture's saved pixels, or None where there are none or they are torn."""
@@ -41,8 +42,7 @@ class Preprocessed:
         """Save the pixels of each `Decoded` that is not saved yet, and pass every record on."""
         for record in records:
             if isinstance(record, Decoded) and not self._path(record.sha256).exists():
-                with replaced(self._path(record.sha256)) as file:
-                    write_npy(file, np.ascontiguousarray(record.pixels))
+                self._save(self._path(record.sha256), record.pixels)
             yield record
 
     def remove(self, sha256: bytes) -> None:
@@ -63,5 +63,14 @@ class Preprocessed:
 
         return saved_or_decoded
 
+    def _save(self, path: Path, pixels: NDArray[np.uint8]) -> None:
+        if path.parent not in self._swept:
+            with writing_to(path.parent):
+                sweep(path.parent)
+            self._swept.add(path.parent)
+        with renamed(path) as file:
+            write_npy(file, pixels.shape, "|u1", [np.ascontiguousarray(pixels)])
+
     def _path(self, sha256: bytes) -> Path:
-        return self.folder / f"{sha256.hex()}.npy"
+        name = sha256.hex()
+        return self.folder / name[:2] / f"{name}.npy"

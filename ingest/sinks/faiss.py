@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import pickle
+import pickletools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ingest.durable import replaced, writing_to
+from ingest.durable import reason, replaced, sync_folder, writing_to
 from ingest.errors import ExportError
 from ingest.store import arrays
+from ingest.store.shards import UNIT_TOLERANCE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from ingest.store.arrays import Manifest
 
 _BLOCK = 65_536  # rows added at a time, read through the memory map
+_PLAIN = frozenset({"SHORT_BINUNICODE", "BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"})
+_CONSTANTS = {"NEWTRUE": True, "NEWFALSE": False}
+_FRAME = frozenset({"PROTO", "FRAME", "EMPTY_DICT", "MARK", "SETITEMS", "STOP"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,9 @@ def build(npy: Path, ids: Path, folder: Path, index: Index) -> Manifest:
     """Build the index over an exported pair and write its files; leave them where they already fit the pair.
 
     The `.pkl` is a pickled dict of plain types, for programs that expect one; nothing of ours ever loads it.
-    Raises ExportError where the pair is missing or torn, StorageError where the disk is full.
+    Over a pair of no rows there is no index: one that lies there is removed, and the manifest names no files.
+    Raises ExportError where the pair is missing or torn or a row has not unit length, StorageError where the disk is
+    full.
     """
     rows, names = arrays.read(npy, ids)
     dim = int(rows.shape[1])
@@ -54,12 +61,15 @@ def build(npy: Path, ids: Path, folder: Path, index: Index) -> Manifest:
     files = Files.of(folder, dim)
     there = arrays.read_manifest(arrays.manifest_path(files.index))
     paths = (files.index, files.metadata, files.product_ids)
+    if not names:
+        _remove(files.index, *paths)
+        return arrays.Manifest(0, dim, fingerprint, content, {})
     if there is not None and there.holds_for(content, fingerprint, *paths):
         return there
-    graph = _graph(rows, index)
+    graph = _graph(npy, rows, names, index)
     sums: dict[str, arrays.Sum] = {}
     with replaced(files.index) as file:
-        summed = arrays.Summed(file)
+        summed = arrays.Summed(file, files.index)
         _faiss().write_index(graph, _faiss().PyCallbackIOWriter(summed.write))
         sums[files.index.name] = summed.sum()
         arrays.forget_manifest(files.index)
@@ -69,7 +79,7 @@ def build(npy: Path, ids: Path, folder: Path, index: Index) -> Manifest:
         (files.product_ids, json.dumps(names, ensure_ascii=False, indent=0).encode() + b"\n"),
     ):
         with replaced(path) as file:
-            summed = arrays.Summed(file)
+            summed = arrays.Summed(file, path)
             summed.write(payload)
             sums[path.name] = summed.sum()
     manifest = arrays.Manifest(len(names), dim, fingerprint, content, sums)
@@ -124,42 +134,78 @@ def search(folder: Path, query: NDArray[np.float32], limit: int, ef: int) -> lis
 
 
 def faults(folder: Path, dim: int, npy: Path) -> list[tuple[Path, str]]:
-    """Return what is wrong with the files, by file: checksums, counts, dim, and whether they are of this `.npy`."""
+    """Return what is wrong with the files, by file: checksums, counts, dim, and whether they are of this `.npy`.
+
+    Of a `.npy` without rows there are none.
+    """
     files = Files.of(folder, dim)
+    source = arrays.read_manifest(arrays.manifest_path(npy))
+    if source is not None and not source.rows and not files.index.exists():
+        return []
     manifest = arrays.read_manifest(arrays.manifest_path(files.index))
     found = arrays.summed_faults(
         manifest, arrays.manifest_path(files.index), files.index, files.metadata, files.product_ids
     )
     if found or manifest is None:
         return found
-    source = arrays.read_manifest(arrays.manifest_path(npy))
     if source is None or source.files[npy.name].sha256 not in manifest.content:
         return [(files.index, f"was built from another {npy.name}")]
     try:
-        with files.metadata.open("rb") as file:
-            said = _PlainUnpickler(file).load()
-    except (OSError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        return [(files.metadata, f"cannot be read ({error})")]
+        said = _told(files.metadata.read_bytes())
+    except (OSError, ValueError) as error:
+        return [(files.metadata, f"cannot be read ({reason(error)})")]
     wanted = {"count": manifest.rows, "dim": dim, "sha256": manifest.files[files.index.name].sha256}
-    if not isinstance(said, dict) or any(said.get(name) != value for name, value in wanted.items()):
+    if any(said.get(name) != value for name, value in wanted.items()):
         return [(files.metadata, "tells another count, dim or checksum than the index has")]
     return []
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Reads plain types and refuses whatever would run code."""
+def _told(pickled: bytes) -> dict[Any, Any]:
+    """Read a flat dict of plain types off a pickle's opcodes, so that nothing in it can run; ValueError for others."""
+    stack: list[Any] = []
+    memo: list[Any] = []
+    for opcode, argument, _ in pickletools.genops(pickled):
+        if opcode.name in _PLAIN:
+            stack.append(argument)
+        elif opcode.name in _CONSTANTS:
+            stack.append(_CONSTANTS[opcode.name])
+        elif opcode.name == "MEMOIZE":
+            memo.append(stack[-1] if stack else None)
+        elif opcode.name == "BINGET" and int(argument or 0) < len(memo):
+            stack.append(memo[int(argument or 0)])
+        elif opcode.name not in _FRAME:
+            raise ValueError(f"it has {opcode.name}, and should hold plain types alone")
+    return dict(zip(stack[::2], stack[1::2], strict=True))
 
-    def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"it names {module}.{name}, and should hold plain types alone")
+
+def _remove(index: Path, *paths: Path) -> None:
+    """Remove an index and its neighbours, the manifest first, so that it vouches for none that are half gone."""
+    if not index.parent.is_dir():
+        return
+    arrays.forget_manifest(index)
+    with writing_to(index):
+        for path in paths:
+            path.unlink(missing_ok=True)
+        sync_folder(index.parent)
 
 
-def _graph(rows: NDArray[np.float32], parameters: Index) -> Any:
+def _graph(npy: Path, rows: NDArray[np.float32], names: list[str], parameters: Index) -> Any:
     faiss = _faiss()
     graph = faiss.IndexHNSWFlat(int(rows.shape[1]), parameters.m, faiss.METRIC_INNER_PRODUCT)
     graph.hnsw.efConstruction = parameters.ef_construction
     graph.hnsw.efSearch = parameters.ef
     for start in range(0, len(rows), _BLOCK):
-        graph.add(np.ascontiguousarray(rows[start : start + _BLOCK]))
+        block = np.ascontiguousarray(rows[start : start + _BLOCK])
+        with np.errstate(all="ignore"):
+            lengths = np.sqrt(np.einsum("ij,ij->i", block, block))
+            sound = np.abs(lengths - 1) <= UNIT_TOLERANCE  # NaN is not
+        if not sound.all():
+            bad = int(np.argmin(sound))
+            raise ExportError(
+                f"{npy}: row {start + bad}, product {names[start + bad]!r}, has length {lengths[bad]:.4g} and not 1; "
+                "write it with: ingest export"
+            )
+        graph.add(block)
     return graph
 
 

@@ -1,11 +1,12 @@
 """A look-ahead that spills to disk: embedding goes on while Milvus is away, and memory stays bounded.
 
-What is spilt is the product and its picture's key; the vector is in the store already and is read from there.
+What is spilt is the product and its picture's key, a line of JSON each; the vector is in the store already and is
+read from there.
 """
 
 from __future__ import annotations
 
-import pickle
+import json
 import tempfile
 import threading
 import time
@@ -14,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ingest.durable import writing_to
-from ingest.records import Embedded, Reason, Skipped, Stage
+from ingest.records import Embedded, Product, Reason, Skipped, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -118,29 +119,46 @@ class _Queue:
         if not self._full():
             self._waiting.append(record)
             return
-        bare = (record.product, record.sha256) if isinstance(record, Embedded) else record
+        line = _line(record)
         with writing_to(self._folder):
             self._file.seek(self._written_to)
-            pickle.dump(bare, self._file, protocol=pickle.HIGHEST_PROTOCOL)
-            self._written_to = self._file.tell()
+            self._file.write(line)
+        self._written_to += len(line)
         self._spilt += 1
 
-    def _read(self) -> Any:
+    def _read(self) -> Skipped | tuple[Product, bytes]:
         self._file.seek(self._read_at)
-        content = pickle.load(self._file)  # noqa: S301  an unnamed file that this very process wrote
-        self._read_at = self._file.tell()
+        line = self._file.readline()
+        self._read_at += len(line)
         self._spilt -= 1
         if not self._spilt:
             self._file.truncate(0)
             self._read_at = self._written_to = 0
-        return content
+        return _record(line)
 
-    def _restored(self, content: list[Any]) -> list[Embedded | Skipped]:
+    def _restored(self, content: list[Skipped | tuple[Product, bytes]]) -> list[Embedded | Skipped]:
         vectors = iter(self._store.find([bare[1] for bare in content if not isinstance(bare, Skipped)]))
         return [bare if isinstance(bare, Skipped) else _embedded(bare[0], bare[1], next(vectors)) for bare in content]
 
 
-def _embedded(product: Any, sha256: bytes, vector: Any) -> Embedded | Skipped:
+def _line(record: Embedded | Skipped) -> bytes:
+    if isinstance(record, Skipped):
+        content: list[Any] = [None, record.product_id, record.stage, record.reason, record.detail, record.line]
+    else:
+        product = record.product
+        content = [record.sha256.hex(), product.product_id, product.image, dict(product.metadata), product.line]
+    return json.dumps(content).encode() + b"\n"
+
+
+def _record(line: bytes) -> Skipped | tuple[Product, bytes]:
+    sha256, product_id, *rest = json.loads(line)
+    if sha256 is None:
+        stage, reason, detail, number = rest
+        return Skipped(product_id, Stage(stage), Reason(reason), detail, number)
+    return Product(product_id, *rest), bytes.fromhex(sha256)
+
+
+def _embedded(product: Product, sha256: bytes, vector: Any) -> Embedded | Skipped:
     if vector is None:
         detail = "its stored vector was damaged while the run went on; run again"
         return Skipped(product.product_id, Stage.STORE, Reason.BAD_VECTOR, detail, product.line)

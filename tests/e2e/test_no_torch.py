@@ -18,7 +18,7 @@ PRODUCTS = 40
 
 
 def saved(shop: Shop) -> list[Path]:
-    return sorted(shop.data.glob("preprocessed/*/*.npy"))
+    return sorted(shop.data.glob("preprocessed/**/*.npy"))
 
 
 @pytest.mark.parametrize("command", ["embed", "run"])

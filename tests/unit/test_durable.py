@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from ingest.durable import replaced, writing_to
 from ingest.errors import StorageError
+from ingest.store.arrays import Summed
 from ingest.store.shards import Store
 
 if TYPE_CHECKING:
@@ -98,7 +100,7 @@ def test_a_full_disk_is_one_line_and_the_file_that_was_there_stays(small_disk):
     path.write_bytes(b"old")
     with pytest.raises(StorageError) as caught, replaced(path) as file:
         file.write(bytes(200_000))
-    assert one_line(caught.value).startswith(f"{small_disk}: cannot be written (No space left on device)")
+    assert one_line(caught.value).startswith(f"{path}: cannot be written (No space left on device)")
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in small_disk.iterdir()] == ["file"]
 
@@ -119,7 +121,7 @@ def test_a_store_on_a_full_disk_says_so_and_keeps_what_it_had(small_disk):
 def test_a_folder_that_may_not_be_written_is_one_line(locked):
     with pytest.raises(StorageError) as caught, replaced(locked / "file"):
         pytest.fail("the block must not begin")
-    assert one_line(caught.value).startswith(f"{locked}: cannot be written (")
+    assert one_line(caught.value).startswith(f"{locked / 'file'}: cannot be written (")
     with pytest.raises(StorageError):
         Store(locked / "store", 8).add([bytes(32)], np.full((1, 8), 8**-0.5, np.float32))
 
@@ -129,6 +131,18 @@ def test_a_folder_that_is_a_file_is_one_line(tmp_path):
     with pytest.raises(StorageError) as caught, replaced(tmp_path / "file" / "below"):
         pytest.fail("the block must not begin")
     one_line(caught.value)
+
+
+def test_each_of_two_open_files_is_named_by_its_own_name(tmp_path):
+    full = StorageError(f"{tmp_path / 'a'}: cannot be written (No space left on device); make room or set --data")
+
+    class Full:
+        def write(self, _data: bytes) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(StorageError) as caught, replaced(tmp_path / "a"), replaced(tmp_path / "b"):
+        Summed(Full(), tmp_path / "a").write(b"x")
+    assert str(caught.value) == str(full)
 
 
 def test_an_error_without_words_of_its_own_is_told_all_the_same(tmp_path):

@@ -8,7 +8,7 @@ import time
 from itertools import islice
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.flow import ahead, batched, pmap, spread, until
@@ -146,6 +146,7 @@ def test_a_consumer_of_pmap_that_stops_cancels_what_has_not_begun_and_closes_the
 
 
 @given(st.lists(st.integers(), max_size=30), st.integers(1, 8))
+@settings(deadline=None)
 def test_ahead_changes_nothing_but_the_thread(items, size):
     assert list(ahead(items, size)) == items
 

@@ -32,7 +32,22 @@ def test_help_answers_without_a_heavy_import(arguments):
     assert HEAVY & {name.partition(".")[0] for name in done.stderr.split()} == set()
 
 
-@pytest.mark.parametrize("command", ["run", "embed", "export", "fetch", "search", "status", "doctor"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "run",
+        "plan",
+        "embed",
+        "export",
+        "fetch",
+        "search",
+        "status",
+        "verify",
+        "collections",
+        "rollback",
+        "doctor",
+    ],
+)
 def test_a_commands_own_help_answers_without_a_heavy_import(command):
     done = subprocess.run([sys.executable, "-c", HELP, command, "--help"], capture_output=True, text=True, check=True)
     assert HEAVY & {name.partition(".")[0] for name in done.stderr.split()} == set()

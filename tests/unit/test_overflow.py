@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -75,3 +76,24 @@ def test_a_consumer_that_stops_frees_the_producer(store, tmp_path):
     records.close()
 
     assert closed.is_set()
+
+
+def test_what_was_spilt_comes_back_as_it_was(store, tmp_path):
+    metadata = {"title": "two\nlines, “é” 🫖\u2028\x00", "count": -(2**63), "price": 0.1, "whole": 1.0, "sold": True}
+    sent = [replace(record(number), product=Product(f"P{number}", "a\nb.png", metadata, number)) for number in range(9)]
+    sent += [Skipped("é\n", stage, reason, "why\n", 7) for stage in Stage for reason in Reason]
+    done = threading.Event()
+
+    def source():
+        yield from sent
+        done.set()
+
+    records = parked(source(), store, 1, tmp_path)
+    found = [next(records)]
+    assert done.wait(20)
+    found += records
+
+    assert [repr(getattr(one, "product", one)) for one in found] == [repr(getattr(one, "product", one)) for one in sent]
+    assert all(one.sha256 == other.sha256 for one, other in zip(found[:9], sent[:9], strict=True))
+    assert {type(one.stage) for one in found[9:]} == {Stage}
+    assert {type(one.reason) for one in found[9:]} == {Reason}

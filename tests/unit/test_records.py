@@ -32,6 +32,7 @@ def test_what_is_wrong_with_the_data_does_not_heal():
         Reason.TOO_SMALL,
         Reason.BLANK,
         Reason.BAD_VECTOR,
+        Reason.FOREIGN_ROW,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -44,15 +45,15 @@ def test_what_is_saved_is_used_instead_of_decoding(tmp_path):
 def test_numpy_loads_what_is_saved_whatever_its_memory_order(tmp_path):
     saved = Preprocessed(tmp_path, STEPS)
     list(saved.saving([decoded(np.asfortranarray(PIXELS))]))
-    np.testing.assert_array_equal(np.load(saved.folder / f"{KEY.hex()}.npy"), PIXELS)
+    np.testing.assert_array_equal(np.load(saved.folder / "00" / f"{KEY.hex()}.npy"), PIXELS)
 
 
 def test_a_picture_is_saved_once(tmp_path):
     saved = Preprocessed(tmp_path, STEPS)
     list(saved.saving([decoded()]))
-    before = (saved.folder / f"{KEY.hex()}.npy").stat()
+    before = (saved.folder / "00" / f"{KEY.hex()}.npy").stat()
     list(saved.saving([decoded()]))
-    assert (saved.folder / f"{KEY.hex()}.npy").stat() == before
+    assert (saved.folder / "00" / f"{KEY.hex()}.npy").stat() == before
 
 
 def test_where_nothing_is_saved_decoding_is_not_wrapped_and_no_folder_is_made(tmp_path):
@@ -93,7 +94,7 @@ def test_pixels_of_another_geometry_are_not_taken(tmp_path):
 def test_a_damaged_file_is_as_good_as_none(tmp_path, damage):
     saved = Preprocessed(tmp_path, STEPS)
     list(saved.saving([decoded()]))
-    damage(saved.folder / f"{KEY.hex()}.npy")
+    damage(saved.folder / "00" / f"{KEY.hex()}.npy")
     assert saved.get(KEY) is None
     assert saved.using(lambda _record: "decoded")(picture()) == "decoded"
 
@@ -103,4 +104,20 @@ def test_what_is_embedded_is_removed(tmp_path):
     list(saved.saving([decoded()]))
     saved.remove(KEY)
     saved.remove(KEY)
-    assert list(saved.folder.iterdir()) == []
+    assert list(saved.folder.rglob("*.npy")) == []
+
+
+def test_a_folder_is_looked_through_once_and_what_a_killed_writer_left_in_it_goes(tmp_path, monkeypatch):
+    saved = Preprocessed(tmp_path, STEPS)
+    left = saved.folder / "00" / ".left.npy.1.tmp"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half")
+    os.utime(left, (0, 0))
+    looked = []
+    glob = Path.glob
+    monkeypatch.setattr(Path, "glob", lambda path, *args: looked.append(path) or glob(path, *args))
+    keys = [bytes([first, second, *range(30)]) for first in (0, 1) for second in range(20)]
+    list(saved.saving(Decoded(Product("a", "", {}, 2), key, PIXELS) for key in keys))
+    assert looked == [saved.folder / "00", saved.folder / "01"]
+    assert not left.exists()
+    assert len(list(saved.folder.rglob("*.npy"))) == 40

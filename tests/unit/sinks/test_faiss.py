@@ -133,6 +133,47 @@ def test_nothing_of_ours_ever_loads_a_pickle():
         assert not loads.search(path.read_text(encoding="utf-8")), path
 
 
+def resaid(folder: Path, content: bytes) -> Files:
+    """Put another metadata file in, and a manifest that fits it."""
+    files = Files.of(folder, DIM)
+    manifest = read_manifest(manifest_path(files.index))
+    files.metadata.write_bytes(content)
+    sums = {files.metadata.name: arrays.Sum(len(content), hashlib.sha256(content).hexdigest())}
+    arrays.write_manifest(manifest_path(files.index), replace(manifest, files={**manifest.files, **sums}))
+    return files
+
+
+def test_what_was_built_has_no_faults_and_metadata_of_another_index_is_one(pair, folder):
+    build(*pair, folder, INDEX)
+    assert faiss.faults(folder, DIM, pair[0]) == []
+    metadata = Plain(io.BytesIO(Files.of(folder, DIM).metadata.read_bytes())).load()
+    same = str(metadata["dim"])
+    for other in ({"count": 49}, {"dim": 31}, {"sha256": "0" * 64}, {"sha256": same, "space": same}):
+        files = resaid(folder, pickle.dumps({**metadata, **other}, protocol=4))
+        (fault,) = faiss.faults(folder, DIM, pair[0])
+        assert fault == (files.metadata, "tells another count, dim or checksum than the index has")
+    resaid(folder, pickle.dumps({**metadata, "price": 0.5, "large": 2**40, "twice": metadata["space"]}, protocol=4))
+    assert faiss.faults(folder, DIM, pair[0]) == []
+
+
+class Harmful:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.path,)
+
+
+def test_metadata_that_would_run_code_is_a_fault_and_does_not_run(pair, folder, tmp_path):
+    build(*pair, folder, INDEX)
+    for content in (pickle.dumps(Harmful(tmp_path / "ran"), protocol=4), b"", b"no pickle", pickle.dumps({})[:-1]):
+        files = resaid(folder, content)
+        ((path, what),) = faiss.faults(folder, DIM, pair[0])
+        assert path == files.metadata
+        assert what.startswith("cannot be read (")
+    assert not (tmp_path / "ran").exists()
+
+
 def test_files_that_fit_the_pair_are_left_as_they_are(pair, folder):
     build(*pair, folder, INDEX)
     before = state(folder)
@@ -204,12 +245,38 @@ def test_a_limit_beyond_what_is_there_gives_all_there_is(pair, folder):
     assert len(search(folder, clustered(1)[0], 1000, INDEX.ef)) == 50
 
 
-def test_an_index_of_nothing_finds_nothing(tmp_path, folder):
+def test_of_nothing_there_is_no_index_and_an_older_one_goes(pair, tmp_path, folder):
     npy, ids = tmp_path / "rows.npy", tmp_path / "ids.json"
     np.save(npy, np.empty((0, DIM), np.float32))
     ids.write_text("[]")
-    build(npy, ids, folder, INDEX)
-    assert search(folder, clustered(1)[0], 10, INDEX.ef) == []
+    assert build(npy, ids, folder, INDEX).rows == 0
+    assert not folder.exists()
+    build(*pair, folder, INDEX)
+    manifest = build(npy, ids, folder, INDEX)
+    assert (manifest.rows, manifest.dim, manifest.files) == (0, DIM, {})
+    assert list(folder.iterdir()) == []
+    arrays.write_manifest(manifest_path(npy), arrays.Manifest(0, DIM, SPACE, "", {}))
+    assert faiss.faults(folder, DIM, npy) == []
+    with pytest.raises(ExportError, match="cannot be read"):
+        search(folder, clustered(1)[0], 10, INDEX.ef)
+
+
+@pytest.mark.parametrize("factor", [1.01, 0, -2, np.nan, np.inf, 1e30])
+def test_a_row_that_is_not_of_unit_length_is_refused_by_name_and_what_was_there_stays(
+    pair, tmp_path, folder, monkeypatch, factor
+):
+    monkeypatch.setattr(faiss, "_BLOCK", 16)
+    build(*pair, folder, INDEX)
+    before = state(folder)
+    npy, ids = tmp_path / "rows.npy", tmp_path / "ids.json"
+    rows = clustered(50)
+    rows[[20, 40]] *= np.float32(factor)
+    np.save(npy, rows)
+    ids.write_text(json.dumps([f"p{number}" for number in range(50)]))
+    with pytest.raises(ExportError, match=r"rows\.npy: row 20, product 'p20', has length .* and not 1") as caught:
+        build(npy, ids, folder, INDEX)
+    assert len(str(caught.value).splitlines()) == 1
+    assert state(folder) == before
 
 
 @pytest.mark.parametrize("size", [0, 1, 3])

@@ -216,3 +216,14 @@ def test_a_pair_that_does_not_fit_is_refused_in_one_line(pair, store, change, wo
     assert words in message
     assert message.endswith("ingest export")
     assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize("gone", [0, 1])
+def test_a_missing_file_is_named_once_and_why_is_in_words(pair, store, gone):
+    written(pair, store, ("a", "mug"))
+    pair[gone].unlink()
+    with pytest.raises(ExportError) as caught:
+        read(*pair)
+    assert (
+        str(caught.value) == f"{pair[gone]}: cannot be read (No such file or directory); write it with: ingest export"
+    )

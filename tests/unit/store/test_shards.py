@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -415,3 +418,92 @@ def test_a_writer_killed_at_any_moment_loses_nothing_it_acknowledged(tmp_path, c
         assert all(store.holds([key(number) for number in range(acknowledged)]))
         assert all(found is not None for found in store.find([key(number) for number in range(acknowledged)]))
     assert caplog.messages == []
+
+
+FEW_DESCRIPTORS = """
+import hashlib, os, resource, sys
+from pathlib import Path
+import numpy as np
+from ingest.errors import StorageError
+from ingest.store import shards
+from ingest.store.shards import Store
+
+shards.FULL_SHARD_ROWS = 1
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+keys = [hashlib.sha256(str(word).encode()).digest() for word in range(300)]
+rows = np.eye(300, dtype=np.float32)
+store = Store(Path(sys.argv[1]), 300)
+for at in range(0, 300, 2):
+    store.add(keys[at : at + 2], rows[at : at + 2])
+for _ in range(2):
+    assert store.rows == 300
+    assert (np.stack(store.find(keys)) == rows).all()
+    assert all((store.find([key])[0] == row).all() for key, row in zip(keys, rows))
+    held = []
+    try:
+        while True:
+            held.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        pass
+    for use in (lambda: store.find(keys), lambda: Store(Path(sys.argv[1]), 300)):
+        try:
+            use()
+        except StorageError as error:
+            print(error)
+    for descriptor in held:
+        os.close(descriptor)
+    assert (np.stack(store.find(keys)) == rows).all()
+    store = Store(Path(sys.argv[1]), 300)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_a_store_of_many_shards_takes_few_descriptors_and_for_want_of_them_embeds_nothing_again(tmp_path):
+    command = [sys.executable, "-c", FEW_DESCRIPTORS, str(tmp_path / "store")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    said = done.stdout.splitlines()
+    assert len(said) >= 2
+    assert all("cannot be read (Too many open files)" in line for line in said)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EIO])
+def test_a_shard_that_cannot_be_opened_for_the_systems_reasons_ends_the_run_and_is_not_left_out(
+    tmp_path, monkeypatch, caplog, number
+):
+    added(Store(tmp_path, DIM), "a")
+
+    def failing(path: Path, *_: object) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    with monkeypatch.context() as patch, pytest.raises(StorageError) as caught:
+        patch.setattr(Path, "open", failing)
+        Store(tmp_path, DIM)
+    assert str(caught.value).startswith(f"{tmp_path / '00000001'}: cannot be read ({os.strerror(number)}); ")
+    assert caplog.messages == []
+    assert_holds(Store(tmp_path, DIM), "a")
+
+
+def test_a_reader_finds_what_another_process_merges_while_it_reads(tmp_path, monkeypatch):
+    writer = Store(tmp_path, DIM)
+    added(writer, "a")
+    added(writer, "b")
+    reader = Store(tmp_path, DIM)
+    monkeypatch.setattr(shards, "MERGE_AT", 3)
+    added(writer, "c")
+    assert len(folders(writer)) == 1
+    assert_holds(reader, "a", "b")
+
+
+def test_rows_are_counted_while_others_are_added(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "MERGE_AT", 4)
+    monkeypatch.setattr(shards, "_MAPPED", 2)
+    store = Store(tmp_path, DIM)
+    with ThreadPoolExecutor(4) as threads:
+        for word in range(40):
+            adding = threads.submit(added, store, word)
+            finding = [threads.submit(assert_holds, store, *range(word)) for _ in range(3)]
+            assert store.rows in {word, word + 1}
+            for each in (adding, *finding):
+                each.result()
+    assert_holds(Store(tmp_path, DIM), *range(40))
