@@ -32,6 +32,10 @@ class Grouped(click.Option):
 class Command(click.Command):
     """A command whose --help shows options by group."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("context_settings", {"help_option_names": ["-h", "--help"]})
+        super().__init__(*args, **kwargs)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write each group under its heading, in the order the options stand in."""
         groups: dict[str, list[tuple[str, str]]] = {}
