@@ -125,12 +125,12 @@ class Collection:
             timeout=WRITE_TIMEOUT_S, retry_on_rate_limit=False,
         )  # fmt: skip
 
-    def count(self) -> int:
+    def count(self, consistency: str = "Strong") -> int:
         """Count the rows by `count(*)`; `num_entities` would count deleted ones until compaction."""
         client = self.connection.client
         answer = self._call(
             "count the rows", client.query, self.name, filter="", output_fields=["count(*)"],
-            consistency_level="Strong", timeout=CALL_TIMEOUT_S,
+            consistency_level=consistency, timeout=CALL_TIMEOUT_S,
         )  # fmt: skip
         return int(answer[0]["count(*)"])
 
@@ -139,13 +139,19 @@ class Collection:
         self._call("flush", self.connection.client.flush, self.name, timeout=CALL_TIMEOUT_S)
 
     def indexed(self, stop: threading.Event) -> None:
-        """Wait until what was flushed is in the index; `stop`, or half a minute without progress, ends the wait."""
+        """Wait until what was flushed is in the index, and seen by apps, which ask with bounded staleness.
+
+        `stop`, or half a minute without progress, ends the wait.
+        """
         pending, since = -1, time.monotonic()
         while (now := self._pending()) and not stop.wait(_LOOK_EVERY_S):
             if now != pending:
                 pending, since = now, time.monotonic()
             elif time.monotonic() - since > _NO_PROGRESS_S:
                 return
+        rows, ends = self.count(), time.monotonic() + _NO_PROGRESS_S
+        while self.count("Bounded") < rows and time.monotonic() < ends and not stop.wait(_LOOK_EVERY_S):
+            pass
 
     def _pending(self) -> int:
         description = self.index() or {}
