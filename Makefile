@@ -1,6 +1,5 @@
 # make run   the sample catalog into a Milvus Lite file, in a virtual environment of its own
 # make test  everything: style, types, floors, tests
-# make soak  the tests of faults at full length: a hundred kills, twenty outages
 # make soak  the tests of faults at length: 100 kills, 20 outages of Milvus (half an hour)
 PYTHON ?= python3
 BIN := .venv/bin
