@@ -1,0 +1,76 @@
+"""What every benchmark here shares: its two flags, the machine it ran on, medians, and the JSON it writes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+ROOT = Path(__file__).parents[1]
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser that knows --quick and --json; the program's docstring is its help."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--quick", action="store_true", help="a run of under a minute")
+    made.add_argument("--json", type=Path, metavar="FILE", help="write rows and ratios here")
+    return made
+
+
+def machine(*packages: str) -> dict[str, Any]:
+    """Return what a figure depends on: the processor, its cores, Python's version, the packages', and the date."""
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in packages},
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def median(rows: Iterable[Mapping[str, Any]], name: str, **which: object) -> float:
+    """Return the median of `name` over the rows whose other values are `which`."""
+    return statistics.median(row[name] for row in rows if all(row.get(key) == value for key, value in which.items()))
+
+
+def finish(
+    benchmark: str,
+    rows: Sequence[Mapping[str, Any]],
+    ratios: Mapping[str, float | str],
+    path: Path | None,
+    packages: Sequence[str] = (),
+) -> None:
+    """Print the rows as a table and the ratios below it, and write both to `path` where there is one."""
+    if rows:
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        cells = [[_shown(row.get(name, "")) for name in names] for row in rows]
+        widths = [max(len(name), *(len(line[at]) for line in cells)) for at, name in enumerate(names)]
+        for line in (names, *cells):
+            print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
+    for name, value in ratios.items():
+        print(f"{name} = {_shown(value)}")
+    if path:
+        found = {"benchmark": benchmark, "machine": machine(*packages), "rows": rows, "ratios": ratios}
+        path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+def _shown(value: object) -> str:
+    return f"{value:,.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.exists():
+        return platform.processor()
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
