@@ -162,14 +162,15 @@ def to_json(contract: Contract, space: Space) -> str:
 
 def row_digest(product: Product, sha256: bytes, fingerprint: str) -> str:
     """Return 32 hex digits that change when the picture, the embedding space or the row's metadata does."""
-    digest = hashlib.sha256(sha256)
-    digest.update(fingerprint.encode())
-    digest.update(_canonical(dict(product.metadata)))
-    return digest.hexdigest()[:32]
+    content = sha256 + fingerprint.encode() + _canonical(product.metadata)
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, check_circular=False)
 
 
 def _canonical(content: Mapping[str, Any]) -> bytes:
-    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+    return _ENCODER.encode(content if type(content) is dict else dict(content)).encode()
 
 
 class _FaultError(Exception):

@@ -90,6 +90,17 @@ class Inventory:
             at[open_] += 1
         return found
 
+    def same(self, places: NDArray[np.int64], digests: Sequence[str]) -> NDArray[np.bool_]:
+        """Tell for each place, or ABSENT, whether a row is there that ingest wrote and that has this digest."""
+        there = places != ABSENT
+        if not there.any():
+            return there
+        wanted = np.frombuffer(bytes.fromhex("".join(digests)), np.uint64).reshape(-1, DIGEST_BYTES // 8)
+        at = places[there]
+        equal = (self._array["digest"][at].view(np.uint64) == wanted[there]).all(axis=1)
+        there[there] = equal & (self.fates[at] != Fate.FOREIGN)
+        return there
+
     def digest(self, place: int) -> str:
         """Return a row's digest, 32 hex digits."""
         return bytes(self._array["digest"][place]).hex()

@@ -95,7 +95,7 @@ def converter(field: Field) -> Callable[[Any], Scalar]:
     It raises ValueError, OverflowError or RecursionError for a cell that cannot be turned.
     """
     if field.type == "VARCHAR":
-        return lambda value: _varchar(value, field.max_length)
+        return _varchar(field.max_length)
     return {"INT64": _int64, "FLOAT": _float, "DOUBLE": _double, "BOOL": _bool}[field.type]
 
 
@@ -110,12 +110,16 @@ def allowed(field: Field) -> str:
     }[field.type]
 
 
-def _varchar(value: Any, max_length: int) -> str:
-    content = text(value)
-    # No character is longer than 4 bytes.
-    if len(content) * 4 > max_length and len(content.encode()) > max_length:
-        raise UnfitError
-    return content
+def _varchar(max_length: int) -> Callable[[Any], str]:
+    surely_fits = max_length // 4  # no character is longer than 4 bytes
+
+    def convert(value: Any) -> str:
+        content = value if type(value) is str else text(value)
+        if len(content) > surely_fits and len(content.encode()) > max_length:
+            raise UnfitError
+        return content
+
+    return convert
 
 
 def _int64(value: Any) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ingest.catalog import cells, formats
 from ingest.catalog.cells import shown
+from ingest.catalog.seen import FirstLines
 from ingest.errors import CatalogError
 from ingest.records import Product, Reason, Skipped, Stage
 
@@ -75,7 +76,7 @@ def read(path: Path, contract: Contract, columns: formats.Columns) -> Iterator[P
 
 
 def _products(plan: _Plan) -> Iterator[Product | Skipped]:
-    seen: dict[str, int] = {}
+    seen = FirstLines()
     row = None
     for row in formats.read_rows(plan.path, plan.columns, plan.needs):
         yield _product(row, plan, seen)
@@ -83,36 +84,38 @@ def _products(plan: _Plan) -> Iterator[Product | Skipped]:
         raise CatalogError(f"{plan.path}: has no products, only a header")
 
 
-def _product(row: formats.Row, plan: _Plan, seen: dict[str, int]) -> Product | Skipped:
+def _product(row: formats.Row, plan: _Plan, seen: FirstLines) -> Product | Skipped:
     product_id = ""
     try:
         product_id = _identity(row.cells.get(plan.columns.product_id), plan.columns.product_id)
         _check(product_id, row, plan, seen)
         image = _image(row.cells.get(plan.columns.image), plan.columns.image)
         own = {plan.columns.product_id: product_id, plan.columns.image: image}
-        metadata = _metadata(row.cells | own, plan)
+        metadata = _metadata({**row.cells, **own}, plan)
     except _RowError as error:
         reason, detail = (Reason.BAD_ROW, row.fault) if row.fault else (error.reason, error.detail)
         return Skipped(product_id, Stage.CATALOG, reason, detail, row.line)
     return Product(product_id, image, metadata, row.line)
 
 
-def _check(product_id: str, row: formats.Row, plan: _Plan, seen: dict[str, int]) -> None:
+def _check(product_id: str, row: formats.Row, plan: _Plan, seen: FirstLines) -> None:
     """Raise _RowError for a row whose id cannot stand, and take a note of the id where it can."""
     if row.fault:
         raise _RowError(Reason.BAD_ROW, row.fault)
     if (length := len(product_id.encode())) > plan.id_max_length:
         detail = f"{shown(product_id)} is {length} bytes of UTF-8; at most {plan.id_max_length}"
         raise _RowError(Reason.ID_TOO_LONG, detail)
-    first = seen.setdefault(product_id, row.line)
+    first = seen.of(product_id, row.line)
     if first != row.line:
         raise _RowError(Reason.DUPLICATE_ID, f"first seen in line {first}")
 
 
 def _identity(value: Any, column: str) -> str:
+    if type(value) is str:
+        return _plain(value, column, Reason.NO_ID)
     # Warehouses write whole numbers as decimals without a fraction; a float has lost what it was.
     whole = isinstance(value, Decimal) and value.as_tuple().exponent == 0
-    text = isinstance(value, str | bytes | int) and not isinstance(value, bool)
+    text = isinstance(value, bytes | int) and not isinstance(value, bool)
     if not (whole or text or cells.is_empty(value)):
         raise _RowError(Reason.BAD_ROW, f"{column} is {shown(value)}; an id is text or a whole number")
     return _plain(value, column, Reason.NO_ID)
@@ -127,12 +130,12 @@ def _image(value: Any, column: str) -> str:
 def _plain(value: Any, column: str, missing: Reason) -> str:
     """Return a cell as text without surrounding whitespace; no control character gets into ids and paths."""
     try:
-        text = "" if cells.is_empty(value) else cells.text(value).strip()
+        text = value.strip() if type(value) is str else "" if cells.is_empty(value) else cells.text(value).strip()
     except ValueError as error:
         raise _RowError(Reason.BAD_ROW, f"{column} is {shown(value)}, which is not UTF-8") from error
     if not text:
         raise _RowError(missing, f"{column} is empty; fill it in or drop the row")
-    if control := cells.control_character(text):
+    if not text.isprintable() and (control := cells.control_character(text)):
         raise _RowError(Reason.BAD_ROW, f"{column} is {shown(text)}; it must not contain {control}")
     return text
 
@@ -142,7 +145,9 @@ def _metadata(row: Mapping[str, Any], plan: _Plan) -> dict[str, Scalar]:
     for field, source, convert, default in plan.typed:
         value = row.get(source)
         try:
-            kept = default if cells.is_empty(value) else convert(value)
+            # What most cells are first: a catalog is read at the rate of this loop.
+            full = bool(value) and not value.isspace() if type(value) is str else not cells.is_empty(value)
+            kept = convert(value) if full else default
         except (ValueError, OverflowError, RecursionError) as error:
             detail = f"{field.name} is {shown(value)}; {cells.allowed(field)}"
             raise _RowError(Reason.BAD_METADATA, detail) from error
@@ -150,7 +155,7 @@ def _metadata(row: Mapping[str, Any], plan: _Plan) -> dict[str, Scalar]:
             detail = f"{field.name} is empty and has no default; {cells.allowed(field)}"
             raise _RowError(Reason.BAD_METADATA, detail)
         metadata[field.name] = kept
-    if plan.keeps_others:
+    if plan.keeps_others and not row.keys() <= plan.hidden:
         others = {name: cells.json_scalar(value) for name, value in row.items() if name not in plan.hidden}
         metadata |= _fitting({name: value for name, value in others.items() if value is not None})
     return metadata
