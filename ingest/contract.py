@@ -35,7 +35,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _MAX_VARCHAR = 65_535
 _MAX_ALIAS = 255 - 13  # `_` and 12 digits of fingerprint make the collection's name
 _MAX_FLOAT = {"FLOAT": 3.4028234663852886e38, "DOUBLE": sys.float_info.max}
-_DYNAMIC = "$meta"  # Milvus' own name for the dynamic field; a row with a key of that name is refused
+DYNAMIC = "$meta"  # Milvus' own name for the dynamic field; a row with a key of that name is refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Contract:
     @property
     def taken_names(self) -> frozenset[str]:
         """Names that a column kept in the dynamic field cannot have."""
-        own = {PRIMARY_KEY, ROW_DIGEST, IMAGE_SHA256, _DYNAMIC, self.index.field}
+        own = {PRIMARY_KEY, ROW_DIGEST, IMAGE_SHA256, DYNAMIC, self.index.field}
         return frozenset(own | {field.name for field in self.fields})
 
 

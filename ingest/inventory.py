@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -20,7 +20,6 @@ ABSENT = -1
 KEY_BYTES, DIGEST_BYTES, SHA256_BYTES = 16, 16, 32
 _RECORD = np.dtype([("key", np.uint8, KEY_BYTES), ("digest", np.uint8, DIGEST_BYTES), ("sha", np.uint8, SHA256_BYTES)])
 _BLOCK = 65_536  # ids taken apart at a time
-_NO_SHA256 = bytes(SHA256_BYTES)
 
 
 class Fate(IntEnum):
@@ -49,19 +48,19 @@ class Inventory:
     def __len__(self) -> int:
         return len(self._records) // _RECORD.itemsize
 
-    def add(self, ids: Sequence[str], digests: Iterable[str], shas: Iterable[str]) -> None:
+    def add(self, ids: Sequence[str], digests: Sequence[str], shas: Sequence[str]) -> None:
         """Append rows: `digests` 32 and `shas` 64 hex digits each; a row whose digest is something else is FOREIGN."""
-        packed = bytearray()
-        fates = []
-        for product_id, digest, sha in zip(ids, digests, shas, strict=True):
-            own = _unhex(digest, DIGEST_BYTES)
-            fates.append(Fate.FOREIGN if own is None else Fate.GONE)
-            packed += key(product_id) + (own or bytes(DIGEST_BYTES)) + (_unhex(sha, SHA256_BYTES) or _NO_SHA256)
+        if not len(ids) == len(digests) == len(shas):
+            raise ValueError(f"{len(ids)} ids, {len(digests)} digests, {len(shas)} pictures")
+        rows = np.zeros(len(ids), _RECORD)
+        rows["key"] = np.frombuffer(b"".join(map(key, ids)), np.uint8).reshape(-1, KEY_BYTES)
+        rows["digest"], own = _unhexed(digests, DIGEST_BYTES)
+        rows["sha"], _ = _unhexed(shas, SHA256_BYTES)
         names = [product_id.encode() for product_id in ids]
-        self._records += packed
+        self._records += rows.tobytes()
         self._names += b"".join(names)
-        self._lengths += np.array([len(name) for name in names], np.uint16).tobytes()
-        self._fates += bytes(fates)
+        self._lengths += np.fromiter(map(len, names), np.uint16, len(names)).tobytes()
+        self._fates += np.where(own, np.uint8(Fate.GONE), np.uint8(Fate.FOREIGN)).tobytes()
 
     @property
     def fates(self) -> NDArray[np.uint8]:
@@ -156,10 +155,20 @@ def key(product_id: str) -> bytes:
     return blake2b(product_id.encode("utf-8", "surrogatepass"), digest_size=KEY_BYTES).digest()
 
 
+def _unhexed(texts: Sequence[str], size: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Return hex digits as (n, size) uint8, zero where a text is not that, and (n,) bool: whether it is."""
+    sound = np.ones(len(texts), bool)
+    whole = _unhex("".join(texts), size * len(texts)) if set(map(len, texts)) <= {2 * size} else None
+    if whole is None:
+        each = [_unhex(text, size) for text in texts]
+        sound = np.array([one is not None for one in each], bool)
+        whole = b"".join(one or bytes(size) for one in each)
+    return np.frombuffer(whole, np.uint8).reshape(-1, size), sound
+
+
 def _unhex(digits: str, size: int) -> bytes | None:
-    if len(digits) != 2 * size:
-        return None
     try:
-        return bytes.fromhex(digits)
+        content = bytes.fromhex(digits)
     except ValueError:
         return None
+    return content if len(content) == size and len(digits) == 2 * size else None  # it skips spaces

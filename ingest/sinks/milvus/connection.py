@@ -76,6 +76,7 @@ class Connection:
         self._max_wait = max_wait
         self._stop = stop or threading.Event()
         self._said = 0.0
+        self._saying = threading.Lock()
         client_class = _client_class()
         arguments: dict[str, Any] = {"uri": target, "timeout": CONNECT_TIMEOUT_S}
         if token or user:
@@ -120,10 +121,11 @@ class Connection:
 
     def _say(self, doing: str, error: BaseException) -> None:
         """Say what is waited for, at most every few seconds: a server that limits the rate refuses often."""
-        now = time.monotonic()
-        if self._said and now - self._said < _SAY_EVERY_S:
-            return
-        self._said = now
+        with self._saying:  # two calls may be under way
+            now = time.monotonic()
+            if self._said and now - self._said < _SAY_EVERY_S:
+                return
+            self._said = now
         log.warning(
             "waiting for Milvus at %s (%s): %s; at most %.0f s, and embedding goes on",
             self.shown, doing, self._first_line(error), self._max_wait,

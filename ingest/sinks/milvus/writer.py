@@ -1,8 +1,10 @@
-"""Upserts rows in batches that the server takes: bounded by rows and bytes, never one id twice in a call."""
+"""Upserts rows in batches that the server takes: bounded by rows and bytes, two at a time, never one id in both."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ingest.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST, row_digest
 from ingest.records import Embedded
@@ -10,17 +12,53 @@ from ingest.sinks.milvus.connection import WRITE_TIMEOUT_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from concurrent.futures import Future
 
     from ingest.records import Skipped
     from ingest.sinks.milvus.collection import Collection
 
 MAX_ROWS = 1000
+_IN_FLIGHT = 2
 MAX_BYTES = 32 * 2**20
 """Half of the 64 MB that Milvus' gRPC server takes in one message, since a row's text is estimated."""
 
 
 def upsert(records: Iterable[Embedded | Skipped], collection: Collection) -> Iterator[Embedded | Skipped]:
-    """Write each `Embedded` and yield it when the server has acknowledged it; a `Skipped` passes by at once."""
+    """Write each `Embedded` and yield it when the server has acknowledged it; a `Skipped` passes by at once.
+
+    Two calls are under way at a time: one batch is packed while the server works on the other. Batches come out in
+    order. A consumer that stops, or a call that fails, waits for the other.
+    """
+    flights: deque[_Flight] = deque()
+    with ThreadPoolExecutor(_IN_FLIGHT, thread_name_prefix="upsert") as pool:
+        for batch in _batches(records):
+            if isinstance(batch, dict):
+                # No id in two calls at once: which of them came last would be left to chance.
+                while flights and (len(flights) == _IN_FLIGHT or any(batch.keys() & other.batch for other in flights)):
+                    yield from flights.popleft().landed()
+                flights.append(_Flight(batch, pool.submit(_send, batch, collection)))
+            elif batch is not None:
+                yield batch
+            while flights and flights[0].sent.done():
+                yield from flights.popleft().landed()
+        while flights:
+            yield from flights.popleft().landed()
+
+
+class _Flight(NamedTuple):
+    """A batch on its way: by its ids, and the call that sends it."""
+
+    batch: dict[str, Embedded]
+    sent: Future[None]
+
+    def landed(self) -> Iterable[Embedded]:
+        """Return the records when they are acknowledged."""
+        self.sent.result()
+        return self.batch.values()
+
+
+def _batches(records: Iterable[Embedded | Skipped]) -> Iterator[dict[str, Embedded] | Skipped | None]:
+    """Yield batches that a call may hold, each `Skipped` as it comes, and None where a batch goes on filling."""
     batch: dict[str, Embedded] = {}
     size = 0
     for record in records:
@@ -31,12 +69,14 @@ def upsert(records: Iterable[Embedded | Skipped], collection: Collection) -> Ite
         # One id twice in a call leaves a phantom row on some servers (milvus-io/milvus #44320).
         full = len(batch) == MAX_ROWS or size + row_size > MAX_BYTES
         if batch and (full or record.product.product_id in batch):
-            yield from _send(batch, collection)
+            yield batch
             batch, size = {}, 0
+        else:
+            yield None
         batch[record.product.product_id] = record
         size += row_size
     if batch:
-        yield from _send(batch, collection)
+        yield batch
 
 
 def row(record: Embedded, collection: Collection) -> dict[str, Any]:
@@ -60,7 +100,7 @@ def identities(records: Sequence[Embedded], collection: Collection) -> tuple[lis
     )
 
 
-def _send(batch: dict[str, Embedded], collection: Collection) -> Iterator[Embedded]:
+def _send(batch: dict[str, Embedded], collection: Collection) -> None:
     rows = [row(record, collection) for record in batch.values()]
     connection = collection.connection
     if connection.is_lite and collection.contract.keeps_others:
@@ -71,7 +111,6 @@ def _send(batch: dict[str, Embedded], collection: Collection) -> Iterator[Embedd
         "upsert", connection.client.upsert, collection.name, rows,
         timeout=WRITE_TIMEOUT_S, retry_on_rate_limit=False,
     )  # fmt: skip
-    yield from batch.values()
 
 
 def _bytes(record: Embedded) -> int:
