@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from ingest.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST, row_digest
+from ingest.contract import row_digest
 from ingest.records import Embedded
-from ingest.sinks.milvus.connection import WRITE_TIMEOUT_S
+from ingest.sinks.milvus import packing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -79,17 +79,6 @@ def _batches(records: Iterable[Embedded | Skipped]) -> Iterator[dict[str, Embedd
         yield batch
 
 
-def row(record: Embedded, collection: Collection) -> dict[str, Any]:
-    """Return a record as a row of the collection."""
-    return {
-        **record.product.metadata,
-        PRIMARY_KEY: record.product.product_id,
-        collection.contract.index.field: record.vector,
-        ROW_DIGEST: row_digest(record.product, record.sha256, collection.space.fingerprint),
-        IMAGE_SHA256: record.sha256.hex(),
-    }
-
-
 def identities(records: Sequence[Embedded], collection: Collection) -> tuple[list[str], list[str], list[str]]:
     """Return the records' product ids, row digests and pictures' SHA-256, as they stand in the collection."""
     fingerprint = collection.space.fingerprint
@@ -101,15 +90,14 @@ def identities(records: Sequence[Embedded], collection: Collection) -> tuple[lis
 
 
 def _send(batch: dict[str, Embedded], collection: Collection) -> None:
-    rows = [row(record, collection) for record in batch.values()]
+    records = list(batch.values())
     connection = collection.connection
     if connection.is_lite and collection.contract.keeps_others:
         # Milvus Lite's upsert keeps dynamic fields that the new row lacks (seen with 3.2.2); a server replaces the row.
         collection.delete(list(batch))
-    # pymilvus would wait out a limited rate by itself, 75 times over and without a word.
+    _, digests, _ = identities(records, collection)
     connection.call(
-        "upsert", connection.client.upsert, collection.name, rows,
-        timeout=WRITE_TIMEOUT_S, retry_on_rate_limit=False,
+        "upsert", connection.upsert, packing.request(collection.name, connection.db_name, records, digests, collection.contract),
     )  # fmt: skip
 
 
