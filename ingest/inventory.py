@@ -32,6 +32,7 @@ class Fate(IntEnum):
     BOTH = 4
     FAILED = 5
     FOREIGN = 6
+    DOUBLE = 7  # of an id that an earlier row has; it goes when that one is written anew
 
 
 class Inventory:
@@ -131,6 +132,24 @@ class Inventory:
                 if wanted:
                     yield self._names[start : start + length].decode()
                 start += length
+
+    def settle_doubled(self) -> None:
+        """Trust no row whose id another one has: the first is to be written anew, which takes the place of them all.
+
+        A killed Milvus Lite leaves such rows, and so do some servers (milvus-io/milvus #44320). To delete one as
+        gone would delete its product.
+        """
+        self._sort()
+        alike = np.flatnonzero(self._prefixes[1:] == self._prefixes[:-1]) + 1
+        for place in self._order[alike].tolist():
+            first = int(self.find([bytes(self._array["key"][place])])[0])
+            if first == place:
+                continue  # its id differs after the first 8 bytes
+            if Fate.FOREIGN in (self.fates[first], self.fates[place]):
+                self.fates[[first, place]] = Fate.FOREIGN
+            else:
+                self.fates[place] = Fate.DOUBLE
+                self.distrust(np.array([first]))
 
     def doubled(self) -> int:
         """Count the rows whose id another row has as well."""

@@ -62,7 +62,7 @@ class Difference:
     @property
     def ours(self) -> int:
         """Rows that ingest wrote."""
-        return len(self.there) - self.there.count(Fate.FOREIGN)
+        return len(self.there) - self.there.count(Fate.FOREIGN, Fate.DOUBLE)
 
     def changes(self, records: Iterable[Picture | Skipped]) -> Iterator[Picture | Skipped]:
         """Yield the pictures whose row is missing or differs, and every `Skipped`; drop what is in place already."""

@@ -8,6 +8,7 @@ from itertools import islice
 
 TOKEN = "INGEST_TOKEN"  # noqa: S105  a name
 _NAMES = (TOKEN, "MILVUS_TOKEN")
+_PUBLISHED = "Milvus"  # the password that a new server has: no secret, and a word of every message about one
 
 
 def hide() -> None:
@@ -47,7 +48,7 @@ def redacted(text: str) -> str:
     for name in _NAMES:
         whole = os.environ.get(name, "")
         for secret in (whole, whole.partition(":")[2]):
-            if secret:
+            if secret not in ("", _PUBLISHED):
                 text = text.replace(secret, "…")
     return text
 

@@ -173,3 +173,24 @@ def test_a_run_that_holds_the_data_is_told_to_the_next_with_its_process(new_shop
 
     assert ended.code == 8
     assert f"process {process.pid}" in ended.said[0]
+
+
+def test_a_lite_file_is_held_by_one_run_whatever_its_data_folder_and_free_after_a_kill(
+    new_shop: Shop, tmp_path: Path
+) -> None:
+    new_shop.stock(sample_products(BATCH))
+    lite = tmp_path / "both.db"
+    process = new_shop.started(
+        "run", "--uri", lite, "--data", tmp_path / "one", **spied(tmp_path / "embedded", pause_s=30)
+    )
+    wait_until((tmp_path / ".both.db.lock.pid").is_file, process)
+    wait_until(lambda: bool((tmp_path / ".both.db.lock.pid").read_text(encoding="ascii")), process)
+    other = ("run", "--uri", lite, "--data", tmp_path / "two")
+
+    ended = new_shop.ingest(*other)
+    process.kill()
+    process.communicate()
+
+    assert (ended.code, len(ended.said)) == (8, 1)
+    assert f"both.db: another command (process {process.pid}) holds it" in ended.said[0]
+    assert new_shop.run(*other[1:])["upserted"] == BATCH, "what the killed run held is taken over"

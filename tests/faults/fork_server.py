@@ -1,13 +1,19 @@
 """Runs the real command line in forked children: each begins with torch and pymilvus imported, as seconds matter here.
 
-Reads a JSON line {"arguments": […], "folder": …} on stdin, answers with {"pid": …} and, at its end, {"code": …}.
+Reads a JSON line {"arguments": […], "folder": …} on stdin, answers with {"code": …} at its end.
+With "kill", [phase, entry, delay], a child ends itself by SIGKILL so many seconds after it enters a phase for the
+so-manieth time.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np  # noqa: F401  imported before the fork
 import pymilvus  # noqa: F401
@@ -16,17 +22,77 @@ import transformers  # noqa: F401
 from milvus_lite.adapter.grpc import server  # noqa: F401
 
 from ingest.cli import main
-from ingest.embedding import clip  # noqa: F401
+from ingest.embedding.clip import ClipEncoder
+from ingest.images.download import Downloader
+from ingest.removal import Removal
+from ingest.sinks import faiss
+from ingest.sinks.milvus.collection import Collection
+from ingest.sinks.milvus.connection import Connection
+from ingest.store import arrays
+from ingest.store.shards import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PHASES: dict[str, list[tuple[Any, str]]] = {
+    "fetching": [(Downloader, "fetch")],
+    "embedding": [(ClipEncoder, "images")],
+    "shard writing": [(Store, "add")],
+    "upserting": [(Connection, "call")],
+    "pruning": [(Removal, "ids")],
+    "exporting": [(arrays, "write"), (faiss, "build")],
+    "alias moving": [(Collection, "serve")],
+}
+"""What is entered in each phase, in the order in which a run comes to them."""
 
 
-def run(request: dict[str, object]) -> None:
-    os.chdir(str(request["folder"]))
+def kill(phase: str, entry: int, delay: float) -> None:
+    """Have this process killed when it is in that phase."""
+    entered = 0
+    lock = threading.Lock()
+
+    def watched(function: Callable[..., Any]) -> Callable[..., Any]:
+        def enter(*args: Any, **kwargs: Any) -> Any:
+            nonlocal entered
+            with lock:
+                entered += phase != "upserting" or "upsert" in args
+                now = entered == entry
+            if now and delay:
+                threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
+            elif now:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*args, **kwargs)
+
+        return enter
+
+    for place, name in PHASES[phase]:
+        setattr(place, name, watched(getattr(place, name)))
+
+
+def count_embedded() -> None:
+    """Note in the file `embedded` how many pictures each call of the model has embedded."""
+    images = ClipEncoder.images
+
+    def counted(self: ClipEncoder, pixels: Any) -> Any:
+        vectors = images(self, pixels)
+        with Path("embedded").open("a") as file:
+            file.write(f"{len(vectors)}\n")
+        return vectors
+
+    ClipEncoder.images = counted  # type: ignore[method-assign]
+
+
+def run(request: dict[str, Any]) -> None:
+    os.chdir(request["folder"])
     os.setsid()
     log = os.open("command.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)
     torch.set_num_threads(1)
-    main.main(list(request["arguments"]))  # type: ignore[call-overload]
+    count_embedded()
+    if request["kill"]:
+        kill(*request["kill"])
+    main.main(request["arguments"])
 
 
 def serve() -> None:
@@ -43,8 +109,6 @@ def serve() -> None:
                 sys.stdout.flush()
                 sys.stderr.flush()
                 os._exit(code)
-        answers.write(json.dumps({"pid": pid}) + "\n")
-        answers.flush()
         _, status = os.waitpid(pid, 0)
         answers.write(json.dumps({"code": os.waitstatus_to_exitcode(status)}) + "\n")
         answers.flush()

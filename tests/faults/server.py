@@ -15,25 +15,35 @@ from pymilvus import MilvusClient, MilvusException
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 _READY_S = 180.0
 
 
 class Server:
-    """One container; `uri` stays the same over restarts."""
+    """One container; `uri` stays the same over restarts.
 
-    def __init__(self, client: Any, image: str, **environment: str) -> None:
+    `token` is what it asks for; with `authority`, a file, it speaks TLS with a certificate of that one, from `folder`.
+    """
+
+    def __init__(
+        self, client: Any, image: str, token: str, folder: Path | None, authority: Path | None, **environment: str
+    ) -> None:
         self._client = client
+        self._how: dict[str, Any] = {"token": token} if token else {}
+        if authority:
+            self._how |= {"secure": True, "server_pem_path": str(authority)}
         with closing(socket.socket()) as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{port}"
+        self.uri = f"{'https' if authority else 'http'}://127.0.0.1:{port}"
         self._container = client.containers.run(
             image,
             ["milvus", "run", "standalone"],
             detach=True,
             ports={"19530/tcp": ("127.0.0.1", port)},
             environment={**containers.SERVER_SETTINGS, **environment},
+            volumes={str(folder): {"bind": "/certificates", "mode": "ro"}} if folder else {},
         )
 
     def wait(self) -> None:
@@ -41,7 +51,7 @@ class Server:
         deadline = time.monotonic() + _READY_S
         while True:
             try:
-                with closing(MilvusClient(uri=self.uri, timeout=5)) as client:
+                with closing(MilvusClient(uri=self.uri, timeout=5, **self._how)) as client:
                     client.list_collections(timeout=5)
             except (OSError, MilvusException, grpc.RpcError):
                 assert time.monotonic() < deadline, self._container.logs(tail=50).decode(errors="replace")
@@ -75,7 +85,9 @@ class Server:
 
 
 @contextmanager
-def milvus_server(**environment: str) -> Iterator[Server]:
+def milvus_server(
+    *, token: str = "", folder: Path | None = None, authority: Path | None = None, **environment: str
+) -> Iterator[Server]:
     """Start a server and remove it; without Docker or the image, skip, or fail where CI runs."""
     try:
         image = containers._available_image()
@@ -85,7 +97,7 @@ def milvus_server(**environment: str) -> Iterator[Server]:
             raise pytest.fail.Exception(f"must not be skipped on CI: {error}", pytrace=False) from None
         pytest.skip(str(error))
     with closing(client):
-        server = Server(client, image, **environment)
+        server = Server(client, image, token, folder, authority, **environment)
         try:
             server.wait()
             yield server

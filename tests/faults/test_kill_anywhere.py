@@ -1,16 +1,17 @@
-"""The real command line, killed at random moments and started again until done, ends as if nothing had happened."""
+"""The real command line, killed in every phase and started again until done, ends as if nothing had happened."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
-import threading
-import time
+from collections import Counter
 from contextlib import closing, contextmanager
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ import faiss
 import numpy as np
 import pytest
 from checkpoints import write_clip
+from http_server import Answer, Server
 from milvus_lite.server_manager import server_manager_instance
 from PIL import Image
 from pymilvus import MilvusClient
@@ -29,10 +31,21 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 PRODUCTS, BATCH = 200, 8
-KILLS = (50, 50) if os.environ.get("INGEST_SOAK") else (14, 6)
-_REMOVED, _CHANGED = 10, 20
-PARTS: list[tuple[int, int, tuple[str, ...]]] = [(0, 0, ()), (1, 0, ("--prune",)), (1, 1, ())]
-"""Which catalog, which model, and what else is said."""
+KILLS = (50, 50) if os.environ.get("INGEST_SOAK") else (13, 7)
+MOMENTS = {
+    "fetching": (0.1, 30),
+    "embedding": (0.1, 3),
+    "shard writing": (0.1, 3),
+    "upserting": (0.1, 1),
+    "pruning": (0.05, 1),
+    "exporting": (0.1, 2),
+    "alias moving": (0.02, 1),
+}
+"""When to kill in each phase: seconds after it is entered, and for the how-manieth time; so that something is left to
+do for the phases after it."""
+QUIET = 2
+"""Parts of a journey that nothing is killed in where there are few kills: they fill a collection for each model, so
+that from then on each part has rows to prune and an alias to move."""
 
 
 class Forked:
@@ -45,19 +58,16 @@ class Forked:
             env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
         )  # fmt: skip
 
-    def run(self, folder: Path, *arguments: str, kill_after: float | None = None) -> int:
-        """Run to the end or, after so many seconds, to the kill; return the exit code, -9 for killed."""
+    def run(self, folder: Path, *arguments: str, kill: tuple[str, int, float] | None = None) -> int:
+        """Run to the end, or into a kill: at which entry of which phase, and how many seconds later.
+
+        Returns the exit code, -9 for killed.
+        """
         assert self._server.stdin is not None
-        self._server.stdin.write(json.dumps({"arguments": arguments, "folder": str(folder)}) + "\n")
+        assert self._server.stdout is not None
+        self._server.stdin.write(json.dumps({"arguments": arguments, "folder": str(folder), "kill": kill}) + "\n")
         self._server.stdin.flush()
-        pid = self._answer()["pid"]
-        timer = threading.Timer(kill_after if kill_after is not None else 300, os.kill, (pid, signal.SIGKILL))
-        timer.start()
-        try:
-            return int(self._answer()["code"])
-        finally:
-            timer.cancel()
-            timer.join()
+        return int(json.loads(self._server.stdout.readline())["code"])
 
     def close(self) -> None:
         assert self._server.stdin is not None
@@ -65,11 +75,6 @@ class Forked:
         self._server.stdin.close()
         self._server.wait(30)
         self._server.stdout.close()
-
-    def _answer(self) -> dict[str, int]:
-        assert self._server.stdout is not None
-        answer: dict[str, int] = json.loads(self._server.stdout.readline())
-        return answer
 
 
 @pytest.fixture(scope="module")
@@ -84,34 +89,67 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [write_clip(folder / "one", 1), write_clip(folder / "two", 2)]
 
 
+@pytest.fixture
+def pictures() -> Iterator[Pictures]:
+    with closing(Pictures()) as pictures:
+        yield pictures
+
+
+class Pictures:
+    """An HTTP server of pictures of noise, by number."""
+
+    def __init__(self) -> None:
+        self._server = Server()
+
+    def url(self, number: int) -> str:
+        path = f"/{number}.png"
+        if path not in self._server.scripts:
+            file = io.BytesIO()
+            Image.fromarray(np.random.default_rng(number).integers(0, 256, (40, 40, 3), np.uint8)).save(file, "PNG")
+            self._server.serve(path, Answer(file.getvalue()))
+        return self._server.url(path)
+
+    def close(self) -> None:
+        self._server.stop()
+
+
 class Shop:
     """A folder with a catalog of 200; `uri` is Milvus, "" for a Lite file in the data folder."""
 
-    def __init__(self, folder: Path, models: list[Path], uri: str, alias: str) -> None:
-        self.folder, self.models, self.alias = folder, models, alias
+    def __init__(self, folder: Path, models: list[Path], pictures: Pictures, uri: str, alias: str) -> None:
+        self.folder, self.models, self.pictures, self.alias = folder, models, pictures, alias
         self.uri = uri or str(folder / "data" / "milvus.db")
-        (folder / "images").mkdir(parents=True)
+        folder.mkdir(parents=True)
         contract = (ROOT / "schema" / "products.toml").read_text(encoding="utf-8")
         (folder / "contract.toml").write_text(contract.replace('alias = "products"', f'alias = "{alias}"'))
         (folder / "ingest.toml").write_text(
             f'catalog = "products.csv"\ndata = "data"\nschema = "contract.toml"\nbatch_size = {BATCH}\n'
             f'uri = "{self.uri}"\nmax_wait = 30\ndecode_workers = 1\ndownload_workers = 2\ndtype = "float32"\n'
+            "download_missing = true\nallow_private = true\nprune = true\n"
         )
-        for number in range(PRODUCTS + _CHANGED):
-            noise = np.random.default_rng(number).integers(0, 256, (40, 40, 3), np.uint8)
-            Image.fromarray(noise).save(folder / "images" / f"{number}.png")
 
-    def stock(self, stage: int) -> None:
-        """Write the catalog: in the second stage some products have left and some have another picture."""
-        numbers = range(_REMOVED * stage, PRODUCTS)
-        picture = {n: n if not stage or n >= 2 * _CHANGED else PRODUCTS + n - _CHANGED for n in numbers}
-        picture = {n: p if p >= 0 else n for n, p in picture.items()}
-        rows = [f"P{n},images/{picture[n]}.png,Product {n} {stage}\n" for n in numbers]
+    def stock(self, part: int) -> set[int]:
+        """Write the catalog of a part: some products left, others came back or have another picture or title.
+
+        Returns the pictures in it.
+        """
+        numbers = [n for n in range(PRODUCTS) if n % 20 != part % 20]
+        picture = {n: n + PRODUCTS * (part + 1) if n % 4 == part % 4 else n for n in numbers}
+        titles = {n: f"Product {n} of {part if n % 5 == part % 5 else 'old'}" for n in numbers}
+        rows = [f"P{n},{self.pictures.url(picture[n])},{titles[n]}\n" for n in numbers]
         (self.folder / "products.csv").write_text("product_id,image,title\n" + "".join(rows))
+        return set(picture.values())
+
+    def run(self, forked: Forked, part: int, kill: tuple[str, int, float] | None = None) -> bool:
+        """Run with the model of a part; return whether it was killed, as it must be or end well."""
+        model = self.models[part % len(self.models)]
+        code = forked.run(self.folder, "run", "--model", str(model), "--quiet", kill=kill)
+        assert code in (0, -signal.SIGKILL if kill else 0), (self.folder / "command.log").read_text()
+        return code != 0
 
     def embedded(self) -> int:
-        """Count the vectors in all shards of all models, written twice or not."""
-        return sum(len(np.load(keys)) for keys in (self.folder / "data").glob("embeddings/store/*/[0-9]*/keys.npy"))
+        """Count the pictures that the models have embedded, whether their vectors came to be stored or not."""
+        return sum(int(line) for line in (self.folder / "embedded").read_text().split())
 
     def state(self) -> dict[str, Any]:
         """Return all that a run leaves for others."""
@@ -140,63 +178,53 @@ class Shop:
             server_manager_instance.release_server(self.uri)
 
 
-def journey(shop: Shop, forked: Forked, seconds: list[float], kills: int, chance: random.Random) -> int:
-    """Fill, then change and prune, then take another model; kill each part at random moments of its `seconds`.
+def journey(shop: Shop, forked: Forked, kills: int, chance: random.Random) -> tuple[Counter[str], int, int]:
+    """Take the catalog from part to part and kill each part's run in every phase, one after the other.
 
-    Returns how often it was killed. A run that was quicker than its kill counts as one: the next finds less to do.
+    Returns how often it was killed in which, the last part, and how many pictures the models had to embed.
     """
-    killed = 0
-    for number, (stage, model, arguments) in enumerate(PARTS):
-        shop.stock(stage)
-        command = ("run", "--model", str(shop.models[model]), "--quiet", *arguments)
-        for _ in range(kills // len(PARTS) + (number < kills % len(PARTS))):
-            # A little beyond the end, for the exports and the moving of the alias come last.
-            code = forked.run(shop.folder, *command, kill_after=chance.uniform(0.05, seconds[number] * 1.02))
-            assert code in (0, -signal.SIGKILL), (shop.folder / "command.log").read_text()
-            killed += code != 0
-        assert forked.run(shop.folder, *command) == 0, (shop.folder / "command.log").read_text()
-    return killed
-
-
-def calm_journey(shop: Shop, forked: Forked) -> list[float]:
-    """Do the same undisturbed; return how many seconds each part took."""
-    seconds = []
-    for stage, model, arguments in PARTS:
-        shop.stock(stage)
-        started = time.monotonic()
-        code = forked.run(shop.folder, "run", "--model", str(shop.models[model]), "--quiet", *arguments)
-        assert code == 0, (shop.folder / "command.log").read_text()
-        seconds.append(time.monotonic() - started)
-    return seconds
+    killed: Counter[str] = Counter()
+    needed: set[tuple[int, int]] = set()
+    for part in count():
+        needed |= {(part % len(shop.models), picture) for picture in shop.stock(part)}
+        for phase in MOMENTS if part >= QUIET else ():
+            if killed.total() < kills:
+                latest, entries = MOMENTS[phase]
+                delay = chance.choice((0.0, chance.uniform(0, latest)))
+                killed[phase] += shop.run(forked, part, kill=(phase, chance.randint(1, entries), delay))
+        shop.run(forked, part)
+        if killed.total() == kills:
+            return killed, part, len(needed)
+    raise AssertionError
 
 
 def test_killed_anywhere_it_ends_as_if_nothing_had_happened_on_lite(
-    forked: Forked, models: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    forked: Forked, models: list[Path], pictures: Pictures, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = compare(forked, models, tmp_path, "", KILLS[0])
+    told = compare(forked, models, pictures, tmp_path, "", KILLS[0])
     with capsys.disabled():
         print(f"\nLite: {told}", end="")  # noqa: T201  what the test shows
 
 
 def test_killed_anywhere_it_ends_as_if_nothing_had_happened_on_a_server(
-    forked: Forked, models: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    forked: Forked, models: list[Path], pictures: Pictures, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with milvus_server() as server:
-        told = compare(forked, models, tmp_path, server.uri, KILLS[1])
+        told = compare(forked, models, pictures, tmp_path, server.uri, KILLS[1])
     with capsys.disabled():
         print(f"\nserver: {told}", end="")  # noqa: T201  what the test shows
 
 
-def compare(forked: Forked, models: list[Path], folder: Path, uri: str, kills: int) -> str:
-    """Compare a shop whose runs were killed with one whose were not; return the counts, in words."""
-    calm = Shop(folder / "calm", models, uri, "calm")
-    seconds = calm_journey(calm, forked)
-    shop = Shop(folder / "killed", models, uri, "kill")
-    killed = journey(shop, forked, seconds, kills, random.Random(kills))
+def compare(forked: Forked, models: list[Path], pictures: Pictures, folder: Path, uri: str, kills: int) -> str:
+    """Compare a shop whose runs were killed with one that was filled undisturbed; return the counts, in words."""
+    shop = Shop(folder / "killed", models, pictures, uri, "kill")
+    killed, part, needed = journey(shop, forked, kills, random.Random(kills))
+    calm = Shop(folder / "calm", models, pictures, uri, "calm")
+    calm.stock(part)
+    calm.run(forked, part)
 
-    before, after = calm.state(), shop.state()
-    assert after == before
-    pictures = calm.embedded()
-    again = shop.embedded() - pictures
-    assert again <= killed * BATCH
-    return f"killed {killed} times; {pictures} pictures, {max(again, 0)} embedded twice, nothing differs at the end"
+    assert shop.state() == calm.state()
+    again = shop.embedded() - needed
+    assert 0 <= again <= kills * BATCH
+    phases = ", ".join(f"{times} {phase}" for phase, times in killed.items())
+    return f"killed {kills} times ({phases}); {needed} pictures, {again} embedded twice, nothing differs at the end"

@@ -31,6 +31,7 @@ PASSING = [
     MilvusException(65535, "no available shard delegator found"),
     MilvusException(65535, "attempt #0: stack trace: a.go:1\n/b.go:2: attempt #0: node not match[expectedNodeID=1]"),
     MilvusException(1, "service not ready[standalone=1]: Initializing"),
+    MilvusException(grpc.StatusCode.UNAVAILABLE, "[describe_collection] Retry timeout: 20s, StatusCode.UNAVAILABLE"),
     Deadline(),
 ]
 LASTING = [
@@ -100,3 +101,72 @@ def test_no_secret_is_told(connection):
     with pytest.raises(MilvusError) as raised:
         connection.call("upsert", failing(MilvusException(65535, "user root:secret refused"), 1))
     assert "secret" not in str(raised.value)
+
+
+class Client:
+    """Stands where pymilvus' client does; notes with what timeouts it is called, and fails as often as told."""
+
+    def __init__(self, fails, lives):
+        self.timeouts, self._fails, self._lives = [], fails, lives
+
+    def load_collection(self, name, timeout):
+        self.timeouts.append(timeout)
+        if len(self.timeouts) <= self._fails:
+            raise Deadline
+        return name
+
+    def list_collections(self, timeout):
+        assert timeout
+        if not self._lives:
+            raise Deadline
+
+
+def test_every_call_of_the_client_has_a_timeout_and_a_silent_server_is_given_up(connection):
+    connection.client = Client(fails=1000, lives=False)
+    connection._max_wait = 0.05
+    with pytest.raises(MilvusError, match="gives no answer"):
+        connection.call("load the collection", connection.client.load_collection, "x")
+    assert set(connection.client.timeouts) == {module._LEAST_S}
+
+
+def test_a_long_job_is_waited_for_as_long_as_the_server_answers(connection, caplog):
+    connection.client = Client(fails=5, lives=True)
+    connection._max_wait = 0
+    with caplog.at_level(logging.WARNING, "ingest"):
+        assert connection.call("load the collection", connection.client.load_collection, "x", timeout=600) == "x"
+    assert len(connection.client.timeouts) == 6
+    assert "is still at work (load the collection)" in caplog.messages[0]
+
+
+class Refused(grpc.RpcError):
+    def __init__(self, status, details):
+        self._status, self._details = status, details
+
+    def code(self):
+        return self._status
+
+    def details(self):
+        return self._details
+
+
+NO_WAY = "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: "
+REFUSED = [
+    ("http", grpc.StatusCode.UNAUTHENTICATED, "auth check failure", "auth check failure; set MILVUS_TOKEN"),
+    ("http", grpc.StatusCode.UNAVAILABLE, f"{NO_WAY}Socket closed", "Socket closed; does it speak TLS"),
+    ("https", grpc.StatusCode.UNAVAILABLE, f"{NO_WAY}Tls: WRONG_VERSION_NUMBER: x", "does not speak TLS"),
+    ("https", grpc.StatusCode.UNAVAILABLE, f"{NO_WAY}CERTIFICATE_VERIFY_FAILED: expired: OK", r"trusted \(expired\)"),
+    ("https", grpc.StatusCode.UNAVAILABLE, f"{NO_WAY}Hostname Verification Check failed.", "for another name"),
+    ("http", grpc.StatusCode.UNAVAILABLE, "errors resolving nowhere:1", "check the name in --uri"),
+    ("http", grpc.StatusCode.UNAVAILABLE, f"{NO_WAY}Connection refused", "connect: Connection refused; is it running"),
+]
+
+
+@pytest.mark.parametrize(("scheme", "status", "details", "told"), REFUSED)
+def test_a_refused_connection_says_why_and_what_to_do_at_once(monkeypatch, scheme, status, details, told):
+    def refuse(**_):
+        raise MilvusException(2, "Fail connecting to server") from Refused(status, details)
+
+    monkeypatch.setattr(module, "_client_class", lambda: refuse)
+    with pytest.raises(MilvusError, match=told) as raised:
+        Connection(f"{scheme}://localhost:1", "root:secret", "", 600.0)
+    assert "\n" not in str(raised.value)

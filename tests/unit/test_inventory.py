@@ -67,3 +67,16 @@ def test_doubled_rows_are_counted():
     inventory.add(["P0000003"], ["0" * 32], ["0" * 64])
 
     assert inventory.doubled() == 1
+
+
+def test_of_doubled_rows_the_first_is_distrusted_and_none_counts_as_gone():
+    inventory = filled(10)
+    inventory.add(["P0000003", "P0000004", "P0000003"], ["7" * 32, "", "8" * 32], ["0" * 64] * 3)
+
+    inventory.settle_doubled()
+
+    assert inventory.find([key("P0000003"), key("P0000004")]).tolist() == [3, 4]
+    assert inventory.digest(3) == "0" * 32
+    assert inventory.fates[[3, 10, 12]].tolist() == [Fate.GONE, Fate.DOUBLE, Fate.DOUBLE]
+    assert inventory.fates[[4, 11]].tolist() == [Fate.FOREIGN, Fate.FOREIGN], "one of them is not ours to replace"
+    assert inventory.digest(5) == f"{5:032x}"

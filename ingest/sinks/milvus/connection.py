@@ -1,15 +1,10 @@
-"""The one door to Milvus: connects, waits out what passes, and turns every failure into one `MilvusError`.
-
-Codes are Milvus' own (https://github.com/milvus-io/milvus/blob/master/pkg/util/merr/errors.go); a timeout comes
-as a bare `grpc.RpcError`, not as pymilvus' exception.
-"""
+"""The one door to Milvus: connects, waits out what passes, and turns every failure into one `MilvusError`."""
 
 from __future__ import annotations
 
 import logging
 import os
 import random
-import re
 import threading
 import time
 from contextlib import ExitStack, contextmanager
@@ -18,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from ingest.errors import BusyError, IngestError, InterruptedRunError, MilvusError
+from ingest.sinks.milvus import troubles
 from ingest.store.lock import holding_file
 
 if TYPE_CHECKING:
@@ -28,34 +24,12 @@ log = logging.getLogger(__name__)
 CONNECT_TIMEOUT_S = 10.0
 WRITE_TIMEOUT_S = 20.0
 """For a batch of rows, which takes a second or less: a connection that went silent is noticed by then."""
-CALL_TIMEOUT_S = 120.0
-"""Long enough for a load or a flush of millions of rows; a call that is refused answers at once."""
+CALL_TIMEOUT_S = 600.0
+"""Long enough for a load or a flush of millions of rows, as long as the server answers other calls meanwhile."""
+_ANSWER_S, _LEAST_S, _SIGN_OF_LIFE_S = 20.0, 10.0, 5.0
+"""How long one try of a call may take, the least of it where little waiting is left, and for a sign of life."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
 
-_PASSING_CODES = frozenset({
-    2,  # service unavailable, connection lost
-    3,  # memory quota: writes denied for now
-    4,  # request limit
-    7,  # disk quota: writes denied for now
-    8,  # rate limit
-    9,  # writes denied for now, for any quota
-    101,  # collection not loaded, as after a server's restart
-    103,  # collection not fully loaded
-    106,  # the same, of newer servers
-    *(400, 401),  # no replica, or none that answers
-    *(500, 501, 503),  # no channel, or none that answers: a node is coming back
-    *(601, 602),  # a segment is not loaded yet
-    *range(901, 906),  # a node is away
-})  # fmt: skip
-_DENIED = frozenset({3, 7, 9})
-_NO_COLLECTION = 100
-_PASSING_STATUS = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "CANCELLED"})
-_PASSING_WORDS = re.compile(
-    r"not ready|not healthy|not serving|recovering|starting|initializing|quota exceeded|rate limit|no available shard|"
-    r"not available|node (is )?offline|node not (match|found)|session not found|"
-    r"connection refused|transport is closing|context (canceled|deadline exceeded)",
-    re.IGNORECASE,
-)
 _SAY_EVERY_S = 10.0
 
 
@@ -63,7 +37,7 @@ class Connection:
     """A MilvusClient whose every call goes through `call`.
 
     `max_wait` bounds, in seconds, how long one call is tried again while the server is away or busy; `stop` ends
-    such waiting at once.
+    such waiting at once. A server that gives no answer is found out after some seconds more.
     """
 
     def __init__(
@@ -89,27 +63,35 @@ class Connection:
     def call(self, doing: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call `function`, again while the failure is one that passes.
 
-        Raises MilvusError, naming `doing`, BusyError where another process holds the Milvus Lite file, and
-        InterruptedRunError where it was told to stop while it waited.
+        `timeout` is how long the work itself may take, in seconds: a server that is still at it, and answers other
+        calls, is not away. Raises MilvusError, naming `doing`, BusyError where another process holds the Milvus Lite
+        file, and InterruptedRunError where it was told to stop while it waited.
         """
         import grpc
         from pymilvus.exceptions import MilvusException
 
-        pause, began = _FIRST_PAUSE_S, time.monotonic()
+        ends = time.monotonic() + kwargs.get("timeout", 0)
+        pause, heard = _FIRST_PAUSE_S, time.monotonic()
         while True:
+            left = self._max_wait - (time.monotonic() - heard)
             try:
-                return function(*args, **kwargs)
+                return function(*args, **self._bounded(function, kwargs, left))
             except (MilvusException, grpc.RpcError, ValueError, OSError) as error:
-                left = self._max_wait - (time.monotonic() - began)
-                if doing == "connect" or not _passes(error) or left <= 0:
+                if troubles.unanswered(error) and time.monotonic() < ends and self._lives():
+                    heard = time.monotonic()
+                    self._say(f"Milvus at {self.shown} is still at work ({doing}); waiting for it")
+                    continue
+                left = self._max_wait - (time.monotonic() - heard)
+                if doing == "connect" or not troubles.passes(error) or left <= 0:
                     raise self._error(doing, error) from error
-                self._say(doing, error)
+                said = self._without_secrets(troubles.first_line(error))
+                self._say(
+                    f"waiting for Milvus at {self.shown} ({doing}): {said}; at most {self._max_wait:.0f} s, "
+                    "and embedding goes on"
+                )
                 # Many wait for the same server: spread out, they do not all come back at once.
                 if self._stop.wait(min(left, pause * random.uniform(0.5, 1.0))):  # noqa: S311
-                    raise InterruptedRunError(
-                        f"interrupted while waiting for Milvus at {self.shown} ({doing}); what was embedded is "
-                        "stored; run the same command again to go on"
-                    ) from error
+                    raise self._interrupted(doing) from error
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
 
     def upsert(self, request: Any) -> None:
@@ -129,17 +111,34 @@ class Connection:
 
             server_manager_instance.release_server(self._target)
 
-    def _say(self, doing: str, error: BaseException) -> None:
+    def _bounded(self, function: Callable[..., Any], kwargs: dict[str, Any], left: float) -> dict[str, Any]:
+        """Give each try of a client's call a timeout: without one pymilvus tries 75 times, or waits for ever."""
+        if self.is_lite or getattr(function, "__self__", None) is not getattr(self, "client", self):
+            return kwargs
+        longest = min(kwargs.get("timeout", _ANSWER_S), _ANSWER_S)
+        return {**kwargs, "timeout": min(longest, max(left, _LEAST_S))}
+
+    def _lives(self) -> bool:
+        """Tell whether the server answers a small call."""
+        import grpc
+        from pymilvus.exceptions import MilvusException
+
+        if self.is_lite or self._stop.is_set():
+            return False
+        try:
+            self.client.list_collections(timeout=_SIGN_OF_LIFE_S)
+        except (MilvusException, grpc.RpcError, ValueError, OSError):
+            return False
+        return True
+
+    def _say(self, what: str) -> None:
         """Say what is waited for, at most every few seconds: a server that limits the rate refuses often."""
         with self._saying:  # two calls may be under way
             now = time.monotonic()
             if self._said and now - self._said < _SAY_EVERY_S:
                 return
             self._said = now
-        log.warning(
-            "waiting for Milvus at %s (%s): %s; at most %.0f s, and embedding goes on",
-            self.shown, doing, self._first_line(error), self._max_wait,
-        )  # fmt: skip
+        log.warning("%s", what)
 
     def _error(self, doing: str, error: BaseException) -> IngestError:
         if doing == "connect" and self.is_lite and _is_held(self.shown):
@@ -147,34 +146,19 @@ class Connection:
                 f"{self.shown}: another process holds this Milvus Lite file; wait for it, or use a server, which "
                 "serves many: docker compose up -d --wait"
             )
-        return MilvusError(f"Milvus at {self.shown}: cannot {doing}: {self._explain(error)}")
+        told = troubles.explained(error, connecting=doing == "connect", tls=self.shown.startswith("https:"))
+        return MilvusError(f"Milvus at {self.shown}: cannot {doing}: {self._without_secrets(told)}")
 
-    def _explain(self, error: BaseException) -> str:
-        text = self._first_line(error)
-        low = text.lower()
-        code = getattr(error, "code", None)
-        if code == _NO_COLLECTION:
-            return f"{text}; was it dropped while this ran? Run again: it is filled anew from the store"
-        if code in _DENIED or "quota exceeded" in low:
-            return f"{text}; the server denies writes: give it more memory or disk, or raise its quota, and run again"
-        if "fail connecting" in low or "unavailable" in low:
-            tls = "does it speak TLS, as https:// asks? " if self.shown.startswith("https:") else ""
-            return f"{text}; {tls}is it running? docker compose up -d --wait, or ingest doctor"
-        if "auth" in low or "unauthenticated" in low or "permission" in low:
-            return f"{text}; check MILVUS_TOKEN (user:password, or an API key)"
-        if "database not found" in low or code == 800:
-            return f"{text}; check --db-name"
-        return text
+    def _interrupted(self, doing: str) -> InterruptedRunError:
+        return InterruptedRunError(
+            f"interrupted while waiting for Milvus at {self.shown} ({doing}); what was embedded is stored; "
+            "run the same command again to go on"
+        )
 
-    def _first_line(self, error: BaseException) -> str:
-        details = getattr(error, "details", None)
-        text = str(getattr(error, "message", "") or (details() if callable(details) else "") or error)
+    def _without_secrets(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, "…")
-        lines = text.strip().splitlines() or [type(error).__name__]
-        # A server that gave up after several tries sends its stack first, and what the last try met at the end.
-        said = re.split(r"attempt #\d+: ", lines[-1])[-1] if "stack trace" in lines[0] else lines[0]
-        return said[:300]
+        return text
 
 
 @contextmanager
@@ -201,13 +185,6 @@ def opened(
         connection = Connection(uri, token, db_name, max_wait, stop)
         stack.callback(connection.close)
         yield connection
-
-
-def _passes(error: BaseException) -> bool:
-    status = getattr(error, "code", None)
-    if callable(status):
-        return getattr(status(), "name", "") in _PASSING_STATUS
-    return status in _PASSING_CODES or _PASSING_WORDS.search(str(error)) is not None
 
 
 def _is_held(uri: str) -> bool:

@@ -33,6 +33,7 @@ def inventory(collection: Collection, store: Store) -> Inventory:
         vectors = dict(collection.vectors(batch))
         if vectors:
             store.add(list(vectors), np.stack(list(vectors.values())))
+    there.settle_doubled()
     return there
 
 

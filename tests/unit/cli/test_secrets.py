@@ -30,5 +30,7 @@ def test_credentials_are_taken_out_and_all_else_stays(given, words, token):
 def test_a_text_is_rid_of_the_token_and_of_its_password_alone(monkeypatch):
     monkeypatch.setenv("MILVUS_TOKEN", "root:s3cret")
     assert secrets.redacted("root:s3cret failed; is s3cret right?") == "… failed; is … right?"
+    monkeypatch.setenv("MILVUS_TOKEN", "root:Milvus")
+    assert secrets.redacted("Milvus: root:Milvus failed") == "Milvus: … failed", "a password that everybody knows"
     monkeypatch.setenv("MILVUS_TOKEN", "")
     assert secrets.redacted("nothing to hide") == "nothing to hide"
