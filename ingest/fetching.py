@@ -62,10 +62,11 @@ def fetch(settings: Settings, progress: Progress, stop: threading.Event) -> Fetc
     with ExitStack() as stack:
         stack.enter_context(holding(settings.data))
         cache = stack.enter_context(Cache(settings.data / _FOLDER))
-        images = stack.enter_context(Images(settings, cache))
+        images = stack.enter_context(Images(settings, cache, progress.clock))
         report = stack.enter_context(RunFolder(settings.data / "runs"))
         progress.total = settings.sample or formats.estimate(settings.catalog)
-        products = flow.until(islice(catalog, settings.sample or None), stop)
+        products = progress.clock.within(Stage.CATALOG, islice(catalog, settings.sample or None))
+        products = flow.until(products, stop)
         counted = progress.counting(Stage.CATALOG, products, (Product, Skipped))
         pictures = flow.until(images.pictures(counted, download=True), stop)
         for _ in report.keeping_skipped(progress.counting(Stage.IMAGES, pictures, Picture)):
