@@ -18,7 +18,7 @@ from ingest.embedding import encoder as embedding
 from ingest.embedding.checkpoint import resolve
 from ingest.embedding.clip import ClipEncoder
 from ingest.embedding.preprocessed import Preprocessed
-from ingest.images.cache import Cache
+from ingest.images.cache import FOLDER, Cache
 from ingest.images.stage import Images
 from ingest.records import Decoded, Embedded, Picture, Product, Skipped, Stage
 from ingest.report import RunFolder, too_many
@@ -61,7 +61,7 @@ class Line:
         self.store = shards.Store(embeddings / "store" / self.space.fingerprint, self.space.dim)
         self.wanted = Wanted(embeddings)
         stack.callback(self.wanted.close)
-        self.cache = stack.enter_context(Cache(settings.data / "image_cache"))
+        self.cache = stack.enter_context(Cache(settings.data / FOLDER))
         self._stage = stack.enter_context(Images(settings, self.cache, self._clock))
         self.preprocessed = Preprocessed(settings.data / "preprocessed", self.checkpoint.preprocessing)
         self.device = ""  # where pictures are embedded, as soon as one is
