@@ -89,6 +89,7 @@ class Clock:
             finally:
                 thread.switch(before, name(item))
 
+        call.__name__ = str(part)  # which names the threads that call it
         return call
 
     def shares(self) -> dict[str, Share]:

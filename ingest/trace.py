@@ -12,7 +12,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Self
 
-from ingest.durable import writing_to
+from ingest.durable import reason, writing_to
+from ingest.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +26,10 @@ _ORDER = ("catalog", "images", "decode", "model load", "embedding", "store", "mi
 
 
 class Trace:
-    """Writes pieces of work into a file; a context manager, for any number of threads. Raises StorageError."""
+    """Writes pieces of work into a file; a context manager, for any number of threads.
+
+    Raises ConfigError for a file that cannot be made, StorageError where the disk is full later.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -33,10 +37,15 @@ class Trace:
         self._lock = threading.Lock()
         self._rows: dict[tuple[int, str], int] = {}
         self._held: dict[int, tuple[str, float, float]] = {}
-        with writing_to(path):
+        try:
             self._file = path.open("w", encoding="utf-8")
-            self._file.write('[\n{"name": "process_name", "ph": "M", "pid": ')
-            self._file.write(f'{os.getpid()}, "tid": 0, "args": {{"name": "ingest"}}}}')
+        except OSError as error:
+            raise ConfigError(
+                f"{path}: cannot be written ({reason(error)}); have --profile name another file"
+            ) from error
+        first = {"name": "process_name", "ph": "M", "pid": os.getpid(), "tid": 0, "args": {"name": "ingest"}}
+        with writing_to(path):
+            self._file.write("[\n" + json.dumps(first))
 
     def __enter__(self) -> Self:
         return self
