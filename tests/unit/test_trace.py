@@ -106,6 +106,6 @@ def test_an_error_in_the_block_leaves_a_whole_file(tmp_path):
 
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
-    with pytest.raises(ConfigError, match="cannot be written .*--profile") as caught:
+    with pytest.raises(ConfigError, match=r"cannot be written .*--profile") as caught:
         Trace(tmp_path / "none" / "trace.json")
     assert len(str(caught.value).splitlines()) == 1
