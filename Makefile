@@ -1,5 +1,6 @@
 # make run   the sample catalog into a Milvus Lite file, in a virtual environment of its own
 # make test  everything: style, types, floors, tests
+# make bench every benchmark, the figures into benchmarks/results; QUICK=1 takes under a minute each
 # make soak  the tests of faults at length: 100 kills, 20 outages of Milvus (half an hour)
 PYTHON ?= python3
 BIN := .venv/bin
@@ -7,7 +8,7 @@ BIN := .venv/bin
 TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: run test soak lint unit clean help
+.PHONY: run test bench soak lint unit clean help
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -25,6 +26,9 @@ lint: .venv/.installed-dev
 
 unit: .venv/.installed-dev
 	$(BIN)/python -m pytest
+
+bench: .venv/.installed-dev
+	$(BIN)/python benchmarks/run_all.py $(if $(QUICK),--quick,) $(if $(RESULTS),--results $(RESULTS),)
 
 soak: .venv/.installed-dev
 	INGEST_SOAK=1 $(BIN)/python -m pytest tests/faults

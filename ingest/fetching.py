@@ -1,4 +1,4 @@
-"""The images stage alone, for a machine with a network and no model, and what the cache knows."""
+"""The images stage alone, for a machine with a network and no model."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 from ingest import contract as contracts
 from ingest import flow
 from ingest.catalog import formats, rows
-from ingest.errors import ConfigError, InterruptedRunError
+from ingest.errors import InterruptedRunError
 from ingest.images import states
-from ingest.images.cache import INDEX, Cache
-from ingest.images.index import Index
+from ingest.images.cache import FOLDER, Cache
 from ingest.images.stage import Images
 from ingest.records import Picture, Product, Skipped, Stage
 from ingest.report import RunFolder, Summary, too_many
@@ -21,13 +20,9 @@ from ingest.store.lock import holding
 
 if TYPE_CHECKING:
     import threading
-    from pathlib import Path
 
     from ingest.config import Settings
-    from ingest.images.states import Host, Quality, State
     from ingest.progress import Progress
-
-_FOLDER = "image_cache"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +38,6 @@ class Fetched:
     failure: str
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
-    """What the cache knows of the pictures."""
-
-    states: list[State]
-    worst_hosts: list[Host]
-    quality: Quality
-
-
 def fetch(settings: Settings, progress: Progress, stop: threading.Event) -> Fetched:
     """Have every picture of the catalog on disk; `stop` ends it early with InterruptedRunError."""
     settings = replace(settings, download_missing=True)
@@ -61,11 +47,12 @@ def fetch(settings: Settings, progress: Progress, stop: threading.Event) -> Fetc
     catalog = rows.read(settings.catalog, contract, columns)
     with ExitStack() as stack:
         stack.enter_context(holding(settings.data))
-        cache = stack.enter_context(Cache(settings.data / _FOLDER))
-        images = stack.enter_context(Images(settings, cache))
+        cache = stack.enter_context(Cache(settings.data / FOLDER))
+        images = stack.enter_context(Images(settings, cache, progress.clock))
         report = stack.enter_context(RunFolder(settings.data / "runs"))
         progress.total = settings.sample or formats.estimate(settings.catalog)
-        products = flow.until(islice(catalog, settings.sample or None), stop)
+        products = progress.clock.within(Stage.CATALOG, islice(catalog, settings.sample or None))
+        products = flow.until(products, stop)
         counted = progress.counting(Stage.CATALOG, products, (Product, Skipped))
         pictures = flow.until(images.pictures(counted, download=True), stop)
         for _ in report.keeping_skipped(progress.counting(Stage.IMAGES, pictures, Picture)):
@@ -96,15 +83,3 @@ def _told(settings: Settings, progress: Progress, report: RunFolder, cache: Cach
     if interrupted:
         raise InterruptedRunError("interrupted: what was fetched is kept; run the same command again to go on")
     return Fetched(summary.products, found, summary.skipped, summary.reasons, summary.seconds, places, failure)
-
-
-def status(data: Path) -> Status:
-    """Return what the cache in the data folder knows; a run may go on meanwhile. Raises ConfigError where none is."""
-    path = data / _FOLDER / INDEX
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file; run ingest fetch or ingest run first, or pass --data")
-    index = Index(path)
-    try:
-        return Status(states.states(index), states.worst_hosts(index), states.quality(index))
-    finally:
-        index.close()

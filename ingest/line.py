@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, TypeVar
 from ingest import contract as contracts
 from ingest import flow
 from ingest.catalog import formats, rows
+from ingest.clock import MODEL
 from ingest.embedding import encoder as embedding
 from ingest.embedding.checkpoint import resolve
 from ingest.embedding.clip import ClipEncoder
 from ingest.embedding.preprocessed import Preprocessed
-from ingest.images.cache import Cache
+from ingest.images.cache import FOLDER, Cache
 from ingest.images.stage import Images
 from ingest.records import Decoded, Embedded, Picture, Product, Skipped, Stage
 from ingest.report import RunFolder, too_many
@@ -48,6 +49,7 @@ class Line:
     def __init__(self, stack: ExitStack, settings: Settings, progress: Progress, stop: threading.Event) -> None:
         self.settings = settings
         self.progress = progress
+        self._clock = progress.clock
         self.stop = stop
         self.contract: Contract = contracts.load(settings.schema)
         next(self._catalog(), None)  # what is wrong with what was typed is said before anything is made or waited for
@@ -59,9 +61,11 @@ class Line:
         self.store = shards.Store(embeddings / "store" / self.space.fingerprint, self.space.dim)
         self.wanted = Wanted(embeddings)
         stack.callback(self.wanted.close)
-        self.cache = stack.enter_context(Cache(settings.data / "image_cache"))
-        self._stage = stack.enter_context(Images(settings, self.cache))
+        self.cache = stack.enter_context(Cache(settings.data / FOLDER))
+        self._stage = stack.enter_context(Images(settings, self.cache, self._clock))
         self.preprocessed = Preprocessed(settings.data / "preprocessed", self.checkpoint.preprocessing)
+        self.device = ""  # where pictures are embedded, as soon as one is
+        self._clip: ClipEncoder | None = None
         self.example: Picture | None = None
         self.report = stack.enter_context(RunFolder(settings.data / "runs"))
         self._flows = stack.enter_context(ExitStack())  # entered last: no thread outlives what it works on
@@ -70,7 +74,7 @@ class Line:
         """Read the catalog: all of it, or the first `sample` products."""
         settings = self.settings
         self.progress.total = settings.sample or formats.estimate(settings.catalog)
-        products = _first(self._catalog(), settings.sample)
+        products = self._clock.within(Stage.CATALOG, _first(self._catalog(), settings.sample))
         return self.progress.counting(Stage.CATALOG, flow.until(products, self.stop), (Product, Skipped))
 
     def pictures(self, *, download: bool = True) -> Iterator[Picture | Skipped]:
@@ -81,8 +85,10 @@ class Line:
 
     def pixels(self, pictures: Iterable[Picture | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
         """Decode those whose vector the store does not know."""
-        known = shards.lookup(pictures, self.store, _LOOKED_UP)
+        known = shards.lookup(self._clock.waiting(pictures), self.store, _LOOKED_UP)
+        known = self._clock.within(Stage.STORE, known)
         decode = self.preprocessed.using(self._stage.decoder(self.checkpoint.preprocessing))
+        decode = self._clock.timed(Stage.DECODE, decode, Picture, _named)
         workers = self.settings.decode_workers or os.cpu_count() or 1
         pixels = flow.pmap(decode, known, workers=workers, ahead=self._ahead)
         return self.progress.counting(Stage.DECODE, pixels, Decoded)
@@ -92,7 +98,10 @@ class Line:
         batch = self.settings.batch_size
         encoder = self._encoder()
         pixels = flow.until(self._owned(flow.ahead(self.pixels(pictures), self._ahead)), self.stop)
-        stored = shards.append(embedding.embed(pixels, encoder, batch), self.store, batch)
+        pixels = self._loading(self._clock.waiting(pixels))
+        vectors = embedding.embed(pixels, encoder, batch)
+        stored = shards.append(self._clock.within(Stage.EMBEDDING, vectors), self.store, batch)
+        stored = self._clock.within(Stage.STORE, stored)
         return self._tidied(self.progress.counting(Stage.STORE, stored, Embedded))
 
     def parked(self, records: Iterable[Embedded | Skipped]) -> Iterator[Embedded | Skipped]:
@@ -122,8 +131,17 @@ class Line:
 
     def _encoder(self) -> Encoder:
         settings = self.settings
-        encoder = ClipEncoder(self.checkpoint, settings.device, settings.dtype, settings.batch_size)
-        return embedding.Counted(encoder, lambda pictures: self.progress.add(Stage.EMBEDDING, pictures))
+        self._clip = ClipEncoder(self.checkpoint, settings.device, settings.dtype, settings.batch_size)
+        return embedding.Counted(self._clip, lambda pictures: self.progress.add(Stage.EMBEDDING, pictures))
+
+    def _loading(self, records: Iterable[Decoded | Embedded | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
+        """Load the model when the first picture for it comes, as work of its own."""
+        for record in records:
+            if isinstance(record, Decoded) and self._clip is not None and not self.device:
+                with self._clock.working(MODEL):
+                    self._clip.load()
+                self.device = self._clip.device
+            yield record
 
     def _exemplified(self, pictures: Iterable[Picture | Skipped]) -> Iterator[Picture | Skipped]:
         for record in pictures:
@@ -136,6 +154,10 @@ class Line:
             if isinstance(record, Embedded):
                 self.preprocessed.remove(record.sha256)
             yield record
+
+
+def _named(record: Picture | Embedded | Skipped) -> str:
+    return record.product_id if isinstance(record, Skipped) else record.product.product_id
 
 
 def _first(records: Iterable[Product | Skipped], products: int) -> Iterable[Product | Skipped]:

@@ -11,6 +11,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ingest import flow, sync
+from ingest.bound import bound
+from ingest.clock import EXPORTS
 from ingest.errors import (
     InterruptedRunError,
     NoTorchError,
@@ -78,7 +80,8 @@ def embed(settings: Settings, progress: Progress, stop: threading.Event, npy: Pa
         summary = Summary()
         summary.unchanged = sum(1 for _ in line.report.keeping_skipped(line.embedded(line.pictures())))
         _stop_if_told(line, summary)
-        arrays.write(npy, ids, line.wanted, line.store, line.space.fingerprint)
+        with progress.clock.working(EXPORTS):
+            arrays.write(npy, ids, line.wanted, line.store, line.space.fingerprint)
         summary.unchanged -= min(summary.unchanged, progress.items(Stage.EMBEDDING))
         return _finish(line, summary, {"vectors": npy, "ids": ids})
 
@@ -96,13 +99,16 @@ def export(settings: Settings, progress: Progress, stop: threading.Event) -> Out
 
 
 def _run(line: Line, collection: Collection, distrusted: Sequence[str]) -> Outcome:
-    collection.prepare()
-    moves = collection.served() != collection.name
-    there = reader.inventory(collection, line.store)
+    clock = line.progress.clock
+    with clock.working(Stage.MILVUS):
+        collection.prepare()
+        moves = collection.served() != collection.name
+        there = reader.inventory(collection, line.store)
     there.distrust(there.find([key(product_id) for product_id in distrusted]))
     difference = sync.Difference(there, line.space.fingerprint)
     differing = difference.changes(line.pictures())
-    written = writer.upsert(line.parked(line.embedded(differing)), collection)
+    embedded = line.parked(line.embedded(differing))
+    written = clock.within(Stage.MILVUS, writer.upsert(clock.waiting(embedded), collection))
     written = line.progress.counting(Stage.MILVUS, written, Embedded)
     summary, left = Summary(), Inventory()
     for batch in flow.batched(line.report.keeping_skipped(difference.failures(written)), writer.MAX_ROWS):
@@ -115,12 +121,14 @@ def _run(line: Line, collection: Collection, distrusted: Sequence[str]) -> Outco
     _stop_if_told(line, summary)
     refused = _remove(line, collection, difference, summary)
     if summary.upserted or summary.deleted:
-        collection.flush()
+        with clock.working(Stage.MILVUS):
+            collection.flush()
     if line.settings.exports:
         _export(line)
     notes = _left(line, difference, summary)
     if moves:
-        notes += serve(line, collection, there, left, refused=bool(refused))
+        with clock.working(Stage.MILVUS):
+            notes += serve(line, collection, there, left, refused=bool(refused))
     places = {"collection": f"{line.contract.alias}, now {collection.name}, at {collection.connection.shown}"}
     return _finish(line, summary, places | (_exported(line) if line.settings.exports else {}), notes, refused)
 
@@ -159,8 +167,9 @@ def _left(line: Line, difference: sync.Difference, summary: Summary) -> list[str
 
 def _export(line: Line) -> Manifest:
     settings = line.settings
-    manifest = arrays.write(settings.npy, settings.npy_ids, line.wanted, line.store, line.space.fingerprint)
-    faiss.build(settings.npy, settings.npy_ids, settings.indexes, line.contract.index)
+    with line.progress.clock.working(EXPORTS):
+        manifest = arrays.write(settings.npy, settings.npy_ids, line.wanted, line.store, line.space.fingerprint)
+        faiss.build(settings.npy, settings.npy_ids, settings.indexes, line.contract.index)
     return manifest
 
 
@@ -233,14 +242,10 @@ def _complete(line: Line, summary: Summary) -> None:
     summary.skipped = line.report.skipped
     summary.reasons = dict(line.report.reasons.most_common())
     summary.seconds = round(progress.seconds, 3)
-    summary.stages = {
-        stage.value: {
-            "items": count.items,
-            "seconds": round(count.seconds, 3),
-            "per_second": round(count.rate, 1),
-        }
-        for stage, count in progress.counts()
-    }
+    summary.stages = progress.told()
+    found = bound(progress.clock.shares(), line.settings, line.device)
+    if found and (summary.embedded or summary.upserted or summary.deleted):
+        summary.bound_by, summary.hint = str(found), found.hint
 
 
 def _facts(line: Line, places: dict[str, Any]) -> dict[str, Any]:

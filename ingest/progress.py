@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ingest.clock import Clock, busiest
 from ingest.records import Stage
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ T = TypeVar("T")
 
 _LINE_EVERY_S = 5.0
 _REDRAW_PER_S = 8
+_BAR = 16  # columns; with all else a line stays under 80
 
 
 @dataclass(slots=True)
@@ -34,9 +36,13 @@ class Count:
 
 
 class Progress:
-    """Counts what passes each stage. `total` is the number of products where it is known, for bars and ETA."""
+    """Counts what passes each stage, and the time that goes into it by its `clock`.
 
-    def __init__(self) -> None:
+    `total` is the number of products where it is known, for bars and ETA.
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.clock = clock or Clock()
         self._counts: dict[Stage, Count] = {}
         self.total: int | None = None
         self._started = time.monotonic()
@@ -60,6 +66,19 @@ class Progress:
     def counts(self) -> list[tuple[Stage, Count]]:
         """Return the stages that have begun, in the order of the line."""
         return [(stage, self._counts[stage]) for stage in Stage if stage in self._counts]
+
+    def told(self) -> dict[str, dict[str, float]]:
+        """Return what each stage did: items, seconds, items a second, and the share of the time it was busy."""
+        shares = self.clock.shares()
+        return {
+            stage.value: {
+                "items": count.items,
+                "seconds": round(count.seconds, 3),
+                "per_second": round(count.rate, 1),
+                "busy": round(shares[stage].busy, 3) if stage in shares else 0.0,
+            }
+            for stage, count in self.counts()
+        }
 
     @property
     def seconds(self) -> float:
@@ -86,9 +105,10 @@ def _bars(progress: Progress) -> Iterator[None]:
 
     bars = Bars(
         TextColumn("{task.description:<10}"),
-        BarColumn(),
+        BarColumn(_BAR),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]:>9}"),
+        TextColumn("{task.fields[busy]:<17}"),
         TimeRemainingColumn(compact=True),
         console=Console(stderr=True),
         refresh_per_second=_REDRAW_PER_S,
@@ -97,11 +117,15 @@ def _bars(progress: Progress) -> Iterator[None]:
     tasks: dict[Stage, Any] = {}
 
     def draw() -> None:
+        shares = progress.clock.shares()
+        bounding = busiest(shares)
         for stage, count in progress.counts():
             if stage not in tasks:
-                tasks[stage] = bars.add_task(stage.value, total=progress.total, rate="")
+                tasks[stage] = bars.add_task(stage.value, total=progress.total, rate="", busy="")
             total = max(progress.total or 0, count.items) or None
-            bars.update(tasks[stage], completed=count.items, total=total, rate=f"{count.rate:,.0f}/s")
+            busy = f"{_percent(shares[stage].busy)} busy" if stage in shares else ""
+            marked = f"{busy}, bound" if stage == bounding else busy
+            bars.update(tasks[stage], completed=count.items, total=total, rate=f"{count.rate:,.0f}/s", busy=marked)
 
     with bars, _repeated(draw, 1 / _REDRAW_PER_S):
         yield
@@ -115,10 +139,21 @@ def _lines(progress: Progress) -> Iterator[None]:
         done = ", ".join(f"{stage.value} {count.items:,}" for stage, count in progress.counts())
         of = f" of about {progress.total:,}" if progress.total else ""
         rate = progress.items(Stage.IMAGES) / progress.seconds
-        sys.stderr.write(f"ingest: after {progress.seconds:.0f} s: {done}{of} ({rate:,.0f} products/s)\n")
+        speed = f"{rate:,.0f} products/s{_bounding(progress)}"
+        sys.stderr.write(f"ingest: after {progress.seconds:.0f} s: {done}{of} ({speed})\n")
 
     with _repeated(say, _LINE_EVERY_S):
         yield
+
+
+def _bounding(progress: Progress) -> str:
+    shares = progress.clock.shares()
+    part = busiest(shares)
+    return f"; bound by {part}, {_percent(shares[part].busy)} busy" if part else ""
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.0f} %"
 
 
 @contextmanager

@@ -25,7 +25,9 @@ CHANGES_COLUMNS = ("product_id", "change")
 
 @dataclass(slots=True)
 class Summary:
-    """What a run did. `seconds` is wall time; `stages` gives each stage's items, seconds and items a second.
+    """What a run did. `seconds` is wall time; `stages` gives each stage's items, seconds, items a second, and `busy`,
+    the share of the wall time that it worked in. `bound_by` names the busiest part of the run and `hint` what would
+    relieve it; both are empty where nothing was to do.
 
     `reasons` counts the skipped by reason. `added` and `changed` (by what: picture, metadata, both) are what was
     upserted; `gone` is the rows in the collection that the catalog no longer names, `stale` those whose product
@@ -45,6 +47,8 @@ class Summary:
     stale: int = 0
     added: int = 0
     changed: dict[str, int] = field(default_factory=dict)
+    bound_by: str = ""
+    hint: str = ""
 
     @property
     def pictures_per_second(self) -> float:

@@ -36,7 +36,10 @@ _FILE = click.Path(path_type=Path)
     help="The product ids: a JSON list in row order.",
 )
 @options.outcome
-def command(*, output: Path | None, meta: Path | None, as_json: bool, quiet: bool, **values: Any) -> None:
+@options.profile
+def command(
+    *, output: Path | None, meta: Path | None, as_json: bool, quiet: bool, profile: Path | None, **values: Any
+) -> None:
     """Embed the catalog into files, without Milvus.
 
     Without torch, the preprocessed pictures are saved instead and the exit code is 9; the next run with torch
@@ -48,7 +51,7 @@ def command(*, output: Path | None, meta: Path | None, as_json: bool, quiet: boo
     from ingest import pipeline
 
     terminal.note_sample(settings.model)
-    with terminal.followed(quiet=quiet) as (progress, stop):
+    with terminal.followed(quiet=quiet, profile=profile) as (progress, stop):
         outcome = pipeline.embed(settings, progress, stop, npy, ids)
     terminal.show(outcome, as_json=as_json)
 

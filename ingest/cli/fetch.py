@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ingest.cli import options, terminal
 from ingest.errors import TooManySkippedError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command("fetch", cls=options.Command)
@@ -19,7 +22,8 @@ from ingest.errors import TooManySkippedError
 @options.data
 @options.configured
 @options.outcome
-def command(*, as_json: bool, quiet: bool, **values: Any) -> None:
+@options.profile
+def command(*, as_json: bool, quiet: bool, profile: Path | None, **values: Any) -> None:
     """Fetch the catalog's pictures, and nothing else.
 
     What failed and may heal is tried again, each time; what will not, such as a 404, only with --retry-failed or
@@ -28,7 +32,7 @@ def command(*, as_json: bool, quiet: bool, **values: Any) -> None:
     from ingest import fetching
 
     settings = options.settings(values)
-    with terminal.followed(quiet=quiet) as (progress, stop):
+    with terminal.followed(quiet=quiet, profile=profile) as (progress, stop):
         fetched = fetching.fetch(settings, progress, stop)
     if as_json:
         click.echo(json.dumps(asdict(fetched), ensure_ascii=False, indent=2))

@@ -191,6 +191,12 @@ outcome = together(
 )
 
 
+profile = click.option(
+    "--profile", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", cls=Grouped, group="Outcome",
+    help="Write a trace of the stages, for ui.perfetto.dev or chrome://tracing.",
+)  # fmt: skip
+
+
 def configured(function: F) -> F:
     """Add --config, which is read before any other option looks for its default."""
     return click.option(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ingest.cli import options, planned, terminal
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command("run", cls=options.Command)
@@ -21,16 +24,29 @@ from ingest.cli import options, planned, terminal
 @options.removal
 @options.option("Outcome", "--exports/--no-exports", help="Write the .npy pair and the FAISS files too.")
 @options.outcome
+@options.profile
 @click.option("--dry-run", is_flag=True, cls=options.Grouped, group="Outcome", help="Say what would be done, only.")
 @planned.details
 @click.pass_context
-def command(ctx: click.Context, /, *, as_json: bool, quiet: bool, dry_run: bool, details: bool, **values: Any) -> None:
+def command(
+    ctx: click.Context,
+    /,
+    *,
+    as_json: bool,
+    quiet: bool,
+    profile: Path | None,
+    dry_run: bool,
+    details: bool,
+    **values: Any,
+) -> None:
     """Bring the Milvus collection in step with the catalog.
 
     Pictures are embedded once and upserted under their product id; what is in place already is left alone, and
     an interrupted run goes on where it was. The collection is served, through its alias, when it is complete.
     """
     settings = options.settings(values)
+    if dry_run and profile:
+        raise click.UsageError("--profile goes with a run; --dry-run makes none.")
     if dry_run:
         planned.show(settings, as_json=as_json, quiet=quiet, details=details)
         return
@@ -39,7 +55,7 @@ def command(ctx: click.Context, /, *, as_json: bool, quiet: bool, dry_run: bool,
     from ingest import pipeline
 
     terminal.note_sample(settings.model)
-    with terminal.followed(quiet=quiet) as (progress, stop):
+    with terminal.followed(quiet=quiet, profile=profile) as (progress, stop):
         outcome = pipeline.run(settings, progress, stop)
     terminal.show(outcome, as_json=as_json)
     if not as_json:

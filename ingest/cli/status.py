@@ -14,8 +14,8 @@ from ingest.images.states import TINY
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ingest.fetching import Status
     from ingest.images.states import Quality
+    from ingest.standing import Status
 
 
 @click.command("status", cls=options.Command)
@@ -27,9 +27,9 @@ def command(*, data: Path, as_json: bool) -> None:
 
     It reads what earlier runs wrote down; no network is used.
     """
-    from ingest import fetching
+    from ingest import standing
 
-    status = fetching.status(data)
+    status = standing.status(data)
     if as_json:
         click.echo(json.dumps(asdict(status), ensure_ascii=False, indent=2))
         return

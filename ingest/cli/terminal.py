@@ -10,7 +10,7 @@ import shutil
 import signal
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,13 +37,20 @@ def log_to_stderr() -> None:
 
 
 @contextmanager
-def followed(*, quiet: bool) -> Iterator[tuple[Progress, threading.Event]]:
-    """Show how a run goes on while the block works: give its progress, and the event that Ctrl-C sets."""
+def followed(*, quiet: bool, profile: Path | None = None) -> Iterator[tuple[Progress, threading.Event]]:
+    """Show how a run goes on while the block works: give its progress, and the event that Ctrl-C sets.
+
+    `profile` is a file for a trace of the run.
+    """
     from ingest import progress
+    from ingest.clock import Clock
+    from ingest.trace import Trace
 
     log_to_stderr()
-    following = progress.Progress()
-    with _stoppable() as stop, progress.shown(following, quiet=quiet):
+    with ExitStack() as stack:
+        following = progress.Progress(Clock(stack.enter_context(Trace(profile)) if profile else None))
+        stop = stack.enter_context(_stoppable())
+        stack.enter_context(progress.shown(following, quiet=quiet))
         yield following, stop
 
 
@@ -127,6 +134,8 @@ def _tell(outcome: Outcome) -> None:
         click.echo(f"  {count:>8,} skipped: {reason}")
     if summary.deleted:
         click.echo(f"  {summary.deleted:>8,} rows deleted")
+    if summary.bound_by:
+        click.echo(f"  bound by: {summary.bound_by}{'; ' if summary.hint else ''}{summary.hint}")
     for note in outcome.notes:
         click.echo(f"  note: {note}")
     click.echo()

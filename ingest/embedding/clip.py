@@ -45,6 +45,11 @@ class ClipEncoder:
         """`bfloat16` or `float32`."""
         return pick_dtype(self._dtype, self.device)
 
+    def load(self) -> None:
+        """Load the model now and not with the first pictures; raises what embedding would."""
+        import_torch()
+        _ = self._model
+
     def images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed (n, height, width, 3) uint8 RGB into (n, dim) float32.
 

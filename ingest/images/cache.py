@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from ingest.records import Reason
 
+FOLDER = "image_cache"
+"""Its name in the data folder."""
 INDEX = "index.sqlite"
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from ingest import flow
+from ingest.clock import Clock
 from ingest.images import credentials
 from ingest.images.addresses import border
 from ingest.images.decode import Decoder
@@ -14,7 +15,7 @@ from ingest.images.download import Downloader, Policy
 from ingest.images.fetch import Again, Fetcher
 from ingest.images.quality import Inspector, Wish, measure
 from ingest.images.sandbox import Sandbox
-from ingest.records import Reason
+from ingest.records import Product, Reason, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from ingest.config import Settings
     from ingest.images.cache import Cache
     from ingest.images.decode import UndecodableError
-    from ingest.records import Picture, Product, Skipped
+    from ingest.records import Picture, Skipped
 
 _OF_CONTENT = frozenset({Reason.NOT_AN_IMAGE, Reason.TRUNCATED, Reason.TOO_LARGE})
 
@@ -37,9 +38,10 @@ AHEAD = 8192
 class Images:
     """Fetches the pictures of products as `settings` say; a context manager that closes all connections."""
 
-    def __init__(self, settings: Settings, cache: Cache) -> None:
+    def __init__(self, settings: Settings, cache: Cache, clock: Clock | None = None) -> None:
         self._settings = settings
         self._cache = cache
+        self._clock = clock or Clock()
         self._again = Again(settings.retry_failed, settings.refresh_after_s)
         self._downloader = Downloader(policy(settings)) if settings.download_missing else None
         self._sandbox = Sandbox()
@@ -60,8 +62,12 @@ class Images:
         settings = self._settings
         roots = [settings.catalog.parent, *([settings.images_root] if settings.images_root else [])]
         fetch = Fetcher(self._cache, self._downloader if download else None, *roots, again=self._again)
+
+        def fetched(record: Product | Skipped) -> Picture | Skipped:
+            return self._inspect(fetch(record))
+
         return flow.spread(
-            lambda product: self._inspect(fetch(product)),
+            self._clock.timed(Stage.IMAGES, fetched, Product, lambda record: record.product_id),
             products,
             key=fetch.host,
             workers=settings.download_workers,

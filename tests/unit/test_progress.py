@@ -50,12 +50,13 @@ def test_a_log_gets_a_line_every_few_seconds(capsys, monkeypatch):
         progress.total = 1200
         progress.add(Stage.CATALOG, 1000)
         progress.add(Stage.IMAGES, 900)
-        time.sleep(0.1)
+        with progress.clock.working(Stage.IMAGES):
+            time.sleep(0.1)
     lines = capsys.readouterr().err.splitlines()
     assert lines
     assert lines[0].startswith("ingest: ")
-    assert lines[0].endswith(" products/s)")
-    for words in ("catalog 1,000, images 900", "of about 1,200"):
+    assert lines[0].endswith(" % busy)")
+    for words in ("catalog 1,000, images 900", "of about 1,200", " products/s; bound by images, "):
         assert words in lines[0]
     time.sleep(0.1)
     assert capsys.readouterr().err == "", "nothing after the end"
@@ -88,7 +89,8 @@ def test_a_terminal_gets_a_bar_for_each_stage(monkeypatch):
         progress = Progress()
         with shown(progress):
             progress.add(Stage.CATALOG, 10)
-            time.sleep(0.2)
+            with progress.clock.working(Stage.CATALOG):
+                time.sleep(0.2)
             progress.total = 5  # an estimate that was too low
             progress.add(Stage.IMAGES, 3)
             time.sleep(0.3)
@@ -98,3 +100,16 @@ def test_a_terminal_gets_a_bar_for_each_stage(monkeypatch):
     assert "catalog" in drawn
     assert "images" in drawn
     assert "10/10" in drawn
+    assert " % busy, bound" in drawn
+
+
+def test_each_stage_tells_its_items_and_how_busy_it_was():
+    progress = Progress()
+    progress.add(Stage.STORE, 5)
+    with progress.clock.working(Stage.CATALOG):
+        progress.add(Stage.CATALOG, 5)
+        time.sleep(0.01)
+    told = progress.told()
+    assert list(told) == ["catalog", "store"]
+    assert 0 < told["catalog"]["busy"] <= 1
+    assert (told["store"]["items"], told["store"]["busy"]) == (5, 0.0)

@@ -1,0 +1,74 @@
+"""What a run was bound by, the trace of a run, and that nothing heavy is imported for nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from shop import Shop, sample_products
+
+if TYPE_CHECKING:
+    from e2e.conftest import Finished
+
+PRODUCTS = 40
+HEAVY = {"torch", "transformers"}
+
+
+def imported(shop: Shop, *arguments: str) -> set[str]:
+    ended = shop.ingest(*arguments, PYTHONPROFILEIMPORTTIME="1")
+    assert ended.code == 0, ended.err
+    return {line.rpartition("|")[2].strip().partition(".")[0] for line in ended.err.splitlines() if "|" in line}
+
+
+def test_a_run_names_what_it_was_bound_by(finished: Finished) -> None:
+    summary = finished.summary
+
+    assert summary["bound_by"].endswith(" % busy)")
+    assert all(0 <= stage["busy"] <= 1 for stage in summary["stages"].values())
+    assert summary["stages"]["embedding"]["busy"] > 0
+
+
+def test_a_run_with_nothing_to_do_names_nothing(shop: Shop) -> None:
+    summary = shop.run()
+
+    assert (summary["upserted"], summary["bound_by"], summary["hint"]) == (0, "", "")
+
+
+@pytest.mark.parametrize("command", ["run", "embed"])
+def test_a_profile_has_a_row_for_each_stage_and_an_event_for_each_picture(new_shop: Shop, command: str) -> None:
+    new_shop.stock(sample_products(PRODUCTS))
+
+    ended = new_shop.ingest(command, "--profile", "trace.json")
+
+    assert ended.code == 0, ended.err
+    events = json.loads((new_shop.folder / "trace.json").read_text(encoding="utf-8"))
+    rows = {event["args"]["name"].partition(" ")[0] for event in events if event["name"] == "thread_name"}
+    stages = {"catalog", "images", "decode", "model", "embedding", "store", "exports"}
+    assert rows == stages | ({"milvus"} if command == "run" else set())
+    decoded = [event["args"]["product"] for event in events if event["ph"] == "X" and event["name"] == "decode"]
+    assert sorted(decoded) == [product["product_id"] for product in sample_products(PRODUCTS)]
+
+
+def test_a_profile_that_cannot_be_written_is_one_line(shop: Shop) -> None:
+    ended = shop.ingest("run", "--profile", "no/such/folder/trace.json")
+
+    assert (ended.code, len(ended.said)) == (3, 1)
+    assert "trace.json: cannot be written" in ended.said[0]
+
+
+def test_a_dry_run_has_nothing_to_profile(shop: Shop) -> None:
+    ended = shop.ingest("run", "--dry-run", "--profile", "trace.json")
+
+    assert ended.code == 2
+    assert "--profile goes with a run" in ended.err
+
+
+def test_a_run_with_nothing_to_embed_imports_neither_torch_nor_transformers(shop: Shop) -> None:
+    assert not imported(shop, "run") & HEAVY
+
+
+def test_status_imports_nothing_heavy(shop: Shop) -> None:
+    found = imported(shop, "status")
+
+    assert not found & {*HEAVY, "numpy", "PIL", "urllib3", "requests", "pymilvus", "pandas"}

@@ -1,0 +1,73 @@
+"""What a run was bound by, and hints that are only given where they are true and would help."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from ingest.bound import bound
+from ingest.clock import EXPORTS, MODEL, Share
+from ingest.config import Settings
+from ingest.records import Stage
+
+SERVER = "http://localhost:19530"
+CORES = os.cpu_count() or 1
+
+
+def told(part: str, settings: Settings, device: str = "cpu", busy: float = 0.97, threads: int = 1) -> tuple[str, str]:
+    shares = {Stage.CATALOG: Share(0.01, 1), part: Share(busy, threads)}
+    found = bound(shares, settings, device)
+    assert found is not None
+    assert (found.part, found.busy) == (part, busy)
+    return str(found), found.hint
+
+
+def test_where_nothing_was_measured_nothing_is_said():
+    assert bound({}, Settings(), "") is None
+
+
+@pytest.mark.parametrize(
+    ("part", "settings", "device", "words", "hint"),
+    [
+        (Stage.EMBEDDING, Settings(), "cpu", "embedding (device 97 % busy)", "use a GPU"),
+        (Stage.EMBEDDING, Settings(), "cuda", "embedding (device 97 % busy)", "raise --batch-size"),
+        (Stage.EMBEDDING, Settings(batch_size=512), "cuda", "embedding (device 97 % busy)", ""),
+        (Stage.DECODE, Settings(), "cuda", "decode (workers 97 % busy)", ""),
+        (Stage.DECODE, Settings(decode_workers=CORES), "cuda", "decode (workers 97 % busy)", ""),
+        (Stage.STORE, Settings(), "cuda", "store (97 % busy)", "raise --batch-size"),
+        (Stage.STORE, Settings(batch_size=256), "cuda", "store (97 % busy)", ""),
+        (Stage.MILVUS, Settings(uri=SERVER), "", "milvus (97 % busy)", ""),
+        (Stage.MILVUS, Settings(), "", "milvus (97 % busy)", "use a Milvus server, which is faster than Milvus Lite"),
+        (Stage.CATALOG, Settings(), "", "catalog (97 % busy)", ""),
+        (MODEL, Settings(), "cpu", "model load (97 % busy)", ""),
+    ],
+)
+def test_the_bounding_part_is_named_with_a_hint_where_there_is_one(part, settings, device, words, hint):
+    assert told(part, settings, device) == (words, hint)
+
+
+@pytest.mark.skipif(CORES == 1, reason="one core has no use for two workers")
+def test_more_decode_workers_are_advised_while_cores_are_left():
+    assert told(Stage.DECODE, Settings(decode_workers=CORES - 1))[1] == "raise --decode-workers"
+
+
+def test_exports_that_take_longest_can_be_left_out():
+    assert "--no-exports" in told(EXPORTS, Settings())[1]
+
+
+@pytest.mark.parametrize(
+    ("download", "threads", "hint"),
+    [
+        (True, 32, "raise --download-workers"),
+        (True, 8, "raise --download-per-host, where the hosts allow it"),
+        (False, 32, ""),
+    ],
+)
+def test_a_limit_of_downloads_is_named_by_what_held_them(download, threads, hint):
+    settings = Settings(download_missing=download)
+    assert told(Stage.IMAGES, settings, threads=threads) == ("images (workers 97 % busy)", hint)
+
+
+def test_a_part_that_hardly_bounds_gets_no_hint():
+    assert told(Stage.EMBEDDING, Settings(), busy=0.5) == ("embedding (device 50 % busy)", "")
