@@ -15,7 +15,20 @@ import ingest
 PACKAGE = Path(ingest.__file__).parent
 ROOT = PACKAGE.parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-HEAVY = {"torch", "transformers", "pymilvus", "faiss", "pandas", "numpy", "requests", "rich", "ray", "pyarrow", "PIL"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "pymilvus",
+    "faiss",
+    "pandas",
+    "numpy",
+    "requests",
+    "rich",
+    "ray",
+    "pyarrow",
+    "PIL",
+    "matplotlib",
+}
 HELP = """
 import sys
 from ingest.cli.main import main
@@ -41,6 +54,8 @@ def test_help_answers_without_a_heavy_import(arguments):
         "export",
         "fetch",
         "search",
+        "recommend",
+        "evaluate",
         "status",
         "verify",
         "collections",

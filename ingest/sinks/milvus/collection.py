@@ -92,24 +92,7 @@ class Collection:
 
     def rows(self) -> Iterator[list[dict[str, str]]]:
         """Yield all rows' product_id, row_digest and image_sha256, thousands at a time."""
-        client = self.connection.client
-        iterator = self._call(
-            "read the digests",
-            client.query_iterator,
-            self.name,
-            batch_size=_READ_ROWS,
-            filter="",
-            output_fields=[PRIMARY_KEY, ROW_DIGEST, IMAGE_SHA256],
-            consistency_level="Strong",
-        )
-        try:
-            while batch := self._call("read the digests", iterator.next):
-                # pymilvus (3.0.2) puts the last id into its next filter between quotes, as it is: quote" breaks it.
-                if isinstance(last := getattr(iterator, "_next_id", None), str):
-                    iterator._next_id = json.dumps(last, ensure_ascii=False)[1:-1]  # noqa: SLF001
-                yield batch
-        finally:
-            iterator.close()
+        return iterated(self.connection, self.name, [PRIMARY_KEY, ROW_DIGEST, IMAGE_SHA256], "Strong")
 
     def vectors(self, product_ids: Sequence[str]) -> Iterator[tuple[bytes, NDArray[np.float32]]]:
         """Yield (picture's SHA-256, vector) of the products that are there."""
@@ -235,6 +218,27 @@ class Collection:
 
     def _call(self, doing: str, function: Any, *args: Any, **kwargs: Any) -> Any:
         return self.connection.call(doing, function, *args, **kwargs)
+
+
+def iterated(connection: Connection, name: str, fields: list[str], consistency: str) -> Iterator[list[dict[str, Any]]]:
+    """Yield all rows of a collection with these fields, thousands at a time."""
+    iterator = connection.call(
+        "read all rows",
+        connection.client.query_iterator,
+        name,
+        batch_size=_READ_ROWS,
+        filter="",
+        output_fields=fields,
+        consistency_level=consistency,
+    )
+    try:
+        while batch := connection.call("read all rows", iterator.next):
+            # pymilvus (3.0.2) puts the last id into its next filter between quotes, as it is: quote" breaks it.
+            if isinstance(last := getattr(iterator, "_next_id", None), str):
+                iterator._next_id = json.dumps(last, ensure_ascii=False)[1:-1]  # noqa: SLF001
+            yield batch
+    finally:
+        iterator.close()
 
 
 def _among(product_ids: Sequence[str]) -> str:
