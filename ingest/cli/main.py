@@ -23,6 +23,7 @@ _COMMANDS = {
     ),
     "fetch": ("ingest.cli.fetch", "Fetch the catalog's pictures, and nothing else.", "Fill"),
     "search": ("ingest.cli.search", "Find products by text, by picture, or by another product.", "Ask"),
+    "serve": ("ingest.cli.serve", "Answer searches over HTTP, and show a page to make them on.", "Ask"),
     "status": ("ingest.cli.status", "Show how the pictures stand, and the worst hosts.", "Check"),
     "verify": ("ingest.cli.verify", "Prove the collection and the files against the catalog.", "Check"),
     "collections": ("ingest.cli.collections", "List the collections behind the alias; prune old ones.", "Keep"),
