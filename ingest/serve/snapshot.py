@@ -122,7 +122,7 @@ def _plane(
         vectors.update((row[PRIMARY_KEY], row[vector_field]) for row in rows)
     at = [int(index) for index in chosen if ids[index] in vectors]  # a row may have been deleted meanwhile
     places, explained = project(np.asarray([vectors[ids[index]] for index in at], np.float32))
-    shown = [facet.name for facet in facets if facet.values]
+    shown = [facet.name for facet in facets if facet.values or facet.low is not None]
     shown += ["title"] if "title" in columns and "title" not in shown else []
     return Plane(
         product_ids=[ids[index] for index in at],
