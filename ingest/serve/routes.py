@@ -34,7 +34,9 @@ _DEFAULT_SIDE = 512
 
 def routes(service: Service, rules: Rules) -> list[BaseRoute]:
     """Return every route of the service."""
-    index = (_PAGE / "index.html").read_bytes()
+    index = (_PAGE / "index.html").read_text(encoding="utf-8")
+    if rules.token:  # the page asks for it before it asks for anything else
+        index = index.replace("<html", "<html data-asks-token", 1)
 
     def route(path: str, endpoint: Callable[..., Awaitable[Response]], *methods: str) -> Route:
         async def answer(request: Request) -> Response:

@@ -2,6 +2,7 @@
 import { byId } from "./dom.js";
 
 const KEY = "ingest-token";
+const asksToken = "asksToken" in document.documentElement.dataset;
 let asking = null;
 
 const headers = () => {
@@ -12,6 +13,7 @@ const headers = () => {
 /** Fetch from the service; asks the person for the token where the service asks for it. Throws an Error to be shown. */
 async function fetched(path, options = {}) {
   for (;;) {
+    if (asksToken && !sessionStorage.getItem(KEY)) await (asking ??= askToken("").finally(() => (asking = null)));
     const sent = sessionStorage.getItem(KEY);
     let answer;
     try {
@@ -21,8 +23,7 @@ async function fetched(path, options = {}) {
       throw new Error("The service does not answer. Is it still running?");
     }
     if (answer.status !== 401) return answer;
-    asking ??= askToken(sent).finally(() => (asking = null));
-    await asking;
+    if (sent === sessionStorage.getItem(KEY)) await (asking ??= askToken(sent).finally(() => (asking = null)));
   }
 }
 
