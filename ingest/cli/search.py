@@ -11,12 +11,9 @@ import click
 from ingest.cli import options, terminal
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from ingest.config import Settings
-    from ingest.embedding.checkpoint import Checkpoint
-    from ingest.search import Hit
+    from ingest.search.query import Query
+    from ingest.search.served import Hit
 
 _SHOWN_CHARACTERS = 48
 
@@ -69,7 +66,9 @@ def command(
     terminal.log_to_stderr()
     settings = options.settings(values)
     find = _in_milvus if backend == "milvus" else _in_faiss
-    hits = find(settings, text, image, product, expression, limit)
+    from ingest.search.query import Query
+
+    hits = find(settings, Query(text or "", image, product or "", expression=expression, limit=limit))
     if as_json:
         rows = [{"product_id": hit.product_id, "score": round(hit.score, 6), **hit.metadata} for hit in hits]
         click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
@@ -79,57 +78,33 @@ def command(
         click.echo("nothing found")
 
 
-def _in_milvus(
-    settings: Settings, text: str | None, image: Path | None, product: str | None, expression: str, limit: int
-) -> list[Hit]:
+def _in_milvus(settings: Settings, query: Query) -> list[Hit]:
     from ingest import contract as contracts
-    from ingest import search
-    from ingest.embedding.checkpoint import resolve
+    from ingest.search.query import Model, vectors
+    from ingest.search.served import Served
     from ingest.sinks.milvus.connection import opened
 
     alias = contracts.load(settings.schema).alias
     with opened(settings.milvus_uri, settings.token, settings.db_name, settings.max_wait, existing=True) as connection:
-        served = search.Served(connection, alias)
-        if product is not None:
-            return served.search(served.vector(product), limit, expression, without=product)
-        checkpoint = resolve(settings.model, settings.model_revision)
-        served.check(checkpoint.space)
-        return served.search(_query(settings, checkpoint, text, image), limit, expression)
+        served = Served(connection, alias)
+        model = Model(settings)
+        if query.needs_model:
+            served.check(model.space)
+        [vector] = vectors([query], model, served.vectors)
+        return served.search(vector, query.limit, query.expression, [query.product_id] if query.product_id else ())
 
 
-def _in_faiss(
-    settings: Settings,
-    text: str | None,
-    image: Path | None,
-    product: str | None,
-    _expression: str,
-    limit: int,
-) -> list[Hit]:
+def _in_faiss(settings: Settings, query: Query) -> list[Hit]:
     from ingest import contract as contracts
-    from ingest import search
-    from ingest.embedding.checkpoint import resolve
-    from ingest.store import arrays
+    from ingest.search.files import Exported
+    from ingest.search.query import Model, vectors
 
-    ef = contracts.load(settings.schema).index.ef
-    if product is not None:
-        vector = search.exported_vector(settings.npy, settings.npy_ids, product)
-        exported = arrays.read_manifest(arrays.manifest_path(settings.npy))
-        space = exported.fingerprint if exported else None
-        return search.in_faiss(settings.indexes, vector, space, limit, ef, without=product)
-    checkpoint = resolve(settings.model, settings.model_revision)
-    vector = _query(settings, checkpoint, text, image)
-    return search.in_faiss(settings.indexes, vector, checkpoint.space.fingerprint, limit, ef)
-
-
-def _query(settings: Settings, checkpoint: Checkpoint, text: str | None, image: Path | None) -> NDArray[np.float32]:
-    """Embed the query; return its unit vector, (dim,) float32."""
-    from ingest import search
-    from ingest.embedding.clip import ClipEncoder
-
-    encoder = ClipEncoder(checkpoint, settings.device, settings.dtype, batch=1)
-    if image is not None:
-        return search.image_vector(encoder, checkpoint.preprocessing, image)
-    return search.text_vector(encoder, text or "")
+    exported = Exported(settings, contracts.load(settings.schema).index.ef)
+    model = Model(settings)
+    if query.needs_model:
+        exported.check(model.space)
+    found = vectors([query], model, exported.vectors)
+    return exported.searches(found, query.limit, without=[query.product_id])[0]
 
 
 def _print_table(hits: list[Hit]) -> None:

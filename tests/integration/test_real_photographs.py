@@ -19,9 +19,10 @@ from transformers import CLIPModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from ingest import contract as contracts
-from ingest import search
 from ingest.embedding.checkpoint import resolve
 from ingest.embedding.clip import ClipEncoder
+from ingest.search.query import image_vector
+from ingest.search.served import Served
 from ingest.sinks.milvus.connection import opened
 
 if TYPE_CHECKING:
@@ -87,9 +88,9 @@ def test_every_photograph_finds_itself_first(shop: Shop) -> None:
     alias = contracts.load(contracts.default_path()).alias
     wrong = []
     with opened(str(shop.data / "milvus.db"), "", "", max_wait=0, existing=True) as connection:
-        served = search.Served(connection, alias)
+        served = Served(connection, alias)
         for path in sorted(shop.images.iterdir()):
-            first = served.search(search.image_vector(encoder, checkpoint.preprocessing, path), 1)[0]
+            first = served.search(image_vector(encoder, checkpoint.preprocessing, path), 1)[0]
             if first.product_id != path.stem:
                 wrong.append((path.stem, first.product_id, first.score))
 

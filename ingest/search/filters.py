@@ -1,0 +1,58 @@
+"""Milvus' filter expressions: which names one mentions, and the few that ingest writes itself."""
+
+from __future__ import annotations
+
+import json
+import re
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from ingest.records import Scalar
+
+# https://milvus.io/docs/boolean.md
+_WORDS = frozenset({"and", "or", "not", "in", "like", "exists", "true", "false", "is", "null"})
+_TOKEN = re.compile(
+    r"""(?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')"""
+    r"""|(?P<number>\d[\w.]*)"""
+    r"""|\$meta\s*\[\s*(?P<quote>["'])(?P<key>(?:(?!(?P=quote))[^\\]|\\.)*)(?P=quote)\s*\]"""
+    r"""|(?P<name>[A-Za-z_$][\w$]*)(?P<called>\s*\()?"""
+)
+
+
+def names(expression: str) -> list[str]:
+    """Return the names that an expression takes for fields, each once, in order.
+
+    A key of the dynamic field, `$meta["season"]`, counts as its name; functions, such as json_contains, do not.
+    """
+    found = []
+    for token in _TOKEN.finditer(expression):
+        if token["key"] is not None:
+            found.append(token["key"])
+        elif token["name"] and not token["called"] and token["name"].lower() not in _WORDS:
+            found.append(token["name"])
+    return list(dict.fromkeys(found))
+
+
+def like(name: str, known: Iterable[str]) -> str:
+    """Return a guess at what was meant, in words to put behind a name, or ""."""
+    near = get_close_matches(name, list(known), n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def both(*expressions: str) -> str:
+    """Return an expression that holds where all of these do; those that are "" do not count."""
+    given = [expression for expression in expressions if expression.strip()]
+    return given[0] if len(given) == 1 else " and ".join(f"({expression})" for expression in given)
+
+
+def among(name: str, values: Collection[Scalar]) -> str:
+    """Return an expression for a field being one of these, as JSON quotes them."""
+    return f"{name} in {json.dumps(list(values), ensure_ascii=False)}"
+
+
+def not_among(name: str, values: Collection[Scalar]) -> str:
+    """Return an expression for a field being none of these, "" where there are none."""
+    return f"{name} not in {json.dumps(list(values), ensure_ascii=False)}" if values else ""

@@ -1,0 +1,246 @@
+"""The collection that the alias serves: searched by vectors, read by product id, asked for what is similar."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ingest import contract as contracts
+from ingest.contract import IMAGE_SHA256, PRIMARY_KEY
+from ingest.errors import MilvusError, ModelError, QueryError
+from ingest.flow import batched
+from ingest.search import filters
+from ingest.search.query import combined
+from ingest.sinks.milvus.connection import CALL_TIMEOUT_S
+from ingest.sinks.milvus.releases import alias_target
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from ingest.contract import Space
+    from ingest.records import Scalar
+    from ingest.sinks.milvus.connection import Connection
+
+MAX_LIMIT = 16_384
+"""The most hits a Milvus search returns (https://milvus.io/docs/limitations.md)."""
+_TOGETHER = 16_384  # hits of one call: with their metadata some 10 MB, of 64 that a message may have
+_READ = 1_000  # products of one call
+_DYNAMIC = "$meta"
+_HIDDEN = frozenset({contracts.ROW_DIGEST, IMAGE_SHA256, PRIMARY_KEY, _DYNAMIC})
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One answer: `score` is the inner product of unit vectors, their cosine, at most 1.
+
+    `image_sha256`, in hex, is that of its picture; the FAISS files do not know it, nor metadata.
+    """
+
+    product_id: str
+    score: float
+    metadata: Mapping[str, Scalar | None]
+    image_sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A product as it stands in the collection: `vector` is (dim,) float32 of unit length."""
+
+    product_id: str
+    vector: NDArray[np.float32]
+    metadata: Mapping[str, Scalar | None]
+    image_sha256: str
+
+
+class Served:
+    """The collection that the alias serves now, and the contract it carries; for any number of threads.
+
+    It keeps to that collection where the alias moves on; `is_current` tells.
+    """
+
+    def __init__(self, connection: Connection, alias: str) -> None:
+        """Find it; raises MilvusError where the alias serves nothing, or nothing that ingest built."""
+        self._connection = connection
+        self.alias = alias
+        name = alias_target(connection, alias)
+        if name is None:
+            raise MilvusError(f"Milvus at {connection.shown}: no alias {alias} yet; fill it with: ingest run")
+        self.name = name
+        description = connection.call("describe the collection", connection.client.describe_collection, name)
+        try:
+            self.contract: dict[str, Any] = json.loads(description["properties"][contracts.PROPERTY])
+        except (KeyError, ValueError) as error:
+            raise MilvusError(
+                f"Milvus at {connection.shown}: {name} carries no {contracts.PROPERTY}; it was not built by ingest"
+            ) from error
+        self.keeps_others = bool(description.get("enable_dynamic_field"))
+        # A Milvus Lite file is opened with nothing in memory, and a server may have been told to release it.
+        connection.call("load the collection", connection.client.load_collection, name, timeout=CALL_TIMEOUT_S)
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The metadata fields that the contract names, and their types."""
+        return dict(self.contract["fields"])
+
+    @property
+    def ef(self) -> int:
+        """The contract's: how many candidates a search looks at, at least."""
+        return int(self.contract["ef"])
+
+    def is_current(self) -> bool:
+        """Tell whether the alias still serves this collection."""
+        return alias_target(self._connection, self.alias) == self.name
+
+    def count(self) -> int:
+        """Count the rows."""
+        answer = self._read("count the rows", "", ["count(*)"])
+        return int(answer[0]["count(*)"])
+
+    def check(self, space: Space) -> None:
+        """Raise ModelError where `space` is not the collection's: scores across spaces mean nothing."""
+        if self.contract["fingerprint"] != space.fingerprint:
+            raise ModelError(
+                f"the collection behind {self.alias} was built with {self.contract['model']} "
+                f"({self.contract['revision'][:19]}), not with {space.model} ({space.revision[:19]}); "
+                f"pass that one with --model, or rebuild with: ingest run"
+            )
+
+    def products(self, product_ids: Sequence[str]) -> dict[str, Stored]:
+        """Return the products by id, in the order asked for; raises QueryError where one is not there."""
+        found: dict[str, Stored] = {}
+        field = self.contract["vector_field"]
+        for names in batched(dict.fromkeys(product_ids), _READ):
+            for row in self._read("read products", filters.among(PRIMARY_KEY, names), self._shown(field)):
+                product_id = str(row[PRIMARY_KEY])
+                vector = np.asarray(row[field], np.float32)
+                found[product_id] = Stored(product_id, vector, self._metadata(row), str(row[IMAGE_SHA256]))
+        if missing := [name for name in product_ids if name not in found]:
+            more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+            raise QueryError(f"no product {missing[0]}{more} in the collection behind {self.alias}")
+        return {name: found[name] for name in product_ids}
+
+    def vectors(self, product_ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """Return the products' unit vectors by id; raises QueryError where one is not there."""
+        return {name: product.vector for name, product in self.products(product_ids).items()}
+
+    def search(
+        self, vector: NDArray[np.float32], limit: int, expression: str = "", without: Collection[str] = ()
+    ) -> list[Hit]:
+        """Return the `limit` products nearest to a unit vector, (dim,) float32, best first.
+
+        `expression` is a Milvus filter; `without` are ids to leave out. Raises QueryError for a filter that
+        Milvus cannot read, or that names a field which no product can have.
+        """
+        return self.searches([vector], limit, expression, without)[0]
+
+    def searches(
+        self,
+        vectors: Sequence[NDArray[np.float32]],
+        limit: int,
+        expression: str = "",
+        without: Collection[str] = (),
+        without_pictures: Collection[str] = (),
+        ef: int | None = None,
+    ) -> list[list[Hit]]:
+        """Return what `search` does for each of several vectors.
+
+        `without_pictures` are SHA-256 in hex: products with such a picture are left out. `ef` is the contract's
+        where None.
+        """
+        self._check_filter(expression)
+        whole = filters.both(
+            expression,
+            filters.not_among(PRIMARY_KEY, without),
+            filters.not_among(IMAGE_SHA256, without_pictures),
+        )
+        asked = min(limit, MAX_LIMIT)
+        hits: list[list[Hit]] = []
+        for some in batched(vectors, max(1, _TOGETHER // asked)):
+            try:
+                answer = self._nearest(some, asked, whole, ef or self.ef)
+            except MilvusError as error:
+                if not expression:
+                    raise
+                # Where this goes well, the filter is at fault, whatever the server calls it.
+                self._nearest(some[:1], 1, "", self.ef)
+                fields = ", ".join(f"{name} ({kind})" for name, kind in self.fields.items())
+                raise QueryError(f"the filter {expression!r}: {_reason(error)}; fields: {fields}") from error
+            hits += [[self._hit(hit) for hit in found] for found in answer]
+        return hits
+
+    def similar(
+        self, product_ids: Sequence[str], limit: int, expression: str = "", *, copies: bool = False
+    ) -> list[Hit]:
+        """Return the products most like one, or like the middle of several; these themselves are left out.
+
+        Products that share a picture with them are left out too, unless `copies`. Raises QueryError where one is
+        not there.
+        """
+        products = self.products(product_ids)
+        middle = combined([(product.vector, 1.0) for product in products.values()])
+        pictures = set() if copies else {product.image_sha256 for product in products.values()}
+        return self.searches([middle], limit, expression, product_ids, pictures)[0]
+
+    def unknown_names(self, expression: str) -> list[str]:
+        """Return what a filter takes for fields and the contract does not name: others' columns, or mistakes."""
+        own = {PRIMARY_KEY, contracts.ROW_DIGEST, IMAGE_SHA256, self.contract["vector_field"], _DYNAMIC}
+        return [name for name in filters.names(expression) if name not in own and name not in self.contract["fields"]]
+
+    def _check_filter(self, expression: str) -> None:
+        """Raise QueryError for a field that no product can have; with others kept, Milvus takes any name."""
+        if self.keeps_others:
+            return
+        if unknown := self.unknown_names(expression):
+            fields = ", ".join(f"{name} ({kind})" for name, kind in self.fields.items())
+            raise QueryError(
+                f"the filter {expression!r}: {unknown[0]} is no field of the collection"
+                f"{filters.like(unknown[0], self.fields)}; fields: {fields}"
+            )
+
+    def _nearest(self, vectors: Sequence[NDArray[np.float32]], limit: int, expression: str, ef: int) -> Any:
+        return self._connection.call(
+            "search",
+            self._connection.client.search,
+            self.name,
+            data=list(vectors),
+            anns_field=self.contract["vector_field"],
+            limit=limit,
+            filter=expression,
+            output_fields=self._shown(),
+            search_params={"metric_type": "IP", "params": {"ef": max(ef, limit)}},
+            timeout=CALL_TIMEOUT_S,
+        )
+
+    def _read(self, doing: str, expression: str, fields: list[str]) -> list[dict[str, Any]]:
+        client = self._connection.client
+        rows: list[dict[str, Any]] = self._connection.call(
+            doing, client.query, self.name, filter=expression, output_fields=fields, timeout=CALL_TIMEOUT_S
+        )
+        return rows
+
+    def _shown(self, *more: str) -> list[str]:
+        return [*self.contract["fields"], IMAGE_SHA256, *([_DYNAMIC] if self.keeps_others else []), *more]
+
+    def _hit(self, hit: Any) -> Hit:
+        entity = hit["entity"]
+        return Hit(str(hit.pk), float(hit["distance"]), self._metadata(entity), str(entity.get(IMAGE_SHA256, "")))
+
+    def _metadata(self, entity: Mapping[str, Any]) -> dict[str, Scalar | None]:
+        """Return what an app shows, the contract's fields first; a price that is not known is NaN, here None."""
+        order = list(self.contract["fields"])
+        names = [*order, *sorted(entity.keys() - set(order) - _HIDDEN - {self.contract["vector_field"]})]
+        return {name: _known(entity[name]) for name in names if name in entity}
+
+
+def _known(value: Any) -> Scalar | None:
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _reason(error: MilvusError) -> str:
+    return str(error).partition(": cannot search: ")[2] or str(error)
