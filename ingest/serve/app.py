@@ -13,9 +13,8 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from ingest import contract as contracts
-from ingest.embedding.checkpoint import resolve
-from ingest.embedding.clip import ClipEncoder
 from ingest.errors import ConfigError
+from ingest.search.query import Model
 from ingest.serve import answers
 from ingest.serve.guard import Guard, Rules, is_loopback
 from ingest.serve.live import Live
@@ -80,10 +79,8 @@ def run(settings: Settings, started: Callable[[str], None]) -> None:
         connection = stack.enter_context(
             opened(settings.milvus_uri, settings.token, settings.db_name, patience, existing=True)
         )
-        checkpoint = resolve(settings.model, settings.model_revision)
-        current = Live(connection, alias, checkpoint.space)
-        encoder = ClipEncoder(checkpoint, settings.device, settings.dtype, batch=1)
-        service = Service(settings, connection, current, encoder, checkpoint.preprocessing)
+        model = Model(settings)
+        service = Service(settings, connection, Live(connection, alias, model.space), model)
         service.warm_up()
         config = uvicorn.Config(
             application(service), log_config=None, access_log=False, server_header=False,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ingest.contract import PROPERTY
 from ingest.errors import IngestError, MilvusError
-from ingest.search import Served
+from ingest.search.served import Served
 from ingest.sinks.milvus.releases import alias_target
 
 if TYPE_CHECKING:
@@ -39,11 +39,6 @@ class Live:
     def served(self) -> Served:
         """The collection and its contract."""
         return self._served
-
-    @property
-    def name(self) -> str:
-        """The collection's own name, behind the alias."""
-        return str(self._seen[0])
 
     @property
     def fault(self) -> str:

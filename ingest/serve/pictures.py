@@ -1,45 +1,25 @@
-"""Pictures in and out: uploads through the border of catalog pictures, and the catalog's own, by product id alone."""
+"""The catalog's pictures, shown by product id alone."""
 
 from __future__ import annotations
 
 import hashlib
-import io
-import tempfile
 import threading
 from collections import OrderedDict
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
-from ingest.errors import IngestError, QueryError
+from ingest.errors import IngestError
 from ingest.images.cache import INDEX
-from ingest.images.decode import UndecodableError, open_rgb
 from ingest.images.index import Index
+from ingest.search.pictures import jpeg, thumbnail
 from ingest.serve.answers import NotThereError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import numpy as np
-    from numpy.typing import NDArray
-    from PIL.Image import Image
-
     from ingest.images.sandbox import Sandbox
 
 SIDES = (16, 2048)
 """Pixels of a shown picture's longer side: the least and the most."""
 _KEPT_BYTES = 64 * 2**20
-
-
-def uploaded(file: BinaryIO, preprocess: Callable[[Image], NDArray[np.uint8]], sandbox: Sandbox) -> NDArray[np.uint8]:
-    """Return an upload's pixels as the model takes them; raises QueryError saying why it has none."""
-    with tempfile.NamedTemporaryFile(prefix="ingest-") as kept:
-        while part := file.read(2**20):
-            kept.write(part)
-        kept.flush()
-        try:
-            return preprocess(open_rgb(Path(kept.name), sandbox))
-        except UndecodableError as error:
-            raise QueryError(f"the picture is refused: {error.reason}: {error.detail}") from error
 
 
 class Shown:
@@ -97,10 +77,9 @@ class Shown:
             with path.open("rb") as file:
                 if hashlib.file_digest(file, "sha256").digest() != sha256:
                     raise gone
-            image = open_rgb(path, self._sandbox)
-        except (OSError, UndecodableError) as error:
+        except OSError as error:
             raise gone from error
-        image.thumbnail((side, side), reducing_gap=2.0)
-        stream = io.BytesIO()
-        image.save(stream, "JPEG", quality=85, progressive=True)
-        return stream.getvalue()
+        image = thumbnail(path, side, self._sandbox)
+        if image is None:
+            raise gone
+        return jpeg(image)

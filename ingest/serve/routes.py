@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
-    from ingest.search import Hit
+    from ingest.search.served import Hit
     from ingest.serve.guard import Rules
     from ingest.serve.service import Service
 
@@ -90,13 +90,15 @@ async def _embed(service: Service, request: Request) -> Response:
 async def _similar(service: Service, request: Request) -> Response:
     asked = queries.similar(request.query_params)
     with service.gate.entered():
-        return _hits(await service.search(replace(asked, product_id=_id(request))))
+        return _hits(await service.similar(_id(request), asked))
 
 
 async def _product(service: Service, request: Request) -> Response:
     queries.only(request.query_params, set())
     with service.gate.entered():
-        return JSONResponse(await service.product(_id(request)), headers=_JSON)
+        product = await service.product(service.live.served, _id(request))
+    fields = {name: finite(value) for name, value in product.metadata.items()}
+    return JSONResponse({"product_id": product.product_id, "fields": fields}, headers=_JSON)
 
 
 async def _picture(service: Service, request: Request) -> Response:
@@ -114,7 +116,7 @@ async def _picture(service: Service, request: Request) -> Response:
 
 async def _contract(service: Service, request: Request) -> Response:
     queries.only(request.query_params, set())
-    return JSONResponse({**service.live.served.contract, "collection": service.live.name}, headers=_JSON)
+    return JSONResponse({**service.live.served.contract, "collection": service.live.served.name}, headers=_JSON)
 
 
 async def _collection(service: Service, request: Request) -> Response:
@@ -122,7 +124,7 @@ async def _collection(service: Service, request: Request) -> Response:
     taken = await service.snapshot()
     return JSONResponse(
         {
-            "collection": service.live.name,
+            "collection": service.live.served.name,
             "rows": taken.rows,
             "pictures": taken.pictures,
             "facets": [

@@ -14,16 +14,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from anyio import CapacityLimiter, to_thread
 
-from ingest.embedding.encoder import unit
 from ingest.errors import QueryError
 from ingest.images.sandbox import Sandbox
+from ingest.search import query
 from ingest.serve import live, queries, runs, snapshot
-from ingest.serve.answers import NotThereError, finite
+from ingest.serve.answers import NotThereError
 from ingest.serve.batching import Batches, Gate
 from ingest.serve.metrics import Metrics
-from ingest.serve.pictures import Shown, uploaded
-from ingest.sinks.milvus.connection import CALL_TIMEOUT_S
-from ingest.sinks.milvus.scan import among
+from ingest.serve.pictures import Shown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -35,8 +33,8 @@ if TYPE_CHECKING:
 
     from ingest.config import Settings
     from ingest.embedding.encoder import Encoder
-    from ingest.embedding.preprocess import Preprocessing
-    from ingest.search import Hit, Served
+    from ingest.search.query import Model
+    from ingest.search.served import Hit, Served, Stored
     from ingest.serve.live import Live
     from ingest.serve.queries import Asked
     from ingest.serve.runs import LatestRun
@@ -57,22 +55,20 @@ _FRESH_S = 300.0
 class Service:
     """One collection, one model, and the threads that work for them; a context manager that ends them."""
 
-    def __init__(
-        self, settings: Settings, connection: Connection, current: Live, encoder: Encoder, steps: Preprocessing
-    ) -> None:
+    def __init__(self, settings: Settings, connection: Connection, current: Live, model: Model) -> None:
         self.settings = settings
         self.live = current
         self.metrics = Metrics()
         self.gate, self.uploads = Gate(PLACES), Gate(UPLOADS)
         self._connection = connection
-        self._steps = steps
-        self._encoder = encoder
+        self._steps = model.preprocessing
+        self._encoder: Encoder = model.encoder
         self._thread = ThreadPoolExecutor(1, "embedding")
         self._texts = Batches[str](
-            lambda texts: unit(encoder.texts(texts)), self._thread, _LARGEST_BATCH, self.metrics.batch("text")
+            partial(query.text_vectors, self._encoder), self._thread, _LARGEST_BATCH, self.metrics.batch("text")
         )
         self._pixels = Batches["NDArray[np.uint8]"](
-            lambda pixels: unit(encoder.images(np.stack(pixels))), self._thread, _LARGEST_BATCH,
+            partial(query.image_vectors, self._encoder), self._thread, _LARGEST_BATCH,
             self.metrics.batch("picture"),
         )  # fmt: skip
         self._sandbox = Sandbox()
@@ -117,49 +113,43 @@ class Service:
         Raises ModelError where a text or a picture is asked with and the model is not the collection's,
         NotThereError where the product is not there, and QueryError for a filter with a mistake.
         """
-        by_product_alone = asked.text is None and picture is None
-        served = self.live.served if by_product_alone else self.live.checked()
-        rows = {}
+        embeds = asked.text is not None or picture is not None
+        served = self.live.checked() if embeds else self.live.served
+        parts = []
         if asked.text is not None:
-            rows["text"] = await self.text_row(asked.text)
+            parts.append((await self.text_row(asked.text), asked.weights.get("text", 1.0)))
         if picture is not None:
-            rows["picture"] = await self.picture_row(picture)
+            parts.append((await self.picture_row(picture), asked.weights.get("picture", 1.0)))
         if asked.product_id is not None:
-            rows["product"] = await self._product_row(served, asked.product_id)
-        vector = sum(asked.weights.get(name, 1.0) * row for name, row in rows.items())
-        vector = _usable(unit(np.asarray([vector], np.float32))[0], "these weights")
-        return await self.ask(served.search, vector, asked.limit, asked.filter, asked.product_id)
+            product = await self.product(served, asked.product_id)
+            parts.append((product.vector, asked.weights.get("product", 1.0)))
+        itself = () if asked.product_id is None else (asked.product_id,)
+        return await self.ask(served.search, query.combined(parts), asked.limit, asked.filter, itself)
 
-    async def product(self, product_id: str) -> dict[str, Any]:
-        """Return a product's id and fields; raises NotThereError."""
-        rows = await self.ask(self._rows, product_id)
-        if not rows:
-            raise NotThereError(f"no product {product_id} in the collection")
-        fields = {name: finite(rows[0].get(name)) for name in self.live.served.contract["fields"]}
-        return {"product_id": product_id, "fields": fields}
+    async def similar(self, product_id: str, asked: Asked) -> list[Hit]:
+        """Return the products most like a product, those with its very picture left out; raises as `search` does."""
+        served = self.live.served
+        await self.product(served, product_id)
+        return await self.ask(served.similar, [product_id], asked.limit, asked.filter)
 
-    def _rows(self, product_id: str) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self._connection.call(
-            "read the product", self._connection.client.query, self.live.name, filter=among([product_id]),
-            output_fields=list(self.live.served.contract["fields"]), timeout=CALL_TIMEOUT_S,
-        )  # fmt: skip
-        return rows
-
-    async def _product_row(self, served: Served, product_id: str) -> NDArray[np.float32]:
+    async def product(self, served: Served, product_id: str) -> Stored:
+        """Return a product as it stands in a collection; raises NotThereError."""
         try:
-            return await self.ask(served.vector, product_id)
+            return (await self.ask(served.products, [product_id]))[product_id]
         except QueryError as error:
             raise NotThereError(str(error)) from error
 
     async def text_row(self, text: str) -> NDArray[np.float32]:
         """Return the unit vector of a text, (dim,) float32."""
-        return _usable(await self._texts.row(text), "the text")
+        return query.combined([(await self._texts.row(text), 1.0)])
 
     async def picture_row(self, file: BinaryIO) -> NDArray[np.float32]:
         """Return the unit vector of an uploaded picture, (dim,) float32; raises QueryError where it is none."""
-        work = partial(uploaded, file, self._steps, self._sandbox)
-        pixels = await to_thread.run_sync(work, limiter=self._decoding)
-        return _usable(await self._pixels.row(pixels), "the picture")
+        pixels = await to_thread.run_sync(self._decoded, file, limiter=self._decoding)
+        return query.combined([(await self._pixels.row(pixels), 1.0)])
+
+    def _decoded(self, file: BinaryIO) -> NDArray[np.uint8]:
+        return query.pixels(file.read(), self._steps, self._sandbox)
 
     async def jpeg(self, product_id: str, side: int) -> tuple[bytes, str]:
         """Return a product's picture as `Shown.jpeg` does."""
@@ -175,7 +165,7 @@ class Service:
 
     async def snapshot(self) -> Snapshot:
         """Return what the last reading of the whole collection found; an old one while the next is under way."""
-        kept, name = self._snapshot, self.live.name
+        kept, name = self._snapshot, self.live.served.name
         if self._taking is None and (kept is None or kept[0] != name or time.monotonic() - kept[1] > _FRESH_S):
             self._taking = asyncio.create_task(self._take(name))
             self._taking.add_done_callback(self._taken)
@@ -203,9 +193,3 @@ class Service:
         while True:
             await asyncio.sleep(live.LOOK_EVERY_S)
             await to_thread.run_sync(self.live.look, limiter=self._milvus)
-
-
-def _usable(row: NDArray[np.float32], what: str) -> NDArray[np.float32]:
-    if not np.isfinite(row).all():
-        raise QueryError(f"the model gives no usable vector for {what}")
-    return row

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ingest.contract import IMAGE_SHA256, PRIMARY_KEY
+from ingest.search.filters import among
 from ingest.sinks.milvus.connection import CALL_TIMEOUT_S
-from ingest.sinks.milvus.scan import among, scan
+from ingest.sinks.milvus.scan import scan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,7 +117,7 @@ def _plane(
     for start in range(0, len(chosen), _VECTOR_ROWS):
         wanted = [ids[at] for at in chosen[start : start + _VECTOR_ROWS]]
         rows = connection.call(
-            "read vectors", connection.client.query, name, filter=among(wanted),
+            "read vectors", connection.client.query, name, filter=among(PRIMARY_KEY, wanted),
             output_fields=[PRIMARY_KEY, vector_field], timeout=CALL_TIMEOUT_S,
         )  # fmt: skip
         vectors.update((row[PRIMARY_KEY], row[vector_field]) for row in rows)

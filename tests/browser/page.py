@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selenium.webdriver.common.by import By
@@ -11,6 +10,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from selenium.webdriver import Chrome
     from selenium.webdriver.remote.webelement import WebElement
@@ -25,9 +25,12 @@ carried.items.add(new File([bytes], "dropped.jpg", { type }));
 for (const kind of ["dragover", "drop"])
   document.body.dispatchEvent(new DragEvent(kind, { dataTransfer: carried, bubbles: true, cancelable: true }));
 """
-_PASTE = _DROP.partition("for (const")[0] + """
+_PASTE = (
+    _DROP.partition("for (const")[0]
+    + """
 document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData: carried, bubbles: true }));
 """
+)
 
 
 class Page:

@@ -64,6 +64,10 @@ export function search(query, picture, signal) {
   return ask("v1/search", { method: "POST", body, signal });
 }
 
+/** Return what is like a product, without copies of its picture. */
+export const similar = (id, limit, filter, signal) =>
+  ask(`v1/products/${encodeURIComponent(id)}/similar?${new URLSearchParams({ limit, ...(filter && { filter }) })}`, { signal });
+
 export const product = (id) => ask(`v1/products/${encodeURIComponent(id)}`);
 
 /** Have an <img> show a product's picture, once it is near the screen; a picture that is not there leaves a blank. */

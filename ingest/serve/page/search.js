@@ -1,6 +1,6 @@
 // Searching: the box, a picture dropped, pasted or chosen, filters made from the collection, and the grid.
 import { STEP, expression, read, write } from "./address.js";
-import { ask, product, search, show } from "./api.js";
+import { ask, product, search, show, similar } from "./api.js";
 import { byId, counted, make, priced, roles } from "./dom.js";
 
 const pictures = new Map(); // by the number that an entry of the history carries: a File has no address
@@ -101,6 +101,7 @@ async function results(asked, signal) {
   if (asked.words) query.text = asked.words;
   if (asked.like) query.product_id = asked.like;
   if (!asked.words && !asked.like && !picture) return null;
+  if (asked.like && !asked.words && !picture) return (await similar(asked.like, asked.count, filter, signal)).hits;
   if (asked.words && (picture || asked.like))
     query.weights = { text: asked.weight, [picture ? "picture" : "product"]: round(1 - asked.weight) };
   return (await search(query, picture, signal)).hits;

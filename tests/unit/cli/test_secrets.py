@@ -28,7 +28,7 @@ def test_credentials_are_taken_out_and_all_else_stays(given, words, token):
 
 
 def test_the_services_token_is_taken_out_beside_the_one_of_milvus():
-    words, found = secrets.split("serve --serve-token a --token=b --port 1 --serve-token".split())
+    words, found = secrets.split(["serve", "--serve-token", "a", "--token=b", "--port", "1", "--serve-token"])
     assert words == ["serve", "--port", "1", "--serve-token"]
     assert found == {"INGEST_SERVE_TOKEN": "a", "INGEST_TOKEN": "b"}
 
