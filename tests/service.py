@@ -103,7 +103,7 @@ def stock(shop: Shop) -> None:
         product for number, product in enumerate(sample_products(300))
         if product["category"] == "mugs" or number % SOME == 0
     ]  # fmt: skip
-    again = [{**products[number], "product_id": f"Q{number}", "title": f"Again {number}"} for number in (0, 0, 5)]
+    again = [{**products[at], "product_id": f"Q{number}"} for number, at in enumerate((0, 0, 5))]
     broken = [{**products[0], "product_id": f"X{number}", "image": f"images/X{number}.jpg"} for number in (1, 2)]
     shop.stock([*products, *again, *broken])
     (shop.images / "X1.jpg").write_bytes(b"no picture")

@@ -15,7 +15,22 @@ import ingest
 PACKAGE = Path(ingest.__file__).parent
 ROOT = PACKAGE.parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-HEAVY = {"torch", "transformers", "pymilvus", "faiss", "pandas", "numpy", "requests", "rich", "ray", "pyarrow", "PIL"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "pymilvus",
+    "faiss",
+    "pandas",
+    "numpy",
+    "requests",
+    "rich",
+    "ray",
+    "pyarrow",
+    "PIL",
+    "starlette",
+    "uvicorn",
+    "prometheus_client",
+}
 HELP = """
 import sys
 from ingest.cli.main import main
@@ -41,6 +56,7 @@ def test_help_answers_without_a_heavy_import(arguments):
         "export",
         "fetch",
         "search",
+        "serve",
         "status",
         "verify",
         "collections",
@@ -59,7 +75,10 @@ def test_a_wheel_carries_the_contract_and_finds_it_where_it_is_installed(tmp_pat
     build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path), str(ROOT)]
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("ingest-*.whl")
-    assert "ingest/_schema/products.toml" in zipfile.ZipFile(wheel).namelist()
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "ingest/_schema/products.toml" in names
+    page = PACKAGE / "serve" / "page"
+    assert {f"ingest/serve/page/{path.name}" for path in page.iterdir()} <= set(names)
     target = tmp_path / "target"
     subprocess.run([*pip, "install", "--no-deps", "--target", str(target), str(wheel)], check=True, capture_output=True)
     ask = "from ingest import contract as c; print(c.default_path()); print(c.load(c.default_path()).alias)"
