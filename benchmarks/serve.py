@@ -2,7 +2,7 @@
 
     python benchmarks/serve.py [--quick] [--json FILE] [--uri http://localhost:19530]
 
-The sample catalog and the sample model; each client asks one text after the other, no two alike, over a connection of its own.
+The sample catalog and the sample model; each client asks one text after the other, over a connection of its own.
 Clients and service share the machine.
 """
 

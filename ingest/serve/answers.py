@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 
 from ingest.errors import InputError, MilvusError, ModelError
@@ -38,6 +39,7 @@ def failed(status: int, reason: str, headers: Mapping[str, str] | None = None) -
 _STATUS: tuple[tuple[type[Exception], int, int], ...] = (
     (NotThereError, 404, 0),
     (BadRequestError, 400, 0),
+    (ClientDisconnect, 400, 0),  # nobody reads it, and it is no bug
     (InputError, 400, 0),
     (ModelError, 409, 0),
     (CrowdedError, 503, 1),

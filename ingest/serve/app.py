@@ -6,6 +6,7 @@ import signal
 import socket
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import uvicorn
 from starlette.applications import Starlette
@@ -33,23 +34,25 @@ _LAST_ANSWERS_S = 10
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
-def application(service: Service) -> Starlette:
-    """Return the service as an ASGI application."""
-    settings = service.settings
-    origins = _words(settings.allow_origin)
-    rules = Rules(
+def rules(settings: Settings) -> Rules:
+    """Return what is let in; raises ConfigError for an origin that is none."""
+    return Rules(
         token=settings.serve_token,
         hosts=frozenset({*_LOCAL, settings.host}) if is_loopback(settings.host) else frozenset(),
-        origins=frozenset(origins),
+        origins=frozenset(_origins(settings.allow_origin)),
         max_picture=settings.max_image_bytes,
     )
+
+
+def application(service: Service, let_in: Rules) -> Starlette:
+    """Return the service as an ASGI application."""
     middleware = [Middleware(Measured, metrics=service.metrics)]
-    if origins:  # a browser asks whether it may, without a token: so this stands before the guard
+    if let_in.origins:  # a browser asks whether it may, without a token: so this stands before the guard
         middleware.append(Middleware(
-            CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"],
+            CORSMiddleware, allow_origins=list(let_in.origins), allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type"],
         ))  # fmt: skip
-    middleware.append(Middleware(Guard, rules=rules))
+    middleware.append(Middleware(Guard, rules=let_in))
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -57,7 +60,7 @@ def application(service: Service) -> Starlette:
             yield
 
     app = Starlette(
-        routes=routes(service, rules),
+        routes=routes(service, let_in),
         middleware=middleware,
         exception_handlers={**dict.fromkeys(answers.HANDLED, answers.handler), Exception: answers.handler},
         lifespan=lifespan,
@@ -69,10 +72,10 @@ def application(service: Service) -> Starlette:
 def run(settings: Settings, started: Callable[[str], None]) -> None:
     """Serve until Ctrl-C or SIGTERM, and then finish what is being answered; `started` is told the address.
 
-    Raises ConfigError where the address cannot be had, MilvusError where nothing is served, and ModelError where
-    the model is not the collection's.
+    Raises ConfigError where the address cannot be had or an origin is none, MilvusError where nothing is served, and
+    ModelError where the model is not the collection's.
     """
-    alias = contracts.load(settings.schema).alias
+    alias, let_in = contracts.load(settings.schema).alias, rules(settings)
     with ExitStack() as stack:
         listening = stack.enter_context(_listening(settings.host, settings.port))
         patience = min(settings.max_wait, _PATIENCE_S)
@@ -83,7 +86,7 @@ def run(settings: Settings, started: Callable[[str], None]) -> None:
         service = Service(settings, connection, Live(connection, alias, model.space), model)
         service.warm_up()
         config = uvicorn.Config(
-            application(service), log_config=None, access_log=False, server_header=False,
+            application(service, let_in), log_config=None, access_log=False, server_header=False,
             timeout_graceful_shutdown=_LAST_ANSWERS_S, h11_max_incomplete_event_size=2**16,
         )  # fmt: skip
         host, port = listening.getsockname()[:2]
@@ -115,5 +118,10 @@ def _stopping() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _words(text: str) -> list[str]:
-    return [word.strip().rstrip("/") for word in text.split(",") if word.strip()]
+def _origins(text: str) -> list[str]:
+    found = [word.strip().rstrip("/") for word in text.split(",") if word.strip()]
+    for origin in found:
+        parts = urlsplit(origin)
+        if parts.scheme not in ("http", "https") or f"{parts.scheme}://{parts.netloc}" != origin or not parts.netloc:
+            raise ConfigError(f"--allow-origin {origin}: write it as a browser sends it, https://shop.example:8443")
+    return found

@@ -243,6 +243,7 @@ def test_it_says_in_one_line_why_it_does_not_start(shop: Shop) -> None:
         for arguments, code, said in [
             (["--host", "0.0.0.0"], 2, "INGEST_SERVE_TOKEN"),
             (["--port", port], 3, "in use"),
+            (["--port", "0", "--allow-origin", "*"], 3, "--allow-origin *"),
             (["--data", "elsewhere"], 5, "no such Milvus Lite file"),
             (["--model", "nowhere/at-all"], 6, "nowhere/at-all"),
         ]:

@@ -32,6 +32,7 @@ document.addEventListener("click", (event) => {
   event.preventDefault();
   go(to.href);
   scrollTo({ top: 0 });
+  if (link.closest("#grid")) byId("results").focus({ preventScroll: true }); // the card that had it is gone
 });
 addEventListener("popstate", render);
 search.prepare(go);
