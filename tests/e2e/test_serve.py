@@ -227,16 +227,6 @@ def test_many_clients_at_once_are_all_answered_in_few_batches(service: Service) 
     assert batches < queries
 
 
-def test_it_ends_well_and_at_once_when_it_is_told_to(shop: Shop) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        with serving(shop) as made:
-            assert made.search(text="mug", limit=1)
-            made.process.send_signal(number)
-            assert made.process.wait(30) == 0
-            assert made.log.read_text(encoding="utf-8").count("\n") <= 2
-    assert shop.ingest("search", "mug", "--limit", "1").code == 0  # the Milvus Lite file is free again
-
-
 def test_it_says_in_one_line_why_it_does_not_start(shop: Shop) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -252,7 +242,7 @@ def test_it_says_in_one_line_why_it_does_not_start(shop: Shop) -> None:
             assert said in ended.err.splitlines()[-1]
 
 
-def test_its_token_stands_in_no_list_of_processes(shop: Shop) -> None:
+def test_its_token_stands_in_no_list_of_processes_and_ctrl_c_ends_it_well(shop: Shop) -> None:
     with serving(shop, "--serve-token", "s3cret-of-nobody") as made:
         shown = subprocess.run(
             ["ps", "-ww", "-o", "args=", "-p", str(made.process.pid)], capture_output=True, check=True
@@ -261,3 +251,7 @@ def test_its_token_stands_in_no_list_of_processes(shop: Shop) -> None:
         assert b"s3cret" not in shown.stdout
         assert made.ask("GET", "v1/contract").status_code == 401
         assert made.ask("GET", "v1/contract", headers={"Authorization": "Bearer s3cret-of-nobody"}).status_code == 200
+        made.process.send_signal(signal.SIGINT)
+        assert made.process.wait(30) == 0
+        assert made.log.read_text(encoding="utf-8").count("\n") == 1  # where it serves
+    assert shop.ingest("search", "mug", "--limit", "1").code == 0  # the Milvus Lite file is free again

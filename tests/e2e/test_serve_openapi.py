@@ -25,7 +25,7 @@ def test_nothing_that_can_be_asked_ends_in_an_error_of_the_service_or_an_answer_
         service.shop.folder,
         [
             SCHEMATHESIS, "run", f"{service.address}openapi.json", "--header", f"Authorization: Bearer {service.token}",
-            "--phases", "coverage,fuzzing", "--max-examples", "10", "--seed", "20261124", "--workers", "2",
+            "--phases", "coverage,fuzzing", "--max-examples", "5", "--seed", "20261124", "--workers", "2",
             "--checks", ",".join(CHECKS), "--warnings", "off",
         ],
     )  # fmt: skip

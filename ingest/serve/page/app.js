@@ -26,7 +26,12 @@ function go(href, state = null) {
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a[href]");
   const plain = event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey;
-  if (!link || !plain || link.target || link.getAttribute("href").startsWith("#")) return;
+  if (link?.classList.contains("skip")) {
+    event.preventDefault(); // else the address changes, and the view is made anew under the focus
+    byId("results").focus();
+    return;
+  }
+  if (!link || !plain || link.target) return;
   const to = new URL(link.href);
   if (to.origin !== location.origin || to.pathname !== location.pathname) return;
   event.preventDefault();

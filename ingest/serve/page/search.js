@@ -81,8 +81,9 @@ export async function render(asked) {
     showParts(asked);
     const began = performance.now();
     const found = await results(asked, abort.signal);
+    const hits = found ?? (await lookAround(asked));
     if (abort.signal.aborted) return;
-    showHits(found, asked, performance.now() - began);
+    showHits(hits, asked, found ? performance.now() - began : null);
   } catch (error) {
     if (error.name === "AbortError" || abort.signal.aborted) return;
     grid.replaceChildren();
@@ -115,12 +116,12 @@ function tell(text, isFault = false) {
   status.classList.toggle("fault", isFault);
 }
 
-async function showHits(found, asked, milliseconds) {
+/** Show products; `milliseconds` is how long the search took, null where nothing was asked. */
+function showHits(hits, asked, milliseconds) {
   const role = roles(facets);
-  const hits = found ?? (await lookAround(asked));
   byId("grid").replaceChildren(...hits.map((hit) => card(hit, role)));
-  byId("more").hidden = !found || hits.length < asked.count || asked.count >= 1000;
-  if (!found) tell(hits.length ? "A look around. Describe what you want, drop a picture, or choose a product." : "");
+  byId("more").hidden = milliseconds === null || hits.length < asked.count || asked.count >= 1000;
+  if (milliseconds === null) tell(hits.length ? "A look around. Describe what you want, drop a picture, or choose a product." : "");
   else if (!hits.length) tell("Nothing fits these filters.");
   else tell(`${counted(hits.length, "product")}, the nearest first · ${Math.round(milliseconds)} ms`);
   const key = write({ ...asked, count: 0 });
