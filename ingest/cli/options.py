@@ -101,17 +101,21 @@ data = option(
     help="Folder of the cache, the vectors, the indexes and the reports.",
 )
 
-downloads = together(
-    option("Pictures", "--download-workers", type=click.IntRange(1, 1024), help="Pictures fetched at once."),
+requests = together(
     option("Pictures", "--download-timeout", type=click.FloatRange(0.1), help="Seconds to wait for a byte."),
     option("Pictures", "--download-tries", type=click.IntRange(1, 20), help="Tries for each picture."),
     option("Pictures", "--max-image-bytes", type=click.IntRange(1), help="The largest picture fetched."),
-    option("Pictures", "--download-per-host", type=click.IntRange(1, 1024), help="Of these, from one host."),
     option("Pictures", "--download-deadline", type=click.FloatRange(1), help="Seconds for a picture with all tries."),
     option("Pictures", "--user-agent", show_default="ingest/…", help="What servers are told."),
     option("Pictures", "--host-headers", type=_FILE, help="A TOML file: a table of headers for each host."),
     option("Pictures", "--allow-host", metavar="NAME,…", help="Fetch from these hosts though they are not public."),
     option("Pictures", "--allow-private", is_flag=True, help="Fetch from loopback and private addresses."),
+)
+
+downloads = together(
+    option("Pictures", "--download-workers", type=click.IntRange(1, 1024), help="Pictures fetched at once."),
+    option("Pictures", "--download-per-host", type=click.IntRange(1, 1024), help="Of these, from one host."),
+    requests,
     option("Pictures", "--images-root", type=_FILE, help="Local pictures may lie here too, not by the catalog alone."),
     option("Pictures", "--retry-failed", is_flag=True, help="Try again what failed for good, such as a 404."),
     option("Pictures", "--refresh", is_flag=True, help="Ask whether fetched pictures have changed."),

@@ -45,12 +45,18 @@ class Exported:
         return {name: np.array(rows[numbers[name]]) for name in product_ids}
 
     def searches(
-        self, vectors: Sequence[NDArray[np.float32]], limit: int, without: Collection[str] = ()
+        self,
+        vectors: Sequence[NDArray[np.float32]],
+        limit: int,
+        expression: str = "",
+        without: Collection[str] = (),
     ) -> list[list[Hit]]:
         """Return the `limit` products nearest to each unit vector, (dim,) float32, best first, but for `without`.
 
-        Raises ExportError where the files are missing or do not fit one another.
+        Raises ExportError where the files are missing or do not fit one another, QueryError for a filter.
         """
+        if expression:
+            raise QueryError(f"the filter {expression!r}: the FAISS files carry no metadata; leave out --backend faiss")
         index = faiss.opened(self._folder, len(vectors[0]))
         asked = limit + len(without)
         found = [index.search(vector, asked, max(self.ef, asked)) for vector in vectors]

@@ -56,3 +56,8 @@ def among(name: str, values: Collection[Scalar]) -> str:
 def not_among(name: str, values: Collection[Scalar]) -> str:
     """Return an expression for a field being none of these, "" where there are none."""
     return f"{name} not in {json.dumps(list(values), ensure_ascii=False)}" if values else ""
+
+
+def field(name: str) -> str:
+    """Return a field's name as an expression takes it; a column kept under a name of its own is a key."""
+    return name if re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) else f"$meta[{json.dumps(name, ensure_ascii=False)}]"

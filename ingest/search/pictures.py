@@ -12,7 +12,7 @@ from ingest.images.cache import INDEX, is_of
 from ingest.images.decode import UndecodableError, open_rgb
 from ingest.images.index import Index
 from ingest.images.stage import policy
-from ingest.images.urls import DownloadError, host
+from ingest.images.urls import DownloadError, host, key
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,7 +27,7 @@ def fetched(url: str, settings: Settings, folder: Path) -> Path:
     """Fetch a picture by the rules for the catalog's, into `folder`; raises QueryError where there is none."""
     from ingest.images.download import Downloader
 
-    path = folder / "query"
+    path = folder / key(url).hex()
     try:
         with Downloader(policy(settings)) as downloader:
             downloader.fetch(url, path)

@@ -15,8 +15,9 @@ from ingest.errors import MilvusError, ModelError, QueryError
 from ingest.flow import batched
 from ingest.search import filters
 from ingest.search.query import combined
+from ingest.sinks.milvus.collection import iterated
 from ingest.sinks.milvus.connection import CALL_TIMEOUT_S
-from ingest.sinks.milvus.releases import alias_target
+from ingest.sinks.milvus.releases import alias_target, note
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -128,6 +129,19 @@ class Served:
     def vectors(self, product_ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """Return the products' unit vectors by id; raises QueryError where one is not there."""
         return {name: product.vector for name, product in self.products(product_ids).items()}
+
+    def values(self, field: str) -> dict[str, Scalar | None]:
+        """Return every product's value of a metadata field, by id; None where it has none."""
+        fields = [PRIMARY_KEY, field if field in self.contract["fields"] else _DYNAMIC]
+        if not self.keeps_others and field not in self.contract["fields"]:
+            raise QueryError(f"{field} is no field of the collection{filters.like(field, self.fields)}")
+        rows = iterated(self._connection, self.name, fields, "Bounded")
+        return {str(row[PRIMARY_KEY]): _known(row.get(field)) for batch in rows for row in batch}
+
+    def tell_ef(self, ef: int) -> None:
+        """Have the contract that the collection carries say this `ef`, for every app that reads it."""
+        self.contract["ef"] = ef
+        note(self._connection, self.name, {contracts.PROPERTY: json.dumps(self.contract, ensure_ascii=True)})
 
     def search(
         self, vector: NDArray[np.float32], limit: int, expression: str = "", without: Collection[str] = ()

@@ -6,6 +6,7 @@ import json
 import pickle
 import pickletools
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,19 +89,35 @@ def build(npy: Path, ids: Path, folder: Path, index: Index) -> Manifest:
 
 
 class Opened:
-    """An index in memory; `known` is the product ids in it."""
+    """An index in memory; `names` is the product ids in row order, `known` the same as a set."""
 
     def __init__(self, index: Any, names: list[str]) -> None:
         self._index = index
-        self._names = names
+        self.names = names
         self.known = frozenset(names)
+
+    @cached_property
+    def rows(self) -> NDArray[np.float32]:
+        """The vectors it holds, (n, dim) float32; a view of its memory, not to be written to."""
+        index, faiss = self._index, _faiss()
+        storage = faiss.downcast_index(index.storage)
+        flat: NDArray[np.float32] = faiss.rev_swig_ptr(storage.get_xb(), index.ntotal * index.d)
+        return flat.reshape(index.ntotal, index.d)
+
+    def nearest(
+        self, queries: NDArray[np.float32], limit: int, ef: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return scores and row numbers, (n, limit) each, best first, -1 for want of more; on all cores."""
+        self._index.hnsw.efSearch = max(ef, limit)
+        found: tuple[NDArray[np.float32], NDArray[np.int64]] = self._index.search(queries, limit)
+        return found
 
     def search(self, query: NDArray[np.float32], limit: int, ef: int) -> list[tuple[str, float]]:
         """Return the `limit` nearest (product id, inner product), best first, for a unit vector, (dim,) float32."""
         index = self._index
         index.hnsw.efSearch = max(ef, limit)
         scores, rows = index.search(query.reshape(1, -1), min(limit, index.ntotal) or 1)
-        return [(self._names[row], float(score)) for score, row in zip(scores[0], rows[0], strict=True) if row >= 0]
+        return [(self.names[row], float(score)) for score, row in zip(scores[0], rows[0], strict=True) if row >= 0]
 
 
 def opened(folder: Path, dim: int) -> Opened:

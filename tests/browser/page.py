@@ -91,10 +91,10 @@ class Page:
         return [entry["message"] for entry in self.driver.get_log("browser")]
 
     def seen(self) -> None:
-        """Wait until every picture in the window is there."""
+        """Wait until every picture in the window is there, and nothing fades."""
         self.until(
             lambda: self.driver.execute_script(
-                "return [...document.images].every((image) => image.complete || image.loading === 'lazy' &&"
+                "return getComputedStyle(document.querySelector('#grid')).opacity === '1' && [...document.images].every((image) => image.complete || image.loading === 'lazy' &&"
                 " image.getBoundingClientRect().top > innerHeight)"
             ),
             "all pictures are loaded",

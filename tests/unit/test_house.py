@@ -30,6 +30,7 @@ HEAVY = {
     "starlette",
     "uvicorn",
     "prometheus_client",
+    "matplotlib",
 }
 HELP = """
 import sys
@@ -57,6 +58,8 @@ def test_help_answers_without_a_heavy_import(arguments):
         "fetch",
         "search",
         "serve",
+        "recommend",
+        "evaluate",
         "status",
         "verify",
         "collections",

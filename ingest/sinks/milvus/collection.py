@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from datetime import UTC, datetime
@@ -15,7 +16,6 @@ from ingest.errors import MilvusError
 from ingest.sinks.milvus import schema
 from ingest.sinks.milvus.connection import CALL_TIMEOUT_S, WRITE_TIMEOUT_S
 from ingest.sinks.milvus.releases import alias_target, move, note
-from ingest.sinks.milvus.scan import among, scan
 
 if TYPE_CHECKING:
     import threading
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S, _NO_PROGRESS_S = 0.5, 30.0
+_READ_ROWS = 16_384  # the most an iterator may ask for at a time; 1,000 is 3 to 8 times slower
 
 
 class Collection:
@@ -90,8 +91,8 @@ class Collection:
         self._call("load the collection", client.load_collection, self.name, timeout=CALL_TIMEOUT_S)
 
     def rows(self) -> Iterator[list[dict[str, str]]]:
-        """Return all rows' product_id, row_digest and image_sha256, thousands at a time."""
-        return scan(self.connection, self.name, [PRIMARY_KEY, ROW_DIGEST, IMAGE_SHA256])
+        """Yield all rows' product_id, row_digest and image_sha256, thousands at a time."""
+        return iterated(self.connection, self.name, [PRIMARY_KEY, ROW_DIGEST, IMAGE_SHA256], "Strong")
 
     def vectors(self, product_ids: Sequence[str]) -> Iterator[tuple[bytes, NDArray[np.float32]]]:
         """Yield (picture's SHA-256, vector) of the products that are there."""
@@ -103,7 +104,7 @@ class Collection:
         """Delete the rows of these products; those that are not there do not matter."""
         client = self.connection.client
         self._call(
-            "delete", client.delete, self.name, filter=among(product_ids),
+            "delete", client.delete, self.name, filter=_among(product_ids),
             timeout=WRITE_TIMEOUT_S, retry_on_rate_limit=False,
         )  # fmt: skip
 
@@ -159,7 +160,7 @@ class Collection:
     def matching(self, product_ids: Sequence[str], fields: list[str]) -> list[dict[str, Any]]:
         """Return the rows of these products with these fields, those that are there."""
         answer: list[dict[str, Any]] = self._call(
-            "read rows", self.connection.client.query, self.name, filter=among(product_ids),
+            "read rows", self.connection.client.query, self.name, filter=_among(product_ids),
             output_fields=fields, consistency_level="Strong", timeout=CALL_TIMEOUT_S,
         )  # fmt: skip
         return answer
@@ -217,3 +218,29 @@ class Collection:
 
     def _call(self, doing: str, function: Any, *args: Any, **kwargs: Any) -> Any:
         return self.connection.call(doing, function, *args, **kwargs)
+
+
+def iterated(connection: Connection, name: str, fields: list[str], consistency: str) -> Iterator[list[dict[str, Any]]]:
+    """Yield all rows of a collection with these fields, thousands at a time."""
+    iterator = connection.call(
+        "read all rows",
+        connection.client.query_iterator,
+        name,
+        batch_size=_READ_ROWS,
+        filter="",
+        output_fields=fields,
+        consistency_level=consistency,
+    )
+    try:
+        while batch := connection.call("read all rows", iterator.next):
+            # pymilvus (3.0.2) puts the last id into its next filter between quotes, as it is: quote" breaks it.
+            if isinstance(last := getattr(iterator, "_next_id", None), str):
+                iterator._next_id = json.dumps(last, ensure_ascii=False)[1:-1]  # noqa: SLF001
+            yield batch
+    finally:
+        iterator.close()
+
+
+def _among(product_ids: Sequence[str]) -> str:
+    """Return a filter for these primary keys, as JSON quotes them: pymilvus' own way breaks on a quote."""
+    return f"{PRIMARY_KEY} in {json.dumps(list(product_ids), ensure_ascii=False)}"

@@ -1,0 +1,60 @@
+"""Names in a filter are told from its words, texts and functions; what ingest writes is quoted."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.search import filters
+
+
+@pytest.mark.parametrize(
+    ("expression", "names"),
+    [
+        ("", []),
+        ("price < 20", ["price"]),
+        ('category == "mugs" and not (price >= 1e3 or colour in ["red", "in blue"])', ["category", "price", "colour"]),
+        ("title like 'red%' AND brand != \"it's\"", ["title", "brand"]),
+        (r'title == "a \" price < 3" && brand == "x"', ["title", "brand"]),
+        ('$meta["season"] == "summer"', ["season"]),
+        ("$meta['my field'] == 1 or season == 'x'", ["my field", "season"]),
+        ("json_contains(tags, 3)", ["tags"]),
+        ("exists season", ["season"]),
+        ("0x1f < price and 1_000 > price", ["price"]),
+        ("price <", ["price"]),
+        ('"never closed', ["never", "closed"]),
+    ],
+)
+def test_names_are_what_stands_for_fields(expression, names):
+    assert filters.names(expression) == names
+
+
+@given(st.text())
+def test_any_text_has_names_or_none(text):
+    assert all(filters.names(text))
+
+
+@given(st.lists(st.text(), min_size=1))
+def test_what_ingest_quotes_names_no_field(values):
+    assert filters.names(filters.among("product_id", values)) == ["product_id"]
+    assert json.loads(filters.not_among("product_id", values).partition(" not in ")[2]) == values
+
+
+def test_expressions_hold_together():
+    assert filters.both("", "  ") == ""
+    assert filters.both("a > 1", "") == "a > 1"
+    assert filters.both("a > 1 or b > 1", "c > 1") == "(a > 1 or b > 1) and (c > 1)"
+    assert filters.not_among("a", []) == ""
+
+
+def test_a_slip_is_met_with_a_guess():
+    assert filters.like("prise", ["title", "price"]) == " (did you mean price?)"
+    assert filters.like("zzz", ["title", "price"]) == ""
+
+
+def test_a_name_that_is_none_is_a_key_of_the_dynamic_field():
+    assert filters.field("season") == "season"
+    assert filters.field('my "field"') == r'$meta["my \"field\""]'

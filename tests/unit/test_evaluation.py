@@ -1,0 +1,90 @@
+"""Recall is measured against exact search, on queries that do not find themselves."""
+
+from __future__ import annotations
+
+import faiss
+import numpy as np
+import pytest
+
+from ingest import evaluation
+from ingest.errors import ExportError, QueryError
+from ingest.evaluation import Row, Truth, Wanted
+from ingest.sinks.faiss import Opened
+
+DIM = 16
+
+
+def index_of(rows: np.ndarray, m: int = 8) -> Opened:
+    graph = faiss.IndexHNSWFlat(rows.shape[1], m, faiss.METRIC_INNER_PRODUCT)
+    graph.add(rows)
+    return Opened(graph, [f"P{number}" for number in range(len(rows))])
+
+
+@pytest.fixture(scope="module")
+def index() -> Opened:
+    rows = np.random.default_rng(0).normal(size=(600, DIM))
+    return index_of((rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32))
+
+
+def test_the_truth_holds_no_query_itself_and_is_exact(index):
+    truth = Truth(index, 5, 50)
+    scores = truth.rows @ truth.rows.T
+    np.fill_diagonal(scores, -np.inf)
+
+    assert len(truth.queries) == 50
+    assert truth.nearest.tolist() == np.argsort(-scores[truth.queries], axis=1)[:, :5].tolist()
+    assert truth.recall(truth.scores.tolist()) == 1
+    assert truth.recall([row[:4] for row in truth.scores.tolist()]) == pytest.approx(0.8)
+    assert truth.recall([[]] * 50) == 0
+
+
+def test_products_that_share_a_picture_may_come_in_any_order():
+    rows = np.repeat(np.eye(DIM, dtype=np.float32)[:3], 5, axis=0)
+    truth = Truth(index_of(rows), 3, 15)
+    assert (truth.nearest != truth.queries[:, None]).all()
+    assert truth.recall([[1.0, 1.0, 1.0]] * 15) == 1, "any three of the four others"
+
+
+def test_recall_grows_with_ef_and_the_smallest_that_is_enough_is_named(index):
+    found = evaluation.evaluate(index, None, Wanted(k=10, queries=200, grid=(1, 16, 400), target_recall=0.99), ef=16)
+
+    assert [row.ef for row in found.rows] == [11, 16, 400], "ef is k + 1 at least"
+    recalls = [row.recall for row in found.rows]
+    assert recalls == sorted(recalls)
+    assert recalls[-1] > 0.99
+    assert (found.smallest_ef, found.judged_by) == (next(row.ef for row in found.rows if row.recall >= 0.99), "faiss")
+    assert all(0 < row.p50_ms <= row.p95_ms <= row.p99_ms for row in found.rows)
+    assert all(row.queries_per_s > 0 for row in found.rows)
+
+
+def test_the_collection_decides_where_it_was_asked():
+    rows = [Row(where, ef, recall, 1, 1, 1, 1) for where, ef, recall in
+            (("faiss", 16, 1.0), ("collection", 16, 0.9), ("collection", 64, 0.995), ("collection", 128, 1.0))]  # fmt: skip
+    assert evaluation.smallest(rows, 0.99) == (64, "collection")
+    assert evaluation.smallest(rows[:1], 0.99) == (16, "faiss")
+    assert evaluation.smallest(rows[:2], 0.99) == (None, "collection")
+
+
+def test_other_builds_are_measured(index):
+    wanted = Wanted(k=5, queries=50, grid=(16,), ms=(2, 16), constructions=(10, 100))
+    builds = evaluation.evaluate(index, None, wanted, ef=32).builds
+    assert [(one.m, one.ef_construction) for one in builds] == [(2, 10), (2, 100), (16, 10), (16, 100)]
+    assert builds[0].row.recall < builds[-1].row.recall
+    assert builds[0].mib < builds[-1].mib
+
+
+def test_precision_is_that_of_the_exact_neighbours():
+    rows = np.repeat(np.eye(DIM, dtype=np.float32)[:2], 4, axis=0)
+    labels = {f"P{number}": kind for number, kind in enumerate(["mug"] * 4 + ["lamp"] * 2 + ["", None])}
+    found = Truth(index_of(rows), 3, 8).precisions(labels)
+    assert [(one.label, one.queries, pytest.approx(one.precision)) for one in found] == [
+        ("lamp", 2, 1 / 3),
+        ("mug", 4, 1),
+    ]
+
+
+def test_what_cannot_be_measured_is_said(index):
+    with pytest.raises(ExportError, match="more than --k"):
+        Truth(index, 600, 5)
+    with pytest.raises(QueryError, match="--labels"):
+        Truth(index, 5, 5).precisions({})

@@ -1,0 +1,163 @@
+"""Maximal marginal relevance, and the neighbours of all products by an index."""
+
+from __future__ import annotations
+
+import csv
+
+import faiss
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from ingest import recommend
+from ingest.errors import ExportError, QueryError
+from ingest.recommend import Wish
+from ingest.sinks.faiss import Opened
+
+DIM = 8
+
+
+def rows_of(count: int, seed: int = 0) -> np.ndarray:
+    rows = np.random.default_rng(seed).normal(size=(count, DIM))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def index_of(rows: np.ndarray) -> Opened:
+    graph = faiss.IndexHNSWFlat(DIM, 8, faiss.METRIC_INNER_PRODUCT)
+    graph.add(rows)
+    return Opened(graph, [f"P{number}" for number in range(len(rows))])
+
+
+def plainly(scores, rows, limit, balance) -> list[int]:
+    """MMR as it is written in the paper, one query at a time."""
+    chosen: list[int] = []
+    left = list(range(len(scores)))
+    while left and len(chosen) < limit:
+
+        def worth(one: int) -> float:
+            likest = max((float(rows[one] @ rows[other]) for other in chosen), default=-1.0)
+            return balance * scores[one] - (1 - balance) * likest
+
+        chosen.append(max(left, key=worth))
+        left.remove(chosen[-1])
+    return chosen
+
+
+@given(st.integers(1, 12), st.integers(1, 6), st.floats(0, 1), st.integers(0, 99))
+def test_it_chooses_what_the_formula_says(candidates, limit, balance, seed):
+    rows = rows_of(candidates, seed)
+    scores = (rows @ rows_of(1, seed + 1000)[0]).astype(np.float32)
+
+    [found] = recommend.diverse(scores[None], rows[None], limit, balance)
+    wanted = plainly(scores, rows, limit, balance)
+
+    assert len(set(found.tolist())) == min(limit, candidates)
+    for step, (ours, theirs) in enumerate(zip(found.tolist(), wanted, strict=True)):
+        if ours != theirs:  # two of equal worth, to the last digits
+            assert _worth(scores, rows, wanted[:step], ours, balance) == pytest.approx(
+                _worth(scores, rows, wanted[:step], theirs, balance), abs=1e-5
+            )
+            break
+
+
+def _worth(scores, rows, chosen, one, balance) -> float:
+    likest = max((float(rows[one] @ rows[other]) for other in chosen), default=-1.0)
+    return balance * float(scores[one]) - (1 - balance) * likest
+
+
+def test_likeness_alone_is_the_order_of_scores_and_what_is_not_there_comes_last():
+    scores = np.array([[0.1, -np.inf, 0.9, 0.5]], np.float32)
+    assert recommend.diverse(scores, rows_of(4)[None], 4, 1.0).tolist() == [[2, 3, 0, 1]]
+    assert recommend.diverse(scores, rows_of(4)[None], 4, 0.0)[0][-1] == 1
+
+
+def test_ten_colours_of_one_mug_are_not_ten_recommendations():
+    mug, lamp = np.eye(DIM, dtype=np.float32)[:2]
+    rows = np.stack([mug, mug, mug, lamp])
+    scores = np.array([[0.9, 0.9, 0.9, 0.6]], np.float32)
+    assert recommend.diverse(scores, rows[None], 2, 0.5).tolist() == [[0, 3]]
+
+
+def neighbours(index: Opened, wish: Wish, labels=None) -> dict[int, list[int]]:
+    finder = recommend.everything(index, wish, 64, labels or {})
+    return {
+        int(asked): [int(one) for one in found if one >= 0]
+        for some, many, _ in finder.batches()
+        for asked, found in zip(some, many, strict=True)
+    }
+
+
+def exactly(rows, limit: int, allowed) -> dict[int, list[int]]:
+    scores = rows @ rows.T
+    return {
+        one: sorted(
+            (other for other in range(len(rows)) if allowed(one, other)), key=lambda other: -scores[one, other]
+        )[:limit]
+        for one in range(len(rows))
+    }
+
+
+def test_every_product_gets_its_nearest_without_itself_and_those_with_its_picture():
+    rows = rows_of(60)
+    rows[10:40] = rows[10]  # one picture, thirty products: more than the index is asked for
+    picture = [10 if 10 <= number < 40 else number for number in range(60)]
+
+    found = neighbours(index_of(rows), Wish(limit=5))
+    wanted = exactly(rows, 5, lambda one, other: picture[one] != picture[other])
+
+    for one, others in found.items():
+        assert [picture[other] for other in others] == [picture[other] for other in wanted[one]]
+
+
+@pytest.mark.parametrize("rule", ["same", "other"])
+def test_a_field_must_equal_or_differ(rule):
+    rows = rows_of(50)
+    kinds = ["mug" if number < 45 else "lamp" for number in range(50)]
+    labels = {"category": {f"P{number}": kind for number, kind in enumerate(kinds)}}
+
+    found = neighbours(index_of(rows), Wish(limit=4, **{rule: "category"}), labels)
+
+    assert found == exactly(
+        rows, 4, lambda one, other: one != other and (kinds[one] == kinds[other]) == (rule == "same")
+    )
+
+
+def test_diverse_neighbours_are_fewer_alike():
+    rows = rows_of(80)
+    near, far = (neighbours(index_of(rows), Wish(limit=5, balance=balance)) for balance in (None, 0.3))
+
+    def alike(found: dict[int, list[int]]) -> float:
+        return float(np.mean([(rows[others] @ rows[others].T).mean() for others in found.values()]))
+
+    assert alike(far) < alike(near)
+    assert all(len(set(others)) == 5 and one not in others for one, others in far.items())
+
+
+@pytest.mark.parametrize("name", ["out.parquet", "out.csv"])
+def test_they_are_written_with_rank_and_score(tmp_path, name):
+    rows = rows_of(3)
+    index = index_of(rows)
+
+    written = recommend.write(recommend.everything(index, Wish(limit=5), 64, {}), index.names, tmp_path / name)
+
+    assert (written.products, written.rows) == (3, 6)
+    if name.endswith("csv"):
+        with (tmp_path / name).open(newline="", encoding="utf-8") as file:
+            table = [(row["product_id"], int(row["rank"]), row["other_id"], float(row["score"]))
+                     for row in csv.DictReader(file)]  # fmt: skip
+    else:
+        table = [tuple(row.values()) for row in parquet.read_table(tmp_path / name).to_pylist()]
+    assert [(one, rank) for one, rank, _, _ in table] == [(f"P{n}", rank) for n in range(3) for rank in (1, 2)]
+    for one, _, other, score in table:
+        assert score == pytest.approx(float(rows[int(one[1:])] @ rows[int(other[1:])]), abs=1e-5)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_what_cannot_be_asked_or_written_is_said(tmp_path):
+    index = index_of(rows_of(3))
+    with pytest.raises(QueryError, match="no product has a value for size"):
+        recommend.everything(index, Wish(same="size"), 64, {"size": {}})
+    with pytest.raises(ExportError, match=r"\.parquet or \.csv"):
+        recommend.write(recommend.everything(index, Wish(), 64, {}), index.names, tmp_path / "out.txt")
