@@ -41,9 +41,10 @@ soak: .venv/.installed-dev
 	@$(PIP) -e .
 	@touch $@
 
-.venv/.installed-dev: .venv/.installed
+.venv/.installed-dev: .venv/.installed examples/typescript/package-lock.json tests/browser/package-lock.json
 	@$(PIP) -e '.[dev]'
+	@scripts/setup_browser.sh
 	@touch $@
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build examples/typescript/node_modules tests/browser/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -18,6 +18,7 @@ from ingest.errors import ConfigError
 FILE_NAME = "ingest.toml"
 # relative to the folder of the file they stand in
 _PATHS = {"catalog", "schema", "data", "images_root", "host_headers"}
+_TOKENS = {"token": "MILVUS_TOKEN", "serve_token": "INGEST_SERVE_TOKEN"}
 _EXAMPLES = {bool: "true", int: "32", float: "20.0", str: '"text"'}
 
 
@@ -69,6 +70,11 @@ class Settings:
     drop_failed: bool = False
     max_prune: float = 0.2
 
+    host: str = "127.0.0.1"
+    port: int = 8900
+    serve_token: str = ""
+    allow_origin: str = ""
+
     @property
     def milvus_uri(self) -> str:
         """Where Milvus is; a Milvus Lite file in the data folder where nothing is said."""
@@ -103,8 +109,8 @@ class Settings:
         return self.data / "indexes"
 
     def __repr__(self) -> str:
-        """Show all but the token, so that no log or traceback carries it."""
-        names = (setting.name for setting in fields(self) if setting.name not in ("token", "uri"))
+        """Show all but the tokens, so that no log or traceback carries it."""
+        names = (setting.name for setting in fields(self) if setting.name not in ("token", "serve_token", "uri"))
         return f"Settings({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
 
@@ -133,8 +139,8 @@ def read(path: Path) -> dict[str, Any]:
             raise ConfigError(f"{place}: {key} is not a setting{_like(key)}; known: {', '.join(KEYS)}")
         if isinstance(value, dict | list) or value is None:
             raise ConfigError(f"{place}: {key} must be a plain value, not a {type(value).__name__}")
-        if key == "token":
-            raise ConfigError(f"{place}: a token does not belong in a file; set MILVUS_TOKEN in the environment")
+        if key in _TOKENS:
+            raise ConfigError(f"{place}: a token does not belong in a file; set {_TOKENS[key]} in the environment")
         if not _fits(key, value):
             raise ConfigError(f"{place}: {key} is {value!r}; write it as in {key} = {_EXAMPLES[_kind(key)]}")
     return {key: _placed(key, value, path.parent) for key, value in table.items()}

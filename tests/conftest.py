@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from checkpoints import write_clip, write_siglip
+from service import service  # noqa: F401  a fixture: one service for the tests of every folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

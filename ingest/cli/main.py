@@ -25,6 +25,7 @@ _COMMANDS = {
     "search": ("ingest.cli.search", "Find products by text, by picture, or by another product.", "Ask"),
     "recommend": ("ingest.cli.recommend", "Recommend products like one, a basket, or all of them.", "Ask"),
     "evaluate": ("ingest.cli.evaluate", "Measure recall and latency; find the ef that is good enough.", "Ask"),
+    "serve": ("ingest.cli.serve", "Answer searches over HTTP, and show a page to make them on.", "Ask"),
     "status": ("ingest.cli.status", "Show how the pictures stand, and the worst hosts.", "Check"),
     "verify": ("ingest.cli.verify", "Prove the collection and the files against the catalog.", "Check"),
     "collections": ("ingest.cli.collections", "List the collections behind the alias; prune old ones.", "Keep"),

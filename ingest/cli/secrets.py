@@ -7,40 +7,43 @@ import sys
 from itertools import islice
 
 TOKEN = "INGEST_TOKEN"  # noqa: S105  a name
-_NAMES = (TOKEN, "MILVUS_TOKEN")
 _PUBLISHED = "Milvus"  # the password that a new server has: no secret, and a word of every message about one
+SERVE_TOKEN = "INGEST_SERVE_TOKEN"  # noqa: S105  a name
+_FLAGS = {"--token": TOKEN, "--serve-token": SERVE_TOKEN}
+_NAMES = (TOKEN, "MILVUS_TOKEN", SERVE_TOKEN)
 
 
 def hide() -> None:
-    """Start again with the credentials of --token and --uri in the environment, which other users cannot read."""
+    """Start again with the credentials of the command line in the environment, which other users cannot read."""
     given = sys.argv[1:]
-    words, token = split(given)
+    words, found = split(given)
     if words == given or os.name == "nt":  # Windows shows command lines to their own user alone
         return
     head = sys.orig_argv[: len(sys.orig_argv) - len(given)]
-    os.execve(sys.executable, [*head, *words], {**os.environ, TOKEN: token})  # noqa: S606  no shell
+    os.execve(sys.executable, [*head, *words], {**os.environ, **found})  # noqa: S606  no shell
 
 
-def split(given: list[str]) -> tuple[list[str], str]:
-    """Return the command line without credentials, and these, as --token would take them."""
+def split(given: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Return the command line without --token, --serve-token and --uri's user, and the variables that take these."""
     words: list[str] = []
-    token, user = "", ""
+    found: dict[str, str] = {}
+    user = ""
     rest = iter(given)
     for word in rest:
         if word == "--":
             words += [word, *rest]
             break
         name, equals, value = word.partition("=")
-        pair = [word] if equals or name not in {"--token", "--uri"} else [word, *islice(rest, 1)]
+        pair = [word] if equals or name not in {*_FLAGS, "--uri"} else [word, *islice(rest, 1)]
         value = value or pair[-1]
-        if name == "--token" and (equals or len(pair) == 2):
-            token = value
+        if name in _FLAGS and (equals or len(pair) == 2):
+            found[_FLAGS[name]] = value
         elif name == "--uri":
             bare, user = _without_user(value)
             words += [part.replace(value, bare) for part in pair]
         else:
             words += pair
-    return words, token or user
+    return words, {TOKEN: user, **found} if user else found
 
 
 def redacted(text: str) -> str:

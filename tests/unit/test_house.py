@@ -27,6 +27,9 @@ HEAVY = {
     "ray",
     "pyarrow",
     "PIL",
+    "starlette",
+    "uvicorn",
+    "prometheus_client",
     "matplotlib",
 }
 HELP = """
@@ -54,6 +57,7 @@ def test_help_answers_without_a_heavy_import(arguments):
         "export",
         "fetch",
         "search",
+        "serve",
         "recommend",
         "evaluate",
         "status",
@@ -74,7 +78,10 @@ def test_a_wheel_carries_the_contract_and_finds_it_where_it_is_installed(tmp_pat
     build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path), str(ROOT)]
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("ingest-*.whl")
-    assert "ingest/_schema/products.toml" in zipfile.ZipFile(wheel).namelist()
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "ingest/_schema/products.toml" in names
+    page = PACKAGE / "serve" / "page"
+    assert {f"ingest/serve/page/{path.name}" for path in page.iterdir()} <= set(names)
     target = tmp_path / "target"
     subprocess.run([*pip, "install", "--no-deps", "--target", str(target), str(wheel)], check=True, capture_output=True)
     ask = "from ingest import contract as c; print(c.default_path()); print(c.load(c.default_path()).alias)"

@@ -24,7 +24,13 @@ from ingest.cli import secrets
     ],
 )
 def test_credentials_are_taken_out_and_all_else_stays(given, words, token):
-    assert secrets.split(given.split()) == (words.split(), token)
+    assert secrets.split(given.split()) == (words.split(), {secrets.TOKEN: token} if token else {})
+
+
+def test_the_services_token_is_taken_out_beside_the_one_of_milvus():
+    words, found = secrets.split(["serve", "--serve-token", "a", "--token=b", "--port", "1", "--serve-token"])
+    assert words == ["serve", "--port", "1", "--serve-token"]
+    assert found == {"INGEST_SERVE_TOKEN": "a", "INGEST_TOKEN": "b"}
 
 
 def test_a_text_is_rid_of_the_token_and_of_its_password_alone(monkeypatch):

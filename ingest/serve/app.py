@@ -1,0 +1,127 @@
+"""The service as an application and as a process: what is put around the routes, and its start and end."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from ingest import contract as contracts
+from ingest.errors import ConfigError
+from ingest.search.query import Model
+from ingest.serve import answers
+from ingest.serve.guard import Guard, Rules, is_loopback
+from ingest.serve.live import Live
+from ingest.serve.metrics import Measured
+from ingest.serve.routes import routes
+from ingest.serve.service import Service
+from ingest.sinks.milvus.connection import opened
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from ingest.config import Settings
+
+_PATIENCE_S = 5.0  # a request does not wait for a Milvus that is away as long as a run does
+_LAST_ANSWERS_S = 10
+_LOCAL = ("127.0.0.1", "localhost", "::1")
+
+
+def rules(settings: Settings) -> Rules:
+    """Return what is let in; raises ConfigError for an origin that is none."""
+    return Rules(
+        token=settings.serve_token,
+        hosts=frozenset({*_LOCAL, settings.host}) if is_loopback(settings.host) else frozenset(),
+        origins=frozenset(_origins(settings.allow_origin)),
+        max_picture=settings.max_image_bytes,
+    )
+
+
+def application(service: Service, let_in: Rules) -> Starlette:
+    """Return the service as an ASGI application."""
+    middleware = [Middleware(Measured, metrics=service.metrics)]
+    if let_in.origins:  # a browser asks whether it may, without a token: so this stands before the guard
+        middleware.append(Middleware(
+            CORSMiddleware, allow_origins=list(let_in.origins), allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type"],
+        ))  # fmt: skip
+    middleware.append(Middleware(Guard, rules=let_in))
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        async with service.running():
+            yield
+
+    app = Starlette(
+        routes=routes(service, let_in),
+        middleware=middleware,
+        exception_handlers={**dict.fromkeys(answers.HANDLED, answers.handler), Exception: answers.handler},
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+def run(settings: Settings, started: Callable[[str], None]) -> None:
+    """Serve until Ctrl-C or SIGTERM, and then finish what is being answered; `started` is told the address.
+
+    Raises ConfigError where the address cannot be had or an origin is none, MilvusError where nothing is served, and
+    ModelError where the model is not the collection's.
+    """
+    alias, let_in = contracts.load(settings.schema).alias, rules(settings)
+    with ExitStack() as stack:
+        listening = stack.enter_context(_listening(settings.host, settings.port))
+        patience = min(settings.max_wait, _PATIENCE_S)
+        connection = stack.enter_context(
+            opened(settings.milvus_uri, settings.token, settings.db_name, patience, existing=True)
+        )
+        model = Model(settings)
+        service = Service(settings, connection, Live(connection, alias, model.space), model)
+        service.warm_up()
+        config = uvicorn.Config(
+            application(service, let_in), log_config=None, access_log=False, server_header=False,
+            timeout_graceful_shutdown=_LAST_ANSWERS_S, h11_max_incomplete_event_size=2**16,
+        )  # fmt: skip
+        host, port = listening.getsockname()[:2]
+        started(f"http://{f'[{host}]' if ':' in host else host}:{port}/")
+        with _stopping():
+            uvicorn.Server(config).run(sockets=[listening])
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        made = socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigError(f"--host {host} --port {port}: {reason}; pass another, or --port 0 for any") from error
+    with made:
+        yield made
+
+
+@contextmanager
+def _stopping() -> Iterator[None]:
+    """Being told to stop is how a service ends well: uvicorn, once it is done, raises the signal again."""
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _origins(text: str) -> list[str]:
+    found = [word.strip().rstrip("/") for word in text.split(",") if word.strip()]
+    for origin in found:
+        parts = urlsplit(origin)
+        if parts.scheme not in ("http", "https") or f"{parts.scheme}://{parts.netloc}" != origin or not parts.netloc:
+            raise ConfigError(f"--allow-origin {origin}: write it as a browser sends it, https://shop.example:8443")
+    return found

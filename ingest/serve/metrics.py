@@ -1,0 +1,80 @@
+"""What Prometheus is told: requests by route and status, how long they took, batches, and whether it is ready."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+_SIZES = (1, 2, 4, 8, 16, 32, 64)
+
+
+class Metrics:
+    """The service's own registry, so that two services in one process do not mix."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self.requests = Counter(
+            "ingest_requests", "Requests answered.", ("route", "method", "status"), registry=self._registry
+        )
+        self.seconds = Histogram(
+            "ingest_request_seconds", "From the first byte asked to the last answered.", ("route",),
+            buckets=_SECONDS, registry=self._registry,
+        )  # fmt: skip
+        self._batches = Histogram(
+            "ingest_batch_size", "Queries embedded in one call.", ("kind",), buckets=_SIZES, registry=self._registry
+        )
+        self.milvus_seconds = Histogram(
+            "ingest_milvus_seconds", "Searches in the collection.", buckets=_SECONDS, registry=self._registry
+        )
+        self._inside = Gauge("ingest_requests_inside", "Requests being worked on.", registry=self._registry)
+        self._ready = Gauge("ingest_ready", "1 where the service can answer searches.", registry=self._registry)
+
+    def batch(self, kind: str) -> Callable[[int], object]:
+        """Return what is told the sizes of one kind's batches."""
+        return self._batches.labels(kind).observe
+
+    def watch(self, inside: Callable[[], float], ready: Callable[[], float]) -> None:
+        """Have two numbers read whenever somebody asks."""
+        self._inside.set_function(inside)
+        self._ready.set_function(ready)
+
+    def text(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+
+class Measured:
+    """ASGI middleware that counts and times every answer under its route's pattern: ids would make endless labels."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and count how it ended."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, status = time.perf_counter(), 500
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        finally:
+            route = scope.get("state", {}).get("route", "other")
+            method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST", "OPTIONS") else "other"
+            self._metrics.requests.labels(route, method, str(status)).inc()
+            self._metrics.seconds.labels(route).observe(time.perf_counter() - began)

@@ -1,0 +1,44 @@
+// The two views, and which one the address asks for.
+import { read } from "./address.js";
+import { byId } from "./dom.js";
+import * as collection from "./collection.js";
+import * as search from "./search.js";
+
+const VIEWS = { search, collection };
+
+function render() {
+  const asked = read();
+  const current = asked.tab in VIEWS ? asked.tab : "search";
+  for (const name of Object.keys(VIEWS)) {
+    byId(name).hidden = name !== current;
+    if (name === current) byId(`tab-${name}`).setAttribute("aria-current", "page");
+    else byId(`tab-${name}`).removeAttribute("aria-current");
+  }
+  VIEWS[current].render(asked);
+}
+
+/** Go to an address of this page without loading it again. */
+function go(href, state = null) {
+  history.pushState(state, "", href);
+  render();
+}
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[href]");
+  const plain = event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey;
+  if (link?.classList.contains("skip")) {
+    event.preventDefault(); // else the address changes, and the view is made anew under the focus
+    byId("results").focus();
+    return;
+  }
+  if (!link || !plain || link.target) return;
+  const to = new URL(link.href);
+  if (to.origin !== location.origin || to.pathname !== location.pathname) return;
+  event.preventDefault();
+  go(to.href);
+  scrollTo({ top: 0 });
+  if (link.closest("#grid")) byId("results").focus({ preventScroll: true }); // the card that had it is gone
+});
+addEventListener("popstate", render);
+search.prepare(go);
+render();

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# What the tests of the page and of examples/ need besides Python: chromium, its driver, and npm's packages.
+#
+#   scripts/setup_browser.sh
+#
+# Installs what is missing where that is possible (apt-get, as root). What cannot be had is said, and its tests are
+# skipped with the reason; it never fails.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+missing=()
+command -v chromium >/dev/null && command -v chromedriver >/dev/null || missing+=(chromium chromium-driver)
+command -v npm >/dev/null || missing+=(nodejs npm)
+command -v jq >/dev/null || missing+=(jq)
+if [ ${#missing[@]} -gt 0 ]; then
+    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+        echo "installing ${missing[*]}"
+        { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
+            "${missing[@]}"; } >/dev/null || echo "could not install ${missing[*]}; their tests are skipped"
+    else
+        echo "not installed: ${missing[*]}; their tests are skipped"
+    fi
+fi
+
+for folder in tests/browser examples/typescript; do
+    if command -v npm >/dev/null; then
+        npm ci --prefix "$folder" --silent --no-audit --no-fund ||
+            echo "npm could not install what $folder/package-lock.json names; its tests are skipped"
+    fi
+done
+exit 0

@@ -1,0 +1,80 @@
+"""A real browser, Debian's chromium, and the service's page in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+from page import Page
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service as Driver
+from service import Service, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking",
+    "--disable-component-update", "--no-first-run", "--hide-scrollbars", "--lang=en-GB",
+)  # fmt: skip
+AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
+
+
+def missing(what: str) -> NoReturn:
+    """Skip, saying why; on CI, where a skipped test would stay unseen, fail."""
+    if os.environ.get("CI", "").lower() in {"1", "true", "yes", "on"}:
+        raise pytest.fail.Exception(f"the browser tests must not be skipped on CI: {what}", pytrace=False)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def driver() -> Iterator[webdriver.Chrome]:
+    """Start chromium once."""
+    found = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
+    if absent := [name for name, path in found.items() if path is None]:
+        missing(f"{absent[0]} is not installed: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = found["chromium"]
+    for flag in FLAGS:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    made = webdriver.Chrome(options=options, service=Driver(found["chromedriver"]))
+    yield made
+    made.quit()
+
+
+@pytest.fixture(scope="session")
+def open_service(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Serve the same shop without a token, as on one's own machine."""
+    with serving(service.shop.copied_to(tmp_path_factory.mktemp("open") / "shop")) as made:
+        yield made
+
+
+@pytest.fixture
+def page(driver: webdriver.Chrome, open_service: Service) -> Iterator[Page]:
+    """Show the page at 1600 pixels, in light; at the end, nothing may stand in the console."""
+    shown = Page(driver, open_service)
+    shown.size(1600, 1000)
+    shown.look("light")
+    shown.open("")
+    yield shown
+    assert shown.console() == []
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """Return axe-core's program."""
+    if not AXE.is_file():
+        missing(f"{AXE} is not there: npm ci --prefix tests/browser")
+    return AXE.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def pictures() -> Path:
+    """Return the folder that screenshots go to: $INGEST_SCREENSHOTS, or build/screenshots."""
+    folder = Path(os.environ.get("INGEST_SCREENSHOTS") or Path(__file__).parents[2] / "build" / "screenshots")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,185 @@
+"""The page in a real browser: found, filtered, dropped, clicked, gone back, shared, and nothing in the console."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from page import Page
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from selenium.webdriver import Chrome
+    from service import Service
+
+QUESTION = "red striped mug"
+VIEWS = {"search": "?q=red+striped+mug", "like": "?like=P0001&q=blue", "collection": "?tab=collection"}
+READY = {"search": "#grid .card", "like": "#grid .card", "collection": ".legend button"}
+
+
+def typed(page: Page) -> list[str]:
+    page.one("#words").send_keys(QUESTION)
+    return page.until_first("Red striped")
+
+
+def test_what_is_typed_is_found_with_titles_prices_and_scores(page: Page) -> None:
+    titles = typed(page)
+
+    assert all("mug" in title for title in titles[:4])
+    first = page.one("#grid .card")
+    assert float(first.find_element("css selector", ".price").text) > 0
+    assert 0.3 < float(first.find_element("css selector", ".score").text.split()[-1]) <= 1
+    assert page.one("#status").text.startswith("24 products")
+    page.seen()
+    assert page.driver.execute_script("return document.images[1].naturalWidth > 0")
+
+
+def test_filters_come_from_the_collection_and_hold(page: Page) -> None:
+    typed(page)
+    page.driver.execute_script("arguments[0].click()", page.one(".chip input[value=bowls]"))
+    page.until_first("bowl")
+    assert all("bowl" in title for title in page.shown())
+
+    low = page.one("input[name=price][data-end=max]")
+    low.send_keys("20", Keys.ENTER)
+    page.until(lambda: "max.price=20" in page.driver.current_url and page.shown(), "the price is in the address")
+    assert all(float(price.text) <= 20 for price in page.all("#grid .price"))
+    Select(page.one("select[name=colour]")).select_by_value("red")
+    page.until(
+        lambda: (titles := page.shown()) and all(title.startswith("Red") for title in titles), "red ones are left"
+    )
+    page.one("#clear").click()
+    page.until_first("Red striped")
+    assert page.driver.current_url.endswith("?q=red+striped+mug")
+
+
+@pytest.mark.parametrize("way", ["drop", "paste", "choose"])
+def test_a_picture_finds_what_looks_like_it(page: Page, way: str) -> None:
+    picture = page.service.shop.images / "P0001.jpg"
+    if way == "choose":
+        page.one("#file").send_keys(str(picture))
+    else:
+        getattr(page, way)(picture)
+    page.until(lambda: page.shown() and "P0001" in page.products()[:3], "its own product is found")
+    assert page.one("#grid .score").text.split()[-1] == "1.00"
+    assert page.one(".part").text.startswith("Like your picture")
+
+
+def test_a_file_that_is_no_picture_is_refused_in_words(page: Page, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    page.one("#file").send_keys(str(broken))
+
+    page.until(lambda: "not a JPEG" in page.one("#status").text, "the reason is told")
+    [logged] = page.console()
+    assert "400" in logged  # the browser's own note of the answer
+
+
+def test_a_click_finds_its_like_and_back_and_forward_go_where_they_should(page: Page) -> None:
+    titles = typed(page)
+    product = page.products()[0]
+    page.one("#grid .card").click()
+    page.until(lambda: f"like={product}" in page.driver.current_url and page.shown() != titles, "its like is shown")
+    assert product not in page.products()
+    page.until(lambda: "Red striped" in page.one(".part").text, "the product is named")
+
+    page.driver.back()
+    page.until(lambda: page.shown() == titles, "back shows what was there")
+    assert page.one("#words").get_attribute("value") == QUESTION
+    page.driver.forward()
+    page.until(lambda: page.shown() and product not in page.products(), "forward shows its like")
+
+
+def test_a_picture_stays_the_question_after_going_on_and_back(page: Page) -> None:
+    page.drop(page.service.shop.images / "P0001.jpg")
+    page.until(lambda: page.shown() and "P0001" in page.products()[:3], "its own product is found")
+    found = page.products()
+    page.one("#grid .card").click()
+    page.until(lambda: "like=" in page.driver.current_url and page.shown(), "its like is shown")
+    page.driver.back()
+    page.until(lambda: page.shown() and page.products() == found, "the picture's results are back")
+
+
+def test_a_shared_link_shows_what_was_shared(page: Page) -> None:
+    page.open("?q=red+striped+mug&in.category=mugs&min.price=5&max.price=13&n=3")
+
+    page.until_first("Red striped")
+    assert len(page.shown()) == 3
+    assert all(5 <= float(price.text) <= 13 for price in page.all("#grid .price"))
+    assert page.one("#words").get_attribute("value") == QUESTION
+    assert page.one(".chip input[value=mugs]").is_selected()
+
+
+def test_the_keyboard_alone_finds_and_opens(page: Page) -> None:
+    page.until(page.shown, "the look around is there")
+    page.one("#words").send_keys(QUESTION, Keys.ENTER)
+    page.until_first("Red striped")
+    page.one(".skip").send_keys(Keys.ENTER)
+    ActionChains(page.driver).send_keys(Keys.TAB).perform()
+    assert page.driver.switch_to.active_element.get_attribute("class") == "card"
+    ActionChains(page.driver).send_keys(Keys.ENTER).perform()
+    page.until(lambda: "like=" in page.driver.current_url, "its like is asked for")
+
+
+def test_the_collection_is_shown_counted_mapped_and_with_what_is_wrong_with_it(page: Page) -> None:
+    page.one("#tab-collection").click()
+    page.until(lambda: page.all(".legend button"), "the map has a legend")
+    text = page.one("#collection").text
+
+    rows = page.service.ask("GET", "v1/collection").json()["rows"]
+    assert f"products\n{rows}\n" in text
+    assert "5 products have a picture that another product has too" in text
+    assert "not an image" in text
+    assert "X1" in text
+    assert page.service.ask("GET", "v1/contract").json()["collection"] in text
+
+    canvas = page.one(".map canvas[tabindex]")
+    page.driver.execute_script("arguments[0].focus()", canvas)
+    ActionChains(page.driver).send_keys(Keys.ARROW_RIGHT, Keys.ARROW_UP).perform()
+    page.until(lambda: page.one(".hover").is_displayed() and page.one(".hover strong").text, "a dot is pointed at")
+    page.seen()
+    ActionChains(page.driver).send_keys(Keys.ENTER).perform()
+    page.until(lambda: "like=" in page.driver.current_url and page.shown(), "its like is shown")
+
+
+def test_a_service_with_a_token_asks_the_person_for_it_once(driver: Chrome, service: Service) -> None:
+    page = Page(driver, service)
+    page.open("?q=mug")
+    page.until(lambda: page.one("#token").is_displayed(), "the token is asked for")
+    page.one("#token").send_keys(service.token, Keys.ENTER)
+    page.until_first("mug")
+    page.seen()
+    page.until(lambda: driver.execute_script("return document.querySelector('.tile img').naturalWidth > 0"), "pictures")
+    page.open("?tab=collection")
+    page.until(lambda: page.all(".legend button"), "nobody is asked again")
+    assert page.console() == []
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_at_either_width(
+    page: Page, view: str, scheme: str, axe: str, pictures: Path
+) -> None:
+    page.look(scheme)
+    for width, height in ((1600, 1000), (360, 780)):
+        page.size(width, height)
+        page.open(VIEWS[view])
+        page.until(lambda: page.all(READY[view]), "the view is there")
+        page.seen()
+        page.driver.save_screenshot(str(pictures / f"{view}-{width}-{scheme}.png"))
+        assert page.driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+        page.driver.execute_script(axe)
+        found = page.driver.execute_async_script(
+            "const done = arguments[0]; axe.run({resultTypes: ['violations']}).then((found) => done(found.violations))"
+        )
+        serious = [
+            (fault["id"], node["html"])
+            for fault in found
+            if fault["impact"] in ("serious", "critical")
+            for node in fault["nodes"]
+        ]
+        assert serious == []

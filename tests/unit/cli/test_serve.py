@@ -1,0 +1,24 @@
+"""What keeps `ingest serve` from starting is said before anything is loaded."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from ingest.cli.serve import command
+
+
+def test_without_its_extra_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    ended = CliRunner().invoke(command, [])
+    assert ended.exit_code == 2
+    assert "ingest serve needs uvicorn: pip install 'ingest[serve]'" in ended.output
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.4", "shop.example"])
+def test_other_machines_are_let_in_with_a_token_only(host):
+    ended = CliRunner().invoke(command, ["--host", host])
+    assert ended.exit_code == 2
+    assert "INGEST_SERVE_TOKEN" in ended.output

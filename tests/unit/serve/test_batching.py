@@ -1,0 +1,103 @@
+"""Requests that arrive together go into one batch, and too many are turned away."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from ingest.serve.answers import CrowdedError
+from ingest.serve.batching import Batches, Gate
+
+LARGEST = 8
+
+
+class Model:
+    """Embeds numbers as themselves; a batch with a negative one fails. Waits while `closed`."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.open = threading.Event()
+        self.open.set()
+
+    def __call__(self, items: list[int]) -> np.ndarray:
+        self.open.wait(10)
+        self.batches.append(items)
+        if min(items) < 0:
+            raise ValueError("negative")
+        return np.array([[item] for item in items], np.float32)
+
+
+@pytest.fixture
+def thread():
+    with ThreadPoolExecutor(1) as made:
+        yield made
+
+
+def test_each_gets_its_own_row_and_few_batches_are_made(thread) -> None:
+    model, sizes = Model(), []
+
+    async def ask() -> list[float]:
+        batches = Batches(model, thread, LARGEST, sizes.append)
+        return [float(row[0]) for row in await asyncio.gather(*map(batches.row, range(20)))]
+
+    assert asyncio.run(ask()) == list(range(20))
+    assert sizes == [8, 8, 4]
+
+
+def test_while_one_batch_is_computed_the_next_one_gathers(thread) -> None:
+    model = Model()
+
+    async def ask() -> None:
+        batches = Batches(model, thread, LARGEST, lambda _: None)
+        model.open.clear()
+        first = asyncio.create_task(batches.row(0))
+        await asyncio.sleep(0.05)  # the first is on its way
+        others = [asyncio.create_task(batches.row(number)) for number in range(1, 6)]
+        await asyncio.sleep(0)
+        model.open.set()
+        await asyncio.gather(first, *others)
+
+    asyncio.run(ask())
+    assert model.batches == [[0], [1, 2, 3, 4, 5]]
+
+
+def test_a_failure_is_told_to_those_in_the_batch_and_ends_nothing(thread) -> None:
+    model = Model()
+
+    async def ask() -> list[object]:
+        batches = Batches(model, thread, LARGEST, lambda _: None)
+        failed = await asyncio.gather(batches.row(-1), batches.row(1), return_exceptions=True)
+        return [*failed, float((await batches.row(2))[0])]
+
+    first, second, third = asyncio.run(ask())
+    assert isinstance(first, ValueError)
+    assert isinstance(second, ValueError)
+    assert third == 2
+
+
+def test_who_has_gone_is_left_out(thread) -> None:
+    model = Model()
+
+    async def ask() -> None:
+        batches = Batches(model, thread, LARGEST, lambda _: None)
+        gone = asyncio.create_task(batches.row(1))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await batches.row(2)
+
+    asyncio.run(ask())
+    assert model.batches == [[2]]
+
+
+def test_a_gate_turns_away_at_once_and_lets_in_again() -> None:
+    gate = Gate(2)
+    with gate.entered(), gate.entered():
+        with pytest.raises(CrowdedError, match="2 requests are waiting"), gate.entered():
+            pass
+        assert gate.inside == 2
+    with gate.entered():
+        assert gate.inside == 1

@@ -1,0 +1,99 @@
+"""Who is let in: names, origins, tokens, and sizes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from ingest.serve.guard import Guard, Rules, is_loopback
+from ingest.serve.queries import MAX_JSON_BYTES
+
+OPEN = Rules(token="", hosts=frozenset(), origins=frozenset({"https://shop.example"}), max_picture=10**6)
+
+
+def asked(rules: Rules, path: str = "/v1/contract", **headers: str) -> int:
+    """Return the status that a request gets; 200 where it comes through."""
+    sent = []
+
+    async def app(_scope, _receive, send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def send(message) -> None:
+        sent.append(message)
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    raw = [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in headers.items()]
+    scope = {"type": "http", "method": "GET", "path": path, "scheme": "http", "headers": raw, "query_string": b""}
+    asyncio.run(Guard(app, rules)(scope, receive, send))
+    assert b"nosniff" in dict(sent[0]["headers"]).values()
+    return sent[0]["status"]
+
+
+@pytest.mark.parametrize(
+    ("host", "is_own"),
+    [
+        ("127.0.0.1", True), ("127.8.9.1", True), ("::1", True), ("[::1]", True), ("localhost", True),
+        ("0.0.0.0", False), ("::", False), ("192.168.0.4", False), ("shop.example", False), ("", False),
+    ],
+)  # fmt: skip
+def test_only_loopback_is_this_very_machine(host, is_own) -> None:
+    assert is_loopback(host) == is_own
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:8900", 200), ("127.0.0.1", 200), ("[::1]:80", 200), ("LOCALHOST", 200),
+        ("evil.example", 421), ("127.0.0.1.evil.example", 421), ("localhost@evil.example", 421), ("", 421),
+    ],
+)  # fmt: skip
+def test_a_name_that_was_made_to_lead_here_is_not_answered(host, status) -> None:
+    rules = Rules("", frozenset({"localhost", "127.0.0.1", "::1"}), frozenset(), 10**6)
+    assert asked(rules, host=host) == status
+    assert asked(rules, "/", host=host) == status
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"origin": "http://here"}, 200),
+        ({"origin": "https://here"}, 403),
+        ({"origin": "https://shop.example"}, 200),
+        ({"origin": "https://shop.example.evil"}, 403),
+        ({"origin": "null"}, 403),
+        ({"sec_fetch_site": "same-site"}, 403),
+        ({"sec_fetch_site": "none"}, 200),
+    ],
+)
+def test_pages_of_other_origins_are_told_apart(headers, status) -> None:
+    assert asked(OPEN, host="here", **headers) == status
+    assert asked(OPEN, "/", host="here", **headers) == 200  # a link to the page may stand anywhere
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [("Bearer s3cret", 200), ("bearer s3cret", 200), ("Bearer s3cre", 401), ("Bearer ", 401), ("s3cret", 401),
+     ("Basic s3cret", 401), ("Bearer s3cr\xe9t", 401)],
+)  # fmt: skip
+def test_the_token_opens_and_nothing_else_does(sent, status) -> None:
+    rules = Rules("s3cret", frozenset(), frozenset(), 10**6)
+    assert asked(rules, authorization=sent) == status
+    assert asked(rules, "/metrics", authorization=sent) == status
+    assert asked(rules, "/healthz", authorization=sent) == 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "length", "status"),
+    [
+        ("application/json", str(MAX_JSON_BYTES), 200), ("application/json", str(MAX_JSON_BYTES + 1), 413),
+        ("multipart/form-data; boundary=x", str(10**6), 200), ("multipart/form-data; boundary=x", str(10**9), 413),
+        ("application/json", "9" * 500, 413), ("application/json", "-1", 413), ("application/json", "x", 413),
+    ],
+)  # fmt: skip
+def test_a_body_that_says_it_is_too_large_is_not_read(kind, length, status) -> None:
+    assert asked(OPEN, content_type=kind, content_length=length) == status
