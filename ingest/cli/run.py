@@ -15,8 +15,10 @@ from ingest.cli import options, planned, terminal
 @options.images
 @options.model
 @options.batch_size
+@options.engine
 @options.milvus
 @options.data
+@options.store
 @options.configured
 @options.removal
 @options.option("Outcome", "--exports/--no-exports", help="Write the .npy pair and the FAISS files too.")
