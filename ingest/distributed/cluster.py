@@ -6,6 +6,7 @@ import logging
 import os
 import pickle
 import traceback
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,7 @@ def connected(address: str) -> Iterator[None]:
     Raises EngineError where Ray is not installed or the cluster cannot be reached.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its own lines would stand between ours
     try:
         import ray
         import ray.data
@@ -131,20 +133,23 @@ def _dataset(tables: Sequence[Any], job: Job, known: Any, pool: Pool, *, upserti
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     dying = {"max_restarts": -1, "max_task_retries": KILLS - 1}
     in_flight = {"max_tasks_in_flight_per_actor": 1} if alone else {}
-    dataset = ray.data.from_arrow_refs(tables).map_batches(
-        _stage(lambda block: prepare(block, job, ray.get(known))),
-        batch_size=1, batch_format="pyarrow", num_cpus=_FETCH_CPUS, max_retries=KILLS - 1,
-    )  # fmt: skip
-    dataset = dataset.map_batches(
-        _Actor, fn_constructor_args=(Embedder, job), batch_size=1, batch_format="pyarrow",
-        num_cpus=0 if pool.gpus else _EMBED_CPUS, num_gpus=pool.gpus or None,
-        compute=ActorPoolStrategy(min_size=pool.fewest, max_size=pool.most, **in_flight), **dying,
-    )  # fmt: skip
-    if upserting:
-        dataset = dataset.map_batches(
-            _Actor, fn_constructor_args=(Upserter, job), batch_size=1, batch_format="pyarrow", num_cpus=_UPSERT_CPUS,
-            compute=ActorPoolStrategy(min_size=1, max_size=pool.upserts, **in_flight), **dying,
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray 2.60: max_retries and the like are deprecated, and have no successor yet
+        dataset = ray.data.from_arrow_refs(tables).map_batches(
+            _stage(lambda block: prepare(block, job, ray.get(known))),
+            batch_size=1, batch_format="pyarrow", num_cpus=_FETCH_CPUS, max_retries=KILLS - 1,
         )  # fmt: skip
+        dataset = dataset.map_batches(
+            _Actor, fn_constructor_args=(Embedder, job), batch_size=1, batch_format="pyarrow",
+            num_cpus=0 if pool.gpus else _EMBED_CPUS, num_gpus=pool.gpus or None,
+            compute=ActorPoolStrategy(min_size=pool.fewest, max_size=pool.most, **in_flight), **dying,
+        )  # fmt: skip
+        if upserting:
+            dataset = dataset.map_batches(
+                _Actor, fn_constructor_args=(Upserter, job), batch_size=1, batch_format="pyarrow",
+                num_cpus=_UPSERT_CPUS,
+                compute=ActorPoolStrategy(min_size=1, max_size=pool.upserts, **in_flight), **dying,
+            )  # fmt: skip
     return dataset
 
 
