@@ -59,7 +59,7 @@ def collect(
             absent += isinstance(record, Skipped) and record.reason.heals
         if absent:
             raise ConfigError(
-                f"{settings.catalog}: {absent} pictures are not on this disk, so nobody can tell if their vectors are used; "
+                f"{settings.catalog}: {absent} pictures are not on this disk, so their vectors may be used; "
                 "fetch them first with: ingest fetch"
             )
         unused = upkeep.Unused(line.store, wanted, grace_s)

@@ -43,7 +43,7 @@ class Pool:
     def of(cls, settings: Settings) -> Pool:
         """Return what the settings say; raises ConfigError where `actors` is neither N nor MIN,MAX."""
         parts = settings.actors.replace(" ", "").split(",")
-        numbers = [int(part) for part in parts if part.isdecimal()]
+        numbers = [int(part) for part in parts if part.isascii() and part.isdecimal()]
         if len(numbers) != len(parts) or len(parts) > 2 or not 1 <= numbers[0] <= numbers[-1]:
             raise ConfigError(f"--actors {settings.actors}: a number of actors, or the fewest and the most: 1,8")
         return cls(numbers[0], numbers[-1], settings.gpus_per_actor, settings.upsert_parallelism)
