@@ -17,7 +17,7 @@ from ingest.errors import ConfigError
 
 FILE_NAME = "ingest.toml"
 # relative to the folder of the file they stand in
-_PATHS = {"catalog", "schema", "data", "images_root", "host_headers"}
+_PATHS = {"catalog", "schema", "data", "images_root", "host_headers", "store"}
 _TOKENS = {"token": "MILVUS_TOKEN", "serve_token": "INGEST_SERVE_TOKEN"}
 _EXAMPLES = {bool: "true", int: "32", float: "20.0", str: '"text"'}
 
@@ -32,6 +32,7 @@ class Settings:
     sample: int = 0
     schema: Path = field(default_factory=contract.default_path)
     data: Path = Path("data")
+    store: str = ""
 
     download_missing: bool = False
     download_workers: int = 32
@@ -63,6 +64,12 @@ class Settings:
     db_name: str = ""
     max_wait: float = 60.0
 
+    engine: str = "threads"
+    address: str = "local"
+    actors: str = "1"
+    gpus_per_actor: float = 0.0
+    upsert_parallelism: int = 2
+
     exports: bool = True
     max_skipped: str = ""
 
@@ -79,6 +86,11 @@ class Settings:
     def milvus_uri(self) -> str:
         """Where Milvus is; a Milvus Lite file in the data folder where nothing is said."""
         return self.uri or str(self.data / "milvus.db")
+
+    @property
+    def store_place(self) -> str:
+        """The folder or URL of the vectors; in the data folder where nothing is said."""
+        return self.store or str(self.data / "embeddings" / "store")
 
     @property
     def refresh_after_s(self) -> float | None:
@@ -161,6 +173,8 @@ def _fits(key: str, value: Any) -> bool:
 
 def _placed(key: str, value: Any, folder: Path) -> Any:
     if not isinstance(value, str):
+        return value
+    if key == "store" and ("://" in value or not value):
         return value
     try:
         here = folder / Path(value).expanduser()

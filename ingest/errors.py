@@ -8,7 +8,8 @@
     │   ├── QueryError                  a search that cannot be made: its picture, product id or filter
     │   ├── ExportError                 a file that should have been exported before
     │   ├── PruneRefusedError           deleting rows would be too much, or the catalog is in doubt; the rest is done
-    │   └── StorageError                a disk that is full, a folder that cannot be written
+    │   ├── StorageError                a disk that is full, a folder or a bucket that cannot be written
+    │   └── EngineError                 Ray: not installed, not to be reached, or it gives nothing back
     ├── TooManySkippedError         4   done, but more products were skipped than --max-skipped allows
     ├── MilvusError                 5   the server, the collection, or the rights to it
     ├── ModelError                  6   the model cannot be had, loaded, or does not fit
@@ -66,6 +67,10 @@ class PruneRefusedError(InputError):
 
 class StorageError(InputError):
     """The disk is full, or a folder cannot be written."""
+
+
+class EngineError(InputError):
+    """Ray is not installed, its cluster cannot be reached, or no work comes back from it."""
 
 
 class TooManySkippedError(IngestError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack, closing
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ingest import contract as contracts
@@ -22,9 +23,10 @@ from ingest.images.cache import FOLDER, Cache
 from ingest.images.stage import Images
 from ingest.records import Decoded, Embedded, Picture, Product, Skipped, Stage
 from ingest.report import RunFolder, too_many
-from ingest.store import shards
+from ingest.store import places, shards
 from ingest.store.lock import holding
 from ingest.store.overflow import parked
+from ingest.store.remote import is_remote
 from ingest.store.wanted import Wanted
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from ingest.embedding.checkpoint import Checkpoint
     from ingest.embedding.encoder import Encoder
     from ingest.progress import Progress
+    from ingest.store.vectors import Vectors
 
 T = TypeVar("T")
 
@@ -58,7 +61,9 @@ class Line:
         self.space = self.checkpoint.space
         stack.enter_context(holding(settings.data))
         embeddings = settings.data / "embeddings"
-        self.store = shards.Store(embeddings / "store" / self.space.fingerprint, self.space.dim)
+        if settings.store and not is_remote(settings.store):
+            stack.enter_context(holding(Path(settings.store)))  # runs with a data folder each may share it
+        self.store: Vectors = places.opened(settings, self.space)
         self.wanted = Wanted(embeddings)
         stack.callback(self.wanted.close)
         self.cache = stack.enter_context(Cache(settings.data / FOLDER))
@@ -79,7 +84,10 @@ class Line:
 
     def pictures(self, *, download: bool = True) -> Iterator[Picture | Skipped]:
         """Have every product's picture on disk, and note what is wanted."""
-        pictures = flow.until(self._stage.pictures(self.products(), download=download), self.stop)
+        return self.noted(flow.until(self._stage.pictures(self.products(), download=download), self.stop))
+
+    def noted(self, pictures: Iterable[Picture | Skipped]) -> Iterator[Picture | Skipped]:
+        """Note of pictures on disk, in the catalog's order, that they are wanted, and count them."""
         pictures = self.wanted.noting(self._exemplified(pictures))
         return self.progress.counting(Stage.IMAGES, pictures, Picture)
 

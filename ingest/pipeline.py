@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ingest import flow, sync
 from ingest.bound import bound
 from ingest.clock import EXPORTS
+from ingest.distributed import engine
 from ingest.errors import (
     InterruptedRunError,
     NoTorchError,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from ingest.config import Settings
     from ingest.progress import Progress
-    from ingest.records import Picture
+    from ingest.records import Picture, Skipped
     from ingest.store.arrays import Manifest
 
 _DELETED_AT_ONCE = 1000
@@ -106,10 +107,7 @@ def _run(line: Line, collection: Collection, distrusted: Sequence[str]) -> Outco
         there = reader.inventory(collection, line.store)
     there.distrust(there.find([key(product_id) for product_id in distrusted]))
     difference = sync.Difference(there, line.space.fingerprint)
-    differing = difference.changes(line.pictures())
-    embedded = line.parked(line.embedded(differing))
-    written = clock.within(Stage.MILVUS, writer.upsert(clock.waiting(embedded), collection))
-    written = line.progress.counting(Stage.MILVUS, written, Embedded)
+    written = line.progress.counting(Stage.MILVUS, _written(line, collection, difference), Embedded)
     summary, left = Summary(), Inventory()
     for batch in flow.batched(line.report.keeping_skipped(difference.failures(written)), writer.MAX_ROWS):
         summary.upserted += len(batch)
@@ -131,6 +129,15 @@ def _run(line: Line, collection: Collection, distrusted: Sequence[str]) -> Outco
             notes += serve(line, collection, there, left, refused=bool(refused))
     places = {"collection": f"{line.contract.alias}, now {collection.name}, at {collection.connection.shown}"}
     return _finish(line, summary, places | (_exported(line) if line.settings.exports else {}), notes, refused)
+
+
+def _written(line: Line, collection: Collection, difference: sync.Difference) -> Iterator[Embedded | Skipped]:
+    """Bring the rows that differ in step: on this machine's threads, or on a Ray cluster."""
+    if line.settings.engine == "ray":
+        return engine.written(line, collection, difference)
+    clock = line.progress.clock
+    embedded = line.parked(line.embedded(difference.changes(line.pictures())))
+    return clock.within(Stage.MILVUS, writer.upsert(clock.waiting(embedded), collection))
 
 
 def _count(line: Line, summary: Summary, difference: sync.Difference) -> None:

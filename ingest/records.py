@@ -58,6 +58,7 @@ class Reason(StrEnum):
     BLANK = "blank"
     BAD_VECTOR = "bad vector"
     FOREIGN_ROW = "foreign row"
+    KILLED_WORKER = "killed worker"
 
     @property
     def heals(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
 from contextlib import closing, contextmanager
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import numpy as np
+from fake_encoder import DIM, FakeEncoder, vector_of
 from milvus_lite.server_manager import server_manager_instance
 from PIL import Image
 from pymilvus import MilvusClient
@@ -29,34 +29,13 @@ from ingest.sinks.milvus import releases
 from ingest.sinks.milvus.connection import Connection, opened
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-DIM = 8
 SIDE = 8
 _STEPS = Preprocessing(SIDE, SIDE, SIDE, True, 3, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # noqa: FBT003
-
-
-class FakeEncoder:
-    """Gives each picture a vector that its pixels and the model's name decide."""
-
-    def __init__(self, space: Space) -> None:
-        self.space = space
-        self.pictures = 0
-
-    def images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        self.pictures += len(pixels)
-        return np.stack([vector_of(self.space.model, picture) for picture in pixels])
-
-    def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        raise NotImplementedError
-
-
-def vector_of(model: str, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    seed = hashlib.sha256(model.encode() + pixels.tobytes()).digest()
-    return np.random.default_rng(list(seed)).normal(size=DIM).astype(np.float32)
 
 
 def checkpoint(model: str, _revision: str | None = None) -> Checkpoint:

@@ -19,6 +19,7 @@ _FILE = click.Path(path_type=Path)
 @options.model
 @options.batch_size
 @options.data
+@options.store
 @options.configured
 @options.option(
     "Places",

@@ -14,6 +14,7 @@ from ingest.cli import options, terminal
 @options.contract
 @options.model
 @options.data
+@options.store
 @options.configured
 @options.outcome
 def command(*, as_json: bool, quiet: bool, **values: Any) -> None:

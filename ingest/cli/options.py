@@ -101,6 +101,19 @@ data = option(
     help="Folder of the cache, the vectors, the indexes and the reports.",
 )
 
+store = option(
+    "Places", "--store", metavar="PLACE", show_default="embeddings/store in --data",
+    help="Folder or URL of the vectors: s3://bucket/folder.",
+)  # fmt: skip
+
+engine = together(
+    option("Engine", "--engine", type=click.Choice(["threads", "ray"]), help="This machine, or a Ray cluster."),
+    option("Engine", "--address", help="Of the cluster: ray://…, auto, or local to start one here."),
+    option("Engine", "--actors", metavar="N|MIN,MAX", help="Models at work; between the two, Ray adds and removes."),
+    option("Engine", "--gpus-per-actor", type=click.FloatRange(0), help="Of each; 0 embeds on CPUs."),
+    option("Engine", "--upsert-parallelism", type=click.IntRange(1), help="Processes that write to Milvus."),
+)
+
 requests = together(
     option("Pictures", "--download-timeout", type=click.FloatRange(0.1), help="Seconds to wait for a byte."),
     option("Pictures", "--download-tries", type=click.IntRange(1, 20), help="Tries for each picture."),

@@ -16,6 +16,7 @@ from ingest.cli import options, planned
 @options.model
 @options.milvus
 @options.data
+@options.store
 @options.configured
 @options.removal
 @planned.details

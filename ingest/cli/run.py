@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 @options.images
 @options.model
 @options.batch_size
+@options.engine
 @options.milvus
 @options.data
+@options.store
 @options.configured
 @options.removal
 @options.option("Outcome", "--exports/--no-exports", help="Write the .npy pair and the FAISS files too.")

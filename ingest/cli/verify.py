@@ -27,6 +27,7 @@ _SHOWN = 20
 @options.batch_size
 @options.milvus
 @options.data
+@options.store
 @options.configured
 @options.removal
 @options.option("Outcome", "--exports/--no-exports", help="Look at the .npy pair and the FAISS files too.")

@@ -41,15 +41,16 @@ class Cache:
     """The folder and its index, for any number of threads of one run; a context manager that commits on exit.
 
     Two runs must not share a folder at the same time; a lock elsewhere sees to that. The constructor makes
-    the folder, removes what a killed run left half written, and raises StorageError where it cannot.
+    the folder, removes what a killed run left half written, and raises StorageError where it cannot. With an
+    `index` of its own it is a part of another process's cache, for some products, and removes nothing.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, index: Index | None = None) -> None:
         self.folder = folder
         with writing_to(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            on_disk = swept(folder)
-        self._index = Index(folder / INDEX)
+            on_disk = swept(folder) if index is None else -1
+        self._index = index or Index(folder / INDEX)
         # Looking for files without a row costs 24 calls a product; where disk and index agree there are none.
         self._has_strays = on_disk != self._index.fingerprint()
         self._ignores_case = (folder / INDEX.upper()).exists()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ingest.store.shards import Store
+    from ingest.store.vectors import Vectors
     from ingest.store.wanted import Wanted
 
 _BLOCK = 4096  # rows looked up and written at a time
@@ -90,7 +90,7 @@ def forget_manifest(path: Path) -> None:
         sync_folder(manifest.parent)
 
 
-def write(npy: Path, ids: Path, wanted: Wanted, store: Store, fingerprint: str) -> Manifest:
+def write(npy: Path, ids: Path, wanted: Wanted, store: Vectors, fingerprint: str) -> Manifest:
     """Write `npy`, (n, dim) float32 in catalog order, `ids`, a JSON list of product ids in row order, and the manifest.
 
     A product whose vector the store lacks (its picture could not be decoded) has no row. Files that are there and
@@ -121,7 +121,7 @@ def write(npy: Path, ids: Path, wanted: Wanted, store: Store, fingerprint: str) 
     return manifest
 
 
-def contents(wanted: Wanted, store: Store) -> str:
+def contents(wanted: Wanted, store: Vectors) -> str:
     """Return 64 hex digits over what is wanted and which of it the store holds: more vectors make other files."""
     digest = hashlib.sha256(wanted.content.encode())
     for block in batched(wanted.pairs(), _BLOCK):
@@ -129,7 +129,7 @@ def contents(wanted: Wanted, store: Store) -> str:
     return digest.hexdigest()
 
 
-def _blocks(wanted: Wanted, store: Store) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+def _blocks(wanted: Wanted, store: Vectors) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
     for block in batched(wanted.pairs(), _BLOCK):
         found = store.find([key for _, key in block])
         kept = [

@@ -6,7 +6,7 @@ cost half a gigabyte; a dictionary of `bytes` would cost five times as much.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 KEY_BYTES = 32
 ABSENT = -1
 _FOLD_AT = 65_536  # recent keys are sorted in once there are this many
+
+
+class Parts(NamedTuple):
+    """An index as arrays: keys (n, 32) uint8, sorted by `prefixes`, (n,) uint64, and their places, (n,) int64."""
+
+    keys: NDArray[np.uint8]
+    prefixes: NDArray[np.uint64]
+    places: NDArray[np.int64]
 
 
 class KeyIndex:
@@ -44,6 +52,18 @@ class KeyIndex:
             found = np.where(found == ABSENT, older, found)
         return found
 
+    def parts(self) -> Parts:
+        """Return all there is as arrays, which `of` takes: other processes may share their memory."""
+        self._fold()
+        return Parts(self._keys, self._prefixes, self._places)
+
+    @classmethod
+    def of(cls, parts: Parts) -> KeyIndex:
+        """Return the index that gave these parts."""
+        index = cls()
+        index._keys, index._prefixes, index._places = parts
+        return index
+
     def _search(self, wanted: NDArray[np.uint8]) -> NDArray[np.int64]:
         prefixes = _prefixes(wanted)
         at = np.searchsorted(self._prefixes, prefixes)
@@ -60,6 +80,8 @@ class KeyIndex:
         return found
 
     def _fold(self) -> None:
+        if not self._recent:
+            return
         recent = np.frombuffer(b"".join(self._recent), np.uint8).reshape(-1, KEY_BYTES)
         places = np.fromiter(self._recent.values(), np.int64, len(self._recent))
         moved = self._search(recent) != ABSENT if len(self._keys) else np.zeros(len(recent), bool)

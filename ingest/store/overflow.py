@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
     from pathlib import Path
 
-    from ingest.store.shards import Store
+    from ingest.store.vectors import Vectors
 
 _READ_AT_ONCE = 256
 _PATIENCE_S = 1.0  # a batch is upserted within that; who takes longer waits for a server
@@ -29,7 +29,7 @@ _POLL_S = 0.2
 
 
 def parked(
-    records: Iterable[Embedded | Skipped], store: Store, memory: int, folder: Path
+    records: Iterable[Embedded | Skipped], store: Vectors, memory: int, folder: Path
 ) -> Generator[Embedded | Skipped, None, None]:
     """Run `records`, whose vectors `store` has, on a thread of its own, in order, as far ahead as they go.
 
@@ -53,7 +53,7 @@ def parked(
 class _Queue:
     """First in, first out; once the file has something in it, all that comes goes there too."""
 
-    def __init__(self, store: Store, memory: int, folder: Path) -> None:
+    def __init__(self, store: Vectors, memory: int, folder: Path) -> None:
         self.gone = threading.Event()
         self.failure: BaseException | None = None
         self._store = store

@@ -2,37 +2,41 @@
 
 A shard is a folder `<number>/` with `embeddings.npy`, (n, dim) float32, and `keys.npy`, (n, 32) uint8. It is
 built aside, fsynced, and appears by one rename or not at all, so a killed run leaves whole shards and at most
-one `.<number>.tmp` that the next writer sweeps away. Of most shards the number and the rows alone are held, for
+one `.<number>.tmp` that the next writer sweeps away. Many processes at once write shards called `block-…` (`blocks`);
+where both have a key, the numbered one counts. Of most shards the number and the rows alone are held, for
 a mapped file costs a descriptor; a few are kept mapped.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import os
 import shutil
 import threading
 from collections import OrderedDict
-from contextlib import suppress
 from tokenize import TokenError
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ingest.durable import reason, sync_folder, write_npy, writing_to
+from ingest.durable import reason, sync_folder, writing_to
 from ingest.errors import StorageError
 from ingest.flow import batched
 from ingest.records import Embedded, Picture
+from ingest.store import folders
 from ingest.store.keys import ABSENT, KEY_BYTES, KeyIndex
+from ingest.store.npy import header
+from ingest.store.vectors import Shard
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from ingest.records import Skipped
+    from ingest.store.keys import Parts
+    from ingest.store.vectors import Vectors
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +48,7 @@ UNIT_TOLERANCE = 1e-3
 """How far a stored vector's length may lie from 1 before it counts as damaged."""
 
 _ROW_BITS = 24  # a place is shard number << 24 | row
+_NAMED = 1 << 32  # from here on numbers stand for shards that have a name
 _MAPPED = 64  # shards kept mapped at once; Python holds a file descriptor for each
 _HELD = 32  # batches of records that may wait for one vector to be written, so that memory is bounded
 
@@ -60,6 +65,8 @@ class _Shard(NamedTuple):
 
 class Store:
     """The vectors of one embedding space in `folder`. One writer at a time; any number of readers."""
+
+    fewest = 1
 
     def __init__(self, folder: Path, dim: int) -> None:
         self.folder = folder
@@ -106,12 +113,44 @@ class Store:
             if len(small) >= MERGE_AT:
                 self._merge(small)
 
+    def known(self) -> Parts:
+        """Return which keys there are, for a process without the store."""
+        with self._lock:
+            return self._index.parts()
+
+    def adopt(self, name: str) -> None:
+        """Take note of a shard that another process has written since the store was opened."""
+        with self._lock:
+            if name not in self._names.values():
+                self._adopt(name)
+
+    def shards(self) -> list[Shard]:
+        """List the shards that are sound, the oldest first."""
+        with self._lock, writing_to(self.folder):
+            paths = [(self._path(number), shard.rows) for number, shard in self._shards.items()]
+            row = 4 * self.dim + KEY_BYTES
+            found = [Shard(path.name, rows, rows * row, (path / "keys.npy").stat().st_mtime) for path, rows in paths]
+        return sorted(found, key=lambda shard: shard.modified)
+
+    def rewrite(self, names: Sequence[str], keep: Callable[[NDArray[np.uint8]], NDArray[np.bool_]]) -> None:
+        """Make one shard of several, of the rows whose keys `keep` wants, as `Vectors` says."""
+        with self._lock:
+            self._merge([number for number in self._shards if self._path(number).name in names], keep)
+
     def _open(self) -> None:
         self._index = KeyIndex()
         self._shards: dict[int, _Shard] = {}
+        self._names: dict[int, str] = {}
         self._mapped: OrderedDict[int, NDArray[np.float32]] = OrderedDict()
-        for number in sorted(_numbers(self.folder)):
+        for name in folders.names(self.folder):
+            self._adopt(name)
+        for number in sorted(folders.numbers(self.folder)):
             self._load(number)
+
+    def _adopt(self, name: str) -> None:
+        number = _NAMED + len(self._names)
+        self._names[number] = name
+        self._load(number)
 
     def _found(self, keys: Sequence[bytes]) -> list[NDArray[np.float32] | None]:
         places = self._index.find(keys)
@@ -146,11 +185,11 @@ class Store:
         shard = self._path(number)
         try:
             with (shard / "keys.npy").open("rb") as file:
-                (rows, *width), dtype, _ = _header(file)
+                (rows, *width), dtype, _ = header(file, os.fstat(file.fileno()).st_size)
                 fits = width == [KEY_BYTES] and dtype == np.uint8
                 keys = np.fromfile(file, np.uint8, rows * KEY_BYTES if fits else 0).reshape(-1, KEY_BYTES)
             with (shard / "embeddings.npy").open("rb") as file:
-                shape, dtype, offset = _header(file)
+                shape, dtype, offset = header(file, os.fstat(file.fileno()).st_size)
         except _DAMAGED as error:
             why = reason(error) if isinstance(error, OSError) else " ".join(str(error).split())
             log.warning("%s: left out, it cannot be read (%s); its pictures are embedded again", shard, why)
@@ -164,20 +203,20 @@ class Store:
         self._index.put(keys, _places(number, rows))
 
     def _path(self, number: int) -> Path:
-        return self.folder / f"{number:08d}"
+        return self.folder / (self._names.get(number) or f"{number:08d}")
 
     def _write(self, keys: NDArray[np.uint8], parts: Iterable[NDArray[np.float32]]) -> None:
         with writing_to(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             if not self._swept:
-                _sweep(self.folder)
+                folders.sweep(self.folder)
                 self._swept = True
-            number = max([0, *_numbers(self.folder)]) + 1
+            number = max([0, *folders.numbers(self.folder)]) + 1
             aside = self.folder / f".{number:08d}.tmp"
             try:
                 aside.mkdir()
-                _save(aside / "embeddings.npy", (len(keys), self.dim), "<f4", parts)
-                _save(aside / "keys.npy", keys.shape, "|u1", [keys])
+                folders.save(aside / "embeddings.npy", (len(keys), self.dim), "<f4", parts)
+                folders.save(aside / "keys.npy", keys.shape, "|u1", [keys])
                 sync_folder(aside)
                 aside.rename(self._path(number))
             except BaseException:
@@ -186,7 +225,7 @@ class Store:
             sync_folder(self.folder)
         self._load(number)
 
-    def _merge(self, numbers: list[int]) -> None:
+    def _merge(self, numbers: list[int], keep: Callable[[NDArray[np.uint8]], NDArray[np.bool_]] | None = None) -> None:
         """Write the rows of several shards as one, then remove them; a kill in between leaves both, which is sound.
 
         Rows whose key was written again since are left behind: in the newest shard they would be found before the
@@ -197,6 +236,8 @@ class Store:
             with writing_to(self._path(number)):
                 keys[number] = np.load(self._path(number) / "keys.npy", allow_pickle=False)
             live[number] = self._index.find(list(map(bytes, keys[number]))) == _places(number, len(keys[number]))
+            if keep is not None:
+                live[number] &= keep(keys[number])
         kept = np.concatenate([keys[number][live[number]] for number in numbers])
         if len(kept):
             # Shard by shard, so that no more of the vectors than one shard's is in memory.
@@ -204,11 +245,13 @@ class Store:
         for number in numbers:
             del self._shards[number]
             self._mapped.pop(number, None)
-            _remove(self.folder, number)
+            folders.remove(self._path(number))
+        if keep is not None:
+            self._open()  # keys that were not kept are not there any more
 
 
 def lookup(
-    records: Iterable[Picture | Skipped], store: Store, batch: int = 256
+    records: Iterable[Picture | Skipped], store: Vectors, batch: int = 256
 ) -> Iterator[Picture | Embedded | Skipped]:
     """Turn each picture whose vector is known into an `Embedded`, in order; look up at most `batch` at a time."""
     for group in batched(records, batch):
@@ -222,8 +265,9 @@ def lookup(
                 yield record
 
 
-def append(records: Iterable[Embedded | Skipped], store: Store, batch: int) -> Iterator[Embedded | Skipped]:
+def append(records: Iterable[Embedded | Skipped], store: Vectors, batch: int) -> Iterator[Embedded | Skipped]:
     """Write new vectors as a shard for each `batch` of them, and let nothing pass before it is on disk."""
+    batch = max(batch, store.fewest)
     held: list[Embedded | Skipped] = []
     new: dict[bytes, NDArray[np.float32]] = {}
 
@@ -249,45 +293,6 @@ def append(records: Iterable[Embedded | Skipped], store: Store, batch: int) -> I
 
 def _places(number: int, rows: int) -> NDArray[np.int64]:
     return (np.int64(number) << _ROW_BITS) | np.arange(rows, dtype=np.int64)
-
-
-def _numbers(folder: Path) -> list[int]:
-    return [int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal()] if folder.is_dir() else []
-
-
-def _remove(folder: Path, number: int) -> None:
-    """Remove a shard by one rename first: what a kill leaves is swept, and never half a shard."""
-    aside = folder / f".{number:08d}.tmp"
-    with suppress(OSError):  # a shard that stays does no harm
-        (folder / f"{number:08d}").rename(aside)
-        shutil.rmtree(aside)
-
-
-def _sweep(folder: Path) -> None:
-    for entry in folder.glob(".*.tmp"):
-        shutil.rmtree(entry, ignore_errors=True)
-
-
-def _save(path: Path, shape: tuple[int, ...], dtype: str, parts: Iterable[NDArray[np.generic]]) -> None:
-    with path.open("wb") as file:
-        write_npy(file, shape, dtype, parts)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype[np.generic], int]:
-    """Read a `.npy`'s header: its shape, its type, and the byte its rows begin at; ValueError where it has fewer."""
-    version = np.lib.format.read_magic(file)
-    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
-    if read is None:
-        raise ValueError(f"a .npy of version {version}")
-    shape, by_columns, dtype = read(file)
-    offset = file.tell()
-    if not shape or min(shape) < 0 or by_columns or dtype.hasobject:
-        raise ValueError(f"{dtype} of shape {shape}, by columns: {by_columns}")
-    if os.fstat(file.fileno()).st_size < offset + math.prod(shape) * dtype.itemsize:
-        raise ValueError("it is cut off")
-    return shape, dtype, offset
 
 
 def _unreadable(path: Path, error: Exception) -> StorageError:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ingest.sinks.milvus.collection import Collection
-    from ingest.store.shards import Store
+    from ingest.store.vectors import Vectors
 
 _AT_ONCE = 200  # vectors read, and searched for, in one call
 _NEAR = 10  # hits looked at: products that share a picture are equally near
@@ -79,7 +79,7 @@ def index(collection: Collection) -> Iterator[Differing]:
         yield Differing("index", collection.name, f"is {state} with {pending} rows pending; wait, or flush")
 
 
-def vectors(collection: Collection, store: Store, product_ids: Sequence[str]) -> Iterator[Differing]:
+def vectors(collection: Collection, store: Vectors, product_ids: Sequence[str]) -> Iterator[Differing]:
     """Compare these products' vectors with the store's bit for bit, and see that each finds itself first."""
     field = collection.contract.index.field
     for batch in batched(product_ids, _AT_ONCE):

@@ -13,12 +13,12 @@ from ingest.inventory import SHA256_BYTES, Inventory
 
 if TYPE_CHECKING:
     from ingest.sinks.milvus.collection import Collection
-    from ingest.store.shards import Store
+    from ingest.store.vectors import Vectors
 
 _REFILL_ROWS = 1000
 
 
-def inventory(collection: Collection, store: Store) -> Inventory:
+def inventory(collection: Collection, store: Vectors) -> Inventory:
     """Return the rows of a collection, and take over the vectors that the collection has and the store lacks."""
     there = Inventory()
     missing: list[str] = []

@@ -1,0 +1,26 @@
+"""The header of a `.npy`, read from a file or from bytes, and whether what it promises is all there."""
+
+from __future__ import annotations
+
+import math
+from typing import BinaryIO
+
+import numpy as np
+
+
+def header(file: BinaryIO, size: int) -> tuple[tuple[int, ...], np.dtype[np.generic], int]:
+    """Read the header of a `.npy` of `size` bytes: its shape, its type, and the byte its rows begin at.
+
+    Raises ValueError where it has fewer bytes than it promises, or is nothing that a shard has.
+    """
+    version = np.lib.format.read_magic(file)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+    if read is None:
+        raise ValueError(f"a .npy of version {version}")
+    shape, by_columns, dtype = read(file)
+    offset = file.tell()
+    if not shape or min(shape) < 0 or by_columns or dtype.hasobject:
+        raise ValueError(f"{dtype} of shape {shape}, by columns: {by_columns}")
+    if size < offset + math.prod(shape) * dtype.itemsize:
+        raise ValueError("it is cut off")
+    return shape, dtype, offset

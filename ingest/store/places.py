@@ -1,0 +1,29 @@
+"""The store that the settings mean: a folder on a disk, or a place on object storage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ingest.store.objects import ObjectStore
+from ingest.store.remote import Bucket, is_remote
+from ingest.store.shards import Store
+
+if TYPE_CHECKING:
+    from ingest.config import Settings
+    from ingest.contract import Space
+    from ingest.store.vectors import Vectors
+
+
+def place(settings: Settings, fingerprint: str) -> str:
+    """Return the folder or URL of one space's vectors."""
+    root = settings.store_place
+    return f"{root.rstrip('/')}/{fingerprint}" if is_remote(root) else str(Path(root) / fingerprint)
+
+
+def opened(settings: Settings, space: Space) -> Vectors:
+    """Open the vectors of a space; raises ConfigError or StorageError where their place cannot be used."""
+    where = place(settings, space.fingerprint)
+    if is_remote(where):
+        return ObjectStore(Bucket(where), space.dim, settings.data / "embeddings" / "mirror" / space.fingerprint)
+    return Store(Path(where), space.dim)

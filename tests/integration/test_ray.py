@@ -1,0 +1,214 @@
+"""A run on a Ray cluster of several nodes in one machine: the same rows and bytes, whatever dies on the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from pymilvus import MilvusClient
+from ray_shop import POISON, DiesOfPoison, DiesOnce, Plain, encoding
+from small_shop import SIDE, SmallShop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ray.cluster_utils import Cluster
+
+os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+
+# Ray leaves the files and sockets of the processes it starts to the garbage collector.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:.*:FutureWarning:ray"),
+    pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:ray"),
+]
+
+TESTS = Path(__file__).parents[1]
+MANY = 2000
+NODE = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Start three nodes, and connect this process to them."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    paths = [str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))  # the workers import the tests' encoders
+        cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+        try:
+            for _ in range(2):
+                cluster.add_node(**NODE)
+            ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+            cluster.wait_for_nodes()
+            yield cluster
+        finally:
+            ray.shutdown()
+            cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a shop of 2,000 products with a picture each; its folder is to be copied by linking."""
+    shop = SmallShop(tmp_path_factory.mktemp("many"))
+    shop.stock({f"P{number:04d}": (number, f"Product {number}") for number in range(MANY)})
+    return shop.folder
+
+
+@pytest.fixture
+def many(pictures: Path, tmp_path: Path) -> SmallShop:
+    shop = SmallShop(tmp_path / "many")
+    (shop.folder / "images").rmdir()
+    (shop.folder / "images").symlink_to(pictures / "images")
+    shop.settings.catalog.write_bytes((pictures / "products.csv").read_bytes())
+    return SmallShop(shop.folder, images_root=pictures)
+
+
+def on_ray(shop: SmallShop, encoder: Any = Plain(), **changes: Any) -> Any:  # noqa: B008  frozen
+    with encoding(encoder):
+        return shop.run(engine="ray", batch_size=32, **changes)
+
+
+def when(condition: Callable[[], bool], action: Callable[[], None]) -> threading.Thread:
+    """Do `action` as soon as `condition` holds, on a thread."""
+
+    def watch() -> None:
+        deadline = time.monotonic() + 60
+        while not condition() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        action()
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    return thread
+
+
+def shards(shop: SmallShop) -> int:
+    return len(list(shop.folder.glob("data/embeddings/store/*/block-*/keys.npy")))
+
+
+def mixed(shop: SmallShop) -> None:
+    """Stock 600 products, among them shared pictures, a broken one, one that is not there, and two of one id."""
+    stock: dict[str, tuple[int | None, str]] = {f"P{n:03d}": (n % 500, f"Product {n}") for n in range(600)}
+    shop.stock(stock | {"P007": (None, "Broken")})
+    (shop.folder / "images" / "9.png").unlink()
+    with shop.settings.catalog.open("a", encoding="utf-8") as file:
+        file.write("P001,images/1.png,Again\n,images/2.png,Nameless\n")
+
+
+def exported(shop: SmallShop) -> list[bytes]:
+    return [shop.settings.npy.read_bytes(), shop.settings.npy_ids.read_bytes()]
+
+
+def skipped(outcome: Any) -> list[str]:
+    return Path(outcome.places["skipped"]).read_text(encoding="utf-8").replace("\r", "").splitlines()
+
+
+def test_both_engines_give_the_same_rows_digests_exports_and_skips(cluster, tmp_path):
+    plain, ray = SmallShop(tmp_path / "plain"), SmallShop(tmp_path / "ray")
+    outcomes = []
+    for shop, run in ((plain, SmallShop.run), (ray, on_ray)):
+        mixed(shop)
+        outcomes.append(run(shop, exports=True))
+    assert ray.rows() == plain.rows()
+    assert exported(ray) == exported(plain)
+    where = [[line.replace(str(shop.folder), "") for line in skipped(outcome)]
+             for shop, outcome in zip((plain, ray), outcomes, strict=True)]  # fmt: skip
+    assert where[0] == where[1]
+    first, second = (outcome.summary for outcome in outcomes)
+    assert (first.products, first.upserted, first.added, first.reasons) == (
+        second.products, second.upserted, second.added, second.reasons,
+    )  # fmt: skip
+
+
+def test_a_change_after_a_run_on_ray_is_the_only_thing_done(cluster, tmp_path):
+    shop = SmallShop(tmp_path)
+    stock: dict[str, tuple[int | None, str]] = {f"P{n:03d}": (n, "Mug") for n in range(50)}
+    shop.stock(stock)
+    assert on_ray(shop).summary.embedded == 50
+    shop.stock(stock | {"P001": (1, "Renamed")})
+    shop.redraw(2, 100)
+    summary = on_ray(shop).summary
+    assert (summary.embedded, summary.upserted, summary.unchanged) == (1, 2, 48)
+    assert summary.changed == {"picture": 1, "metadata": 1, "both": 0}
+    assert shop.run().summary.upserted == 0, "the one-machine run finds everything in place"
+
+
+def test_an_actor_that_dies_loses_no_block(cluster, many):
+    outcome = on_ray(many, DiesOnce(mark=many.folder / "died"))
+    assert (many.folder / "died").exists()
+    assert (outcome.summary.upserted, outcome.summary.skipped) == (MANY, 0)
+
+
+def test_the_one_picture_that_kills_its_worker_is_found_and_skipped(cluster, tmp_path):
+    shop = SmallShop(tmp_path)
+    shop.stock({f"P{n:03d}": (n, "Mug") for n in range(24)})
+    Image.fromarray(np.full((SIDE, SIDE, 3), POISON, np.uint8)).save(shop.folder / "images" / "5.png")
+    outcome = on_ray(shop, DiesOfPoison(log=tmp_path / "kills"))
+    assert (outcome.summary.upserted, outcome.summary.reasons) == (23, {"killed worker": 1})
+    assert skipped(outcome)[1].startswith("P005,decode,killed worker,")
+    assert set(shop.rows()) == {f"P{n:03d}" for n in range(24)} - {"P005"}
+    assert (tmp_path / "kills").read_text().split().count("1") == 3, "three times alone"
+
+
+def test_a_node_that_is_removed_loses_no_block(cluster, many):
+    node = cluster.add_node(num_cpus=2, object_store_memory=100 * 2**20)
+    cluster.wait_for_nodes()
+    watch = when(lambda: shards(many) > 0, lambda: cluster.remove_node(node, allow_graceful=False))
+    outcome = on_ray(many, Plain(0.1), actors="4")
+    watch.join()
+    assert (outcome.summary.upserted, outcome.summary.skipped) == (MANY, 0)
+
+
+def test_a_driver_that_is_killed_goes_on_where_it_was(cluster, many):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])}
+    driver = subprocess.Popen(
+        [sys.executable, "-c", _DRIVER, str(many.folder), cluster.address], env=environment,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    with closing(driver.stderr):
+        while shards(many) < 2 and driver.poll() is None:
+            time.sleep(0.01)
+        assert driver.poll() is None, driver.stderr.read().decode()
+        os.killpg(driver.pid, signal.SIGKILL)
+        driver.wait()
+    outcome = on_ray(many)
+    assert outcome.summary.embedded <= MANY - 2 * 256, "what is in a shard is not embedded again"
+    assert len(many.rows()) == MANY
+
+
+_DRIVER = """
+import sys
+from pathlib import Path
+from ray_shop import Plain, encoding
+from small_shop import SmallShop
+shop = SmallShop(Path(sys.argv[1]), images_root=(Path(sys.argv[1]) / "images").resolve().parent)
+with shop.faked(), encoding(Plain(0.2)):
+    shop.run(engine="ray", address=sys.argv[2], batch_size=32)
+"""
+
+
+def test_rows_are_written_to_a_server_by_the_workers(cluster, tmp_path, milvus_uri, collection_name):
+    contract = (TESTS.parent / "schema" / "products.toml").read_text(encoding="utf-8")
+    schema = tmp_path / "products.toml"
+    schema.write_text(contract.replace('alias = "products"', f'alias = "{collection_name}"'), encoding="utf-8")
+    shop = SmallShop(tmp_path, milvus_uri, schema=schema)
+    shop.stock({f"P{n:03d}": (n, "Mug") for n in range(300)})
+    summary = on_ray(shop, upsert_parallelism=2).summary
+    assert (summary.upserted, summary.added) == (300, 300)
+    with closing(MilvusClient(uri=milvus_uri)) as client:
+        assert client.query(collection_name, filter="", output_fields=["count(*)"])[0]["count(*)"] == 300
+    assert shop.run().summary.upserted == 0

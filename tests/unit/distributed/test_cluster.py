@@ -1,0 +1,29 @@
+"""What is said before any Ray starts."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from ingest.config import Settings
+from ingest.distributed.cluster import Pool, connected
+from ingest.errors import ConfigError, EngineError
+
+
+@pytest.mark.parametrize(("actors", "bounds"), [("1", (1, 1)), ("8", (8, 8)), ("1,8", (1, 8)), (" 2, 4 ", (2, 4))])
+def test_actors_are_a_number_or_two(actors, bounds):
+    pool = Pool.of(Settings(actors=actors))
+    assert (pool.fewest, pool.most) == bounds
+
+
+@pytest.mark.parametrize("actors", ["", "0", "4,2", "1,2,3", "many", "-1", "1.5", "²"])
+def test_actors_that_cannot_be_are_told(actors):
+    with pytest.raises(ConfigError, match="--actors"):
+        Pool.of(Settings(actors=actors))
+
+
+def test_without_ray_one_line_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(EngineError, match=r"Ray is not installed .*pip install 'ingest\[ray\]'"), connected("local"):
+        pass

@@ -1,0 +1,48 @@
+"""Splitting blocks, and the catalog's order."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.distributed.work import InOrder, Item, at_fault, halves
+from ingest.records import Product, Reason, Skipped, Stage
+
+
+def item(place: int) -> Item:
+    return Item(place, Product(f"P{place}", "1.png", {}, place + 2), None, "", None)
+
+
+@given(st.integers(1, 300), st.data())
+def test_splitting_finds_every_product_at_fault_and_no_other(size, data):
+    guilty = data.draw(st.sets(st.integers(0, size - 1), max_size=4))
+    todo, found, through, passes = [tuple(map(item, range(size)))], set(), [], 0
+    while todo:
+        lost = [block for block in todo if guilty & {one.place for one in block}]
+        through += [one.place for block in todo if block not in lost for one in block]
+        alone = [block for block in lost if len(block) == 1]
+        found |= {block[0].place for block in alone}
+        todo = [piece for block in lost if len(block) > 1 for piece in halves(block)]
+        passes += 1
+    assert found == guilty
+    assert sorted([*through, *found]) == list(range(size))
+    assert passes <= size.bit_length() + 2
+
+
+def test_one_that_is_to_blame_is_skipped_with_its_line():
+    done = at_fault(item(7), 3)
+    (skipped,) = done.pictures
+    assert (skipped.product_id, skipped.reason, skipped.line) == ("P7", Reason.KILLED_WORKER, 9)
+    assert "3 times" in skipped.detail
+
+
+@given(st.permutations(range(20)), st.integers(1, 7))
+def test_what_comes_in_any_order_goes_in_the_catalogs(places, size):
+    order, gone = InOrder(), []
+    for start in range(0, len(places), size):
+        part = places[start : start + size]
+        records = [Skipped(f"P{place}", Stage.IMAGES, Reason.DNS, "", place) for place in part]
+        order.put(part, records, {})
+        gone += [picture.line for picture, _ in order.due()]
+        assert gone == list(range(len(gone)))
+    assert len(gone) == len(places)

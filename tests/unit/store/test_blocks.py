@@ -1,0 +1,46 @@
+"""Shards that many processes write at once to one folder."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from ingest.store import blocks
+from ingest.store.shards import Store
+
+DIM = 4
+
+
+def packed(*names: int) -> np.ndarray:
+    digests = [hashlib.sha256(str(name).encode()).digest() for name in names]
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
+
+
+def rows(count: int) -> np.ndarray:
+    return np.eye(DIM, dtype=np.float32)[:count]
+
+
+def test_a_name_says_the_keys_their_order_and_the_space():
+    names = {blocks.name("a", packed(1, 2)), blocks.name("a", packed(2, 1)), blocks.name("b", packed(1, 2))}
+    assert len(names) == 3
+    assert blocks.name("a", packed(1, 2)) in names
+
+
+def test_many_writers_of_the_same_and_of_other_shards_lose_nothing(tmp_path):
+    place = str(tmp_path / "space")
+    with ThreadPoolExecutor(8) as pool:
+        names = list(pool.map(lambda n: blocks.put(place, packed(n % 10), rows(1)), range(80)))
+    store = Store(tmp_path / "space", DIM)
+    assert len(set(names)) == store.rows == 10
+    assert not list((tmp_path / "space").glob(".*"))
+
+
+def test_a_vector_that_was_damaged_is_healed_by_the_numbered_shard(tmp_path):
+    key = packed(1)
+    blocks.put(str(tmp_path / "space"), key, np.zeros((1, DIM), np.float32))
+    store = Store(tmp_path / "space", DIM)
+    assert store.find([bytes(key[0])]) == [None]
+    store.add([bytes(key[0])], rows(1))
+    assert Store(tmp_path / "space", DIM).find([bytes(key[0])])[0].tolist() == rows(1)[0].tolist()
