@@ -106,9 +106,11 @@ class Bucket:
         return f"{self._root}/{name}"
 
     def _listing(self, root: str) -> dict[str, Any]:
-        found: dict[str, Any] = self._files.find(root, detail=True)
-        if not found and not self._files.exists(bucket := root.partition("/")[0]):
-            raise StorageError(f"{self.url}: there is no {bucket}; make it, or correct --store")
+        try:
+            found: dict[str, Any] = self._files.find(root, detail=True)
+        except FileNotFoundError as error:  # an empty folder is a folder; this says that the bucket is missing
+            bucket = root.partition("/")[0]
+            raise StorageError(f"{self.url}: there is no {bucket}; make it, or correct --store") from error
         return found
 
     def _tried(self, doing: str, name: str, function: Callable[[], Any]) -> Any:
