@@ -56,6 +56,8 @@ class Bucket:
             raise ConfigError(f"--store {url}: this storage cannot be reached without its package; {extra}") from error
         except ValueError as error:
             raise ConfigError(f"--store {url}: {error}; give a folder, or a URL such as s3://bucket/folder") from error
+        if not self._root.strip("/"):
+            raise ConfigError(f"--store {url}: names no bucket; write s3://bucket/folder")
         if hasattr(self._files, "retries"):
             self._files.retries = 1
 

@@ -179,6 +179,7 @@ def test_a_bucket_that_is_not_there_is_told(storage, tmp_path):
         opened("s3://nowhere/space", tmp_path)
 
 
-def test_a_storage_that_nobody_knows_is_told(tmp_path):
-    with pytest.raises(ConfigError, match="--store nosuch://x: "):
-        opened("nosuch://x", tmp_path)
+@pytest.mark.parametrize(("place", "said"), [("nosuch://x", "Protocol not known"), ("s3://", "names no bucket")])
+def test_a_place_that_cannot_be_is_told(tmp_path, place, said):
+    with pytest.raises(ConfigError, match=f"--store {place}: {said}"):
+        opened(place, tmp_path)
