@@ -13,11 +13,7 @@ from ingest.cli import options, terminal
 _QUIET = click.option("--quiet", "-q", is_flag=True, cls=options.Grouped, group="Outcome", help="No progress.")
 
 
-class _Group(click.Group):
-    """A group whose commands show options by group."""
-
-
-@click.group("store", cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("store", context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
     """Look after the stored vectors: info, compact, gc."""
 
@@ -82,7 +78,9 @@ def compact(*, size: int, quiet: bool, **values: Any) -> None:
 @click.option("--yes", "-y", is_flag=True, cls=options.Grouped, group="Store", help="Do not ask.")
 @_QUIET
 def gc(*, grace: str, dry_run: bool, yes: bool, quiet: bool, **values: Any) -> None:
-    """Drop the model's vectors that no picture of the catalog has, after asking.
+    """Drop the vectors that no picture uses, after asking.
+
+    Those of the model are meant, and the pictures of the catalog.
 
     A store that several catalogs share must not be collected by one of them.
     """

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import signal
+import threading
 import traceback
 import warnings
 from contextlib import contextmanager
@@ -16,7 +18,6 @@ from ingest.distributed.work import Done, Failure, at_fault, halves
 from ingest.errors import ConfigError, EngineError
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ingest.config import Settings
@@ -65,12 +66,15 @@ def connected(address: str) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    told = signal.getsignal(signal.SIGTERM)
     options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except Exception as error:  # ConnectionError, RuntimeError, TimeoutError, and gRPC's own
         said = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise EngineError(f"--address {address}: no Ray cluster can be had there ({said}); see ray status") from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, told)  # Ray has put its own, which would end the run in the middle
     try:
         yield
     finally:

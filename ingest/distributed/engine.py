@@ -6,6 +6,8 @@ index; workers fetch, decode, embed, write shards and upsert.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingest.contract import row_digest
@@ -16,6 +18,7 @@ from ingest.inventory import ABSENT, Fate, key
 from ingest.records import Decoded, Embedded, Picture, Product, Skipped, Stage
 from ingest.sinks.milvus import writer
 from ingest.store import places, shards
+from ingest.store.remote import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -38,7 +41,7 @@ def written(
     """
     settings = line.settings
     pool = cluster.Pool.of(settings)
-    job = Job(settings, line.contract, line.checkpoint, places.place(settings, line.space.fingerprint), encoder)
+    job = _job(line, encoder)
     order = InOrder()
     blocks = _blocks(line, difference, order)
     upserting = not collection.connection.is_lite  # Milvus Lite is a file, and this process holds it
@@ -48,6 +51,18 @@ def written(
             yield from _settled(order, line, difference)
     if not line.stop.is_set():
         yield from _settled(order, line, difference)
+
+
+def _job(line: Line, encoder: Callable[[Job], Encoder]) -> Job:
+    """Return what the workers must know, with no path that depends on where a process stands."""
+    settings, checkpoint = line.settings, line.checkpoint
+    paths = {name: value.absolute() for name in ("catalog", "data", "images_root", "host_headers")
+             if (value := getattr(settings, name)) is not None}  # fmt: skip
+    store = settings.store if not settings.store or is_remote(settings.store) else str(Path(settings.store).absolute())
+    settings = replace(settings, **paths, store=store)
+    if Path(checkpoint.location).is_dir():
+        checkpoint = replace(checkpoint, location=str(Path(checkpoint.location).absolute()))
+    return Job(settings, line.contract, checkpoint, places.place(settings, line.space.fingerprint), encoder)
 
 
 def _blocks(line: Line, difference: Difference, order: InOrder) -> Iterator[Block]:

@@ -56,6 +56,8 @@ class Bucket:
             raise ConfigError(f"--store {url}: this storage cannot be reached without its package; {extra}") from error
         except ValueError as error:
             raise ConfigError(f"--store {url}: {error}; give a folder, or a URL such as s3://bucket/folder") from error
+        if not self._root.strip("/"):
+            raise ConfigError(f"--store {url}: names no bucket; write s3://bucket/folder")
         if hasattr(self._files, "retries"):
             self._files.retries = 1
 
@@ -106,9 +108,11 @@ class Bucket:
         return f"{self._root}/{name}"
 
     def _listing(self, root: str) -> dict[str, Any]:
-        found: dict[str, Any] = self._files.find(root, detail=True)
-        if not found and not self._files.exists(bucket := root.partition("/")[0]):
-            raise StorageError(f"{self.url}: there is no {bucket}; make it, or correct --store")
+        try:
+            found: dict[str, Any] = self._files.find(root, detail=True)
+        except FileNotFoundError as error:  # an empty folder is a folder; this says that the bucket is missing
+            bucket = root.partition("/")[0]
+            raise StorageError(f"{self.url}: there is no {bucket}; make it, or correct --store") from error
         return found
 
     def _tried(self, doing: str, name: str, function: Callable[[], Any]) -> Any:

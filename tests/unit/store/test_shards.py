@@ -231,7 +231,7 @@ def test_shards_whose_every_row_was_written_again_are_removed(tmp_path, monkeypa
 
 def test_a_kill_between_merging_and_removing_leaves_both_and_loses_nothing(tmp_path, monkeypatch):
     store = Store(tmp_path, DIM)
-    monkeypatch.setattr(shards, "_remove", lambda *_: None)
+    monkeypatch.setattr(shards.folders, "remove", lambda *_: None)
     for number in range(40):
         added(store, number)
     assert len(folders(store)) > shards.MERGE_AT

@@ -1,0 +1,56 @@
+"""Runs whose vectors lie on object storage: the same files, and another machine goes on from them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from object_storage import BUCKET, object_storage
+from small_shop import SmallShop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from object_storage import Storage
+
+pytestmark = [
+    # botocore and moto's server ask for today's time without a zone
+    pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning"),
+    # a request that failed leaves its connection to the garbage collector
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def storage() -> Iterator[Storage]:
+    with object_storage() as storage:
+        yield storage
+
+
+def exports(shop: SmallShop) -> list[bytes]:
+    return [shop.settings.npy.read_bytes(), shop.settings.npy_ids.read_bytes()]
+
+
+def test_a_run_over_s3_gives_the_same_files_and_a_second_machine_embeds_nothing(storage: Storage, tmp_path: Path):
+    stock = {f"P{n:02d}": (n, "Mug") for n in range(30)}
+    place = f"s3://{BUCKET}/shop"
+    local, remote, other = (SmallShop(tmp_path / name) for name in ("local", "remote", "other"))
+    for shop in (local, remote, other):
+        shop.stock(stock)
+    local.run(exports=True)
+    storage.fail("500", "cut", "500", method="GET", part="npy")
+    assert remote.run(exports=True, store=place).summary.embedded == 30
+    assert other.run(exports=True, store=place).summary.embedded == 0
+    assert exports(local) == exports(remote) == exports(other)
+    assert remote.rows() == local.rows()
+    assert not list((remote.settings.data / "embeddings").glob("store/*"))
+
+
+def test_a_folder_may_be_shared_by_data_folders_one_after_the_other(tmp_path: Path):
+    shop = SmallShop(tmp_path)
+    shop.stock({f"P{n:02d}": (n, "Mug") for n in range(5)})
+    shop.run(store=str(tmp_path / "vectors"))
+    shop.settings = replace(shop.settings, data=tmp_path / "other")
+    assert shop.run(store=str(tmp_path / "vectors")).summary.embedded == 0
