@@ -14,7 +14,7 @@ from ingest.contract import PRIMARY_KEY
 from ingest.errors import MilvusError, ModelError, QueryError
 from ingest.sinks import faiss
 from ingest.sinks.milvus.connection import CALL_TIMEOUT_S
-from ingest.sinks.milvus.releases import alias_target
+from ingest.sinks.milvus.releases import alias_target, load
 from ingest.store import arrays
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Served:
             ) from error
         self._dynamic = bool(description.get("enable_dynamic_field"))
         # A Milvus Lite file is opened with nothing in memory, and a server may have been told to release it.
-        connection.call("load the collection", connection.client.load_collection, name, timeout=CALL_TIMEOUT_S)
+        load(connection, name)
 
     def check(self, space: Space) -> None:
         """Raise ModelError where `space` is not the collection's: scores across spaces mean nothing."""
