@@ -10,6 +10,7 @@ memory that it held, `start_mb` what it held when all was imported. With --uri t
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import resource
@@ -50,7 +51,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=0)
     parser.add_argument("--only", nargs="+", choices=PARTS, help="these parts alone, in a --folder that has the rest")
     parser.add_argument("--folder", type=Path, help="keep catalog, store and files here")
-    parser.add_argument("--part", nargs=2, help=argparse_suppressed())
+    parser.add_argument("--part", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     count = options.rows or (QUICK_ROWS if options.quick else ROWS)
     if options.part:
@@ -68,12 +69,6 @@ def main() -> None:
     ratios = {f"{name}_s": row["seconds"] for name, row in by_name.items()}
     ratios |= {f"{name}_peak_mb": row["peak_mb"] for name, row in by_name.items()}
     bench.finish("million", found, ratios, options.json, ("faiss-cpu", "numpy", "pymilvus"))
-
-
-def argparse_suppressed() -> str:
-    import argparse
-
-    return argparse.SUPPRESS
 
 
 def in_a_process(name: str, folder: Path, count: int, uri: str | None) -> dict[str, Any]:

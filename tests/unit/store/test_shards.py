@@ -497,7 +497,6 @@ def test_a_reader_finds_what_another_process_merges_while_it_reads(tmp_path, mon
 
 def test_rows_are_counted_while_others_are_added(tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "MERGE_AT", 4)
-    monkeypatch.setattr(shards, "_MAPPED", 2)
     store = Store(tmp_path, DIM)
     with ThreadPoolExecutor(4) as threads:
         for word in range(40):
