@@ -17,7 +17,7 @@ from ingest.errors import ConfigError
 
 FILE_NAME = "ingest.toml"
 # relative to the folder of the file they stand in
-_PATHS = {"catalog", "schema", "data", "images_root", "host_headers"}
+_PATHS = {"catalog", "schema", "data", "images_root", "host_headers", "bulk_folder"}
 _EXAMPLES = {bool: "true", int: "32", float: "20.0", str: '"text"'}
 
 
@@ -61,6 +61,9 @@ class Settings:
     token: str = ""
     db_name: str = ""
     max_wait: float = 60.0
+    load: str = "auto"
+    bulk_folder: Path | None = None
+    bulk_path: str = ""
 
     exports: bool = True
     max_skipped: str = ""

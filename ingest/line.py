@@ -81,11 +81,15 @@ class Line:
 
     def pixels(self, pictures: Iterable[Picture | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
         """Decode those whose vector the store does not know."""
-        known = shards.lookup(pictures, self.store, _LOOKED_UP)
+        return self.progress.counting(
+            Stage.DECODE, self.decoded(shards.lookup(pictures, self.store, _LOOKED_UP)), Decoded
+        )
+
+    def decoded(self, pictures: Iterable[Picture | Embedded | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
+        """Decode every picture, known or not."""
         decode = self.preprocessed.using(self._stage.decoder(self.checkpoint.preprocessing))
         workers = self.settings.decode_workers or os.cpu_count() or 1
-        pixels = flow.pmap(decode, known, workers=workers, ahead=self._ahead)
-        return self.progress.counting(Stage.DECODE, pixels, Decoded)
+        return flow.pmap(decode, pictures, workers=workers, ahead=self._ahead)
 
     def embedded(self, pictures: Iterable[Picture | Skipped]) -> Iterator[Embedded | Skipped]:
         """Give every picture its vector, from the store or from the model; new ones are on disk before they go on."""
@@ -119,6 +123,10 @@ class Line:
     def _owned(self, records: Generator[T, None, None]) -> Iterator[T]:
         self._flows.enter_context(closing(records))
         return records
+
+    def encoder(self) -> Encoder:
+        """Load the model."""
+        return self._encoder()
 
     def _encoder(self) -> Encoder:
         settings = self.settings

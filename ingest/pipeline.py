@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ingest import flow, sync
 from ingest.errors import (
+    ConfigError,
     InterruptedRunError,
     NoTorchError,
     PruneRefusedError,
@@ -24,7 +25,7 @@ from ingest.removal import Removal
 from ingest.report import Summary
 from ingest.serving import serve
 from ingest.sinks import faiss
-from ingest.sinks.milvus import reader, writer
+from ingest.sinks.milvus import bulk, reader, writer
 from ingest.sinks.milvus.collection import Collection
 from ingest.sinks.milvus.connection import opened
 from ingest.store import arrays
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from ingest.config import Settings
     from ingest.progress import Progress
-    from ingest.records import Picture
+    from ingest.records import Picture, Skipped
     from ingest.store.arrays import Manifest
 
 _DELETED_AT_ONCE = 1000
@@ -66,6 +67,8 @@ def run(settings: Settings, progress: Progress, stop: threading.Event, distruste
     `distrusted` names products whose rows are written again whatever their digest says.
     """
     Removal.of(settings)
+    if settings.load == "bulk" and settings.bulk_folder is None:
+        raise ConfigError("--load bulk: name a folder that the server sees too, with --bulk-folder (and --bulk-path)")
     with _line(settings, progress, stop) as line:
         to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait, stop)
         with opened(*to) as connection:
@@ -98,11 +101,12 @@ def export(settings: Settings, progress: Progress, stop: threading.Event) -> Out
 def _run(line: Line, collection: Collection, distrusted: Sequence[str]) -> Outcome:
     collection.prepare()
     moves = collection.served() != collection.name
+    bulk.settled(collection, line.stop)
     there = reader.inventory(collection, line.store)
     there.distrust(there.find([key(product_id) for product_id in distrusted]))
     difference = sync.Difference(there, line.space.fingerprint)
     differing = difference.changes(line.pictures())
-    written = writer.upsert(line.parked(line.embedded(differing)), collection)
+    written = _write(line, collection, there, line.parked(line.embedded(differing)))
     written = line.progress.counting(Stage.MILVUS, written, Embedded)
     summary, left = Summary(), Inventory()
     for batch in flow.batched(line.report.keeping_skipped(difference.failures(written)), writer.MAX_ROWS):
@@ -123,6 +127,17 @@ def _run(line: Line, collection: Collection, distrusted: Sequence[str]) -> Outco
         notes += serve(line, collection, there, left, refused=bool(refused))
     places = {"collection": f"{line.contract.alias}, now {collection.name}, at {collection.connection.shown}"}
     return _finish(line, summary, places | (_exported(line) if line.settings.exports else {}), notes, refused)
+
+
+def _write(
+    line: Line, collection: Collection, there: Inventory, records: Iterator[Embedded | Skipped]
+) -> Iterator[Embedded | Skipped]:
+    """Upsert, or have the server import, as --load says; by itself only into an empty collection."""
+    settings = line.settings
+    if settings.load == "upsert" or settings.bulk_folder is None or (settings.load == "auto" and len(there)):
+        return writer.upsert(records, collection)
+    folder = bulk.Folder(settings.bulk_folder, settings.bulk_path or str(settings.bulk_folder.absolute()))
+    return bulk.load(records, collection, there, folder, line.stop)
 
 
 def _count(line: Line, summary: Summary, difference: sync.Difference) -> None:

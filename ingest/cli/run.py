@@ -16,6 +16,7 @@ from ingest.cli import options, planned, terminal
 @options.model
 @options.batch_size
 @options.milvus
+@options.loading
 @options.data
 @options.configured
 @options.removal
