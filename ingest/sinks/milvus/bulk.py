@@ -1,8 +1,9 @@
 """First loads by the server's import job: rows as Parquet in a folder that the server sees too, and no upserts.
 
 An import only adds: a row whose id is there already would be there twice, so those are upserted. So are rows with NaN,
-which an import refuses (seen with 2.3.5). The files are written by pyarrow and not by pymilvus' bulk writer, which makes
-null of NaN, and for null Milvus 2.3.5 gives the row another's value. Jobs are asked for by the call that Milvus has had since 2.2 and keeps in later versions.
+which an import refuses (seen with 2.3.5). The files are written by pyarrow and not by pymilvus' bulk writer, which
+makes null of NaN, and for null Milvus 2.3.5 gives the row another's value. Jobs are asked for by the call that Milvus
+has had since 2.2 and keeps in later versions.
 """
 
 from __future__ import annotations
