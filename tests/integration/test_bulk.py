@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,11 +14,13 @@ from shop import rows_of
 from small_shop import SmallShop
 
 from ingest.contract import default_path
+from ingest.errors import InterruptedRunError
 from ingest.sinks.milvus import bulk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+    from ingest.sinks.milvus.collection import Collection
 
 THERE = "/import"
 PRODUCTS = {f"P{number}": (number % 7, f"Prodüct {number}") for number in range(40)}
@@ -90,4 +94,22 @@ def test_files_that_the_server_does_not_see_are_upserted_and_why_is_said(
         assert shop.run().summary.upserted == len(PRODUCTS)
     assert "no such file or directory" in caplog.text
     assert "the rows are upserted" in caplog.text
+    assert not shop.verify().differing
+
+
+def test_a_job_that_a_killed_run_left_behind_is_waited_for(
+    uri: str, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = shop_in(tmp_path, uri, "left", load="bulk", bulk_folder=shared, bulk_path=THERE)
+    asked = bulk._asked
+
+    def killed(path: str, collection: Collection) -> int:
+        shutil.copy(shared / Path(path).name, shared / "left.parquet")
+        asked(f"{THERE}/left.parquet", collection)
+        raise InterruptedRunError("killed")
+
+    with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
+        patch.setattr(bulk, "_asked", killed)
+        shop.run()
+    assert shop.run().summary.unchanged == len(PRODUCTS)
     assert not shop.verify().differing

@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 FILE_BYTES = 64 * 2**20
 """Vectors and text of one file; its records wait in memory until the server has it."""
 _POLL_S, _SEEN_WITHIN_S = 0.5, 120.0
+_RECENT_S, _SETTLED_WITHIN_S = 600.0, 30.0  # what was imported and deleted since is never seen: do not wait for long
 _TASKS = 1000
 _UNFINISHED = frozenset({"Pending", "Started", "Persisted", "Downloaded", "Parsed", "Flushed"})
 
@@ -86,15 +87,16 @@ def load(
 
 def settled(collection: Collection, stop: threading.Event) -> None:
     """Wait for import jobs that a killed run left behind: their rows would else be written a second time."""
-    if collection.connection.is_lite or not (unfinished := _unfinished(collection)):
+    if collection.connection.is_lite or not (tasks := _recent(collection)):
         return
-    log.warning("waiting for %d import jobs of a run before this one", len(unfinished))
+    if unfinished := [task for task in tasks if task.state_name in _UNFINISHED]:
+        log.warning("waiting for %d import jobs of a run before this one", len(unfinished))
     rows = 0
-    for task in unfinished:
+    for task in tasks:
         with suppress(_RefusedError):
-            rows += _ended(task, collection, stop)
+            rows += _ended(task.task_id, collection, stop)
     _refresh(collection)
-    ends = time.monotonic() + _SEEN_WITHIN_S
+    ends = time.monotonic() + _SETTLED_WITHIN_S
     while collection.count() < rows and time.monotonic() < ends and not stop.wait(_POLL_S):
         pass
 
@@ -222,14 +224,16 @@ def _seen(records: Sequence[Embedded], collection: Collection, rows: int, stop: 
         )
 
 
-def _unfinished(collection: Collection) -> list[int]:
+def _recent(collection: Collection) -> list[Any]:
+    """Return the jobs that are not ended, or so lately that their rows may not be served yet."""
     try:
         tasks = _call(
             collection, "list the imports", _handler(collection).list_bulk_insert_tasks, _TASKS, collection.name
         )
     except MilvusError:  # a server without import jobs has none that are unfinished
         return []
-    return [task.task_id for task in tasks if task.state_name in _UNFINISHED]
+    since = time.time() - _RECENT_S
+    return [task for task in tasks if task.state_name in _UNFINISHED or task.create_timestamp > since]
 
 
 def _refresh(collection: Collection) -> None:
