@@ -34,7 +34,8 @@ from ingest.sinks.milvus import writer
 from ingest.sinks.milvus.collection import Collection
 from ingest.sinks.milvus.connection import opened
 from ingest.store import arrays
-from ingest.store.shards import Store, append
+from ingest.store.shards import Store
+from ingest.store.stage import append
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

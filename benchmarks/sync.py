@@ -33,7 +33,8 @@ from ingest.sinks.milvus import reader, writer
 from ingest.sinks.milvus.collection import Collection
 from ingest.sinks.milvus.connection import opened
 from ingest.store.overflow import parked
-from ingest.store.shards import Store, lookup
+from ingest.store.shards import Store
+from ingest.store.stage import lookup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,7 @@ from ingest.errors import ConfigError
 
 FILE_NAME = "ingest.toml"
 # relative to the folder of the file they stand in
-_PATHS = {"catalog", "schema", "data", "images_root", "host_headers", "store"}
+_PATHS = {"catalog", "schema", "data", "images_root", "host_headers", "store", "bulk_folder"}
 _TOKENS = {"token": "MILVUS_TOKEN", "serve_token": "INGEST_SERVE_TOKEN"}
 _EXAMPLES = {bool: "true", int: "32", float: "20.0", str: '"text"'}
 
@@ -63,6 +63,9 @@ class Settings:
     token: str = ""
     db_name: str = ""
     max_wait: float = 60.0
+    load: str = "auto"
+    bulk_folder: Path | None = None
+    bulk_path: str = ""
 
     engine: str = "threads"
     address: str = "local"

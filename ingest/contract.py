@@ -15,11 +15,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ingest import layout
 from ingest.errors import ContractError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ingest.layout import Layout
     from ingest.records import Product, Scalar
 
 TYPES = ("VARCHAR", "INT64", "FLOAT", "DOUBLE", "BOOL")
@@ -74,6 +76,7 @@ class Contract:
     id_max_length: int
     index: Index
     fields: tuple[Field, ...]
+    layout: Layout = layout.NONE
 
     @property
     def taken_names(self) -> frozenset[str]:
@@ -120,20 +123,32 @@ def load(path: Path) -> Contract:
     Raises ContractError, one line naming the file and the key, for anything Milvus or an app could not live with.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        table = tomllib.loads(text)
     except OSError as error:
         raise ContractError(f"{path}: cannot be read ({error.strerror}); pass --schema FILE") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ContractError(f"{path}: not valid TOML: {error}") from error
     try:
-        return _contract(table)
+        contract = _contract(table)
     except _FaultError as fault:
         raise ContractError(f"{path}: {fault}") from fault
+    try:
+        types = {field.name: field.type for field in contract.fields}
+        return replace(contract, layout=layout.read(table.get("collection", {}), types, text))
+    except ValueError as fault:
+        raise ContractError(f"{path} {fault}") from fault
 
 
 def collection_name(contract: Contract, space: Space) -> str:
-    """Return the physical collection's name: the alias and 12 hex digits over the schema and the space."""
+    """Return the physical collection's name: the alias and 12 hex digits over the schema and the space.
+
+    What can be changed while the collection stays, `ef` and the replicas, is not in it; neither is a layout that says
+    nothing, so that the names of collections built before there was one are what they were.
+    """
     shape = asdict(replace(contract, index=replace(contract.index, ef=0)))
+    del shape["layout"]
+    shape |= {"layout": contract.layout.lasting} if contract.layout.lasting else {}
     content = _canonical({"schema": shape, "space": space.fingerprint})
     return f"{contract.alias}_{hashlib.sha256(content).hexdigest()[:12]}"
 
@@ -157,6 +172,8 @@ def to_json(contract: Contract, space: Space) -> str:
         "ef": index.ef,
         "fields": {field.name: field.type for field in contract.fields},
     }
+    if contract.layout.partition_key:
+        content["partition_key"] = contract.layout.partition_key
     return json.dumps(content, ensure_ascii=True)
 
 
@@ -178,7 +195,7 @@ class _FaultError(Exception):
 
 
 def _contract(table: dict[str, Any]) -> Contract:
-    _no_others(table, {"version", "alias", "others", "product_id", "embedding", "fields"}, "")
+    _no_others(table, {"version", "alias", "others", "product_id", "embedding", "collection", "fields"}, "")
     if table.get("version") != 1:
         raise _FaultError(f"version is {table.get('version')!r}; this ingest reads version 1")
     others = table.get("others", "dynamic")

@@ -23,7 +23,7 @@ from ingest.images.cache import FOLDER, Cache
 from ingest.images.stage import Images
 from ingest.records import Decoded, Embedded, Picture, Product, Skipped, Stage
 from ingest.report import RunFolder, too_many
-from ingest.store import places, shards
+from ingest.store import places, stage
 from ingest.store.lock import holding
 from ingest.store.overflow import parked
 from ingest.store.remote import is_remote
@@ -93,13 +93,16 @@ class Line:
 
     def pixels(self, pictures: Iterable[Picture | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
         """Decode those whose vector the store does not know."""
-        known = shards.lookup(self._clock.waiting(pictures), self.store, _LOOKED_UP)
+        known = stage.lookup(self._clock.waiting(pictures), self.store, _LOOKED_UP)
         known = self._clock.within(Stage.STORE, known)
+        return self.progress.counting(Stage.DECODE, self.decoded(known), Decoded)
+
+    def decoded(self, pictures: Iterable[Picture | Embedded | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
+        """Decode every picture, known or not."""
         decode = self.preprocessed.using(self._stage.decoder(self.checkpoint.preprocessing))
         decode = self._clock.timed(Stage.DECODE, decode, Picture, _named)
         workers = self.settings.decode_workers or os.cpu_count() or 1
-        pixels = flow.pmap(decode, known, workers=workers, ahead=self._ahead)
-        return self.progress.counting(Stage.DECODE, pixels, Decoded)
+        return flow.pmap(decode, pictures, workers=workers, ahead=self._ahead)
 
     def embedded(self, pictures: Iterable[Picture | Skipped]) -> Iterator[Embedded | Skipped]:
         """Give every picture its vector, from the store or from the model; new ones are on disk before they go on."""
@@ -108,7 +111,7 @@ class Line:
         pixels = flow.until(self._owned(flow.ahead(self.pixels(pictures), self._ahead)), self.stop)
         pixels = self._loading(self._clock.waiting(pixels))
         vectors = embedding.embed(pixels, encoder, batch)
-        stored = shards.append(self._clock.within(Stage.EMBEDDING, vectors), self.store, batch)
+        stored = stage.append(self._clock.within(Stage.EMBEDDING, vectors), self.store, batch)
         stored = self._clock.within(Stage.STORE, stored)
         return self._tidied(self.progress.counting(Stage.STORE, stored, Embedded))
 
@@ -136,6 +139,10 @@ class Line:
     def _owned(self, records: Generator[T, None, None]) -> Iterator[T]:
         self._flows.enter_context(closing(records))
         return records
+
+    def encoder(self) -> Encoder:
+        """Load the model."""
+        return self._encoder()
 
     def _encoder(self) -> Encoder:
         settings = self.settings

@@ -15,6 +15,7 @@ from ingest.bound import bound
 from ingest.clock import EXPORTS
 from ingest.distributed import engine
 from ingest.errors import (
+    ConfigError,
     InterruptedRunError,
     NoTorchError,
     PruneRefusedError,
@@ -27,7 +28,7 @@ from ingest.removal import Removal
 from ingest.report import Summary
 from ingest.serving import serve
 from ingest.sinks import faiss
-from ingest.sinks.milvus import reader, writer
+from ingest.sinks.milvus import bulk, reader, writer
 from ingest.sinks.milvus.collection import Collection
 from ingest.sinks.milvus.connection import opened
 from ingest.store import arrays
@@ -69,6 +70,8 @@ def run(settings: Settings, progress: Progress, stop: threading.Event, distruste
     `distrusted` names products whose rows are written again whatever their digest says.
     """
     Removal.of(settings)
+    if settings.load == "bulk" and settings.bulk_folder is None:
+        raise ConfigError("--load bulk: name a folder that the server sees too, with --bulk-folder (and --bulk-path)")
     with _line(settings, progress, stop) as line:
         to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait, stop)
         with opened(*to) as connection:
@@ -104,6 +107,7 @@ def _run(line: Line, collection: Collection, distrusted: Sequence[str]) -> Outco
     with clock.working(Stage.MILVUS):
         collection.prepare()
         moves = collection.served() != collection.name
+        bulk.settled(collection, line.stop)
         there = reader.inventory(collection, line.store)
     there.distrust(there.find([key(product_id) for product_id in distrusted]))
     difference = sync.Difference(there, line.space.fingerprint)
@@ -136,8 +140,19 @@ def _written(line: Line, collection: Collection, difference: sync.Difference) ->
     if line.settings.engine == "ray":
         return engine.written(line, collection, difference)
     clock = line.progress.clock
-    embedded = line.parked(line.embedded(difference.changes(line.pictures())))
-    return clock.within(Stage.MILVUS, writer.upsert(clock.waiting(embedded), collection))
+    embedded = clock.waiting(line.parked(line.embedded(difference.changes(line.pictures()))))
+    return clock.within(Stage.MILVUS, _write(line, collection, difference.there, embedded))
+
+
+def _write(
+    line: Line, collection: Collection, there: Inventory, records: Iterator[Embedded | Skipped]
+) -> Iterator[Embedded | Skipped]:
+    """Upsert, or have the server import, as --load says; by itself only into an empty collection."""
+    settings = line.settings
+    if settings.load == "upsert" or settings.bulk_folder is None or (settings.load == "auto" and len(there)):
+        return writer.upsert(records, collection)
+    folder = bulk.Folder(settings.bulk_folder, settings.bulk_path or str(settings.bulk_folder.absolute()))
+    return bulk.load(records, collection, there, folder, line.stop)
 
 
 def _count(line: Line, summary: Summary, difference: sync.Difference) -> None:

@@ -178,6 +178,15 @@ milvus = together(
     option("Milvus", "--max-wait", type=click.FloatRange(0), help="Seconds to wait for a server that is away or busy."),
 )  # fmt: skip
 
+loading = together(
+    option(
+        "Milvus", "--load", type=click.Choice(["auto", "upsert", "bulk"]),
+        help="How rows go in; auto imports into an empty collection where --bulk-folder is set.",
+    ),
+    option("Milvus", "--bulk-folder", type=_FILE, help="Files to import are written here; the server sees it too."),
+    option("Milvus", "--bulk-path", show_default="the same", help="What the server calls that folder."),
+)  # fmt: skip
+
 removal = together(
     option("Removal", "--prune", is_flag=True, help="Delete the rows of products that left the catalog."),
     option("Removal", "--drop-failed", is_flag=True, help="Delete the rows of products that fail now."),

@@ -20,11 +20,16 @@ from ingest.cli import options, planned
 @options.configured
 @options.removal
 @planned.details
+@planned.estimate
 @options.outcome
-def command(*, as_json: bool, quiet: bool, details: bool, **values: Any) -> None:
+def command(*, as_json: bool, quiet: bool, details: bool, estimate: bool, **values: Any) -> None:
     """Say what a run would add, change, remove and skip.
 
     The same as `ingest run --dry-run`: the collection, its alias and the exports stay as they are, and nothing is
-    downloaded or embedded.
+    downloaded or embedded. With --estimate: what memory, disk and hours the whole catalog takes, from a sample that
+    is decoded and embedded here, and fetched with --download-missing; its pictures stay in the cache.
     """
+    if estimate:
+        planned.show_estimate(options.settings(values), as_json=as_json, quiet=quiet, details=details)
+        return
     planned.show(options.settings(values), as_json=as_json, quiet=quiet, details=details)

@@ -21,6 +21,34 @@ details = click.option(
     "--details", is_flag=True, cls=options.Grouped, group="Outcome", help="Name every product a run would touch."
 )
 
+estimate = click.option(
+    "--estimate", is_flag=True, cls=options.Grouped, group="Outcome",
+    help="Say what the catalog takes, from 200 products; --details shows the formulas.",
+)  # fmt: skip
+
+
+def show_estimate(settings: Settings, *, as_json: bool, quiet: bool, details: bool) -> None:
+    """Measure a sample and print what the whole catalog takes."""
+    from ingest import estimate as estimates
+    from ingest import sampling
+
+    with terminal.followed(quiet=quiet) as (progress, stop):
+        found = sampling.measure(settings, progress, stop)
+    figures = estimates.figures(found.catalog)
+    if as_json:
+        content = {**asdict(found), "figures": {name: asdict(figure) for name, figure in figures.items()}}
+        click.echo(json.dumps(content, ensure_ascii=False, indent=2))
+        return
+    click.echo(
+        f"{found.catalog.products:,} products with {found.model}, estimated from {found.pictures} pictures of "
+        f"{found.sampled} products:"
+    )
+    for name, figure in figures.items():
+        formula = f"   {figure.formula}" if details else ""
+        click.echo(f"  {name.replace('_', ' '):<22}{estimates.shown(figure):>16}{formula}")
+    if "download" not in figures:
+        click.echo("  note: no picture was fetched, so that the download's hours are not known (--download-missing)")
+
 
 def show(settings: Settings, *, as_json: bool, quiet: bool, details: bool) -> None:
     """Work the plan out and print it."""

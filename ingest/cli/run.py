@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @options.batch_size
 @options.engine
 @options.milvus
+@options.loading
 @options.data
 @options.store
 @options.configured

@@ -17,7 +17,7 @@ from ingest.distributed.work import InOrder, Item
 from ingest.inventory import ABSENT, Fate, key
 from ingest.records import Decoded, Embedded, Picture, Product, Skipped, Stage
 from ingest.sinks.milvus import writer
-from ingest.store import places, shards
+from ingest.store import places, stage
 from ingest.store.remote import is_remote
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _taken_in(done: Done, line: Line, collection: Collection) -> dict[str, Embed
 
 def _from_store(pictures: Iterable[Picture], line: Line) -> Iterator[Embedded | Skipped]:
     """Give pictures the vectors that the store has; one that turns out to be damaged is embedded here."""
-    for record in shards.lookup(pictures, line.store):
+    for record in stage.lookup(pictures, line.store):
         if isinstance(record, Picture):
             yield from line.embedded([record])
         else:

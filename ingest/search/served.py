@@ -17,7 +17,7 @@ from ingest.search import filters
 from ingest.search.query import combined
 from ingest.sinks.milvus.collection import iterated
 from ingest.sinks.milvus.connection import CALL_TIMEOUT_S
-from ingest.sinks.milvus.releases import alias_target, note
+from ingest.sinks.milvus.releases import alias_target, load, note
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -82,7 +82,7 @@ class Served:
             ) from error
         self.keeps_others = bool(description.get("enable_dynamic_field"))
         # A Milvus Lite file is opened with nothing in memory, and a server may have been told to release it.
-        connection.call("load the collection", connection.client.load_collection, name, timeout=CALL_TIMEOUT_S)
+        load(connection, name)
 
     @property
     def fields(self) -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from itertools import compress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -98,11 +99,31 @@ def write(npy: Path, ids: Path, wanted: Wanted, store: Vectors, fingerprint: str
     Raises StorageError where the disk is full; the files that were there stay.
     """
     there = read_manifest(manifest_path(npy))
-    content = contents(wanted, store)
+    content, rows = _contents(wanted, store)
     if there is not None and there.holds_for(content, fingerprint, npy, ids):
         return there
-    # The header stands first and names the rows, so they are counted before they are written.
-    rows = sum(len(names) for names, _ in _blocks(wanted, store))
+    # The header stands first and names the rows: as many as the store holds, unless it finds some of them damaged.
+    try:
+        files = _write(npy, ids, wanted, store, rows)
+    except _OtherRowsError as found:
+        rows = found.rows
+        files = _write(npy, ids, wanted, store, rows)
+    manifest = Manifest(rows, store.dim, fingerprint, content, files)
+    write_manifest(manifest_path(npy), manifest)
+    return manifest
+
+
+class _OtherRowsError(Exception):
+    """There are `rows` rows, and not as many as the header says."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__(rows)
+        self.rows = rows
+
+
+def _write(npy: Path, ids: Path, wanted: Wanted, store: Vectors, rows: int) -> dict[str, Sum]:
+    """Write the pair, which must have so many rows; nothing is replaced where it has not."""
+    written = 0
     with replaced(npy) as array_file, replaced(ids) as ids_file:
         array, listing = Summed(array_file, npy), Summed(ids_file, ids)
         header = {"descr": "<f4", "fortran_order": False, "shape": (rows, store.dim)}
@@ -110,33 +131,37 @@ def write(npy: Path, ids: Path, wanted: Wanted, store: Vectors, fingerprint: str
         separator = "\n"
         listing.write(b"[")
         for names, vectors in _blocks(wanted, store):
+            written += len(names)
             array.write(vectors.astype("<f4", copy=False).tobytes())
             listing.write((separator + ",\n".join(json.dumps(name, ensure_ascii=False) for name in names)).encode())
             separator = ",\n"
         listing.write(b"\n]\n")
+        if written != rows:
+            raise _OtherRowsError(written)
         forget_manifest(npy)
-    files = {npy.name: array.sum(), ids.name: listing.sum()}
-    manifest = Manifest(rows, store.dim, fingerprint, content, files)
-    write_manifest(manifest_path(npy), manifest)
-    return manifest
+    return {npy.name: array.sum(), ids.name: listing.sum()}
 
 
 def contents(wanted: Wanted, store: Vectors) -> str:
     """Return 64 hex digits over what is wanted and which of it the store holds: more vectors make other files."""
-    digest = hashlib.sha256(wanted.content.encode())
+    return _contents(wanted, store)[0]
+
+
+def _contents(wanted: Wanted, store: Vectors) -> tuple[str, int]:
+    """Return that digest, and how many of the wanted the store holds."""
+    digest, rows = hashlib.sha256(wanted.content.encode()), 0
     for block in batched(wanted.pairs(), _BLOCK):
-        digest.update(bytes(store.holds([key for _, key in block])))
-    return digest.hexdigest()
+        held = store.holds([key for _, key in block])
+        digest.update(bytes(held))
+        rows += sum(held)
+    return digest.hexdigest(), rows
 
 
 def _blocks(wanted: Wanted, store: Vectors) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
     for block in batched(wanted.pairs(), _BLOCK):
-        found = store.find([key for _, key in block])
-        kept = [
-            (product_id, vector) for (product_id, _), vector in zip(block, found, strict=True) if vector is not None
-        ]
-        if kept:
-            yield [product_id for product_id, _ in kept], np.stack([vector for _, vector in kept])
+        sound, vectors = store.take([key for _, key in block])
+        if len(vectors):
+            yield list(compress((product_id for product_id, _ in block), sound.tolist())), vectors
 
 
 def faults(npy: Path, ids: Path, content: str, fingerprint: str) -> list[tuple[Path, str]]:

@@ -7,7 +7,8 @@ import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ingest.durable import write_npy
+from ingest.durable import reason, write_npy
+from ingest.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +23,14 @@ PREFIX = "block-"
 
 def numbers(folder: Path) -> list[int]:
     """List the shards that have a number; none where there is no folder."""
-    return [int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal()] if folder.is_dir() else []
+    try:
+        return [int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal()]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StorageError(
+            f"{folder}: cannot be read ({reason(error)}); put that right and run the same command again"
+        ) from error
 
 
 def names(folder: Path) -> list[str]:

@@ -84,6 +84,13 @@ class ObjectStore:
                 self._open()
                 return self._found(keys)
 
+    def take(self, keys: Sequence[bytes]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """Return which keys have a sound vector, and those vectors, as `Vectors` says."""
+        found = self.find(keys)
+        sound = np.array([vector is not None for vector in found], bool)
+        kept = [vector for vector in found if vector is not None]
+        return sound, np.stack(kept) if kept else np.empty((0, self.dim), np.float32)
+
     def holds(self, keys: Sequence[bytes]) -> list[bool]:
         """Tell for each key whether a vector is there, without reading it."""
         with self._lock:

@@ -38,6 +38,9 @@ class Vectors(Protocol):
     def find(self, keys: Sequence[bytes]) -> list[NDArray[np.float32] | None]:
         """Return each key's vector, or None where there is none or it is damaged; raises StorageError."""
 
+    def take(self, keys: Sequence[bytes]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """Return which keys have a sound vector, (n,) bool, and those vectors, (k, dim) float32, in the keys' order."""
+
     def holds(self, keys: Sequence[bytes]) -> list[bool]:
         """Tell for each key whether a vector is there, without reading it."""
 

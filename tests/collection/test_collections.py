@@ -108,3 +108,21 @@ def test_the_alias_stays_where_the_new_collection_is_not_what_it_should_be(
     assert shop.run(model="model-2").summary.upserted == 1
     assert len(shop.rows()) == 5
     assert shop.rows() != before
+
+
+def test_a_partition_key_builds_a_new_collection_and_more_replicas_do_not(shop: SmallShop, tmp_path: Path) -> None:
+    shipped = default_path().read_text(encoding="utf-8")
+    schema = tmp_path / "contract.toml"
+    schema.write_text(f'{shipped}\n[collection]\nshards = 2\npartition_key = "title"\n', encoding="utf-8")
+    before = shop.rows()
+
+    assert shop.run(schema=schema).summary.upserted == 5
+    assert shop.rows() == before
+    schema.write_text(schema.read_text(encoding="utf-8") + "replicas = 1\n", encoding="utf-8")
+    assert shop.run(schema=schema).summary.upserted == 0
+    assert len(shop.releases()) == 2
+
+    shop.stock({**FIVE, "P1": (1, "Moved to another partition")})
+    assert shop.run(schema=schema).summary.upserted == 1
+    assert shop.rows()["P1"]["title"] == "Moved to another partition"
+    assert not shop.verify(schema=schema).differing

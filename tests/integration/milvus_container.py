@@ -17,7 +17,7 @@ from docker.errors import DockerException, ImageNotFound
 from pymilvus import MilvusClient, MilvusException
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from docker import DockerClient
     from testcontainers.core.container import DockerContainer
@@ -40,8 +40,11 @@ class MilvusStartError(Exception):
 
 
 @contextmanager
-def running_milvus() -> Iterator[str]:
-    """Start a Milvus container, yield the URI of the server once it answers, remove the container."""
+def running_milvus(volumes: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Start a Milvus container, yield the URI of the server once it answers, remove the container.
+
+    `volumes` are folders of this machine and where the server sees them.
+    """
     # testcontainers reads these when it is imported, hence the import below. Ryuk, its clean-up helper, is
     # one more image to pull; the container is removed right here instead.
     os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
@@ -50,6 +53,8 @@ def running_milvus() -> Iterator[str]:
 
     container = DockerContainer(_available_image()).with_command(["milvus", "run", "standalone"])
     container.with_envs(**SERVER_SETTINGS)
+    for here, there in (volumes or {}).items():
+        container.with_volume_mapping(here, there, "rw")
     for port in (MILVUS_PORT, HEALTH_PORT):
         # A free port of the loopback interface only: the server asks nobody for a password.
         container.ports[str(port)] = ("127.0.0.1",)

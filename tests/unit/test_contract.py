@@ -256,3 +256,27 @@ def test_the_json_of_a_collection_says_what_an_app_must_match(tmp_path):
     assert content["index"] == {"type": "HNSW", "M": 16, "efConstruction": 200}
     assert content["fields"] == {"title": "VARCHAR", "price": "DOUBLE"}
     assert content["preprocessing"] == SPACE.preprocessing
+
+
+def test_the_layout_names_the_collection_where_it_cannot_be_changed_later(tmp_path):
+    bare = loaded(tmp_path)
+    assert collection_name(bare, SPACE) == collection_name(loaded(tmp_path, f"{GOOD}\n[collection]"), SPACE)
+    names = {
+        collection_name(loaded(tmp_path, f"{GOOD}\n[collection]\n{line}"), SPACE)
+        for line in ("shards = 2", "shards = 3", 'partition_key = "title"')
+    }
+    assert len(names | {collection_name(bare, SPACE)}) == 4
+    more = loaded(tmp_path, f"{GOOD}\n[collection]\nreplicas = 3")
+    assert more.layout.replicas == 3
+    assert collection_name(more, SPACE) == collection_name(bare, SPACE)
+
+
+def test_a_layout_that_cannot_be_is_named_with_file_and_line(tmp_path):
+    with pytest.raises(ContractError, match=r"products.toml line \d+: collection.partition_key is price, a DOUBLE"):
+        loaded(tmp_path, f'{GOOD}\n[collection]\npartition_key = "price"')
+
+
+def test_apps_are_told_the_partition_key(tmp_path):
+    keyed = loaded(tmp_path, f'{GOOD}\n[collection]\npartition_key = "title"')
+    assert json.loads(to_json(keyed, SPACE))["partition_key"] == "title"
+    assert "partition_key" not in json.loads(to_json(loaded(tmp_path), SPACE))

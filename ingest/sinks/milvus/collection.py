@@ -15,7 +15,7 @@ from ingest.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST
 from ingest.errors import MilvusError
 from ingest.sinks.milvus import schema
 from ingest.sinks.milvus.connection import CALL_TIMEOUT_S, WRITE_TIMEOUT_S
-from ingest.sinks.milvus.releases import alias_target, move, note
+from ingest.sinks.milvus.releases import alias_target, load, move, note
 
 if TYPE_CHECKING:
     import threading
@@ -47,27 +47,26 @@ class Collection:
         Raises MilvusError for a collection of that name that does not fit, and for an alias that is not ours.
         """
         self._check_alias()
-        client = self.connection.client
         if self.exists():
             if self._fitting_index() is None:  # killed between making the collection and its index
-                self._call(
-                    "create the index", client.create_index, self.name, schema.index_params(self.contract),
-                    timeout=CALL_TIMEOUT_S,
-                )  # fmt: skip
+                self._create_index()
             self._tell_contract()
         else:
+            shards = {"num_shards": self.contract.layout.shards} if self.contract.layout.shards else {}
+            # Given its index here, the client would load it at once, with one replica.
             self._call(
                 "create the collection",
-                client.create_collection,
+                self.connection.client.create_collection,
                 self.name,
                 schema=schema.schema(self.contract, self.space.dim),
-                index_params=schema.index_params(self.contract),
                 properties={
                     contracts.PROPERTY: contracts.to_json(self.contract, self.space),
                     contracts.BUILT: datetime.now(UTC).isoformat(timespec="milliseconds"),
                 },
                 timeout=CALL_TIMEOUT_S,
+                **shards,
             )
+            self._create_index()
         self.load()
 
     def ready(self) -> bool:
@@ -87,8 +86,7 @@ class Collection:
 
     def load(self) -> None:
         """Bring the collection into memory where it is not."""
-        client = self.connection.client
-        self._call("load the collection", client.load_collection, self.name, timeout=CALL_TIMEOUT_S)
+        load(self.connection, self.name, self.contract.layout.replicas)
 
     def rows(self) -> Iterator[list[dict[str, str]]]:
         """Yield all rows' product_id, row_digest and image_sha256, thousands at a time."""
@@ -177,6 +175,12 @@ class Collection:
     @property
     def _field(self) -> str:
         return self.contract.index.field
+
+    def _create_index(self) -> None:
+        self._call(
+            "create the index", self.connection.client.create_index, self.name, schema.index_params(self.contract),
+            timeout=CALL_TIMEOUT_S,
+        )  # fmt: skip
 
     def _tell_contract(self) -> None:
         """Bring the property that apps read up to date: `ef` may change and the collection stay."""

@@ -29,7 +29,9 @@ _ARRAYS = {
 }
 
 
-def request(collection: str, db_name: str, records: Sequence[Embedded], digests: Sequence[str], contract: Contract) -> Any:
+def request(
+    collection: str, db_name: str, records: Sequence[Embedded], digests: Sequence[str], contract: Contract
+) -> Any:
     """Return the `UpsertRequest` for records whose row digests are `digests`."""
     from pymilvus.grpc_gen import milvus_pb2
 

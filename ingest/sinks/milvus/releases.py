@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -10,6 +12,10 @@ from typing import TYPE_CHECKING, Any
 from ingest.contract import BUILT, PROPERTY, SERVED
 from ingest.errors import MilvusError
 from ingest.sinks.milvus.connection import CALL_TIMEOUT_S
+
+log = logging.getLogger(__name__)
+
+_OTHER_REPLICAS = re.compile(r"can't change the replica number for loaded collection.*expected=(\d+)")
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,7 +94,7 @@ def move(connection: Connection, alias: str, name: str) -> None:
     servers refuse to make it again (Milvus 2.3.5, code 1602); altering it works.
     """
     client = connection.client
-    connection.call("load the collection", client.load_collection, name, timeout=CALL_TIMEOUT_S)
+    load(connection, name)
     where = {"collection_name": name, "alias": alias}
     if alias_target(connection, alias) is not None:
         connection.call("move the alias", client.alter_alias, **where)
@@ -103,6 +109,25 @@ def move(connection: Connection, alias: str, name: str) -> None:
                 ) from None
             connection.call("move the alias", client.alter_alias, **where)
     note(connection, name, {SERVED: datetime.now(UTC).isoformat(timespec="milliseconds")})
+
+
+def load(connection: Connection, name: str, replicas: int = 0) -> None:
+    """Bring a collection into memory where it is not, in so many replicas; 0 leaves that to the server.
+
+    One that is loaded keeps the replicas it has where the server, as Milvus 2.3.5, refuses to change them.
+    """
+    asked = {"replica_number": replicas} if replicas else {}
+    client = connection.client
+    try:
+        connection.call("load the collection", client.load_collection, name, timeout=CALL_TIMEOUT_S, **asked)
+    except MilvusError as error:
+        if not (match := _OTHER_REPLICAS.search(str(error))):
+            raise
+        if replicas:
+            log.warning(
+                "%s stays loaded with its %s replicas, for the server cannot change them while it serves; for %d, "
+                "release it when apps can do without it, and run again", name, match[1], replicas,
+            )  # fmt: skip
 
 
 def note(connection: Connection, name: str, properties: dict[str, str]) -> None:
@@ -126,7 +151,7 @@ def _release(
     connection: Connection, name: str, contract: dict[str, Any], properties: dict[str, str], *, serves: bool
 ) -> Release:
     client = connection.client
-    connection.call("load the collection", client.load_collection, name, timeout=CALL_TIMEOUT_S)
+    load(connection, name)
     answer = connection.call(
         "count the rows", client.query, name, filter="", output_fields=["count(*)"], consistency_level="Strong",
         timeout=CALL_TIMEOUT_S,

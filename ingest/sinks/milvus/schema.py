@@ -25,8 +25,10 @@ def schema(contract: Contract, dim: int) -> Any:
     made.add_field(ROW_DIGEST, DataType.VARCHAR, max_length=_DIGEST_LENGTH)
     made.add_field(IMAGE_SHA256, DataType.VARCHAR, max_length=_SHA256_LENGTH)
     for field in contract.fields:
-        length = {"max_length": field.max_length} if field.type == "VARCHAR" else {}
-        made.add_field(field.name, DataType[field.type], **length)
+        more: dict[str, Any] = {"max_length": field.max_length} if field.type == "VARCHAR" else {}
+        if field.name == contract.layout.partition_key:
+            more["is_partition_key"] = True
+        made.add_field(field.name, DataType[field.type], **more)
     return made
 
 
@@ -68,6 +70,9 @@ def misfits(description: Mapping[str, Any], contract: Contract, dim: int) -> lis
         faults.append(f"{contract.index.field} has dim {vector}, the model {dim}")
     if PRIMARY_KEY in there and not there[PRIMARY_KEY].get("is_primary"):
         faults.append(f"{PRIMARY_KEY} is not its primary key")
+    key = next((name for name, field in there.items() if field.get("is_partition_key")), "")
+    if key != contract.layout.partition_key:
+        faults.append(f"its partition key is {key or 'none'}, not {contract.layout.partition_key or 'none'}")
     return faults
 
 

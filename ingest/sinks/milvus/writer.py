@@ -65,7 +65,7 @@ def _batches(records: Iterable[Embedded | Skipped]) -> Iterator[dict[str, Embedd
         if not isinstance(record, Embedded):
             yield record
             continue
-        row_size = _bytes(record)
+        row_size = row_bytes(record)
         # One id twice in a call leaves a phantom row on some servers (milvus-io/milvus #44320).
         full = len(batch) == MAX_ROWS or size + row_size > MAX_BYTES
         if batch and (full or record.product.product_id in batch):
@@ -101,6 +101,7 @@ def _send(batch: dict[str, Embedded], collection: Collection) -> None:
     )  # fmt: skip
 
 
-def _bytes(record: Embedded) -> int:
+def row_bytes(record: Embedded) -> int:
+    """Estimate what a row takes in a message."""
     text = sum(len(str(key)) + 4 * len(str(value)) for key, value in record.product.metadata.items())
     return record.vector.nbytes + text + 256

@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from ingest.errors import StorageError
 from ingest.records import Embedded, Picture, Product, Reason, Skipped, Stage
-from ingest.store import shards
+from ingest.store import shards, stage
 from ingest.store.shards import Store
 
 DIM = 8
@@ -92,9 +92,9 @@ class Products(RuleBasedStateMachine):
     @rule(batch=st.integers(1, 3))
     def a_run(self, batch):
         wanted = [picture(product_id, shown) for product_id, shown in self.shows.items()]
-        known = list(shards.lookup(wanted, self.store, batch))
+        known = list(stage.lookup(wanted, self.store, batch))
         made = (r if isinstance(r, Embedded) else Embedded(r.product, r.sha256, self.vector_of(r)) for r in known)
-        stored = list(shards.append(made, self.store, batch))
+        stored = list(stage.append(made, self.store, batch))
         assert [record.product.product_id for record in stored] == list(self.shows)
         for record in stored:
             np.testing.assert_array_equal(record.vector, vector(self.shows[record.product.product_id]))
@@ -128,17 +128,17 @@ TestProductsAndPictures.settings = settings(max_examples=40, stateful_step_count
 
 def test_two_products_that_share_a_picture_share_its_vector(tmp_path):
     store = Store(tmp_path, DIM)
-    list(shards.append([embedded("a", "mug"), embedded("b", "mug")], store, batch=8))
+    list(stage.append([embedded("a", "mug"), embedded("b", "mug")], store, batch=8))
     assert store.rows == 1
-    found = list(shards.lookup([picture("a", "mug"), picture("b", "mug")], store))
+    found = list(stage.lookup([picture("a", "mug"), picture("b", "mug")], store))
     assert [record.product.product_id for record in found] == ["a", "b"]
     assert all((record.vector == vector("mug")).all() for record in found)
 
 
 def test_an_id_whose_picture_becomes_anothers_gets_that_ones_vector(tmp_path):
     store = Store(tmp_path, DIM)
-    list(shards.append([embedded("a", "mug"), embedded("b", "chair")], store, batch=8))
-    found = list(shards.lookup([picture("a", "chair"), picture("b", "lamp")], store))
+    list(stage.append([embedded("a", "mug"), embedded("b", "chair")], store, batch=8))
+    found = list(stage.lookup([picture("a", "chair"), picture("b", "lamp")], store))
     assert isinstance(found[0], Embedded)
     np.testing.assert_array_equal(found[0].vector, vector("chair"))
     assert isinstance(found[1], Picture)
@@ -150,7 +150,7 @@ def test_lookup_keeps_the_order_and_passes_the_skipped(tmp_path):
     skipped = Skipped("s", Stage.IMAGES, Reason.NOT_FOUND, "gone", 3)
     records = [picture("a", "new"), skipped, picture("b", "known"), picture("c", "new")]
     for batch in (1, 2, 256):
-        found = list(shards.lookup(records, store, batch))
+        found = list(stage.lookup(records, store, batch))
         assert found[:2] == records[:2]
         assert isinstance(found[2], Embedded)
         assert found[2].product == records[2].product
@@ -170,7 +170,7 @@ def test_a_folder_that_is_not_there_is_an_empty_store_and_is_not_made(tmp_path):
     store = Store(tmp_path / "none", DIM)
     assert store.find([key("a")]) == [None]
     assert store.find([]) == []
-    assert list(shards.append([], store, 4)) == []
+    assert list(stage.append([], store, 4)) == []
     assert not (tmp_path / "none").exists()
 
 
@@ -279,7 +279,7 @@ def test_a_row_that_is_not_of_unit_length_is_not_given_out_and_is_written_anew(t
     store.add([key("a"), key("b")], np.stack([np.float32(factor) * vector("a"), vector("b")]))
     assert store.find([key("a")]) == [None]
     assert_holds(store, "b")
-    list(shards.append([embedded("p", "a")], store, batch=1))
+    list(stage.append([embedded("p", "a")], store, batch=1))
     assert_holds(Store(tmp_path, DIM), "a", "b")
 
 
@@ -329,7 +329,7 @@ def test_nothing_passes_before_it_is_on_disk(tmp_path):
     store = Store(tmp_path, DIM)
     records = [embedded(f"p{number}", number) for number in range(10)]
     passed = 0
-    for record in shards.append(records, store, batch=4):
+    for record in stage.append(records, store, batch=4):
         assert_holds(Store(tmp_path, DIM), records[passed].product.product_id.removeprefix("p"))
         assert record is records[passed]
         passed += 1
@@ -342,13 +342,13 @@ def test_records_pass_in_order_and_known_ones_are_not_written_again(tmp_path):
     added(store, "known")
     skipped = Skipped("s", Stage.DECODE, Reason.TRUNCATED, "cut off", 4)
     records = [embedded("a", "known"), embedded("b", 1), skipped, embedded("c", "known"), embedded("d", 2)]
-    assert list(shards.append(records, store, batch=2)) == records
+    assert list(stage.append(records, store, batch=2)) == records
     assert store.rows == 3
 
 
 def test_what_was_computed_is_kept_when_the_consumer_stops(tmp_path):
     store = Store(tmp_path, DIM)
-    stream = shards.append((embedded(f"p{number}", number) for number in range(10)), store, batch=4)
+    stream = stage.append((embedded(f"p{number}", number) for number in range(10)), store, batch=4)
     next(stream)
     stream.close()
     assert_holds(Store(tmp_path, DIM), 0, 1, 2, 3)
@@ -362,7 +362,7 @@ def test_what_was_computed_is_kept_when_the_source_fails(tmp_path):
 
     store = Store(tmp_path, DIM)
     with pytest.raises(RuntimeError, match="fell over"):
-        list(shards.append(failing(), store, batch=8))
+        list(stage.append(failing(), store, batch=8))
     assert_holds(Store(tmp_path, DIM), 1, 2)
 
 
@@ -377,7 +377,7 @@ def test_one_new_vector_does_not_hold_up_a_million_known_ones(tmp_path):
         for drawn in range(1_000_000):
             yield embedded(f"p{drawn}", "known")
 
-    stream = shards.append(source(), store, batch=4)
+    stream = stage.append(source(), store, batch=4)
     assert next(stream).product.product_id == "new"
     assert drawn < 1000
     stream.close()
@@ -497,7 +497,6 @@ def test_a_reader_finds_what_another_process_merges_while_it_reads(tmp_path, mon
 
 def test_rows_are_counted_while_others_are_added(tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "MERGE_AT", 4)
-    monkeypatch.setattr(shards, "_MAPPED", 2)
     store = Store(tmp_path, DIM)
     with ThreadPoolExecutor(4) as threads:
         for word in range(40):

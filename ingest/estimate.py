@@ -1,0 +1,133 @@
+"""What a catalog of some size costs: bytes, memory, nodes and hours. Arithmetic alone, each figure with its formula.
+
+Sources: links of HNSW, https://github.com/facebookresearch/faiss/wiki/Guidelines-to-choose-an-index and the paper
+(https://arxiv.org/abs/1603.09320, 4.2.3); the share of memory that a query node may fill,
+https://milvus.io/docs/v2.0.x/limitations.md; DiskANN's shares and degree, https://milvus.io/docs/disk_index.md.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+GB = 10**9
+LOADED_SHARE = 0.9
+"""Of a query node's memory; Milvus loads no more."""
+NODE_GB = 64
+"""The query node that nodes are counted in."""
+_LEVEL_BYTES = 12  # of each vector in FAISS: 4 for its level, 8 for where its links begin
+_DISKANN_MEMORY, _DISKANN_DEGREE, _SECTOR = 0.25, 56, 4096  # PQ codes 1/8 and cache 1/8 of the vectors
+_DIGESTS = 32 + 64
+_KEY_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """What an estimate is made from: sizes are bytes a product, rates are pictures a second, 0 for not known.
+
+    `text_bytes` is the id and the metadata of a row, `bandwidth` bits a second.
+    """
+
+    products: int
+    dim: int
+    m: int
+    picture_bytes: float
+    text_bytes: float
+    bandwidth: float
+    decoded_per_s: float
+    embedded_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One number, what it counts in, and the formula it came from."""
+
+    value: float
+    unit: str
+    formula: str
+
+
+def hnsw_bytes(dim: int, m: int, width: int = 4) -> float:
+    """Return the bytes a vector takes in an HNSW index: numbers of `width`, 2 M links below, M/(M-1) levels above."""
+    return width * dim + 8 * m + 4 * m / (m - 1) + _LEVEL_BYTES
+
+
+def diskann_disk_bytes(dim: int) -> float:
+    """Return the bytes a vector takes on disk in DiskANN: itself and its links, as many whole ones as fit a sector."""
+    node = 4 * dim + 4 * (_DISKANN_DEGREE + 1)
+    return _SECTOR / (_SECTOR // node) if node <= _SECTOR else _SECTOR * math.ceil(node / _SECTOR)
+
+
+def figures(catalog: Catalog) -> dict[str, Figure]:
+    """Return what a catalog costs, by name; hours that depend on a rate not known are left out."""
+    n, dim, m = catalog.products, catalog.dim, catalog.m
+    scalars = n * (catalog.text_bytes + _DIGESTS)
+    memory = (n * hnsw_bytes(dim, m) + scalars) / LOADED_SHARE
+    half = (n * hnsw_bytes(dim, m, 2) + scalars) / LOADED_SHARE
+    diskann = (n * 4 * dim * _DISKANN_MEMORY + scalars) / LOADED_SHARE
+    found = {
+        "products": Figure(n, "", "N: rows of the catalog"),
+        "vectors": Figure(n * 4 * dim / GB, "GB", f"N × 4 × dim, dim = {dim}"),
+        "hnsw": Figure(n * hnsw_bytes(dim, m) / GB, "GB", f"N × (4 dim + 8 M + 4 M/(M−1) + 12), M = {m}"),
+        "query_memory": Figure(
+            memory / GB, "GB", f"(hnsw + N × {catalog.text_bytes + _DIGESTS:.0f} bytes of id, text and digests) / 0.9"
+        ),
+        "query_nodes": Figure(math.ceil(memory / GB / NODE_GB), f"of {NODE_GB} GB", f"⌈query_memory / {NODE_GB} GB⌉"),
+        "half_precision_memory": Figure(half / GB, "GB", "as query_memory, with 2 dim for 4 dim"),
+        "diskann_memory": Figure(diskann / GB, "GB", "(vectors × (1/8 + 1/8) + id, text and digests) / 0.9"),
+        "diskann_disk": Figure(
+            n * diskann_disk_bytes(dim) / GB,
+            "GB",
+            "N × 4,096 / ⌊4,096 / (4 dim + 4 × 57)⌋",
+        ),
+        "mmap_disk": Figure(n * hnsw_bytes(dim, m) / GB, "GB", "hnsw, on the query nodes' disks"),
+        "store_disk": Figure(n * (4 * dim + _KEY_BYTES) / GB, "GB", "N × (4 dim + 32)"),
+        "cache_disk": Figure(n * catalog.picture_bytes / GB, "GB", f"N × {catalog.picture_bytes:.0f} bytes a picture"),
+    }
+    if catalog.bandwidth:
+        hours = n * catalog.picture_bytes * 8 / catalog.bandwidth / 3600
+        found["download"] = Figure(hours, "hours", f"cache_disk × 8 / {catalog.bandwidth / 1e6:,.1f} Mbit/s")
+    for name, rate in (("decode", catalog.decoded_per_s), ("embed", catalog.embedded_per_s)):
+        if rate:
+            found[name] = Figure(n / rate / 3600, "hours", f"N / {rate:,.1f} pictures/s")
+    return found
+
+
+SIZES = (10**6, 10**7, 10**8, 10**9, 10**10)
+TYPICAL = Catalog(0, 512, 16, 30_000, 200, 1e9, 0, 1000)
+"""The catalog of the sizing table in docs/operations.md: ViT-B/32, 30 kB a picture, 200 bytes of text, 1 Gbit/s."""
+_COLUMNS = (
+    "products", "vectors", "hnsw", "query_memory", "query_nodes", "half_precision_memory", "diskann_memory",
+    "diskann_disk", "store_disk", "cache_disk", "download", "embed",
+)  # fmt: skip
+
+
+def table() -> str:
+    """Return the sizing table of docs/operations.md, in Markdown."""
+    heads = [name.replace("_", " ") for name in _COLUMNS]
+    lines = [f"| {' | '.join(heads)} |", "|" + " ---: |" * len(heads)]
+    for size in SIZES:
+        made = figures(
+            Catalog(size, TYPICAL.dim, TYPICAL.m, TYPICAL.picture_bytes, TYPICAL.text_bytes, TYPICAL.bandwidth, 0,
+                    TYPICAL.embedded_per_s)
+        )  # fmt: skip
+        lines.append(f"| {' | '.join(shown(made[name]).removesuffix(f' of {NODE_GB} GB') for name in _COLUMNS)} |")
+    return "\n".join(lines)
+
+
+def shown(figure: Figure) -> str:
+    """Return a figure as it is printed, three digits of it, in MB to PB or minutes to days."""
+    value, unit = figure.value, figure.unit
+    if unit == "GB":
+        value, unit = _scaled(value, ((1e-3, "MB"), (1, "GB"), (1e3, "TB"), (1e6, "PB")))
+    elif unit == "hours":
+        value, unit = _scaled(value, ((1 / 60, "min"), (1, "hours"), (24, "days")))
+    else:
+        return f"{value:,.0f} {unit}".strip()
+    digits = max(0, 2 - math.floor(math.log10(value))) if 1e-3 < value < 100 else 0
+    return f"{value:,.{digits}f} {unit}"
+
+
+def _scaled(value: float, units: tuple[tuple[float, str], ...]) -> tuple[float, str]:
+    size, unit = next(((size, unit) for size, unit in reversed(units) if value >= size), units[0])
+    return value / size, unit

@@ -1,0 +1,61 @@
+"""The store as stages of the line: what it knows passes the model by, and what is new is on disk before it goes on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ingest.flow import batched
+from ingest.records import Embedded, Picture
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    from ingest.records import Skipped
+    from ingest.store.vectors import Vectors
+
+_HELD = 32  # batches of records that may wait for one vector to be written, so that memory is bounded
+
+
+def lookup(
+    records: Iterable[Picture | Skipped], store: Vectors, batch: int = 256
+) -> Iterator[Picture | Embedded | Skipped]:
+    """Turn each picture whose vector is known into an `Embedded`, in order; look up at most `batch` at a time."""
+    for group in batched(records, batch):
+        pictures = [record for record in group if isinstance(record, Picture)]
+        found = dict(zip([p.sha256 for p in pictures], store.find([p.sha256 for p in pictures]), strict=True))
+        for record in group:
+            vector = found.get(record.sha256) if isinstance(record, Picture) else None
+            if isinstance(record, Picture) and vector is not None:
+                yield Embedded(record.product, record.sha256, vector)
+            else:
+                yield record
+
+
+def append(records: Iterable[Embedded | Skipped], store: Vectors, batch: int) -> Iterator[Embedded | Skipped]:
+    """Write new vectors as a shard for each `batch` of them, and let nothing pass before it is on disk."""
+    batch = max(batch, store.fewest)
+    held: list[Embedded | Skipped] = []
+    new: dict[bytes, NDArray[np.float32]] = {}
+
+    def write() -> None:
+        if new:
+            store.add(list(new), np.stack(list(new.values())))
+            new.clear()
+
+    try:
+        for record in records:
+            held.append(record)
+            if isinstance(record, Embedded) and store.find([record.sha256])[0] is None:
+                new.setdefault(record.sha256, record.vector)
+            if len(new) >= batch or not new or len(held) >= _HELD * batch:
+                write()
+                yield from held
+                held.clear()
+    finally:
+        # Also when the consumer stops or the source fails: what was computed is never computed again.
+        write()
+    yield from held
