@@ -1,6 +1,6 @@
 """Build and search the FAISS index of an export, beside faiss called directly, and how well it finds.
 
-    python benchmarks/index.py [--quick] [--json FILE]
+    python benchmarks/index.py [--rounds N] [--quick] [--json FILE]
 
 100,000 unit vectors of 512 numbers in 1,000 clusters; 1,000 queries from the same clusters, on one thread, with the
 contract's M, efConstruction and ef. Both builds read the vectors from a .npy and leave an index on disk.
@@ -34,7 +34,9 @@ ROUNDS = 2
 
 
 def main() -> None:
-    arguments = bench.parser(__doc__).parse_args()
+    parser = bench.parser(__doc__)
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"builds of each; {ROUNDS} if left out")
+    arguments = parser.parse_args()
     count = QUICK_ROWS if arguments.quick else ROWS
     index = contracts.load(contracts.default_path()).index
     chance = np.random.default_rng(0)
@@ -45,7 +47,7 @@ def main() -> None:
         folder = Path(name)
         np.save(folder / "rows.npy", vectors)
         (folder / "rows.json").write_text(json.dumps([f"P{number}" for number in range(count)]), encoding="utf-8")
-        for number in range(1 if arguments.quick else ROUNDS):
+        for number in range(1 if arguments.quick else arguments.rounds):
             rows += [built("ingest", folder / f"ingest{number}", folder, index)]
             rows += [built("faiss", folder / f"faiss{number}", folder, index)]
         found = searched(sink.opened(folder / "ingest0", DIM), queries, exact(vectors, queries), index)

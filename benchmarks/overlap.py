@@ -1,6 +1,7 @@
 """How well the stages overlap: the time of a whole run, beside that of each of its stages alone.
 
-    python benchmarks/overlap.py --uri http://localhost:19530 [--folder DRAWN] [--model MODEL] [--quick] [--json FILE]
+    python benchmarks/overlap.py --uri http://localhost:19530 [--folder DRAWN] [--model MODEL] [--rounds N]
+        [--quick] [--json FILE]
 
 2,000 drawn pictures of 320 x 320, on disk, and the sample model. Each is measured in a process of its own that has
 imported torch, transformers and pymilvus and connected before; loading the model is part of the run and of the
@@ -52,6 +53,7 @@ def main() -> None:
     parser.add_argument("--uri", default="", help="a Milvus server that may be written to; without one, Milvus Lite")
     parser.add_argument("--folder", type=Path, help="draw the catalog here, or take the one that is there")
     parser.add_argument("--model", default=str(drawn.MODEL))
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"of each; {ROUNDS} if left out")
     parser.add_argument("--part", help="the part that this process is for")
     arguments = parser.parse_args()
     if arguments.part:
@@ -62,7 +64,7 @@ def main() -> None:
         drawn.draw(folder, QUICK_PRODUCTS if arguments.quick else PRODUCTS, SIDE)
         runs = [
             apart(part, folder, arguments.uri, arguments.model)
-            for _ in range(1 if arguments.quick else ROUNDS)
+            for _ in range(1 if arguments.quick else arguments.rounds)
             for part in PARTS
         ]
     names = ("seconds", "cpu_s")
