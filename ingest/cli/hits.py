@@ -31,6 +31,12 @@ def _flag(*names: str, **kwargs: Any) -> Callable[[options.F], options.F]:
     return click.option(*names, cls=options.Grouped, group="Outcome", **kwargs)
 
 
+_PATH = click.Path(path_type=Path)
+places = options.together(
+    options.option("Pictures", "--catalog", "-c", type=_PATH, help="Hits' pictures lie where it says, by its folder."),
+    options.option("Pictures", "--images-root", type=_PATH, help="Or here."),
+)
+
 outputs = options.together(
     _flag("--json", "as_json", is_flag=True, help="An array of objects."),
     _flag("--csv", "as_csv", is_flag=True, help="Rows with a header."),
