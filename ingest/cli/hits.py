@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
+import os
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -145,8 +147,9 @@ def _small(finder: Pictures, hit: Hit, shown: Any) -> Any:
 
 def _renderable(wanted: bool | None) -> Any:
     """Return what draws a picture in this terminal, None where there is nothing, or it is not wanted."""
-    if wanted is False:
+    if wanted is False or not os.get_terminal_size(sys.stdout.fileno()).columns:  # 0 is a terminal without a window
         return None
+    logging.getLogger("textual_image").setLevel(logging.ERROR)  # it warns of a terminal that does not answer
     try:
         from textual_image import renderable  # asks the terminal what it can
     except ImportError as error:
