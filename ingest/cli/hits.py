@@ -103,7 +103,7 @@ def _print_tables(found: Sequence[Found], settings: Settings, *, several: bool, 
     from rich.console import Console
 
     console = Console()
-    shown = _renderable(pictures) if console.is_terminal else None
+    shown = _renderable(pictures) if sys.stdout.isatty() else None
     if not console.is_terminal:
         console = Console(width=1000)
     with ExitStack() as stack:
