@@ -9,6 +9,7 @@ loop asks FAISS for one product after another, as people write it by hand, for a
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -91,6 +92,7 @@ def measured(folder: Path) -> list[dict[str, Any]]:
 
 
 def row(what: str, products: int, seconds: float) -> dict[str, Any]:
+    print(f"{what}: {products / seconds:,.0f} products/s", file=sys.stderr, flush=True)
     return {"what": what, "products": products, "seconds": seconds, "products_per_s": products / seconds}
 
 

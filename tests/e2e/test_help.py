@@ -12,7 +12,7 @@ GROUPS = {
     "export": ["Catalog:", "Model:", "Places:", "Outcome:"],
     "fetch": ["Catalog:", "Pictures:", "Places:", "Outcome:"],
     "status": ["Places:", "Outcome:"],
-    "recommend": ["Query:", "Choice:", "All:", "Catalog:", "Milvus:", "Places:", "Outcome:"],
+    "recommend": ["Query:", "Choice:", "All:", "Pictures:", "Milvus:", "Places:", "Outcome:"],
     "evaluate": ["Evaluation:", "Milvus:", "Places:", "Outcome:"],
     "search": ["Query:", "Model:", "Milvus:", "Places:", "Outcome:"],
     "doctor": ["Catalog:", "Model:", "Milvus:", "Places:", "Outcome:"],

@@ -151,6 +151,27 @@ def test_a_server_holds_the_same_rows_as_lite_and_answers_the_same(
     assert [hit["score"] for hit in ours] == pytest.approx([hit["score"] for hit in theirs], abs=1e-5)
 
 
+def test_a_server_recommends_as_lite_does_and_keeps_the_ef_that_was_measured(
+    remote: Remote, client: MilvusClient, lite: Shop
+) -> None:
+    remote.run()
+    asked = ("P0001", "P0002", "--other", "category", "--diverse", "--filter", "price < 100", "--json")
+
+    ours, theirs = remote.ingest("recommend", *asked), lite.ingest("recommend", *asked)
+
+    assert (ours.code, theirs.code) == (0, 0), ours.err
+    assert [hit["product_id"] for hit in ours.json] == [hit["product_id"] for hit in theirs.json]
+
+    measured = ("--queries", "10", "--k", "3", "--ef", "33", "--target-recall", "0.5", "--labels", "category")
+    ended = remote.ingest("evaluate", *measured, "--apply", "--json")
+
+    assert ended.code == 0, ended.err
+    assert {row["where"]: row["recall"] for row in ended.json["rows"]} == {"faiss": 1.0, "collection": 1.0}
+    assert remote.contract.index.ef == 33
+    carried = json.loads(client.describe_collection(remote.physical)["properties"][contracts.PROPERTY])
+    assert carried["ef"] == 33
+
+
 def check_collection(remote: Remote, client: MilvusClient) -> None:
     """Check that the alias serves a collection with the contract's index, and the contract."""
     assert client.describe_alias(remote.alias)["collection_name"] == remote.physical
