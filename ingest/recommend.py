@@ -96,7 +96,7 @@ def diverse(scores: NDArray[np.float32], rows: NDArray[np.float32], limit: int, 
         worth[taken] = -np.inf
         chosen[:, place] = best = np.argmax(worth, axis=1)
         taken[every, best] = True
-        likest = np.maximum(likest, np.einsum("nmd,nd->nm", rows, rows[every, best]))
+        likest = np.maximum(likest, np.matmul(rows, rows[every, best][:, :, None])[:, :, 0])
     return chosen
 
 

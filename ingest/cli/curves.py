@@ -58,7 +58,8 @@ def draw(evaluation: Evaluation, path: Path) -> None:
     for axes, title, below in ((by_ef, "Recall over ef", "ef"),
                                (by_time, "Recall against latency (numbers: ef)", "p50 of one query, ms")):  # fmt: skip
         axes.axhline(target, color="#666", linestyle="--", linewidth=1)
-        axes.set(title=title, xlabel=below, ylabel=f"recall@{evaluation.k}", ylim=(lowest - room, 1 + room))
+        axes.set(title=title, xlabel=below, ylabel=f"recall@{evaluation.k}", ylim=(lowest - room, 1 + room / 2))
+        axes.set_yticks([tick for tick in axes.get_yticks() if lowest - room <= tick <= 1])
         axes.grid(visible=True, color="#ddd", linewidth=0.6)
         axes.legend(loc="lower right", fontsize=9)
     with replaced(path) as file:

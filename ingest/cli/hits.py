@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
+import os
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -30,6 +32,12 @@ _COLUMNS = 8  # of a terminal, for a picture
 def _flag(*names: str, **kwargs: Any) -> Callable[[options.F], options.F]:
     return click.option(*names, cls=options.Grouped, group="Outcome", **kwargs)
 
+
+_PATH = click.Path(path_type=Path)
+places = options.together(
+    options.option("Pictures", "--catalog", "-c", type=_PATH, help="Hits' pictures lie where it says, by its folder."),
+    options.option("Pictures", "--images-root", type=_PATH, help="Or here."),
+)
 
 outputs = options.together(
     _flag("--json", "as_json", is_flag=True, help="An array of objects."),
@@ -139,8 +147,9 @@ def _small(finder: Pictures, hit: Hit, shown: Any) -> Any:
 
 def _renderable(wanted: bool | None) -> Any:
     """Return what draws a picture in this terminal, None where there is nothing, or it is not wanted."""
-    if wanted is False:
+    if wanted is False or not os.get_terminal_size(sys.stdout.fileno()).columns:  # 0 is a terminal without a window
         return None
+    logging.getLogger("textual_image").setLevel(logging.ERROR)  # it warns of a terminal that does not answer
     try:
         from textual_image import renderable  # asks the terminal what it can
     except ImportError as error:

@@ -36,8 +36,7 @@ def _choice(*names: str, **kwargs: Any) -> Callable[[options.F], options.F]:
               help="For every product of the FAISS files, into --out.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", cls=options.Grouped,
               group="All", help="….parquet or ….csv: product_id, rank, other_id, score.")  # fmt: skip
-@options.catalog_file
-@options.option("Pictures", "--images-root", type=click.Path(path_type=Path), help="Hits' pictures may lie here too.")
+@hits.places
 @options.contract
 @options.milvus
 @options.data

@@ -52,9 +52,8 @@ limit_option = _query("--limit", "-n", type=click.IntRange(1, 1000), default=10,
 @limit_option
 @_query("--backend", type=click.Choice(["milvus", "faiss"]), default="milvus", show_default=True,
         help="The collection, or the exported FAISS files.")  # fmt: skip
-@options.catalog_file
 @options.requests
-@options.option("Pictures", "--images-root", type=click.Path(path_type=Path), help="Hits' pictures may lie here too.")
+@hits.places
 @options.model
 @options.contract
 @options.milvus

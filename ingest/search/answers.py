@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ingest.durable import reason
 from ingest.errors import QueryError
+from ingest.images.sandbox import Sandbox
 from ingest.images.urls import host
 from ingest.search.query import Query, vectors
 
@@ -60,7 +61,8 @@ def answers(place: Place, model: Model, queries: Sequence[Query]) -> list[list[H
     """
     if any(query.needs_model for query in queries):
         place.check(model.space)
-    found = vectors(queries, model, place.vectors)
+    with Sandbox() as sandbox:
+        found = vectors(queries, model, place.vectors, sandbox)
     together: dict[tuple[str, int, str], list[int]] = {}
     for number, query in enumerate(queries):
         together.setdefault((query.expression, query.limit, query.product_id), []).append(number)

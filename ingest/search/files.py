@@ -57,6 +57,8 @@ class Exported:
         """
         if expression:
             raise QueryError(f"the filter {expression!r}: the FAISS files carry no metadata; leave out --backend faiss")
+        if not len(vectors):
+            return []
         index = faiss.opened(self._folder, len(vectors[0]))
         asked = limit + len(without)
         found = [index.search(vector, asked, max(self.ef, asked)) for vector in vectors]

@@ -86,11 +86,15 @@ class Model:
 
 
 def vectors(
-    queries: Sequence[Query], model: Model, find: Callable[[Sequence[str]], Mapping[str, NDArray[np.float32]]]
+    queries: Sequence[Query],
+    model: Model,
+    find: Callable[[Sequence[str]], Mapping[str, NDArray[np.float32]]],
+    sandbox: Sandbox | None = None,
 ) -> list[NDArray[np.float32]]:
     """Return the queries' unit vectors, (dim,) float32 each; all their texts are embedded in one call.
 
-    `find` gives the unit vectors of products by id. Raises QueryError for a query that cannot be made.
+    `find` gives the unit vectors of products by id; `sandbox` decodes what is not sound. Raises QueryError
+    for a query that cannot be made.
     """
     texts = list(dict.fromkeys(query.text for query in queries if query.text))
     products = list(dict.fromkeys(query.product_id for query in queries if query.product_id))
@@ -102,7 +106,8 @@ def vectors(
         if query.text:
             parts.append((by_text[query.text], query.text_weight))
         if query.image is not None:
-            parts.append((image_vector(model.encoder, model.preprocessing, query.image), query.image_weight))
+            picture = image_vector(model.encoder, model.preprocessing, query.image, sandbox)
+            parts.append((picture, query.image_weight))
         if query.product_id:
             parts.append((by_product[query.product_id], query.product_weight))
         rows.append(combined(parts))

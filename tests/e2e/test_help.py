@@ -5,13 +5,15 @@ from __future__ import annotations
 import pytest
 from shop import COMMAND, ROOT, Ended, run_in
 
-COMMANDS = ["run", "embed", "export", "fetch", "search", "status", "doctor"]
+COMMANDS = ["run", "embed", "export", "fetch", "search", "recommend", "evaluate", "status", "doctor"]
 GROUPS = {
     "run": ["Catalog:", "Pictures:", "Model:", "Milvus:", "Places:", "Outcome:"],
     "embed": ["Catalog:", "Pictures:", "Model:", "Places:", "Outcome:"],
     "export": ["Catalog:", "Model:", "Places:", "Outcome:"],
     "fetch": ["Catalog:", "Pictures:", "Places:", "Outcome:"],
     "status": ["Places:", "Outcome:"],
+    "recommend": ["Query:", "Choice:", "All:", "Pictures:", "Milvus:", "Places:", "Outcome:"],
+    "evaluate": ["Evaluation:", "Milvus:", "Places:", "Outcome:"],
     "search": ["Query:", "Model:", "Milvus:", "Places:", "Outcome:"],
     "doctor": ["Catalog:", "Model:", "Milvus:", "Places:", "Outcome:"],
 }

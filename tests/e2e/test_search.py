@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from http_server import Answer, Server
 from shop import Shop, sample_products
 
 if TYPE_CHECKING:
@@ -79,6 +80,47 @@ def test_a_filter_narrows_the_hits(finished: Finished) -> None:
     assert {hit["product_id"] for hit in hits} == cheap
 
 
+def test_a_mixture_lies_between_its_parts(finished: Finished) -> None:
+    hits = finished.shop.search("--image", f"images/{PRODUCT}.jpg", "--product", "P0002", "--product-weight", "0.5")
+    scores = {hit["product_id"]: hit["score"] for hit in hits}
+
+    assert hits[0]["product_id"] == PRODUCT
+    assert scores[PRODUCT] < 0.999
+    assert "P0002" not in scores
+
+
+def test_a_picture_is_fetched_by_its_url_and_kept_nowhere(finished: Finished) -> None:
+    server = Server()
+    try:
+        url = server.serve("/a.jpg", Answer((finished.shop.images / f"{PRODUCT}.jpg").read_bytes()))
+        hits = finished.shop.search("--image", url, "--limit", "1", "--allow-host", "127.0.0.1")
+    finally:
+        server.stop()
+
+    assert hits[0]["product_id"] == PRODUCT
+    assert hits[0]["score"] == pytest.approx(1, abs=1e-3)
+
+
+def test_queries_of_a_file_are_answered_apart_and_shown_in_one_sheet(shop: Shop) -> None:
+    (shop.folder / "q.csv").write_text(f"name,product_id,image,limit\nfirst,{PRODUCT},,2\n,,images/P0002.jpg,\n")
+
+    found = shop.search("--queries", "q.csv", "--limit", "3", "--html", "found.html")
+
+    assert [(one["query"], len(one["hits"])) for one in found] == [("first", 2), ("images/P0002.jpg", 3)]
+    assert found[1]["hits"][0]["product_id"] == "P0002"
+    page = (shop.folder / "found.html").read_text(encoding="utf-8")
+    assert page.count("<li>") == 5
+    assert page.count('src="data:image/jpeg;base64,') == 6, "five hits and the picture asked for"
+
+
+def test_csv_has_a_rank_and_what_the_hits_have(finished: Finished) -> None:
+    ended = finished.shop.ingest("search", "--product", PRODUCT, "--limit", "2", "--csv")
+
+    lines = ended.out.splitlines()
+    assert lines[0] == "rank,product_id,score,title,category,colour,price,brand,image"
+    assert [line.split(",")[0] for line in lines[1:]] == ["1", "2"]
+
+
 def test_nothing_found_is_an_empty_array_and_a_word_to_people(finished: Finished) -> None:
     nothing = ("--product", PRODUCT, "--filter", 'brand == "nobody"')
 
@@ -98,7 +140,12 @@ def test_people_get_a_table(finished: Finished) -> None:
 
 BAD_QUERIES = {
     "nothing asked": ([], 2, "TEXT"),
-    "two questions": (["mug", "--product", PRODUCT], 2, "TEXT"),
+    "two texts": (["mug", "--text", "pot"], 2, "--text"),
+    "a file and a text": (["mug", "--queries", "q.csv"], 2, "--queries"),
+    "two ways to print": (["--product", PRODUCT, "--json", "--csv"], 2, "--csv"),
+    "a mixture of nothing": (["--product", PRODUCT, "--product-weight", "0"], 3, "weights"),
+    "no file of queries": (["--queries", "q.csv"], 3, "q.csv"),
+    "a picture on a private address": (["--image", "http://127.0.0.1:9/a.jpg"], 3, "--allow-host 127.0.0.1"),
     "a filter on FAISS": (["--product", PRODUCT, "--backend", "faiss", "--filter", "price < 20"], 2, "--filter"),
     "no such backend": (["mug", "--backend", "annoy"], 2, "annoy"),
     "a limit of nothing": (["mug", "--limit", "0"], 2, "--limit"),
@@ -124,7 +171,11 @@ def test_a_question_that_cannot_be_answered_says_why(
 
 def test_an_unknown_field_in_a_filter_finds_nothing_where_other_columns_are_kept(finished: Finished) -> None:
     """It may be a column that some products have, so Milvus does not take it for a mistake."""
-    assert finished.shop.search("--product", PRODUCT, "--filter", 'seasom == "summer"') == []
+    ended = finished.shop.ingest("search", "--product", PRODUCT, "--filter", 'colur == "red"', "--json")
+
+    assert ended.json == []
+    assert len(ended.said) == 1
+    assert "colur is no field of the contract (did you mean colour?)" in ended.said[0]
 
 
 @pytest.mark.parametrize("backend", ["milvus", "faiss"])

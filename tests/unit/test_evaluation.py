@@ -58,8 +58,8 @@ def test_recall_grows_with_ef_and_the_smallest_that_is_enough_is_named(index):
 
 
 def test_the_collection_decides_where_it_was_asked():
-    rows = [Row(where, ef, recall, 1, 1, 1, 1) for where, ef, recall in
-            (("faiss", 16, 1.0), ("collection", 16, 0.9), ("collection", 64, 0.995), ("collection", 128, 1.0))]  # fmt: skip
+    measured = [("faiss", 16, 1.0), ("collection", 16, 0.9), ("collection", 64, 0.995), ("collection", 128, 1.0)]
+    rows = [Row(where, ef, recall, 1, 1, 1, 1) for where, ef, recall in measured]
     assert evaluation.smallest(rows, 0.99) == (64, "collection")
     assert evaluation.smallest(rows[:1], 0.99) == (16, "faiss")
     assert evaluation.smallest(rows[:2], 0.99) == (None, "collection")

@@ -1,0 +1,98 @@
+"""The neighbours of all products, by the FAISS files: `ingest recommend --all`, and a plain loop over the same index.
+
+    python benchmarks/recommend.py [--quick] [--json FILE]
+
+100,000 products of 512 dimensions, in clusters as pictures of a catalog are, one in ten with another's picture. The
+index is built before; what is measured is loading it, searching, leaving out, and writing the Parquet file. The plain
+loop asks FAISS for one product after another, as people write it by hand, for a sample of them, and writes nothing.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import bench
+import faiss
+import numpy as np
+
+from ingest import recommend
+from ingest.contract import default_path, load
+from ingest.recommend import Wish
+from ingest.sinks import faiss as files
+from ingest.store import arrays
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ROWS, QUICK_ROWS, DIM, CLUSTERS = 100_000, 20_000, 512, 500
+LIMIT = 10
+PLAIN = 2_000  # products that the plain loop asks for
+WISHES = {"nearest": Wish(limit=LIMIT), "diverse": Wish(limit=LIMIT, balance=0.5)}
+
+
+def main() -> None:
+    parser = bench.parser(__doc__)
+    parser.add_argument("--folder", type=Path, help="keep the index here, and take it from here when it is there")
+    parser.add_argument("--only-build", action="store_true", help="build the index into --folder, and measure nothing")
+    arguments = parser.parse_args()
+    count = QUICK_ROWS if arguments.quick else ROWS
+    with tempfile.TemporaryDirectory() as folder:
+        place = arguments.folder or Path(folder)
+        prepare(place, count)
+        if not arguments.only_build:
+            results = measured(place)
+            rates = {row["what"]: row["products_per_s"] for row in results}
+            ratios = {f"vs_plain_{name}": rates[name] / rates["plain loop"] for name in WISHES}
+            bench.finish("recommend", results, ratios, arguments.json, ["faiss-cpu", "numpy", "pyarrow"])
+
+
+def prepare(folder: Path, count: int) -> None:
+    """Write the `.npy` pair and build the index, unless they are there."""
+    if files.Files.of(folder, DIM).index.exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "rows.npy", vectors(count))
+    names = ",".join(f'"P{number:07d}"' for number in range(count))
+    (folder / "ids.json").write_text(f"[{names}]", encoding="utf-8")
+    files.build(folder / "rows.npy", folder / "ids.json", folder, load(default_path()).index)
+
+
+def vectors(count: int) -> NDArray[np.float32]:
+    chance = np.random.default_rng(0)
+    centres = chance.normal(size=(CLUSTERS, DIM))
+    rows = centres[chance.integers(0, CLUSTERS, count)] + 0.7 * chance.normal(size=(count, DIM))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    shared = chance.permutation(count)[: count // 10]
+    rows[shared] = rows[chance.integers(0, count, len(shared))]
+    return rows.astype(np.float32)
+
+
+def measured(folder: Path) -> list[dict[str, Any]]:
+    ef = load(default_path()).index.ef
+    results = []
+    for name, wish in WISHES.items():
+        began = time.monotonic()
+        index = recommend.opened(folder, DIM)
+        found = recommend.write(recommend.everything(index, wish, ef, {}), index.names, folder / "out.parquet")
+        results.append(row(name, found.products, time.monotonic() - began))
+    graph = faiss.read_index(str(files.Files.of(folder, DIM).index))
+    names = arrays.read_ids(files.Files.of(folder, DIM).product_ids)
+    graph.hnsw.efSearch = ef
+    queries = np.load(folder / "rows.npy", mmap_mode="r")[:PLAIN]
+    began = time.monotonic()
+    for number, query in enumerate(queries):
+        scores, found_rows = graph.search(query[None], LIMIT + 1)
+        [(names[one], score) for one, score in zip(found_rows[0], scores[0], strict=True) if one != number][:LIMIT]
+    results.append(row("plain loop", PLAIN, time.monotonic() - began))
+    return results
+
+
+def row(what: str, products: int, seconds: float) -> dict[str, Any]:
+    return {"what": what, "products": products, "seconds": seconds, "products_per_s": products / seconds}
+
+
+if __name__ == "__main__":
+    main()

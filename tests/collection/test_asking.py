@@ -1,0 +1,192 @@
+"""What can be asked of a served collection: several vectors at once, products, what is similar, recommendations, ef."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from small_shop import SmallShop, picture_vector
+
+from ingest import contract as contracts
+from ingest import evaluation, recommend
+from ingest.errors import QueryError
+from ingest.recommend import Wish
+from ingest.search.answers import answers
+from ingest.search.files import Exported
+from ingest.search.query import Model, Query
+from ingest.search.served import Served
+from ingest.sinks import faiss
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ingest.sinks.milvus.connection import Connection
+
+PRODUCTS = {f"P{number}": (number, "even" if number % 2 == 0 else "odd") for number in range(30)}
+PRODUCTS |= {"twin": (0, "odd"), 'quo"te': (3, "it's"), "nameless": (7, "")}
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> SmallShop:
+    shop = SmallShop(tmp_path_factory.mktemp("asking"))
+    shop.stock(PRODUCTS)
+    shop.run(exports=True)
+    return shop
+
+
+@pytest.fixture(scope="module")
+def connection(shop: SmallShop) -> Iterator[Connection]:
+    with shop.connection() as connection:
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def served(connection: Connection) -> Served:
+    return Served(connection, "products")
+
+
+@pytest.fixture(scope="module")
+def exported(shop: SmallShop) -> Exported:
+    return Exported(shop.settings, ef=64)
+
+
+def exactly(product_id: str, allowed: set[str]) -> list[str]:
+    def score(other: str) -> float:
+        number, own = PRODUCTS[other][0], PRODUCTS[product_id][0]
+        assert number is not None
+        assert own is not None
+        return float(picture_vector("model-1", number) @ picture_vector("model-1", own))
+
+    return sorted(allowed, key=lambda other: -score(other))
+
+
+def test_several_vectors_are_answered_in_one_call_as_each_alone(served: Served) -> None:
+    rows = [picture_vector("model-1", number) for number in range(5)]
+
+    together = served.searches(rows, 3)
+
+    assert [[hit.product_id for hit in hits] for hits in together] == [
+        [hit.product_id for hit in served.search(row, 3)] for row in rows
+    ]
+    assert together[4][0].product_id == "P4"
+    assert together[4][0].score == pytest.approx(1, abs=1e-5)
+    assert len(together[4][0].image_sha256) == 64
+
+
+def test_products_come_back_with_vector_and_metadata(served: Served) -> None:
+    found = served.products(['quo"te', "P4"])
+
+    assert list(found) == ['quo"te', "P4"]
+    assert found["P4"].vector == pytest.approx(picture_vector("model-1", 4), abs=1e-6)
+    assert found['quo"te'].metadata["title"] == "it's"
+    assert found["P4"].metadata["price"] is None, "not known"
+    with pytest.raises(QueryError, match=r"no product nobody \(and 1 more\)"):
+        served.products(["P4", "nobody", "none"])
+
+
+def test_what_is_similar_is_neither_itself_nor_has_its_picture(served: Served) -> None:
+    hits = served.similar(["P0"], 5)
+    with_copies = served.similar(["P0"], 5, copies=True)
+
+    assert [hit.product_id for hit in hits] == exactly("P0", PRODUCTS.keys() - {"P0", "twin"})[:5]
+    assert with_copies[0].product_id == "twin"
+
+
+def test_both_places_answer_a_query_alike(shop: SmallShop, served: Served, exported: Exported) -> None:
+    queries = [Query(product_id="P1", limit=4), Query(product_id="P2", limit=4), Query(product_id='quo"te', limit=2)]
+    model = Model(shop.settings)
+
+    one, other = answers(served, model, queries), answers(exported, model, queries)
+
+    assert [len(hits) for hits in one] == [4, 4, 2]
+    assert [hits[0].product_id for hits in one[:2]] != ["P1", "P2"], "left out themselves"
+    assert [[hit.score for hit in hits] for hits in one] == [
+        pytest.approx([hit.score for hit in hits], abs=1e-5) for hits in other
+    ]
+    with pytest.raises(QueryError, match="no metadata"):
+        answers(exported, model, [Query(product_id="P1", expression="price < 3")])
+
+
+def test_a_name_that_no_product_can_have_is_refused_where_other_columns_are_dropped(tmp_path: Path) -> None:
+    schema = tmp_path / "products.toml"
+    shipped = contracts.default_path().read_text(encoding="utf-8")
+    schema.write_text(shipped.replace('others = "dynamic"', 'others = "drop"'), encoding="utf-8")
+    shop = SmallShop(tmp_path / "shop", schema=schema)
+    shop.stock(dict(list(PRODUCTS.items())[:3]))
+    shop.run()
+    with shop.connection() as connection:
+        served = Served(connection, "products")
+        with pytest.raises(QueryError, match=r"titel is no field of the collection \(did you mean title\?\)"):
+            served.search(picture_vector("model-1", 0), 3, 'titel == "odd"')
+        with pytest.raises(QueryError, match="no field"):
+            served.values("titel")
+        found = served.search(picture_vector("model-1", 0), 3, 'title == "odd" and product_id != "x"')
+        assert [hit.product_id for hit in found] == ["P1"]
+
+
+def test_names_that_may_be_others_columns_are_only_told(served: Served) -> None:
+    assert served.search(picture_vector("model-1", 0), 3, "nosuch == 1") == []
+    assert served.unknown_names('nosuch == 1 and title == "nosuch2"') == ["nosuch"]
+
+
+def test_a_recommendation_keeps_to_the_same_or_goes_to_another(served: Served) -> None:
+    same = recommend.like(served, ["P4"], Wish(limit=50, same="title"))
+    other = recommend.like(served, ["P4", "P1"], Wish(limit=50, other="title"))
+
+    assert {hit.product_id for hit in same} == {f"P{number}" for number in range(0, 30, 2)} - {"P4"}
+    assert {hit.product_id for hit in other} == {'quo"te', "nameless"}
+    for wish, words in ((Wish(same="titel"), "did you mean title"), (Wish(other="price"), "has no price")):
+        with pytest.raises(QueryError, match=words):
+            recommend.like(served, ["P4"], wish)
+    with pytest.raises(QueryError, match="has no title"):
+        recommend.like(served, ["nameless"], Wish(same="title"))
+
+
+def test_diverse_recommendations_are_chosen_from_more(served: Served) -> None:
+    near, far = (recommend.like(served, ["P4"], Wish(limit=5, balance=balance)) for balance in (None, 0.2))
+
+    def alike(hits: list[recommend.Hit]) -> float:
+        rows = np.stack(list(served.vectors([hit.product_id for hit in hits]).values()))
+        return float((rows @ rows.T).mean())
+
+    assert len(near) == len({hit.product_id for hit in far}) == 5
+    assert alike(far) < alike(near)
+
+
+def test_all_products_get_theirs_by_the_collections_own_fields(shop: SmallShop, served: Served) -> None:
+    index = faiss.opened(shop.settings.indexes, 8)
+    titles = served.values("title")
+    assert titles == {name: title for name, (_, title) in PRODUCTS.items()}
+
+    finder = recommend.everything(index, Wish(limit=40, same="title"), 64, {"title": titles})
+
+    for asked, found, _ in finder.batches():
+        for one, others in zip(asked, found, strict=True):
+            name = index.names[one]
+            picture, title = PRODUCTS[name]
+            assert {index.names[other] for other in others if other >= 0} == {
+                other for other, (its, kind) in PRODUCTS.items() if kind == title and its != picture
+            }
+
+
+def test_ef_is_measured_and_told_to_every_app(shop: SmallShop, connection: Connection, served: Served) -> None:
+    index = faiss.opened(shop.settings.indexes, 8)
+    wanted = evaluation.Wanted(k=3, queries=10, grid=(8, 64), target_recall=0.9, labels="title")
+
+    found = evaluation.evaluate(index, served, wanted, served.ef)
+
+    assert [(row.where, row.ef) for row in found.rows] == [
+        ("faiss", 8), ("faiss", 64), ("collection", 8), ("collection", 64)
+    ]  # fmt: skip
+    assert found.judged_by == "collection"
+    assert found.smallest_ef is not None
+    assert {one.label for one in found.precisions} <= {"even", "odd", "it's"}
+    assert found.notes == []
+
+    served.tell_ef(96)
+    description = connection.client.describe_collection(served.name)
+    assert json.loads(description["properties"][contracts.PROPERTY])["ef"] == 96
+    assert Served(connection, "products").ef == 96
