@@ -86,7 +86,7 @@ class Guard:
         if self._rules.hosts and _name(headers.get("host", "")) not in self._rules.hosts:
             return failed(421, f"this service answers to {', '.join(sorted(self._rules.hosts))} alone")
         guarded = scope["path"].startswith(_GUARDED)
-        if guarded and not self._is_from_here(scope, headers):
+        if guarded and not self._is_from_here(headers):
             return failed(403, "a page of another origin may not ask; allow it with --allow-origin")
         if guarded and not may_ask(self._rules, headers):
             return failed(401, "the token is missing or wrong; send Authorization: Bearer TOKEN",
@@ -96,12 +96,11 @@ class Guard:
             return failed(413, _too_much(headers, self._rules.max_picture), {"Connection": "close"})
         return None
 
-    def _is_from_here(self, scope: Scope, headers: Headers) -> bool:
+    def _is_from_here(self, headers: Headers) -> bool:
         """Look at which page a browser says it asks for: `Origin`, and for plain pictures `Sec-Fetch-Site` alone."""
         origin = headers.get("origin")
-        if origin is not None:
-            own = f"{scope.get('scheme', 'http')}://{headers.get('host', '')}"
-            return origin in self._rules.origins or urlsplit(origin)[:2] == urlsplit(own)[:2]
+        if origin is not None:  # of our own, the scheme is not compared: a proxy may speak TLS in front
+            return origin in self._rules.origins or urlsplit(origin).netloc == headers.get("host")
         return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
 
     def _bounded(self, headers: Headers, receive: Receive) -> Receive:

@@ -54,7 +54,7 @@ _FRESH_S = 300.0
 
 
 class Service:
-    """One collection, one model, and the threads that work for them; a context manager that ends them."""
+    """One collection, one model, and the threads that work for them while `running`."""
 
     def __init__(self, settings: Settings, connection: Connection, current: Live, model: Model) -> None:
         self.settings = settings
@@ -109,7 +109,7 @@ class Service:
     @asynccontextmanager
     async def received(self, request: Request) -> AsyncIterator[tuple[dict[str, Any], UploadFile | None]]:
         """Yield a request's object and its picture as `queries.asked` does; so many uploads at once, and no more."""
-        is_form = request.headers.get("content-type", "").startswith("multipart/")
+        is_form = request.headers.get("content-type", "").lower().startswith("multipart/")
         with self.uploads.entered() if is_form else nullcontext():
             async with queries.asked(request, self.settings.max_image_bytes) as found:
                 yield found
@@ -172,9 +172,10 @@ class Service:
 
     async def snapshot(self) -> Snapshot:
         """Return what the last reading of the whole collection found; an old one while the next is under way."""
-        kept, name = self._snapshot, self.live.served.name
+        kept, served = self._snapshot, self.live.served
+        name = served.name
         if self._taking is None and (kept is None or kept[0] != name or time.monotonic() - kept[1] > _FRESH_S):
-            self._taking = asyncio.create_task(self._take(name))
+            self._taking = asyncio.create_task(self._take(served))
             self._taking.add_done_callback(self._taken)
         if kept is not None and kept[0] == name:
             return kept[2]
@@ -185,10 +186,9 @@ class Service:
         """Return what the latest run left in the data folder."""
         return await to_thread.run_sync(runs.latest, self.settings.data / "runs")
 
-    async def _take(self, name: str) -> Snapshot:
-        contract = self.live.served.contract
-        taken = await to_thread.run_sync(snapshot.take, self._connection, name, contract)
-        self._snapshot = (name, time.monotonic(), taken)
+    async def _take(self, served: Served) -> Snapshot:
+        taken = await to_thread.run_sync(snapshot.take, self._connection, served.name, served.contract)
+        self._snapshot = (served.name, time.monotonic(), taken)
         return taken
 
     def _taken(self, task: asyncio.Task[Snapshot]) -> None:
@@ -199,4 +199,7 @@ class Service:
     async def _follow(self) -> None:
         while True:
             await asyncio.sleep(live.LOOK_EVERY_S)
-            await to_thread.run_sync(self.live.look, limiter=self._milvus)
+            try:
+                await to_thread.run_sync(self.live.look, limiter=self._milvus)
+            except Exception:  # a bug of ours must not end the following
+                log.exception("could not look where the alias leads")

@@ -94,7 +94,8 @@ class Page:
         """Wait until every picture in the window is there, and nothing fades."""
         self.until(
             lambda: self.driver.execute_script(
-                "return getComputedStyle(document.querySelector('#grid')).opacity === '1' && [...document.images].every((image) => image.complete || image.loading === 'lazy' &&"
+                "return getComputedStyle(document.querySelector('#grid')).opacity === '1' &&"
+                " [...document.images].every((image) => image.complete || image.loading === 'lazy' &&"
                 " image.getBoundingClientRect().top > innerHeight)"
             ),
             "all pictures are loaded",

@@ -43,6 +43,9 @@ def test_filters_come_from_the_collection_and_hold(page: Page) -> None:
     page.driver.execute_script("arguments[0].click()", page.one(".chip input[value=bowls]"))
     page.until_first("bowl")
     assert all("bowl" in title for title in page.shown())
+    for value in ("bowls", "mugs"):
+        page.driver.execute_script("arguments[0].click()", page.one(f".chip input[value={value}]"))
+    page.until(lambda: len(page.shown()) > 15 and all("mug" in title for title in page.shown()), "mugs are left")
 
     low = page.one("input[name=price][data-end=max]")
     low.send_keys("20", Keys.ENTER)
@@ -53,7 +56,7 @@ def test_filters_come_from_the_collection_and_hold(page: Page) -> None:
         lambda: (titles := page.shown()) and all(title.startswith("Red") for title in titles), "red ones are left"
     )
     page.one("#clear").click()
-    page.until_first("Red striped")
+    page.until(lambda: len(page.shown()) == 24, "all are back")
     assert page.driver.current_url.endswith("?q=red+striped+mug")
 
 
@@ -102,6 +105,14 @@ def test_a_picture_stays_the_question_after_going_on_and_back(page: Page) -> Non
     page.until(lambda: "like=" in page.driver.current_url and page.shown(), "its like is shown")
     page.driver.back()
     page.until(lambda: page.shown() and page.products() == found, "the picture's results are back")
+
+
+def test_a_reload_says_that_the_picture_has_gone_and_words_find_again(page: Page) -> None:
+    page.drop(page.service.shop.images / "P0001.jpg")
+    page.until(lambda: page.shown() and "P0001" in page.products()[:3], "its own product is found")
+    page.driver.refresh()
+    page.until(lambda: "drop it here again" in page.one("#status").text, "it is told")
+    typed(page)
 
 
 def test_a_shared_link_shows_what_was_shared(page: Page) -> None:

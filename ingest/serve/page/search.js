@@ -96,7 +96,10 @@ export async function render(asked) {
 
 async function results(asked, signal) {
   const picture = current();
-  if (history.state?.picture && !picture) throw new Error("That picture is gone with the page that had it; drop it here again.");
+  if (history.state?.picture && !picture) { // after a reload: a File does not outlive its page
+    history.replaceState(null, "");
+    if (!asked.words && !asked.like) throw new Error("The picture went with the page that had it; drop it here again.");
+  }
   const filter = expression(asked, facets);
   const query = { limit: asked.count, ...(filter && { filter }) };
   if (asked.words) query.text = asked.words;

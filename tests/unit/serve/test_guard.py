@@ -62,7 +62,8 @@ def test_a_name_that_was_made_to_lead_here_is_not_answered(host, status) -> None
     [
         ({}, 200),
         ({"origin": "http://here"}, 200),
-        ({"origin": "https://here"}, 403),
+        ({"origin": "https://here"}, 200),
+        ({"origin": "https://here:8443"}, 403),
         ({"origin": "https://shop.example"}, 200),
         ({"origin": "https://shop.example.evil"}, 403),
         ({"origin": "null"}, 403),
