@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingest.store.objects import ObjectStore
-from ingest.store.remote import Bucket, is_remote
+from ingest.store.remote import Bucket, is_remote, without_slash
 from ingest.store.shards import Store
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def place(settings: Settings, fingerprint: str) -> str:
     """Return the folder or URL of one space's vectors."""
     root = settings.store_place
-    return f"{root.rstrip('/')}/{fingerprint}" if is_remote(root) else str(Path(root) / fingerprint)
+    return f"{without_slash(root)}/{fingerprint}" if is_remote(root) else str(Path(root) / fingerprint)
 
 
 def opened(settings: Settings, space: Space) -> Vectors:

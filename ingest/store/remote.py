@@ -31,6 +31,14 @@ def is_remote(place: str) -> bool:
     return "://" in place
 
 
+def without_slash(url: str) -> str:
+    """Return a URL without slashes at its end; raises ConfigError where nothing is left behind its `://`."""
+    kind, _, rest = url.partition("://")
+    if not rest.strip("/"):
+        raise ConfigError(f"--store {url}: names no bucket; write {kind}://bucket/folder")
+    return url.rstrip("/")
+
+
 class Bucket:
     """The objects under a URL such as `s3://bucket/folder`, by their names below it.
 
@@ -39,7 +47,7 @@ class Bucket:
     """
 
     def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
+        self.url = without_slash(url)
         kind = url.partition("://")[0]
         import fsspec
 
@@ -56,8 +64,6 @@ class Bucket:
             raise ConfigError(f"--store {url}: this storage cannot be reached without its package; {extra}") from error
         except ValueError as error:
             raise ConfigError(f"--store {url}: {error}; give a folder, or a URL such as s3://bucket/folder") from error
-        if not self._root.strip("/"):
-            raise ConfigError(f"--store {url}: names no bucket; write s3://bucket/folder")
         if hasattr(self._files, "retries"):
             self._files.retries = 1
 
