@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from shop import ALIAS, COMMAND, Shop, environment_of
-
-from ingest.sinks.milvus import releases
-from ingest.sinks.milvus.connection import opened
+from shop import COMMAND, Shop, environment_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,8 +13,8 @@ if TYPE_CHECKING:
 
 def listed(shop: Shop) -> dict[str, bool]:
     """Return whether each collection is the served one."""
-    with opened(str(shop.data / "milvus.db"), "", "", 5) as connection:
-        return {release.name: release.serves for release in releases.releases(connection, ALIAS)}
+    found: list[dict[str, Any]] = shop.ingest("collections", "--json").json
+    return {release["name"]: release["serves"] for release in found}
 
 
 def answered(shop: Shop, answer: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -44,10 +41,11 @@ def test_rollback_serves_the_one_before_and_pruning_asks_and_spares_what_is_serv
     assert listed(shop) == {old: True, new: False}
     assert shop.rows() == before
 
-    refused = answered(shop, "n\n", "--keep", "0")
-    assert (refused.returncode, new in refused.stdout) == (130, True)
-    assert "Drop 1 of them for good?" in refused.stderr
-    assert listed(shop) == {old: True, new: False}
+    for answer, code in (("n\n", 130), ("", 130)):
+        refused = answered(shop, answer, "--keep", "0")
+        assert (refused.returncode, new in refused.stdout) == (code, True)
+        assert "Drop 1 of them for good?" in refused.stderr
+        assert listed(shop) == {old: True, new: False}
 
     dropped = answered(shop, "y\n", "--keep", "0")
     assert (dropped.returncode, f"dropped {new}" in dropped.stdout) == (0, True)
