@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from ingest.config import Settings
     from ingest.contract import Contract
     from ingest.embedding.checkpoint import Checkpoint
-    from ingest.embedding.encoder import Encoder
     from ingest.progress import Progress
 
 T = TypeVar("T")
 
 _LOOKED_UP = 32  # pictures looked up together; no more, for a slow download holds back those before it
+_BATCH = 64  # where the batch is not known before the model is; four of them wait twice over, 80 MB as CLIP sees them
 _WAITING = 2048  # records that may wait in memory for Milvus: two upserts
 
 
@@ -82,17 +82,20 @@ class Line:
     def pixels(self, pictures: Iterable[Picture | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
         """Decode those whose vector the store does not know."""
         known = shards.lookup(pictures, self.store, _LOOKED_UP)
-        decode = self.preprocessed.using(self._stage.decoder(self.checkpoint.preprocessing))
+        steps = self.checkpoint.preprocessing
+        decode = self.preprocessed.using(self._stage.decoder(steps, steps.least))
         workers = self.settings.decode_workers or os.cpu_count() or 1
-        pixels = flow.pmap(decode, known, workers=workers, ahead=self._ahead)
+        pixels = flow.pmap(decode, known, workers=workers, ahead=self._ahead, here=_is_no_picture)
         return self.progress.counting(Stage.DECODE, pixels, Decoded)
 
     def embedded(self, pictures: Iterable[Picture | Skipped]) -> Iterator[Embedded | Skipped]:
         """Give every picture its vector, from the store or from the model; new ones are on disk before they go on."""
-        batch = self.settings.batch_size
-        encoder = self._encoder()
+        settings = self.settings
+        model = ClipEncoder(self.checkpoint, settings.device, settings.dtype, settings.batch)
+        encoder = embedding.Counted(model, lambda pictures: self.progress.add(Stage.EMBEDDING, pictures))
         pixels = flow.until(self._owned(flow.ahead(self.pixels(pictures), self._ahead)), self.stop)
-        stored = shards.append(embedding.embed(pixels, encoder, batch), self.store, batch)
+        embedded = embedding.embed(pixels, encoder, model.size)
+        stored = shards.append(embedded, self.store, lambda: settings.batch or model.size().batch)
         return self._tidied(self.progress.counting(Stage.STORE, stored, Embedded))
 
     def parked(self, records: Iterable[Embedded | Skipped]) -> Iterator[Embedded | Skipped]:
@@ -110,7 +113,7 @@ class Line:
 
     @property
     def _ahead(self) -> int:
-        return 4 * self.settings.batch_size
+        return 4 * (self.settings.batch or _BATCH)
 
     def _catalog(self) -> Iterator[Product | Skipped]:
         columns = formats.Columns(self.settings.id_column, self.settings.image_column)
@@ -119,11 +122,6 @@ class Line:
     def _owned(self, records: Generator[T, None, None]) -> Iterator[T]:
         self._flows.enter_context(closing(records))
         return records
-
-    def _encoder(self) -> Encoder:
-        settings = self.settings
-        encoder = ClipEncoder(self.checkpoint, settings.device, settings.dtype, settings.batch_size)
-        return embedding.Counted(encoder, lambda pictures: self.progress.add(Stage.EMBEDDING, pictures))
 
     def _exemplified(self, pictures: Iterable[Picture | Skipped]) -> Iterator[Picture | Skipped]:
         for record in pictures:
@@ -136,6 +134,10 @@ class Line:
             if isinstance(record, Embedded):
                 self.preprocessed.remove(record.sha256)
             yield record
+
+
+def _is_no_picture(record: Picture | Embedded | Skipped) -> bool:
+    return not isinstance(record, Picture)
 
 
 def _first(records: Iterable[Product | Skipped], products: int) -> Iterable[Product | Skipped]:

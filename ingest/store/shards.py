@@ -27,7 +27,7 @@ from ingest.records import Embedded, Picture
 from ingest.store.keys import ABSENT, KEY_BYTES, KeyIndex
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -222,7 +222,9 @@ def lookup(
                 yield record
 
 
-def append(records: Iterable[Embedded | Skipped], store: Store, batch: int) -> Iterator[Embedded | Skipped]:
+def append(
+    records: Iterable[Embedded | Skipped], store: Store, batch: int | Callable[[], int]
+) -> Iterator[Embedded | Skipped]:
     """Write new vectors as a shard for each `batch` of them, and let nothing pass before it is on disk."""
     held: list[Embedded | Skipped] = []
     new: dict[bytes, NDArray[np.float32]] = {}
@@ -237,7 +239,11 @@ def append(records: Iterable[Embedded | Skipped], store: Store, batch: int) -> I
             held.append(record)
             if isinstance(record, Embedded) and store.find([record.sha256])[0] is None:
                 new.setdefault(record.sha256, record.vector)
-            if len(new) >= batch or not new or len(held) >= _HELD * batch:
+            if (
+                not new
+                or len(new) >= (most := batch if isinstance(batch, int) else batch())
+                or len(held) >= _HELD * most
+            ):
                 write()
                 yield from held
                 held.clear()

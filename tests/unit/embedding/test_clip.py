@@ -14,9 +14,10 @@ from transformers import AutoModel, AutoTokenizer
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from ingest.embedding import clip
+from ingest.embedding import device as devices
 from ingest.embedding.checkpoint import resolve
-from ingest.embedding.clip import ClipEncoder, pick_device, pick_dtype
+from ingest.embedding.clip import ClipEncoder
+from ingest.embedding.device import pick_device, pick_dtype
 from ingest.embedding.encoder import unit
 from ingest.errors import ModelError
 from ingest.images.decode import open_rgb
@@ -194,7 +195,7 @@ def test_without_a_gpu_the_best_device_is_the_cpu():
 
 def test_bfloat16_is_taken_where_the_processor_computes_in_it(monkeypatch):
     for there, dtype in ((True, "bfloat16"), (False, "float32")):
-        monkeypatch.setattr(clip, "_cpu_has_bfloat16", lambda there=there: there)
+        monkeypatch.setattr(devices, "_cpu_has_bfloat16", lambda there=there: there)
         assert pick_dtype("auto", "cpu") == dtype
     assert pick_dtype("auto", "mps") == "float32"
     assert pick_dtype("float16", "cpu") == "float16"
