@@ -59,11 +59,13 @@ class Preprocessing:
         """The shorter side that a picture decoded smaller must keep, so that its vector hardly moves."""
         return math.ceil(_MARGIN * (self.short_side if self.keep_aspect else max(self.height, self.width)))
 
-    def __call__(self, image: Image, of: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    def __call__(
+        self, image: Image, of: tuple[int, int] | None = None, box: tuple[float, float, float, float] | None = None
+    ) -> NDArray[np.uint8]:
         """Return the pixels of an RGB picture as (height, width, 3) uint8.
 
-        `of` is the width and height that a picture decoded smaller has, which decide what is cut out: rounded from
-        the smaller ones, the cut may be a pixel off.
+        Of a picture decoded smaller, `of` is its own width and height and `box` what it covers of `image`: both
+        decide what is cut out, which would else be a pixel off.
         """
         if self.keep_aspect:
             image = _without_ends(image)
@@ -73,7 +75,9 @@ class Preprocessing:
             size = (self.short_side, other) if width <= height else (other, self.short_side)
         else:
             size = (self.width, self.height)
-        pixels = np.asarray(image if image.size == size else image.resize(size, self.resample), np.uint8)
+        pixels = np.asarray(
+            image if image.size == size and box is None else image.resize(size, self.resample, box), np.uint8
+        )
         return _middle(pixels, self.height, self.width)
 
 

@@ -53,6 +53,8 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _LYING = frozenset(_UPRIGHT[orientation] for orientation in (5, 6, 7, 8))
+_FROM_RIGHT = frozenset(_UPRIGHT[orientation] for orientation in (2, 3, 6, 7))
+_FROM_BELOW = frozenset(_UPRIGHT[orientation] for orientation in (3, 4, 7, 8))
 # Longer strips are decoded whole: of them preprocessing takes the middle, which must not move.
 _LONGEST_SHRUNK = 8
 
@@ -68,22 +70,22 @@ class UndecodableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A picture as a viewer shows it, perhaps decoded smaller than it is: `size` is its own, width and height."""
+    """A picture as a viewer shows it, perhaps decoded smaller than it is.
+
+    `size` is its own width and height. `box` is the part of a smaller one that the picture covers (left, top, right,
+    bottom), for a last row or column may be a fraction of it; None where every pixel is there.
+    """
 
     image: Image.Image
     size: tuple[int, int]
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether every pixel is there."""
-        return self.image.size == self.size
+    box: tuple[float, float, float, float] | None = None
 
 
 class Decoder:
     """Turns a Picture into a Decoded, or a Skipped of `Stage.DECODE`; passes every other record through.
 
     `preprocess` makes (size, size, 3) uint8 of an upright RGB picture. Where `least` is not 0, a JPEG may be decoded
-    smaller, its shorter side no smaller than that, and `preprocess` is told the picture's own size as well. `seen` is
+    smaller, its shorter side no smaller than that, and `preprocess` is given its `size` and `box` as well. `seen` is
     told of each picture decoded, `failed` of each that cannot be. May be called from many threads.
     """
 
@@ -115,8 +117,8 @@ class Decoder:
             return Skipped(product.product_id, Stage.DECODE, error.reason, detail, product.line)
         if self._seen is not None:
             self._seen(record, opened)
-        whole = opened.is_whole
-        pixels = self._preprocess(opened.image) if whole else self._preprocess(opened.image, opened.size)
+        smaller = () if opened.box is None else (opened.size, opened.box)
+        pixels = self._preprocess(opened.image, *smaller)
         return Decoded(product, record.sha256, pixels)
 
 
@@ -203,16 +205,20 @@ def _pixels(file: BufferedReader, kind: str, least: int) -> Opened:
         width, height = image.size
         if least and max(width, height) <= _LONGEST_SHRUNK * min(width, height):
             image.draft(None, (least, least))  # does nothing to what is no JPEG
-        shrunk = image.size != (width, height)
+        shrunk = round(width / image.width)  # by 1, 2, 4 or 8, rounded up
         image.load()
         # After loading: only then has Pillow read what follows the pixels, and it turns TIFFs by itself.
         turn = _turn(image)
         upright = to_rgb(image)
     if turn is not None:
         upright = upright.transpose(turn)
-    if not shrunk:
+    if shrunk == 1:
         return Opened(upright, upright.size)
-    return Opened(upright, (height, width) if turn in _LYING else (width, height))
+    size = (height, width) if turn in _LYING else (width, height)
+    across, down = size[0] / shrunk, size[1] / shrunk
+    left = upright.width - across if turn in _FROM_RIGHT else 0.0
+    top = upright.height - down if turn in _FROM_BELOW else 0.0
+    return Opened(upright, size, (left, top, left + across, top + down))
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:

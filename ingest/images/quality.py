@@ -80,7 +80,7 @@ class Inspector:
     def content(self, picture: Picture, opened: Opened) -> Content:
         """Return what is seen of a picture; one that is blank when decoded smaller is looked at whole, for a speck."""
         content = measure(opened.image)
-        if content.blank and not opened.is_whole:
+        if content.blank and opened.box is not None:
             return measure(open_rgb(picture.path, self._sandbox))
         return replace(content, width=opened.size[0], height=opened.size[1])
 
