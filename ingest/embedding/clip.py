@@ -125,7 +125,7 @@ class ClipEncoder:
         for device in self.devices:
             if device not in towers:
                 towers[device] = self._towers.pictures(device)
-        if self.devices == ["cpu"]:
+        if self.devices == ["cpu"] and self._asked != 1:  # one picture is a search that someone waits for
             names = self.devices * min(_CPU_LANES, import_torch().get_num_threads())
         else:
             names = self.devices * (_LANES if self.devices[0].startswith("cuda") else 1)
@@ -181,6 +181,8 @@ class _Lane:
         std = np.array(checkpoint.preprocessing.std, np.float64)
         self._scale = self._constant(1.0 / (255.0 * std))
         self._shift = self._constant(-np.array(checkpoint.preprocessing.mean, np.float64) / std)
+        if self._cuda:
+            torch.cuda.synchronize(device)  # what was copied by another stream is there
 
     def __call__(self, pixels: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
         """Embed pixels in a batch of `size`, filled up with black."""
