@@ -32,7 +32,7 @@ class Grouped(click.Option):
 class _Batch(click.IntRange):
     """A number of pictures, or `auto`."""
 
-    name = "auto|N"
+    name = "number or auto"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the number, or `auto` as it is."""
