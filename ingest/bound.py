@@ -43,7 +43,7 @@ def bound(shares: dict[str, Share], settings: Settings, device: str) -> Bound | 
 
 def _hint(part: str, threads: int, settings: Settings, device: str) -> str:
     """Return what would relieve `part`; nothing where it has all that this machine and these settings can give."""
-    small_batch = settings.batch_size < _LARGE_BATCH
+    small_batch = 0 < settings.batch < _LARGE_BATCH
     is_lite = "://" not in settings.milvus_uri
     relief: dict[str, str] = {
         Stage.IMAGES: _more_downloads(threads, settings),

@@ -52,12 +52,13 @@ class Settings:
     min_side: int = 0
     skip_blank: bool = False
     decode_workers: int = 0
+    exact: bool = False
 
     model: str = "openai/clip-vit-base-patch32"
     model_revision: str | None = None
     device: str = "auto"
     dtype: str = "auto"
-    batch_size: int = 32
+    batch_size: int | str = "auto"
 
     uri: str = ""
     token: str = ""
@@ -84,6 +85,11 @@ class Settings:
     port: int = 8900
     serve_token: str = ""
     allow_origin: str = ""
+
+    @property
+    def batch(self) -> int:
+        """The pictures embedded at once; 0 to find out what the device is fastest with."""
+        return 0 if self.batch_size == "auto" else int(self.batch_size)
 
     @property
     def milvus_uri(self) -> str:
@@ -157,7 +163,8 @@ def read(path: Path) -> dict[str, Any]:
         if key in _TOKENS:
             raise ConfigError(f"{place}: a token does not belong in a file; set {_TOKENS[key]} in the environment")
         if not _fits(key, value):
-            raise ConfigError(f"{place}: {key} is {value!r}; write it as in {key} = {_EXAMPLES[_kind(key)]}")
+            example = _EXAMPLES[int if key == "batch_size" else _kind(key)]
+            raise ConfigError(f"{place}: {key} is {value!r}; write it as in {key} = {example}")
     return {key: _placed(key, value, path.parent) for key, value in table.items()}
 
 
@@ -168,6 +175,8 @@ def _kind(key: str) -> type:
 
 def _fits(key: str, value: Any) -> bool:
     """Tell whether a value has the type of the setting; `max_skipped` is a number as well as a share."""
+    if key == "batch_size":
+        return value == "auto" or (isinstance(value, int) and not isinstance(value, bool))
     kind = _kind(key)
     if isinstance(value, bool) or kind is bool:
         return isinstance(value, bool) and kind is bool

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ingest import contract as contracts
-from ingest.embedding import clip
+from ingest.embedding import device as torch_device
 from ingest.embedding.checkpoint import resolve
 from ingest.errors import IngestError
 from ingest.sinks.milvus.connection import opened
@@ -60,7 +60,7 @@ def _python(_settings: Settings) -> Finding:
 
 
 def _torch(_settings: Settings) -> Finding:
-    torch = clip.import_torch()
+    torch = torch_device.import_torch()
     return Finding(
         "torch",
         f"{torch.__version__} with transformers {_version('transformers')}, {torch.get_num_threads()} threads",
@@ -68,15 +68,16 @@ def _torch(_settings: Settings) -> Finding:
 
 
 def _device(settings: Settings) -> Finding:
-    torch = clip.import_torch()
-    device = clip.pick_device(settings.device)
-    dtype = clip.pick_dtype(settings.dtype, device)
+    torch = torch_device.import_torch()
+    devices = torch_device.pick_devices(settings.device)
+    device = devices[0]
+    dtype = torch_device.pick_dtype(settings.dtype, device)
     if device.startswith("cuda"):
         name, memory = (
             torch.cuda.get_device_name(device),
             torch.cuda.get_device_properties(device).total_memory,
         )
-        return Finding("device", f"{device}, {name} with {memory / 2**30:.0f} GiB, computing in {dtype}")
+        return Finding("device", f"{', '.join(devices)}, {name} with {memory / 2**30:.0f} GiB, computing in {dtype}")
     hint = _CUDA_HINT if device == "cpu" and shutil.which("nvidia-smi") else ""
     return Finding(
         "device",

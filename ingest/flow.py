@@ -37,9 +37,17 @@ def until(items: Iterable[T], stop: threading.Event) -> Iterator[T]:
         yield item
 
 
-def pmap(function: Callable[[T], U], items: Iterable[T], *, workers: int, ahead: int) -> Iterator[U]:
+def pmap(
+    function: Callable[[T], U],
+    items: Iterable[T],
+    *,
+    workers: int,
+    ahead: int,
+    here: Callable[[T], bool] = lambda _: False,
+) -> Generator[U, None, None]:
     """Map on `workers` threads, in order, with at most `ahead` results waiting for the consumer.
 
+    Items that are `here` are mapped on the consumer's own thread: what costs less than handing it over.
     An exception of `function` or of `items` surfaces here, at its place in the order. A consumer that stops
     early cancels what has not begun and waits only for calls already running.
     """
@@ -52,7 +60,7 @@ def pmap(function: Callable[[T], U], items: Iterable[T], *, workers: int, ahead:
             if isinstance(item, _Raised):
                 failure = item.error
                 break
-            pending.append(pool.submit(function, item))
+            pending.append(_done(function, item) if here(item) else pool.submit(function, item))
             # One goes on for each that comes: a slow source must not hold back what it has given before.
             if len(pending) >= ahead or pending[0].done():
                 yield pending.popleft().result()
@@ -63,6 +71,15 @@ def pmap(function: Callable[[T], U], items: Iterable[T], *, workers: int, ahead:
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         source.close()
+
+
+def _done(function: Callable[[T], U], item: T) -> Future[U]:
+    future: Future[U] = Future()
+    try:
+        future.set_result(function(item))
+    except Exception as error:  # noqa: BLE001  it is raised again at its place in the order
+        future.set_exception(error)
+    return future
 
 
 def spread(

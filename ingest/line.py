@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     from ingest.config import Settings
     from ingest.contract import Contract
     from ingest.embedding.checkpoint import Checkpoint
-    from ingest.embedding.encoder import Encoder
     from ingest.progress import Progress
     from ingest.store.vectors import Vectors
 
 T = TypeVar("T")
 
 _LOOKED_UP = 32  # pictures looked up together; no more, for a slow download holds back those before it
+_BATCH = 64  # where the batch is not known before the model is; four of them wait twice over, 80 MB as CLIP sees them
 _WAITING = 2048  # records that may wait in memory for Milvus: two upserts
 
 
@@ -70,7 +70,6 @@ class Line:
         self._stage = stack.enter_context(Images(settings, self.cache, self._clock))
         self.preprocessed = Preprocessed(settings.data / "preprocessed", self.checkpoint.preprocessing)
         self.device = ""  # where pictures are embedded, as soon as one is
-        self._clip: ClipEncoder | None = None
         self.example: Picture | None = None
         self.report = stack.enter_context(RunFolder(settings.data / "runs"))
         self._flows = stack.enter_context(ExitStack())  # entered last: no thread outlives what it works on
@@ -99,19 +98,25 @@ class Line:
 
     def decoded(self, pictures: Iterable[Picture | Embedded | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
         """Decode every picture, known or not."""
-        decode = self.preprocessed.using(self._stage.decoder(self.checkpoint.preprocessing))
+        steps = self.checkpoint.preprocessing
+        decode = self.preprocessed.using(self._stage.decoder(steps, steps.least))
         decode = self._clock.timed(Stage.DECODE, decode, Picture, _named)
         workers = self.settings.decode_workers or os.cpu_count() or 1
-        return flow.pmap(decode, pictures, workers=workers, ahead=self._ahead)
+        return flow.pmap(decode, pictures, workers=workers, ahead=self._ahead, here=_is_no_picture)
 
     def embedded(self, pictures: Iterable[Picture | Skipped]) -> Iterator[Embedded | Skipped]:
         """Give every picture its vector, from the store or from the model; new ones are on disk before they go on."""
-        batch = self.settings.batch_size
-        encoder = self._encoder()
+        settings = self.settings
+        model = self.encoder()
+        encoder = embedding.Counted(
+            model,
+            lambda pictures: self.progress.add(Stage.EMBEDDING, pictures),
+            lambda: self._clock.working(Stage.EMBEDDING),
+        )
         pixels = flow.until(self._owned(flow.ahead(self.pixels(pictures), self._ahead)), self.stop)
-        pixels = self._loading(self._clock.waiting(pixels))
-        vectors = embedding.embed(pixels, encoder, batch)
-        stored = stage.append(self._clock.within(Stage.EMBEDDING, vectors), self.store, batch)
+        pixels = self._loading(self._clock.waiting(pixels), model)
+        vectors = self._clock.waiting(embedding.embed(pixels, encoder, model.size))
+        stored = stage.append(vectors, self.store, lambda: settings.batch or model.size().batch)
         stored = self._clock.within(Stage.STORE, stored)
         return self._tidied(self.progress.counting(Stage.STORE, stored, Embedded))
 
@@ -130,7 +135,7 @@ class Line:
 
     @property
     def _ahead(self) -> int:
-        return 4 * self.settings.batch_size
+        return 4 * (self.settings.batch or _BATCH)
 
     def _catalog(self) -> Iterator[Product | Skipped]:
         columns = formats.Columns(self.settings.id_column, self.settings.image_column)
@@ -140,22 +145,19 @@ class Line:
         self._flows.enter_context(closing(records))
         return records
 
-    def encoder(self) -> Encoder:
-        """Load the model."""
-        return self._encoder()
+    def encoder(self) -> ClipEncoder:
+        """Return the model, which loads when it is first needed."""
+        return ClipEncoder(self.checkpoint, self.settings.device, self.settings.dtype, self.settings.batch)
 
-    def _encoder(self) -> Encoder:
-        settings = self.settings
-        self._clip = ClipEncoder(self.checkpoint, settings.device, settings.dtype, settings.batch_size)
-        return embedding.Counted(self._clip, lambda pictures: self.progress.add(Stage.EMBEDDING, pictures))
-
-    def _loading(self, records: Iterable[Decoded | Embedded | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
+    def _loading(
+        self, records: Iterable[Decoded | Embedded | Skipped], model: ClipEncoder
+    ) -> Iterator[Decoded | Embedded | Skipped]:
         """Load the model when the first picture for it comes, as work of its own."""
         for record in records:
-            if isinstance(record, Decoded) and self._clip is not None and not self.device:
+            if isinstance(record, Decoded) and not self.device:
                 with self._clock.working(MODEL):
-                    self._clip.load()
-                self.device = self._clip.device
+                    model.size()
+                self.device = model.devices[0]
             yield record
 
     def _exemplified(self, pictures: Iterable[Picture | Skipped]) -> Iterator[Picture | Skipped]:
@@ -173,6 +175,10 @@ class Line:
 
 def _named(record: Picture | Embedded | Skipped) -> str:
     return record.product_id if isinstance(record, Skipped) else record.product.product_id
+
+
+def _is_no_picture(record: Picture | Embedded | Skipped) -> bool:
+    return not isinstance(record, Picture)
 
 
 def _first(records: Iterable[Product | Skipped], products: int) -> Iterable[Product | Skipped]:

@@ -94,7 +94,8 @@ def _embedding_rate(line: Line, decoded: list[Decoded]) -> float:
     """Return pictures a second in whole batches; the first one warms up."""
     if not decoded:
         return 0.0
-    encoder, size = line.encoder(), line.settings.batch_size
+    encoder = line.encoder()
+    size = encoder.size().batch
     batches = [np.stack([record.pixels for record in batch]) for batch in flow.batched(decoded, size)]
     encoder.images(batches[0])
     began = time.perf_counter()

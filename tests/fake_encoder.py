@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
+
+from ingest.embedding.encoder import Size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,13 +22,19 @@ DIM = 8
 class FakeEncoder:
     """Gives each picture a vector that its pixels and the model's name decide."""
 
-    def __init__(self, space: Space) -> None:
+    devices: Final = ("cpu",)
+
+    def __init__(self, space: Space, batch: int = 4) -> None:
         self.space = space
         self.pictures = 0
+        self.batch = batch
 
     def images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         self.pictures += len(pixels)
         return np.stack([vector_of(self.space.model, picture) for picture in pixels])
+
+    def size(self) -> Size:
+        return Size(self.batch)
 
     def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         raise NotImplementedError

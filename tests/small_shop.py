@@ -52,7 +52,12 @@ class SmallShop:
             catalog=folder / "products.csv", data=folder / "data", model="model-1", uri=uri, batch_size=4, max_wait=5,
             download_workers=2, decode_workers=1, exports=False, **settings,
         )  # fmt: skip
-        self.embedded = 0
+        self._encoders: list[FakeEncoder] = []
+
+    @property
+    def embedded(self) -> int:
+        """Pictures that the model has seen."""
+        return sum(encoder.pictures for encoder in self._encoders)
 
     def stock(self, products: dict[str, tuple[int | None, str]]) -> None:
         """Write the catalog: id → (picture, title)."""
@@ -74,9 +79,10 @@ class SmallShop:
         """Put the fake encoder in the place of the model."""
 
         def encoder(line: lines.Line) -> FakeEncoder:
-            return lines.embedding.Counted(FakeEncoder(line.space), self._count(line))  # type: ignore[return-value]
+            self._encoders.append(FakeEncoder(line.space, line.settings.batch))
+            return self._encoders[-1]
 
-        with mock.patch.object(lines, "resolve", checkpoint), mock.patch.object(lines.Line, "_encoder", encoder):
+        with mock.patch.object(lines, "resolve", checkpoint), mock.patch.object(lines.Line, "encoder", encoder):
             yield
 
     def run(self, **changes: Any) -> pipeline.Outcome:
@@ -137,13 +143,6 @@ class SmallShop:
         folder = max((self.folder / "data" / "runs").iterdir(), key=lambda path: path.stat().st_mtime_ns)
         report: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
         return report
-
-    def _count(self, line: lines.Line) -> Any:
-        def count(pictures: int) -> None:
-            self.embedded += pictures
-            line.progress.add(lines.Stage.EMBEDDING, pictures)
-
-        return count
 
 
 def picture_vector(model: str, picture: int) -> NDArray[np.float32]:

@@ -29,6 +29,16 @@ class Grouped(click.Option):
         self.group = group
 
 
+class _Batch(click.IntRange):
+    """A number of pictures, or `auto`."""
+
+    name = "number or auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number, or `auto` as it is."""
+        return value if value == "auto" else super().convert(value, param, ctx)
+
+
 class Command(click.Command):
     """A command whose --help shows options by group."""
 
@@ -144,6 +154,7 @@ images = together(
         "Pictures", "--decode-workers", type=click.IntRange(0), show_default="one a core",
         help="Pictures decoded at once.",
     ),
+    option("Pictures", "--exact", is_flag=True, help="Decode every pixel of large JPEGs too, which is slower."),
 )  # fmt: skip
 
 model = together(
@@ -154,7 +165,7 @@ model = together(
         help="A branch, tag or commit of the hub.",
         show_default="the cached one, else main",
     ),
-    option("Model", "--device", help="auto, cuda, cuda:N, mps or cpu."),
+    option("Model", "--device", help="auto, cuda, cuda:N, mps or cpu; several with commas."),
     option(
         "Model",
         "--dtype",
@@ -163,7 +174,9 @@ model = together(
     ),
 )
 
-batch_size = option("Model", "--batch-size", "-b", type=click.IntRange(1, 65536), help="Pictures embedded at once.")
+batch_size = option(
+    "Model", "--batch-size", "-b", type=_Batch(1, 65536), metavar="auto|N", help="Pictures embedded at once."
+)
 
 milvus = together(
     option(

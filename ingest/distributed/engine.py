@@ -67,7 +67,8 @@ def _job(line: Line, encoder: Callable[[Job], Encoder]) -> Job:
 
 def _blocks(line: Line, difference: Difference, order: InOrder) -> Iterator[Block]:
     """Gather products into blocks: those whose row seems right apart, so that the others fill whole batches."""
-    size = max(_BLOCK // line.settings.batch_size, 1) * line.settings.batch_size
+    batch = line.settings.batch or _BLOCK
+    size = max(_BLOCK // batch, 1) * batch
     gathered: dict[bool, list[Item]] = {True: [], False: []}
     for place, record in enumerate(line.products()):
         if isinstance(record, Skipped):

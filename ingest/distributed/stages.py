@@ -53,7 +53,7 @@ class Job:
 def clip(job: Job) -> Encoder:
     """Return the model that the settings name."""
     settings = job.settings
-    return ClipEncoder(job.checkpoint, settings.device, settings.dtype, settings.batch_size)
+    return ClipEncoder(job.checkpoint, settings.device, settings.dtype, settings.batch)
 
 
 def prepare(block: Block, job: Job, known: Parts) -> Prepared:
@@ -93,7 +93,7 @@ class Embedder:
     def __call__(self, block: Prepared) -> Done:
         """Return the block with its vectors, which are in the store then."""
         self._embedded = 0
-        results = tuple(embedding.embed(block.pending, self._encoder, self._job.settings.batch_size))
+        results = tuple(embedding.embed(block.pending, self._encoder, self._encoder.size))
         new = {record.sha256: record.vector for record in results if isinstance(record, Embedded)}
         shard = ""
         if new:

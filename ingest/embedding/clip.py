@@ -1,34 +1,51 @@
-"""CLIP and models with its two methods (SigLIP) by transformers, on whatever device there is."""
+"""CLIP and models with its two methods (SigLIP) by transformers, on whatever devices there are."""
 
 from __future__ import annotations
 
+import queue
+import threading
+import time
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ingest.errors import ModelError, NoTorchError
+from ingest.embedding.device import import_torch, is_out_of_memory, pick_devices, pick_dtype
+from ingest.embedding.encoder import Size
+from ingest.embedding.towers import Towers
+from ingest.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from ingest.contract import Space
     from ingest.embedding.checkpoint import Checkpoint
 
-_NOT_FOR_EMBEDDING = {"logit_scale", "logit_bias"}  # they turn similarities into probabilities
+_BATCH = 32  # where nothing is asked for: on a CPU more is not faster
+_MOST = 512  # the largest batch that is probed; the H200 gains nothing beyond it that the look-ahead could feed
+_LANES = 2  # for each GPU: while one computes, the other copies its pixels there and its rows back
+_CPU_LANES = 4  # that share the threads: two of one thread need not wait for each other as one of two threads does
+_GAIN = 1.05  # times as many pictures/s, for which a batch twice as large is taken
 
 
 class ClipEncoder:
-    """An Encoder that loads its model when first asked to embed, so that a run with nothing to do never does."""
+    """An Encoder that loads its model when first asked to embed, so that a run with nothing to do never does.
+
+    `device` is one name, several with commas between, or `auto`. `batch` is 0 to find one: 32, but on a GPU doubled
+    for as long as that is faster. A batch that the device's memory does not hold is halved for good. `images` may be
+    called from as many threads at once as `size` has lanes.
+    """
 
     def __init__(self, checkpoint: Checkpoint, device: str, dtype: str, batch: int) -> None:
         self._checkpoint = checkpoint
         self._device = device
         self._dtype = dtype
-        self._batch = batch
+        self._asked = batch
+        self._opening = threading.Lock()
+        self._count = 1
 
     @property
     def space(self) -> Space:
@@ -36,19 +53,20 @@ class ClipEncoder:
         return self._checkpoint.space
 
     @cached_property
-    def device(self) -> str:
-        """`cuda`, `mps` or `cpu`; raises ModelError where the device asked for is not there."""
-        return pick_device(self._device)
+    def devices(self) -> list[str]:
+        """`cuda:0`, …, `mps` or `cpu`; raises ModelError where a device asked for is not there."""
+        return pick_devices(self._device)
 
     @cached_property
     def dtype(self) -> str:
-        """`bfloat16` or `float32`."""
-        return pick_dtype(self._dtype, self.device)
+        """`bfloat16`, `float16` or `float32`."""
+        return pick_dtype(self._dtype, self.devices[0])
 
-    def load(self) -> None:
-        """Load the model now and not with the first pictures; raises what embedding would."""
-        import_torch()
-        _ = self._model
+    def size(self) -> Size:
+        """Return how many pictures to give at once, and on how many threads; loads the model to find out."""
+        with self._opening:
+            self._lanes  # noqa: B018  opened now
+            return Size(self._batch, self._count)
 
     def images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed (n, height, width, 3) uint8 RGB into (n, dim) float32.
@@ -56,157 +74,167 @@ class ClipEncoder:
         A batch that is not full is filled up: a kernel chosen for another number of rows rounds differently. So what
         else is in a batch does not matter; the place in it may, in the last digits of float32.
         """
-        torch = import_torch()
-        count = len(pixels)
-        if count < self._batch:
-            pixels = np.concatenate([pixels, np.zeros((self._batch - count, *pixels.shape[1:]), np.uint8)])
+        with self._opening:
+            lanes, _ = self._lanes, self._batch
+        lane = lanes.get()
         try:
-            with torch.inference_mode():
-                batch = torch.from_numpy(pixels).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
-                batch = batch.to(torch.float32).mul_(self._scale).add_(self._shift)
-                rows = _rows(self._model.get_image_features(pixel_values=batch.to(self._torch_dtype)))
-        except torch.cuda.OutOfMemoryError as error:
+            rows: list[NDArray[np.float32]] = []
+            at = 0
+            while at < len(pixels):
+                batch = self._batch
+                try:
+                    rows.append(lane(pixels[at : at + batch], batch))
+                except Exception as error:  # noqa: BLE001  raised again where memory is not the cause
+                    self._halve(batch, error)
+                else:
+                    at += batch
+        finally:
+            lanes.put(lane)
+        found = np.concatenate(rows) if len(rows) != 1 else rows[0]
+        if found.shape[1] != self.space.dim:
             raise ModelError(
-                f"--batch-size {len(pixels)}: more than the memory of {self.device} holds; pass a smaller one"
-            ) from error
-        if rows.shape[1] != self.space.dim:
-            raise ModelError(
-                f"{self._checkpoint.location}: gives vectors of {rows.shape[1]} numbers where its config.json says "
+                f"{self._checkpoint.location}: gives vectors of {found.shape[1]} numbers where its config.json says "
                 f"{self.space.dim}; choose a CLIP or SigLIP model"
             )
-        return rows[:count]
+        return found
 
     def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed texts into (n, dim) float32; what is longer than the model's context is cut, as CLIP does."""
         torch = import_torch()
-        tokens = self._tokenizer(list(texts), return_tensors="pt", truncation=True, **self._padding).to(self.device)
+        device = self.devices[0]
+        tokens = self._tokenizer(list(texts), return_tensors="pt", truncation=True, **self._padding).to(device)
         with torch.inference_mode():
-            return _rows(self._model.get_text_features(**tokens))
+            return _rows(self._text_tower(**tokens))
+
+    def _halve(self, batch: int, error: Exception) -> None:
+        """Go on with half the batch where memory was too small; raises whatever else it was."""
+        if not is_out_of_memory(error):
+            raise error
+        if batch == 1:
+            raise ModelError(
+                f"--device {self.devices[0]}: its memory does not hold the model and one picture; choose another"
+            ) from error
+        self._batch = min(self._batch, batch // 2)
+        if self.devices[0].startswith("cuda"):
+            import_torch().cuda.empty_cache()
 
     @cached_property
-    def _model(self) -> Any:
-        torch = import_torch()
-        from transformers import AutoModel
+    def _lanes(self) -> queue.Queue[_Lane]:
+        lanes: queue.Queue[_Lane] = queue.Queue()
+        towers: dict[str, Callable[[Any], Any]] = {}
+        for device in self.devices:
+            if device not in towers:
+                towers[device] = self._towers.pictures(device)
+        if self.devices == ["cpu"] and self._asked != 1:  # one picture is a search that someone waits for
+            names = self.devices * min(_CPU_LANES, import_torch().get_num_threads())
+        else:
+            names = self.devices * (_LANES if self.devices[0].startswith("cuda") else 1)
+        for name in names:
+            lanes.put(_Lane(towers[name], self._checkpoint, name, self.dtype, len(names)))
+        self._count = len(names)
+        return lanes
 
-        device, torch_dtype = self.device, getattr(torch, self.dtype)
-        place = self._checkpoint.location
+    @cached_property
+    def _batch(self) -> int:
+        if self._asked or not self.devices[0].startswith("cuda"):
+            return self._asked or _BATCH
+        lane = self._lanes.get()
+        steps = self._checkpoint.preprocessing
         try:
-            model, found = self._loaded(AutoModel, dtype=torch_dtype, output_loading_info=True)
-            model = model.to(device).eval()
-        except Exception as error:  # broken files raise nearly everything: SafetensorError, UnpicklingError, …
-            raise ModelError(f"{place}: cannot be loaded ({_first_line(error)}); see ingest doctor") from error
-        if missing := sorted(set(found["missing_keys"]) - _NOT_FOR_EMBEDDING):
-            # transformers would fill them with random numbers, and every search would find nonsense.
-            raise ModelError(f"{place}: its weights lack {missing[0]} and {len(missing) - 1} more; copy it again")
-        if not hasattr(model, "get_image_features") or not hasattr(model, "get_text_features"):
-            raise ModelError(f"{place}: has no get_image_features; choose a CLIP or SigLIP model")
-        return model
+            return probe(lambda size: lane(np.zeros((size, steps.height, steps.width, 3), np.uint8), size))
+        finally:
+            self._lanes.put(lane)
 
-    def _loaded(self, kind: Any, **options: Any) -> Any:
-        """Load from the local cache, and from the hub only what is not there: asked first, it is waited for."""
-        place, revision = self._checkpoint.location, self._checkpoint.revision
-        if revision is None:
-            return kind.from_pretrained(place, **options)
-        try:
-            return kind.from_pretrained(place, revision=revision, local_files_only=True, **options)
-        except OSError:
-            return kind.from_pretrained(place, revision=revision, **options)
+    @cached_property
+    def _towers(self) -> Towers:
+        return Towers(self._checkpoint, self.dtype)
+
+    @cached_property
+    def _text_tower(self) -> Callable[..., Any]:
+        return self._towers.texts(self.devices[0])
 
     @cached_property
     def _tokenizer(self) -> Any:
-        import_torch()
-        from transformers import AutoTokenizer
-
-        try:
-            return self._loaded(AutoTokenizer)
-        except Exception as error:  # broken files raise nearly everything; a package that is not there, ImportError
-            raise ModelError(
-                f"{self._checkpoint.location}: its tokenizer cannot be loaded ({_first_line(error)}); copy it again"
-            ) from error
+        return self._towers.tokenizer()
 
     @cached_property
     def _padding(self) -> dict[str, Any]:
         """SigLIP was trained on texts filled up to its whole context, CLIP on any length (their model cards)."""
-        config = self._model.config
+        config = self._towers.config()
         longest = int(config.text_config.max_position_embeddings)
         return {"padding": "max_length" if "siglip" in config.model_type else True, "max_length": longest}
 
-    @cached_property
-    def _torch_dtype(self) -> Any:
-        return getattr(import_torch(), self.dtype)
 
-    @cached_property
-    def _scale(self) -> Any:
-        """X / 255 normalised is x · 1 / (255 std) − mean / std."""
-        std = np.array(self._checkpoint.preprocessing.std, np.float64)
-        return self._constant(1.0 / (255.0 * std))
+class _Lane:
+    """One batch at a time through a tower: on a GPU by page-locked memory and a stream of its own."""
 
-    @cached_property
-    def _shift(self) -> Any:
-        steps = self._checkpoint.preprocessing
-        return self._constant(-np.array(steps.mean, np.float64) / np.array(steps.std, np.float64))
+    def __init__(self, tower: Callable[[Any], Any], checkpoint: Checkpoint, device: str, dtype: str, of: int) -> None:
+        torch = import_torch()
+        self._threads = max(1, torch.get_num_threads() // of) if device == "cpu" else 0
+        self._tower = tower
+        self._device = device
+        self._dtype = getattr(torch, dtype)
+        self._cuda = device.startswith("cuda")
+        self._stream = torch.cuda.Stream(device) if self._cuda else None
+        self._held: Any = None  # the batch's pixels, kept from call to call
+        # X / 255 normalised is x · 1 / (255 std) − mean / std.
+        std = np.array(checkpoint.preprocessing.std, np.float64)
+        self._scale = self._constant(1.0 / (255.0 * std))
+        self._shift = self._constant(-np.array(checkpoint.preprocessing.mean, np.float64) / std)
+        if self._cuda:
+            torch.cuda.synchronize(device)  # what was copied by another stream is there
+
+    def __call__(self, pixels: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
+        """Embed pixels in a batch of `size`, filled up with black."""
+        torch = import_torch()
+        if self._threads:
+            torch.set_num_threads(self._threads)
+        with torch.inference_mode(), self._on_stream(torch):
+            batch = self._filled(torch, pixels, size).to(self._device, non_blocking=True).permute(0, 3, 1, 2)
+            batch = batch.to(torch.float32).mul_(self._scale).add_(self._shift)
+            return _rows(self._tower(batch.to(self._dtype)))[: len(pixels)]
+
+    def _filled(self, torch: Any, pixels: NDArray[np.uint8], size: int) -> Any:
+        if len(pixels) == size and not self._cuda:
+            return torch.from_numpy(pixels)
+        if self._held is None or len(self._held) != size:
+            self._held = torch.empty((size, *pixels.shape[1:]), dtype=torch.uint8, pin_memory=self._cuda)
+        held = self._held.numpy()
+        held[: len(pixels)] = pixels
+        held[len(pixels) :] = 0
+        return self._held
+
+    @contextmanager
+    def _on_stream(self, torch: Any) -> Iterator[None]:
+        with torch.cuda.stream(self._stream) if self._cuda else nullcontext():
+            yield
 
     def _constant(self, values: NDArray[np.float64]) -> Any:
         torch = import_torch()
-        return torch.tensor(values, dtype=torch.float32, device=self.device).view(1, 3, 1, 1)
+        return torch.tensor(values, dtype=torch.float32, device=self._device).view(1, 3, 1, 1)
 
 
-def import_torch() -> Any:
-    """Import torch and see that transformers is there; raises NoTorchError saying what the import said."""
-    try:
-        import torch
-        import transformers
-    except (ImportError, OSError) as error:
-        raise NoTorchError(
-            f"torch and transformers cannot be imported ({error}); pip install torch transformers"
-        ) from error
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    return torch
-
-
-def pick_device(wanted: str) -> str:
-    """Return `wanted`, or for `auto` the best there is; raises ModelError where a device asked for is missing."""
-    torch = import_torch()
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if wanted == "auto":
-        return next(name for name, available in there.items() if available)
-    kind, _, number = wanted.partition(":")
-    count = torch.cuda.device_count() if kind == "cuda" else 1
-    numbered = not number or (number.isdecimal() and int(number) < count)
-    if not there.get(kind, False) or not numbered:
-        raise ModelError(f"--device {wanted}: torch {torch.__version__} sees no such device; see ingest doctor")
-    return wanted
-
-
-def pick_dtype(wanted: str, device: str) -> str:
-    """Return `wanted`, or for `auto` bfloat16 where the device computes in it natively, else float32."""
-    if wanted != "auto":
-        return wanted
-    torch = import_torch()
-    if device.startswith("cuda"):
-        fast = torch.cuda.get_device_capability(device)[0] >= 8  # Ampere brought bfloat16 tensor cores
-    else:
-        fast = device == "cpu" and _cpu_has_bfloat16()
-    return "bfloat16" if fast else "float32"
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0][:200] if text else type(error).__name__
-
-
-def _cpu_has_bfloat16() -> bool:
-    """Linux names the processor's abilities; elsewhere float32 is the safe answer."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+def probe(embed: Callable[[int], object], clock: Callable[[], float] = time.perf_counter) -> int:
+    """Return the batch with which `embed` is fastest: doubled while that gains, never beyond what memory holds."""
+    best, rate = 0, 0.0
+    size = _BATCH
+    while size <= _MOST:
+        try:
+            embed(size)  # the first of a size chooses kernels
+            begun = clock()
+            for _ in range(3):
+                embed(size)
+            now = 3 * size / max(clock() - begun, 1e-9)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            return best or size // 2
+        if now < _GAIN * rate:
+            return best
+        best, rate, size = size, now, 2 * size
+    return best
 
 
 def _rows(features: Any) -> NDArray[np.float32]:
-    """Return (n, dim) float32; transformers 5 wraps the projected features, transformers 4 does not."""
-    tensor = getattr(features, "pooler_output", features)
-    rows: NDArray[np.float32] = tensor.float().cpu().numpy()
+    rows: NDArray[np.float32] = features.float().cpu().numpy()
     return rows

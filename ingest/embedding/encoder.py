@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Protocol
+from contextlib import AbstractContextManager, closing, nullcontext
+from itertools import chain
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
+from ingest import flow
 from ingest.records import Decoded, Embedded, Reason, Skipped, Stage
 
 if TYPE_CHECKING:
@@ -34,13 +38,23 @@ class Encoder(Protocol):
     def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed texts into (n, dim) float32, of any length."""
 
+    def size(self) -> Size:
+        """Return how many pictures to give at once, and on how many threads; may load the model to find out."""
+
 
 class Counted:
-    """An Encoder that tells `done` how many pictures each call embedded."""
+    """An Encoder that tells `done` how many pictures each call embedded, and embeds them `at_work`."""
 
-    def __init__(self, encoder: Encoder, done: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        done: Callable[[int], None],
+        at_work: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self._encoder = encoder
         self._done = done
+        self._at_work = at_work
+        self._counting = threading.Lock()
 
     @property
     def space(self) -> Space:
@@ -49,34 +63,59 @@ class Counted:
 
     def images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed pictures, and count them."""
-        vectors = self._encoder.images(pixels)
-        self._done(len(pixels))
+        with self._at_work():
+            vectors = self._encoder.images(pixels)
+        with self._counting:
+            self._done(len(pixels))
         return vectors
 
     def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed texts."""
         return self._encoder.texts(texts)
 
+    def size(self) -> Size:
+        """Return the encoder's size."""
+        return self._encoder.size()
+
+
+class Size(NamedTuple):
+    """How an encoder is fed best: `batch` pictures a call, `lanes` calls at once."""
+
+    batch: int
+    lanes: int = 1
+
 
 def embed(
-    records: Iterable[Decoded | Embedded | Skipped], encoder: Encoder, batch: int
+    records: Iterable[Decoded | Embedded | Skipped], encoder: Encoder, batch: int | Callable[[], Size]
 ) -> Iterator[Embedded | Skipped]:
-    """Turn each `Decoded` into an `Embedded` of unit length, in order, `batch` pictures at a time.
+    """Turn each `Decoded` into an `Embedded` of unit length, in order, in batches of a size that may be asked for late.
 
-    A picture that several products share is embedded once. A vector that is not finite or has no length
-    becomes a `Skipped`.
+    A picture that several products share is embedded once. A vector that is not finite or has no length becomes a
+    `Skipped`. While the device works on a batch the next one is made ready, and the one before goes on.
     """
-    recent: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
-    held: list[Decoded | Embedded | Skipped] = []
-    new: dict[bytes, NDArray[np.uint8]] = {}
-    for record in records:
-        held.append(record)
-        if isinstance(record, Decoded) and record.sha256 not in recent:
-            new[record.sha256] = record.pixels
-        if len(new) == batch or not new or len(held) >= _HELD * batch:
-            yield from _finish(held, new, recent, encoder, batch)
-            held, new = [], {}
-    yield from _finish(held, new, recent, encoder, batch)
+    source = iter(records)
+    for record in source:
+        if isinstance(record, Decoded):
+            size = Size(batch) if isinstance(batch, int) else batch()
+            break
+        yield record
+    else:
+        return
+    known = _Known(max((_REMEMBERED + 2 * size.lanes) * size.batch, _REMEMBERED_LEAST))
+
+    def vectors(group: _Group) -> NDArray[np.float32]:
+        return unit(encoder.images(np.stack(list(group.new.values()))))
+
+    groups = _grouped(chain([record], source), known, size.batch)
+    done = flow.pmap(
+        lambda group: (group, vectors(group) if group.new else None),
+        groups, workers=size.lanes, ahead=size.lanes + 1, here=lambda group: not group.new,
+    )  # fmt: skip
+    with closing(done):
+        for group, rows in done:
+            if rows is not None:
+                known.add(group.new, rows)
+            yield from _finished(group, known)
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -89,23 +128,71 @@ def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return unit_rows
 
 
-def _finish(
-    held: list[Decoded | Embedded | Skipped],
-    new: dict[bytes, NDArray[np.uint8]],
-    recent: OrderedDict[bytes, NDArray[np.float32]],
-    encoder: Encoder,
-    batch: int,
-) -> Iterator[Embedded | Skipped]:
-    if new:
-        rows = unit(encoder.images(np.stack(list(new.values()))))
-        recent.update(zip(new, rows, strict=True))
-    for record in held:
+class _Known:
+    """Vectors at hand, and the pictures whose vectors are on their way."""
+
+    def __init__(self, most: int) -> None:
+        self._vectors: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
+        self._under_way: set[bytes] = set()
+        self._most = most
+
+    def __getitem__(self, sha256: bytes) -> NDArray[np.float32]:
+        return self._vectors[sha256]
+
+    def get(self, sha256: bytes) -> NDArray[np.float32] | None:
+        return self._vectors.get(sha256)
+
+    def expect(self, sha256: bytes) -> bool:
+        """Note that a picture is on its way; False where it was already."""
+        if sha256 in self._under_way:
+            return False
+        self._under_way.add(sha256)
+        return True
+
+    def add(self, new: Iterable[bytes], rows: NDArray[np.float32]) -> None:
+        self._vectors.update(zip(new, rows, strict=True))
+        self._under_way.difference_update(new)
+
+    def forget(self) -> None:
+        while len(self._vectors) > self._most:
+            self._vectors.popitem(last=False)
+
+
+class _Group(NamedTuple):
+    """Records that go on together, with the vectors at hand then and the pictures that the model must see."""
+
+    held: list[Decoded | Embedded | Skipped]
+    old: dict[bytes, NDArray[np.float32]]
+    new: dict[bytes, NDArray[np.uint8]]
+
+
+def _grouped(records: Iterable[Decoded | Embedded | Skipped], known: _Known, batch: int) -> Iterator[_Group]:
+    group = _Group([], {}, {})
+    for record in records:
+        group.held.append(record)
+        if isinstance(record, Decoded):
+            if (vector := known.get(record.sha256)) is not None:
+                group.old[record.sha256] = vector
+            elif known.expect(record.sha256):
+                group.new[record.sha256] = record.pixels
+        if len(group.new) == batch or not group.new or len(group.held) >= _HELD * batch:
+            yield group
+            group = _Group([], {}, {})
+    if group.held:
+        yield group
+
+
+def _finished(group: _Group, known: _Known) -> Iterator[Embedded | Skipped]:
+    for record in group.held:
         if not isinstance(record, Decoded):
             yield record
-        elif np.isfinite(vector := recent[record.sha256]).all():
+            continue
+        vector = group.old.get(record.sha256)
+        if vector is None:
+            vector = known[record.sha256]
+        if np.isfinite(vector).all():
             yield Embedded(record.product, record.sha256, vector)
         else:
             detail = "the model gave a vector that is not finite or has no length; look at the picture"
             yield Skipped(record.product.product_id, Stage.EMBEDDING, Reason.BAD_VECTOR, detail, record.product.line)
-    while len(recent) > max(_REMEMBERED * batch, _REMEMBERED_LEAST):
-        recent.popitem(last=False)
+    known.forget()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _LONGEST_STRIP = 32  # sides; far beyond what the crop and the resampling filter reach
+_MARGIN = 1.5  # times the model's input
 _CLIP_KINDS = ("CLIPImageProcessor", "CLIPFeatureExtractor")  # and …Fast, …Pil; the second is transformers 4's old name
 _SIGLIP_KIND = "SiglipImageProcessor"  # SigLIP 2 at a fixed size has it too; at its natural size it is another
 _BICUBIC = 3  # Pillow's numbering, which preprocessor_config.json uses
@@ -53,17 +54,30 @@ class Preprocessing:
         del parts["mean"], parts["std"]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
-    def __call__(self, image: Image) -> NDArray[np.uint8]:
-        """Return the pixels of an RGB picture as (height, width, 3) uint8."""
+    @property
+    def least(self) -> int:
+        """The shorter side that a picture decoded smaller must keep, so that its vector hardly moves."""
+        return math.ceil(_MARGIN * (self.short_side if self.keep_aspect else max(self.height, self.width)))
+
+    def __call__(
+        self, image: Image, of: tuple[int, int] | None = None, box: tuple[float, float, float, float] | None = None
+    ) -> NDArray[np.uint8]:
+        """Return the pixels of an RGB picture as (height, width, 3) uint8.
+
+        Of a picture decoded smaller, `of` is its own width and height and `box` what it covers of `image`: both
+        decide what is cut out, which would else be a pixel off.
+        """
         if self.keep_aspect:
             image = _without_ends(image)
-            width, height = image.size
+            width, height = of or image.size
             short, long = sorted((width, height))
             other = int(self.short_side * long / short)
             size = (self.short_side, other) if width <= height else (other, self.short_side)
         else:
             size = (self.width, self.height)
-        pixels = np.asarray(image if image.size == size else image.resize(size, self.resample), np.uint8)
+        pixels = np.asarray(
+            image if image.size == size and box is None else image.resize(size, self.resample, box), np.uint8
+        )
         return _middle(pixels, self.height, self.width)
 
 

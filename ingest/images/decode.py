@@ -7,6 +7,7 @@ import hashlib
 import logging
 import re
 import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -51,6 +52,11 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_LYING = frozenset(_UPRIGHT[orientation] for orientation in (5, 6, 7, 8))
+_FROM_RIGHT = frozenset(_UPRIGHT[orientation] for orientation in (2, 3, 6, 7))
+_FROM_BELOW = frozenset(_UPRIGHT[orientation] for orientation in (3, 4, 7, 8))
+# Longer strips are decoded whole: of them preprocessing takes the middle, which must not move.
+_LONGEST_SHRUNK = 8
 
 
 class UndecodableError(Exception):
@@ -62,24 +68,40 @@ class UndecodableError(Exception):
         self.detail = detail
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A picture as a viewer shows it, perhaps decoded smaller than it is.
+
+    `size` is its own width and height. `box` is the part of a smaller one that the picture covers (left, top, right,
+    bottom), for a last row or column may be a fraction of it; None where every pixel is there.
+    """
+
+    image: Image.Image
+    size: tuple[int, int]
+    box: tuple[float, float, float, float] | None = None
+
+
 class Decoder:
     """Turns a Picture into a Decoded, or a Skipped of `Stage.DECODE`; passes every other record through.
 
-    `preprocess` makes (size, size, 3) uint8 of an upright RGB picture. `seen` is told of each picture decoded,
-    `failed` of each that cannot be. May be called from many threads.
+    `preprocess` makes (size, size, 3) uint8 of an upright RGB picture. Where `least` is not 0, a JPEG may be decoded
+    smaller, its shorter side no smaller than that, and `preprocess` is given its `size` and `box` as well. `seen` is
+    told of each picture decoded, `failed` of each that cannot be. May be called from many threads.
     """
 
     def __init__(
         self,
-        preprocess: Callable[[Image.Image], NDArray[np.uint8]],
+        preprocess: Callable[..., NDArray[np.uint8]],
         sandbox: Sandbox | None = None,
-        seen: Callable[[Picture, Image.Image], None] | None = None,
+        seen: Callable[[Picture, Opened], None] | None = None,
         failed: Callable[[Picture, UndecodableError], None] | None = None,
+        least: int = 0,
     ) -> None:
         self._preprocess = preprocess
         self._sandbox = sandbox
         self._seen = seen
         self._failed = failed
+        self._least = least
 
     def __call__(self, record: Picture | Embedded | Skipped) -> Decoded | Embedded | Skipped:
         """Return the picture decoded; what `preprocess` raises is raised."""
@@ -87,15 +109,17 @@ class Decoder:
             return record
         product = record.product
         try:
-            image = _opened(record.path, record.sha256, self._sandbox)
+            opened = _opened(record.path, record.sha256, self._sandbox, self._least)
         except UndecodableError as error:
             if self._failed is not None:
                 self._failed(record, error)
             detail = f"{plain(str(record.path))}: {error.detail}"
             return Skipped(product.product_id, Stage.DECODE, error.reason, detail, product.line)
         if self._seen is not None:
-            self._seen(record, image)
-        return Decoded(product, record.sha256, self._preprocess(image))
+            self._seen(record, opened)
+        smaller = () if opened.box is None else (opened.size, opened.box)
+        pixels = self._preprocess(opened.image, *smaller)
+        return Decoded(product, record.sha256, pixels)
 
 
 class Sandbox(Protocol):
@@ -112,21 +136,21 @@ def open_rgb(path: Path, sandbox: Sandbox | None = None) -> Image.Image:
     sandbox, where there is one. Raises UndecodableError for whatever else the file holds, and where it cannot be
     read. Prints no warning.
     """
-    return _opened(path, None, sandbox)
+    return _opened(path, None, sandbox).image
 
 
 def open_here(path: Path) -> Image.Image:
     """Return what `open_rgb` does, decoded in this very process whatever it is."""
-    return _opened(path, None, None)
+    return _opened(path, None, None).image
 
 
-def _opened(path: Path, sha256: bytes | None, sandbox: Sandbox | None) -> Image.Image:
+def _opened(path: Path, sha256: bytes | None, sandbox: Sandbox | None, least: int = 0) -> Opened:
     _quiet_pillow()
     try:
         with path.open("rb") as file:
             if sha256 is not None:
                 _check_content(file, sha256)
-            return _decoded(file, path, sandbox)
+            return _decoded(file, path, sandbox, least)
     except UndecodableError:
         raise
     except MemoryError as error:
@@ -147,18 +171,19 @@ def _check_content(file: BufferedReader, sha256: bytes) -> None:
     file.seek(0)
 
 
-def _decoded(file: BufferedReader, path: Path, sandbox: Sandbox | None) -> Image.Image:
+def _decoded(file: BufferedReader, path: Path, sandbox: Sandbox | None, least: int) -> Opened:
     head = file.read(HEAD)
     kind = extension(head)
     if kind is None:
         raise _no_picture(head)
     if sandbox is not None and not is_sound(file, kind):
-        return sandbox.open_rgb(path)
+        image = sandbox.open_rgb(path)
+        return Opened(image, image.size)
     file.seek(0)
     if kind == "tiff":
         silence()
     try:
-        return _pixels(file, kind)
+        return _pixels(file, kind, least)
     except (UndecodableError, MemoryError):
         raise
     except Exception as error:
@@ -167,7 +192,7 @@ def _decoded(file: BufferedReader, path: Path, sandbox: Sandbox | None) -> Image
         raise
 
 
-def _pixels(file: BufferedReader, kind: str) -> Image.Image:
+def _pixels(file: BufferedReader, kind: str, least: int) -> Opened:
     try:
         opened = Image.open(file, formats=_FORMATS[kind])
     except Image.DecompressionBombError as error:
@@ -177,11 +202,23 @@ def _pixels(file: BufferedReader, kind: str) -> Image.Image:
     with opened as image:
         if image.width * image.height > MAX_PIXELS:
             raise _too_large()
+        width, height = image.size
+        if least and max(width, height) <= _LONGEST_SHRUNK * min(width, height):
+            image.draft(None, (least, least))  # does nothing to what is no JPEG
+        shrunk = round(width / image.width)  # by 1, 2, 4 or 8, rounded up
         image.load()
         # After loading: only then has Pillow read what follows the pixels, and it turns TIFFs by itself.
         turn = _turn(image)
         upright = to_rgb(image)
-    return upright if turn is None else upright.transpose(turn)
+    if turn is not None:
+        upright = upright.transpose(turn)
+    if shrunk == 1:
+        return Opened(upright, upright.size)
+    size = (height, width) if turn in _LYING else (width, height)
+    across, down = size[0] / shrunk, size[1] / shrunk
+    left = upright.width - across if turn in _FROM_RIGHT else 0.0
+    top = upright.height - down if turn in _FROM_BELOW else 0.0
+    return Opened(upright, size, (left, top, left + across, top + down))
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:

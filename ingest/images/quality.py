@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ingest.images.decode import UndecodableError, open_rgb
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from ingest.images.cache import Cache
+    from ingest.images.decode import Opened
     from ingest.images.sandbox import Sandbox
 
 _SAME = 3  # levels of 255 by which one colour may differ after compression
@@ -75,6 +76,13 @@ class Inspector:
         product = record.product
         detail = f"{plain(str(record.path))}: {fault[1]}"
         return Skipped(product.product_id, Stage.IMAGES, fault[0], detail, product.line)
+
+    def content(self, picture: Picture, opened: Opened) -> Content:
+        """Return what is seen of a picture; one that is blank when decoded smaller is looked at whole, for a speck."""
+        content = measure(opened.image)
+        if content.blank and opened.box is not None:
+            return measure(open_rgb(picture.path, self._sandbox))
+        return replace(content, width=opened.size[0], height=opened.size[1])
 
     def _seen(self, path: Path, sha256: bytes) -> Content:
         content = measure(open_rgb(path, self._sandbox))

@@ -13,7 +13,7 @@ from ingest.images.addresses import border
 from ingest.images.decode import Decoder
 from ingest.images.download import Downloader, Policy
 from ingest.images.fetch import Again, Fetcher
-from ingest.images.quality import Inspector, Wish, measure
+from ingest.images.quality import Inspector, Wish
 from ingest.images.sandbox import Sandbox
 from ingest.records import Product, Reason, Stage
 
@@ -22,11 +22,10 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
-    from PIL import Image
 
     from ingest.config import Settings
     from ingest.images.cache import Cache
-    from ingest.images.decode import UndecodableError
+    from ingest.images.decode import Opened, UndecodableError
     from ingest.records import Picture, Skipped
 
 _OF_CONTENT = frozenset({Reason.NOT_AN_IMAGE, Reason.TRUNCATED, Reason.TOO_LARGE})
@@ -75,18 +74,21 @@ class Images:
             ahead=AHEAD,
         )
 
-    def decoder(self, preprocess: Callable[[Image.Image], NDArray[np.uint8]]) -> Decoder:
-        """Return the decode stage, which writes down what it sees and which fetched pictures are none."""
+    def decoder(self, preprocess: Callable[..., NDArray[np.uint8]], least: int = 0) -> Decoder:
+        """Return the decode stage, which writes down what it sees and which fetched pictures are none.
 
-        def seen(picture: Picture, image: Image.Image) -> None:
+        `least` is the shorter side that is enough for `preprocess`; with `--exact` all pixels are decoded.
+        """
+
+        def seen(picture: Picture, opened: Opened) -> None:
             if self._cache.index.content(picture.sha256) is None:
-                self._cache.index.put_content(picture.sha256, measure(image))
+                self._cache.index.put_content(picture.sha256, self._inspect.content(picture, opened))
 
         def failed(picture: Picture, error: UndecodableError) -> None:
             if error.reason in _OF_CONTENT:
                 self._cache.reject(picture.product.product_id, picture.sha256, error.reason, error.detail)
 
-        return Decoder(preprocess, self._sandbox, seen, failed)
+        return Decoder(preprocess, self._sandbox, seen, failed, 0 if self._settings.exact else least)
 
 
 def policy(settings: Settings) -> Policy:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from anyio import CapacityLimiter, to_thread
 
-from ingest.embedding.clip import import_torch
+from ingest.embedding.device import import_torch
 from ingest.errors import QueryError
 from ingest.images.sandbox import Sandbox
 from ingest.search import query

@@ -10,7 +10,7 @@ from ingest.flow import batched
 from ingest.records import Embedded, Picture
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -35,11 +35,16 @@ def lookup(
                 yield record
 
 
-def append(records: Iterable[Embedded | Skipped], store: Vectors, batch: int) -> Iterator[Embedded | Skipped]:
-    """Write new vectors as a shard for each `batch` of them, and let nothing pass before it is on disk."""
-    batch = max(batch, store.fewest)
+def append(
+    records: Iterable[Embedded | Skipped], store: Vectors, batch: int | Callable[[], int]
+) -> Iterator[Embedded | Skipped]:
+    """Write new vectors as a shard for each `batch` of them, and let nothing pass before it is on disk.
+
+    `batch` may be asked for when the first new vector is there: before that no model is loaded.
+    """
     held: list[Embedded | Skipped] = []
     new: dict[bytes, NDArray[np.float32]] = {}
+    most = 0
 
     def write() -> None:
         if new:
@@ -51,7 +56,9 @@ def append(records: Iterable[Embedded | Skipped], store: Vectors, batch: int) ->
             held.append(record)
             if isinstance(record, Embedded) and store.find([record.sha256])[0] is None:
                 new.setdefault(record.sha256, record.vector)
-            if len(new) >= batch or not new or len(held) >= _HELD * batch:
+            if new:
+                most = max(batch if isinstance(batch, int) else batch(), store.fewest)
+            if not new or len(new) >= most or len(held) >= _HELD * most:
                 write()
                 yield from held
                 held.clear()

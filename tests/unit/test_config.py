@@ -39,6 +39,11 @@ def test_every_kind_of_value_is_read(tmp_path):
     }  # fmt: skip
 
 
+def test_a_batch_is_a_number_or_found_out(tmp_path):
+    assert read(written(tmp_path, 'batch_size = "auto"\n')) == {"batch_size": "auto"}
+    assert (Settings().batch, Settings(batch_size=8).batch) == (0, 8)
+
+
 def test_an_empty_file_says_nothing(tmp_path):
     assert read(written(tmp_path, "# nothing\n")) == {}
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from checkpoints import SAMPLE
 from PIL import Image
 from skimage import data
 from transformers import AutoModel, AutoTokenizer
@@ -15,11 +19,14 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from ingest.embedding import clip
+from ingest.embedding import device as devices
 from ingest.embedding.checkpoint import resolve
-from ingest.embedding.clip import ClipEncoder, pick_device, pick_dtype
+from ingest.embedding.clip import ClipEncoder, probe
+from ingest.embedding.device import pick_device, pick_devices, pick_dtype
 from ingest.embedding.encoder import unit
 from ingest.errors import ModelError
-from ingest.images.decode import open_rgb
+from ingest.images.decode import Decoder, open_rgb
+from ingest.records import Picture, Product
 
 PICTURES = sorted((Path(__file__).resolve().parents[3] / "data" / "images").iterdir())[::40]
 BATCH = 4
@@ -194,7 +201,117 @@ def test_without_a_gpu_the_best_device_is_the_cpu():
 
 def test_bfloat16_is_taken_where_the_processor_computes_in_it(monkeypatch):
     for there, dtype in ((True, "bfloat16"), (False, "float32")):
-        monkeypatch.setattr(clip, "_cpu_has_bfloat16", lambda there=there: there)
+        monkeypatch.setattr(devices, "_cpu_has_bfloat16", lambda there=there: there)
         assert pick_dtype("auto", "cpu") == dtype
     assert pick_dtype("auto", "mps") == "float32"
     assert pick_dtype("float16", "cpu") == "float16"
+
+
+def test_devices_of_one_kind_may_be_several():
+    assert pick_devices("cpu, cpu") == ["cpu", "cpu"]
+    with pytest.raises(ModelError, match="sees no such device"):
+        pick_devices("cpu,cuda:99")
+    with pytest.raises(ModelError, match="sees no such device"):
+        pick_devices("cpu,")
+
+
+def test_several_devices_give_the_same_vectors_as_one(tiny_clip):
+    pixels = np.random.default_rng(1).integers(0, 256, (6, BATCH, 32, 32, 3), dtype=np.uint8)
+    encoder = ClipEncoder(resolve(str(tiny_clip)), "cpu,cpu", "float32", BATCH)
+    assert encoder.size() == (BATCH, 2)
+    with ThreadPoolExecutor(2) as pool:
+        rows = list(pool.map(encoder.images, pixels))
+    np.testing.assert_allclose(rows, [loaded(tiny_clip).images(batch) for batch in pixels], rtol=1e-4, atol=1e-5)
+
+
+def test_a_batch_that_is_not_said_is_32_on_a_cpu(tiny_clip):
+    assert loaded(tiny_clip, batch=0).size().batch == 32
+
+
+def test_a_batch_that_memory_does_not_hold_is_halved_for_good(tiny_clip, monkeypatch):
+    pixels = np.random.default_rng(1).integers(0, 256, (7, 32, 32, 3), dtype=np.uint8)
+    expected = loaded(tiny_clip, batch=2).images(pixels)
+    sizes = []
+    rows = clip._rows
+
+    def small(features: torch.Tensor) -> np.ndarray:
+        sizes.append(len(features))
+        if len(features) > 3:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return rows(features)
+
+    monkeypatch.setattr(clip, "_rows", small)
+    encoder = loaded(tiny_clip, batch=8)
+    np.testing.assert_array_equal(encoder.images(pixels), expected)
+    assert sizes == [8, 4, 2, 2, 2, 2]
+    assert encoder.size().batch == 2
+
+
+def test_a_device_that_does_not_hold_one_picture_is_one_line(tiny_clip, monkeypatch):
+    def full(_: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(clip, "_rows", full)
+    with pytest.raises(ModelError, match="its memory does not hold the model and one picture"):
+        loaded(tiny_clip).images(np.zeros((1, 32, 32, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("holds", "fast_up_to", "expected"), [(512, 512, 512), (512, 128, 128), (100, 512, 64), (20, 512, 16)]
+)
+def test_the_batch_is_doubled_while_that_is_faster_and_memory_lasts(holds, fast_up_to, expected):
+    now = [0.0]
+
+    def embed(size: int) -> None:
+        if size > holds:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        now[0] += max(1.0, size / fast_up_to)
+
+    assert probe(embed, lambda: now[0]) == expected
+
+
+def test_texts_need_no_vision_tower_and_pictures_no_text_tower(tiny_clip, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(tiny_clip, tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    for part, other in (("vision", "text"), ("text", "vision")):
+        words = ("text_model.", "text_projection.") if other == "text" else ("vision_model.", "visual_projection.")
+        kept = {name: values for name, values in weights.items() if not name.startswith(words)}
+        save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+        encoder = loaded(folder)
+        if part == "vision":
+            pixels = np.zeros((1, 32, 32, 3), np.uint8)
+            np.testing.assert_array_equal(encoder.images(pixels), loaded(tiny_clip).images(pixels))
+        else:
+            np.testing.assert_array_equal(encoder.texts(["mug"]), loaded(tiny_clip).texts(["mug"]))
+
+
+def test_a_picture_decoded_smaller_has_the_same_vector_but_for_a_trifle(tmp_path):
+    steps = resolve(str(SAMPLE)).preprocessing
+    encoder = loaded(SAMPLE, batch=8)
+    cosines = []
+    for name in (
+        "astronaut",
+        "coffee",
+        "chelsea",
+        "rocket",
+        "retina",
+        "hubble_deep_field",
+        "coins",
+        "immunohistochemistry",
+    ):
+        photograph = Image.fromarray(getattr(data, name)()).convert("RGB")
+        for side in (512, 801, 1403):
+            scale = side / min(photograph.size)
+            content = io.BytesIO()
+            photograph.resize([round(length * scale) for length in photograph.size]).save(content, "JPEG", quality=90)
+            path = tmp_path / f"{name}.jpg"
+            path.write_bytes(content.getvalue())
+            picture = Picture(Product("p", "", {}, 1), path, hashlib.sha256(content.getvalue()).digest())
+            both = np.stack([Decoder(steps, least=least)(picture).pixels for least in (0, steps.least)])
+            assert (both[0] != both[1]).any(), "decoded whole, it shows nothing"
+            exact, fast = unit(encoder.images(both))
+            cosines.append(float(exact @ fast))
+    assert min(cosines) >= 0.9995
+    assert np.mean(cosines) >= 0.9999

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import numpy as np
 import pytest
 
 from ingest.contract import Space
 from ingest.embedding import encoder as embedding
-from ingest.embedding.encoder import Counted, embed, unit
+from ingest.embedding.encoder import Counted, Size, embed, unit
 from ingest.records import Decoded, Embedded, Product, Reason, Skipped, Stage
 
 DIM = 4
@@ -146,3 +149,48 @@ def test_counting_tells_how_many_each_call_embedded():
     assert told == [3, 2]
     assert counted.space == Colours.space
     assert counted.texts(["a"]).shape == (1, DIM)
+
+
+class Slow(Colours):
+    """The darker the first picture of a batch, the longer it takes; notes how many calls ran at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.running = self.most = 0
+        self._lock = threading.Lock()
+
+    def images(self, pixels: np.ndarray) -> np.ndarray:
+        with self._lock:
+            self.running += 1
+            self.most = max(self.most, self.running)
+        time.sleep((40 - int(pixels[0, 0, 0, 0])) / 1000)
+        with self._lock:
+            self.running -= 1
+        return super().images(pixels)
+
+
+def test_several_calls_at_once_keep_the_order_and_embed_a_shared_picture_once():
+    encoder = Slow()
+    records = [decoded(f"p{number}", 10 + number % 20) for number in range(60)]
+    out = list(embed(records, encoder, lambda: Size(batch=4, lanes=3)))
+    assert ids(out) == [f"p{number}" for number in range(60)]
+    assert sum(encoder.batches) == 20
+    assert encoder.most <= 3
+    for record, made in zip(records, out, strict=True):
+        np.testing.assert_array_equal(made.vector, unit(Colours().images(record.pixels[None]))[0])
+
+
+def test_the_size_is_asked_for_at_the_first_picture_and_never_for_what_is_embedded_already():
+    asked = []
+    stream = embed([KNOWN, SKIPPED, decoded("p", 9)], Colours(), lambda: asked.append(1) or Size(2))
+    assert ids([next(stream), next(stream)]) == ["k", "s"]
+    assert not asked
+    assert ids(list(stream)) == ["p"]
+    assert asked == [1]
+
+
+def test_vectors_that_are_at_hand_when_a_record_comes_are_not_forgotten_before_it_goes(monkeypatch):
+    monkeypatch.setattr(embedding, "_REMEMBERED", 0)
+    monkeypatch.setattr(embedding, "_REMEMBERED_LEAST", 1)
+    records = [decoded(f"p{number}", 3 + number % 7) for number in range(100)]
+    assert ids(list(embed(records, Colours(), batch=2))) == [f"p{number}" for number in range(100)]

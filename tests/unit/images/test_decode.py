@@ -308,3 +308,39 @@ def test_a_picture_that_changed_since_it_was_hashed_is_not_decoded(picture, othe
 def test_a_bug_in_the_preprocessing_is_not_blamed_on_the_picture(picture):
     with pytest.raises(ZeroDivisionError):
         Decoder(lambda _: 1 // 0)(picture)
+
+
+def told(path, least):
+    """Decode a file as the stage does, and return what the preprocessing was given."""
+    given = []
+    decode = Decoder(lambda *arguments: given.append(arguments), least=least)
+    decode(Picture(Product("P1", "", {}, 1), path, hashlib.sha256(path.read_bytes()).digest()))
+    return given[0]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_large_jpeg_is_decoded_smaller_and_keeps_its_place(tmp_path, photo, orientation):
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    photo.resize((801, 533)).save(tmp_path / "a.jpg", exif=exif)
+    whole = open_rgb(tmp_path / "a.jpg")
+    image, size, box = told(tmp_path / "a.jpg", 100)
+    assert size == whole.size
+    assert min(image.size) == 134  # a fourth, rounded up
+    shown = [np.asarray(one.resize((60, 60), 3, part), np.float64) for one, part in ((image, box), (whole, None))]
+    assert np.abs(shown[0] - shown[1]).mean() < 1
+
+
+@pytest.mark.parametrize(
+    ("side", "least", "expected"), [(799, 400, 799), (800, 400, 400), (800, 0, 800), (90, 200, 90)]
+)
+def test_no_side_becomes_smaller_than_what_is_asked_for(tmp_path, photo, side, least, expected):
+    photo.resize((side, side)).save(tmp_path / "a.jpg")
+    assert told(tmp_path / "a.jpg", least)[0].size == (expected, expected)
+
+
+@pytest.mark.parametrize(("name", "size"), [("a.png", (800, 800)), ("a.jpg", (4000, 400)), ("a.tiff", (800, 800))])
+def test_strips_and_what_is_no_jpeg_are_decoded_whole(tmp_path, photo, name, size):
+    photo.resize(size).save(tmp_path / name)
+    (image,) = told(tmp_path / name, 100)
+    assert image.size == size

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from http_server import Answer
+from PIL import Image
 
 from ingest.config import Settings
 from ingest.errors import ConfigError
+from ingest.images.index import Content
 from ingest.images.stage import Images, policy
 from ingest.records import Picture, Product, Reason, Skipped
 
@@ -87,3 +90,19 @@ def test_what_is_seen_is_written_down_once(settings, cache, server, jpeg):
         images.decoder(lambda image: image)(picture)
     content = cache.index.content(picture.sha256)
     assert (content.width, content.height, content.blank) == (96, 64, False)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_what_is_seen_is_the_whole_picture_also_when_it_is_decoded_smaller(cache, tmp_path, exact):
+    settings = Settings(catalog=tmp_path / "products.csv", exact=exact)
+    speck = Image.new("RGB", (800, 600), "white")
+    speck.putpixel((401, 301), (200, 200, 200))
+    sizes = []
+    for name, image in (("speck", speck), ("plain", Image.new("RGB", (800, 600), "white"))):
+        image.save(tmp_path / f"{name}.jpg", quality=100)
+    with Images(settings, cache) as images:
+        products = [Product(name, f"{name}.jpg", {}, 1) for name in ("speck", "plain")]
+        for picture in images.pictures(products, download=False):
+            images.decoder(lambda image, *_: sizes.append(image.size) or np.zeros((1, 1, 3), np.uint8), 75)(picture)
+            assert cache.index.content(picture.sha256) == Content(800, 600, picture.product.product_id == "plain")
+    assert sizes == [(800, 600) if exact else (100, 75)] * 2

@@ -1,0 +1,144 @@
+"""From JPEGs on disk to unit vectors on disk: ours, a loop by hand, sentence-transformers, and the forward pass alone.
+
+    python3 -m venv /tmp/peer && /tmp/peer/bin/pip install sentence-transformers pillow
+    python benchmarks/embed.py --sentence-transformers /tmp/peer/bin/python --json embed.json
+
+The model has the shape of ViT-B/32 (or ViT-L/14) and random weights, on which speed does not depend. Each contestant
+is a process that has loaded its model before it is timed; they take turns, and medians over the rounds count.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+import bench
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "ViT-B/32": {},
+    "ViT-L/14": {
+        "projection_dim": 768,
+        "vision_config": {
+            "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16,
+            "patch_size": 14,
+        },
+        "text_config": {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12},
+    },
+}  # fmt: skip
+PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "rocket", "retina", "hubble_deep_field")
+
+
+def main() -> None:
+    """Run all of it."""
+    parser = bench.parser(__doc__)
+    parser.add_argument("--pictures", type=int, default=512)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--shape", choices=SHAPES, default="ViT-B/32")
+    parser.add_argument("--sentence-transformers", metavar="PYTHON", help="the Python that has it")
+    options = parser.parse_args()
+    pictures, rounds = (32, 1) if options.quick else (options.pictures, options.rounds)
+    sides = (800,) if options.quick else (800, 2000)
+    pythons = {"ours": sys.executable, "hand_loop": sys.executable, "ceiling": sys.executable}
+    if options.sentence_transformers:
+        pythons["sentence_transformers"] = options.sentence_transformers
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        model = write_model(folder / "model", options.shape)
+        for side in sides:
+            write_pictures(folder / str(side), side, pictures)
+        contestants = {name: stack.enter_context(Contestant(name, python, model)) for name, python in pythons.items()}
+        rows = [
+            {"contestant": name, "side": side, "round": turn, "pictures_per_s": pictures / one(folder / str(side))}
+            for turn in range(rounds)
+            for side in sides
+            for name, one in contestants.items()
+        ]
+    rate = {(name, side): bench.median(rows, "pictures_per_s", contestant=name, side=side)
+            for name in pythons for side in sides}  # fmt: skip
+    ratios = {"vs_hand_loop": rate["ours", 800] / rate["hand_loop", 800],
+              "of_ceiling": rate["ours", 800] / rate["ceiling", 800]}  # fmt: skip
+    if options.sentence_transformers:
+        ratios["vs_sentence_transformers"] = rate["ours", 800] / rate["sentence_transformers", 800]
+    if 2000 in sides:
+        ratios["vs_hand_loop_2000"] = rate["ours", 2000] / rate["hand_loop", 2000]
+        ratios["of_ceiling_2000"] = rate["ours", 2000] / rate["ceiling", 2000]
+    bench.finish("embed", rows, ratios, options.json, ("torch", "transformers", "Pillow"))
+
+
+class Contestant:
+    """A process that embeds a folder when told to; a context manager that ends it."""
+
+    def __init__(self, name: str, python: str, model: Path) -> None:
+        self._name = name
+        self._process = subprocess.Popen(
+            [python, str(Path(__file__).with_name("embed_contestants.py")), name, str(model)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(bench.ROOT)},
+        )  # fmt: skip
+        self._read()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def __call__(self, pictures: Path) -> float:
+        """Return the seconds that all the folder's pictures take."""
+        with tempfile.TemporaryDirectory() as output:
+            assert self._process.stdin is not None
+            self._process.stdin.write(json.dumps([str(pictures), output]) + "\n")
+            self._process.stdin.flush()
+            return float(self._read())
+
+    def _read(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self._name} ended with {self._process.wait()}; run embed_contestants.py by hand")
+        return line
+
+
+def write_model(folder: Path, shape: str) -> Path:
+    """Write a CLIP with random weights, its preprocessing and a tokenizer."""
+    from transformers import CLIPConfig, CLIPModel
+
+    CLIPModel(CLIPConfig(**SHAPES[shape])).save_pretrained(folder)
+    sample = bench.ROOT / "data" / "models" / "sample-clip"
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(sample / name, folder / name)
+    steps = json.loads((sample / "preprocessor_config.json").read_text(encoding="utf-8"))
+    steps |= {"size": {"shortest_edge": 224}, "crop_size": {"height": 224, "width": 224}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(steps), encoding="utf-8")
+    # sentence-transformers finds a CLIP by a processor with both parts
+    (folder / "processor_config.json").write_text(
+        json.dumps({"processor_class": "CLIPProcessor", "image_processor": steps}), encoding="utf-8"
+    )
+    return folder
+
+
+def write_pictures(folder: Path, side: int, count: int) -> None:
+    """Write square JPEGs cut from photographs, no two alike."""
+    from PIL import Image
+    from skimage import data
+
+    folder.mkdir()
+    photographs = [Image.fromarray(getattr(data, name)()).convert("RGB") for name in PHOTOGRAPHS]
+    for number in range(count):
+        photograph = photographs[number % len(photographs)]
+        edge = min(photograph.size) - 3 * (number // len(photographs)) % (min(photograph.size) // 3)
+        left, top = number % (photograph.width - edge + 1), number % (photograph.height - edge + 1)
+        square = photograph.resize((side, side), Image.Resampling.LANCZOS, (left, top, left + edge, top + edge))
+        square.save(folder / f"p{number:04d}.jpg", quality=90)
+
+
+if __name__ == "__main__":
+    main()

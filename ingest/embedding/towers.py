@@ -1,0 +1,107 @@
+"""A model's two halves by transformers, each loaded without the other: what embeds pictures, and what embeds texts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ingest.embedding.device import import_torch
+from ingest.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ingest.embedding.checkpoint import Checkpoint
+
+_NOT_FOR_EMBEDDING = {"logit_scale", "logit_bias"}  # they turn similarities into probabilities
+# By config.json's model_type: the classes of the two towers, and their outputs' names. Others are loaded whole.
+_TOWERS = {
+    "clip": ("CLIPVisionModelWithProjection", "CLIPTextModelWithProjection", "image_embeds", "text_embeds"),
+    "siglip": ("SiglipVisionModel", "SiglipTextModel", "pooler_output", "pooler_output"),
+}
+
+
+class Towers:
+    """The loaders of one checkpoint's towers, in one dtype."""
+
+    def __init__(self, checkpoint: Checkpoint, dtype: str) -> None:
+        self._checkpoint = checkpoint
+        self._dtype = dtype
+
+    def pictures(self, device: str) -> Callable[[Any], Any]:
+        """Load what turns pixel values into features, (n, dim); raises ModelError where it cannot be had."""
+        known = self._known()
+        if known is None:
+            model = self._model("AutoModel", device, "get_image_features")
+            return lambda pixels: _tensor(model.get_image_features(pixel_values=pixels), "pooler_output")
+        tower = self._model(known[0], device)
+        return lambda pixels: _tensor(tower(pixel_values=pixels), known[2])
+
+    def texts(self, device: str) -> Callable[..., Any]:
+        """Load what turns tokens into features, (n, dim)."""
+        known = self._known()
+        if known is None:
+            model = self._model("AutoModel", device, "get_text_features")
+            return lambda **tokens: _tensor(model.get_text_features(**tokens), "pooler_output")
+        tower = self._model(known[1], device)
+        return lambda **tokens: _tensor(tower(**tokens), known[3])
+
+    def config(self) -> Any:
+        """Return the model's configuration."""
+        return self._load("AutoConfig")
+
+    def tokenizer(self) -> Any:
+        """Return the model's tokenizer."""
+        try:
+            return self._loaded("AutoTokenizer")
+        except Exception as error:  # broken files raise nearly everything; a package that is not there, ImportError
+            raise ModelError(
+                f"{self._checkpoint.location}: its tokenizer cannot be loaded ({_first_line(error)}); copy it again"
+            ) from error
+
+    def _known(self) -> tuple[str, str, str, str] | None:
+        return _TOWERS.get(self.config().model_type)
+
+    def _model(self, kind: str, device: str, method: str = "") -> Any:
+        torch = import_torch()
+        place = self._checkpoint.location
+        model, found = self._load(kind, dtype=getattr(torch, self._dtype), output_loading_info=True)
+        if missing := sorted(set(found["missing_keys"]) - _NOT_FOR_EMBEDDING):
+            # transformers would fill them with random numbers, and every search would find nonsense.
+            raise ModelError(f"{place}: its weights lack {missing[0]} and {len(missing) - 1} more; copy it again")
+        if method and not hasattr(model, method):
+            raise ModelError(f"{place}: has no {method}; choose a CLIP or SigLIP model")
+        try:
+            return model.to(device).eval()
+        except RuntimeError as error:
+            raise ModelError(f"{place}: cannot be put on {device} ({_first_line(error)})") from error
+
+    def _load(self, kind: str, **options: Any) -> Any:
+        try:
+            return self._loaded(kind, **options)
+        except Exception as error:  # broken files raise nearly everything: SafetensorError, UnpicklingError, …
+            place = self._checkpoint.location
+            raise ModelError(f"{place}: cannot be loaded ({_first_line(error)}); see ingest doctor") from error
+
+    def _loaded(self, kind: str, **options: Any) -> Any:
+        """Load from the local cache, and from the hub only what is not there: asked first, it is waited for."""
+        import_torch()
+        import transformers
+
+        load = getattr(transformers, kind).from_pretrained
+        place, revision = self._checkpoint.location, self._checkpoint.revision
+        if revision is None:
+            return load(place, **options)
+        try:
+            return load(place, revision=revision, local_files_only=True, **options)
+        except OSError:
+            return load(place, revision=revision, **options)
+
+
+def _tensor(features: Any, name: str) -> Any:
+    """Unwrap what transformers 5 gives; transformers 4 gives a bare tensor for get_image_features."""
+    return getattr(features, name, features)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0][:200] if text else type(error).__name__
