@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ingest.embedding.device import import_torch, is_out_of_memory, pick_devices, pick_dtype
+from ingest.embedding.device import cpu_threads, import_torch, is_out_of_memory, pick_devices, pick_dtype
 from ingest.embedding.encoder import Size
 from ingest.embedding.towers import Towers
 from ingest.errors import ModelError
@@ -126,7 +126,7 @@ class ClipEncoder:
             if device not in towers:
                 towers[device] = self._towers.pictures(device)
         if self.devices == ["cpu"] and self._asked != 1:  # one picture is a search that someone waits for
-            names = self.devices * min(_CPU_LANES, import_torch().get_num_threads())
+            names = self.devices * min(_CPU_LANES, cpu_threads())
         else:
             names = self.devices * (_LANES if self.devices[0].startswith("cuda") else 1)
         for name in names:
@@ -170,7 +170,7 @@ class _Lane:
 
     def __init__(self, tower: Callable[[Any], Any], checkpoint: Checkpoint, device: str, dtype: str, of: int) -> None:
         torch = import_torch()
-        self._threads = max(1, torch.get_num_threads() // of) if device == "cpu" else 0
+        self._threads = max(1, cpu_threads() // of) if device == "cpu" and of > 1 else 0
         self._tower = tower
         self._device = device
         self._dtype = getattr(torch, dtype)
@@ -187,9 +187,7 @@ class _Lane:
     def __call__(self, pixels: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
         """Embed pixels in a batch of `size`, filled up with black."""
         torch = import_torch()
-        if self._threads:
-            torch.set_num_threads(self._threads)
-        with torch.inference_mode(), self._on_stream(torch):
+        with torch.inference_mode(), self._on_stream(torch), self._on_threads(torch):
             batch = self._filled(torch, pixels, size).to(self._device, non_blocking=True).permute(0, 3, 1, 2)
             batch = batch.to(torch.float32).mul_(self._scale).add_(self._shift)
             return _rows(self._tower(batch.to(self._dtype)))[: len(pixels)]
@@ -208,6 +206,17 @@ class _Lane:
     def _on_stream(self, torch: Any) -> Iterator[None]:
         with torch.cuda.stream(self._stream) if self._cuda else nullcontext():
             yield
+
+    @contextmanager
+    def _on_threads(self, torch: Any) -> Iterator[None]:
+        """Compute on the lane's share of the threads; what else this thread of Python does has all of them."""
+        if self._threads:
+            torch.set_num_threads(self._threads)
+        try:
+            yield
+        finally:
+            if self._threads:
+                torch.set_num_threads(cpu_threads())
 
     def _constant(self, values: NDArray[np.float64]) -> Any:
         torch = import_torch()

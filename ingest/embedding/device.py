@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,13 @@ def import_torch() -> Any:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     return torch
+
+
+@cache
+def cpu_threads() -> int:
+    """Return how many threads torch computes on by itself, as it was at first: lanes share them."""
+    threads: int = import_torch().get_num_threads()
+    return threads
 
 
 def pick_devices(wanted: str) -> list[str]:
