@@ -92,7 +92,7 @@ class Inventory:
 
     def same(self, places: NDArray[np.int64], digests: Sequence[str]) -> NDArray[np.bool_]:
         """Tell for each place, or ABSENT, whether a row is there that ingest wrote and that has this digest."""
-        there = places != ABSENT
+        there: NDArray[np.bool_] = places != ABSENT
         if not there.any():
             return there
         wanted = np.frombuffer(bytes.fromhex("".join(digests)), np.uint64).reshape(-1, DIGEST_BYTES // 8)

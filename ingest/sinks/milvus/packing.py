@@ -1,7 +1,7 @@
 """Packs rows into the message that Milvus takes, column by column.
 
-pymilvus packs a row at a time and a value at a time, in 50 µs a row of which the vector is 5: more than a server with
-one core needs for it. Here it is 3 µs. The messages are Milvus' own, as pymilvus generates them from milvus.proto.
+pymilvus packs a row at a time and a value at a time, in 50 µs a row of which the vector is 5: as long as a
+server needs for it. Here it is 3 µs. The messages are Milvus' own, as pymilvus generates them from milvus.proto.
 """
 
 from __future__ import annotations
@@ -29,9 +29,7 @@ _ARRAYS = {
 }
 
 
-def request(
-    collection: str, db_name: str, records: Sequence[Embedded], digests: Sequence[str], contract: Contract
-) -> Any:
+def request(collection: str, records: Sequence[Embedded], digests: Sequence[str], contract: Contract) -> Any:
     """Return the `UpsertRequest` for records whose row digests are `digests`."""
     from pymilvus.grpc_gen import milvus_pb2
 
@@ -45,9 +43,7 @@ def request(
     fields += [_scalars(field.name, field.type, [row[field.name] for row in rows]) for field in contract.fields]
     if contract.keeps_others:
         fields.append(_dynamic(rows, {field.name for field in contract.fields}))
-    return milvus_pb2.UpsertRequest(
-        collection_name=collection, db_name=db_name, num_rows=len(records), fields_data=fields
-    )
+    return milvus_pb2.UpsertRequest(collection_name=collection, num_rows=len(records), fields_data=fields)
 
 
 def _scalars(name: str, kind: str, values: Sequence[Any]) -> Any:

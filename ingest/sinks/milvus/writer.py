@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ingest.records import Skipped
     from ingest.sinks.milvus.collection import Collection
 
-MAX_ROWS = 1000
 _IN_FLIGHT = 2
+MAX_ROWS = 1000
 MAX_BYTES = 32 * 2**20
 """Half of the 64 MB that Milvus' gRPC server takes in one message, since a row's text is estimated."""
 
@@ -96,9 +96,8 @@ def _send(batch: dict[str, Embedded], collection: Collection) -> None:
         # Milvus Lite's upsert keeps dynamic fields that the new row lacks (seen with 3.2.2); a server replaces the row.
         collection.delete(list(batch))
     _, digests, _ = identities(records, collection)
-    connection.call(
-        "upsert", connection.upsert, packing.request(collection.name, connection.db_name, records, digests, collection.contract),
-    )  # fmt: skip
+    request = packing.request(collection.name, records, digests, collection.contract)
+    connection.call("upsert", connection.upsert, request)
 
 
 def row_bytes(record: Embedded) -> int:

@@ -1,0 +1,111 @@
+"""Upserts on a real Milvus Lite: what is acknowledged comes out, in order, two calls at a time."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from ingest import contract as contracts
+from ingest.contract import Space
+from ingest.errors import MilvusError
+from ingest.records import Embedded, Product, Reason, Skipped, Stage
+from ingest.sinks.milvus import writer
+from ingest.sinks.milvus.collection import Collection
+from ingest.sinks.milvus.connection import opened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SPACE = Space("writer", "1", 4, {})
+SKIPPED = Skipped("s", Stage.DECODE, Reason.TRUNCATED, "", 1)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collection]:
+    path: Path = tmp_path_factory.mktemp("lite") / "milvus.db"
+    with opened(str(path), "", "", 5) as connection:
+        collection = Collection(connection, contracts.load(contracts.default_path()), SPACE)
+        collection.prepare()
+        yield collection
+
+
+@pytest.fixture
+def collection(made: Collection, monkeypatch: pytest.MonkeyPatch) -> Collection:
+    monkeypatch.setattr(writer, "MAX_ROWS", 3)
+    return made
+
+
+def record(product_id: str, title: str = "") -> Embedded:
+    metadata = {"title": title, "category": "", "colour": "", "price": 1.0, "brand": "", "image": ""}
+    return Embedded(Product(product_id, "", metadata, 1), product_id.encode().ljust(32), np.eye(4, dtype=np.float32)[0])
+
+
+def watched(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Take note of the ids under way at each call; fail for a call that has the id `broken`."""
+    seen: list[list[str]] = []
+    under_way: list[str] = []
+    upsert, lock = collection.connection.upsert, threading.Lock()
+
+    def noting(request):
+        (ids,) = [field.scalars.string_data.data for field in request.fields_data if field.field_name == "product_id"]
+        with lock:
+            under_way.extend(ids)
+            seen.append(list(under_way))
+        if "broken" in ids:
+            raise ValueError("no")
+        upsert(request)
+        with lock:
+            for one in ids:
+                under_way.remove(one)
+
+    monkeypatch.setattr(collection.connection, "upsert", noting)
+    return seen
+
+
+def test_all_comes_out_in_order_and_is_there(collection):
+    records = [record(f"a{number}") for number in range(20)]
+
+    out = list(writer.upsert([*records[:5], SKIPPED, *records[5:]], collection))
+
+    assert [one for one in out if isinstance(one, Embedded)] == records
+    assert out.count(SKIPPED) == 1
+    assert len(collection.matching([f"a{number}" for number in range(20)], ["product_id"])) == 20
+
+
+def test_the_last_of_one_ids_rows_stays_and_never_are_two_under_way(collection, monkeypatch):
+    seen = watched(collection, monkeypatch)
+    records = [record(f"b{number % 4}", str(number)) for number in range(24)]
+
+    assert list(writer.upsert(records, collection)) == records
+
+    assert all(len(ids) == len(set(ids)) for ids in seen)
+    rows = collection.matching(["b0", "b1", "b2", "b3"], ["product_id", "title"])
+    assert {row["product_id"]: row["title"] for row in rows} == {f"b{n}": str(20 + n) for n in range(4)}
+
+
+def test_a_call_that_fails_surfaces_after_what_came_before_it(collection, monkeypatch):
+    watched(collection, monkeypatch)
+    names = ["c0", "c1", "c2", "c3", "broken", "c5", "c6", "c7", "c8"]
+    out = []
+
+    with pytest.raises(MilvusError, match="cannot upsert"):
+        out.extend(one.product.product_id for one in writer.upsert(map(record, names), collection))
+    out.extend(one.product.product_id for one in writer.upsert(map(record, names[:3]), collection))
+
+    assert out[-3:] == ["c0", "c1", "c2"]
+
+
+def test_what_is_acknowledged_does_not_wait_for_a_slow_source_to_fill_the_next_batch(collection):
+    def slow() -> Iterator[Embedded]:
+        for number in range(1000):
+            yield record(f"d{number}")
+            if number > 3:
+                threading.Event().wait(0.01)
+
+    monitored = writer.upsert(slow(), collection)
+    assert [next(monitored).product.product_id for _ in range(3)] == ["d0", "d1", "d2"]
+    monitored.close()
