@@ -155,12 +155,12 @@ def test_an_actor_that_dies_loses_no_block(cluster, many):
 
 def test_the_one_picture_that_kills_its_worker_is_found_and_skipped(cluster, tmp_path):
     shop = SmallShop(tmp_path)
-    shop.stock({f"P{n:03d}": (n, "Mug") for n in range(24)})
-    Image.fromarray(np.full((SIDE, SIDE, 3), POISON, np.uint8)).save(shop.folder / "images" / "5.png")
+    shop.stock({f"P{n:03d}": (n, "Mug") for n in range(6)})
+    Image.fromarray(np.full((SIDE, SIDE, 3), POISON, np.uint8)).save(shop.folder / "images" / "2.png")
     outcome = on_ray(shop, DiesOfPoison(log=tmp_path / "kills"))
-    assert (outcome.summary.upserted, outcome.summary.reasons) == (23, {"killed worker": 1})
-    assert skipped(outcome)[1].startswith("P005,decode,killed worker,")
-    assert set(shop.rows()) == {f"P{n:03d}" for n in range(24)} - {"P005"}
+    assert (outcome.summary.upserted, outcome.summary.reasons) == (5, {"killed worker": 1})
+    assert skipped(outcome)[1].startswith("P002,decode,killed worker,")
+    assert set(shop.rows()) == {f"P{n:03d}" for n in range(6)} - {"P002"}
     assert (tmp_path / "kills").read_text().split().count("1") == 3, "three times alone"
 
 
@@ -185,8 +185,9 @@ def test_a_driver_that_is_killed_goes_on_where_it_was(cluster, many):
         assert driver.poll() is None, driver.stderr.read().decode()
         os.killpg(driver.pid, signal.SIGKILL)
         driver.wait()
+    stored = sum(len(np.load(path)) for path in many.folder.glob("data/embeddings/store/*/block-*/keys.npy"))
     outcome = on_ray(many)
-    assert outcome.summary.embedded <= MANY - 2 * 256, "what is in a shard is not embedded again"
+    assert 0 < outcome.summary.embedded <= MANY - stored, "what is in a shard is not embedded again"
     assert len(many.rows()) == MANY
 
 
