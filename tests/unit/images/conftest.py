@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from http_server import Server
+from image_files import saved
 from PIL import Image
 from skimage import data
 
@@ -17,10 +16,7 @@ from ingest.images.download import Downloader, Policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from http_server import Server
+    from pathlib import Path
 
 
 @pytest.fixture(scope="session")
@@ -36,12 +32,6 @@ def jpeg(photo: Image.Image) -> bytes:
 @pytest.fixture(scope="session")
 def other_jpeg() -> bytes:
     return saved(Image.fromarray(data.coffee()).resize((96, 64)), "JPEG")
-
-
-def saved(image: Image.Image, kind: str, **options: object) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, kind, **options)
-    return stream.getvalue()
 
 
 @pytest.fixture
@@ -67,9 +57,3 @@ def downloader(waits: list[float]) -> Iterator[Downloader]:
 def cache(tmp_path: Path) -> Iterator[Cache]:
     with Cache(tmp_path / "cache") as opened:
         yield opened
-
-
-def drop(cache: Cache, name: str, content: bytes) -> None:
-    """Put a file into the folder as a user does between two runs."""
-    (cache.folder / name).write_bytes(content)
-    cache._has_strays = True  # what opening would find

@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import drop
+from image_files import drop
 
 from ingest.errors import StorageError
 from ingest.images import cache as cache_module

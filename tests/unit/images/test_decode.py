@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from conftest import saved
+from image_files import saved
 from PIL import Image, ImageCms, ImageOps, features
 
 from ingest.images.decode import Decoder, UndecodableError, open_rgb

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import drop
 from http_server import Answer
+from image_files import drop
 
 from ingest import flow
 from ingest.errors import StorageError

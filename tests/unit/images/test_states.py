@@ -6,8 +6,8 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from conftest import saved
 from http_server import Answer
+from image_files import saved
 from PIL import Image
 
 from ingest.cli.main import cli
