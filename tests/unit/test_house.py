@@ -62,9 +62,10 @@ def test_help_answers_without_a_heavy_import(arguments):
         "evaluate",
         "status",
         "verify",
-        "collections",
-        "rollback",
         "doctor",
+        "collections",
+        "store",
+        "rollback",
     ],
 )
 def test_a_commands_own_help_answers_without_a_heavy_import(command):
