@@ -168,6 +168,11 @@ def read(path: Path) -> dict[str, Any]:
     return {key: _placed(key, value, path.parent) for key, value in table.items()}
 
 
+def place(path: Path, key: str) -> str:
+    """Return the file and the line in it that a key stands on, to begin a message with."""
+    return f"{path} line {_line(path.read_text(encoding='utf-8'), key)}"
+
+
 def _kind(key: str) -> type:
     kind = type(getattr(Settings(), key))
     return kind if kind in _EXAMPLES else str  # a path, or a setting that is None until it is set
