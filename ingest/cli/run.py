@@ -57,7 +57,8 @@ def command(
         raise click.UsageError("--details goes with --dry-run; a run leaves changes.csv with all it did.")
     from ingest import pipeline
 
-    terminal.note_sample(settings.model)
+    if not quiet:
+        terminal.note_sample(settings.model)
     with terminal.followed(quiet=quiet, profile=profile) as (progress, stop):
         outcome = pipeline.run(settings, progress, stop)
     terminal.show(outcome, as_json=as_json)
