@@ -50,6 +50,7 @@ class Settings:
     refresh: bool = False
     refresh_older_than: str = ""
     min_side: int = 0
+    max_pixels: int = 64_000_000
     skip_blank: bool = False
     decode_workers: int = 0
     exact: bool = False

@@ -156,6 +156,8 @@ downloads = together(
     option("Pictures", "--refresh", is_flag=True, help="Ask whether fetched pictures have changed."),
     option("Pictures", "--refresh-older-than", metavar="7d", help="Ask for those fetched longer ago than this."),
     option("Pictures", "--min-side", type=click.IntRange(0), help="Skip pictures with a shorter side."),
+    # Above that, Pillow itself refuses.
+    option("Pictures", "--max-pixels", type=click.IntRange(1, 178_956_970), help="Skip pictures of more pixels."),
     option("Pictures", "--skip-blank", is_flag=True, help="Skip pictures of one colour."),
 )
 
