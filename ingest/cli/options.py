@@ -275,6 +275,12 @@ def given(ctx: click.Context, *names: str) -> list[str]:
     return words
 
 
+def refuse(ctx: click.Context, why: str, *names: str) -> None:
+    """Raise UsageError for the first of the named flags on the command line, where it would be ignored."""
+    for word in given(ctx, *names)[:1]:
+        raise click.UsageError(f"{word} {why}", ctx)
+
+
 def _read_config(ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:
     path = path or Path(config.FILE_NAME)
     if (
