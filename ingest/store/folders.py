@@ -23,19 +23,12 @@ PREFIX = "block-"
 
 def numbers(folder: Path) -> list[int]:
     """List the shards that have a number; none where there is no folder."""
-    try:
-        return [int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal()]
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise StorageError(
-            f"{folder}: cannot be read ({reason(error)}); put that right and run the same command again"
-        ) from error
+    return [int(name) for name in _entries(folder) if name.isdecimal()]
 
 
 def names(folder: Path) -> list[str]:
     """List the shards that have a name; none where there is no folder."""
-    return sorted(entry.name for entry in folder.glob(f"{PREFIX}*")) if folder.is_dir() else []
+    return sorted(name for name in _entries(folder) if name.startswith(PREFIX))
 
 
 def remove(shard: Path) -> None:
@@ -58,3 +51,14 @@ def save(path: Path, shape: tuple[int, ...], dtype: str, parts: Iterable[NDArray
         write_npy(file, shape, dtype, parts)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _entries(folder: Path) -> list[str]:
+    try:
+        return [entry.name for entry in folder.iterdir()]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StorageError(
+            f"{folder}: cannot be read ({reason(error)}); put that right and run the same command again"
+        ) from error

@@ -33,6 +33,7 @@ def test_what_is_wrong_with_the_data_does_not_heal():
         Reason.BLANK,
         Reason.BAD_VECTOR,
         Reason.FOREIGN_ROW,
+        Reason.KILLED_WORKER,
     }
 
 
