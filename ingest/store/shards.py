@@ -125,6 +125,7 @@ class Store:
     def adopt(self, name: str) -> None:
         """Take note of a shard that another process has written since the store was opened."""
         with self._lock:
+            self._drop_damaged()
             if name not in map(self._name, self._shards):
                 self._adopt(name)
 
@@ -214,6 +215,10 @@ class Store:
         log.warning("%s: left out, %s; its pictures are embedded again, and the next write removes it", shard, why)
         self._damaged.append(shard)
 
+    def _drop_damaged(self) -> None:
+        while self._damaged:
+            folders.remove(self._damaged.pop())
+
     def _path(self, number: int) -> Path:
         return self.folder / self._name(number)
 
@@ -226,8 +231,7 @@ class Store:
             if not self._swept:
                 folders.sweep(self.folder)
                 self._swept = True
-            while self._damaged:
-                folders.remove(self._damaged.pop())
+            self._drop_damaged()
             number = max([0, *folders.numbers(self.folder)]) + 1
             aside = self.folder / f".{number:08d}.tmp"
             try:
