@@ -106,7 +106,6 @@ class Line:
 
     def embedded(self, pictures: Iterable[Picture | Skipped]) -> Iterator[Embedded | Skipped]:
         """Give every picture its vector, from the store or from the model; new ones are on disk before they go on."""
-        settings = self.settings
         model = self.encoder()
         encoder = embedding.Counted(
             model,
