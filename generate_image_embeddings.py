@@ -1,8 +1,8 @@
 """Embed the catalog's pictures into a `.npy` and a JSON file: `ingest embed` under the name of the quick start."""
 
-import sys
+from pathlib import Path
 
+from ingest.cli.embed import command
 from ingest.cli.main import main
 
-sys.argv.insert(1, "embed")
-main()
+main(command=command, program=Path(__file__).name)

@@ -50,6 +50,7 @@ class Settings:
     refresh: bool = False
     refresh_older_than: str = ""
     min_side: int = 0
+    max_pixels: int = 64_000_000
     skip_blank: bool = False
     decode_workers: int = 0
     exact: bool = False
@@ -166,6 +167,11 @@ def read(path: Path) -> dict[str, Any]:
             example = _EXAMPLES[int if key == "batch_size" else _kind(key)]
             raise ConfigError(f"{place}: {key} is {value!r}; write it as in {key} = {example}")
     return {key: _placed(key, value, path.parent) for key, value in table.items()}
+
+
+def place(path: Path, key: str) -> str:
+    """Return the file and the line in it that a key stands on, to begin a message with."""
+    return f"{path} line {_line(path.read_text(encoding='utf-8'), key)}"
 
 
 def _kind(key: str) -> type:

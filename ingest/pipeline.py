@@ -74,6 +74,8 @@ def run(settings: Settings, progress: Progress, stop: threading.Event, distruste
     Removal.of(settings)
     if settings.load == "bulk" and settings.bulk_folder is None:
         raise ConfigError("--load bulk: name a folder that the server sees too, with --bulk-folder (and --bulk-path)")
+    if settings.load == "bulk" and settings.engine == "ray":
+        raise ConfigError("--load bulk: on a cluster the workers upsert; pass --engine threads, or leave --load out")
     with _line(settings, progress, stop) as line:
         to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait, stop)
         with opened(*to) as connection:

@@ -51,7 +51,8 @@ def command(
     _refuse_unfit(npy, ids)
     from ingest import pipeline
 
-    terminal.note_sample(settings.model)
+    if not quiet:
+        terminal.note_sample(settings.model)
     with terminal.followed(quiet=quiet, profile=profile) as (progress, stop):
         outcome = pipeline.embed(settings, progress, stop, npy, ids)
     terminal.show(outcome, as_json=as_json)

@@ -78,12 +78,15 @@ def cli() -> None:
     """  # noqa: D301  Click looks for the character itself
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit with its code; every error ends here, as one line on stderr."""
+def main(arguments: list[str] | None = None, command: click.Command = cli, program: str = "ingest") -> None:
+    """Run the command line and exit with its code; every error ends here, as one line on stderr.
+
+    `program` is what --help calls `command`.
+    """
     if arguments is None:
         secrets.hide()
     try:
-        code = cli.main(arguments, prog_name="ingest", standalone_mode=False)
+        code = command.main(arguments, prog_name=program, standalone_mode=False)
     except click.ClickException as error:
         error.show()
         code = error.exit_code

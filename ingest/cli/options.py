@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from ingest import config
 from ingest.config import Settings
+from ingest.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +20,7 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 _DEFAULTS = {setting.name: getattr(Settings(), setting.name) for setting in fields(Settings)}
 _FILE = click.Path(path_type=Path)
+_CONFIG = "ingest.config"  # where a context keeps the path of its ingest.toml
 
 
 class Grouped(click.Option):
@@ -27,6 +29,16 @@ class Grouped(click.Option):
     def __init__(self, *args: Any, group: str = "Options", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.group = group
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        """Return the value as its type has it; one of `ingest.toml` that is out of bounds is a ConfigError."""
+        try:
+            return super().process_value(ctx, value)
+        except click.BadParameter as error:
+            if ctx.get_parameter_source(str(self.name)) is not ParameterSource.DEFAULT_MAP:
+                raise
+            place = config.place(ctx.meta[_CONFIG], str(self.name))
+            raise ConfigError(f"{place}: {self.name}: {error.message.rstrip('.')}") from error
 
 
 class _Batch(click.IntRange):
@@ -144,6 +156,8 @@ downloads = together(
     option("Pictures", "--refresh", is_flag=True, help="Ask whether fetched pictures have changed."),
     option("Pictures", "--refresh-older-than", metavar="7d", help="Ask for those fetched longer ago than this."),
     option("Pictures", "--min-side", type=click.IntRange(0), help="Skip pictures with a shorter side."),
+    # Above that, Pillow itself refuses.
+    option("Pictures", "--max-pixels", type=click.IntRange(1, 178_956_970), help="Skip pictures of more pixels."),
     option("Pictures", "--skip-blank", is_flag=True, help="Skip pictures of one colour."),
 )
 
@@ -261,6 +275,12 @@ def given(ctx: click.Context, *names: str) -> list[str]:
     return words
 
 
+def refuse(ctx: click.Context, why: str, *names: str) -> None:
+    """Raise UsageError for the first of the named flags on the command line, where it would be ignored."""
+    for word in given(ctx, *names)[:1]:
+        raise click.UsageError(f"{word} {why}", ctx)
+
+
 def _read_config(ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:
     path = path or Path(config.FILE_NAME)
     if (
@@ -269,3 +289,4 @@ def _read_config(ctx: click.Context, _param: click.Parameter, path: Path | None)
         or ctx.get_parameter_source("config") is not ParameterSource.DEFAULT
     ):
         ctx.default_map = config.read(path)
+        ctx.meta[_CONFIG] = path

@@ -22,7 +22,8 @@ from ingest.cli import options, planned
 @planned.details
 @planned.estimate
 @options.outcome
-def command(*, as_json: bool, quiet: bool, details: bool, estimate: bool, **values: Any) -> None:
+@click.pass_context
+def command(ctx: click.Context, /, *, as_json: bool, quiet: bool, details: bool, estimate: bool, **values: Any) -> None:
     """Say what a run would add, change, remove and skip.
 
     The same as `ingest run --dry-run`: the collection, its alias and the exports stay as they are, and nothing is
@@ -30,6 +31,10 @@ def command(*, as_json: bool, quiet: bool, details: bool, estimate: bool, **valu
     is decoded and embedded here, and fetched with --download-missing; its pictures stay in the cache.
     """
     if estimate:
+        options.refuse(
+            ctx, "does nothing with --estimate.",
+            "uri", "db_name", "max_wait", "prune", "drop_failed", "max_prune", "max_skipped",
+        )  # fmt: skip
         planned.show_estimate(options.settings(values), as_json=as_json, quiet=quiet, details=details)
         return
     planned.show(options.settings(values), as_json=as_json, quiet=quiet, details=details)

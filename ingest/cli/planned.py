@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ingest.cli import options, terminal
+from ingest.errors import TooManySkippedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,22 +52,24 @@ def show_estimate(settings: Settings, *, as_json: bool, quiet: bool, details: bo
 
 
 def show(settings: Settings, *, as_json: bool, quiet: bool, details: bool) -> None:
-    """Work the plan out and print it."""
+    """Work the plan out and print it; raises TooManySkippedError where a run would."""
     from ingest import plan
+    from ingest.report import too_many
 
     with terminal.followed(quiet=quiet) as (progress, stop):
         found = plan.plan(settings, progress, stop)
     if as_json:
         _print_json(found)
-        return
-    _print(found)
-    if details:
-        click.echo()
-        for product_id, change in _changes(found):
-            click.echo(f"  {change:<16}{product_id}")
+    else:
+        _print(found, details=details)
+    if too_many(found.skipped, found.products, settings.max_skipped):
+        raise TooManySkippedError(
+            f"{found.skipped:,} of {found.products:,} products would be skipped, more than --max-skipped "
+            f"{settings.max_skipped} allows; --details names what a run would touch"
+        )
 
 
-def _print(found: Plan) -> None:
+def _print(found: Plan, *, details: bool) -> None:
     changed = sum(found.changed.values())
     by = ", ".join(f"{what} {count:,}" for what, count in found.changed.items() if count)
     click.echo(f"{found.products:,} products against {found.collection}, nothing was changed:")
@@ -91,6 +94,10 @@ def _print(found: Plan) -> None:
         click.echo(f"  note: nothing would be deleted: {found.refused}")
     if found.served and found.served != found.collection:
         click.echo(f"  note: the alias serves {found.served}, and moves when {found.collection} is complete")
+    if details:
+        click.echo()
+        for product_id, change in _changes(found):
+            click.echo(f"  {change:<16}{product_id}")
 
 
 def _print_json(found: Plan) -> None:

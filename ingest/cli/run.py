@@ -48,6 +48,12 @@ def command(
     an interrupted run goes on where it was. The collection is served, through its alias, when it is complete.
     """
     settings = options.settings(values)
+    if settings.engine == "ray":
+        options.refuse(ctx, "goes with --engine threads; on a cluster the workers upsert.", "bulk_folder", "bulk_path")
+    else:
+        options.refuse(ctx, "goes with --engine ray.", "address", "actors", "gpus_per_actor", "upsert_parallelism")
+    if settings.bulk_folder is None:
+        options.refuse(ctx, "goes with --bulk-folder.", "bulk_path")
     if dry_run and profile:
         raise click.UsageError("--profile goes with a run; --dry-run makes none.")
     if dry_run:
@@ -57,7 +63,8 @@ def command(
         raise click.UsageError("--details goes with --dry-run; a run leaves changes.csv with all it did.")
     from ingest import pipeline
 
-    terminal.note_sample(settings.model)
+    if not quiet:
+        terminal.note_sample(settings.model)
     with terminal.followed(quiet=quiet, profile=profile) as (progress, stop):
         outcome = pipeline.run(settings, progress, stop)
     terminal.show(outcome, as_json=as_json)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ingest.records import Embedded
 
 MAX_PIXELS = 64_000_000
-"""192 MB as RGB. The largest cameras of today make 50 megapixels; products are shown at one or two."""
+"""Unless told otherwise: 192 MB as RGB. The largest cameras of today make 50 megapixels; products are shown at one."""
 
 # Nothing else is ever opened: Pillow reads many formats more, some by running another program.
 _FORMATS = {
@@ -85,8 +85,9 @@ class Decoder:
     """Turns a Picture into a Decoded, or a Skipped of `Stage.DECODE`; passes every other record through.
 
     `preprocess` makes (size, size, 3) uint8 of an upright RGB picture. Where `least` is not 0, a JPEG may be decoded
-    smaller, its shorter side no smaller than that, and `preprocess` is given its `size` and `box` as well. `seen` is
-    told of each picture decoded, `failed` of each that cannot be. May be called from many threads.
+    smaller, its shorter side no smaller than that, and `preprocess` is given its `size` and `box` as well. A picture
+    of more than `most` pixels is none. `seen` is told of each picture decoded, `failed` of each that cannot be. May be
+    called from many threads.
     """
 
     def __init__(
@@ -96,12 +97,14 @@ class Decoder:
         seen: Callable[[Picture, Opened], None] | None = None,
         failed: Callable[[Picture, UndecodableError], None] | None = None,
         least: int = 0,
+        most: int = MAX_PIXELS,
     ) -> None:
         self._preprocess = preprocess
         self._sandbox = sandbox
         self._seen = seen
         self._failed = failed
         self._least = least
+        self._most = most
 
     def __call__(self, record: Picture | Embedded | Skipped) -> Decoded | Embedded | Skipped:
         """Return the picture decoded; what `preprocess` raises is raised."""
@@ -109,7 +112,7 @@ class Decoder:
             return record
         product = record.product
         try:
-            opened = _opened(record.path, record.sha256, self._sandbox, self._least)
+            opened = _opened(record.path, record.sha256, self._sandbox, self._least, self._most)
         except UndecodableError as error:
             if self._failed is not None:
                 self._failed(record, error)
@@ -125,32 +128,32 @@ class Decoder:
 class Sandbox(Protocol):
     """Where pictures are decoded that might take their decoder down."""
 
-    def open_rgb(self, path: Path) -> Image.Image:
-        """Return the file's first picture; raises UndecodableError."""
+    def open_rgb(self, path: Path, most: int) -> Image.Image:
+        """Return the file's first picture, of at most so many pixels; raises UndecodableError."""
 
 
-def open_rgb(path: Path, sandbox: Sandbox | None = None) -> Image.Image:
+def open_rgb(path: Path, sandbox: Sandbox | None = None, most: int = MAX_PIXELS) -> Image.Image:
     """Return the file's first picture as a viewer shows it: mode RGB, sRGB, upright, on white.
 
-    Reads JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF of at most 64 megapixels. What is not sound goes through the
+    Reads JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF of at most `most` pixels. What is not sound goes through the
     sandbox, where there is one. Raises UndecodableError for whatever else the file holds, and where it cannot be
     read. Prints no warning.
     """
-    return _opened(path, None, sandbox).image
+    return _opened(path, None, sandbox, 0, most).image
 
 
-def open_here(path: Path) -> Image.Image:
+def open_here(path: Path, most: int) -> Image.Image:
     """Return what `open_rgb` does, decoded in this very process whatever it is."""
-    return _opened(path, None, None).image
+    return _opened(path, None, None, 0, most).image
 
 
-def _opened(path: Path, sha256: bytes | None, sandbox: Sandbox | None, least: int = 0) -> Opened:
+def _opened(path: Path, sha256: bytes | None, sandbox: Sandbox | None, least: int, most: int) -> Opened:
     _quiet_pillow()
     try:
         with path.open("rb") as file:
             if sha256 is not None:
                 _check_content(file, sha256)
-            return _decoded(file, path, sandbox, least)
+            return _decoded(file, path, sandbox, least, most)
     except UndecodableError:
         raise
     except MemoryError as error:
@@ -171,19 +174,19 @@ def _check_content(file: BufferedReader, sha256: bytes) -> None:
     file.seek(0)
 
 
-def _decoded(file: BufferedReader, path: Path, sandbox: Sandbox | None, least: int) -> Opened:
+def _decoded(file: BufferedReader, path: Path, sandbox: Sandbox | None, least: int, most: int) -> Opened:
     head = file.read(HEAD)
     kind = extension(head)
     if kind is None:
         raise _no_picture(head)
     if sandbox is not None and not is_sound(file, kind):
-        image = sandbox.open_rgb(path)
+        image = sandbox.open_rgb(path, most)
         return Opened(image, image.size)
     file.seek(0)
     if kind == "tiff":
         silence()
     try:
-        return _pixels(file, kind, least)
+        return _pixels(file, kind, least, most)
     except (UndecodableError, MemoryError):
         raise
     except Exception as error:
@@ -192,16 +195,16 @@ def _decoded(file: BufferedReader, path: Path, sandbox: Sandbox | None, least: i
         raise
 
 
-def _pixels(file: BufferedReader, kind: str, least: int) -> Opened:
+def _pixels(file: BufferedReader, kind: str, least: int, most: int) -> Opened:
     try:
         opened = Image.open(file, formats=_FORMATS[kind])
     except Image.DecompressionBombError as error:
-        raise _too_large() from error
+        raise _too_large(most) from error
     except KeyError as error:
         raise UndecodableError(Reason.NOT_AN_IMAGE, f"this Pillow does not read {kind}; update it") from error
     with opened as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise _too_large()
+        if image.width * image.height > most:
+            raise _too_large(most)
         width, height = image.size
         if least and max(width, height) <= _LONGEST_SHRUNK * min(width, height):
             image.draft(None, (least, least))  # does nothing to what is no JPEG
@@ -234,9 +237,9 @@ def _no_picture(head: bytes) -> UndecodableError:
     return UndecodableError(Reason.NOT_AN_IMAGE, "not a JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF; replace it")
 
 
-def _too_large() -> UndecodableError:
-    limit = f"{MAX_PIXELS / 1e6:g} megapixels"
-    return UndecodableError(Reason.TOO_LARGE, f"more than {limit}; make it smaller")
+def _too_large(most: int) -> UndecodableError:
+    limit = f"{most / 1e6:g} megapixels"
+    return UndecodableError(Reason.TOO_LARGE, f"more than {limit}; make it smaller, or raise --max-pixels")
 
 
 def _cut_off() -> UndecodableError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ingest.images.decode import UndecodableError, open_rgb
+from ingest.images.decode import MAX_PIXELS, UndecodableError, open_rgb
 from ingest.images.index import Content
 from ingest.images.urls import plain
 from ingest.records import Picture, Reason, Skipped, Stage
@@ -57,10 +57,11 @@ class Inspector:
     A picture that was never decoded is decoded for it, and what was seen written down.
     """
 
-    def __init__(self, cache: Cache, wish: Wish, sandbox: Sandbox | None = None) -> None:
+    def __init__(self, cache: Cache, wish: Wish, sandbox: Sandbox | None = None, most: int = MAX_PIXELS) -> None:
         self._cache = cache
         self._wish = wish
         self._sandbox = sandbox
+        self._most = most
 
     def __call__(self, record: Picture | Skipped) -> Picture | Skipped:
         """Return the record, or why its picture is not wanted."""
@@ -81,10 +82,10 @@ class Inspector:
         """Return what is seen of a picture; one that is blank when decoded smaller is looked at whole, for a speck."""
         content = measure(opened.image)
         if content.blank and opened.box is not None:
-            return measure(open_rgb(picture.path, self._sandbox))
+            return measure(open_rgb(picture.path, self._sandbox, self._most))
         return replace(content, width=opened.size[0], height=opened.size[1])
 
     def _seen(self, path: Path, sha256: bytes) -> Content:
-        content = measure(open_rgb(path, self._sandbox))
+        content = measure(open_rgb(path, self._sandbox, self._most))
         self._cache.index.put_content(sha256, content)
         return content

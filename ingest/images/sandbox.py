@@ -1,7 +1,7 @@
 """Decoding in a process that may die: for pictures whose bytes look wrong, and decoders that are seldom tried.
 
-The process runs this module, reads a path a line and answers each with pixels or a reason. Where it crashes or takes
-too long, the picture is told as not an image, and the next one gets a new process.
+The process runs this module, reads a path and the most pixels a line and answers each with pixels or a reason. Where it
+crashes or takes too long, the picture is told as not an image, and the next one gets a new process.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Self
 
 from PIL import Image
 
-from ingest.images.decode import UndecodableError, open_here
+from ingest.images.decode import MAX_PIXELS, UndecodableError, open_here
 from ingest.records import Reason
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Sandbox:
                 _end(process)
             self._processes.clear()
 
-    def open_rgb(self, path: Path) -> Image.Image:
+    def open_rgb(self, path: Path, most: int = MAX_PIXELS) -> Image.Image:
         """Return the file's first picture as `decode.open_rgb` does; raises UndecodableError."""
         process = self._process()
         watch = threading.Timer(self._timeout_s, process.kill)
@@ -57,7 +57,7 @@ class Sandbox:
         try:
             assert process.stdin is not None
             assert process.stdout is not None
-            process.stdin.write(json.dumps(str(path)).encode() + b"\n")
+            process.stdin.write(json.dumps([str(path), most]).encode() + b"\n")
             process.stdin.flush()
             return _answer(process.stdout)
         except (OSError, EOFError) as error:
@@ -119,7 +119,8 @@ def _exactly(stream: IO[bytes], size: int) -> bytes:
 def _serve(asked: IO[bytes], answers: IO[bytes]) -> None:
     for line in asked:
         try:
-            image = open_here(Path(json.loads(line)))
+            path, most = json.loads(line)
+            image = open_here(Path(path), most)
         except UndecodableError as error:
             text = json.dumps([error.reason, error.detail]).encode()
             answers.write(_HEAD.pack(0, len(text)) + text)

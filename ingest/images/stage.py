@@ -44,7 +44,8 @@ class Images:
         self._again = Again(settings.retry_failed, settings.refresh_after_s)
         self._downloader = Downloader(policy(settings)) if settings.download_missing else None
         self._sandbox = Sandbox()
-        self._inspect = Inspector(cache, Wish(settings.min_side, settings.skip_blank), self._sandbox)
+        wish = Wish(settings.min_side, settings.skip_blank)
+        self._inspect = Inspector(cache, wish, self._sandbox, settings.max_pixels)
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -88,7 +89,8 @@ class Images:
             if error.reason in _OF_CONTENT:
                 self._cache.reject(picture.product.product_id, picture.sha256, error.reason, error.detail)
 
-        return Decoder(preprocess, self._sandbox, seen, failed, 0 if self._settings.exact else least)
+        settings = self._settings
+        return Decoder(preprocess, self._sandbox, seen, failed, 0 if settings.exact else least, settings.max_pixels)
 
 
 def policy(settings: Settings) -> Policy:

@@ -2,9 +2,10 @@
 
 A shard is a folder `<number>/` with `embeddings.npy`, (n, dim) float32, and `keys.npy`, (n, 32) uint8. It is
 built aside, fsynced, and appears by one rename or not at all, so a killed run leaves whole shards and at most
-one `.<number>.tmp` that the next writer sweeps away. Many processes at once write shards called `block-…` (`blocks`);
-where both have a key, the numbered one counts. Of each shard the number and the rows alone are held: rows are
-read from its file, opened for the moment. To open and to read takes 10 µs, to map a file 50 to 130 and a descriptor.
+one `.<number>.tmp`. The next writer sweeps that away, and the shards that cannot be read. Many processes at once
+write shards called `block-…` (`blocks`); where both have a key, the numbered one counts. Of each shard the number
+and the rows alone are held: rows are read from its file, opened for the moment. To open and to read takes 10 µs, to map
+a file 50 to 130 and a descriptor.
 """
 
 from __future__ import annotations
@@ -124,7 +125,8 @@ class Store:
     def adopt(self, name: str) -> None:
         """Take note of a shard that another process has written since the store was opened."""
         with self._lock:
-            if name not in self._names.values():
+            self._drop_damaged()
+            if name not in map(self._name, self._shards):
                 self._adopt(name)
 
     def shards(self) -> list[Shard]:
@@ -144,6 +146,7 @@ class Store:
         self._index = KeyIndex()
         self._shards: dict[int, _Shard] = {}
         self._names: dict[int, str] = {}
+        self._damaged: list[Path] = []
         for name in folders.names(self.folder):
             self._adopt(name)
         for number in sorted(folders.numbers(self.folder)):
@@ -198,15 +201,23 @@ class Store:
                 shape, dtype, offset = header(file, os.fstat(file.fileno()).st_size)
         except _DAMAGED as error:
             why = reason(error) if isinstance(error, OSError) else " ".join(str(error).split())
-            log.warning("%s: left out, it cannot be read (%s); its pictures are embedded again", shard, why)
+            self._leave_out(shard, f"it cannot be read ({why})")
             return
         except OSError as error:
             raise _unreadable(shard, error) from error
         if not fits or shape != (rows, self.dim) or dtype != np.float32:
-            log.warning("%s: left out, its shape or type is not the store's; its pictures are embedded again", shard)
+            self._leave_out(shard, "its shape or type is not the store's")
             return
         self._shards[number] = _Shard(rows, offset)
         self._index.put(keys, _places(number, rows))
+
+    def _leave_out(self, shard: Path, why: str) -> None:
+        log.warning("%s: left out, %s; its pictures are embedded again, and the next write removes it", shard, why)
+        self._damaged.append(shard)
+
+    def _drop_damaged(self) -> None:
+        while self._damaged:
+            folders.remove(self._damaged.pop())
 
     def _path(self, number: int) -> Path:
         return self.folder / self._name(number)
@@ -220,6 +231,7 @@ class Store:
             if not self._swept:
                 folders.sweep(self.folder)
                 self._swept = True
+            self._drop_damaged()
             number = max([0, *folders.numbers(self.folder)]) + 1
             aside = self.folder / f".{number:08d}.tmp"
             try:

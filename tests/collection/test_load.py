@@ -36,3 +36,11 @@ def test_an_import_without_a_folder_is_refused_before_anything_is_done(tmp_path:
     with pytest.raises(ConfigError, match="--load bulk: name a folder that the server sees too, with --bulk-folder"):
         shop.run()
     assert not shop.settings.data.exists()
+
+
+def test_an_import_on_a_cluster_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+    shop = SmallShop(tmp_path, load="bulk", bulk_folder=tmp_path / "import", engine="ray")
+    shop.stock(FIVE)
+    with pytest.raises(ConfigError, match="--load bulk: on a cluster the workers upsert; pass --engine threads"):
+        shop.run()
+    assert not shop.settings.data.exists()

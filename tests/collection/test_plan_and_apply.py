@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from small_shop import SmallShop, picture_vector
 
-from ingest.errors import CatalogError, ConfigError, PruneRefusedError
+from ingest.cli import planned
+from ingest.errors import CatalogError, ConfigError, PruneRefusedError, TooManySkippedError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -173,3 +176,14 @@ def test_ids_with_quotes_are_read_back_wherever_they_stand(tmp_path: Path) -> No
     shop.run()
 
     assert shop.plan().unchanged == 3
+
+
+def test_a_plan_that_skips_more_than_allowed_is_shown_and_ends_as_the_run_would(
+    shop: SmallShop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.stock(TEN | {"P4": (None, "Product 4")})
+    for allowed in ("1", "0"):
+        settings = replace(shop.settings, max_skipped=allowed)
+        with shop.faked(), pytest.raises(TooManySkippedError) if allowed == "0" else nullcontext():
+            planned.show(settings, as_json=False, quiet=True, details=False)
+        assert "1 skipped; not an image 1" in capsys.readouterr().out

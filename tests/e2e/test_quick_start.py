@@ -69,6 +69,12 @@ def check_pair(npy: Path, ids: Path, products: int) -> None:
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 
+def test_help_names_the_script_and_not_a_command_that_was_not_typed(checkout: Path) -> None:
+    assert typed(checkout, "python generate_image_embeddings.py --help").out.startswith(
+        "Usage: generate_image_embeddings.py [OPTIONS]\n"
+    )
+
+
 def test_a_sample_gives_the_first_hundred(checkout: Path, sample: Ended) -> None:
     folder = checkout / "data" / "embeddings"
 

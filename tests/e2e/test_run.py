@@ -104,6 +104,7 @@ def test_a_sample_model_is_said_to_be_one(new_shop: Shop, tmp_path: Path) -> Non
     assert "is a sample model" in ended.err
     assert "--model openai/clip-vit-base-patch32" in ended.err
     assert ended.said == []
+    assert new_shop.ingest("embed", "--model", sample, "--quiet").err == ""
 
 
 def test_changed_metadata_alone_is_upserted_without_embedding(shop: Shop) -> None:

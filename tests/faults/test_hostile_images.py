@@ -270,7 +270,7 @@ def test_what_is_not_sound_never_meets_a_decoder_of_the_run(tmp_path, kind):
     class Noted:
         asked = 0
 
-        def open_rgb(self, _path):
+        def open_rgb(self, _path, _most):
             self.asked += 1
             raise UndecodableError(Reason.NOT_AN_IMAGE, "noted")
 

@@ -211,3 +211,22 @@ def test_every_command_reads_the_file(tmp_path, monkeypatch, command):
     written(tmp_path, "batchsize = 3")
     result = CliRunner().invoke(cli, [command])
     assert isinstance(result.exception, ConfigError)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("# mine\nbatch_size = -1", "line 2: batch_size: -1 is not in the range 1<=x<=65536"),
+        ("max_prune = 3", "line 1: max_prune: 3.0 is not in the range 0<=x<=1"),
+        ('\n\ndtype = "int8"', "line 3: dtype: 'int8' is not one of"),
+    ],
+)
+def test_a_value_out_of_bounds_is_told_with_the_line_it_stands_on(tmp_path, monkeypatch, text, said):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("INGEST_CONFIG", raising=False)
+    result = CliRunner().invoke(cli, ["run", "--config", str(written(tmp_path, text))])
+    assert isinstance(result.exception, ConfigError)
+    assert str(result.exception).startswith(f"{tmp_path / 'ingest.toml'} {said}")
+    key = said.split(":")[1].strip()
+    flagged = CliRunner().invoke(cli, ["run", f"--{key.replace('_', '-')}", "nothing"])
+    assert (flagged.exit_code, f"'--{key.replace('_', '-')}'" in flagged.stderr) == (2, True), "a flag wins"

@@ -54,3 +54,20 @@ def test_a_value_out_of_bounds_is_a_mistake_in_usage_that_names_the_flag(flags, 
 def test_a_command_that_lacks_an_option_leaves_the_setting_at_its_default():
     made = options.settings({"model": "m", "as_json": True, "limit": 3})
     assert asdict(made) == asdict(Settings(model="m"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "--actors", "4"], "--actors goes with --engine ray."),
+        (["run", "--engine", "ray", "--bulk-folder", "x"], "--bulk-folder goes with --engine threads"),
+        (["run", "--bulk-path", "/x"], "--bulk-path goes with --bulk-folder."),
+        (["plan", "--estimate", "--prune"], "--prune does nothing with --estimate."),
+        (["plan", "--estimate", "--max-skipped", "3"], "--max-skipped does nothing with --estimate."),
+    ],
+)
+def test_a_flag_that_would_be_ignored_is_a_mistake_in_usage(arguments, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(cli, arguments)
+    assert (result.exit_code, said in result.stderr) == (2, True)
+    assert list(tmp_path.iterdir()) == []

@@ -15,6 +15,7 @@ from image_files import saved
 from PIL import Image, ImageCms, ImageOps, features
 
 from ingest.images.decode import Decoder, UndecodableError, open_rgb
+from ingest.images.sandbox import Sandbox
 from ingest.records import Decoded, Picture, Product, Reason, Skipped, Stage
 
 LOSSLESS = [
@@ -209,6 +210,18 @@ def png(width, height, raw, depth=8, extra=b""):
 @pytest.mark.parametrize("side", [8_001, 9_999, 50_000])
 def test_a_picture_of_too_many_pixels_is_refused_before_they_are_made(shown, side):
     assert refused(shown, png(side, side, b"")) == Reason.TOO_LARGE
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_how_many_pixels_are_too_many_is_a_setting_also_where_the_sandbox_decodes(tmp_path, photo, kind):
+    path, pixels = tmp_path / "picture", photo.width * photo.height
+    path.write_bytes(saved(photo, kind))
+    picture = Picture(Product("P1", "", {}, 1), path, hashlib.sha256(path.read_bytes()).digest())
+    with Sandbox() as sandbox:
+        assert isinstance(Decoder(square, sandbox, most=pixels)(picture), Decoded)
+        skipped = Decoder(square, sandbox, most=pixels - 1)(picture)
+    assert skipped.reason == Reason.TOO_LARGE
+    assert skipped.detail.endswith("megapixels; make it smaller, or raise --max-pixels")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"])

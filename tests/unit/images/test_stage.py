@@ -83,6 +83,13 @@ def test_a_false_picture_is_noted_when_it_is_decoded_and_not_fetched_again(setti
     assert isinstance(again, Picture) == skipped.reason.heals
 
 
+def test_a_picture_of_more_pixels_than_the_settings_allow_is_too_large(settings, cache, server, jpeg):
+    url = server.serve("/a", Answer(jpeg))
+    with Images(replace(settings, max_pixels=100), cache) as images:
+        (picture,) = images.pictures([Product("P1", url, {}, 1)], download=True)
+        assert images.decoder(lambda image: image)(picture).reason == Reason.TOO_LARGE
+
+
 def test_what_is_seen_is_written_down_once(settings, cache, server, jpeg):
     with Images(settings, cache) as images:
         (picture,) = images.pictures([Product("P1", server.serve("/a", Answer(jpeg)), {}, 1)], download=True)

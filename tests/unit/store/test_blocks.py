@@ -37,6 +37,19 @@ def test_many_writers_of_the_same_and_of_other_shards_lose_nothing(tmp_path):
     assert not list((tmp_path / "space").glob(".*"))
 
 
+def test_a_damaged_shard_goes_when_another_process_has_written_its_keys_anew(tmp_path, caplog):
+    place = str(tmp_path / "space")
+    broken = blocks.put(place, packed(1, 2), rows(2))
+    (tmp_path / "space" / broken / "embeddings.npy").write_bytes(b"")
+    store = Store(tmp_path / "space", DIM)
+    assert "left out" in caplog.text
+    store.adopt(blocks.put(place, packed(2, 1), rows(2)))
+    assert store.holds([bytes(key) for key in packed(1, 2)]) == [True, True]
+    caplog.clear()
+    assert Store(tmp_path / "space", DIM).rows == 2
+    assert caplog.messages == []
+
+
 def test_a_vector_that_was_damaged_is_healed_by_the_numbered_shard(tmp_path):
     key = packed(1)
     blocks.put(str(tmp_path / "space"), key, np.zeros((1, DIM), np.float32))

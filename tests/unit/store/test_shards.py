@@ -269,8 +269,12 @@ def test_a_damaged_shard_is_left_out_with_a_warning_and_ends_nothing(tmp_path, c
     assert len(caplog.messages) == 1
     assert caplog.messages[0].startswith(f"{tmp_path / '00000001'}: left out")
     assert "\n" not in caplog.messages[0]
+    assert (tmp_path / "00000001").is_dir(), "one that only reads changes nothing"
     added(again, "a", "b")
     assert_holds(again, "a", "b", "c")
+    caplog.clear()
+    assert_holds(Store(tmp_path, DIM), "a", "b", "c")
+    assert caplog.messages == [], "it is told once"
 
 
 @pytest.mark.parametrize("factor", [np.nan, np.inf, 0, 1.01, -2])

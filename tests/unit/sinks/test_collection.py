@@ -1,0 +1,50 @@
+"""Reading a collection from a server that stands still: a real one, in a process of its own that is stopped."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from ingest.errors import MilvusError
+from ingest.sinks.milvus import connection as module
+from ingest.sinks.milvus.collection import iterated
+from ingest.sinks.milvus.connection import Connection
+
+SERVER = """
+import sys
+from milvus_lite.adapter.grpc.server import start_server_in_thread
+server, db, port = start_server_in_thread(data_dir=sys.argv[1], host="127.0.0.1", port=0)
+print(port, flush=True)
+sys.stdin.read()
+"""
+
+
+def read(connection):
+    return sum(len(batch) for batch in iterated(connection, "shop", ["id"], "Strong"))
+
+
+def test_a_server_that_stands_still_is_given_up_before_all_rows_are_read_and_found_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_LEAST_S", 1.0)
+    command = [sys.executable, "-c", SERVER, str(tmp_path / "milvus.db")]
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        connection = Connection(f"http://127.0.0.1:{server.stdout.readline().strip()}", "", "", max_wait=0.5)
+        connection.client.create_collection("shop", dimension=4)
+        connection.client.insert("shop", [{"id": number, "vector": [1, 0, 0, 0]} for number in range(10)])
+        assert read(connection) == 10
+        server.send_signal(signal.SIGSTOP)
+        try:
+            # Left to itself pymilvus waits for more than a minute.
+            with pytest.raises(MilvusError, match=r"cannot read all rows: .* gives no answer"):
+                thread.submit(read, connection).result(timeout=30)
+        finally:
+            server.send_signal(signal.SIGCONT)
+        assert read(connection) == 10
+        connection.client.close()
+        server.stdin.close()
