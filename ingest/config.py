@@ -31,15 +31,13 @@ class Settings:
     image_column: str = "image"
     sample: int = 0
     schema: Path = field(default_factory=contract.default_path)
-    data: Path = Path("data")
-    store: str = ""
 
     download_missing: bool = False
     download_workers: int = 32
+    download_per_host: int = 8
     download_timeout: float = 20.0
     download_tries: int = 3
     max_image_bytes: int = 20 * 2**20
-    download_per_host: int = 8
     download_deadline: float = 90.0
     user_agent: str = ""
     host_headers: Path | None = None
@@ -61,6 +59,12 @@ class Settings:
     dtype: str = "auto"
     batch_size: int | str = "auto"
 
+    engine: str = "threads"
+    address: str = "local"
+    actors: str = "1"
+    gpus_per_actor: float = 0.0
+    upsert_parallelism: int = 2
+
     uri: str = ""
     token: str = ""
     db_name: str = ""
@@ -69,18 +73,15 @@ class Settings:
     bulk_folder: Path | None = None
     bulk_path: str = ""
 
-    engine: str = "threads"
-    address: str = "local"
-    actors: str = "1"
-    gpus_per_actor: float = 0.0
-    upsert_parallelism: int = 2
-
-    exports: bool = True
-    max_skipped: str = ""
+    data: Path = Path("data")
+    store: str = ""
 
     prune: bool = False
     drop_failed: bool = False
     max_prune: float = 0.2
+
+    exports: bool = True
+    max_skipped: str = ""
 
     host: str = "127.0.0.1"
     port: int = 8900

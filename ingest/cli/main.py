@@ -28,10 +28,10 @@ _COMMANDS = {
     "serve": ("ingest.cli.serve", "Answer searches over HTTP, and show a page to make them on.", "Ask"),
     "status": ("ingest.cli.status", "Show how the pictures stand, and the worst hosts.", "Check"),
     "verify": ("ingest.cli.verify", "Prove the collection and the files against the catalog.", "Check"),
+    "doctor": ("ingest.cli.doctor", "Check torch, device, model, Milvus and disk.", "Check"),
     "collections": ("ingest.cli.collections", "List the collections behind the alias; prune old ones.", "Keep"),
     "store": ("ingest.cli.store", "Say what the vectors' store holds; merge its shards, drop what is unused.", "Keep"),
     "rollback": ("ingest.cli.rollback", "Serve the collection that was served before.", "Keep"),
-    "doctor": ("ingest.cli.doctor", "Check torch, device, model, Milvus and disk.", "Check"),
 }
 
 

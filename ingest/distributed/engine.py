@@ -14,6 +14,7 @@ from ingest.contract import row_digest
 from ingest.distributed import cluster
 from ingest.distributed.stages import Job, clip
 from ingest.distributed.work import InOrder, Item
+from ingest.images.fetch import is_text
 from ingest.inventory import ABSENT, Fate, key
 from ingest.records import Decoded, Embedded, Picture, Product, Skipped, Stage
 from ingest.sinks.milvus import writer
@@ -92,7 +93,7 @@ def _blocks(line: Line, difference: Difference, order: InOrder) -> Iterator[Bloc
 def _item(place: int, product: Product, line: Line, difference: Difference) -> Item:
     there = difference.there
     at = int(there.find([key(product.product_id)])[0])
-    entry = line.cache.get(product.product_id) if _is_text(product.product_id) else None
+    entry = line.cache.get(product.product_id) if is_text(product.product_id) else None
     if at == ABSENT:
         return Item(place, product, None, "", entry)
     digest = "" if there.fates[at] == Fate.FOREIGN else there.digest(at)
@@ -142,12 +143,3 @@ def _settled(order: InOrder, line: Line, difference: Difference) -> Iterator[Emb
         assert not isinstance(result, Decoded | Picture)
         assert result is not None, "the worker judged by the same digests"
         yield result
-
-
-def _is_text(text: str) -> bool:
-    """Whether SQLite can hold it; a lone surrogate it cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

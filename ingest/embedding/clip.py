@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ingest.embedding.checkpoint import Checkpoint
 
 _BATCH = 32  # where nothing is asked for: on a CPU more is not faster
-_MOST = 512  # the largest batch that is probed; the H200 gains nothing beyond it that the look-ahead could feed
+_MOST = 512  # the largest batch that is probed; the look-ahead would hardly feed a larger one
 _LANES = 2  # for each GPU: while one computes, the other copies its pixels there and its rows back
 _CPU_LANES = 4  # that share the threads: two of one thread need not wait for each other as one of two threads does
 _GAIN = 1.05  # times as many pictures/s, for which a batch twice as large is taken

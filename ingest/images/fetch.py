@@ -74,7 +74,7 @@ class Fetcher:
         if isinstance(record, Skipped):
             return record
         image = record.image.strip()
-        if not _is_text(record.product_id) or not _is_text(image):
+        if not is_text(record.product_id) or not is_text(image):
             return _skipped(record, Reason.BAD_ROW, "the id or the image is not valid Unicode; correct the row")
         if not image:
             return _skipped(record, Reason.NO_IMAGE, "the row names no image; give it a path or a URL")
@@ -184,7 +184,7 @@ class Fetcher:
         return next((path for path in paths if path.exists()), paths[len(self._roots) * (len(names) - 1)])
 
 
-def _is_text(text: str) -> bool:
+def is_text(text: str) -> bool:
     """Whether UTF-8 can hold it; a lone surrogate, which JSON can carry, it cannot."""
     try:
         text.encode()

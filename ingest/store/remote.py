@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -27,7 +28,9 @@ class Found(NamedTuple):
 
 
 def is_remote(place: str) -> bool:
-    """Whether a place is a URL, and no folder."""
+    """Whether a place is a URL, and no folder; raises ConfigError for a URL that lacks a slash."""
+    if re.match(r"[a-z][a-z0-9+]+:/(?!/)", place):
+        raise ConfigError(f"--store {place}: a URL has two slashes: {place.replace(':/', '://', 1)}")
     return "://" in place
 
 
@@ -64,6 +67,8 @@ class Bucket:
             raise ConfigError(f"--store {url}: this storage cannot be reached without its package; {extra}") from error
         except ValueError as error:
             raise ConfigError(f"--store {url}: {error}; give a folder, or a URL such as s3://bucket/folder") from error
+        except Exception as error:  # some storages connect at once, and raise what their libraries do
+            raise StorageError(f"{url}: cannot be reached ({_said(error)}); correct --store, or run again") from error
         if hasattr(self._files, "retries"):
             self._files.retries = 1
 
@@ -135,11 +140,14 @@ class Bucket:
         except (FileNotFoundError, IngestError):
             raise
         except Exception as error:  # fsspec's storages raise what their libraries do: botocore's, aiohttp's, OSError
-            said = " ".join(reason(error).split()) or type(error).__name__
             place = f"{self.url}/{name}".rstrip("/")
             raise StorageError(
-                f"{place}: cannot be {doing} ({said}); see to the storage and the rights to it, and run again"
+                f"{place}: cannot be {doing} ({_said(error)}); see to the storage and the rights to it, and run again"
             ) from error
+
+
+def _said(error: Exception) -> str:
+    return " ".join(reason(error).split()) or type(error).__name__
 
 
 def _passes(error: BaseException) -> bool:

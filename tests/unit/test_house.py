@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -62,9 +64,10 @@ def test_help_answers_without_a_heavy_import(arguments):
         "evaluate",
         "status",
         "verify",
-        "collections",
-        "rollback",
         "doctor",
+        "collections",
+        "store",
+        "rollback",
     ],
 )
 def test_a_commands_own_help_answers_without_a_heavy_import(command):
@@ -100,3 +103,10 @@ def test_a_module_says_in_its_first_line_what_it_is_for_and_fits_in_300(path):
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 300
     assert not text.strip() or ast.get_docstring(ast.parse(text))
+
+
+def test_the_plan_of_the_house_names_every_module():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    plan = page.split("## The house\n", 1)[1].split("    schema/ ", 1)[0]
+    told = Counter(re.findall(r"\w+\.py\b", plan))
+    assert told == Counter(path.name for path in FILES if path.name != "__init__.py")

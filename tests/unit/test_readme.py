@@ -27,7 +27,7 @@ def _error_classes() -> list[type[errors.IngestError]]:
 
 
 def test_the_table_of_exit_codes_is_the_classes_own():
-    told = {int(code): meaning for code, meaning in _rows("### Exit codes")}
+    told = {int(code): meaning for code, meaning in _rows("## Exit codes")}
     classes = {kind.exit_code: kind.meaning for kind in _error_classes()}
     assert told == {0: "done", 2: "usage: an option or argument is wrong", **classes}
 
