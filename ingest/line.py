@@ -106,7 +106,6 @@ class Line:
 
     def embedded(self, pictures: Iterable[Picture | Skipped]) -> Iterator[Embedded | Skipped]:
         """Give every picture its vector, from the store or from the model; new ones are on disk before they go on."""
-        settings = self.settings
         model = self.encoder()
         encoder = embedding.Counted(
             model,
@@ -116,7 +115,7 @@ class Line:
         pixels = flow.until(self._owned(flow.ahead(self.pixels(pictures), self._ahead)), self.stop)
         pixels = self._loading(self._clock.waiting(pixels), model)
         vectors = self._clock.waiting(embedding.embed(pixels, encoder, model.size))
-        stored = stage.append(vectors, self.store, lambda: settings.batch or model.size().batch)
+        stored = stage.append(vectors, self.store, lambda: model.size().batch)
         stored = self._clock.within(Stage.STORE, stored)
         return self._tidied(self.progress.counting(Stage.STORE, stored, Embedded))
 

@@ -36,7 +36,7 @@ class ClipEncoder:
 
     `device` is one name, several with commas between, or `auto`. `batch` is 0 to find one: 32, but on a GPU doubled
     for as long as that is faster. A batch that the device's memory does not hold is halved for good. `images` may be
-    called from as many threads at once as `size` has lanes.
+    called from as many threads at once as `size` has lanes; lanes of one CPU share the batch.
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str, dtype: str, batch: int) -> None:
@@ -136,8 +136,10 @@ class ClipEncoder:
 
     @cached_property
     def _batch(self) -> int:
-        if self._asked or not self.devices[0].startswith("cuda"):
-            return self._asked or _BATCH
+        if not self.devices[0].startswith("cuda"):
+            return max(1, (self._asked or _BATCH) // self._count)  # a kill loses what all lanes have under way
+        if self._asked:
+            return self._asked
         lane = self._lanes.get()
         steps = self._checkpoint.preprocessing
         try:

@@ -109,7 +109,7 @@ def embed(
     groups = _grouped(chain([record], source), known, size.batch)
     done = flow.pmap(
         lambda group: (group, vectors(group) if group.new else None),
-        groups, workers=size.lanes, ahead=size.lanes + 1, here=lambda group: not group.new,
+        groups, workers=size.lanes, ahead=size.lanes, here=lambda group: not group.new,
     )  # fmt: skip
     with closing(done):
         for group, rows in done:

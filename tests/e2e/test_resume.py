@@ -45,7 +45,7 @@ def killed(shop: Shop, chance: random.Random, environment: dict[str, str]) -> bo
     before = shop.stored()
     process = shop.started("run", **environment)
     if batches:
-        wait_until(lambda: shop.stored() >= before + batches, process)
+        wait_until(lambda: shop.stored() >= before + batches * BATCH, process)
     deadline = time.monotonic() + delay
     wait_until(lambda: time.monotonic() >= deadline, process)
     process.kill()
@@ -58,7 +58,7 @@ def test_a_run_killed_while_it_writes_to_milvus_goes_on(new_shop: Shop, finished
     log = tmp_path / "embedded"
     new_shop.stock(sample_products(PRODUCTS))
     process = new_shop.started("run", **spied(log))
-    wait_until(lambda: new_shop.stored() >= PRODUCTS // BATCH, process)
+    wait_until(lambda: new_shop.stored() >= PRODUCTS, process)
     process.kill()
     process.communicate()
 
@@ -106,7 +106,7 @@ def interrupted(shop: Shop, number: signal.Signals, log: Path) -> tuple[int, str
     """Send a signal when two batches are stored; return exit code, stdout and stderr."""
     shop.stock(sample_products(PRODUCTS))
     process = shop.started("run", **spied(log, pause_s=0.2))
-    wait_until(lambda: shop.stored() >= 2, process)
+    wait_until(lambda: shop.stored() >= 2 * BATCH, process)
     process.send_signal(number)
     out, err = process.communicate(timeout=TIMEOUT_S)
     return process.returncode, out, err
@@ -149,7 +149,7 @@ def test_a_signal_while_modules_are_still_imported_ends_with_one_line(new_shop: 
 def test_exports_made_of_half_a_run_are_made_whole_by_the_next(new_shop: Shop, finished: Finished) -> None:
     new_shop.stock(sample_products(PRODUCTS))
     process = new_shop.started("run")
-    wait_until(lambda: new_shop.stored() >= 2, process)
+    wait_until(lambda: new_shop.stored() >= 2 * BATCH, process)
     process.kill()
     process.communicate()
     ended = new_shop.ingest("export")
