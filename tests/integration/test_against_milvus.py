@@ -94,6 +94,22 @@ def remote(lite: Shop, milvus_uri: str, collection_name: str, tmp_path: Path) ->
     return Remote(lite.copied_to(tmp_path / "shop"), milvus_uri, collection_name)
 
 
+def test_rows_go_into_the_database_that_is_named_and_no_other(remote: Remote, collection_name: str) -> None:
+    client = MilvusClient(remote.uri)
+    database = f"{collection_name}_shop"
+    client.create_database(database)
+    assert remote.run("--db-name", database)["upserted"] == PRODUCTS
+    inside = MilvusClient(remote.uri, db_name=database)
+    found = inside.query(remote.alias, "", output_fields=["count(*)"], consistency_level="Strong")
+    assert found[0]["count(*)"] == PRODUCTS
+    assert remote.physical not in client.list_collections()
+    assert remote.run("--db-name", database)["upserted"] == 0
+    inside.drop_alias(remote.alias)
+    inside.drop_collection(remote.physical)
+    inside.close()
+    client.close()
+
+
 @pytest.fixture
 def client(milvus_uri: str) -> Iterator[MilvusClient]:
     with client_of(milvus_uri) as client:
