@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 import signal
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shop import BATCH, TIMEOUT_S, Shop, embedded, sample_products, spied, wait_until
 
 if TYPE_CHECKING:
     import subprocess
-    from pathlib import Path
 
     from e2e.conftest import Finished
 
@@ -134,10 +134,11 @@ def test_a_second_signal_stops_at_once_and_the_next_run_goes_on(
     assert new_shop.exports == finished.shop.exports
 
 
-def test_a_signal_while_modules_are_still_imported_ends_with_one_line(new_shop: Shop) -> None:
+def test_a_signal_while_modules_are_still_imported_ends_with_one_line(new_shop: Shop, tmp_path: Path) -> None:
     new_shop.stock(sample_products(PRODUCTS))
-    process = new_shop.started("run")
-    time.sleep(0.15)
+    mark = tmp_path / "importing"
+    process = new_shop.started("run", PYTHONPATH=Path(__file__).parent / "import_spy", SPY_MARK=mark)
+    wait_until(mark.exists, process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=TIMEOUT_S)
 

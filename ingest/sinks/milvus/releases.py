@@ -143,7 +143,8 @@ def alias_target(connection: Connection, alias: str) -> str | None:
     names = connection.call("list the collections", client.list_collections)
     if alias in names or not connection.call("look for the alias", client.has_collection, alias):
         return None
-    name: str = connection.call("describe the alias", client.describe_alias, alias)["collection_name"]
+    # Not describe_alias: Milvus 2.3.5 looks for it in the default database, whichever was named.
+    name: str = connection.call("describe the alias", client.describe_collection, alias)["collection_name"]
     return name
 
 
