@@ -49,7 +49,7 @@ def ours(model: Path) -> Callable[[Path, Path], float]:
         begun = time.perf_counter()
         with Cache(output / "image_cache") as cache, Images(settings, cache) as images:
             store = shards.Store(output / "store", checkpoint.space.dim)
-            known = shards.lookup(images.pictures(products, download=False), store, 32)
+            known = shards.lookup(images.pictures(products, download=False), store)
             decode = images.decoder(steps, steps.least)
             pixels = flow.pmap(
                 decode,

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROWS, QUICK_ROWS, DIM = 1_000_000, 20_000, 128
-SHARD, LOOKED_UP, CLUSTERS = 8192, 32, 2000
+SHARD, CLUSTERS = 8192, 2000
 SPACE = Space("benchmark", "1", DIM, {})
 
 
@@ -120,7 +120,7 @@ def stock(folder: Path, count: int) -> int:
 def plan(folder: Path, contract: Any, wanted: Wanted, _uri: str | None) -> int:
     """Read the catalog and look every vector up, as a run against an empty collection does."""
     store = Store(folder / "store", DIM)
-    return sum(1 for _ in lookup(wanted.noting(pictures(folder, contract)), store, LOOKED_UP))
+    return sum(1 for _ in lookup(wanted.noting(pictures(folder, contract)), store))
 
 
 def export(folder: Path, contract: Any, wanted: Wanted, _uri: str | None) -> int:
@@ -154,7 +154,7 @@ def load(folder: Path, contract: Any, _wanted: Wanted, uri: str | None) -> int:
         if collection.exists():
             connection.client.drop_collection(collection.name)
         collection.prepare()
-        records = lookup(pictures(folder, contract), Store(folder / "store", DIM), LOOKED_UP)
+        records = lookup(pictures(folder, contract), Store(folder / "store", DIM))
         written = sum(1 for _ in writer.upsert(records, collection))
         collection.flush()
         return written

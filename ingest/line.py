@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_LOOKED_UP = 32  # pictures looked up together; no more, for a slow download holds back those before it
 _BATCH = 64  # where the batch is not known before the model is; four of them wait twice over, 80 MB as CLIP sees them
 _WAITING = 2048  # records that may wait in memory for Milvus: two upserts
 
@@ -92,7 +91,7 @@ class Line:
 
     def pixels(self, pictures: Iterable[Picture | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
         """Decode those whose vector the store does not know."""
-        known = stage.lookup(self._clock.waiting(pictures), self.store, _LOOKED_UP)
+        known = stage.lookup(self._clock.waiting(pictures), self.store)
         known = self._clock.within(Stage.STORE, known)
         return self.progress.counting(Stage.DECODE, self.decoded(known), Decoded)
 

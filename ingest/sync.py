@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ingest.contract import row_digest
-from ingest.flow import batched
+from ingest.flow import gathered
 from ingest.inventory import ABSENT, Fate, Inventory, key
 from ingest.records import Picture, Reason, Skipped, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_BATCH = 32  # records looked up together; no more, for a slow download holds back those before it
+_BATCH, _BATCH_S = 256, 0.05  # records looked up together, and how long the first of them may wait for the others
 _STAGES_BEFORE = frozenset({Stage.CATALOG, Stage.IMAGES})
 _UNREADABLE = frozenset({Reason.BAD_ROW, Reason.NO_ID})
 _ADDED = "added"
@@ -66,7 +66,7 @@ class Difference:
 
     def changes(self, records: Iterable[Picture | Skipped]) -> Iterator[Picture | Skipped]:
         """Yield the pictures whose row is missing or differs, and every `Skipped`; drop what is in place already."""
-        for batch in batched(records, _BATCH):
+        for batch in gathered(records, _BATCH, _BATCH_S):
             pictures = [record for record in batch if isinstance(record, Picture)]
             fates = iter(self._judged(pictures))
             for record in batch:

@@ -110,12 +110,17 @@ def allowed(field: Field) -> str:
     }[field.type]
 
 
+def surely_fits(max_length: int) -> int:
+    """Return how many characters fit into so many bytes whatever they are: none is longer than 4 in UTF-8."""
+    return max_length // 4
+
+
 def _varchar(max_length: int) -> Callable[[Any], str]:
-    surely_fits = max_length // 4  # no character is longer than 4 bytes
+    fits = surely_fits(max_length)
 
     def convert(value: Any) -> str:
         content = value if type(value) is str else text(value)
-        if len(content) > surely_fits and len(content.encode()) > max_length:
+        if len(content) > fits and len(content.encode()) > max_length:
             raise UnfitError
         return content
 

@@ -33,12 +33,16 @@ class _RowError(Exception):
 
 
 class _Typed(NamedTuple):
-    """A field of the contract, the catalog's column it comes from, and how a cell becomes its type."""
+    """A field of the contract, the catalog's column it comes from, and how a cell becomes its type.
+
+    Text of at most `fits` characters is its own value whatever they are; 0 where text is converted.
+    """
 
     field: Field
     source: str
     convert: Callable[[Any], Scalar]
     default: Scalar | None
+    fits: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +146,14 @@ def _plain(value: Any, column: str, missing: Reason) -> str:
 
 def _metadata(row: Mapping[str, Any], plan: _Plan) -> dict[str, Scalar]:
     metadata: dict[str, Scalar] = {}
-    for field, source, convert, default in plan.typed:
+    for field, source, convert, default, fits in plan.typed:
         value = row.get(source)
+        # What most cells are first: a catalog is read at the rate of this loop.
+        if type(value) is str and 0 < len(value) <= fits and not value.isspace():
+            metadata[field.name] = value
+            continue
         try:
-            # What most cells are first: a catalog is read at the rate of this loop.
-            full = bool(value) and not value.isspace() if type(value) is str else not cells.is_empty(value)
-            kept = convert(value) if full else default
+            kept = default if cells.is_empty(value) else convert(value)
         except (ValueError, OverflowError, RecursionError) as error:
             detail = f"{field.name} is {shown(value)}; {cells.allowed(field)}"
             raise _RowError(Reason.BAD_METADATA, detail) from error
@@ -180,6 +186,7 @@ def _plan(path: Path, contract: Contract, columns: formats.Columns) -> _Plan:
     for field in contract.fields:
         convert = cells.converter(field)
         default = field.default if field.default is None else convert(field.default)
-        typed.append(_Typed(field, own.get(field.column, field.column), convert, default))
+        fits = cells.surely_fits(field.max_length) if field.type == "VARCHAR" else 0
+        typed.append(_Typed(field, own.get(field.column, field.column), convert, default, fits))
     hidden = contract.taken_names | {columns.product_id, ""} | {column.source for column in typed}
     return _Plan(path, columns, contract.id_max_length, tuple(typed), hidden, contract.keeps_others)

@@ -79,7 +79,7 @@ class Fetcher:
         if not image:
             return _skipped(record, Reason.NO_IMAGE, "the row names no image; give it a path or a URL")
         try:
-            if _SCHEME.match(image):
+            if has_scheme(image):
                 return self._remote(record, image)
             return self._local(record, image)
         except DownloadError as error:
@@ -182,6 +182,11 @@ class Fetcher:
             names.append(PureWindowsPath(image).as_posix())
         paths = [root / name for name in names for root in self._roots]
         return next((path for path in paths if path.exists()), paths[len(self._roots) * (len(names) - 1)])
+
+
+def has_scheme(image: str) -> bool:
+    """Whether an image is a URL, and no path."""
+    return _SCHEME.match(image) is not None
 
 
 def is_text(text: str) -> bool:

@@ -15,7 +15,7 @@ from ingest.errors import StorageError
 from ingest.images import urls
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 VERSION = 2
@@ -91,7 +91,7 @@ class Entry:
 
 _COLUMNS = ", ".join(field.name for field in fields(Entry))
 _PUT = f"INSERT OR REPLACE INTO picture ({_COLUMNS}) VALUES ({', '.join('?' * len(fields(Entry)))})"  # noqa: S608
-_GET = f"SELECT {_COLUMNS} FROM picture WHERE product_id = ?"  # noqa: S608
+_SELECT = f"SELECT {_COLUMNS} FROM picture WHERE product_id"  # noqa: S608
 
 
 class Index:
@@ -120,8 +120,13 @@ class Index:
         """Return the product's row, None where there is none."""
         with self._lock, self._reported():
             self._commit_if_due()
-            row = self._db.execute(_GET, (product_id,)).fetchone()
+            row = self._db.execute(f"{_SELECT} = ?", (product_id,)).fetchone()
         return None if row is None else Entry(*row)
+
+    def get_all(self, product_ids: Sequence[str]) -> dict[str, Entry]:
+        """Return the rows of these products, by their ids; no more of them at once than SQLite takes (32,766)."""
+        query = f"{_SELECT} IN ({', '.join('?' * len(product_ids))})"
+        return {row[0]: Entry(*row) for row in self.select(query, *product_ids)}
 
     def put(self, entry: Entry) -> None:
         """Write the row, in place of the product's earlier one."""

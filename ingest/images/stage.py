@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from ingest import flow
 from ingest.clock import Clock
@@ -13,12 +13,13 @@ from ingest.images.addresses import border
 from ingest.images.decode import Decoder
 from ingest.images.download import Downloader, Policy
 from ingest.images.fetch import Again, Fetcher
+from ingest.images.present import Present
 from ingest.images.quality import Inspector, Wish
 from ingest.images.sandbox import Sandbox
-from ingest.records import Product, Reason, Stage
+from ingest.records import Picture, Product, Reason, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     import numpy as np
     from numpy.typing import NDArray
@@ -26,9 +27,13 @@ if TYPE_CHECKING:
     from ingest.config import Settings
     from ingest.images.cache import Cache
     from ingest.images.decode import Opened, UndecodableError
-    from ingest.records import Picture, Skipped
+    from ingest.records import Skipped
+
+T = TypeVar("T")
 
 _OF_CONTENT = frozenset({Reason.NOT_AN_IMAGE, Reason.TRUNCATED, Reason.TOO_LARGE})
+
+_BLOCK = 128  # products looked up together
 
 AHEAD = 8192
 """Products fetched or waiting before the one that is due: while a slow host works on it, the others go on."""
@@ -61,18 +66,30 @@ class Images:
         """Turn products into pictures on disk, in order; a `Skipped` passes."""
         settings = self._settings
         roots = [settings.catalog.parent, *([settings.images_root] if settings.images_root else [])]
+        present = Present(self._cache, *roots, again=self._again)
         fetch = Fetcher(self._cache, self._downloader if download else None, *roots, again=self._again)
 
-        def fetched(record: Product | Skipped) -> Picture | Skipped:
-            return self._inspect(fetch(record))
+        def told(block: list[Product | Skipped]) -> list[Picture | Product | Skipped]:
+            return [self._inspect(record) if isinstance(record, Picture) else record for record in present(block)]
 
+        def fetched(record: Picture | Product | Skipped) -> Picture | Skipped:
+            return self._inspect(fetch(record)) if isinstance(record, Product) else record
+
+        # By blocks: to hand a product to another thread takes longer than to see that its picture is in place.
+        blocks = flow.pmap(
+            self._clock.timed(Stage.IMAGES, told, list, lambda block: block[0].product_id),
+            flow.batched(products, _BLOCK),
+            workers=settings.download_workers,
+            ahead=AHEAD // _BLOCK,
+        )
         return flow.spread(
             self._clock.timed(Stage.IMAGES, fetched, Product, lambda record: record.product_id),
-            products,
+            _each(blocks),
             key=fetch.host,
             workers=settings.download_workers,
             at_once=settings.download_per_host,
             ahead=AHEAD,
+            here=_is_told,
         )
 
     def decoder(self, preprocess: Callable[..., NDArray[np.uint8]], least: int = 0) -> Decoder:
@@ -108,3 +125,14 @@ def policy(settings: Settings) -> Policy:
     if settings.host_headers:
         asked = replace(asked, host_headers=credentials.read(settings.host_headers))
     return asked
+
+
+def _each(blocks: Generator[list[T], None, None]) -> Generator[T, None, None]:
+    """Yield what is in the blocks; one that is closed closes them."""
+    with closing(blocks):
+        for block in blocks:
+            yield from block
+
+
+def _is_told(record: Picture | Product | Skipped) -> bool:
+    return not isinstance(record, Product)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ingest.flow import batched
+from ingest.flow import gathered
 from ingest.records import Embedded, Picture
 
 if TYPE_CHECKING:
@@ -17,14 +17,13 @@ if TYPE_CHECKING:
     from ingest.records import Skipped
     from ingest.store.vectors import Vectors
 
+_LOOKED_UP, _LOOKED_UP_S = 256, 0.05  # pictures looked up together, and how long the first of them may wait
 _HELD = 32  # batches of records that may wait for one vector to be written, so that memory is bounded
 
 
-def lookup(
-    records: Iterable[Picture | Skipped], store: Vectors, batch: int = 256
-) -> Iterator[Picture | Embedded | Skipped]:
-    """Turn each picture whose vector is known into an `Embedded`, in order; look up at most `batch` at a time."""
-    for group in batched(records, batch):
+def lookup(records: Iterable[Picture | Skipped], store: Vectors) -> Iterator[Picture | Embedded | Skipped]:
+    """Turn each picture whose vector is known into an `Embedded`, in order; they are looked up some at a time."""
+    for group in gathered(records, _LOOKED_UP, _LOOKED_UP_S):
         pictures = [record for record in group if isinstance(record, Picture)]
         found = dict(zip([p.sha256 for p in pictures], store.find([p.sha256 for p in pictures]), strict=True))
         for record in group:

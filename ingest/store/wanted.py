@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_HEX = 64  # digits of a key, before the id as JSON writes it
+
 
 class Wanted:
     """The (product id, picture key) pairs of one pass over a catalog.
@@ -42,7 +44,7 @@ class Wanted:
         """Pass every record on, and note the pictures among them."""
         for record in records:
             if isinstance(record, Picture):
-                line = json.dumps([record.product.product_id, record.sha256.hex()]) + "\n"
+                line = f"{record.sha256.hex()}{json.dumps(record.product.product_id)}\n"
                 with writing_to(self._folder):
                     self._file.write(line)
                 self._digest.update(line.encode())
@@ -55,8 +57,7 @@ class Wanted:
             self._file.flush()
         self._file.seek(0)
         for line in self._file:
-            product_id, key = json.loads(line)
-            yield product_id, bytes.fromhex(key)
+            yield json.loads(line[_HEX:]), bytes.fromhex(line[:_HEX])
 
     def close(self) -> None:
         """Give the disk space back; what a full disk has kept from being written is not wanted any more."""

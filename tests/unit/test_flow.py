@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.flow import ahead, batched, pmap, spread, until
+from ingest.flow import ahead, batched, gathered, pmap, spread, until
 
 PATIENCE_S = 10  # only a failing test waits this long
 
@@ -226,6 +226,21 @@ def test_until_ends_when_told_to():
         if item == 3:
             stop.set()
     assert seen == [0, 1, 2, 3]
+
+
+@given(st.lists(st.integers()), st.integers(1, 5))
+def test_gathered_lists_are_full_where_nothing_is_waited_for(items, size):
+    assert list(gathered(items, size, 60)) == list(batched(items, size))
+
+
+def test_a_gathered_item_waits_for_no_more_than_the_next_one_after_its_time():
+    def slow():
+        for item in range(6):
+            time.sleep(0.02)
+            yield item
+
+    assert list(gathered(slow(), 100, 0)) == [[item] for item in range(6)]
+    assert list(gathered(slow(), 100, 60)) == [list(range(6))]
 
 
 def test_until_that_is_never_told_gives_everything():

@@ -92,7 +92,7 @@ class Products(RuleBasedStateMachine):
     @rule(batch=st.integers(1, 3))
     def a_run(self, batch):
         wanted = [picture(product_id, shown) for product_id, shown in self.shows.items()]
-        known = list(stage.lookup(wanted, self.store, batch))
+        known = list(stage.lookup(wanted, self.store))
         made = (r if isinstance(r, Embedded) else Embedded(r.product, r.sha256, self.vector_of(r)) for r in known)
         stored = list(stage.append(made, self.store, batch))
         assert [record.product.product_id for record in stored] == list(self.shows)
@@ -149,12 +149,11 @@ def test_lookup_keeps_the_order_and_passes_the_skipped(tmp_path):
     added(store, "known")
     skipped = Skipped("s", Stage.IMAGES, Reason.NOT_FOUND, "gone", 3)
     records = [picture("a", "new"), skipped, picture("b", "known"), picture("c", "new")]
-    for batch in (1, 2, 256):
-        found = list(stage.lookup(records, store, batch))
-        assert found[:2] == records[:2]
-        assert isinstance(found[2], Embedded)
-        assert found[2].product == records[2].product
-        assert found[3] == records[3]
+    found = list(stage.lookup(records, store))
+    assert found[:2] == records[:2]
+    assert isinstance(found[2], Embedded)
+    assert found[2].product == records[2].product
+    assert found[3] == records[3]
 
 
 def test_what_was_added_is_there_when_opened_again(tmp_path):
