@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING
 from ingest.errors import StorageError
 from ingest.images.cache import NotAFileError, is_of
 from ingest.images.urls import DownloadError, check, host, plain, shown
-from ingest.records import Picture, Reason, Skipped, Stage
+from ingest.records import Picture, Product, Reason, Skipped, Stage
 
 if TYPE_CHECKING:
     from ingest.images.cache import Cache
     from ingest.images.download import Downloader
     from ingest.images.index import Entry
-    from ingest.records import Product
 
 # Two letters at least: `C:` is a drive. Without `//` only schemes that are well known, since a file may be
 # called `12:30.jpg`.
@@ -85,9 +84,9 @@ class Fetcher:
         except DownloadError as error:
             return _skipped(record, error.reason, error.detail)
 
-    def host(self, record: Product | Skipped) -> str | None:
+    def host(self, record: Picture | Product | Skipped) -> str | None:
         """Return the host that a product's picture would be fetched from, None for one that needs no network."""
-        if self._downloader is None or isinstance(record, Skipped):
+        if self._downloader is None or not isinstance(record, Product):
             return None
         image = record.image.strip()
         return host(image) or None if image[:4].lower() == "http" else None

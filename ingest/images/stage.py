@@ -77,13 +77,13 @@ class Images:
 
         # By blocks: to hand a product to another thread takes longer than to see that its picture is in place.
         blocks = flow.pmap(
-            self._clock.timed(Stage.IMAGES, told, list, lambda block: block[0].product_id),
+            self._clock.timed(Stage.IMAGES, told, list, lambda block: _named(block[0])),
             flow.batched(products, _BLOCK),
             workers=settings.download_workers,
             ahead=AHEAD // _BLOCK,
         )
         return flow.spread(
-            self._clock.timed(Stage.IMAGES, fetched, Product, lambda record: record.product_id),
+            self._clock.timed(Stage.IMAGES, fetched, Product, _named),
             _each(blocks),
             key=fetch.host,
             workers=settings.download_workers,
@@ -132,6 +132,10 @@ def _each(blocks: Generator[list[T], None, None]) -> Generator[T, None, None]:
     with closing(blocks):
         for block in blocks:
             yield from block
+
+
+def _named(record: Picture | Product | Skipped) -> str:
+    return record.product.product_id if isinstance(record, Picture) else record.product_id
 
 
 def _is_told(record: Picture | Product | Skipped) -> bool:

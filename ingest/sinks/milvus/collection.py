@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_LOOK_EVERY_S, _NO_PROGRESS_S = 0.5, 30.0
+_LOOK_EVERY_S = 0.5
+_NO_PROGRESS_S = 600.0
+"""A server that builds other collections' indexes first may not begin with this one's for minutes."""
+_STALE_S, _SAID_AFTER_S = 30.0, 10.0
 _READ_ROWS = 16_384  # the most an iterator may ask for at a time; 1,000 is 3 to 8 times slower
 
 
@@ -122,15 +125,20 @@ class Collection:
     def indexed(self, stop: threading.Event) -> None:
         """Wait until what was flushed is in the index, and seen by apps, which ask with bounded staleness.
 
-        `stop`, or half a minute without progress, ends the wait.
+        `stop`, or ten minutes without progress, ends the wait.
         """
-        pending, since = -1, time.monotonic()
+        pending, began = -1, time.monotonic()
+        since = began
         while (now := self._pending()) and not stop.wait(_LOOK_EVERY_S):
             if now != pending:
                 pending, since = now, time.monotonic()
             elif time.monotonic() - since > _NO_PROGRESS_S:
                 return
-        rows, ends = self.count(), time.monotonic() + _NO_PROGRESS_S
+            if time.monotonic() - began > _SAID_AFTER_S:
+                self.connection.say(
+                    f"waiting for Milvus at {self.connection.shown} to index {now:,} rows of {self.name}"
+                )
+        rows, ends = self.count(), time.monotonic() + _STALE_S
         while self.count("Bounded") < rows and time.monotonic() < ends and not stop.wait(_LOOK_EVERY_S):
             pass
 

@@ -79,13 +79,13 @@ class Connection:
             except (MilvusException, grpc.RpcError, ValueError, OSError) as error:
                 if troubles.unanswered(error) and time.monotonic() < ends and self._lives():
                     heard = time.monotonic()
-                    self._say(f"Milvus at {self.shown} is still at work ({doing}); waiting for it")
+                    self.say(f"Milvus at {self.shown} is still at work ({doing}); waiting for it")
                     continue
                 left = self._max_wait - (time.monotonic() - heard)
                 if doing == "connect" or not troubles.passes(error) or left <= 0:
                     raise self._error(doing, error) from error
                 said = self._without_secrets(troubles.first_line(error))
-                self._say(
+                self.say(
                     f"waiting for Milvus at {self.shown} ({doing}): {said}; at most {self._max_wait:.0f} s, "
                     "and embedding goes on"
                 )
@@ -103,6 +103,15 @@ class Connection:
             request.collection_name, [], upsert_param=request, schema={"fields": []},
             timeout=WRITE_TIMEOUT_S, retry_on_rate_limit=False,
         )  # fmt: skip
+
+    def say(self, what: str) -> None:
+        """Say what is waited for, at most every few seconds: a server that limits the rate refuses often."""
+        with self._saying:  # two calls may be under way
+            now = time.monotonic()
+            if self._said and now - self._said < _SAY_EVERY_S:
+                return
+            self._said = now
+        log.warning("%s", what)
 
     def close(self) -> None:
         """Close the client; a Lite file is free for other processes when this one ends."""
@@ -131,15 +140,6 @@ class Connection:
         except (MilvusException, grpc.RpcError, ValueError, OSError):
             return False
         return True
-
-    def _say(self, what: str) -> None:
-        """Say what is waited for, at most every few seconds: a server that limits the rate refuses often."""
-        with self._saying:  # two calls may be under way
-            now = time.monotonic()
-            if self._said and now - self._said < _SAY_EVERY_S:
-                return
-            self._said = now
-        log.warning("%s", what)
 
     def _error(self, doing: str, error: BaseException) -> IngestError:
         if doing == "connect" and self.is_lite and _is_held(self.shown):
