@@ -28,7 +28,8 @@ from ingest.records import Picture, Product
 from ingest.sinks.milvus import writer
 from ingest.sinks.milvus.collection import Collection
 from ingest.sinks.milvus.connection import opened
-from ingest.store.shards import Store, lookup
+from ingest.store.shards import Store
+from ingest.store.stage import lookup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
