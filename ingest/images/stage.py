@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from ingest.images.decode import Opened, UndecodableError
     from ingest.records import Picture, Skipped
 
-_OF_CONTENT = frozenset({Reason.NOT_AN_IMAGE, Reason.TRUNCATED, Reason.TOO_LARGE})
+# Not what is too large: that is a matter of --max-pixels and of memory, and the bytes are good.
+_OF_CONTENT = frozenset({Reason.NOT_AN_IMAGE, Reason.TRUNCATED})
 
 AHEAD = 8192
 """Products fetched or waiting before the one that is due: while a slow host works on it, the others go on."""
