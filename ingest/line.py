@@ -18,6 +18,7 @@ from ingest.clock import MODEL
 from ingest.embedding import encoder as embedding
 from ingest.embedding.checkpoint import resolve
 from ingest.embedding.clip import ClipEncoder
+from ingest.embedding.device import check_device
 from ingest.embedding.preprocessed import Preprocessed
 from ingest.images.cache import FOLDER, Cache
 from ingest.images.stage import Images
@@ -56,6 +57,7 @@ class Line:
         self.contract: Contract = contracts.load(settings.schema)
         next(self._catalog(), None)  # what is wrong with what was typed is said before anything is made or waited for
         too_many(0, 0, settings.max_skipped)
+        check_device(settings.device)
         self.checkpoint: Checkpoint = resolve(settings.model, settings.model_revision)
         self.space = self.checkpoint.space
         stack.enter_context(holding(settings.data))
@@ -67,7 +69,8 @@ class Line:
         stack.callback(self.wanted.close)
         self.cache = stack.enter_context(Cache(settings.data / FOLDER))
         self._stage = stack.enter_context(Images(settings, self.cache, self._clock))
-        self.preprocessed = Preprocessed(settings.data / "preprocessed", self.checkpoint.preprocessing)
+        saved = settings.data / "preprocessed"
+        self.preprocessed = Preprocessed(saved, self.checkpoint.preprocessing, exact=settings.exact)
         self.device = ""  # where pictures are embedded, as soon as one is
         self.example: Picture | None = None
         self.report = stack.enter_context(RunFolder(settings.data / "runs"))

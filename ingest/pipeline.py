@@ -110,7 +110,8 @@ def _run(line: Line, collection: Collection, distrusted: Sequence[str]) -> Outco
     clock = line.progress.clock
     with clock.working(Stage.MILVUS):
         collection.prepare()
-        moves = collection.served() != collection.name
+        served = collection.served()
+        moves = served != collection.name
         bulk.settled(collection, line.stop)
         there = reader.inventory(collection, line.store)
     there.distrust(there.find([key(product_id) for product_id in distrusted]))
@@ -132,9 +133,11 @@ def _run(line: Line, collection: Collection, distrusted: Sequence[str]) -> Outco
     if line.settings.exports:
         _export(line)
     notes = _left(line, difference, summary)
-    if moves:
-        with clock.working(Stage.MILVUS):
-            notes += serve(line, collection, there, left, refused=bool(refused))
+    with clock.working(Stage.MILVUS):
+        if moves:
+            notes += serve(line, collection, there, left, served, refused=bool(refused))
+        else:
+            collection.check_untaken()
     places = {"collection": f"{line.contract.alias}, now {collection.name}, at {collection.connection.shown}"}
     return _finish(line, summary, places | (_exported(line) if line.settings.exports else {}), notes, refused)
 

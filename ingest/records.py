@@ -65,6 +65,11 @@ class Reason(StrEnum):
         """Whether trying again later is worth it: the cause lies in the network or a server, not in the data."""
         return self in _HEALS
 
+    @property
+    def depends_on_settings(self) -> bool:
+        """Whether other settings, a limit or an address let in, may let it pass: each run looks again."""
+        return self in _DEPEND_ON_SETTINGS
+
 
 _HEALS = frozenset(
     {
@@ -81,6 +86,7 @@ _HEALS = frozenset(
         Reason.TRUNCATED,
     }
 )
+_DEPEND_ON_SETTINGS = frozenset({Reason.BLOCKED_ADDRESS, Reason.DISALLOWED, Reason.TOO_LARGE})
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,13 @@ _PROVEN = 200  # vectors looked at before the alias moves; ids and digests are l
 _NAMED = 5  # differences named in the error; ingest verify has them all
 
 
-def serve(line: Line, collection: Collection, there: Inventory, written: Inventory, *, refused: bool) -> list[str]:
-    """Point the alias at the collection where everything is in and proven; say why not where it is not."""
-    served = collection.served()
+def serve(
+    line: Line, collection: Collection, there: Inventory, written: Inventory, served: str | None, *, refused: bool
+) -> list[str]:
+    """Point the alias, which `served` another or none, at the collection where everything is in and proven.
+
+    Say why not where it is not. Raises MilvusError where somebody else has set the alias meanwhile.
+    """
     alias = line.contract.alias
     if not there.count(Fate.SAME) + len(written):
         return [f"the alias {alias} was not set, for no product could be embedded"]
@@ -38,7 +42,7 @@ def serve(line: Line, collection: Collection, there: Inventory, written: Invento
     if served and not line.settings.max_skipped and healing > _MISSING_SHARE * line.progress.items(Stage.CATALOG):
         return [f"{still}, for {healing} pictures could not be had today; run again, or allow them with --max-skipped"]
     _prove(line, collection, there, written, refused=refused)
-    collection.serve()
+    collection.serve(served)
     return [f"the alias {alias} moved from {served}, which stays as it was"] if served else []
 
 

@@ -68,8 +68,9 @@ def prepare(block: Block, job: Job, known: Parts) -> Prepared:
                 index.put(item.entry)
         images = stack.enter_context(Images(settings, cache))
         pictures = tuple(images.pictures((item.product for item in block), download=True))
-        preprocessed = Preprocessed(settings.data / "preprocessed", job.checkpoint.preprocessing)
-        decode = preprocessed.using(images.decoder(job.checkpoint.preprocessing))
+        steps = job.checkpoint.preprocessing
+        preprocessed = Preprocessed(settings.data / "preprocessed", steps, exact=settings.exact)
+        decode = preprocessed.using(images.decoder(steps, steps.least))
         differing = [record for record in _difference(block, space.fingerprint).changes(pictures)
                      if isinstance(record, Picture)]  # fmt: skip
         held = there.find([picture.sha256 for picture in differing]) != ABSENT

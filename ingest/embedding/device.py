@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ingest.errors import ModelError, NoTorchError
+
+_DEVICE = re.compile(r"cpu|mps|cuda(:[0-9]+)?")
 
 
 def import_torch() -> Any:
@@ -35,6 +38,17 @@ def cpu_threads() -> int:
     return threads
 
 
+def check_device(wanted: str) -> None:
+    """Raise ModelError for a `--device` that no machine could have; whether this one has it only torch can tell."""
+    names = [name.strip() for name in wanted.split(",")]
+    if wanted != "auto" and not all(_DEVICE.fullmatch(name) for name in names):
+        raise ModelError(
+            f"--device {wanted}: no such device; give auto, cpu, mps, cuda, or numbered ones: cuda:0,cuda:1"
+        )
+    if len({name.partition(":")[0] for name in names}) > 1:
+        raise ModelError(f"--device {wanted}: devices of one kind only, for vectors must not depend on who was free")
+
+
 def pick_devices(wanted: str) -> list[str]:
     """Return the devices that `wanted` names, split at commas; `auto` is all CUDA devices, else the best there is.
 
@@ -43,10 +57,8 @@ def pick_devices(wanted: str) -> list[str]:
     torch = import_torch()
     if wanted == "auto" and torch.cuda.is_available():
         return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-    devices = [pick_device(name.strip()) for name in wanted.split(",")]
-    if len({name.partition(":")[0] for name in devices}) > 1:
-        raise ModelError(f"--device {wanted}: devices of one kind only, for vectors must not depend on who was free")
-    return devices
+    check_device(wanted)
+    return [pick_device(name.strip()) for name in wanted.split(",")]
 
 
 def pick_device(wanted: str) -> str:

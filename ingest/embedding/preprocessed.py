@@ -1,6 +1,7 @@
 """Pictures saved as the model wants them, for a machine without torch to prepare and one with torch to embed.
 
-One `<sha256>.npy` a picture, (height, width, 3) uint8 RGB, under `data/preprocessed/<geometry>/<first two digits>/`.
+One `<sha256>.npy` a picture, (height, width, 3) uint8 RGB, under `data/preprocessed/<geometry>/<first two digits>/`;
+of pictures decoded with `--exact` under `<geometry>-exact`, for their pixels differ.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
 
 
 class Preprocessed:
-    """The saved pixels for one geometry."""
+    """The saved pixels for one geometry, those of pictures decoded whole (`exact`) apart from the others."""
 
-    def __init__(self, folder: Path, preprocessing: Preprocessing) -> None:
-        self.folder = folder / preprocessing.geometry
+    def __init__(self, folder: Path, preprocessing: Preprocessing, *, exact: bool = False) -> None:
+        fast, whole = folder / preprocessing.geometry, folder / f"{preprocessing.geometry}-exact"
+        self.folder, self._other = (whole, fast) if exact else (fast, whole)
         self._shape = (preprocessing.height, preprocessing.width, 3)
         self._swept: set[Path] = set()
 
@@ -46,8 +48,9 @@ class Preprocessed:
             yield record
 
     def remove(self, sha256: bytes) -> None:
-        """Forget a picture whose vector is stored."""
-        self._path(sha256).unlink(missing_ok=True)
+        """Forget a picture whose vector is stored, however it was decoded."""
+        for folder in (self.folder, self._other):
+            _path(folder, sha256).unlink(missing_ok=True)
 
     def using(
         self, decode: Callable[[Picture | Embedded | Skipped], Decoded | Embedded | Skipped]
@@ -72,5 +75,9 @@ class Preprocessed:
             write_npy(file, pixels.shape, "|u1", [np.ascontiguousarray(pixels)])
 
     def _path(self, sha256: bytes) -> Path:
-        name = sha256.hex()
-        return self.folder / name[:2] / f"{name}.npy"
+        return _path(self.folder, sha256)
+
+
+def _path(folder: Path, sha256: bytes) -> Path:
+    name = sha256.hex()
+    return folder / name[:2] / f"{name}.npy"

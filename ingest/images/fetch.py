@@ -30,8 +30,6 @@ _RUN_ENDS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, er
 _NO_SUCH = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL})
 _NO_RIGHT = frozenset({errno.EACCES, errno.EPERM})
 
-# What depends on settings is looked at again at no cost to a server.
-_SETTINGS_HEAL = frozenset({Reason.BLOCKED_ADDRESS, Reason.DISALLOWED, Reason.TOO_LARGE})
 _EARLIER = " (found by an earlier run; --retry-failed tries again)"
 
 
@@ -116,7 +114,7 @@ class Fetcher:
         if self._again.failed or entry is None or entry.failure is None or not is_of(entry, url):
             return
         reason = Reason(entry.failure)
-        if not reason.heals and reason not in _SETTINGS_HEAL:
+        if not (reason.heals or reason.depends_on_settings):
             earlier = entry.detail.removesuffix(_EARLIER)
             raise DownloadError(reason, f"{earlier}{_EARLIER}")
 

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_OF_CONTENT = frozenset({Reason.NOT_AN_IMAGE, Reason.TRUNCATED, Reason.TOO_LARGE})
+# Not what is too large: that is a matter of --max-pixels and of memory, and the bytes are good.
+_OF_CONTENT = frozenset({Reason.NOT_AN_IMAGE, Reason.TRUNCATED})
 
 _BLOCK = 128  # products looked up together
 

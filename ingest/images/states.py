@@ -92,9 +92,13 @@ def states(index: Index) -> list[State]:
     """Return the states that pictures are in, the commonest first."""
     reasons = {reason.value: reason for reason in Reason}
     return [
-        State(name, count, size, (name in reasons and reasons[name].heals) or name == "not refreshed")
+        State(name, count, size, name == "not refreshed" or (name in reasons and _tried_again(reasons[name])))
         for name, count, size in index.select(_STATES)
     ]
+
+
+def _tried_again(reason: Reason) -> bool:
+    return reason.heals or reason.depends_on_settings
 
 
 def worst_hosts(index: Index) -> list[Host]:

@@ -124,6 +124,9 @@ class Bucket:
         except FileNotFoundError as error:  # an empty folder is a folder; this says that the bucket is missing
             bucket = root.partition("/")[0]
             raise StorageError(f"{self.url}: there is no {bucket}; make it, or correct --store") from error
+        if not found:  # fsspec's walk leaves out what cannot be listed; of the root itself that must be told
+            with suppress(FileNotFoundError):
+                self._files.ls(root)
         return found
 
     def _tried(self, doing: str, name: str, function: Callable[[], Any]) -> Any:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from small_shop import SmallShop, picture_vector
+from small_shop import SmallShop, checkpoint, picture_vector
 
+from ingest import contract as contracts
 from ingest.contract import default_path
 from ingest.errors import MilvusError, VerificationError
 from ingest.sinks.milvus import releases
@@ -87,6 +88,22 @@ def test_an_alias_whose_collection_was_dropped_serves_again(shop: SmallShop) -> 
     shop.run()
 
     assert shop.rows() == before
+
+
+def test_an_alias_that_somebody_else_has_set_meanwhile_is_left_to_them(shop: SmallShop) -> None:
+    shop.run()
+    with shop.connection() as connection:
+        collection = Collection(connection, contracts.load(default_path()), checkpoint("model-1").space)
+        collection.check_untaken()
+        client = connection.client
+        client.create_collection("theirs", dimension=4)
+        client.alter_alias("theirs", "products")
+        for ours in (collection.check_untaken, lambda: collection.serve(None), lambda: collection.serve("another")):
+            with pytest.raises(MilvusError, match="the alias products was set to theirs meanwhile, by somebody else"):
+                ours()
+        assert collection.served() == "theirs"
+        collection.serve("theirs")
+        assert collection.served() == collection.name
 
 
 def test_the_alias_stays_where_the_new_collection_is_not_what_it_should_be(

@@ -10,7 +10,7 @@ import pytest
 from small_shop import SmallShop, picture_vector
 
 from ingest.cli import planned
-from ingest.errors import CatalogError, ConfigError, PruneRefusedError, TooManySkippedError
+from ingest.errors import CatalogError, ConfigError, ModelError, PruneRefusedError, TooManySkippedError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +34,11 @@ def test_a_plan_before_the_first_run_makes_no_database(tmp_path: Path) -> None:
 
     assert (found.products, found.added, found.embed, found.unchanged) == (10, 10, 10, 0)
     assert not (tmp_path / "data" / "milvus.db").exists()
+
+
+def test_a_device_that_cannot_be_is_told_also_where_nothing_is_to_be_embedded(shop: SmallShop) -> None:
+    with pytest.raises(ModelError, match="--device gpu: no such device"):
+        shop.run(device="gpu")
 
 
 def test_a_run_does_what_the_plan_says(shop: SmallShop) -> None:

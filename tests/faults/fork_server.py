@@ -2,7 +2,8 @@
 
 Reads a JSON line {"arguments": […], "folder": …} on stdin, answers with {"code": …} at its end.
 With "kill", [phase, entry, delay], a child ends itself by SIGKILL so many seconds after it enters a phase for the
-so-manieth time.
+so-manieth time. With "meddle", [phase, entry, what, uri, alias], somebody else's client does that to the collection
+then: a Milvus Lite file lets no other process in.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np  # noqa: F401  imported before the fork
 import pymilvus  # noqa: F401
 import torch
 import transformers  # noqa: F401
+from meddling import MEDDLING
 from milvus_lite.adapter.grpc import server  # noqa: F401
 
 from ingest.cli import main
@@ -40,14 +42,15 @@ PHASES: dict[str, list[tuple[Any, str]]] = {
     "shard writing": [(Store, "add")],
     "upserting": [(Connection, "call")],
     "pruning": [(Removal, "ids")],
+    "flushing": [(Collection, "flush")],
     "exporting": [(arrays, "write"), (faiss, "build")],
     "alias moving": [(Collection, "serve")],
 }
 """What is entered in each phase, in the order in which a run comes to them."""
 
 
-def kill(phase: str, entry: int, delay: float) -> None:
-    """Have this process killed when it is in that phase."""
+def when(phase: str, entry: int, act: Callable[[], object]) -> None:
+    """Have `act` called as this process enters that phase for the so-manieth time."""
     entered = 0
     lock = threading.Lock()
 
@@ -55,18 +58,29 @@ def kill(phase: str, entry: int, delay: float) -> None:
         def enter(*args: Any, **kwargs: Any) -> Any:
             nonlocal entered
             with lock:
-                entered += phase != "upserting" or "upsert" in args
-                now = entered == entry
-            if now and delay:
-                threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
-            elif now:
-                os.kill(os.getpid(), signal.SIGKILL)
+                counts = phase != "upserting" or _is_upsert(args)
+                entered += counts
+                now = counts and entered == entry
+            if now:
+                act()
             return function(*args, **kwargs)
 
         return enter
 
     for place, name in PHASES[phase]:
         setattr(place, name, watched(getattr(place, name)))
+
+
+def _is_upsert(args: tuple[Any, ...]) -> bool:
+    return any(isinstance(arg, str) and arg.startswith("upsert ") for arg in args)
+
+
+def kill(phase: str, entry: int, delay: float) -> None:
+    """Have this process killed when it is in that phase."""
+    if delay:
+        when(phase, entry, threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start)
+    else:
+        when(phase, entry, lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 
 def count_embedded() -> None:
@@ -92,6 +106,9 @@ def run(request: dict[str, Any]) -> None:
     count_embedded()
     if request["kill"]:
         kill(*request["kill"])
+    if request["meddle"]:
+        phase, entry, what, *whose = request["meddle"]
+        when(phase, entry, lambda: MEDDLING[what](*whose))
     main.main(request["arguments"])
 
 

@@ -80,6 +80,23 @@ class Server:
     def connect(self) -> None:
         self._client.networks.get("bridge").connect(self._container)
 
+    def set(self, **settings: float) -> None:
+        """Give settings of milvus.yaml, by the last part of their names, other values, and wait until they are read.
+
+        What comes by the environment stays as it is: the server looks there first.
+        """
+        began = int(time.time())
+        edits = "; ".join(f"s/^( +{name}:) +[^ ]+/\\1 {value}/" for name, value in settings.items())
+        code, said = self._container.exec_run(["sed", "-i", "-E", edits, "/milvus/configs/milvus.yaml"])
+        assert code == 0, said
+        deadline = time.monotonic() + _READY_S  # it looks into the file every five seconds
+        while not all(
+            f'{name.lower()}\\",\\"Value\\":\\"{value}'.encode() in self._container.logs(since=began)
+            for name, value in settings.items()
+        ):
+            assert time.monotonic() < deadline, f"the server does not read {settings}"
+            time.sleep(0.2)
+
     def remove(self) -> None:
         self._container.remove(force=True, v=True)
 

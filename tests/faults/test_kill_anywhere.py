@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
 from collections import Counter
 from contextlib import closing, contextmanager
 from itertools import count
@@ -29,6 +26,8 @@ from faults.server import milvus_server
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from faults.forked import Forked
+
 ROOT = Path(__file__).parents[2]
 PRODUCTS, BATCH = 200, 8
 KILLS = (50, 50) if os.environ.get("INGEST_SOAK") else (13, 7)
@@ -46,41 +45,6 @@ do for the phases after it."""
 QUIET = 2
 """Parts of a journey that nothing is killed in where there are few kills: they fill a collection for each model, so
 that from then on each part has rows to prune and an alias to move."""
-
-
-class Forked:
-    """Starts commands in children of one process that has everything imported."""
-
-    def __init__(self) -> None:
-        self._server = subprocess.Popen(
-            [sys.executable, str(ROOT / "tests" / "faults" / "fork_server.py")],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
-        )  # fmt: skip
-
-    def run(self, folder: Path, *arguments: str, kill: tuple[str, int, float] | None = None) -> int:
-        """Run to the end, or into a kill: at which entry of which phase, and how many seconds later.
-
-        Returns the exit code, -9 for killed.
-        """
-        assert self._server.stdin is not None
-        assert self._server.stdout is not None
-        self._server.stdin.write(json.dumps({"arguments": arguments, "folder": str(folder), "kill": kill}) + "\n")
-        self._server.stdin.flush()
-        return int(json.loads(self._server.stdout.readline())["code"])
-
-    def close(self) -> None:
-        assert self._server.stdin is not None
-        assert self._server.stdout is not None
-        self._server.stdin.close()
-        self._server.wait(30)
-        self._server.stdout.close()
-
-
-@pytest.fixture(scope="module")
-def forked() -> Iterator[Forked]:
-    with closing(Forked()) as forked:
-        yield forked
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from ingest.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST
 from ingest.errors import MilvusError
 from ingest.sinks.milvus import schema
 from ingest.sinks.milvus.connection import CALL_TIMEOUT_S, WRITE_TIMEOUT_S
-from ingest.sinks.milvus.releases import alias_target, load, move, note
+from ingest.sinks.milvus.releases import alias_target, check_untaken, load, move, note
 
 if TYPE_CHECKING:
     import threading
@@ -58,7 +58,7 @@ class Collection:
             shards = {"num_shards": self.contract.layout.shards} if self.contract.layout.shards else {}
             # Given its index here, the client would load it at once, with one replica.
             self._call(
-                "create the collection",
+                f"create {self.name}",
                 self.connection.client.create_collection,
                 self.name,
                 schema=schema.schema(self.contract, self.space.dim),
@@ -105,7 +105,7 @@ class Collection:
         """Delete the rows of these products; those that are not there do not matter."""
         client = self.connection.client
         self._call(
-            "delete", client.delete, self.name, filter=_among(product_ids),
+            f"delete rows of {self.name}", client.delete, self.name, filter=_among(product_ids),
             timeout=WRITE_TIMEOUT_S, retry_on_rate_limit=False,
         )  # fmt: skip
 
@@ -113,14 +113,14 @@ class Collection:
         """Count the rows by `count(*)`; `num_entities` would count deleted ones until compaction."""
         client = self.connection.client
         answer = self._call(
-            "count the rows", client.query, self.name, filter="", output_fields=["count(*)"],
+            f"count the rows of {self.name}", client.query, self.name, filter="", output_fields=["count(*)"],
             consistency_level=consistency, timeout=CALL_TIMEOUT_S,
         )  # fmt: skip
         return int(answer[0]["count(*)"])
 
     def flush(self) -> None:
         """Have the server write what it acknowledged to its storage and index it."""
-        self._call("flush", self.connection.client.flush, self.name, timeout=CALL_TIMEOUT_S)
+        self._call(f"flush {self.name}", self.connection.client.flush, self.name, timeout=CALL_TIMEOUT_S)
 
     def indexed(self, stop: threading.Event) -> None:
         """Wait until what was flushed is in the index, and seen by apps, which ask with bounded staleness.
@@ -151,13 +151,19 @@ class Collection:
         """Return the collection the alias points to, or None."""
         return alias_target(self.connection, self.contract.alias)
 
-    def serve(self) -> None:
-        """Point the alias here, in one call."""
-        move(self.connection, self.contract.alias, self.name)
+    def serve(self, instead_of: str | None) -> None:
+        """Point the alias here, in one call; raises MilvusError where it serves neither `instead_of` nor this."""
+        move(self.connection, self.contract.alias, self.name, instead_of)
+
+    def check_untaken(self) -> None:
+        """Raise MilvusError where the alias, which served this collection, serves another by now."""
+        check_untaken(self.connection, self.contract.alias, self.name, self.name)
 
     def index(self) -> Any:
         """Describe the index over the vectors, or None where there is none."""
-        return self._call("describe the index", self.connection.client.describe_index, self.name, self._field)
+        return self._call(
+            f"describe the index of {self.name}", self.connection.client.describe_index, self.name, self._field
+        )
 
     def index_faults(self, description: Any) -> list[str]:
         """Return how an index differs from the contract's."""
@@ -166,7 +172,7 @@ class Collection:
     def matching(self, product_ids: Sequence[str], fields: list[str]) -> list[dict[str, Any]]:
         """Return the rows of these products with these fields, those that are there."""
         answer: list[dict[str, Any]] = self._call(
-            "read rows", self.connection.client.query, self.name, filter=_among(product_ids),
+            f"read rows of {self.name}", self.connection.client.query, self.name, filter=_among(product_ids),
             output_fields=fields, consistency_level="Strong", timeout=CALL_TIMEOUT_S,
         )  # fmt: skip
         return answer
@@ -174,8 +180,8 @@ class Collection:
     def search(self, vectors: list[NDArray[np.float32]], limit: int, ef: int) -> list[Any]:
         """Return for each unit vector, (dim,) float32, its nearest rows as Milvus gives them, with their picture."""
         answer: list[Any] = self._call(
-            "search", self.connection.client.search, self.name, data=vectors, anns_field=self._field, limit=limit,
-            output_fields=[IMAGE_SHA256], search_params={"metric_type": "IP", "params": {"ef": ef}},
+            f"search {self.name}", self.connection.client.search, self.name, data=vectors, anns_field=self._field,
+            limit=limit, output_fields=[IMAGE_SHA256], search_params={"metric_type": "IP", "params": {"ef": ef}},
             consistency_level="Strong", timeout=CALL_TIMEOUT_S,
         )  # fmt: skip
         return answer
@@ -186,8 +192,8 @@ class Collection:
 
     def _create_index(self) -> None:
         self._call(
-            "create the index", self.connection.client.create_index, self.name, schema.index_params(self.contract),
-            timeout=CALL_TIMEOUT_S,
+            f"create the index of {self.name}", self.connection.client.create_index, self.name,
+            schema.index_params(self.contract), timeout=CALL_TIMEOUT_S,
         )  # fmt: skip
 
     def _tell_contract(self) -> None:
@@ -234,10 +240,11 @@ class Collection:
 
 def iterated(connection: Connection, name: str, fields: list[str], consistency: str) -> Iterator[list[dict[str, Any]]]:
     """Yield all rows of a collection with these fields, thousands at a time."""
+    doing = f"read all rows of {name}"
     # pymilvus (3.0.2) opens an iterator by a call without a timeout: one with it finds out first that a server is away.
-    connection.call("read all rows", connection.client.describe_collection, name)
+    connection.call(doing, connection.client.describe_collection, name)
     iterator = connection.call(
-        "read all rows",
+        doing,
         connection.client.query_iterator,
         name,
         batch_size=_READ_ROWS,
@@ -246,7 +253,7 @@ def iterated(connection: Connection, name: str, fields: list[str], consistency: 
         consistency_level=consistency,
     )
     try:
-        while batch := connection.call("read all rows", iterator.next):
+        while batch := connection.call(doing, iterator.next):
             # pymilvus (3.0.2) puts the last id into its next filter between quotes, as it is: quote" breaks it.
             if isinstance(last := getattr(iterator, "_next_id", None), str):
                 iterator._next_id = json.dumps(last, ensure_ascii=False)[1:-1]  # noqa: SLF001

@@ -66,7 +66,7 @@ def rollback(connection: Connection, alias: str) -> tuple[str, str]:
         raise MilvusError(f"Milvus at {connection.shown}: there is no collection that {alias} served before this one")
     if not before.rows:
         raise MilvusError(f"Milvus at {connection.shown}: {before.name}, which {alias} served before, is empty")
-    move(connection, alias, before.name)
+    move(connection, alias, before.name, serving.name if serving else None)
     return before.name, serving.name if serving else ""
 
 
@@ -87,8 +87,10 @@ def drop(connection: Connection, alias: str, name: str) -> None:
     connection.call("drop the collection", connection.client.drop_collection, name, timeout=CALL_TIMEOUT_S)
 
 
-def move(connection: Connection, alias: str, name: str) -> None:
+def move(connection: Connection, alias: str, name: str, instead_of: str | None) -> None:
     """Point the alias at a collection that is loaded, in one call, and note when.
+
+    `instead_of` is what it served when this began. Raises MilvusError where it serves something else by now.
 
     An alias may dangle: its collection was dropped under it. Then it is not there to be looked up, and yet some
     servers refuse to make it again (Milvus 2.3.5, code 1602); altering it works.
@@ -96,19 +98,26 @@ def move(connection: Connection, alias: str, name: str) -> None:
     client = connection.client
     load(connection, name)
     where = {"collection_name": name, "alias": alias}
-    if alias_target(connection, alias) is not None:
+    if check_untaken(connection, alias, name, instead_of) is not None:
         connection.call("move the alias", client.alter_alias, **where)
     else:
         try:
             connection.call("set the alias", client.create_alias, **where)
         except MilvusError:
-            if (taken := alias_target(connection, alias)) not in (None, name):
-                raise MilvusError(
-                    f"Milvus at {connection.shown}: the alias {alias} was set to {taken} meanwhile, by somebody else; "
-                    "see which one should be served with: ingest collections"
-                ) from None
+            check_untaken(connection, alias, name, instead_of)
             connection.call("move the alias", client.alter_alias, **where)
     note(connection, name, {SERVED: datetime.now(UTC).isoformat(timespec="milliseconds")})
+
+
+def check_untaken(connection: Connection, alias: str, name: str, before: str | None) -> str | None:
+    """Return what the alias serves; raise MilvusError where that is neither `name` nor what it served before."""
+    target = alias_target(connection, alias)
+    if target not in (None, name, before):
+        raise MilvusError(
+            f"Milvus at {connection.shown}: the alias {alias} was set to {target} meanwhile, by somebody else; "
+            f"every row is in {name}; see which should be served with ingest collections, and run again for this one"
+        )
+    return target
 
 
 def load(connection: Connection, name: str, replicas: int = 0) -> None:
@@ -119,7 +128,7 @@ def load(connection: Connection, name: str, replicas: int = 0) -> None:
     asked = {"replica_number": replicas} if replicas else {}
     client = connection.client
     try:
-        connection.call("load the collection", client.load_collection, name, timeout=CALL_TIMEOUT_S, **asked)
+        connection.call(f"load {name}", client.load_collection, name, timeout=CALL_TIMEOUT_S, **asked)
     except MilvusError as error:
         if not (match := _OTHER_REPLICAS.search(str(error))):
             raise
@@ -133,7 +142,7 @@ def load(connection: Connection, name: str, replicas: int = 0) -> None:
 def note(connection: Connection, name: str, properties: dict[str, str]) -> None:
     """Set properties of a collection so that they outlive the server."""
     for _ in range(2):  # what Milvus 2.3.5 keeps over a restart is the alteration before the last (milvus #30144)
-        connection.call("note its properties", connection.client.alter_collection_properties, name, properties)
+        connection.call(f"note properties of {name}", connection.client.alter_collection_properties, name, properties)
 
 
 def alias_target(connection: Connection, alias: str) -> str | None:
@@ -154,8 +163,8 @@ def _release(
     client = connection.client
     load(connection, name)
     answer = connection.call(
-        "count the rows", client.query, name, filter="", output_fields=["count(*)"], consistency_level="Strong",
-        timeout=CALL_TIMEOUT_S,
+        f"count the rows of {name}", client.query, name, filter="", output_fields=["count(*)"],
+        consistency_level="Strong", timeout=CALL_TIMEOUT_S,
     )  # fmt: skip
     rows = int(answer[0]["count(*)"])
     links = 2 * 4 * int(contract["index"]["M"])  # HNSW's lowest layer: 2 M neighbours of 4 bytes

@@ -97,7 +97,7 @@ def _send(batch: dict[str, Embedded], collection: Collection) -> None:
         collection.delete(list(batch))
     _, digests, _ = identities(records, collection)
     request = packing.request(collection.name, records, digests, collection.contract)
-    connection.call("upsert", connection.upsert, request)
+    connection.call(f"upsert into {collection.name}", connection.upsert, request)
 
 
 def row_bytes(record: Embedded) -> int:

@@ -12,6 +12,8 @@ from click.testing import CliRunner
 from small_shop import SmallShop
 
 from ingest.cli.main import cli
+from ingest.errors import StorageError
+from ingest.store import remote
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +50,18 @@ def test_info_names_the_model_and_counts(shop):
 
 def test_info_of_nothing_says_what_to_do(tmp_path):
     assert "no vectors yet; ingest run" in store(SmallShop(tmp_path), "info").output
+
+
+@pytest.mark.parametrize("place", ["http://127.0.0.1:1/vectors", "s3://bucket/vectors"])
+def test_info_of_a_storage_that_does_not_answer_is_an_error(tmp_path, monkeypatch, place):
+    monkeypatch.setattr(remote, "_FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(remote, "_LONGEST_PAUSE_S", 0.001)
+    for name, value in {"ENDPOINT_URL": "http://127.0.0.1:1", "ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    result = store(SmallShop(tmp_path), "info", "--store", place)
+    assert isinstance(result.exception, StorageError)
+    assert f"{place}: cannot be listed" in str(result.exception)
+    assert "\n" not in str(result.exception)
 
 
 def test_compaction_leaves_one_shard_and_nothing_to_embed(shop):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import shutil
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from ingest.embedding import clip
 from ingest.embedding import device as devices
 from ingest.embedding.checkpoint import resolve
 from ingest.embedding.clip import ClipEncoder, probe
-from ingest.embedding.device import pick_device, pick_devices, pick_dtype
+from ingest.embedding.device import check_device, pick_device, pick_devices, pick_dtype
 from ingest.embedding.encoder import unit
 from ingest.errors import ModelError
 from ingest.images.decode import Decoder, open_rgb
@@ -193,6 +194,15 @@ def test_a_device_that_is_not_there_is_one_line(device):
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize("device", ["gpu", "", "cuda:x", "cuda:", "mps:7", "cpu:0", "cuda:0,gpu", "cuda,,cuda:1"])
+def test_a_device_that_no_machine_has_is_told_without_torch(device, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ModelError, match="no such device; give auto, cpu, mps, cuda"):
+        check_device(device)
+    check_device("auto")
+    check_device("cuda:0, cuda:9")
+
+
 def test_without_a_gpu_the_best_device_is_the_cpu():
     expected = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     assert pick_device("auto") == expected
@@ -210,9 +220,9 @@ def test_bfloat16_is_taken_where_the_processor_computes_in_it(monkeypatch):
 def test_devices_of_one_kind_may_be_several():
     assert pick_devices("cpu, cpu") == ["cpu", "cpu"]
     with pytest.raises(ModelError, match="sees no such device"):
+        pick_devices("cuda:98,cuda:99")
+    with pytest.raises(ModelError, match="devices of one kind only"):
         pick_devices("cpu,cuda:99")
-    with pytest.raises(ModelError, match="sees no such device"):
-        pick_devices("cpu,")
 
 
 def test_several_devices_give_the_same_vectors_as_one(tiny_clip):

@@ -121,3 +121,20 @@ def test_a_folder_is_looked_through_once_and_what_a_killed_writer_left_in_it_goe
     assert looked == [saved.folder / "00", saved.folder / "01"]
     assert not left.exists()
     assert len(list(saved.folder.rglob("*.npy"))) == 40
+
+
+def test_pixels_of_a_picture_decoded_smaller_are_not_taken_for_exact_ones_nor_the_other_way_round(tmp_path):
+    list(Preprocessed(tmp_path, STEPS).saving([decoded()]))
+    whole = Preprocessed(tmp_path, STEPS, exact=True)
+    assert whole.get(KEY) is None
+    assert whole.using(lambda _record: "decoded")(picture()) == "decoded"
+    list(whole.saving([decoded(255 - PIXELS)]))
+    np.testing.assert_array_equal(whole.get(KEY), 255 - PIXELS)
+    np.testing.assert_array_equal(Preprocessed(tmp_path, STEPS).get(KEY), PIXELS)
+
+
+def test_what_is_embedded_is_removed_however_it_was_decoded(tmp_path):
+    for exact in (False, True):
+        list(Preprocessed(tmp_path, STEPS, exact=exact).saving([decoded()]))
+    Preprocessed(tmp_path, STEPS, exact=True).remove(KEY)
+    assert list(tmp_path.rglob("*.npy")) == []

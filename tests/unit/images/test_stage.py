@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
 import numpy as np
@@ -11,9 +12,10 @@ from PIL import Image
 
 from ingest.config import Settings
 from ingest.errors import ConfigError
+from ingest.images import states
 from ingest.images.index import Content
 from ingest.images.stage import Images, policy
-from ingest.records import Picture, Product, Reason, Skipped
+from ingest.records import Decoded, Picture, Product, Reason, Skipped
 
 
 def test_settings_become_the_policy(tmp_path):
@@ -88,6 +90,42 @@ def test_a_picture_of_more_pixels_than_the_settings_allow_is_too_large(settings,
     with Images(replace(settings, max_pixels=100), cache) as images:
         (picture,) = images.pictures([Product("P1", url, {}, 1)], download=True)
         assert images.decoder(lambda image: image)(picture).reason == Reason.TOO_LARGE
+
+
+def test_a_picture_of_too_many_pixels_stays_and_is_taken_when_the_limit_is_raised(settings, cache, server, jpeg):
+    url = server.serve("/a", Answer(jpeg))
+
+    def decoded(limit, *, download=True):
+        with Images(replace(settings, max_pixels=limit, download_missing=download), cache) as images:
+            (picture,) = images.pictures([Product("P1", url, {}, 1)], download=download)
+            return images.decoder(lambda image: image)(picture)
+
+    assert decoded(100).reason == decoded(100).reason == Reason.TOO_LARGE
+    assert isinstance(decoded(10**6, download=False), Decoded)
+    assert server.asked("/a") == 1
+
+
+def test_a_picture_of_too_many_bytes_is_taken_when_the_limit_is_raised_and_kept_when_it_is_lowered(
+    settings, cache, server, jpeg
+):
+    url = server.serve("/a", Answer(jpeg))
+    assert fetched(replace(settings, max_image_bytes=100), cache, url).reason == Reason.TOO_LARGE
+    (state,) = states.states(cache.index)
+    assert (state.name, state.tried_again) == ("too large", True)
+    for limit in (len(jpeg), 100):
+        assert isinstance(fetched(replace(settings, max_image_bytes=limit), cache, url), Picture)
+    assert server.asked("/a") == 2
+
+
+def test_a_picture_that_is_too_small_is_taken_when_less_is_asked_for_and_refused_when_more_is(
+    settings, cache, server, jpeg
+):
+    url = server.serve("/a", Answer(jpeg))
+    side = min(Image.open(io.BytesIO(jpeg)).size)
+    assert fetched(replace(settings, min_side=side + 1), cache, url).reason == Reason.TOO_SMALL
+    assert isinstance(fetched(replace(settings, min_side=side), cache, url), Picture)
+    assert fetched(replace(settings, min_side=side + 1), cache, url).reason == Reason.TOO_SMALL
+    assert server.asked("/a") == 1
 
 
 def test_what_is_seen_is_written_down_once(settings, cache, server, jpeg):

@@ -57,6 +57,6 @@ def test_an_alias_that_is_gone_is_told_and_what_was_served_stays(shop) -> None:
         live.look()
         assert "no alias products" in live.fault
         assert live.checked().name == name
-        releases.move(connection, "products", name)
+        releases.move(connection, "products", name, releases.alias_target(connection, "products"))
         live.look()
         assert live.fault == ""
