@@ -35,9 +35,12 @@ def _flag(*names: str, **kwargs: Any) -> Callable[[options.F], options.F]:
 
 _PATH = click.Path(path_type=Path)
 places = options.together(
-    options.option("Pictures", "--catalog", "-c", type=_PATH, help="Hits' pictures lie where it says, by its folder."),
+    options.option(
+        "Pictures", "--catalog", "-c", type=options.Place(), metavar="PLACE",
+        help="Hits' pictures lie where it says, by its folder.",
+    ),
     options.option("Pictures", "--images-root", type=_PATH, help="Or here."),
-)
+)  # fmt: skip
 
 outputs = options.together(
     _flag("--json", "as_json", is_flag=True, help="An array of objects."),

@@ -51,6 +51,19 @@ class _Batch(click.IntRange):
         return value if value == "auto" else super().convert(value, param, ctx)
 
 
+class Place(click.Path):
+    """A path, or a URL, which stays a string."""
+
+    name = "path or url"
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path, or the URL as it is."""
+        return value if "://" in str(value) else super().convert(value, param, ctx)
+
+
 class Command(click.Command):
     """A command whose --help shows options by group."""
 
@@ -91,10 +104,13 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 
 catalog_file = together(
-    option("Catalog", "--catalog", "-c", type=_FILE, help="CSV, TSV, JSON Lines or Parquet."),
+    option(
+        "Catalog", "--catalog", "-c", type=Place(), metavar="PLACE",
+        help="CSV, TSV, JSON Lines or Parquet: a file, a folder or a glob of files; or such a URL, s3://bucket/folder.",
+    ),
     option("Catalog", "--id-column", help="Its column of product ids."),
-    option("Catalog", "--image-column", help="Its column of picture URLs or paths, relative to the catalog."),
-)
+    option("Catalog", "--image-column", help="Its column of picture URLs or paths, relative to the catalog's folder."),
+)  # fmt: skip
 
 catalog = together(
     catalog_file,
