@@ -19,7 +19,7 @@ def written(kind: str, table: list[tuple[str, str, str]]) -> bytes:
     if kind == ".parquet":
         stream = io.BytesIO()
         schema = pa.schema([(name, pa.string()) for name in HEADER])
-        parquet.write_table(pa.Table.from_pylist(records, schema), stream)
+        parquet.write_table(pa.Table.from_pylist(records, schema), stream, row_group_size=1000)
         return stream.getvalue()
     if kind.startswith(".jsonl"):
         text = "".join(json.dumps(record) + "\n" for record in records)

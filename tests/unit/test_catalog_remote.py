@@ -55,11 +55,9 @@ def folder(request: pytest.FixtureRequest, storage: Storage) -> str:
     return hashlib.sha256(request.node.name.encode()).hexdigest()[:8]
 
 
-def put(folder: str, **contents: bytes) -> None:
-    """Put objects; `__` in a name stands for a slash, and `_` before its ending for the dot."""
+def put(folder: str, name: str, content: bytes) -> None:
     client = boto3.client("s3")
-    for name, content in contents.items():
-        client.put_object(Bucket=BUCKET, Key=f"{folder}/{name.replace('__', '/').replace('_', '.')}", Body=content)
+    client.put_object(Bucket=BUCKET, Key=f"{folder}/{name}", Body=content)
     client.close()
 
 
@@ -74,7 +72,7 @@ def ids(catalog: Path | str) -> list[str]:
 def parts(folder: str, kind: str, rows_each: int = 20) -> None:
     for number in range(3):
         content = written(kind, table(number * rows_each, (number + 1) * rows_each))
-        put(folder, **{f"day{number}__part{kind.replace('.', '_')}": content})
+        put(folder, f"day{number}/part{kind}", content)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -92,7 +90,7 @@ def test_a_file_a_folder_and_a_glob_behind_a_url_are_read_as_those_on_a_disk(fol
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_large_file_is_read_in_blocks(folder, storage, monkeypatch, kind):
     monkeypatch.setattr(remote, "_BLOCK", 1000)
-    put(folder, **{f"one{kind.replace('.', '_')}": written(kind, table(0, 2000))})
+    put(folder, f"one{kind}", written(kind, table(0, 2000)))
     storage.requests.clear()
     assert ids(f"s3://{BUCKET}/{folder}/one{kind}") == [row[0] for row in table(0, 2000)]
     assert sum(request.startswith("GET") for request in storage.requests) > 3
@@ -123,7 +121,7 @@ def test_a_fault_that_stays_ends_the_reading_and_never_shortens_the_catalog(fold
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_large_file_that_breaks_in_its_middle_is_the_storages_error(folder, storage, monkeypatch, kind):
     monkeypatch.setattr(remote, "_BLOCK", 1000)
-    put(folder, **{f"one{kind.replace('.', '_')}": written(kind, table(0, 5000))})
+    put(folder, f"one{kind}", written(kind, table(0, 5000)))
     items = rows.read(f"s3://{BUCKET}/{folder}/one{kind}", SHIPPED, Columns())
     assert next(items).product_id == "P0000"
     storage.fail(*["cut"] * 99, part="one")
@@ -133,10 +131,10 @@ def test_a_large_file_that_breaks_in_its_middle_is_the_storages_error(folder, st
 
 def test_a_file_that_is_replaced_while_it_is_read_is_an_error(folder, storage, monkeypatch):
     monkeypatch.setattr(remote, "_BLOCK", 1000)
-    put(folder, one_csv=written(".csv", table(0, 2000)))
+    put(folder, "one.csv", written(".csv", table(0, 2000)))
     items = rows.read(f"s3://{BUCKET}/{folder}/one.csv", SHIPPED, Columns())
     next(items)
-    put(folder, one_csv=written(".csv", table(4000, 6000)))
+    put(folder, "one.csv", written(".csv", table(4000, 6000)))
     with pytest.raises(CatalogError, match=r"one\.csv: changed while it was read; run again"):
         list(items)
 
@@ -165,7 +163,7 @@ def test_of_a_storage_only_few_files_of_parquet_are_estimated(folder, storage):
 
 
 def test_the_object_that_stands_for_a_folder_is_no_part(folder):
-    put(folder, __=b"")
+    put(folder, "day0/", b"")
     parts(folder, ".csv")
     assert len(files.of(f"s3://{BUCKET}/{folder}/*/*.csv")) == 3
 
