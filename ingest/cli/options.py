@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from ingest import config
+from ingest.cli.values import Batch, Place
 from ingest.config import Settings
 from ingest.errors import ConfigError
 
@@ -39,29 +40,6 @@ class Grouped(click.Option):
                 raise
             place = config.place(ctx.meta[_CONFIG], str(self.name))
             raise ConfigError(f"{place}: {self.name}: {error.message.rstrip('.')}") from error
-
-
-class _Batch(click.IntRange):
-    """A number of pictures, or `auto`."""
-
-    name = "number or auto"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the number, or `auto` as it is."""
-        return value if value == "auto" else super().convert(value, param, ctx)
-
-
-class Place(click.Path):
-    """A path, or a URL, which stays a string."""
-
-    name = "path or url"
-
-    def __init__(self) -> None:
-        super().__init__(path_type=Path)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the path, or the URL as it is."""
-        return value if "://" in str(value) else super().convert(value, param, ctx)
 
 
 class Command(click.Command):
@@ -205,7 +183,7 @@ model = together(
 )
 
 batch_size = option(
-    "Model", "--batch-size", "-b", type=_Batch(1, 65536), metavar="auto|N", help="Pictures embedded at once."
+    "Model", "--batch-size", "-b", type=Batch(1, 65536), metavar="auto|N", help="Pictures embedded at once."
 )
 
 milvus = together(

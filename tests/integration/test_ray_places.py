@@ -73,9 +73,7 @@ def test_a_catalog_and_a_store_in_a_bucket_give_what_one_machine_gives(cluster, 
     assert exported(ray) == exported(plain)
     again = on_ray(ray, exports=True, **places).summary
     assert (again.embedded, again.upserted, again.unchanged) == (0, 0, first.upserted)
-    assert third.run(exports=True, **places).summary.embedded == 0, (
-        "another machine, without Ray, goes on from the bucket"
-    )
+    assert third.run(exports=True, **places).summary.embedded == 0, "another machine goes on from the bucket"
     assert third.rows() == plain.rows()
     assert exported(third) == exported(plain)
 

@@ -107,13 +107,8 @@ def test_paths_are_taken_from_the_files_own_folder(tmp_path, monkeypatch):
 
 
 def test_what_is_no_path_stays_as_it_is(tmp_path):
-    names = {
-        "catalog": "s3://shop/*.csv",
-        "store": "s3://vectors",
-        "model": "openai/clip-vit-base-patch32",
-        "uri": "http://localhost:19530",
-        "id_column": "data",
-    }
+    names = {"catalog": "s3://shop/*.csv", "store": "s3://vectors", "id_column": "data"}
+    names |= {"model": "openai/clip-vit-base-patch32", "uri": "http://localhost:19530"}
     assert read(written(tmp_path, "\n".join(f'{key} = "{value}"' for key, value in names.items()))) == names
 
 

@@ -189,9 +189,3 @@ def test_a_place_that_cannot_be_is_told(tmp_path, place, said):
 def test_a_storage_that_connects_at_once_and_cannot_is_told(tmp_path):
     with pytest.raises(StorageError, match=r"ftp://127\.0\.0\.1:1/x: cannot be reached .*; correct --store"):
         opened("ftp://127.0.0.1:1/x", tmp_path)
-
-
-def test_a_url_that_lacks_a_slash_is_no_folder():
-    with pytest.raises(ConfigError, match="--store s3:/x/y: a URL has two slashes: s3://x/y"):
-        storages.is_remote("s3:/x/y", "--store")
-    assert not storages.is_remote("c:/x/y", "--store")
