@@ -26,7 +26,7 @@ def short_pauses(monkeypatch):
         (
             OSError("reset by\npeer"),
             5,
-            r"^s3://b/x: cannot be read \(reset by peer\); see to the storage and the rights",
+            r"^s3://b/x: cannot be read \(reset by peer\); see to the storage",
         ),
         (PermissionError(13, "Access Denied"), 1, r"cannot be read \(Access Denied\)"),
     ],
