@@ -24,9 +24,9 @@ _EXAMPLES = {bool: "true", int: "32", float: "20.0", str: '"text"'}
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything a command may be told. Times are in seconds, sizes in bytes."""
+    """Everything a command may be told. Times are in seconds, sizes in bytes. A catalog that is a string is a URL."""
 
-    catalog: Path = Path("data/products.csv")
+    catalog: Path | str = Path("data/products.csv")
     id_column: str = "product_id"
     image_column: str = "image"
     sample: int = 0
@@ -193,7 +193,7 @@ def _fits(key: str, value: Any) -> bool:
 def _placed(key: str, value: Any, folder: Path) -> Any:
     if not isinstance(value, str):
         return value
-    if key == "store" and ("://" in value or not value):
+    if (key in ("catalog", "store") and "://" in value) or (key == "store" and not value):
         return value
     try:
         here = folder / Path(value).expanduser()

@@ -113,12 +113,14 @@ def _milvus(settings: Settings) -> Finding:
 
 
 def _catalog(settings: Settings) -> Finding:
-    from ingest.catalog import formats, rows
+    from ingest.catalog import files, formats, rows
 
     columns = formats.Columns(settings.id_column, settings.image_column)
     next(rows.read(settings.catalog, contracts.load(settings.schema), columns))
     products = formats.estimate(settings.catalog)
-    return Finding("catalog", f"{settings.catalog}: " + (f"about {products:,} products" if products else "there"))
+    found = f"about {products:,} products" if products else "there"
+    parts = len(files.of(settings.catalog))
+    return Finding("catalog", f"{settings.catalog}: {found}" + (f", in {parts:,} files" if parts > 1 else ""))
 
 
 def _disk(settings: Settings) -> Finding:

@@ -24,10 +24,10 @@ from ingest.images.cache import FOLDER, Cache
 from ingest.images.stage import Images
 from ingest.records import Decoded, Embedded, Picture, Product, Skipped, Stage
 from ingest.report import RunFolder, too_many
+from ingest.storage import is_remote
 from ingest.store import places, stage
 from ingest.store.lock import holding
 from ingest.store.overflow import parked
-from ingest.store.remote import is_remote
 from ingest.store.wanted import Wanted
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Line:
         self.space = self.checkpoint.space
         stack.enter_context(holding(settings.data))
         embeddings = settings.data / "embeddings"
-        if settings.store and not is_remote(settings.store):
+        if settings.store and not is_remote(settings.store, "--store"):
             stack.enter_context(holding(Path(settings.store)))  # runs with a data folder each may share it
         self.store: Vectors = places.opened(settings, self.space)
         self.wanted = Wanted(embeddings)

@@ -94,13 +94,19 @@ class Product:
     """One good row of the catalog.
 
     `image` is what the catalog says, a URL or a path. `metadata` holds the contract's fields in its types
-    and, where the contract keeps them, the other columns as text. `line` is 1-based, as an editor counts.
+    and, where the contract keeps them, the other columns as text. `line` is 1-based, as an editor counts, in `file`,
+    whose path is from the catalog's folder.
     """
 
     product_id: str
     image: str
     metadata: Mapping[str, Scalar]
     line: int
+    file: str = ""
+
+    def skipped(self, stage: Stage, reason: Reason, detail: str) -> Skipped:
+        """Return what it is instead where it cannot go on."""
+        return Skipped(self.product_id, stage, reason, detail, self.line, self.file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,3 +145,4 @@ class Skipped:
     reason: Reason
     detail: str
     line: int
+    file: str = ""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-SKIPPED_COLUMNS = ("product_id", "stage", "reason", "detail", "line")
+SKIPPED_COLUMNS = ("product_id", "stage", "reason", "detail", "line", "file")
 CHANGES_COLUMNS = ("product_id", "change")
 
 
@@ -97,7 +97,8 @@ class RunFolder:
             if isinstance(record, Skipped):
                 self.reasons[record.reason.value] += 1
                 with writing_to(self.folder):
-                    self._table.writerow((record.product_id, record.stage, record.reason, record.detail, record.line))
+                    row = record.product_id, record.stage, record.reason, record.detail, record.line, record.file
+                    self._table.writerow(row)
             else:
                 yield record
 

@@ -144,5 +144,4 @@ class Difference:
 
 def _foreign(picture: Picture) -> Skipped:
     detail = "the collection has a row of this id that ingest did not write; delete it, or rename the product"
-    product = picture.product
-    return Skipped(product.product_id, Stage.MILVUS, Reason.FOREIGN_ROW, detail, product.line)
+    return picture.product.skipped(Stage.MILVUS, Reason.FOREIGN_ROW, detail)

@@ -1,4 +1,4 @@
-"""What Ray's workers run in tests: encoders that are slow or deadly, and a driver to be killed."""
+"""What tests on Ray share: a cluster, a shop to run on it, and encoders for the workers, slow or deadly."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+    from ray.cluster_utils import Cluster
+    from small_shop import SmallShop
 
     from ingest.contract import Space
     from ingest.distributed.stages import Job
@@ -85,3 +87,45 @@ def encoding(encoder: Any) -> Iterator[None]:
 
     with mock.patch.object(pipeline.engine, "written", partial(engine.written, encoder=encoder)):
         yield
+
+
+@contextmanager
+def running_cluster() -> Iterator[Cluster]:
+    """Start three nodes that see this process's environment, and connect it to them."""
+    import pytest
+    import ray
+    from ray.cluster_utils import Cluster
+
+    here = Path(__file__).parent
+    node = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
+    paths = [str(here), str(here.parent), os.environ.get("PYTHONPATH", "")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))  # the workers import the tests' encoders
+        cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+        try:
+            for _ in range(2):
+                cluster.add_node(**node)
+            ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+            cluster.wait_for_nodes()
+            yield cluster
+        finally:
+            ray.shutdown()
+            cluster.shutdown()
+
+
+def on_ray(shop: SmallShop, encoder: Any = Plain(), **changes: Any) -> Any:
+    with encoding(encoder):
+        return shop.run(engine="ray", batch_size=32, **changes)
+
+
+def mixed(shop: SmallShop) -> None:
+    """Stock 600 products, among them shared pictures, a broken one, one that is not there, and two of one id."""
+    stock: dict[str, tuple[int | None, str]] = {f"P{n:03d}": (n % 500, f"Product {n}") for n in range(600)}
+    shop.stock(stock | {"P007": (None, "Broken")})
+    (shop.folder / "images" / "9.png").unlink()
+    with shop.settings.catalog.open("a", encoding="utf-8") as file:
+        file.write("P001,images/1.png,Again\n,images/2.png,Nameless\n")
+
+
+def exported(shop: SmallShop) -> list[bytes]:
+    return [shop.settings.npy.read_bytes(), shop.settings.npy_ids.read_bytes()]

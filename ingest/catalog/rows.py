@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ingest.catalog import cells, formats
+from ingest.catalog import cells, files, formats
 from ingest.catalog.cells import shown
 from ingest.catalog.seen import FirstLines
 from ingest.errors import CatalogError
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from ingest.catalog.files import File
     from ingest.contract import Contract, Field
     from ingest.records import Scalar
 
@@ -47,9 +49,8 @@ class _Typed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """All that a row is judged by, worked out once a file. `hidden` columns never reach the dynamic field."""
+    """All that a row is judged by, worked out once. `hidden` columns never reach the dynamic field."""
 
-    path: Path
     columns: formats.Columns
     id_max_length: int
     typed: tuple[_Typed, ...]
@@ -61,31 +62,32 @@ class _Plan:
         return column in used or (self.keeps_others and column not in self.hidden)
 
 
-def read(path: Path, contract: Contract, columns: formats.Columns) -> Iterator[Product | Skipped]:
-    """Return an iterator over the rows of `path`, in order: each a Product, or a Skipped that says why not.
+def read(catalog: Path | str, contract: Contract, columns: formats.Columns) -> Iterator[Product | Skipped]:
+    """Return an iterator over the rows of a catalog, in order: each a Product, or a Skipped that says why not.
 
-    `line` counts physical lines from 1, as an editor does, and is where the row begins; in Parquet it is the
-    number of the row. The first row with an id is the one that counts, even if it is skipped. Memory grows
-    with the ids alone. The file's kind is told by its ending; text may be gzipped.
+    The catalog is a file, a folder of part files or a glob, by its path or by its URL, a string; `files.of` says which
+    files it is. `line` counts physical lines of its `file` from 1, as an editor does, and is where the row begins; in
+    Parquet it is the number of the row. The first row with an id is the one that counts, even if it is skipped. Memory
+    grows with the ids alone. A file's kind is told by its ending; text may be gzipped.
 
     Raises CatalogError, one line: at once where there is no such file or its ending is unknown, with the
     first item where the header is at fault, and at its place where text is not UTF-8 or a quote stays open.
+    A storage that does not answer is a StorageError. After either no row may be missed as if it were not there.
     """
-    formats.kind_of(path)
-    if not path.exists():
-        raise CatalogError(f"{path}: no such file; pass the catalog's path")
-    if path.is_dir():
-        raise CatalogError(f"{path}: is a directory; pass the catalog file in it")
-    return _products(_plan(path, contract, columns))
+    return _products(catalog, files.of(catalog), _plan(contract, columns))
 
 
-def _products(plan: _Plan) -> Iterator[Product | Skipped]:
+def _products(catalog: Path | str, parts: list[File], plan: _Plan) -> Iterator[Product | Skipped]:
     seen = FirstLines()
     row = None
-    for row in formats.read_rows(plan.path, plan.columns, plan.needs):
-        yield _product(row, plan, seen)
+    with closing(files.fetched(parts)) as fetched:
+        for file in fetched:
+            seen.begin(file.name, row.line if row else 0)
+            rows = formats.read_rows(file, plan.columns, plan.needs, known=row is not None)
+            for row in rows:
+                yield _product(row, plan, seen)
     if row is None:
-        raise CatalogError(f"{plan.path}: has no products, only a header")
+        raise CatalogError(f"{catalog}: is empty, it has no products")
 
 
 def _product(row: formats.Row, plan: _Plan, seen: FirstLines) -> Product | Skipped:
@@ -98,8 +100,8 @@ def _product(row: formats.Row, plan: _Plan, seen: FirstLines) -> Product | Skipp
         metadata = _metadata({**row.cells, **own}, plan)
     except _RowError as error:
         reason, detail = (Reason.BAD_ROW, row.fault) if row.fault else (error.reason, error.detail)
-        return Skipped(product_id, Stage.CATALOG, reason, detail, row.line)
-    return Product(product_id, image, metadata, row.line)
+        return Skipped(product_id, Stage.CATALOG, reason, detail, row.line, seen.file)
+    return Product(product_id, image, metadata, row.line, seen.file)
 
 
 def _check(product_id: str, row: formats.Row, plan: _Plan, seen: FirstLines) -> None:
@@ -109,9 +111,10 @@ def _check(product_id: str, row: formats.Row, plan: _Plan, seen: FirstLines) -> 
     if (length := len(product_id.encode())) > plan.id_max_length:
         detail = f"{shown(product_id)} is {length} bytes of UTF-8; at most {plan.id_max_length}"
         raise _RowError(Reason.ID_TOO_LONG, detail)
-    first = seen.of(product_id, row.line)
-    if first != row.line:
-        raise _RowError(Reason.DUPLICATE_ID, f"first seen in line {first}")
+    line = seen.before + row.line
+    first = seen.of(product_id, line)
+    if first != line:
+        raise _RowError(Reason.DUPLICATE_ID, f"first seen in {seen.place(first)}")
 
 
 def _identity(value: Any, column: str) -> str:
@@ -180,7 +183,7 @@ def _fitting(others: dict[str, Scalar]) -> dict[str, Scalar]:
     return others
 
 
-def _plan(path: Path, contract: Contract, columns: formats.Columns) -> _Plan:
+def _plan(contract: Contract, columns: formats.Columns) -> _Plan:
     own = {"product_id": columns.product_id, "image": columns.image}
     typed = []
     for field in contract.fields:
@@ -189,4 +192,4 @@ def _plan(path: Path, contract: Contract, columns: formats.Columns) -> _Plan:
         fits = cells.surely_fits(field.max_length) if field.type == "VARCHAR" else 0
         typed.append(_Typed(field, own.get(field.column, field.column), convert, default, fits))
     hidden = contract.taken_names | {columns.product_id, ""} | {column.source for column in typed}
-    return _Plan(path, columns, contract.id_max_length, tuple(typed), hidden, contract.keeps_others)
+    return _Plan(columns, contract.id_max_length, tuple(typed), hidden, contract.keeps_others)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ingest.cli import options
+from ingest.cli.values import Place
 from ingest.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,9 +36,12 @@ def _flag(*names: str, **kwargs: Any) -> Callable[[options.F], options.F]:
 
 _PATH = click.Path(path_type=Path)
 places = options.together(
-    options.option("Pictures", "--catalog", "-c", type=_PATH, help="Hits' pictures lie where it says, by its folder."),
+    options.option(
+        "Pictures", "--catalog", "-c", type=Place(), metavar="PLACE",
+        help="Hits' pictures lie where it says, by its folder.",
+    ),
     options.option("Pictures", "--images-root", type=_PATH, help="Or here."),
-)
+)  # fmt: skip
 
 outputs = options.together(
     _flag("--json", "as_json", is_flag=True, help="An array of objects."),

@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from ingest import config
+from ingest.cli.values import Batch, Place
 from ingest.config import Settings
 from ingest.errors import ConfigError
 
@@ -39,16 +40,6 @@ class Grouped(click.Option):
                 raise
             place = config.place(ctx.meta[_CONFIG], str(self.name))
             raise ConfigError(f"{place}: {self.name}: {error.message.rstrip('.')}") from error
-
-
-class _Batch(click.IntRange):
-    """A number of pictures, or `auto`."""
-
-    name = "number or auto"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the number, or `auto` as it is."""
-        return value if value == "auto" else super().convert(value, param, ctx)
 
 
 class Command(click.Command):
@@ -91,10 +82,13 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 
 catalog_file = together(
-    option("Catalog", "--catalog", "-c", type=_FILE, help="CSV, TSV, JSON Lines or Parquet."),
+    option(
+        "Catalog", "--catalog", "-c", type=Place(), metavar="PLACE",
+        help="CSV, TSV, JSON Lines or Parquet: a file, a folder or a glob of files; or such a URL, s3://bucket/folder.",
+    ),
     option("Catalog", "--id-column", help="Its column of product ids."),
-    option("Catalog", "--image-column", help="Its column of picture URLs or paths, relative to the catalog."),
-)
+    option("Catalog", "--image-column", help="Its column of picture URLs or paths, relative to the catalog's folder."),
+)  # fmt: skip
 
 catalog = together(
     catalog_file,
@@ -189,7 +183,7 @@ model = together(
 )
 
 batch_size = option(
-    "Model", "--batch-size", "-b", type=_Batch(1, 65536), metavar="auto|N", help="Pictures embedded at once."
+    "Model", "--batch-size", "-b", type=Batch(1, 65536), metavar="auto|N", help="Pictures embedded at once."
 )
 
 milvus = together(

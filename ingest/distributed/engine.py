@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ingest.contract import row_digest
 from ingest.distributed import cluster
@@ -18,8 +18,8 @@ from ingest.images.fetch import is_text
 from ingest.inventory import ABSENT, Fate, key
 from ingest.records import Decoded, Embedded, Picture, Product, Skipped, Stage
 from ingest.sinks.milvus import writer
+from ingest.storage import is_remote
 from ingest.store import places, stage
-from ingest.store.remote import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -57,9 +57,11 @@ def written(
 def _job(line: Line, encoder: Callable[[Job], Encoder]) -> Job:
     """Return what the workers must know, with no path that depends on where a process stands."""
     settings, checkpoint = line.settings, line.checkpoint
-    paths = {name: value.absolute() for name in ("catalog", "data", "images_root", "host_headers")
-             if (value := getattr(settings, name)) is not None}  # fmt: skip
-    store = settings.store if not settings.store or is_remote(settings.store) else str(Path(settings.store).absolute())
+    found = ((name, getattr(settings, name)) for name in ("catalog", "data", "images_root", "host_headers"))
+    paths: dict[str, Any] = {name: value.absolute() for name, value in found if isinstance(value, Path)}
+    store = settings.store
+    if store and not is_remote(store, "--store"):
+        store = str(Path(store).absolute())
     settings = replace(settings, **paths, store=store)
     if Path(checkpoint.location).is_dir():
         checkpoint = replace(checkpoint, location=str(Path(checkpoint.location).absolute()))

@@ -87,7 +87,7 @@ def at_fault(item: Item, times: int) -> Done:
         f"the worker died {times} times at this product alone; look at its picture, and at the memory of the nodes "
         "(--decode-workers 1 without --engine ray shows what it is)"
     )
-    skipped = Skipped(product.product_id, Stage.DECODE, Reason.KILLED_WORKER, detail, product.line)
+    skipped = product.skipped(Stage.DECODE, Reason.KILLED_WORKER, detail)
     return Done((item.place,), (skipped,), (), (), (), ())
 
 

@@ -194,5 +194,5 @@ def _finished(group: _Group, known: _Known) -> Iterator[Embedded | Skipped]:
             yield Embedded(record.product, record.sha256, vector)
         else:
             detail = "the model gave a vector that is not finite or has no length; look at the picture"
-            yield Skipped(record.product.product_id, Stage.EMBEDDING, Reason.BAD_VECTOR, detail, record.product.line)
+            yield record.product.skipped(Stage.EMBEDDING, Reason.BAD_VECTOR, detail)
     known.forget()

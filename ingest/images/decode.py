@@ -117,7 +117,7 @@ class Decoder:
             if self._failed is not None:
                 self._failed(record, error)
             detail = f"{plain(str(record.path))}: {error.detail}"
-            return Skipped(product.product_id, Stage.DECODE, error.reason, detail, product.line)
+            return product.skipped(Stage.DECODE, error.reason, detail)
         if self._seen is not None:
             self._seen(record, opened)
         smaller = () if opened.box is None else (opened.size, opened.box)

@@ -49,7 +49,7 @@ class Fetcher:
     """Turns a Product into its Picture, or into a Skipped that says why not; passes a Skipped through.
 
     It may be called from many threads. `downloader` is None where downloads are off. Local pictures must lie
-    in one of the folders `roots`, of which the first, the catalog's, is where relative paths start from.
+    in one of the folders `roots`, of which the first, the catalog's if it has one, is where relative paths start from.
     Nothing that a product says raises; StorageError ends the run.
     """
 
@@ -151,6 +151,10 @@ class Fetcher:
             temporary.unlink(missing_ok=True)
 
     def _local(self, product: Product, image: str) -> Picture | Skipped:
+        if not self._roots:
+            raise DownloadError(
+                Reason.DISALLOWED, f"{plain(image)}: a catalog behind a URL has no folder; name one with --images-root"
+            )
         path = self._roots[0] / image
         try:
             path = self._existing(image)
@@ -201,7 +205,7 @@ def _picture(product: Product, path: Path, sha256: bytes | None) -> Picture:
 
 
 def _skipped(product: Product, reason: Reason, detail: str) -> Skipped:
-    return Skipped(product.product_id, Stage.IMAGES, reason, detail, product.line)
+    return product.skipped(Stage.IMAGES, reason, detail)
 
 
 def _unreadable(product: Product, what: str, error: OSError | ValueError) -> Skipped:

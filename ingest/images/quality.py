@@ -76,7 +76,7 @@ class Inspector:
             return record
         product = record.product
         detail = f"{plain(str(record.path))}: {fault[1]}"
-        return Skipped(product.product_id, Stage.IMAGES, fault[0], detail, product.line)
+        return product.skipped(Stage.IMAGES, fault[0], detail)
 
     def content(self, picture: Picture, opened: Opened) -> Content:
         """Return what is seen of a picture; one that is blank when decoded smaller is looked at whole, for a speck."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from ingest import flow
+from ingest.catalog.files import folder_of
 from ingest.clock import Clock
 from ingest.images import credentials
 from ingest.images.addresses import border
@@ -66,7 +67,7 @@ class Images:
     def pictures(self, products: Iterable[Product | Skipped], *, download: bool) -> Iterator[Picture | Skipped]:
         """Turn products into pictures on disk, in order; a `Skipped` passes."""
         settings = self._settings
-        roots = [settings.catalog.parent, *([settings.images_root] if settings.images_root else [])]
+        roots = [root for root in (folder_of(settings.catalog), settings.images_root) if root]
         present = Present(self._cache, *roots, again=self._again)
         fetch = Fetcher(self._cache, self._downloader if download else None, *roots, again=self._again)
 

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from ingest.catalog.files import folder_of
 from ingest.errors import QueryError
 from ingest.images.cache import INDEX, is_of
 from ingest.images.decode import UndecodableError, open_rgb
@@ -47,7 +48,7 @@ class Pictures:
         self._cache = settings.data / "image_cache"
         index = self._cache / INDEX
         self._index = Index(index) if index.is_file() else None
-        roots = [settings.catalog.parent, *([settings.images_root] if settings.images_root else [])]
+        roots = [root for root in (folder_of(settings.catalog), settings.images_root) if root]
         self._roots = [Path(os.path.realpath(root)) for root in roots]
 
     def __enter__(self) -> Self:

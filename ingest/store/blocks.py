@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingest.durable import sync_folder, write_npy, writing_to
+from ingest.storage import is_remote
 from ingest.store import folders
 from ingest.store.folders import PREFIX
-from ingest.store.remote import Bucket, is_remote
+from ingest.store.remote import Bucket
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +35,7 @@ def put(place: str, keys: NDArray[np.uint8], vectors: NDArray[np.float32]) -> st
     Any number of processes may write at once. Raises StorageError; nothing is half-written then.
     """
     called = name(place.rstrip("/").rpartition("/")[2], keys)
-    if is_remote(place):
+    if is_remote(place, "--store"):
         put_objects(Bucket(place), called, keys, vectors)
     else:
         _put_folder(Path(place), called, keys, vectors)

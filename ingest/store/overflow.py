@@ -143,23 +143,25 @@ class _Queue:
 
 def _line(record: Embedded | Skipped) -> bytes:
     if isinstance(record, Skipped):
-        content: list[Any] = [None, record.product_id, record.stage, record.reason, record.detail, record.line]
+        place = record.line, record.file
+        content: list[Any] = [None, record.product_id, record.stage, record.reason, record.detail, *place]
     else:
         product = record.product
-        content = [record.sha256.hex(), product.product_id, product.image, dict(product.metadata), product.line]
+        place = product.line, product.file
+        content = [record.sha256.hex(), product.product_id, product.image, dict(product.metadata), *place]
     return json.dumps(content).encode() + b"\n"
 
 
 def _record(line: bytes) -> Skipped | tuple[Product, bytes]:
     sha256, product_id, *rest = json.loads(line)
     if sha256 is None:
-        stage, reason, detail, number = rest
-        return Skipped(product_id, Stage(stage), Reason(reason), detail, number)
+        stage, reason, *others = rest
+        return Skipped(product_id, Stage(stage), Reason(reason), *others)
     return Product(product_id, *rest), bytes.fromhex(sha256)
 
 
 def _embedded(product: Product, sha256: bytes, vector: Any) -> Embedded | Skipped:
     if vector is None:
         detail = "its stored vector was damaged while the run went on; run again"
-        return Skipped(product.product_id, Stage.STORE, Reason.BAD_VECTOR, detail, product.line)
+        return product.skipped(Stage.STORE, Reason.BAD_VECTOR, detail)
     return Embedded(product, sha256, vector)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ingest.storage import is_remote, without_slash
 from ingest.store.objects import ObjectStore
-from ingest.store.remote import Bucket, is_remote, without_slash
+from ingest.store.remote import Bucket
 from ingest.store.shards import Store
 
 if TYPE_CHECKING:
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
 def place(settings: Settings, fingerprint: str) -> str:
     """Return the folder or URL of one space's vectors."""
     root = settings.store_place
-    return f"{without_slash(root)}/{fingerprint}" if is_remote(root) else str(Path(root) / fingerprint)
+    if is_remote(root, "--store"):
+        return f"{without_slash(root, '--store')}/{fingerprint}"
+    return str(Path(root) / fingerprint)
 
 
 def opened(settings: Settings, space: Space) -> Vectors:
     """Open the vectors of a space; raises ConfigError or StorageError where their place cannot be used."""
     where = place(settings, space.fingerprint)
-    if is_remote(where):
+    if is_remote(where, "--store"):
         return ObjectStore(Bucket(where), space.dim, settings.data / "embeddings" / "mirror" / space.fingerprint)
     return Store(Path(where), space.dim)

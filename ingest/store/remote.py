@@ -1,22 +1,18 @@
-"""Object storage through fsspec: whole objects put, got, listed and removed, tried again a few times and no more."""
+"""Object storage through fsspec: whole objects put, got, listed and removed."""
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ingest.durable import reason
-from ingest.errors import ConfigError, IngestError, StorageError
+from ingest.errors import StorageError
 from ingest.flow import batched
+from ingest.storage import reached, tried, without_slash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-_TRIES = 5
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
-_CONNECT_S, _READ_S = 10, 60  # a connection that went silent is noticed by then
 _AT_ONCE = 64  # small objects got together
 
 
@@ -27,21 +23,6 @@ class Found(NamedTuple):
     modified: float
 
 
-def is_remote(place: str) -> bool:
-    """Whether a place is a URL, and no folder; raises ConfigError for a URL that lacks a slash."""
-    if re.match(r"[a-z][a-z0-9+]+:/(?!/)", place):
-        raise ConfigError(f"--store {place}: a URL has two slashes: {place.replace(':/', '://', 1)}")
-    return "://" in place
-
-
-def without_slash(url: str) -> str:
-    """Return a URL without slashes at its end; raises ConfigError where nothing is left behind its `://`."""
-    kind, _, rest = url.partition("://")
-    if not rest.strip("/"):
-        raise ConfigError(f"--store {url}: names no bucket; write {kind}://bucket/folder")
-    return url.rstrip("/")
-
-
 class Bucket:
     """The objects under a URL such as `s3://bucket/folder`, by their names below it.
 
@@ -50,27 +31,8 @@ class Bucket:
     """
 
     def __init__(self, url: str) -> None:
-        self.url = without_slash(url)
-        kind = url.partition("://")[0]
-        import fsspec
-
-        options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
-        if kind in ("s3", "s3a"):
-            # Tries are counted here, once: botocore's, s3fs's and these would multiply.
-            options["config_kwargs"] = {
-                "connect_timeout": _CONNECT_S, "read_timeout": _READ_S, "retries": {"max_attempts": 0},
-            }  # fmt: skip
-        try:
-            self._files, self._root = fsspec.core.url_to_fs(self.url, **options)
-        except ImportError as error:
-            extra = "pip install 'ingest[s3]'" if kind in ("s3", "s3a") else f"install its package ({error})"
-            raise ConfigError(f"--store {url}: this storage cannot be reached without its package; {extra}") from error
-        except ValueError as error:
-            raise ConfigError(f"--store {url}: {error}; give a folder, or a URL such as s3://bucket/folder") from error
-        except Exception as error:  # some storages connect at once, and raise what their libraries do
-            raise StorageError(f"{url}: cannot be reached ({_said(error)}); correct --store, or run again") from error
-        if hasattr(self._files, "retries"):
-            self._files.retries = 1
+        self.url = without_slash(url, "--store")
+        self._files, self._root = reached(self.url, "--store")
 
     def list(self, below: str = "") -> dict[str, Found]:
         """Return all objects, or those below a name, by what comes after it."""
@@ -130,33 +92,7 @@ class Bucket:
         return found
 
     def _tried(self, doing: str, name: str, function: Callable[[], Any]) -> Any:
-        import tenacity
-
-        trying = tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(_TRIES),
-            wait=tenacity.wait_random_exponential(_FIRST_PAUSE_S, _LONGEST_PAUSE_S),
-            retry=tenacity.retry_if_exception(_passes),
-            reraise=True,
-        )
-        try:
-            return trying(function)
-        except (FileNotFoundError, IngestError):
-            raise
-        except Exception as error:  # fsspec's storages raise what their libraries do: botocore's, aiohttp's, OSError
-            place = f"{self.url}/{name}".rstrip("/")
-            raise StorageError(
-                f"{place}: cannot be {doing} ({_said(error)}); see to the storage and the rights to it, and run again"
-            ) from error
-
-
-def _said(error: Exception) -> str:
-    return " ".join(reason(error).split()) or type(error).__name__
-
-
-def _passes(error: BaseException) -> bool:
-    """Whether trying again may help: not where the object, the right or the credentials are missing."""
-    lasting = (FileNotFoundError, PermissionError, NotImplementedError, IngestError)
-    return isinstance(error, Exception) and not isinstance(error, lasting) and "redential" not in type(error).__name__
+        return tried(function, f"{self.url}/{name}".rstrip("/"), doing)
 
 
 def _modified(about: dict[str, Any]) -> float:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ingest.storage import is_remote
 from ingest.store.keys import KEY_BYTES
-from ingest.store.remote import Bucket, Found, is_remote
+from ingest.store.remote import Bucket, Found
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -107,7 +108,7 @@ def _space(fingerprint: str, models: dict[str, str], shards: Iterable[dict[str, 
 
 
 def _listing(place: str) -> Iterator[tuple[str, Found]]:
-    if is_remote(place):
+    if is_remote(place, "--store"):
         yield from Bucket(place).list().items()
         return
     root = Path(place)

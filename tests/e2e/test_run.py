@@ -72,7 +72,7 @@ def test_a_run_leaves_a_report_and_a_table_of_the_skipped(finished: Finished) ->
     assert report["outcome"] == "done"
     assert report["catalog"] == "products.csv"
     assert (shop.folder / summary["places"]["report"]).with_name("skipped.csv").read_text(encoding="utf-8") == (
-        "product_id,stage,reason,detail,line\n"
+        "product_id,stage,reason,detail,line,file\n"
     )
 
 

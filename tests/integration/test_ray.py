@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from PIL import Image
-from pymilvus import MilvusClient
-from ray_shop import POISON, DiesOfPoison, DiesOnce, Plain, encoding
+from ray_shop import POISON, DiesOfPoison, DiesOnce, Plain, exported, mixed, on_ray, running_cluster
 from small_shop import SIDE, SmallShop
 
 if TYPE_CHECKING:
@@ -36,28 +35,12 @@ pytestmark = [
 
 TESTS = Path(__file__).parents[1]
 MANY = 2000
-NODE = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """Start three nodes, and connect this process to them."""
-    import ray
-    from ray.cluster_utils import Cluster
-
-    paths = [str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))  # the workers import the tests' encoders
-        cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
-        try:
-            for _ in range(2):
-                cluster.add_node(**NODE)
-            ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
-            cluster.wait_for_nodes()
-            yield cluster
-        finally:
-            ray.shutdown()
-            cluster.shutdown()
+    with running_cluster() as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="module")
@@ -77,11 +60,6 @@ def many(pictures: Path, tmp_path: Path) -> SmallShop:
     return SmallShop(shop.folder, images_root=pictures)
 
 
-def on_ray(shop: SmallShop, encoder: Any = Plain(), **changes: Any) -> Any:  # noqa: B008  frozen
-    with encoding(encoder):
-        return shop.run(engine="ray", batch_size=32, **changes)
-
-
 def when(condition: Callable[[], bool], action: Callable[[], None]) -> threading.Thread:
     """Do `action` as soon as `condition` holds, on a thread."""
 
@@ -98,19 +76,6 @@ def when(condition: Callable[[], bool], action: Callable[[], None]) -> threading
 
 def shards(shop: SmallShop) -> int:
     return len(list(shop.folder.glob("data/embeddings/store/*/block-*/keys.npy")))
-
-
-def mixed(shop: SmallShop) -> None:
-    """Stock 600 products, among them shared pictures, a broken one, one that is not there, and two of one id."""
-    stock: dict[str, tuple[int | None, str]] = {f"P{n:03d}": (n % 500, f"Product {n}") for n in range(600)}
-    shop.stock(stock | {"P007": (None, "Broken")})
-    (shop.folder / "images" / "9.png").unlink()
-    with shop.settings.catalog.open("a", encoding="utf-8") as file:
-        file.write("P001,images/1.png,Again\n,images/2.png,Nameless\n")
-
-
-def exported(shop: SmallShop) -> list[bytes]:
-    return [shop.settings.npy.read_bytes(), shop.settings.npy_ids.read_bytes()]
 
 
 def skipped(outcome: Any) -> list[str]:
@@ -200,16 +165,3 @@ shop = SmallShop(Path(sys.argv[1]), images_root=(Path(sys.argv[1]) / "images").r
 with shop.faked(), encoding(Plain(0.2)):
     shop.run(engine="ray", address=sys.argv[2], batch_size=32)
 """
-
-
-def test_rows_are_written_to_a_server_by_the_workers(cluster, tmp_path, milvus_uri, collection_name):
-    contract = (TESTS.parent / "schema" / "products.toml").read_text(encoding="utf-8")
-    schema = tmp_path / "products.toml"
-    schema.write_text(contract.replace('alias = "products"', f'alias = "{collection_name}"'), encoding="utf-8")
-    shop = SmallShop(tmp_path, milvus_uri, schema=schema)
-    shop.stock({f"P{n:03d}": (n, "Mug") for n in range(300)})
-    summary = on_ray(shop, upsert_parallelism=2).summary
-    assert (summary.upserted, summary.added) == (300, 300)
-    with closing(MilvusClient(uri=milvus_uri)) as client:
-        assert client.query(collection_name, filter="", output_fields=["count(*)"])[0]["count(*)"] == 300
-    assert shop.run().summary.upserted == 0

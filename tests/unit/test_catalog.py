@@ -340,9 +340,9 @@ def test_a_bad_file_is_one_line_that_says_what_to_do(tmp_path, name, content, wo
     assert word in complaint(written(tmp_path, content, name))
 
 
-def test_a_missing_file_and_a_directory_are_errors_at_once(tmp_path):
+def test_a_missing_file_and_an_empty_folder_are_errors_at_once(tmp_path):
     (tmp_path / "folder.csv").mkdir()
-    for name, word in (("none.csv", "no such file"), ("folder.csv", "is a directory")):
+    for name, word in (("none.csv", "no such file"), ("folder.csv", "holds no files")):
         with pytest.raises(CatalogError, match=word):
             rows.read(tmp_path / name, SHIPPED, Columns())
 

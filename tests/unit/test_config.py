@@ -107,7 +107,8 @@ def test_paths_are_taken_from_the_files_own_folder(tmp_path, monkeypatch):
 
 
 def test_what_is_no_path_stays_as_it_is(tmp_path):
-    names = {"model": "openai/clip-vit-base-patch32", "uri": "http://localhost:19530", "id_column": "data"}
+    names = {"catalog": "s3://shop/*.csv", "store": "s3://vectors", "id_column": "data"}
+    names |= {"model": "openai/clip-vit-base-patch32", "uri": "http://localhost:19530"}
     assert read(written(tmp_path, "\n".join(f'{key} = "{value}"' for key, value in names.items()))) == names
 
 
@@ -172,7 +173,7 @@ def catalog_of(tmp_path, monkeypatch):
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
         findings = {finding["name"]: finding for finding in json.loads(result.stdout)}
-        return findings["catalog"]["found"].removesuffix(": no such file")
+        return findings["catalog"]["found"].removesuffix(": no such file or folder")
 
     return ask
 

@@ -80,8 +80,9 @@ def test_a_consumer_that_stops_frees_the_producer(store, tmp_path):
 
 def test_what_was_spilt_comes_back_as_it_was(store, tmp_path):
     metadata = {"title": "two\nlines, “é” 🫖\u2028\x00", "count": -(2**63), "price": 0.1, "whole": 1.0, "sold": True}
-    sent = [replace(record(number), product=Product(f"P{number}", "a\nb.png", metadata, number)) for number in range(9)]
-    sent += [Skipped("é\n", stage, reason, "why\n", 7) for stage in Stage for reason in Reason]
+    products = [Product(f"P{number}", "a\nb.png", metadata, number, "é.csv") for number in range(9)]
+    sent = [replace(record(product.line), product=product) for product in products]
+    sent += [Skipped("é\n", stage, reason, "why\n", 7, "a/b.csv") for stage in Stage for reason in Reason]
     done = threading.Event()
 
     def source():

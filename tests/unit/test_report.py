@@ -45,7 +45,7 @@ def test_anything_else_is_one_line(allowed):
 
 
 def skipped(product_id: str, detail: str = "gone", reason: Reason = Reason.NOT_FOUND) -> Skipped:
-    return Skipped(product_id, Stage.IMAGES, reason, detail, 7)
+    return Skipped(product_id, Stage.IMAGES, reason, detail, 7, "part.csv")
 
 
 def test_skipped_products_are_written_down_and_the_others_pass(tmp_path):
@@ -58,7 +58,7 @@ def test_skipped_products_are_written_down_and_the_others_pass(tmp_path):
     with (folder.folder / "skipped.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
     assert rows[0] == list(SKIPPED_COLUMNS)
-    assert rows[1] == ["a", "images", "not found", "gone", "7"]
+    assert rows[1] == ["a", "images", "not found", "gone", "7", "part.csv"]
     assert rows[2][0] == 'a,"b"\nc'
     assert rows[2][3] == "line one\r\nline two; ü ☕"
     assert len(rows) == 4

@@ -181,6 +181,15 @@ def test_a_local_path_may_not_leave_the_catalogs_folder_unless_allowed(cache, tm
         assert isinstance(Fetcher(cache, None, catalog, other)(product(image)), Picture)
 
 
+def test_a_local_path_has_no_place_where_the_catalog_has_no_folder(cache, tmp_path, jpeg):
+    (tmp_path / "shirt.jpg").write_bytes(jpeg)
+    for image in ("shirt.jpg", str(tmp_path / "shirt.jpg")):
+        skipped = Fetcher(cache, None)(product(image=image))
+        assert skipped.reason is Reason.DISALLOWED
+        assert skipped.detail.endswith("a catalog behind a URL has no folder; name one with --images-root")
+        assert isinstance(Fetcher(cache, None, tmp_path)(product(image=image)), Picture)
+
+
 def test_a_changed_picture_is_taken_by_a_refresh_and_a_failing_one_kept(
     online, cache, downloader, server, jpeg, other_jpeg
 ):

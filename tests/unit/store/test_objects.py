@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from object_storage import BUCKET, object_storage
 
+from ingest import storage as storages
 from ingest.errors import ConfigError, StorageError
-from ingest.store import blocks, remote
+from ingest.store import blocks
 from ingest.store.objects import ObjectStore
 from ingest.store.remote import Bucket
 
@@ -38,8 +39,8 @@ def server() -> Iterator[Storage]:
 
 @pytest.fixture
 def storage(server: Storage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
-    monkeypatch.setattr(remote, "_FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr(remote, "_LONGEST_PAUSE_S", 0.02)
+    monkeypatch.setattr(storages, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(storages, "_LONGEST_PAUSE_S", 0.02)
     server.faults.clear()
     server.requests.clear()
     yield server
@@ -123,7 +124,7 @@ def test_a_fault_that_stays_ends_in_one_line_after_a_few_tries(url, storage, tmp
     assert "\n" not in str(raised.value)
     assert url in str(raised.value)
     # keys are asked for together first, and s3fs asks once more by itself
-    assert sum(part in request for request in storage.requests) <= 2 * (remote._TRIES + 1)
+    assert sum(part in request for request in storage.requests) <= 2 * (storages._TRIES + 1)
     storage.faults.clear()
     assert_has(opened(url, tmp_path / "b"), 1)
 
@@ -188,9 +189,3 @@ def test_a_place_that_cannot_be_is_told(tmp_path, place, said):
 def test_a_storage_that_connects_at_once_and_cannot_is_told(tmp_path):
     with pytest.raises(StorageError, match=r"ftp://127\.0\.0\.1:1/x: cannot be reached .*; correct --store"):
         opened("ftp://127.0.0.1:1/x", tmp_path)
-
-
-def test_a_url_that_lacks_a_slash_is_no_folder():
-    with pytest.raises(ConfigError, match="--store s3:/x/y: a URL has two slashes: s3://x/y"):
-        remote.is_remote("s3:/x/y")
-    assert not remote.is_remote("c:/x/y")

@@ -1,0 +1,31 @@
+"""The kinds of value that options take beside Click's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+class Batch(click.IntRange):
+    """A number of pictures, or `auto`."""
+
+    name = "number or auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number, or `auto` as it is."""
+        return value if value == "auto" else super().convert(value, param, ctx)
+
+
+class Place(click.Path):
+    """A path, or a URL, which stays a string."""
+
+    name = "path or url"
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path, or the URL as it is."""
+        return value if "://" in str(value) else super().convert(value, param, ctx)

@@ -1,0 +1,108 @@
+"""A run on a Ray cluster with its catalog and vectors on object storage, and its rows in a server that workers fill."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import boto3
+import pytest
+from object_storage import BUCKET, object_storage
+from pymilvus import MilvusClient
+from ray_shop import exported, mixed, on_ray, running_cluster
+from small_shop import SmallShop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from object_storage import Storage
+    from ray.cluster_utils import Cluster
+
+os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+
+pytestmark = [
+    # Ray leaves the files and sockets of the processes it starts to the garbage collector.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:.*:FutureWarning:ray"),
+    pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:ray"),
+    # botocore and moto's server ask for today's time without a zone
+    pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning"),
+]
+
+SCHEMA = Path(__file__).parents[2] / "schema" / "products.toml"
+PARTS = 25
+OF_THE_RUN = ("products", "upserted", "added", "changed", "unchanged", "skipped", "reasons", "gone", "stale", "deleted")
+
+
+@pytest.fixture(scope="module")
+def storage() -> Iterator[Storage]:
+    with object_storage() as storage:
+        yield storage
+
+
+@pytest.fixture(scope="module")
+def cluster(storage: Storage) -> Iterator[Cluster]:
+    """Start a cluster whose workers find the storage where this process does."""
+    with running_cluster() as cluster:
+        yield cluster
+
+
+def uploaded(shop: SmallShop, folder: str) -> str:
+    """Put a shop's catalog into the bucket, in parts."""
+    header, *lines = shop.settings.catalog.read_text(encoding="utf-8").splitlines(keepends=True)
+    each = -(-len(lines) // PARTS)
+    client = boto3.client("s3")
+    for number in range(PARTS):
+        part = header + "".join(lines[number * each : (number + 1) * each])
+        client.put_object(Bucket=BUCKET, Key=f"{folder}/part-{number:02d}.csv", Body=part.encode())
+    client.close()
+    return f"s3://{BUCKET}/{folder}"
+
+
+def test_a_catalog_and_a_store_in_a_bucket_give_what_one_machine_gives(cluster, storage, tmp_path):
+    plain, ray, third = (SmallShop(tmp_path / name) for name in ("plain", "ray", "third"))
+    for shop in (plain, ray):
+        mixed(shop)
+    places = {"catalog": uploaded(ray, "catalog"), "store": f"s3://{BUCKET}/store", "images_root": ray.folder}
+    first, second = plain.run(exports=True).summary, on_ray(ray, exports=True, **places).summary
+    assert [getattr(first, name) for name in OF_THE_RUN] == [getattr(second, name) for name in OF_THE_RUN]
+    assert ray.rows() == plain.rows()
+    assert exported(ray) == exported(plain)
+    again = on_ray(ray, exports=True, **places).summary
+    assert (again.embedded, again.upserted, again.unchanged) == (0, 0, first.upserted)
+    assert third.run(exports=True, **places).summary.embedded == 0, "another machine goes on from the bucket"
+    assert third.rows() == plain.rows()
+    assert exported(third) == exported(plain)
+
+
+def test_workers_fill_a_server_with_what_one_machine_writes(cluster, tmp_path, milvus_uri, collection_name):
+    schema = tmp_path / "products.toml"
+    contract = SCHEMA.read_text(encoding="utf-8")
+    schema.write_text(contract.replace('alias = "products"', f'alias = "{collection_name}"'), encoding="utf-8")
+    plain = SmallShop(tmp_path / "plain")
+    ray = SmallShop(tmp_path / "ray", milvus_uri, schema=schema, upsert_parallelism=2)
+    for shop in (plain, ray):
+        mixed(shop)
+
+    def both_run(**changes: object) -> None:
+        first, second = plain.run(**changes).summary, on_ray(ray, **changes).summary
+        assert [getattr(first, name) for name in OF_THE_RUN] == [getattr(second, name) for name in OF_THE_RUN]
+        # Blocks that are under way together do not know of each other that they have a picture in common.
+        assert first.embedded <= second.embedded <= second.upserted
+        rows = ray.rows(collection_name)
+        assert rows == plain.rows()
+        with closing(MilvusClient(uri=milvus_uri)) as client:
+            (counted,) = client.query(
+                collection_name, filter="", output_fields=["count(*)"], consistency_level="Strong"
+            )
+        assert counted["count(*)"] == len(rows)
+
+    both_run()
+    both_run()
+    for shop in (plain, ray):
+        shop.stock({f"P{n:03d}": (n % 500 + (n == 1), f"Product {n}{'!' * (n < 3)}") for n in range(580)})
+    both_run(prune=True)
+    assert plain.report()["deleted"] == 20

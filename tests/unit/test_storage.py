@@ -1,0 +1,56 @@
+"""Places that are URLs: told from paths, and asked a few times."""
+
+from __future__ import annotations
+
+import pytest
+
+from ingest import storage
+from ingest.errors import ConfigError, StorageError
+
+
+def test_a_url_that_lacks_a_slash_is_no_folder():
+    with pytest.raises(ConfigError, match="--store s3:/x/y: a URL has two slashes: s3://x/y"):
+        storage.is_remote("s3:/x/y", "--store")
+    assert not storage.is_remote("c:/x/y", "--store")
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch):
+    monkeypatch.setattr(storage, "_FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(storage, "_LONGEST_PAUSE_S", 0.002)
+
+
+@pytest.mark.parametrize(
+    ("error", "tries", "raised"),
+    [
+        (
+            OSError("reset by\npeer"),
+            5,
+            r"^s3://b/x: cannot be read \(reset by peer\); see to the storage",
+        ),
+        (PermissionError(13, "Access Denied"), 1, r"cannot be read \(Access Denied\)"),
+    ],
+)
+def test_what_may_pass_is_tried_five_times_and_what_lasts_once(error, tries, raised):
+    calls = []
+
+    def ask():
+        calls.append(1)
+        raise error
+
+    with pytest.raises(StorageError, match=raised):
+        storage.tried(ask, "s3://b/x", "read")
+    assert len(calls) == tries
+
+
+def test_what_is_not_there_is_said_as_it_is_and_at_once():
+    def ask():
+        raise FileNotFoundError("x")
+
+    with pytest.raises(FileNotFoundError):
+        storage.tried(ask, "s3://b/x", "read")
+
+
+def test_a_storage_that_nobody_knows_names_its_option():
+    with pytest.raises(ConfigError, match=r"--catalog nope://b: .*; give a path, or a URL such as s3://bucket/folder"):
+        storage.reached("nope://b", "--catalog")
