@@ -35,6 +35,15 @@ def test_what_a_run_leaves_is_right(shop: SmallShop) -> None:
     assert any("as it last was" in note for note in verdict.notes)
 
 
+def test_a_picture_that_hundreds_share_keeps_no_collection_from_being_served(tmp_path: Path) -> None:
+    shop = SmallShop(tmp_path)
+    shop.stock({f"P{number:04d}": (number % 6, f"Product {number}") for number in range(1500)})
+
+    shop.run()
+
+    assert shop.verify().differing == []
+
+
 def lose_a_row(client: MilvusClient, name: str, _shop: SmallShop) -> None:
     client.delete(name, filter='product_id == "P2"')
 

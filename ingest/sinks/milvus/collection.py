@@ -111,12 +111,11 @@ class Collection:
 
     def count(self, consistency: str = "Strong") -> int:
         """Count the rows by `count(*)`; `num_entities` would count deleted ones until compaction."""
-        client = self.connection.client
-        answer = self._call(
-            f"count the rows of {self.name}", client.query, self.name, filter="", output_fields=["count(*)"],
-            consistency_level=consistency, timeout=CALL_TIMEOUT_S,
-        )  # fmt: skip
-        return int(answer[0]["count(*)"])
+        return self._counted("", consistency)
+
+    def sharing(self, sha256: str) -> int:
+        """Count the rows made from the picture with this SHA-256, in hex."""
+        return self._counted(f"{IMAGE_SHA256} == {json.dumps(sha256)}", "Strong")
 
     def flush(self) -> None:
         """Have the server write what it acknowledged to its storage and index it."""
@@ -141,6 +140,14 @@ class Collection:
         rows, ends = self.count(), time.monotonic() + _STALE_S
         while self.count("Bounded") < rows and time.monotonic() < ends and not stop.wait(_LOOK_EVERY_S):
             pass
+
+    def _counted(self, among: str, consistency: str) -> int:
+        client = self.connection.client
+        answer = self._call(
+            f"count the rows of {self.name}", client.query, self.name, filter=among, output_fields=["count(*)"],
+            consistency_level=consistency, timeout=CALL_TIMEOUT_S,
+        )  # fmt: skip
+        return int(answer[0]["count(*)"])
 
     def _pending(self) -> int:
         description = self.index() or {}

@@ -80,8 +80,13 @@ def index(collection: Collection) -> Iterator[Differing]:
 
 
 def vectors(collection: Collection, store: Vectors, product_ids: Sequence[str]) -> Iterator[Differing]:
-    """Compare these products' vectors with the store's bit for bit, and see that each finds itself first."""
+    """Compare these products' vectors with the store's bit for bit, and see that each finds itself first.
+
+    Rows that share a picture with more others than HNSW links a row with need not: all their links may lead to each
+    other, and then no search comes there (seen with 250 products of one picture in Milvus Lite).
+    """
     field = collection.contract.index.field
+    links = 2 * collection.contract.index.m  # of a row in the lowest layer: Malkov and Yashunin, 2018, M_max0
     for batch in batched(product_ids, _AT_ONCE):
         found = collection.matching(batch, [PRIMARY_KEY, IMAGE_SHA256, field])
         stored = store.find([bytes.fromhex(row[IMAGE_SHA256]) for row in found])
@@ -94,7 +99,7 @@ def vectors(collection: Collection, store: Vectors, product_ids: Sequence[str]) 
         if own:
             answers = collection.search(own, _NEAR, WIDE_EF)
             for row, hits in zip(found, answers, strict=True):
-                if not _finds_itself(row, hits):
+                if not _finds_itself(row, hits) and collection.sharing(row[IMAGE_SHA256]) <= links:
                     first = hits[0].pk if hits else "nothing"
                     yield Differing("search", row[PRIMARY_KEY], f"does not find itself first but {first}")
 
