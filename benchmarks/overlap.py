@@ -26,7 +26,7 @@ import drawn
 
 from ingest import pipeline
 from ingest.config import Settings
-from ingest.embedding.clip import ClipEncoder, import_torch
+from ingest.embedding.device import import_torch
 from ingest.embedding.encoder import embed
 from ingest.line import Line
 from ingest.progress import Progress
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from ingest.records import Embedded, Skipped
 
-PRODUCTS, QUICK_PRODUCTS, SIDE = 2000, 300, 320
+PRODUCTS, QUICK_PRODUCTS, SIDE, BATCH = 2000, 300, 320, 32
 ROUNDS = 3
 PARTS = ("run", "images", "decode", "embedding", "store", "milvus", "exports")
 
@@ -124,8 +124,8 @@ def prepared(part: str, settings: Settings, stack: ExitStack) -> Callable[[], ob
         return lambda: exhaust(line.pixels(pictures))
     if part == "embedding":
         decoded = list(line.pixels(pictures))
-        model = ClipEncoder(line.checkpoint, settings.device, settings.dtype, settings.batch_size)
-        return lambda: exhaust(embed(decoded, model, settings.batch_size))
+        model = line.encoder()
+        return lambda: exhaust(embed(decoded, model, model.size))
     return kept(part, line, list(line.embedded(pictures)), stack)
 
 
@@ -133,7 +133,7 @@ def kept(part: str, line: Line, embedded: list[Embedded | Skipped], stack: ExitS
     """Return one of the stages that put vectors where they stay."""
     settings = line.settings
     if part == "store":
-        return lambda: exhaust(append(embedded, Store(settings.data / "alone", line.space.dim), settings.batch_size))
+        return lambda: exhaust(append(embedded, Store(settings.data / "alone", line.space.dim), BATCH))
     if part == "exports":
 
         def export() -> None:

@@ -1,4 +1,4 @@
-"""Upserts rows in batches that the server takes: bounded by rows and bytes, two at a time, never one id in both."""
+"""Upserts rows in batches that the server takes: bounded by rows and bytes, some at a time, never one id in two."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ingest.sinks.milvus.collection import Collection
 
 _IN_FLIGHT = 2
+_IN_FLIGHT_LITE = 1
+"""Milvus Lite (3.2.2) has no lock around its log: two first writes open its file twice, and one is lost to it."""
 MAX_ROWS = 1000
 MAX_BYTES = 32 * 2**20
 """Half of the 64 MB that Milvus' gRPC server takes in one message, since a row's text is estimated."""
@@ -26,15 +28,16 @@ MAX_BYTES = 32 * 2**20
 def upsert(records: Iterable[Embedded | Skipped], collection: Collection) -> Iterator[Embedded | Skipped]:
     """Write each `Embedded` and yield it when the server has acknowledged it; a `Skipped` passes by at once.
 
-    Two calls are under way at a time: one batch is packed while the server works on the other. Batches come out in
-    order. A consumer that stops, or a call that fails, waits for the other.
+    Two calls are under way at a time: one batch is packed while the server works on the other; to Milvus Lite one.
+    Batches come out in order. A consumer that stops, or a call that fails, waits for the other.
     """
     flights: deque[_Flight] = deque()
-    with ThreadPoolExecutor(_IN_FLIGHT, thread_name_prefix="upsert") as pool:
+    most = _IN_FLIGHT_LITE if collection.connection.is_lite else _IN_FLIGHT
+    with ThreadPoolExecutor(most, thread_name_prefix="upsert") as pool:
         for batch in _batches(records):
             if isinstance(batch, dict):
                 # No id in two calls at once: which of them came last would be left to chance.
-                while flights and (len(flights) == _IN_FLIGHT or any(batch.keys() & other.batch for other in flights)):
+                while flights and (len(flights) == most or any(batch.keys() & other.batch for other in flights)):
                     yield from flights.popleft().landed()
                 flights.append(_Flight(batch, pool.submit(_send, batch, collection)))
             elif batch is not None:

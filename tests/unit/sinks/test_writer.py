@@ -1,4 +1,4 @@
-"""Upserts on a real Milvus Lite: what is acknowledged comes out, in order, two calls at a time."""
+"""Upserts on a real Milvus Lite: what is acknowledged comes out, in order, one call at a time there, two elsewhere."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def watched(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> list[lis
     """Take note of the ids under way at each call; fail for a call that has the id `broken`."""
     seen: list[list[str]] = []
     under_way: list[str] = []
-    upsert, lock = collection.connection.upsert, threading.Lock()
+    upsert, lock, lites = collection.connection.upsert, threading.Lock(), threading.Lock()
 
     def noting(request):
         (ids,) = [field.scalars.string_data.data for field in request.fields_data if field.field_name == "product_id"]
@@ -57,7 +57,8 @@ def watched(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> list[lis
             seen.append(list(under_way))
         if "broken" in ids:
             raise ValueError("no")
-        upsert(request)
+        with lites:
+            upsert(request)
         with lock:
             for one in ids:
                 under_way.remove(one)
@@ -78,6 +79,7 @@ def test_all_comes_out_in_order_and_is_there(collection):
 
 def test_the_last_of_one_ids_rows_stays_and_never_are_two_under_way(collection, monkeypatch):
     seen = watched(collection, monkeypatch)
+    monkeypatch.setattr(collection.connection, "is_lite", False)
     records = [record(f"b{number % 4}", str(number)) for number in range(24)]
 
     assert list(writer.upsert(records, collection)) == records
@@ -85,6 +87,16 @@ def test_the_last_of_one_ids_rows_stays_and_never_are_two_under_way(collection, 
     assert all(len(ids) == len(set(ids)) for ids in seen)
     rows = collection.matching(["b0", "b1", "b2", "b3"], ["product_id", "title"])
     assert {row["product_id"]: row["title"] for row in rows} == {f"b{n}": str(20 + n) for n in range(4)}
+
+
+@pytest.mark.parametrize(("is_lite", "most"), [(True, 3), (False, 6)])
+def test_as_many_batches_are_under_way_as_the_place_bears(collection, monkeypatch, is_lite, most):
+    seen = watched(collection, monkeypatch)
+    monkeypatch.setattr(collection.connection, "is_lite", is_lite)
+
+    assert len(list(writer.upsert((record(f"e{number}") for number in range(60)), collection))) == 60
+
+    assert max(map(len, seen)) == most
 
 
 def test_a_call_that_fails_surfaces_after_what_came_before_it(collection, monkeypatch):
