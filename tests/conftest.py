@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from bucket import s3_server, storage  # noqa: F401  fixtures: a bucket for the tests of every folder
 from checkpoints import write_clip, write_siglip
 from service import service  # noqa: F401  a fixture: one service for the tests of every folder
 

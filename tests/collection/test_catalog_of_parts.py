@@ -5,45 +5,20 @@ from __future__ import annotations
 import csv
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import boto3
 import pytest
-from object_storage import BUCKET, object_storage
+from bucket import IGNORED
+from object_storage import BUCKET
 from shop import write_csv
 from small_shop import SmallShop
 
-from ingest import storage as storages
 from ingest.errors import CatalogError, StorageError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from object_storage import Storage
-
-pytestmark = [
-    # botocore and moto's server ask for today's time without a zone
-    pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning"),
-    # a request that failed leaves its connection to the garbage collector
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
+pytestmark = IGNORED
 
 PARTS = 6
 PRODUCTS = 30
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Storage]:
-    with object_storage() as storage:
-        yield storage
-
-
-@pytest.fixture
-def storage(server: Storage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
-    monkeypatch.setattr(storages, "_FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr(storages, "_LONGEST_PAUSE_S", 0.02)
-    yield server
-    server.faults.clear()
 
 
 @pytest.fixture

@@ -5,28 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import pytest
-from object_storage import BUCKET, object_storage
+from bucket import IGNORED
+from object_storage import BUCKET
 from small_shop import SmallShop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from object_storage import Storage
 
-pytestmark = [
-    # botocore and moto's server ask for today's time without a zone
-    pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning"),
-    # a request that failed leaves its connection to the garbage collector
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
-
-
-@pytest.fixture(scope="module")
-def storage() -> Iterator[Storage]:
-    with object_storage() as storage:
-        yield storage
+pytestmark = IGNORED
 
 
 def exports(shop: SmallShop) -> list[bytes]:

@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING
 
 import boto3
 import pytest
+from bucket import IGNORED
 from catalog_parts import written
-from object_storage import BUCKET, object_storage
+from object_storage import BUCKET
 
 from ingest import contract as contracts
-from ingest import storage as storages
 from ingest.catalog import files, formats, remote, rows
 from ingest.catalog.formats import Columns
 from ingest.errors import CatalogError, ConfigError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from object_storage import Storage
@@ -25,28 +24,7 @@ if TYPE_CHECKING:
 SHIPPED = contracts.load(contracts.default_path())
 KINDS = [".csv", ".csv.gz", ".jsonl", ".parquet"]
 
-pytestmark = [
-    # botocore and moto's server ask for today's time without a zone
-    pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning"),
-    # a request that was cut off leaves its connection to the garbage collector
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Storage]:
-    with object_storage() as storage:
-        yield storage
-
-
-@pytest.fixture
-def storage(server: Storage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
-    monkeypatch.setattr(storages, "_FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr(storages, "_LONGEST_PAUSE_S", 0.02)
-    server.faults.clear()
-    server.requests.clear()
-    yield server
-    server.faults.clear()
+pytestmark = IGNORED
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from object_storage import BUCKET, object_storage
+from bucket import IGNORED
+from object_storage import BUCKET
 
 from ingest import storage as storages
 from ingest.errors import ConfigError, StorageError
@@ -16,35 +17,13 @@ from ingest.store.objects import ObjectStore
 from ingest.store.remote import Bucket
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from object_storage import Storage
 
 DIM = 4
 
-pytestmark = [
-    # botocore and moto's server ask for today's time without a zone
-    pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning"),
-    # a request that was cut off leaves its connection to the garbage collector
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Storage]:
-    with object_storage() as storage:
-        yield storage
-
-
-@pytest.fixture
-def storage(server: Storage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
-    monkeypatch.setattr(storages, "_FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr(storages, "_LONGEST_PAUSE_S", 0.02)
-    server.faults.clear()
-    server.requests.clear()
-    yield server
-    server.faults.clear()
+pytestmark = IGNORED
 
 
 @pytest.fixture
