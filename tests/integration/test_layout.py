@@ -62,5 +62,5 @@ def test_more_shards_than_the_server_allows_are_refused_in_one_line(
 ) -> None:
     shop = SmallShop(tmp_path, milvus_uri, schema=schema(tmp_path, collection_name, "shards = 64"))
     shop.stock(FIVE)
-    with pytest.raises(MilvusError, match="cannot create the collection: maximum shards's number"):
+    with pytest.raises(MilvusError, match=r"cannot create \S+: maximum shards's number"):
         shop.run()
