@@ -105,7 +105,7 @@ class Cache:
             raise NotAFileError(f"{path} is not a file")
         source = _text(str(path))
         entry = self._index.get(product_id)
-        if entry is not None and _unchanged(entry, about) and is_of(entry, source) and entry.file is None:
+        if entry is not None and is_unchanged(entry, about) and is_of(entry, source) and entry.file is None:
             return entry
         sha256, about = _hashed(path)
         entry = _entry(product_id, (source, None, None), None, sha256, about)
@@ -205,7 +205,7 @@ class Cache:
     def _checked(self, entry: Entry) -> Entry | None:
         path = self.path(entry)
         about = path.stat()
-        if _unchanged(entry, about):
+        if is_unchanged(entry, about):
             return entry
         if about.st_size != entry.size:
             return None
@@ -264,7 +264,8 @@ def _hashed(path: Path) -> tuple[bytes, os.stat_result]:
         return hashlib.file_digest(file, "sha256").digest(), about
 
 
-def _unchanged(entry: Entry, about: os.stat_result) -> bool:
+def is_unchanged(entry: Entry, about: os.stat_result) -> bool:
+    """Whether a file is as it was when its row was written, by size and time."""
     return (entry.size, entry.mtime_ns) == (about.st_size, about.st_mtime_ns)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingest.images import urls
+from ingest.images.cache import is_unchanged
 from ingest.images.fetch import has_scheme, is_text
 from ingest.records import Picture, Product, Skipped
 
@@ -64,7 +65,7 @@ class Present:
         if entry.file is None or entry.source_key != urls.key(url) or self._again.wants(entry):
             return None
         path = f"{self._folder}/{entry.file}"
-        return path if _is_unchanged(entry, path, os.stat) else None
+        return path if _is_in_place(entry, path, os.stat) else None
 
     def _local(self, image: str, entry: Entry) -> str | None:
         """Return the path of the picture at `image`, None where that has to be looked into."""
@@ -75,7 +76,7 @@ class Present:
             path = name if name.startswith("/") else root + name
             if path == entry.source:
                 # A link would be followed, and may lead out of the roots.
-                inside = _is_unchanged(entry, path, os.lstat) and self._is_inside(os.path.dirname(path))  # noqa: PTH120
+                inside = _is_in_place(entry, path, os.lstat) and self._is_inside(os.path.dirname(path))  # noqa: PTH120
                 return path if inside else None
             if os.path.exists(path):  # noqa: PTH110  a Path takes as long as the rest
                 return None
@@ -86,9 +87,9 @@ class Present:
         return any(real.is_relative_to(root) for root in self._real_roots)
 
 
-def _is_unchanged(entry: Entry, path: str, look: Callable[[str], os.stat_result]) -> bool:
+def _is_in_place(entry: Entry, path: str, look: Callable[[str], os.stat_result]) -> bool:
     try:
         about = look(path)
     except (OSError, ValueError):
         return False
-    return stat.S_ISREG(about.st_mode) and (about.st_size, about.st_mtime_ns) == (entry.size, entry.mtime_ns)
+    return stat.S_ISREG(about.st_mode) and is_unchanged(entry, about)
