@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+import pytest
 from fake_encoder import FakeEncoder
 
 if TYPE_CHECKING:
@@ -23,6 +24,17 @@ if TYPE_CHECKING:
 
     from ingest.contract import Space
     from ingest.distributed.stages import Job
+
+os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+
+IGNORED = [
+    # Ray leaves the files and sockets of the processes it starts to the garbage collector.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:.*:FutureWarning:ray"),
+    pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:ray"),
+]
+"""The marks of a module that starts a cluster."""
 
 POISON = 77
 """The value of all pixels of a picture that kills whoever embeds it."""
@@ -92,7 +104,6 @@ def encoding(encoder: Any) -> Iterator[None]:
 @contextmanager
 def running_cluster() -> Iterator[Cluster]:
     """Start three nodes that see this process's environment, and connect it to them."""
-    import pytest
     import ray
     from ray.cluster_utils import Cluster
 

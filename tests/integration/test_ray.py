@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from PIL import Image
-from ray_shop import POISON, DiesOfPoison, DiesOnce, Plain, exported, mixed, on_ray, running_cluster
+from ray_shop import IGNORED, POISON, DiesOfPoison, DiesOnce, Plain, exported, mixed, on_ray, running_cluster
 from small_shop import SIDE, SmallShop
 
 if TYPE_CHECKING:
@@ -23,15 +23,7 @@ if TYPE_CHECKING:
 
     from ray.cluster_utils import Cluster
 
-os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
-
-# Ray leaves the files and sockets of the processes it starts to the garbage collector.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore:.*:FutureWarning:ray"),
-    pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:ray"),
-]
+pytestmark = IGNORED
 
 TESTS = Path(__file__).parents[1]
 MANY = 2000

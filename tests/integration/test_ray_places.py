@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import boto3
+import bucket
 import pytest
+import ray_shop
 from object_storage import BUCKET, object_storage
 from pymilvus import MilvusClient
 from ray_shop import exported, mixed, on_ray, running_cluster
@@ -20,17 +21,7 @@ if TYPE_CHECKING:
     from object_storage import Storage
     from ray.cluster_utils import Cluster
 
-os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
-
-pytestmark = [
-    # Ray leaves the files and sockets of the processes it starts to the garbage collector.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore:.*:FutureWarning:ray"),
-    pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:ray"),
-    # botocore and moto's server ask for today's time without a zone
-    pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning"),
-]
+pytestmark = [*ray_shop.IGNORED, *bucket.IGNORED]
 
 SCHEMA = Path(__file__).parents[2] / "schema" / "products.toml"
 PARTS = 25
