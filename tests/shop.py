@@ -218,6 +218,14 @@ def client_of(uri: str) -> Iterator[MilvusClient]:
             server_manager_instance.release_server(uri)
 
 
+def contract_in(folder: Path, alias: str, more: str = "") -> Path:
+    """Write the shipped contract under an alias of a test's own, with `more` at its end; return its file."""
+    shipped = (ROOT / "schema" / "products.toml").read_text(encoding="utf-8")
+    path = folder / "contract.toml"
+    path.write_text(shipped.replace(f'alias = "{ALIAS}"', f'alias = "{alias}"') + more, encoding="utf-8")
+    return path
+
+
 def write_csv(path: Path, products: Sequence[Mapping[str, str]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, list(products[0]))

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import threading
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import numpy as np
 from fake_encoder import DIM, FakeEncoder, vector_of
-from milvus_lite.server_manager import server_manager_instance
 from PIL import Image
-from pymilvus import MilvusClient
-from shop import write_csv
+from shop import client_of, write_csv
 
 from ingest import line as lines
 from ingest import pipeline
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from pymilvus import MilvusClient
 
 SIDE = 8
 _STEPS = Preprocessing(SIDE, SIDE, SIDE, True, 3, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # noqa: FBT003
@@ -119,11 +118,8 @@ class SmallShop:
 
     @contextmanager
     def client(self) -> Iterator[MilvusClient]:
-        uri = self.settings.milvus_uri
-        with closing(MilvusClient(uri=uri)) as client:
+        with client_of(self.settings.milvus_uri) as client:
             yield client
-        if "://" not in uri:  # Milvus Lite keeps the file open until it is told otherwise
-            server_manager_instance.release_server(uri)
 
     def rows(self, name: str = "products") -> dict[str, dict[str, Any]]:
         """Return what the alias serves, by product id; nothing where it serves nothing."""

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from milvus_lite.server_manager import server_manager_instance
 from PIL import Image
-from pymilvus import MilvusClient
+from shop import client_of, contract_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from faults.forked import Forked
 
 ROOT = Path(__file__).parents[2]
@@ -33,8 +29,7 @@ class ManyProducts:
             Image.fromarray(pixels).save(folder / "images" / f"{number}.png")
         rows = [f"P{number},images/{number // SHARING}.png,{_TITLE}{number}\n" for number in range(products)]
         (folder / "products.csv").write_text("product_id,image,title\n" + "".join(rows))
-        contract = (ROOT / "schema" / "products.toml").read_text(encoding="utf-8")
-        (folder / "contract.toml").write_text(contract.replace('alias = "products"', f'alias = "{alias}"'))
+        contract_in(folder, alias)
         (folder / "ingest.toml").write_text(
             f'catalog = "products.csv"\ndata = "data"\nschema = "contract.toml"\nmodel = "{model}"\n'
             f'uri = "{self.uri}"\nbatch_size = 64\ndtype = "float32"\ndecode_workers = 1\ndownload_workers = 2\n'
@@ -58,7 +53,7 @@ class ManyProducts:
 
     def rows(self) -> list[str]:
         """Return the product ids of all rows that the alias serves, doubled ones twice."""
-        with self.client() as client:
+        with client_of(self.uri) as client:
             client.load_collection(self.alias)
             found = client.query(
                 self.alias, filter="", output_fields=["product_id"], consistency_level="Strong", limit=16_384
@@ -67,23 +62,16 @@ class ManyProducts:
 
     def served(self) -> str:
         """Return the collection that the alias points to."""
-        with self.client() as client:
+        with client_of(self.uri) as client:
             return str(client.describe_collection(self.alias)["collection_name"])
 
     @property
     def name(self) -> str:
         """The collection that the runs fill; they have made it."""
-        with self.client() as client:
+        with client_of(self.uri) as client:
             (name,) = (name for name in client.list_collections() if name.startswith(f"{self.alias}_"))
         return name
 
     @property
     def ids(self) -> list[str]:
         return sorted(f"P{number}" for number in range(self.products))
-
-    @contextmanager
-    def client(self) -> Iterator[MilvusClient]:
-        with closing(MilvusClient(uri=self.uri)) as client:
-            yield client
-        if "://" not in self.uri:
-            server_manager_instance.release_server(self.uri)

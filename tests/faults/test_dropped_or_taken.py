@@ -7,6 +7,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
+from shop import client_of
 
 from faults.many import SHARING, ManyProducts
 from faults.server import milvus_server
@@ -88,7 +89,7 @@ def test_an_alias_taken_under_a_run_is_left_to_the_other_and_no_row_is_lost(
     assert code == 5
     assert f"the alias {shop.alias} serves others_{shop.alias}, which ingest did not build" in only_line(said)
 
-    with shop.client() as client:
+    with client_of(shop.uri) as client:
         client.drop_alias(shop.alias)
     code, said = shop.run(forked, *WAITING)
     assert code == 0

@@ -7,7 +7,7 @@ import os
 import random
 import signal
 from collections import Counter
-from contextlib import closing, contextmanager
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,8 @@ import numpy as np
 import pytest
 from checkpoints import write_clip
 from http_server import Answer, Server
-from milvus_lite.server_manager import server_manager_instance
 from PIL import Image
-from pymilvus import MilvusClient
+from shop import client_of, contract_in
 
 from faults.server import milvus_server
 
@@ -84,8 +83,7 @@ class Shop:
         self.folder, self.models, self.pictures, self.alias = folder, models, pictures, alias
         self.uri = uri or str(folder / "data" / "milvus.db")
         folder.mkdir(parents=True)
-        contract = (ROOT / "schema" / "products.toml").read_text(encoding="utf-8")
-        (folder / "contract.toml").write_text(contract.replace('alias = "products"', f'alias = "{alias}"'))
+        contract_in(folder, alias)
         (folder / "ingest.toml").write_text(
             f'catalog = "products.csv"\ndata = "data"\nschema = "contract.toml"\nbatch_size = {BATCH}\n'
             f'uri = "{self.uri}"\nmax_wait = 30\ndecode_workers = 1\ndownload_workers = 2\ndtype = "float32"\n'
@@ -117,7 +115,7 @@ class Shop:
 
     def state(self) -> dict[str, Any]:
         """Return all that a run leaves for others."""
-        with self.client() as client:
+        with client_of(self.uri) as client:
             client.load_collection(self.alias)
             found = client.query(
                 self.alias, filter='product_id != ""', output_fields=["*"], consistency_level="Strong", limit=16_384
@@ -133,13 +131,6 @@ class Shop:
             "ids": (data / "embeddings" / "embedding_metadata.json").read_bytes(),
             "faiss": index.search(vectors[:20], 5)[1].tolist(),
         }
-
-    @contextmanager
-    def client(self) -> Iterator[MilvusClient]:
-        with closing(MilvusClient(uri=self.uri)) as client:
-            yield client
-        if "://" not in self.uri:
-            server_manager_instance.release_server(self.uri)
 
 
 def journey(shop: Shop, forked: Forked, kills: int, chance: random.Random) -> tuple[Counter[str], int, int]:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
+from shop import client_of
 
 from faults.many import SHARING, ManyProducts
 from faults.server import Server, milvus_server
@@ -50,7 +51,7 @@ def gives_up(shop: ManyProducts, forked: Forked, kind: str) -> None:
     assert waiting[0].endswith("at most 2 s, and embedding goes on")
     assert f"cannot upsert into {shop.name}: {reason}" in error
     assert error.endswith("the server denies writes: give it more memory or disk, or raise its quota, and run again")
-    with shop.client() as client:
+    with client_of(shop.uri) as client:
         assert not client.has_collection(shop.alias), "it is not served before all of it is there"
 
 

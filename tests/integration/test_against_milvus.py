@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pymilvus import DataType, MilvusClient
 from shop import (
-    ROOT,
     Ended,
     Row,
     Shop,
     client_of,
+    contract_in,
     copied_sample_model,
     perturbed_model,
     rows_of,
@@ -60,9 +60,7 @@ class Remote:
         self.shop = shop
         self.uri = uri
         self.alias = alias
-        shipped = (ROOT / "schema" / "products.toml").read_text(encoding="utf-8")
-        self.schema = shop.folder / "contract.toml"
-        self.schema.write_text(shipped.replace('alias = "products"', f'alias = "{alias}"'), encoding="utf-8")
+        self.schema = contract_in(shop.folder, alias)
 
     def ingest(self, command: str, *arguments: str | Path, **environment: str | Path) -> Ended:
         return self.shop.ingest(command, "--uri", self.uri, "--schema", self.schema, *arguments, **environment)

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from milvus_container import running_milvus
-from shop import rows_of
+from shop import contract_in, rows_of
 from small_shop import SmallShop
 
-from ingest.contract import default_path
 from ingest.errors import InterruptedRunError
 from ingest.sinks.milvus import bulk
 
@@ -40,9 +39,7 @@ def uri(shared: Path) -> Iterator[str]:
 
 
 def shop_in(folder: Path, uri: str, alias: str, **settings: object) -> SmallShop:
-    shipped = default_path().read_text(encoding="utf-8")
-    (folder / "contract.toml").write_text(shipped.replace('alias = "products"', f'alias = "{alias}"'), encoding="utf-8")
-    shop = SmallShop(folder, uri, schema=folder / "contract.toml", **settings)
+    shop = SmallShop(folder, uri, schema=contract_in(folder, alias), **settings)
     priced(shop, PRODUCTS)
     return shop
 

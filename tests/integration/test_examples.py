@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from service import serving, stock
-from shop import ROOT, Ended, Shop, copied_sample_model, run_in
+from shop import ROOT, Ended, Shop, contract_in, copied_sample_model, run_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,9 +37,7 @@ def places(milvus_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     folder = tmp_path_factory.mktemp("examples")
     shop, alias = Shop(folder / "shop", copied_sample_model(folder / "clip")), "test_examples"
     stock(shop)
-    schema = shop.folder / "contract.toml"
-    shipped = (ROOT / "schema" / "products.toml").read_text(encoding="utf-8")
-    schema.write_text(shipped.replace('alias = "products"', f'alias = "{alias}"'), encoding="utf-8")
+    schema = contract_in(shop.folder, alias)
     shop.run("--uri", milvus_uri, "--schema", schema)
     with serving(shop, "--uri", milvus_uri, "--schema", schema, token=TOKEN) as service:
         address = service.address.rstrip("/")

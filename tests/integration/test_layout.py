@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from pymilvus import MilvusClient
+from shop import contract_in
 from small_shop import SmallShop
 
-from ingest.contract import default_path
 from ingest.errors import MilvusError
 
 if TYPE_CHECKING:
@@ -20,10 +20,7 @@ FIVE = {f"P{number}": (number, f"Product {number}") for number in range(5)}
 
 
 def schema(folder: Path, alias: str, layout: str) -> Path:
-    shipped = default_path().read_text(encoding="utf-8").replace('alias = "products"', f'alias = "{alias}"')
-    path = folder / "contract.toml"
-    path.write_text(f"{shipped}\n[collection]\n{layout}\n", encoding="utf-8")
-    return path
+    return contract_in(folder, alias, f"\n[collection]\n{layout}\n")
 
 
 def test_a_server_makes_the_shards_and_the_partition_key(milvus_uri: str, collection_name: str, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import boto3
@@ -13,6 +12,7 @@ import ray_shop
 from object_storage import BUCKET, object_storage
 from pymilvus import MilvusClient
 from ray_shop import exported, mixed, on_ray, running_cluster
+from shop import contract_in
 from small_shop import SmallShop
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 pytestmark = [*ray_shop.IGNORED, *bucket.IGNORED]
 
-SCHEMA = Path(__file__).parents[2] / "schema" / "products.toml"
 PARTS = 25
 OF_THE_RUN = ("products", "upserted", "added", "changed", "unchanged", "skipped", "reasons", "gone", "stale", "deleted")
 
@@ -70,9 +69,7 @@ def test_a_catalog_and_a_store_in_a_bucket_give_what_one_machine_gives(cluster, 
 
 
 def test_workers_fill_a_server_with_what_one_machine_writes(cluster, tmp_path, milvus_uri, collection_name):
-    schema = tmp_path / "products.toml"
-    contract = SCHEMA.read_text(encoding="utf-8")
-    schema.write_text(contract.replace('alias = "products"', f'alias = "{collection_name}"'), encoding="utf-8")
+    schema = contract_in(tmp_path, collection_name)
     plain = SmallShop(tmp_path / "plain")
     ray = SmallShop(tmp_path / "ray", milvus_uri, schema=schema, upsert_parallelism=2)
     for shop in (plain, ray):
