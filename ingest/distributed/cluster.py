@@ -29,6 +29,7 @@ KILLS = 3
 """So often may a block take its worker with it before it is split."""
 _FETCH_CPUS, _EMBED_CPUS, _UPSERT_CPUS = 0.25, 0.5, 0.1  # all three fit on one core, so that no cluster is too small
 _COLUMN = "block"
+_IDLE_ACTORS = "The minimum number of concurrent actors"  # a warning of fewer blocks, as after a node was lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,7 @@ def _dataset(tables: Sequence[Any], job: Job, known: Any, pool: Pool, *, upserti
     context.max_errored_blocks = -1  # what is lost is put through again, by us
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", _IDLE_ACTORS)  # for good: it comes on a thread of Ray's
     dying = {"max_restarts": -1, "max_task_retries": KILLS - 1}
     in_flight = {"max_tasks_in_flight_per_actor": 1} if alone else {}
     with warnings.catch_warnings():
@@ -146,7 +148,9 @@ def _dataset(tables: Sequence[Any], job: Job, known: Any, pool: Pool, *, upserti
         dataset = dataset.map_batches(
             _Actor, fn_constructor_args=(Embedder, job), batch_size=1, batch_format="pyarrow",
             num_cpus=0 if pool.gpus else _EMBED_CPUS, num_gpus=pool.gpus or None,
-            compute=ActorPoolStrategy(min_size=pool.fewest, max_size=pool.most, **in_flight), **dying,
+            compute=ActorPoolStrategy(
+                min_size=min(pool.fewest, len(tables)), max_size=min(pool.most, len(tables)), **in_flight
+            ), **dying,
         )  # fmt: skip
         if upserting:
             dataset = dataset.map_batches(
