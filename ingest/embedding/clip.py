@@ -36,7 +36,7 @@ class ClipEncoder:
 
     `device` is one name, several with commas between, or `auto`. `batch` is 0 to find one: 32, but on a GPU doubled
     for as long as that is faster. A batch that the device's memory does not hold is halved for good. `images` may be
-    called from as many threads at once as `size` has lanes; lanes of one CPU share the batch.
+    called from as many threads at once as `size` has lanes; lanes of one CPU share the batch with one that waits.
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str, dtype: str, batch: int) -> None:
@@ -137,7 +137,8 @@ class ClipEncoder:
     @cached_property
     def _batch(self) -> int:
         if not self.devices[0].startswith("cuda"):
-            return max(1, (self._asked or _BATCH) // self._count)  # a kill loses what all lanes have under way
+            # A kill loses what the lanes have under way and what waits for one of them: together a batch.
+            return max(1, (self._asked or _BATCH) // (self._count + 1 if self._count > 1 else 1))
         if self._asked:
             return self._asked
         lane = self._lanes.get()

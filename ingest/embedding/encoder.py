@@ -91,7 +91,7 @@ def embed(
     """Turn each `Decoded` into an `Embedded` of unit length, in order, in batches of a size that may be asked for late.
 
     A picture that several products share is embedded once. A vector that is not finite or has no length becomes a
-    `Skipped`. While the device works on a batch the next one is made ready, and the one before goes on.
+    `Skipped`. While each lane works on a batch one more waits, so that none is idle while what it computed goes on.
     """
     source = iter(records)
     for record in source:
@@ -109,7 +109,7 @@ def embed(
     groups = _grouped(chain([record], source), known, size.batch)
     done = flow.pmap(
         lambda group: (group, vectors(group) if group.new else None),
-        groups, workers=size.lanes, ahead=size.lanes, here=lambda group: not group.new,
+        groups, workers=size.lanes, ahead=size.lanes + 1, here=lambda group: not group.new,
     )  # fmt: skip
     with closing(done):
         for group, rows in done:
