@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ingest.contract import BUILT, PROPERTY, SERVED
 from ingest.errors import MilvusError
 from ingest.sinks.milvus.connection import CALL_TIMEOUT_S
+from ingest.sinks.milvus.lite import without_torn_indexes
 
 log = logging.getLogger(__name__)
 
@@ -123,13 +124,16 @@ def check_untaken(connection: Connection, alias: str, name: str, before: str | N
 def load(connection: Connection, name: str, replicas: int = 0) -> None:
     """Bring a collection into memory where it is not, in so many replicas; 0 leaves that to the server.
 
-    One that is loaded keeps the replicas it has where the server, as Milvus 2.3.5, refuses to change them.
+    One that is loaded keeps the replicas it has where the server, as Milvus 2.3.5, refuses to change them. What a
+    kill tore of a Milvus Lite's index is made anew.
     """
-    asked = {"replica_number": replicas} if replicas else {}
-    client = connection.client
     try:
-        connection.call(f"load {name}", client.load_collection, name, timeout=CALL_TIMEOUT_S, **asked)
+        _load(connection, name, replicas)
     except MilvusError as error:
+        if connection.is_lite and without_torn_indexes(connection.shown, name):
+            log.warning("%s: the index of %s was cut short by a kill; it is built again", connection.shown, name)
+            _load(connection, name, replicas)
+            return
         if not (match := _OTHER_REPLICAS.search(str(error))):
             raise
         if replicas:
@@ -137,6 +141,12 @@ def load(connection: Connection, name: str, replicas: int = 0) -> None:
                 "%s stays loaded with its %s replicas, for the server cannot change them while it serves; for %d, "
                 "release it when apps can do without it, and run again", name, match[1], replicas,
             )  # fmt: skip
+
+
+def _load(connection: Connection, name: str, replicas: int) -> None:
+    asked = {"replica_number": replicas} if replicas else {}
+    client = connection.client
+    connection.call(f"load {name}", client.load_collection, name, timeout=CALL_TIMEOUT_S, **asked)
 
 
 def note(connection: Connection, name: str, properties: dict[str, str]) -> None:

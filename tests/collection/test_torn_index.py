@@ -1,0 +1,65 @@
+"""An index file of Milvus Lite that a kill cut short, put there as the kill leaves it."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+from small_shop import SmallShop
+
+from ingest.errors import MilvusError
+from ingest.search.served import Served
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FIVE = {f"P{number}": (number, f"Product {number}") for number in range(5)}
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> SmallShop:
+    shop = SmallShop(tmp_path)
+    shop.stock(FIVE)
+    shop.run()
+    return shop
+
+
+def index_file(shop: SmallShop) -> Path:
+    (path,) = (shop.folder / "data" / "milvus.db").glob("**/*.idx")
+    return path
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 0.999])
+def test_the_next_run_builds_it_again_and_says_so(
+    shop: SmallShop, share: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    before, path = shop.rows(), index_file(shop)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+
+    with caplog.at_level(logging.WARNING, "ingest"):
+        assert shop.run().summary.upserted == 0
+    assert [record.message for record in caplog.records if record.name.startswith("ingest")] == [
+        f"{shop.settings.milvus_uri}: the index of {shop.releases()[0].name} was cut short by a kill; it is built again"
+    ]
+    assert index_file(shop).read_bytes() == whole
+    assert shop.rows() == before
+    assert not shop.verify().differing
+
+
+def test_who_searches_first_builds_it_too(shop: SmallShop) -> None:
+    path = index_file(shop)
+    path.write_bytes(path.read_bytes()[:-1])
+    with shop.connection() as connection:
+        assert Served(connection, "products").count() == 5
+    assert not shop.verify().differing
+
+
+def test_rows_that_cannot_be_read_are_another_matter(shop: SmallShop) -> None:
+    name = shop.releases()[0].name
+    for path in (shop.folder / "data" / "milvus.db").glob("**/*.parquet"):
+        path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(MilvusError, match=name):
+        shop.run()
+    assert index_file(shop).exists()
