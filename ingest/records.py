@@ -129,11 +129,12 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """A product with its vector: `vector` is (dim,) float32 of unit length."""
+    """A product with its vector: `vector` is (dim,) float32 of unit length, `stored` whether it came from the store."""
 
     product: Product
     sha256: bytes
     vector: NDArray[np.float32]
+    stored: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ def lookup(records: Iterable[Picture | Skipped], store: Vectors) -> Iterator[Pic
         for record in group:
             vector = found.get(record.sha256) if isinstance(record, Picture) else None
             if isinstance(record, Picture) and vector is not None:
-                yield Embedded(record.product, record.sha256, vector)
+                yield Embedded(record.product, record.sha256, vector, stored=True)
             else:
                 yield record
 
@@ -53,7 +53,7 @@ def append(
     try:
         for record in records:
             held.append(record)
-            if isinstance(record, Embedded) and store.find([record.sha256])[0] is None:
+            if isinstance(record, Embedded) and not record.stored and store.find([record.sha256])[0] is None:
                 new.setdefault(record.sha256, record.vector)
             if new:
                 most = max(batch if isinstance(batch, int) else batch(), store.fewest)
