@@ -33,6 +33,7 @@ IGNORED = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore:.*:FutureWarning:ray"),
     pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:ray"),
+    pytest.mark.filterwarnings("ignore:.*:UserWarning:ray"),  # how busy its actors are, where one has just died
 ]
 """The marks of a module that starts a cluster."""
 

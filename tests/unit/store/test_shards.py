@@ -349,6 +349,14 @@ def test_records_pass_in_order_and_known_ones_are_not_written_again(tmp_path):
     assert store.rows == 3
 
 
+def test_what_comes_from_the_store_is_not_read_from_it_again(tmp_path, monkeypatch):
+    store = Store(tmp_path, DIM)
+    added(store, "mug", "chair")
+    found = list(stage.lookup([picture("a", "mug"), picture("b", "chair")], store))
+    monkeypatch.setattr(store, "take", None)
+    assert list(stage.append(found, store, batch=1)) == found
+
+
 def test_what_was_computed_is_kept_when_the_consumer_stops(tmp_path):
     store = Store(tmp_path, DIM)
     stream = stage.append((embedded(f"p{number}", number) for number in range(10)), store, batch=4)
