@@ -10,10 +10,13 @@ import statistics
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+Figure: TypeAlias = str | float
+Row: TypeAlias = "Mapping[str, Figure]"
 
 ROOT = Path(__file__).parents[1]
 
@@ -38,15 +41,16 @@ def machine(*packages: str) -> dict[str, Any]:
     }
 
 
-def median(rows: Iterable[Mapping[str, Any]], name: str, **which: object) -> float:
+def median(rows: Iterable[Row], name: str, **which: Figure) -> float:
     """Return the median of `name` over the rows whose other values are `which`."""
-    return statistics.median(row[name] for row in rows if all(row.get(key) == value for key, value in which.items()))
+    chosen = (row for row in rows if all(row.get(key) == value for key, value in which.items()))
+    return statistics.median(float(row[name]) for row in chosen)
 
 
 def finish(
     benchmark: str,
-    rows: Sequence[Mapping[str, Any]],
-    ratios: Mapping[str, float | str],
+    rows: Sequence[Row],
+    ratios: Row,
     path: Path | None,
     packages: Sequence[str] = (),
 ) -> None:

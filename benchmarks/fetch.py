@@ -69,7 +69,8 @@ def main() -> None:
         "settings": {},
     }
     for setting, (latency_ms, failing) in SETTINGS.items():
-        found = results["settings"][setting] = {}
+        found: dict[str, dict[str, Any]] = {}
+        results["settings"][setting] = found
         for _ in range(options.repeat):
             for tool, command in tools.items():  # in turns, so that what the machine does meets both
                 first, second = measured(command, options.img2dataset, pictures, latency_ms, failing)

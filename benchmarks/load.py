@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from bench import finish, median, parser
+from sync import stored
 
 from ingest import contract as contracts
 from ingest.contract import Space, row_digest
@@ -29,10 +30,11 @@ from ingest.sinks.milvus import writer
 from ingest.sinks.milvus.collection import Collection
 from ingest.sinks.milvus.connection import opened
 from ingest.store.shards import Store
-from ingest.store.stage import lookup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from ingest.records import Scalar
 
 ROWS, QUICK_ROWS, DIM, BATCH = 50_000, 2_000, 512, 1000
 SPACE = Space("benchmark-load", "1", DIM, {})
@@ -52,7 +54,7 @@ def main() -> None:
         return
     names = ["ours", "plain", *(["langchain"] if arguments.langchain_milvus else [])]
     count, rounds = (QUICK_ROWS, 1) if arguments.quick else (ROWS, ROUNDS)
-    rows = []
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare(folder, count)
@@ -99,8 +101,10 @@ def key_of(number: int) -> bytes:
 
 def pictures(folder: Path, count: int) -> Iterator[Picture]:
     for number in range(count):
-        metadata = {"title": f"Product {number}", "category": "mugs", "colour": "red", "price": number % 97 + 0.5,
-                    "brand": "Acme", "image": f"{number}.jpg"}  # fmt: skip
+        metadata: dict[str, Scalar] = {
+            "title": f"Product {number}", "category": "mugs", "colour": "red", "price": number % 97 + 0.5,
+            "brand": "Acme", "image": f"{number}.jpg",
+        }  # fmt: skip
         yield Picture(Product(f"P{number:07d}", f"{number}.jpg", metadata, number), folder, key_of(number))
 
 
@@ -124,7 +128,7 @@ def part(name: str, folder: Path, uri: str) -> dict[str, Any]:
 
 def ours(folder: Path, collection: Collection, store: Store) -> None:
     """Look the vectors up and upsert, as a run does."""
-    assert sum(1 for _ in writer.upsert(lookup(pictures(folder, store.rows), store), collection)) == store.rows
+    assert sum(1 for _ in writer.upsert(stored(pictures(folder, store.rows), store), collection)) == store.rows
 
 
 def plain(folder: Path, collection: Collection, store: Store) -> None:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import bench
 import numpy as np
-from sync import key_of, pictures
+from sync import key_of, pictures, stored
 
 from ingest import contract as contracts
 from ingest import sync
@@ -40,6 +40,8 @@ from ingest.store.wanted import Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from ingest.contract import Contract
 
 ROWS, QUICK_ROWS, DIM = 1_000_000, 20_000, 128
 SHARD, CLUSTERS = 8192, 2000
@@ -117,13 +119,13 @@ def stock(folder: Path, count: int) -> int:
     return count
 
 
-def plan(folder: Path, contract: Any, wanted: Wanted, _uri: str | None) -> int:
+def plan(folder: Path, contract: Contract, wanted: Wanted, _uri: str | None) -> int:
     """Read the catalog and look every vector up, as a run against an empty collection does."""
     store = Store(folder / "store", DIM)
     return sum(1 for _ in lookup(wanted.noting(pictures(folder, contract)), store))
 
 
-def export(folder: Path, contract: Any, wanted: Wanted, _uri: str | None) -> int:
+def export(folder: Path, contract: Contract, wanted: Wanted, _uri: str | None) -> int:
     """Write the .npy pair, the reading of the catalog included."""
     store = Store(folder / "store", DIM)
     for _ in wanted.noting(pictures(folder, contract)):
@@ -131,12 +133,12 @@ def export(folder: Path, contract: Any, wanted: Wanted, _uri: str | None) -> int
     return arrays.write(folder / "x.npy", folder / "x.json", wanted, store, SPACE.fingerprint).rows
 
 
-def build(folder: Path, contract: Any, _wanted: Wanted, _uri: str | None) -> int:
+def build(folder: Path, contract: Contract, _wanted: Wanted, _uri: str | None) -> int:
     """Build the FAISS index over the pair, with the contract's M and efConstruction."""
     return faiss.build(folder / "x.npy", folder / "x.json", folder / "indexes", contract.index).rows
 
 
-def verify(folder: Path, contract: Any, wanted: Wanted, _uri: str | None) -> int:
+def verify(folder: Path, contract: Contract, wanted: Wanted, _uri: str | None) -> int:
     """Prove the files against catalog and store, and load the index, as `ingest verify` does."""
     store = Store(folder / "store", DIM)
     for _ in wanted.noting(pictures(folder, contract)):
@@ -147,20 +149,20 @@ def verify(folder: Path, contract: Any, wanted: Wanted, _uri: str | None) -> int
     return len(faiss.opened(folder / "indexes", DIM).known)
 
 
-def load(folder: Path, contract: Any, _wanted: Wanted, uri: str | None) -> int:
+def load(folder: Path, contract: Contract, _wanted: Wanted, uri: str | None) -> int:
     """Fill the collection from the store by upserts."""
     with opened(uri or "", "", "", 60) as connection:
         collection = Collection(connection, contract, SPACE)
         if collection.exists():
             connection.client.drop_collection(collection.name)
         collection.prepare()
-        records = lookup(pictures(folder, contract), Store(folder / "store", DIM))
+        records = stored(pictures(folder, contract), Store(folder / "store", DIM))
         written = sum(1 for _ in writer.upsert(records, collection))
         collection.flush()
         return written
 
 
-def nothing_to_do(folder: Path, contract: Any, wanted: Wanted, uri: str | None) -> int:
+def nothing_to_do(folder: Path, contract: Contract, wanted: Wanted, uri: str | None) -> int:
     """Compare the catalog with a collection that has it all, as `ingest plan` does."""
     store = Store(folder / "store", DIM)
     with opened(uri or "", "", "", 60) as connection:
@@ -171,7 +173,7 @@ def nothing_to_do(folder: Path, contract: Any, wanted: Wanted, uri: str | None) 
         return difference.unchanged
 
 
-PARTS: dict[str, Callable[..., int]] = {
+PARTS: dict[str, Callable[[Path, Contract, Wanted, str | None], int]] = {
     "plan": plan, "export": export, "faiss": build, "verify": verify, "load": load, "nothing_to_do": nothing_to_do
 }  # fmt: skip
 

@@ -80,6 +80,7 @@ def measured(folder: Path) -> list[dict[str, Any]]:
         found = recommend.write(recommend.everything(index, wish, ef, {}), index.names, folder / "out.parquet")
         results.append(row(name, found.products, time.monotonic() - began))
     graph = faiss.read_index(str(files.Files.of(folder, DIM).index))
+    assert isinstance(graph, faiss.IndexHNSW)
     names = arrays.read_ids(files.Files.of(folder, DIM).product_ids)
     graph.hnsw.efSearch = ef
     queries = np.load(folder / "rows.npy", mmap_mode="r")[:PLAIN]

@@ -39,9 +39,9 @@ def main() -> None:
         if arguments.clip_retrieval:
             command = [str(arguments.clip_retrieval), "--help"]
             measured += [(peer, took(command, folder)) for _ in range(PEER_ROUNDS + 1)][1:]
-    runs = [{"what": name, "seconds": seconds} for name, seconds in measured]
+    runs: list[bench.Row] = [{"what": name, "seconds": seconds} for name, seconds in measured]
     medians = {name: bench.median(runs, "seconds", what=name) for name, _ in measured}
-    rows = [{"what": name, "seconds": round(seconds, 4)} for name, seconds in medians.items()]
+    rows: list[bench.Row] = [{"what": name, "seconds": round(seconds, 4)} for name, seconds in medians.items()]
     ratios = {"help_over_click_s": round(medians["ingest --help"] - medians["import click"], 4)}
     if peer in medians:
         ratios["vs_clip_retrieval"] = round(medians[peer] / medians["ingest --help"], 1)

@@ -39,9 +39,10 @@ from ingest.store.shards import Store
 from ingest.store.stage import lookup
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from ingest.contract import Contract
+    from ingest.records import Embedded, Skipped
 
 ROWS, QUICK_ROWS, DIM = 200_000, 20_000, 256
 SHARD = 8192
@@ -112,9 +113,16 @@ def key_of(image: str) -> bytes:
     return hashlib.sha256(image.encode()).digest()
 
 
-def pictures(folder: Path, contract: Contract) -> Iterator[Any]:
+def pictures(folder: Path, contract: Contract) -> Iterator[Picture | Skipped]:
     for record in rows.read(folder / "products.csv", contract, formats.Columns()):
         yield Picture(record, folder, key_of(record.image)) if isinstance(record, Product) else record
+
+
+def stored(records: Iterable[Picture | Skipped], store: Store) -> Iterator[Embedded | Skipped]:
+    """Give every picture its vector; the store has them all."""
+    for record in lookup(records, store):
+        assert not isinstance(record, Picture)
+        yield record
 
 
 def part(name: str, folder: Path, uri: str, count: int) -> dict[str, Any]:
@@ -143,7 +151,7 @@ def part(name: str, folder: Path, uri: str, count: int) -> dict[str, Any]:
 def synced(folder: Path, collection: Collection, store: Store) -> int:
     """Do what a run does from the catalog to the flush; return the rows written and deleted."""
     difference = sync.Difference(reader.inventory(collection, store), SPACE.fingerprint)
-    known = lookup(difference.changes(pictures(folder, collection.contract)), store)
+    known = stored(difference.changes(pictures(folder, collection.contract)), store)
     written = sum(1 for _ in difference.failures(writer.upsert(parked(known, store, 2048, folder), collection)))
     deleted = 0
     for batch in flow.batched((product_id for product_id, _ in difference.there.ids({Fate.GONE})), 1000):

@@ -136,10 +136,8 @@ def product_rows(count: int, seed: int) -> list[Product]:
     sizes = group_sizes(count, len(order))
     wanted = [(combination, turn) for combination, size in zip(order, sizes, strict=False) for turn in range(size)]
     digits = max(4, len(str(count)))
-    return [
-        _product(number, digits, *wanted[place], rng)
-        for number, place in enumerate(rng.permutation(count).tolist(), start=1)
-    ]
+    places: list[int] = rng.permutation(count).tolist()
+    return [_product(number, digits, *wanted[place], rng) for number, place in enumerate(places, start=1)]
 
 
 def _product(number: int, digits: int, combination: Combination, turn: int, rng: np.random.Generator) -> Product:

@@ -96,7 +96,8 @@ def accent_share(pattern: str, u: Floats, v: Floats, rng: np.random.Generator) -
     """Tell how much of the accent colour shows at each point of the product, 0 to 1, same shape as `u`."""
     step = np.float32(rng.uniform(0.125, 0.155))
     shift = rng.uniform(0, step, 2).astype(np.float32)
-    across, down = (u + shift[0]) / step, (v + shift[1]) / step
+    across: Floats = (u + shift[0]) / step
+    down: Floats = (v + shift[1]) / step
     if pattern == "striped":
         return (down % 1 > 0.56).astype(np.float32)
     if pattern == "dotted":
