@@ -108,9 +108,11 @@ class Contestant:
 
 
 def write_model(folder: Path, shape: str) -> Path:
-    """Write a CLIP with random weights, its preprocessing and a tokenizer."""
+    """Write a CLIP with random weights, the same each time, its preprocessing and a tokenizer."""
+    import torch
     from transformers import CLIPConfig, CLIPModel
 
+    torch.manual_seed(0)
     CLIPModel(CLIPConfig(**SHAPES[shape])).save_pretrained(folder)
     sample = bench.ROOT / "data" / "models" / "sample-clip"
     for name in ("tokenizer.json", "tokenizer_config.json"):
@@ -126,7 +128,7 @@ def write_model(folder: Path, shape: str) -> Path:
 
 
 def write_pictures(folder: Path, side: int, count: int) -> None:
-    """Write square JPEGs cut from photographs, no two alike."""
+    """Write square JPEGs cut from photographs, no two alike, and a catalog of them."""
     from PIL import Image
     from skimage import data
 
@@ -138,6 +140,8 @@ def write_pictures(folder: Path, side: int, count: int) -> None:
         left, top = number % (photograph.width - edge + 1), number % (photograph.height - edge + 1)
         square = photograph.resize((side, side), Image.Resampling.LANCZOS, (left, top, left + edge, top + edge))
         square.save(folder / f"p{number:04d}.jpg", quality=90)
+    rows = "".join(f"P{number},p{number:04d}.jpg\n" for number in range(count))
+    (folder / "products.csv").write_text(f"product_id,image\n{rows}", encoding="utf-8")
 
 
 if __name__ == "__main__":

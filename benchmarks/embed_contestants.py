@@ -21,20 +21,19 @@ BATCH = 16  # what loops in READMEs take
 
 
 def ours(model: Path) -> Callable[[Path, Path], float]:
-    """Return the stages of `ingest embed`, from pictures to shards in a store; only the catalog is made up."""
-    import os
+    """Return the line of `ingest embed`, from the folder's catalog to shards in a store, with a model loaded before."""
+    import threading
+    from contextlib import ExitStack
+    from unittest import mock
 
     import numpy as np
 
-    from ingest import flow
     from ingest.config import Settings
     from ingest.embedding.checkpoint import resolve
     from ingest.embedding.clip import ClipEncoder
-    from ingest.embedding.encoder import embed
-    from ingest.images.cache import Cache
-    from ingest.images.stage import Images
-    from ingest.records import Embedded, Picture, Product
-    from ingest.store import shards
+    from ingest.line import Line
+    from ingest.progress import Progress
+    from ingest.records import Embedded
 
     checkpoint = resolve(str(model))
     steps = checkpoint.preprocessing
@@ -44,22 +43,12 @@ def ours(model: Path) -> Callable[[Path, Path], float]:
         encoder.images(np.zeros((size.batch, steps.height, steps.width, 3), np.uint8))
 
     def run(pictures: Path, output: Path) -> float:
-        settings = Settings(catalog=pictures / "products.csv", data=output)
-        products = (Product(path.stem, path.name, {}, 1) for path in sorted(pictures.glob("*.jpg")))
-        begun = time.perf_counter()
-        with Cache(output / "image_cache") as cache, Images(settings, cache) as images:
-            store = shards.Store(output / "store", checkpoint.space.dim)
-            known = shards.lookup(images.pictures(products, download=False), store)
-            decode = images.decoder(steps, steps.least)
-            pixels = flow.pmap(
-                decode,
-                known,
-                workers=os.cpu_count() or 1,
-                ahead=256,
-                here=lambda record: not isinstance(record, Picture),
-            )
-            rows = embed(flow.ahead(pixels, 256), encoder, encoder.size)
-            done = sum(isinstance(record, Embedded) for record in shards.append(rows, store, size.batch))
+        settings = Settings(catalog=pictures / "products.csv", data=output, model=str(model))
+        with ExitStack() as stack:
+            line = Line(stack, settings, Progress(), threading.Event())
+            stack.enter_context(mock.patch.object(line, "encoder", return_value=encoder))
+            begun = time.perf_counter()
+            done = sum(isinstance(record, Embedded) for record in line.embedded(line.pictures()))
         seconds = time.perf_counter() - begun
         if done != len(list(pictures.glob("*.jpg"))):
             raise SystemExit(f"only {done} pictures were embedded")
