@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import csv
 import shutil
-import sys
 import tempfile
 import threading
 import time
@@ -21,22 +20,28 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import numpy as np
-from bench import ROOT, finish, parser
+from bench import ROOT, Figure, finish, parser
 from PIL import Image
 
 from ingest import pipeline
 from ingest.config import Settings
 from ingest.distributed import engine
+from ingest.distributed.stages import clip
+from ingest.embedding.encoder import Size
 from ingest.progress import Progress
 from ingest.records import Stage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from numpy.typing import NDArray
 
     from ingest.contract import Space
     from ingest.distributed.stages import Job
+    from ingest.embedding.encoder import Encoder
 
 ACTORS = (1, 2, 4, 8)
 BATCH = 32
@@ -58,8 +63,16 @@ class Waiting:
         sums = pixels.reshape(len(pixels), -1, 3).astype(np.float32).mean(axis=1)
         return np.concatenate([sums, np.ones((len(pixels), self.space.dim - 3), np.float32)], axis=1)
 
+    def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Nobody asks for them."""
+        raise NotImplementedError
 
-def waiting(job: Job) -> Any:
+    def size(self) -> Size:
+        """Return the batch of the run, on one thread."""
+        return Size(BATCH)
+
+
+def waiting(job: Job) -> Waiting:
     return Waiting(job.checkpoint.space)
 
 
@@ -70,7 +83,7 @@ def main() -> None:
     asked = flags.parse_args()
     overhead = 1000 if asked.quick else asked.products
     rows: list[dict[str, Any]] = []
-    ratios: dict[str, float | str] = {}
+    ratios: dict[str, Figure] = {}
     with tempfile.TemporaryDirectory() as folder:
         if asked.only != "overhead":
             rows += scaled(Path(folder), QUICK_ROUNDS if asked.quick else ROUNDS, (1, 8) if asked.quick else ACTORS)
@@ -122,7 +135,7 @@ def compared(folder: Path, count: int) -> list[dict[str, Any]]:
     return found
 
 
-def timed(folder: Path, encoder: Any = None, **changes: Any) -> list[float]:
+def timed(folder: Path, encoder: Callable[[Job], Encoder] = clip, **changes: Any) -> list[float]:
     """Run once over a fresh data folder; return when pictures came out of the model and when it ended, in seconds."""
     shutil.rmtree(folder / "data", ignore_errors=True)
     settings = replace(
@@ -130,14 +143,9 @@ def timed(folder: Path, encoder: Any = None, **changes: Any) -> list[float]:
                  batch_size=BATCH, exports=False), **changes,
     )  # fmt: skip
     progress = Watched()
-    written = engine.written
-    if encoder is not None:
-        pipeline.engine.written = partial(written, encoder=encoder)  # type: ignore[assignment]
     began = time.monotonic()
-    try:
+    with mock.patch.object(engine, "written", partial(engine.written, encoder=encoder)):
         pipeline.run(settings, progress, threading.Event())
-    finally:
-        pipeline.engine.written = written
     return [moment - began for moment in (*progress.moments, time.monotonic())]
 
 
@@ -169,4 +177,4 @@ def stock(folder: Path, count: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
