@@ -1,15 +1,17 @@
 """How well the stages overlap: the time of a whole run, beside that of each of its stages alone.
 
     python benchmarks/overlap.py --uri http://localhost:19530 [--folder DRAWN] [--model MODEL] [--rounds N]
-        [--quick] [--json FILE]
+        [--profile FILE] [--quick] [--json FILE]
 
-2,000 drawn pictures of 320 x 320, on disk, and the sample model. Each is measured in a process of its own that has
-imported torch, transformers and pymilvus and connected before; loading the model is part of the run and of the
-embedding stage alone. A stage alone has what it works on in memory, or for pictures on disk, before the time begins.
+2,000 drawn pictures of 320 x 320, on disk, and a model of the shape of ViT-B/32 with random weights; with --quick 200
+and the sample model. Each is measured in a process of its own that has imported what it needs of torch, transformers
+and pymilvus before; loading the model is part of the run and of the embedding stage alone, connecting part of the run
+and of Milvus alone. A stage alone has what it works on in memory, or for pictures on disk, before the time begins.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import resource
 import subprocess
@@ -23,8 +25,10 @@ from typing import TYPE_CHECKING, Any
 
 import bench
 import drawn
+from embed import write_model
 
 from ingest import pipeline
+from ingest.clock import Clock
 from ingest.config import Settings
 from ingest.embedding.device import import_torch
 from ingest.embedding.encoder import embed
@@ -37,69 +41,76 @@ from ingest.sinks.milvus.connection import opened
 from ingest.store import arrays
 from ingest.store.shards import Store
 from ingest.store.stage import append
+from ingest.trace import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from ingest.records import Embedded, Skipped
 
-PRODUCTS, QUICK_PRODUCTS, SIDE, BATCH = 2000, 300, 320, 32
+PRODUCTS, QUICK_PRODUCTS, SIDE, BATCH = 2000, 200, 320, 32
 ROUNDS = 3
-PARTS = ("run", "images", "decode", "embedding", "store", "milvus", "exports")
+KEEPING = ("store", "milvus", "exports")  # these share vectors that the first of them embeds, untimed
+PARTS = ("run", "images", "decode", "embedding", *KEEPING)
 
 
 def main() -> None:
     parser = bench.parser(__doc__)
     parser.add_argument("--uri", default="", help="a Milvus server that may be written to; without one, Milvus Lite")
-    parser.add_argument("--folder", type=Path, help="draw the catalog here, or take the one that is there")
-    parser.add_argument("--model", default=str(drawn.MODEL))
+    parser.add_argument("--folder", type=Path, help="draw the catalog here, or take what is there; vectors stay, too")
+    parser.add_argument("--model", help="a CLIP or SigLIP model instead of those")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"of each; {ROUNDS} if left out")
-    parser.add_argument("--part", help="the part that this process is for")
+    parser.add_argument("--profile", type=Path, metavar="FILE", help="write a trace of the last run here")
+    parser.add_argument("--part", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.part:
-        print(json.dumps(measured(arguments.part, arguments.folder, arguments.uri, arguments.model)))
+        print(json.dumps(measured(arguments)))
         return
     with tempfile.TemporaryDirectory() as name:
         folder = arguments.folder or Path(name)
         drawn.draw(folder, QUICK_PRODUCTS if arguments.quick else PRODUCTS, SIDE)
-        runs = [
-            apart(part, folder, arguments.uri, arguments.model)
-            for _ in range(1 if arguments.quick else arguments.rounds)
-            for part in PARTS
-        ]
-    names = ("seconds", "cpu_s")
-    rows = [{"what": part, **{name: bench.median(runs, name, what=part) for name in names}} for part in PARTS]
-    alone = {row["what"]: row for row in rows if row["what"] != "run"}
-    slowest = max(alone, key=lambda part: alone[part]["seconds"])
-    ratios: dict[str, float | str] = {
+        model = arguments.model or (drawn.MODEL if arguments.quick else write_model(Path(name) / "model", "ViT-B/32"))
+        flags = ["--folder", str(folder), "--uri", arguments.uri, "--model", str(model)]
+        flags += ["--profile", str(arguments.profile)] if arguments.profile else []
+        runs = [apart(part, flags) for _ in range(1 if arguments.quick else arguments.rounds) for part in PARTS]
+    seconds, cpu_s = ({part: bench.median(runs, name, what=part) for part in PARTS} for name in ("seconds", "cpu_s"))
+    rows: list[bench.Row] = [{"what": part, "seconds": seconds[part], "cpu_s": cpu_s[part]} for part in PARTS]
+    alone = {part: seconds[part] for part in PARTS if part != "run"}
+    slowest = max(alone, key=alone.__getitem__)
+    ratios: dict[str, bench.Figure] = {
         "slowest_stage": slowest,
-        "wall_vs_slowest_stage": round(rows[0]["seconds"] / alone[slowest]["seconds"], 3),
-        "wall_vs_stages_in_turn": round(rows[0]["seconds"] / sum(row["seconds"] for row in alone.values()), 3),
-        "cores_busy": round(rows[0]["cpu_s"] / rows[0]["seconds"], 2),
+        "wall_vs_slowest_stage": round(seconds["run"] / alone[slowest], 3),
+        "wall_vs_stages_in_turn": round(seconds["run"] / sum(alone.values()), 3),
+        "cores_busy": round(cpu_s["run"] / seconds["run"], 2),
     }
     bench.finish("overlap", rows, ratios, arguments.json, ["torch", "transformers", "pymilvus"])
 
 
-def apart(part: str, folder: Path, uri: str, model: str) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--part", part, "--folder", str(folder), "--uri", uri, "--model", model]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+def apart(part: str, flags: list[str]) -> dict[str, Any]:
+    done = subprocess.run([sys.executable, __file__, "--part", part, *flags], check=True, stdout=subprocess.PIPE)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
-def measured(part: str, folder: Path, uri: str, model: str) -> dict[str, Any]:
-    import_torch()
+def measured(arguments: argparse.Namespace) -> dict[str, Any]:
     import pymilvus  # noqa: F401
-    from transformers import AutoModel  # noqa: F401  imported lazily, which takes as long as torch does
+
+    if arguments.part in ("run", "embedding"):
+        import_torch()
+        from transformers import AutoModel  # noqa: F401  imported lazily, which takes as long as torch does
 
     with tempfile.TemporaryDirectory() as data, ExitStack() as stack:
-        schema = drawn.schema(Path(data))
-        settings = Settings(catalog=folder / "products.csv", schema=schema, data=Path(data), model=model, uri=uri)
-        work = prepared(part, settings, stack)
+        settings = Settings(
+            catalog=arguments.folder / "products.csv", schema=drawn.schema(Path(data)), data=Path(data),
+            model=arguments.model, uri=arguments.uri,
+            store=str(arguments.folder / "vectors") if arguments.part in KEEPING else "",
+        )  # fmt: skip
+        trace = stack.enter_context(Trace(arguments.profile)) if arguments.profile and arguments.part == "run" else None
+        work = prepared(arguments.part, settings, trace, stack)
         wall, cpu = time.perf_counter(), cpu_seconds()
         work()
         return {
-            "what": part,
+            "what": arguments.part,
             "seconds": round(time.perf_counter() - wall, 3),
             "cpu_s": round(cpu_seconds() - cpu, 3),
         }
@@ -110,12 +121,12 @@ def cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def prepared(part: str, settings: Settings, stack: ExitStack) -> Callable[[], object]:
+def prepared(part: str, settings: Settings, trace: Trace | None, stack: ExitStack) -> Callable[[], object]:
     """Return what to time: the whole run, or one stage with all that it works on at hand."""
     if "://" in settings.milvus_uri:
         drawn.forget(settings.milvus_uri)
     if part == "run":
-        return lambda: pipeline.run(settings, Progress(), threading.Event())
+        return lambda: pipeline.run(settings, Progress(Clock(trace)), threading.Event())
     line = Line(stack, settings, Progress(), threading.Event())
     if part == "images":
         return lambda: exhaust(line.pictures())
@@ -126,10 +137,10 @@ def prepared(part: str, settings: Settings, stack: ExitStack) -> Callable[[], ob
         decoded = list(line.pixels(pictures))
         model = line.encoder()
         return lambda: exhaust(embed(decoded, model, model.size))
-    return kept(part, line, list(line.embedded(pictures)), stack)
+    return kept(part, line, list(line.embedded(pictures)))
 
 
-def kept(part: str, line: Line, embedded: list[Embedded | Skipped], stack: ExitStack) -> Callable[[], object]:
+def kept(part: str, line: Line, embedded: list[Embedded | Skipped]) -> Callable[[], object]:
     """Return one of the stages that put vectors where they stay."""
     settings = line.settings
     if part == "store":
@@ -142,13 +153,12 @@ def kept(part: str, line: Line, embedded: list[Embedded | Skipped], stack: ExitS
 
         return export
 
-    connection = stack.enter_context(opened(settings.milvus_uri, "", "", 60))
-    collection = Collection(connection, line.contract, line.space)
-
     def fill() -> None:
-        collection.prepare()
-        exhaust(writer.upsert(embedded, collection))
-        collection.flush()
+        with opened(settings.milvus_uri, "", "", 60) as connection:
+            collection = Collection(connection, line.contract, line.space)
+            collection.prepare()
+            exhaust(writer.upsert(embedded, collection))
+            collection.flush()
 
     return fill
 
