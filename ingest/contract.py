@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ingest import layout
+from ingest import canonical, layout
 from ingest.errors import ContractError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ingest.layout import Layout
     from ingest.records import Product, Scalar
@@ -107,7 +107,7 @@ class Space:
         content = asdict(self)
         if self.revision.startswith("sha256:"):
             del content["model"]
-        return hashlib.sha256(_canonical(content)).hexdigest()[:16]
+        return hashlib.sha256(canonical.of(content).encode()).hexdigest()[:16]
 
 
 def default_path() -> Path:
@@ -149,8 +149,8 @@ def collection_name(contract: Contract, space: Space) -> str:
     shape = asdict(replace(contract, index=replace(contract.index, ef=0)))
     del shape["layout"]
     shape |= {"layout": contract.layout.lasting} if contract.layout.lasting else {}
-    content = _canonical({"schema": shape, "space": space.fingerprint})
-    return f"{contract.alias}_{hashlib.sha256(content).hexdigest()[:12]}"
+    content = canonical.of({"schema": shape, "space": space.fingerprint})
+    return f"{contract.alias}_{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
 
 def to_json(contract: Contract, space: Space) -> str:
@@ -179,15 +179,15 @@ def to_json(contract: Contract, space: Space) -> str:
 
 def row_digest(product: Product, sha256: bytes, fingerprint: str) -> str:
     """Return 32 hex digits that change when the picture, the embedding space or the row's metadata does."""
-    content = sha256 + fingerprint.encode() + _canonical(product.metadata)
+    content = sha256 + fingerprint.encode() + canonical.of(product.metadata).encode()
     return hashlib.sha256(content).hexdigest()[:32]
 
 
-_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, check_circular=False)
-
-
-def _canonical(content: Mapping[str, Any]) -> bytes:
-    return _ENCODER.encode(content if type(content) is dict else dict(content)).encode()
+def row_digests(metadata: Sequence[Mapping[str, Scalar]], shas: Iterable[bytes], fingerprint: str) -> list[bytes]:
+    """Return for each row, by its metadata and its picture, the 16 bytes that `row_digest` writes as hex."""
+    space = fingerprint.encode()
+    rows = zip(shas, canonical.of_rows(metadata), strict=True)
+    return [hashlib.sha256(sha + space + content.encode()).digest()[:16] for sha, content in rows]
 
 
 class _FaultError(Exception):

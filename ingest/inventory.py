@@ -90,12 +90,12 @@ class Inventory:
             at[open_] += 1
         return found
 
-    def same(self, places: NDArray[np.int64], digests: Sequence[str]) -> NDArray[np.bool_]:
+    def same(self, places: NDArray[np.int64], digests: Sequence[bytes]) -> NDArray[np.bool_]:
         """Tell for each place, or ABSENT, whether a row is there that ingest wrote and that has this digest."""
         there: NDArray[np.bool_] = places != ABSENT
         if not there.any():
             return there
-        wanted = np.frombuffer(bytes.fromhex("".join(digests)), np.uint64).reshape(-1, DIGEST_BYTES // 8)
+        wanted = np.frombuffer(b"".join(digests), np.uint64).reshape(-1, DIGEST_BYTES // 8)
         at = places[there]
         equal = (self._array["digest"][at].view(np.uint64) == wanted[there]).all(axis=1)
         there[there] = equal & (self.fates[at] != Fate.FOREIGN)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ingest.contract import row_digest
+from ingest.contract import row_digest, row_digests
 from ingest.flow import gathered
 from ingest.inventory import ABSENT, Fate, Inventory, key
 from ingest.records import Picture, Reason, Skipped, Stage
@@ -101,7 +101,8 @@ class Difference:
         """Return the fate of each picture's row, None where there is none yet, and take note of it."""
         there = self.there
         places = there.find([key(picture.product.product_id) for picture in pictures])
-        digests = [row_digest(picture.product, picture.sha256, self._fingerprint) for picture in pictures]
+        metadata = [picture.product.metadata for picture in pictures]
+        digests = row_digests(metadata, [picture.sha256 for picture in pictures], self._fingerprint)
         same = there.same(places, digests)
         there.fates[places[same]] = _SAME
         self._counts[_SAME] += int(same.sum())

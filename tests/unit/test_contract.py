@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest import contract as contracts
-from ingest.contract import Contract, Field, Space, collection_name, load, row_digest, to_json
+from ingest.contract import Contract, Field, Space, collection_name, load, row_digest, row_digests, to_json
 from ingest.errors import ContractError
 from ingest.records import Product
 
@@ -198,6 +198,17 @@ def test_a_row_digest_does_not_hang_on_the_order_of_columns(metadata):
     forth = Product("a", "a.jpg", metadata, 2)
     back = Product("b", "b.jpg", backwards, 9)
     assert row_digest(forth, PICTURE, "f") == row_digest(back, PICTURE, "f")
+
+
+@given(st.lists(st.builds(product, title=st.text(), price=st.floats()), max_size=4))
+def test_digests_taken_at_once_are_what_each_is_alone(products):
+    digests = row_digests([each.metadata for each in products], [PICTURE] * len(products), "f")
+    assert [digest.hex() for digest in digests] == [row_digest(each, PICTURE, "f") for each in products]
+
+
+def test_a_row_digest_stays_what_it_is_in_collections_that_are_there():
+    row = product(title="Mug\ud800 é", price=math.nan, stock=3, new=True, brand="")
+    assert row_digest(row, PICTURE, SPACE.fingerprint) == "5c2e3113b5e4ae3e6cc2d1fb896c4a35"
 
 
 def test_a_fingerprint_covers_model_revision_dim_and_preprocessing():

@@ -6,7 +6,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
-from ingest.contract import row_digest
+from ingest.contract import row_digests
 from ingest.records import Embedded
 from ingest.sinks.milvus import packing
 
@@ -84,10 +84,11 @@ def _batches(records: Iterable[Embedded | Skipped]) -> Iterator[dict[str, Embedd
 
 def identities(records: Sequence[Embedded], collection: Collection) -> tuple[list[str], list[str], list[str]]:
     """Return the records' product ids, row digests and pictures' SHA-256, as they stand in the collection."""
-    fingerprint = collection.space.fingerprint
+    shas = [record.sha256 for record in records]
+    digests = row_digests([record.product.metadata for record in records], shas, collection.space.fingerprint)
     return (
         [record.product.product_id for record in records],
-        [row_digest(record.product, record.sha256, fingerprint) for record in records],
+        [digest.hex() for digest in digests],
         [record.sha256.hex() for record in records],
     )
 
