@@ -11,7 +11,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from typing import TypeGuard
 
     from ingest.contract import Field
     from ingest.records import Scalar
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _WHOLE = re.compile(r"[+-]?[0-9]{1,30}(\.0*)?")  # pandas writes 12 as 12.0 where a column has gaps
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_OF_NUMBERS = re.compile(r"[0-9.eE+-]*")
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _SHOWN = 60  # characters of a bad value that a message repeats
 
@@ -113,6 +115,23 @@ def allowed(field: Field) -> str:
 def surely_fits(max_length: int) -> int:
     """Return how many characters fit into so many bytes whatever they are: none is longer than 4 in UTF-8."""
     return max_length // 4
+
+
+def all_text(column: Sequence[Any]) -> TypeGuard[Sequence[str]]:
+    """Return whether every cell is text, and none is empty."""
+    return set(map(type, column)) == {str} and all(map(str.strip, column))
+
+
+def doubles(column: Sequence[Any]) -> list[float] | None:
+    """Return a column as what DOUBLE makes of each cell, or None where a cell is not plainly a number."""
+    # Of these characters `float` takes nothing that is not a number; of others it takes "nan", "1_000" and "٣".
+    if set(map(type, column)) != {str} or not _OF_NUMBERS.fullmatch("".join(column)):
+        return None
+    try:
+        numbers = list(map(float, column))
+    except ValueError:
+        return None
+    return None if math.inf in numbers or -math.inf in numbers else numbers
 
 
 def _varchar(max_length: int) -> Callable[[Any], str]:

@@ -10,7 +10,7 @@ import zlib
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar, cast
 
 from ingest.catalog import files
 from ingest.catalog.cells import shown
@@ -18,14 +18,17 @@ from ingest.catalog.files import DELIMITERS, PARQUET, File, kind_of
 from ingest.errors import CatalogError, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+T = TypeVar("T")
 
 _BOM = b"\xef\xbb\xbf"
 _LONGEST_CELL = 16 << 20  # characters: a quote that is never closed ends here and not when memory does
 _JSON_HEAD = 100  # JSON Lines has no header: so many lines may pass before one has both columns
 _PARQUET_BUFFER = 1 << 20  # bytes a column: 192 MB in one row group take 12 MB, not 203
 _PARQUET_BATCH = 1_024  # rows: pictures as bytes in some column must fit into memory, too
+_ROWS, _CELLS, _BYTES = 1_024, 65_536, 1 << 18  # the most a block of text has; one row may be more, alone
 _FOOTERS = 8  # read from a storage, two requests each, for the sake of an estimate
 
 
@@ -43,6 +46,22 @@ class Row(NamedTuple):
     line: int
     cells: dict[str, Any]
     fault: str = ""
+
+
+class Block(NamedTuple):
+    """Rows that follow one another in a file, by columns, with None where a row has no such cell; faults by place."""
+
+    lines: list[int]
+    columns: Mapping[str, Sequence[Any]]
+    faults: dict[int, str]
+
+    def column(self, name: str) -> Sequence[Any]:
+        """Return the cells under a name, which the file need not have."""
+        return self.columns.get(name) or [None] * len(self.lines)
+
+    def row(self, at: int) -> Row:
+        """Return the row at a place."""
+        return Row(self.lines[at], {name: column[at] for name, column in self.columns.items()}, self.faults.get(at, ""))
 
 
 def estimate(catalog: Path | str) -> int | None:
@@ -81,8 +100,8 @@ def _count_lines(stream: BinaryIO) -> int:
     return count + (last != b"\n")
 
 
-def read_rows(file: File, columns: Columns, needs: Callable[[str], bool], *, known: bool = False) -> Iterator[Row]:
-    """Yield the rows of a file in order; of Parquet, only the columns that `needs` says yes to.
+def read(file: File, columns: Columns, needs: Callable[[str], bool], *, known: bool = False) -> Iterator[Block]:
+    """Yield the rows of a file in order, some at a time; of Parquet, only the columns that `needs` says yes to.
 
     `known` is whether a file before has shown the two columns: JSON Lines leave out what a row has not, and need not
     show them in each. Raises CatalogError as `rows.read` documents.
@@ -96,7 +115,7 @@ def read_rows(file: File, columns: Columns, needs: Callable[[str], bool], *, kno
         with (
             file.streamed() as raw,
             _unzipped(raw) if kind.endswith(".gz") else nullcontext(raw) as stream,
-            closing(_lines(stream, file)) as lines,
+            closing(_Lines(stream, file)) as lines,
         ):
             if text in DELIMITERS:
                 yield from _delimited(lines, DELIMITERS[text], file, columns)
@@ -110,60 +129,94 @@ def _unzipped(stream: io.BufferedReader) -> io.BufferedReader:
     return cast("io.BufferedReader", gzip.GzipFile(fileobj=stream))
 
 
-def _lines(stream: io.BufferedReader, file: File) -> Generator[str, None, None]:
-    """Yield lines with their ends (LF, CR LF or CR); what is not UTF-8 is raised in its own line."""
-    # A strict decoder would fail for a whole buffer, before the good lines in it have been seen.
-    offset = len(_BOM) if stream.peek(len(_BOM)).startswith(_BOM) else 0
-    stream.read(offset)
-    text = io.TextIOWrapper(cast("IO[bytes]", stream), "utf-8", errors="surrogateescape", newline="")
-    try:
-        for number, line in enumerate(text, 1):
+class _Lines:
+    """Lines with their ends (LF, CR LF or CR); what is not UTF-8 is raised in its own line.
+
+    `offset` is how many bytes have been read.
+    """
+
+    def __init__(self, stream: io.BufferedReader, file: File) -> None:
+        self.offset = len(_BOM) if stream.peek(len(_BOM)).startswith(_BOM) else 0
+        stream.read(self.offset)
+        # A strict decoder would fail for a whole buffer, before the good lines in it have been seen.
+        self._text = io.TextIOWrapper(cast("IO[bytes]", stream), "utf-8", errors="surrogateescape", newline="")
+        self._file = file
+
+    def close(self) -> None:
+        self._text.detach()  # who opened the stream closes it
+
+    def __iter__(self) -> Iterator[str]:
+        for number, line in enumerate(self._text, 1):
             try:
-                offset += len(line) if line.isascii() else len(line.encode())
+                self.offset += len(line) if line.isascii() else len(line.encode())
             except UnicodeEncodeError as error:
-                place = offset + len(line[: error.start].encode())
+                place = self.offset + len(line[: error.start].encode())
                 source = "utf-16" if line.startswith(("\udcff\udcfe", "\udcfe\udcff")) else "latin1"
                 raise CatalogError(
-                    f"{file} line {number}: byte {place} of the file is not UTF-8; "
+                    f"{self._file} line {number}: byte {place} of the file is not UTF-8; "
                     f"convert the file, e.g. iconv -f {source} -t utf-8"
                 ) from error
             yield line
-    finally:
-        text.detach()  # who opened the stream closes it
 
 
-def _delimited(lines: Iterable[str], delimiter: str, file: File, columns: Columns) -> Iterator[Row]:
+def _delimited(lines: _Lines, delimiter: str, file: File, columns: Columns) -> Iterator[Block]:
+    rows = _split(lines, delimiter, file)
+    _, header = next(rows, (0, []))
+    if not header:
+        raise CatalogError(f"{file}: is empty; its first line must name the columns")
+    names = [name.strip() for name in header]
+    _check_columns(names, file, columns)
+    needed = 1 + max(names.index(columns.product_id), names.index(columns.image))
+    for batch in _batches(rows, lines, _CELLS // len(names)):
+        numbers, table = map(list, zip(*batch, strict=True))
+        faults = {}
+        for at in [at for at, row in enumerate(table) if len(row) != len(names)]:
+            count = len(table[at])
+            if count > len(names):
+                faults[at] = f"{count} cells under a header of {len(names)}; a cell with {delimiter!r} needs quotes"
+            elif count < needed:
+                faults[at] = f"{count} cells end before the id and the image; the header has {len(names)}"
+            table[at] = [*table[at][: len(names)], *[None] * (len(names) - count)]
+        yield Block(numbers, dict(zip(names, zip(*table, strict=True), strict=True)), faults)
+
+
+def _split(lines: Iterable[str], delimiter: str, file: File) -> Iterator[tuple[int, list[Any]]]:
+    """Yield the rows that are not blank, each with the line it begins in."""
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_CELL))
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    names: list[str] = []
-    end = needed = 0
+    end = 0
     try:
         for row in reader:
             line, end = end + 1, reader.line_num
-            if not row or (len(row) == 1 and not row[0].strip()):
-                continue
-            if not names:
-                names = [name.strip() for name in row]
-                _check_columns(names, file, columns)
-                needed = 1 + max(names.index(columns.product_id), names.index(columns.image))
-                continue
-            fault = ""
-            if len(row) > len(names):
-                fault = f"{len(row)} cells under a header of {len(names)}; a cell with {delimiter!r} needs quotes"
-            elif len(row) < needed:
-                fault = f"{len(row)} cells end before the id and the image; the header has {len(names)}"
-            yield Row(line, dict(zip(names, row, strict=False)), fault)
+            if row and (len(row) > 1 or row[0].strip()):
+                yield line, row
     except csv.Error as error:
         raise CatalogError(
             f"{file} line {end + 1}: {error}; the row that begins there has a quote that is not closed, "
             'or one inside a cell that is not doubled ("")'
         ) from error
-    if not names:
-        raise CatalogError(f"{file}: is empty; its first line must name the columns")
 
 
-def _json_lines(lines: Iterable[str], file: File, columns: Columns | None) -> Iterator[Row]:
-    """Yield a row for each line that is not blank; `columns`, if any, must be in one of the first."""
+def _batches(rows: Iterable[T], lines: _Lines, most: int = _ROWS) -> Iterator[list[T]]:
+    """Yield lists of at most `most` rows and some 256 kB; those before an error come before it."""
+    batch: list[T] = []
+    most, full = min(most, _ROWS), lines.offset + _BYTES
+    try:
+        for row in rows:
+            batch.append(row)
+            if len(batch) >= most or lines.offset >= full:
+                yield batch
+                batch, full = [], lines.offset + _BYTES
+    except Exception:
+        if batch:
+            yield batch
+        raise
+    if batch:
+        yield batch
+
+
+def _json_lines(lines: _Lines, file: File, columns: Columns | None) -> Iterator[Block]:
+    """Yield the lines that are not blank as rows; `columns`, if any, must be in one of the first."""
     rows = (_json_row(line, number) for number, line in enumerate(lines, 1) if not line.isspace())
     head: list[Row] = []
     if columns is not None:
@@ -177,7 +230,19 @@ def _json_lines(lines: Iterable[str], file: File, columns: Columns | None) -> It
             fault = head[0].fault or "an empty object"
             raise CatalogError(f"{file} line {head[0].line}: {fault}; one JSON object a line")
         _check_columns(names, file, columns)
-    yield from chain(head, rows)
+    for batch in _batches(chain(head, rows), lines):
+        yield from _tables(batch)
+
+
+def _tables(rows: list[Row]) -> Iterator[Block]:
+    """Yield rows, whose cells may have any names, as one table, or as several where that one would be mostly empty."""
+    names = dict.fromkeys(name for row in rows for name in row.cells)
+    if len(names) * len(rows) > _CELLS and len(rows) > 1:
+        middle = len(rows) // 2
+        yield from chain(_tables(rows[:middle]), _tables(rows[middle:]))
+        return
+    columns = {name: [row.cells.get(name) for row in rows] for name in names}
+    yield Block([row.line for row in rows], columns, {at: row.fault for at, row in enumerate(rows) if row.fault})
 
 
 def _json_row(line: str, number: int) -> Row:
@@ -195,7 +260,7 @@ def _json_row(line: str, number: int) -> Row:
     return Row(number, cells)
 
 
-def _parquet(file: File, columns: Columns, needs: Callable[[str], bool]) -> Iterator[Row]:
+def _parquet(file: File, columns: Columns, needs: Callable[[str], bool]) -> Iterator[Block]:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -211,9 +276,9 @@ def _parquet(file: File, columns: Columns, needs: Callable[[str], bool]) -> Iter
             wanted = [name for name in names if needs(name)]
             for batch in table.iter_batches(_PARQUET_BATCH, columns=wanted):
                 values = [column.to_pylist() for column in batch.columns]
-                for cells in zip(*values, strict=True):
-                    row += 1
-                    yield Row(row, dict(zip(batch.schema.names, cells, strict=True)))
+                first, row = row + 1, row + batch.num_rows
+                if batch.num_rows:
+                    yield Block(list(range(first, row + 1)), dict(zip(batch.schema.names, values, strict=True)), {})
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         place = f"{file} after row {row}" if row else f"{file}"
         cause = " ".join(str(error).split())

@@ -1,65 +1,33 @@
-"""The catalog's rows as products: each a `Product`, or a `Skipped` that says why not."""
+"""The catalog's rows as products: each a `Product`, or a `Skipped` that says why not.
+
+Rows come in blocks, and a block is judged column by column: a fifth of the time. What is out of the ordinary in one is
+left to `row`, which knows the rules one cell and one row at a time.
+"""
 
 from __future__ import annotations
 
-import json
+import sys
 from contextlib import closing
-from dataclasses import dataclass
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ingest.catalog import cells, files, formats
-from ingest.catalog.cells import shown
+from ingest.catalog.row import MAX_DYNAMIC, UnfitRowError, plan_of, product
 from ingest.catalog.seen import FirstLines
 from ingest.errors import CatalogError
-from ingest.records import Product, Reason, Skipped, Stage
+from ingest.records import Product
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from ingest.catalog.files import File
-    from ingest.contract import Contract, Field
-    from ingest.records import Scalar
+    from ingest.catalog.formats import Block
+    from ingest.catalog.row import Plan, Typed
+    from ingest.contract import Contract
+    from ingest.records import Scalar, Skipped
 
-_MAX_DYNAMIC = 65_536  # bytes of JSON a row's dynamic field may take: https://milvus.io/docs/limitations.md
-
-
-class _RowError(Exception):
-    """Why a row is no product: the reason and the detail."""
-
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(reason, detail)
-        self.reason = reason
-        self.detail = detail
-
-
-class _Typed(NamedTuple):
-    """A field of the contract, the catalog's column it comes from, and how a cell becomes its type.
-
-    Text of at most `fits` characters is its own value whatever they are; 0 where text is converted.
-    """
-
-    field: Field
-    source: str
-    convert: Callable[[Any], Scalar]
-    default: Scalar | None
-    fits: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """All that a row is judged by, worked out once. `hidden` columns never reach the dynamic field."""
-
-    columns: formats.Columns
-    id_max_length: int
-    typed: tuple[_Typed, ...]
-    hidden: frozenset[str]
-    keeps_others: bool
-
-    def needs(self, column: str) -> bool:
-        used = {self.columns.product_id, self.columns.image, *(typed.source for typed in self.typed)}
-        return column in used or (self.keeps_others and column not in self.hidden)
+T = TypeVar("T")
 
 
 def read(catalog: Path | str, contract: Contract, columns: formats.Columns) -> Iterator[Product | Skipped]:
@@ -74,122 +42,99 @@ def read(catalog: Path | str, contract: Contract, columns: formats.Columns) -> I
     first item where the header is at fault, and at its place where text is not UTF-8 or a quote stays open.
     A storage that does not answer is a StorageError. After either no row may be missed as if it were not there.
     """
-    return _products(catalog, files.of(catalog), _plan(contract, columns))
+    return _products(catalog, files.of(catalog), plan_of(contract, columns))
 
 
-def _products(catalog: Path | str, parts: list[File], plan: _Plan) -> Iterator[Product | Skipped]:
+def _products(catalog: Path | str, parts: list[File], plan: Plan) -> Iterator[Product | Skipped]:
     seen = FirstLines()
-    row = None
+    last: int | None = None
     with closing(files.fetched(parts)) as fetched:
         for file in fetched:
-            seen.begin(file.name, row.line if row else 0)
-            rows = formats.read_rows(file, plan.columns, plan.needs, known=row is not None)
-            for row in rows:
-                yield _product(row, plan, seen)
-    if row is None:
+            seen.begin(file.name, last or 0)
+            for block in formats.read(file, plan.columns, plan.needs, known=last is not None):
+                last = block.lines[-1]
+                yield from _judged(block, plan, seen)
+    if last is None:
         raise CatalogError(f"{catalog}: is empty, it has no products")
 
 
-def _product(row: formats.Row, plan: _Plan, seen: FirstLines) -> Product | Skipped:
-    product_id = ""
-    try:
-        product_id = _identity(row.cells.get(plan.columns.product_id), plan.columns.product_id)
-        _check(product_id, row, plan, seen)
-        image = _image(row.cells.get(plan.columns.image), plan.columns.image)
-        own = {plan.columns.product_id: product_id, plan.columns.image: image}
-        metadata = _metadata({**row.cells, **own}, plan)
-    except _RowError as error:
-        reason, detail = (Reason.BAD_ROW, row.fault) if row.fault else (error.reason, error.detail)
-        return Skipped(product_id, Stage.CATALOG, reason, detail, row.line, seen.file)
-    return Product(product_id, image, metadata, row.line, seen.file)
+def _judged(block: Block, plan: Plan, seen: FirstLines) -> list[Product | Skipped]:
+    unfit = set(block.faults)  # places of rows that are no products; whatever stands for them in a column is not used
+    columns = plan.columns
+
+    def identity(cell: Any) -> str:
+        product_id = plan.identity(cell)
+        plan.check_length(product_id)
+        return product_id
+
+    fits = cells.surely_fits(plan.id_max_length)
+    ids = _texts(block.column(columns.product_id), identity, fits, unfit)
+    firsts = _firsts(ids, block, seen, unfit)
+    images = _texts(block.column(columns.image), plan.place, sys.maxsize, unfit)
+    own = block._replace(columns={**block.columns, columns.product_id: ids, columns.image: images})
+    metadata = _metadata(own, plan, unfit)
+    judged: list[Product | Skipped] = list(map(Product, ids, images, metadata, block.lines, repeat(seen.file)))
+    for at in unfit:
+        judged[at] = product(block.row(at), plan, seen.file, firsts.get(at, ""))
+    return judged
 
 
-def _check(product_id: str, row: formats.Row, plan: _Plan, seen: FirstLines) -> None:
-    """Raise _RowError for a row whose id cannot stand, and take a note of the id where it can."""
-    if row.fault:
-        raise _RowError(Reason.BAD_ROW, row.fault)
-    if (length := len(product_id.encode())) > plan.id_max_length:
-        detail = f"{shown(product_id)} is {length} bytes of UTF-8; at most {plan.id_max_length}"
-        raise _RowError(Reason.ID_TOO_LONG, detail)
-    line = seen.before + row.line
-    first = seen.of(product_id, line)
-    if first != line:
-        raise _RowError(Reason.DUPLICATE_ID, f"first seen in {seen.place(first)}")
+def _firsts(ids: list[str], block: Block, seen: FirstLines, unfit: set[int]) -> dict[int, str]:
+    """Take note of the ids, and return where the first is of those that have been before."""
+    noted = [at for at in range(len(ids)) if at not in unfit] if unfit else range(len(ids))
+    lines = [seen.before + block.lines[at] for at in noted]
+    found = seen.of([ids[at] for at in noted], lines).tolist()
+    if found == lines:
+        return {}
+    firsts = {at: seen.place(first) for at, line, first in zip(noted, lines, found, strict=True) if first != line}
+    unfit.update(firsts)
+    return firsts
 
 
-def _identity(value: Any, column: str) -> str:
-    if type(value) is str:
-        return _plain(value, column, Reason.NO_ID)
-    # Warehouses write whole numbers as decimals without a fraction; a float has lost what it was.
-    whole = isinstance(value, Decimal) and value.as_tuple().exponent == 0
-    text = isinstance(value, bytes | int) and not isinstance(value, bool)
-    if not (whole or text or cells.is_empty(value)):
-        raise _RowError(Reason.BAD_ROW, f"{column} is {shown(value)}; an id is text or a whole number")
-    return _plain(value, column, Reason.NO_ID)
-
-
-def _image(value: Any, column: str) -> str:
-    if not (isinstance(value, str | bytes) or cells.is_empty(value)):
-        raise _RowError(Reason.BAD_ROW, f"{column} is {shown(value)}; a picture is a URL or a path")
-    return _plain(value, column, Reason.NO_IMAGE)
-
-
-def _plain(value: Any, column: str, missing: Reason) -> str:
-    """Return a cell as text without surrounding whitespace; no control character gets into ids and paths."""
-    try:
-        text = value.strip() if type(value) is str else "" if cells.is_empty(value) else cells.text(value).strip()
-    except ValueError as error:
-        raise _RowError(Reason.BAD_ROW, f"{column} is {shown(value)}, which is not UTF-8") from error
-    if not text:
-        raise _RowError(missing, f"{column} is empty; fill it in or drop the row")
-    if not text.isprintable() and (control := cells.control_character(text)):
-        raise _RowError(Reason.BAD_ROW, f"{column} is {shown(text)}; it must not contain {control}")
-    return text
-
-
-def _metadata(row: Mapping[str, Any], plan: _Plan) -> dict[str, Scalar]:
-    metadata: dict[str, Scalar] = {}
-    for field, source, convert, default, fits in plan.typed:
-        value = row.get(source)
-        # What most cells are first: a catalog is read at the rate of this loop.
-        if type(value) is str and 0 < len(value) <= fits and not value.isspace():
-            metadata[field.name] = value
+def _metadata(block: Block, plan: Plan, unfit: set[int]) -> list[dict[str, Scalar]]:
+    form = dict.fromkeys(typed.field.name for typed in plan.typed)
+    rows: list[dict[str, Any]] = [form.copy() for _ in block.lines]
+    for typed in plan.typed:
+        name = typed.field.name
+        for row, value in zip(rows, _typed(block.column(typed.source), typed, unfit), strict=True):
+            row[name] = value
+    length = 0
+    for name, column in block.columns.items() if plan.keeps_others else ():
+        if name in plan.hidden:
             continue
+        others = column if cells.all_text(column) else list(map(cells.json_scalar, column))
+        for row, other in zip(rows, others, strict=True):
+            if other is not None:
+                row[name] = other
+        length += len(name) + max(len(str(other)) for other in others) + 6
+    if length * 6 > MAX_DYNAMIC:  # one of the rows may have more than fits
+        unfit.update(range(len(rows)))
+    return rows
+
+
+def _texts(column: Sequence[Any], exact: Callable[[Any], str], fits: int, unfit: set[int]) -> list[str]:
+    """Return cells as `exact` does, which is not asked where all are ordinary and have at most `fits` characters."""
+    if cells.all_text(column):
+        texts = list(map(str.strip, column))
+        if "".join(texts).isprintable() and max(map(len, texts)) <= fits:
+            return texts
+    return _each(column, exact, "", unfit)
+
+
+def _typed(column: Sequence[Any], typed: Typed, unfit: set[int]) -> Sequence[Scalar]:
+    if typed.fits and cells.all_text(column) and max(map(len, column)) <= typed.fits:
+        return column
+    if typed.field.type == "DOUBLE" and (numbers := cells.doubles(column)) is not None:
+        return numbers
+    return _each(column, typed.value, "", unfit)
+
+
+def _each(column: Sequence[Any], exact: Callable[[Any], T], instead: T, unfit: set[int]) -> list[T]:
+    values = []
+    for at, cell in enumerate(column):
         try:
-            kept = default if cells.is_empty(value) else convert(value)
-        except (ValueError, OverflowError, RecursionError) as error:
-            detail = f"{field.name} is {shown(value)}; {cells.allowed(field)}"
-            raise _RowError(Reason.BAD_METADATA, detail) from error
-        if kept is None:
-            detail = f"{field.name} is empty and has no default; {cells.allowed(field)}"
-            raise _RowError(Reason.BAD_METADATA, detail)
-        metadata[field.name] = kept
-    if plan.keeps_others and not row.keys() <= plan.hidden:
-        others = {name: cells.json_scalar(value) for name, value in row.items() if name not in plan.hidden}
-        metadata |= _fitting({name: value for name, value in others.items() if value is not None})
-    return metadata
-
-
-def _fitting(others: dict[str, Scalar]) -> dict[str, Scalar]:
-    """Return `others`, which must fit into the dynamic field: one row too long fails its whole upsert."""
-    roughly = sum(len(name) + len(str(value)) + 6 for name, value in others.items())
-    if roughly * 6 > _MAX_DYNAMIC:  # a character is 6 bytes at most, \u0000 being the longest
-        size = len(json.dumps(others, ensure_ascii=False).encode())
-        if size > _MAX_DYNAMIC:
-            longest = max(others, key=lambda name: len(str(others[name])))
-            most = f"most of them in {shown(longest)}"
-            detail = f"columns outside the contract take {size} bytes, {most}; at most {_MAX_DYNAMIC}"
-            raise _RowError(Reason.BAD_METADATA, detail)
-    return others
-
-
-def _plan(contract: Contract, columns: formats.Columns) -> _Plan:
-    own = {"product_id": columns.product_id, "image": columns.image}
-    typed = []
-    for field in contract.fields:
-        convert = cells.converter(field)
-        default = field.default if field.default is None else convert(field.default)
-        fits = cells.surely_fits(field.max_length) if field.type == "VARCHAR" else 0
-        typed.append(_Typed(field, own.get(field.column, field.column), convert, default, fits))
-    hidden = contract.taken_names | {columns.product_id, ""} | {column.source for column in typed}
-    return _Plan(columns, contract.id_max_length, tuple(typed), hidden, contract.keeps_others)
+            values.append(exact(cell))
+        except UnfitRowError:
+            unfit.add(at)
+            values.append(instead)
+    return values

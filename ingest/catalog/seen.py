@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from array import array
 from bisect import bisect_left
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
 _FIRST_SLOTS = 8191
 _FULL = 0.65  # of the slots taken: then they become half as many again; at 0.8 twice as many are looked at
-_64_BITS = (1 << 64) - 1
+_MOVED = 8192  # slots at a time, when there are more of them
+_FACTOR, _SUMMAND = np.uint64(6364136223846793005), np.uint64(1442695040888963407)
+"""Knuth's (MMIX): each hash looks at slots in an order of its own, so that none has to pass long rows of taken ones."""
 
 
 class FirstLines:
@@ -22,7 +31,6 @@ class FirstLines:
         self.file = ""
         self.before = 0
         self._files: list[tuple[int, str]] = []
-        self._count = 0
         self._make(_FIRST_SLOTS)
 
     def begin(self, file: str, last: int) -> None:
@@ -36,37 +44,40 @@ class FirstLines:
         before, file = self._files[bisect_left(self._files, (line,)) - 1]
         return f"line {line - before}" + (f" of {file}" if before != self.before else "")
 
-    def of(self, product_id: str, line: int) -> int:
-        """Return the line that was given with this id the first time, which is `line` where it is now."""
-        value = (hash(product_id) & _64_BITS) or 1
-        hashes = self._hashes
-        at = value % self._slots
-        while there := hashes[at]:
-            if there == value:
-                return self._lines[at]
-            at += 1
-            if at == self._slots:
-                at = 0
-        hashes[at] = value
-        self._lines[at] = line
-        self._count += 1
-        if self._count > self._most:
+    def of(self, ids: Sequence[str], lines: Sequence[int]) -> NDArray[np.uint32]:
+        """Return for each id the line, as counted on, that was given with it the first time, now or before."""
+        values = np.fromiter(map(hash, ids), np.int64, len(ids)).view(np.uint64)
+        values[values == 0] = 1
+        while self._count + len(ids) > _FULL * len(self._hashes):
             self._grow()
-        return line
+        return self._put(values, np.asarray(lines, np.uint32))
+
+    def _put(self, values: NDArray[np.uint64], lines: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        """Find a slot for each hash, all at once: where one's slot is another's, it goes on to its next."""
+        firsts, states = lines.copy(), values.copy()
+        # Backwards: of several written to one slot the last stays, and of equal ones that must be the first.
+        left = np.arange(len(values))[::-1]
+        while len(left):
+            wanted, slots = values[left], (states[left] % np.uint64(len(self._hashes))).view(np.int64)
+            there = self._hashes[slots]
+            self._hashes[slots] = np.where(there == 0, wanted, there)
+            own = self._hashes[slots] == wanted
+            new = own & (there == 0)
+            self._lines[slots[new]] = lines[left[new]]
+            self._count += int(np.count_nonzero(self._lines[slots[new]] == lines[left[new]]))
+            firsts[left[own]] = self._lines[slots[own]]
+            left = left[~own]
+            states[left] = states[left] * _FACTOR + _SUMMAND
+        return firsts
 
     def _make(self, slots: int) -> None:
-        self._slots = slots
-        self._most = int(_FULL * slots)
-        self._hashes = array("Q", bytes(8 * slots))  # 0 is an empty slot
-        self._lines = array("I", bytes(4 * slots))
+        self._hashes = np.zeros(slots, np.uint64)  # 0 is an empty slot
+        self._lines = np.zeros(slots, np.uint32)
+        self._count = 0
 
     def _grow(self) -> None:
-        before = zip(self._hashes, self._lines, strict=True)
-        self._make(self._slots * 3 // 2)
-        hashes, lines, slots = self._hashes, self._lines, self._slots
-        for value, line in before:
-            if value:
-                at = value % slots
-                while hashes[at]:
-                    at = at + 1 if at + 1 < slots else 0
-                hashes[at], lines[at] = value, line
+        hashes, lines = self._hashes, self._lines
+        self._make(len(hashes) * 3 // 2)
+        for start in range(0, len(hashes), _MOVED):
+            taken = start + np.flatnonzero(hashes[start : start + _MOVED])
+            self._put(hashes[taken], lines[taken])

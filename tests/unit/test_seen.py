@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import tracemalloc
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.catalog.seen import FirstLines
 
 
-@given(st.lists(st.text(max_size=2)))
-def test_it_answers_as_a_dictionary_would(ids):
+@given(st.lists(st.lists(st.text(max_size=2))))
+def test_it_answers_as_a_dictionary_would(blocks):
     lines, model = FirstLines(), {}
-    for line, product_id in enumerate(ids, 1):
-        assert lines.of(product_id, line) == model.setdefault(product_id, line)
+    last = 0
+    for ids in blocks:
+        numbers = range(last + 1, last + 1 + len(ids))
+        last += len(ids)
+        expected = [model.setdefault(product_id, line) for product_id, line in zip(ids, numbers, strict=True)]
+        assert lines.of(ids, numbers).tolist() == expected
+
+
+@pytest.mark.parametrize("each", [1, 2, 30_000])
+def test_however_often_it_grows_the_first_of_an_id_stays(each):
+    lines = FirstLines()
+    ids = [f"P{number}" for number in range(60_000 // each) for _ in range(each)]
+    for start in range(0, len(ids), 1_000):
+        found = lines.of(ids[start : start + 1_000], range(start, start + 1_000))
+        assert found.tolist() == [number - number % each for number in range(start, start + 1_000)]
 
 
 @given(st.lists(st.lists(st.text(max_size=1), max_size=5), min_size=1, max_size=6))
@@ -27,18 +41,21 @@ def test_over_several_files_it_names_the_file_and_the_line_there_of_the_first(fi
         for line, product_id in enumerate(ids, 1):
             file, first = model.setdefault(product_id, (number, line))
             told = f"line {first}" + (f" of {file}.csv" if file != number else "")
-            assert lines.place(lines.of(product_id, lines.before + line)) == told
+            (found,) = lines.of([product_id], [lines.before + line]).tolist()
+            assert lines.place(found) == told
 
 
 def test_an_id_takes_at_most_24_bytes_however_many_there_are():
-    count = 200_000
+    count, block = 200_000, 1_000
     tracemalloc.start()
     lines = FirstLines()
-    for number in range(count):
-        assert lines.of(f"P{number:07d}", number) == number
+    for start in range(0, count, block):
+        numbers = range(start, start + block)
+        assert lines.of([f"P{number:07d}" for number in numbers], numbers).tolist() == list(numbers)
     held, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert [lines.of(f"P{number:07d}", 0) for number in range(count)] == list(range(count))
+    again = lines.of([f"P{number:07d}" for number in range(count)], [0] * count)
+    assert again.tolist() == list(range(count))
     assert held / count <= 24
     assert peak / count <= 40, "the table before comes on top while it grows"

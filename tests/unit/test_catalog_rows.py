@@ -1,0 +1,88 @@
+"""A block of rows judged column by column: each row becomes what it would be alone."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+from decimal import Decimal
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ingest import contract as contracts
+from ingest.catalog import cells, rows
+from ingest.catalog.formats import Block, Columns
+from ingest.catalog.row import plan_of, product
+from ingest.catalog.seen import FirstLines
+from ingest.contract import Field
+from ingest.records import Reason, Skipped
+
+TYPES = ("VARCHAR", "INT64", "FLOAT", "DOUBLE", "BOOL")
+SHIPPED = contracts.load(contracts.default_path())
+TYPED = replace(
+    SHIPPED,
+    id_max_length=12,
+    fields=(
+        *(Field(kind.lower(), kind, kind.lower(), 8 if kind == "VARCHAR" else 0, None) for kind in TYPES),
+        Field("title", "VARCHAR", "title", 1024, ""),
+        Field("image", "VARCHAR", "image", 4096, ""),
+    ),
+)
+
+numbers = st.one_of(
+    st.integers().map(str),
+    st.floats().map(str),
+    st.sampled_from(
+        ["1.", ".5", "1e5", "1e999", "-1E-3", "+2", " 3 ", "1_000", "٣", "nan", "inf", ".", "e", "1,5", ""]
+    ),
+)
+texts = st.one_of(st.text(max_size=9), st.sampled_from(["", " ", "\u00a0", "a\u200bb", "a\tb", "\x00", "é" * 5]))
+odd = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.decimals(allow_nan=False), st.binary(max_size=4),
+    st.just(dt.date(2024, 5, 1)), st.lists(st.integers(), max_size=2), st.just(Decimal(12)), st.just("x" * 20_000),
+)  # fmt: skip
+ordinary = {"product_id": st.sampled_from("abc"), "image": st.just("a.jpg"), "bool": st.sampled_from(["yes", "0"])}
+ordinary |= dict.fromkeys(("int64", "float", "double"), st.integers(0, 999).map(str))
+
+
+@st.composite
+def blocks(draw):
+    """Columns that are each ordinary, or of numbers, texts, or anything at all."""
+    count = draw(st.integers(1, 5))
+    columns = {}
+    for name in ("product_id", "image", "varchar", "int64", "float", "double", "bool", "title", "size", "row_digest"):
+        kind = draw(st.sampled_from([ordinary.get(name, st.just("red")), numbers, texts, st.one_of(texts, odd)]))
+        columns[name] = draw(st.lists(kind, min_size=count, max_size=count))
+    if draw(st.booleans()):
+        del columns[draw(st.sampled_from(sorted(columns)))]
+    faults = draw(st.dictionaries(st.integers(0, count - 1), st.just("too many cells"), max_size=1))
+    return Block(sorted(draw(st.sets(st.integers(1, 50), min_size=count, max_size=count))), columns, faults)
+
+
+def one_by_one(block, plan, seen):
+    judged = []
+    for at in range(len(block.lines)):
+        row = block.row(at)
+        item = product(row, plan, "p.csv")
+        named = not isinstance(item, Skipped) or item.reason in (Reason.NO_IMAGE, Reason.BAD_METADATA)
+        if named or (item.product_id and not row.fault and item.reason is Reason.BAD_ROW):
+            first = seen.setdefault(item.product_id, row.line)
+            item = product(row, plan, "p.csv", f"line {first}" if first != row.line else "")
+        judged.append(item)
+    return judged
+
+
+@settings(deadline=None, max_examples=400)
+@given(blocks(), st.sampled_from([TYPED, SHIPPED, replace(TYPED, keeps_others=False)]))
+def test_a_block_is_judged_as_its_rows_are_one_by_one(block, contract):
+    plan, seen = plan_of(contract, Columns()), FirstLines()
+    seen.begin("p.csv", 0)
+    told = [repr(item) for item in rows._judged(block, plan, seen)]  # NaN is not equal to itself
+    assert told == [repr(item) for item in one_by_one(block, plan, {})]
+
+
+@given(st.lists(numbers, min_size=1, max_size=4))
+def test_numbers_read_at_once_are_those_read_one_by_one(column):
+    convert = cells.converter(Field("price", "DOUBLE", "price", 0, None))
+    found = cells.doubles(column)
+    assert found is None or found == list(map(convert, column))
