@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,8 +89,7 @@ _HEALS = frozenset(
 _DEPEND_ON_SETTINGS = frozenset({Reason.BLOCKED_ADDRESS, Reason.DISALLOWED, Reason.TOO_LARGE})
 
 
-@dataclass(frozen=True, slots=True)
-class Product:
+class Product(NamedTuple):
     """One good row of the catalog.
 
     `image` is what the catalog says, a URL or a path. `metadata` holds the contract's fields in its types
@@ -109,8 +108,7 @@ class Product:
         return Skipped(self.product_id, stage, reason, detail, self.line, self.file)
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
+class Picture(NamedTuple):
     """A product whose picture's bytes are on disk at `path`; `sha256` is their digest, 32 bytes."""
 
     product: Product
