@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ingest.contract import Index
     from ingest.store.arrays import Manifest
 
-_BLOCK = 65_536  # rows added at a time, read through the memory map
+_BLOCK = 16_384  # rows read and added at a time; through a memory map all of them would come to lie in memory
 _PLAIN = frozenset({"SHORT_BINUNICODE", "BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"})
 _CONSTANTS = {"NEWTRUE": True, "NEWFALSE": False}
 _FRAME = frozenset({"PROTO", "FRAME", "EMPTY_DICT", "MARK", "SETITEMS", "STOP"})
@@ -212,7 +212,7 @@ def _graph(npy: Path, rows: NDArray[np.float32], names: list[str], parameters: I
     graph.hnsw.efConstruction = parameters.ef_construction
     graph.hnsw.efSearch = parameters.ef
     for start in range(0, len(rows), _BLOCK):
-        block = np.ascontiguousarray(rows[start : start + _BLOCK])
+        block = _read(npy, rows, start)
         with np.errstate(all="ignore"):
             lengths = np.sqrt(np.einsum("ij,ij->i", block, block))
             sound = np.abs(lengths - 1) <= UNIT_TOLERANCE  # NaN is not
@@ -224,6 +224,13 @@ def _graph(npy: Path, rows: NDArray[np.float32], names: list[str], parameters: I
             )
         graph.add(block)
     return graph
+
+
+def _read(npy: Path, rows: NDArray[np.float32], start: int) -> NDArray[np.float32]:
+    """Read the next rows of a file that is mapped as `rows`."""
+    assert isinstance(rows, np.memmap)
+    count, dim = min(_BLOCK, len(rows) - start), rows.shape[1]
+    return np.fromfile(npy, np.float32, count * dim, offset=rows.offset + start * dim * rows.itemsize).reshape(-1, dim)
 
 
 def _metadata(rows: int, dim: int, index: Index, fingerprint: str, file: arrays.Sum) -> dict[str, Any]:
