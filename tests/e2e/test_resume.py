@@ -118,7 +118,7 @@ def test_a_second_signal_stops_at_once_and_the_next_run_goes_on(
     log = tmp_path / "embedded"
     new_shop.stock(sample_products(PRODUCTS))
     process = new_shop.started("run", **spied(log, pause_s=30))
-    wait_until(lambda: embedded(log) >= BATCH, process)
+    wait_until(lambda: embedded(log) > 0, process)
 
     process.send_signal(signal.SIGINT)
     started = time.monotonic()
@@ -130,7 +130,7 @@ def test_a_second_signal_stops_at_once_and_the_next_run_goes_on(
     assert time.monotonic() - started < 5, "it waited for the batch in flight"
     assert "stopped at once" in err
     new_shop.run(**spied(log))
-    assert embedded(log) == PRODUCTS + BATCH
+    assert PRODUCTS < embedded(log) <= PRODUCTS + BATCH
     assert new_shop.exports == finished.shop.exports
 
 
