@@ -28,9 +28,8 @@ def inventory(collection: Collection, store: Vectors) -> Inventory:
             ids, digests, shas = ([row[name] for row in rows] for name in (PRIMARY_KEY, ROW_DIGEST, IMAGE_SHA256))
             there.add(ids, digests, shas)
             pictures, sound = unhexed(shas, SHA256_BYTES)
-            ours = np.flatnonzero(
-                sound & np.fromiter(map(bool, digests), bool, len(digests))
-            ).tolist()  # rows that ingest wrote
+            digested = np.fromiter(map(bool, digests), bool, len(digests))
+            ours = np.flatnonzero(sound & digested).tolist()  # rows that ingest wrote
             held = store.holds([pictures[at].tobytes() for at in ours])
             missing.extend(ids[at] for at, known in zip(ours, held, strict=True) if not known)
     for batch in flow.batched(missing, _REFILL_ROWS):
