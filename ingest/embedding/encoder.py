@@ -91,7 +91,7 @@ def embed(
     """Turn each `Decoded` into an `Embedded` of unit length, in order, in batches of a size that may be asked for late.
 
     A picture that several products share is embedded once. A vector that is not finite or has no length becomes a
-    `Skipped`. While each lane works on a batch one more waits, so that none is idle while what it computed goes on.
+    `Skipped`. While several lanes work one batch more waits, so that none is idle while what it computed goes on.
     """
     source = iter(records)
     for record in source:
@@ -107,9 +107,10 @@ def embed(
         return unit(encoder.images(np.stack(list(group.new.values()))))
 
     groups = _grouped(chain([record], source), known, size.batch)
+    ahead = size.lanes + (size.lanes > 1)  # a lane alone has the whole batch, and a kill loses no more than that
     done = flow.pmap(
         lambda group: (group, vectors(group) if group.new else None),
-        groups, workers=size.lanes, ahead=size.lanes + 1, here=lambda group: not group.new,
+        groups, workers=size.lanes, ahead=ahead, here=lambda group: not group.new,
     )  # fmt: skip
     with closing(done):
         for group, rows in done:
