@@ -61,18 +61,19 @@ class Page:
         return WebDriverWait(self.driver, PATIENCE_S, 0.05).until(lambda _: holds(), what)
 
     def shown(self) -> list[str]:
-        """Return the titles in the grid, in one reading, so that it cannot change meanwhile."""
-        titles: list[str] = self.driver.execute_script(
-            "return document.querySelector('#grid').hasAttribute('aria-busy') ? [] :"
-            " [...document.querySelectorAll('#grid .name')].map((name) => name.textContent)"
-        )
-        return titles
+        """Return the titles in the grid, in one reading, so that it cannot change meanwhile; none while it is busy."""
+        return self._of_each("card.querySelector('.name').textContent")
 
     def products(self) -> list[str]:
-        ids: list[str] = self.driver.execute_script(
-            "return [...document.querySelectorAll('#grid .card')].map((card) => card.dataset.product)"
+        """Return the product ids in the grid, as `shown` does."""
+        return self._of_each("card.dataset.product")
+
+    def _of_each(self, said: str) -> list[str]:
+        values: list[str] = self.driver.execute_script(
+            "return document.querySelector('#grid').hasAttribute('aria-busy') ? [] :"
+            f" [...document.querySelectorAll('#grid .card')].map((card) => {said})"
         )
-        return ids
+        return values
 
     def until_first(self, title: str) -> list[str]:
         """Wait until the first result has this in its title; return all titles."""

@@ -86,7 +86,8 @@ def test_a_click_finds_its_like_and_back_and_forward_go_where_they_should(page: 
     titles = typed(page)
     product = page.products()[0]
     page.one("#grid .card").click()
-    page.until(lambda: f"like={product}" in page.driver.current_url and page.shown() != titles, "its like is shown")
+    page.until(lambda: (found := page.shown()) and found != titles, "its like is shown")
+    assert f"like={product}" in page.driver.current_url
     assert product not in page.products()
     page.until(lambda: "Red striped" in page.one(".part").text, "the product is named")
 
