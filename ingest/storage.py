@@ -15,6 +15,7 @@ T = TypeVar("T")
 
 _TRIES = 5
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
+_MISSING = (404, 410)  # what a web server answers where nothing is there
 _CONNECT_S, _READ_S = 10, 60  # a connection that went silent is noticed by then
 
 
@@ -76,13 +77,26 @@ def tried(function: Callable[[], T], place: str, doing: str) -> T:
         reraise=True,
     )
     try:
-        return trying(function)
+        found: T = trying(_told, function)
     except (FileNotFoundError, IngestError):
         raise
     except Exception as error:  # fsspec's storages raise what their libraries do: botocore's, aiohttp's, OSError
         raise StorageError(
             f"{place}: cannot be {doing} ({_said(error)}); see to the storage and the rights to it, and run again"
         ) from error
+    return found
+
+
+def _told(function: Callable[[], T]) -> T:
+    """Call a function; a web server that did not answer is not told as a file that is missing, as fsspec does."""
+    try:
+        return function()
+    except FileNotFoundError as error:
+        cause = error.__cause__
+        unanswered = isinstance(cause, TimeoutError) or type(cause).__module__.startswith("aiohttp")
+        if cause and unanswered and getattr(cause, "status", None) not in _MISSING:
+            raise cause from None
+        raise
 
 
 def _said(error: Exception) -> str:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
 SIDE = 8
+FIVE = {f"P{number}": (number, f"Product {number}") for number in range(5)}
 _STEPS = Preprocessing(SIDE, SIDE, SIDE, True, 3, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # noqa: FBT003
 
 

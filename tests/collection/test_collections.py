@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from small_shop import SmallShop, checkpoint, picture_vector
+from small_shop import FIVE, SmallShop, checkpoint, picture_vector
 
 from ingest import contract as contracts
 from ingest.contract import default_path
@@ -15,16 +15,6 @@ from ingest.sinks.milvus.collection import Collection
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-FIVE = {f"P{number}": (number, f"Product {number}") for number in range(5)}
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> SmallShop:
-    shop = SmallShop(tmp_path)
-    shop.stock(FIVE)
-    shop.run()
-    return shop
 
 
 def test_another_model_fills_a_collection_beside_the_old_one_and_rollback_goes_back(shop: SmallShop) -> None:

@@ -6,14 +6,12 @@ import logging
 from typing import TYPE_CHECKING
 
 import pytest
-from small_shop import SmallShop
+from small_shop import FIVE, SmallShop
 
 from ingest.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-FIVE = {f"P{number}": (number, f"Product {number}") for number in range(5)}
 
 
 def test_lite_has_no_import_jobs_so_that_rows_are_upserted_and_one_line_says_so(

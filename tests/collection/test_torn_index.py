@@ -6,7 +6,6 @@ import logging
 from typing import TYPE_CHECKING
 
 import pytest
-from small_shop import SmallShop
 
 from ingest.errors import MilvusError
 from ingest.search.served import Served
@@ -14,15 +13,7 @@ from ingest.search.served import Served
 if TYPE_CHECKING:
     from pathlib import Path
 
-FIVE = {f"P{number}": (number, f"Product {number}") for number in range(5)}
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> SmallShop:
-    shop = SmallShop(tmp_path)
-    shop.stock(FIVE)
-    shop.run()
-    return shop
+    from small_shop import SmallShop
 
 
 def index_file(shop: SmallShop) -> Path:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING
 
 import boto3
 import pytest
 from bucket import IGNORED
 from catalog_parts import written
+from http_server import Answer, Server
 from object_storage import BUCKET
 
 from ingest import contract as contracts
@@ -164,3 +166,25 @@ def test_a_url_that_cannot_be_a_catalog_is_one_line_without_secrets(storage, url
     assert word in str(raised.value)
     assert "secret" not in str(raised.value)
     assert len(str(raised.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "word"),
+    [(404, CatalogError, "no such file"), (410, CatalogError, "no such file"), (403, StorageError, "looked up (403")],
+)
+def test_a_web_server_that_refuses_is_not_told_as_a_file_that_is_missing(monkeypatch, status, kind, word):
+    monkeypatch.setattr("ingest.storage._LONGEST_PAUSE_S", 0.01)
+    server = Server()
+    try:
+        with pytest.raises(kind, match=re.escape(word)):
+            files.of(server.serve("/a.csv", Answer(status=status)))
+    finally:
+        server.stop()
+
+
+def test_a_web_server_that_is_down_is_told_as_that(monkeypatch):
+    monkeypatch.setattr("ingest.storage._LONGEST_PAUSE_S", 0.01)
+    server = Server()
+    server.stop()
+    with pytest.raises(StorageError, match="cannot be looked up"):
+        files.of(server.url("/a.csv"))
