@@ -21,8 +21,9 @@ VIEWS = {"search": "?q=red+striped+mug", "like": "?like=P0001&q=blue", "collecti
 READY = {"search": "#grid .card", "like": "#grid .card", "collection": ".legend button"}
 
 
-def typed(page: Page) -> list[str]:
-    page.one("#words").send_keys(QUESTION)
+def typed(page: Page, *keys: str) -> list[str]:
+    page.one("#words").send_keys(QUESTION, *keys)
+    page.until(lambda: "q=red+striped+mug" in page.driver.current_url, "all that was typed is asked for")
     return page.until_first("Red striped")
 
 
@@ -128,8 +129,7 @@ def test_a_shared_link_shows_what_was_shared(page: Page) -> None:
 
 def test_the_keyboard_alone_finds_and_opens(page: Page) -> None:
     page.until(page.shown, "the look around is there")
-    page.one("#words").send_keys(QUESTION, Keys.ENTER)
-    page.until_first("Red striped")
+    typed(page, Keys.ENTER)
     page.one(".skip").send_keys(Keys.ENTER)
     ActionChains(page.driver).send_keys(Keys.TAB).perform()
     assert page.driver.switch_to.active_element.get_attribute("class") == "card"
