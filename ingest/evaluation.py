@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ingest.errors import ExportError, QueryError
+from ingest.openmp import import_faiss
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -128,8 +129,7 @@ class Truth:
 
     def __init__(self, index: Opened, k: int, sample: int) -> None:
         """Compare everything; raises ExportError where there are not more than k products."""
-        import faiss
-
+        faiss = import_faiss()
         rows = index.rows
         if len(rows) <= k:
             raise ExportError(f"{len(rows)} products in the FAISS files; more than --k {k} are needed")
@@ -185,10 +185,9 @@ def served_rows(served: Served, truth: Truth, grid: Sequence[int]) -> Iterator[R
 
 def builds(truth: Truth, ms: Sequence[int], constructions: Sequence[int], ef: int) -> Iterator[Build]:
     """Yield what indexes of other M and efConstruction would be like, each built anew over all rows, by FAISS alone."""
-    import faiss
-
     from ingest.sinks.faiss import Opened
 
+    faiss = import_faiss()
     for m in ms:
         for construction in constructions:
             began = time.monotonic()
@@ -234,8 +233,7 @@ def _held_out(
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """Have FAISS use one thread in the block."""
-    import faiss
-
+    faiss = import_faiss()
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
     try:

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ingest import openmp
 from ingest.errors import ModelError, NoTorchError
 
 _DEVICE = re.compile(r"cpu|mps|cuda(:[0-9]+)?")
@@ -19,6 +20,7 @@ def import_torch() -> Any:
     if "torch" not in sys.modules:
         # Decoders share the cores with OpenMP's threads: those that wait must sleep and not spin. Read when it loads.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    openmp.let_both_in()
     try:
         import torch
         import transformers
@@ -26,6 +28,7 @@ def import_torch() -> Any:
         raise NoTorchError(
             f"torch and transformers cannot be imported ({error}); pip install torch transformers"
         ) from error
+    openmp.share()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     return torch

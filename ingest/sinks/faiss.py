@@ -13,6 +13,7 @@ import numpy as np
 
 from ingest.durable import reason, replaced, sync_folder, writing_to
 from ingest.errors import ExportError
+from ingest.openmp import import_faiss
 from ingest.store import arrays
 from ingest.store.shards import UNIT_TOLERANCE
 
@@ -71,7 +72,7 @@ def build(npy: Path, ids: Path, folder: Path, index: Index) -> Manifest:
     sums: dict[str, arrays.Sum] = {}
     with replaced(files.index) as file:
         summed = arrays.Summed(file, files.index)
-        _faiss().write_index(graph, _faiss().PyCallbackIOWriter(summed.write))
+        import_faiss().write_index(graph, import_faiss().PyCallbackIOWriter(summed.write))
         sums[files.index.name] = summed.sum()
         arrays.forget_manifest(files.index)
     metadata = _metadata(len(names), dim, index, fingerprint, sums[files.index.name])
@@ -99,7 +100,7 @@ class Opened:
     @cached_property
     def rows(self) -> NDArray[np.float32]:
         """The vectors it holds, (n, dim) float32; a view of its memory, not to be written to."""
-        index, faiss = self._index, _faiss()
+        index, faiss = self._index, import_faiss()
         storage = faiss.downcast_index(index.storage)
         flat: NDArray[np.float32] = faiss.rev_swig_ptr(storage.get_xb(), index.ntotal * index.d)
         return flat.reshape(index.ntotal, index.d)
@@ -125,7 +126,7 @@ def opened(folder: Path, dim: int) -> Opened:
 
     Raises ExportError where they are missing or do not fit one another.
     """
-    faiss = _faiss()
+    faiss = import_faiss()
     files = Files.of(folder, dim)
     names = arrays.read_ids(files.product_ids)
     if not files.index.is_file():
@@ -207,7 +208,7 @@ def _remove(index: Path, *paths: Path) -> None:
 
 
 def _graph(npy: Path, rows: NDArray[np.float32], names: list[str], parameters: Index) -> Any:
-    faiss = _faiss()
+    faiss = import_faiss()
     graph = faiss.IndexHNSWFlat(int(rows.shape[1]), parameters.m, faiss.METRIC_INNER_PRODUCT)
     graph.hnsw.efConstruction = parameters.ef_construction
     graph.hnsw.efSearch = parameters.ef
@@ -244,7 +245,7 @@ def _metadata(rows: int, dim: int, index: Index, fingerprint: str, file: arrays.
         "efConstruction": index.ef_construction,
         "efSearch": index.ef,
         "space": fingerprint,
-        "faiss_version": str(_faiss().__version__),
+        "faiss_version": str(import_faiss().__version__),
         "sha256": file.sha256,
     }
 
@@ -255,9 +256,3 @@ def _content(source: Manifest | None, npy: Path, ids: Path) -> str:
         return " ".join(source.files[path.name].sha256 for path in (npy, ids))
     with writing_to(npy):
         return " ".join(f"{path.stat().st_size}-{path.stat().st_mtime_ns}" for path in (npy, ids))
-
-
-def _faiss() -> Any:
-    import faiss
-
-    return faiss

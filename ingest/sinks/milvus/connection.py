@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from ingest import openmp
 from ingest.errors import BusyError, IngestError, InterruptedRunError, MilvusError
 from ingest.sinks.milvus import troubles
 from ingest.store.lock import holding_file
@@ -52,6 +53,8 @@ class Connection:
         self._stop = stop or threading.Event()
         self._said = 0.0
         self._saying = threading.Lock()
+        if self.is_lite:
+            openmp.before_lite()
         client_class = _client_class()
         arguments: dict[str, Any] = {"uri": target, "timeout": CONNECT_TIMEOUT_S}
         if token or user:

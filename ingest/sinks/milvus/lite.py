@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ingest.openmp import import_faiss
+
 _FILES = "collections/{}/partitions/*/indexes/*.hnsw.idx"
 
 
@@ -21,10 +23,8 @@ def without_torn_indexes(database: str, name: str) -> int:
 
 
 def _is_readable(path: Path) -> bool:
-    import faiss
-
     try:
-        faiss.read_index(str(path))
+        import_faiss().read_index(str(path))
     except RuntimeError:
         return False
     return True
