@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import io
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -25,9 +27,13 @@ from ingest.embedding.checkpoint import resolve
 from ingest.embedding.clip import ClipEncoder, probe
 from ingest.embedding.device import check_device, pick_device, pick_devices, pick_dtype
 from ingest.embedding.encoder import unit
+from ingest.embedding.towers import Towers
 from ingest.errors import ModelError
 from ingest.images.decode import Decoder, open_rgb
 from ingest.records import Picture, Product
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PICTURES = sorted((Path(__file__).resolve().parents[3] / "data" / "images").iterdir())[::40]
 BATCH = 4
@@ -234,9 +240,21 @@ def test_several_devices_give_the_same_vectors_as_one(tiny_clip):
     np.testing.assert_allclose(rows, [loaded(tiny_clip).images(batch) for batch in pixels], rtol=1e-4, atol=1e-5)
 
 
-def test_a_batch_that_is_not_said_is_32_on_a_cpu(tiny_clip):
+def test_a_batch_that_is_not_said_is_16_for_each_lane_of_a_cpu(tiny_clip):
     size = loaded(tiny_clip, batch=0).size()
-    assert size.batch == 32 // _shared(1, size.lanes)
+    assert size.batch == (16 if size.lanes > 1 else 32)
+
+
+def test_quick_gelu_is_computed_in_one_pass_and_another_activation_is_left_alone(tiny_clip, tiny_siglip):
+    clips = Towers(resolve(str(tiny_clip)), "float32").pictures("cpu")
+    siglips = Towers(resolve(str(tiny_siglip)), "float32").pictures("cpu")
+    assert _activations(clips) == {"SiLU"}
+    assert _activations(siglips) == {"GELUTanh"}
+
+
+def _activations(tower: Callable[..., object]) -> set[str]:
+    modules = inspect.getclosurevars(tower).nonlocals["tower"].modules()
+    return {type(part.activation_fn).__name__ for part in modules if hasattr(part, "activation_fn")}
 
 
 def _shared(each: int, lanes: int) -> int:
