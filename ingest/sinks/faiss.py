@@ -212,6 +212,14 @@ def _graph(npy: Path, rows: NDArray[np.float32], names: list[str], parameters: I
     graph = faiss.IndexHNSWFlat(int(rows.shape[1]), parameters.m, faiss.METRIC_INNER_PRODUCT)
     graph.hnsw.efConstruction = parameters.ef_construction
     graph.hnsw.efSearch = parameters.ef
+    # Room for all rows at once, for what grows by doubling is held twice: their numbers, and 2 M neighbours of each in
+    # the lowest layer and M / (M - 1), at most 2, in those above (Malkov and Yashunin, arXiv:1603.09320, 4.1).
+    for growing, size in (
+        (faiss.downcast_index(graph.storage).codes, rows.nbytes),
+        (graph.hnsw.neighbors, len(rows) * (2 * parameters.m + 2)),
+    ):
+        growing.resize(size)
+        growing.resize(0)
     for start in range(0, len(rows), _BLOCK):
         block = _read(npy, rows, start)
         with np.errstate(all="ignore"):
