@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _PATIENCE_S = 5.0  # a request does not wait for a Milvus that is away as long as a run does
 _LAST_ANSWERS_S = 10
+# A proxy in front lets go of an idle connection first: nginx and AWS's load balancers, by default, after 60 s.
+_IDLE_S = 75
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
@@ -87,7 +89,8 @@ def run(settings: Settings, started: Callable[[str], None]) -> None:
         service.warm_up()
         config = uvicorn.Config(
             application(service, let_in), log_config=None, access_log=False, server_header=False,
-            timeout_graceful_shutdown=_LAST_ANSWERS_S, h11_max_incomplete_event_size=2**16,
+            timeout_graceful_shutdown=_LAST_ANSWERS_S, timeout_keep_alive=_IDLE_S,
+            h11_max_incomplete_event_size=2**16,
         )  # fmt: skip
         host, port = listening.getsockname()[:2]
         started(f"http://{f'[{host}]' if ':' in host else host}:{port}/")

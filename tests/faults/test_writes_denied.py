@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
+from pymilvus import MilvusException
 from shop import client_of
 
 from faults.many import SHARING, ManyProducts
@@ -38,6 +39,18 @@ QUOTAS: dict[str, tuple[dict[str, float], dict[str, float]]] = {
 def server() -> Iterator[Server]:
     with milvus_server(**SMALL_BUFFERS) as server:
         yield server
+
+
+def fill(server: Server) -> None:
+    """Write rows of somebody else's until the server denies it: by itself it notices a full disk only after a while."""
+    rows = [{"id": number, "vector": [0.5] * 64} for number in range(1000)]
+    with client_of(server.uri) as client:
+        client.create_collection("others", dimension=64)
+        deadline = time.monotonic() + 60
+        with pytest.raises(MilvusException, match="quota exceeded"):
+            while time.monotonic() < deadline:
+                client.upsert("others", rows, timeout=2)
+                client.flush("others")
 
 
 def gives_up(shop: ManyProducts, forked: Forked, kind: str) -> None:
@@ -75,6 +88,7 @@ def test_writes_denied_for_disk_and_then_for_memory_cost_no_row(
 ) -> None:
     shop = ManyProducts(tmp_path / "shop", tiny_clip, PRODUCTS, server.uri, "denied")
     server.set(**QUOTAS["disk"][0])
+    fill(server)
     gives_up(shop, forked, "disk")
     server.set(**QUOTAS["disk"][1], **QUOTAS["memory"][0])
     goes_on_by_itself(shop, forked, server, QUOTAS["memory"][1])
@@ -88,5 +102,7 @@ def test_writes_denied_are_waited_for_and_told_and_cost_no_row(
     denied, roomy = QUOTAS[kind]
     shop = ManyProducts(tmp_path / "shop", tiny_clip, PRODUCTS, server.uri, f"denied_{list(QUOTAS).index(kind)}")
     server.set(**denied)
+    if kind == "disk":
+        fill(server)
     gives_up(shop, forked, kind)
     goes_on_by_itself(shop, forked, server, roomy)
