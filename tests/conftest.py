@@ -6,14 +6,27 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 from bucket import s3_server, storage  # noqa: F401  fixtures: a bucket for the tests of every folder
 from checkpoints import write_clip, write_siglip
+from groups import pytest_collection_modifyitems  # noqa: F401  a hook
 from service import service  # noqa: F401  a fixture: one service for the tests of every folder
+from shared_server import (  # noqa: F401  fixtures and hooks: one Milvus server for them
+    collection_name,
+    import_folder,
+    milvus_uri,
+    pytest_configure,
+    pytest_unconfigure,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+# How fast examples are made and judged says how busy the machine is, and nothing of what is tested.
+hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("busy")
 
 # Before huggingface_hub is imported, which reads it once: no test may reach the network.
 os.environ["HF_HUB_OFFLINE"] = "1"

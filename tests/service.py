@@ -1,8 +1,7 @@
-"""`ingest serve` as tests meet it: the installed command in a process of its own, asked over loopback."""
+"""`ingest serve` as tests meet it: the command in a process of its own, asked over loopback."""
 
 from __future__ import annotations
 
-import subprocess
 import threading
 import time
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 import uvicorn
+from forked import Running, fork_server
 from shop import COMMAND, TIMEOUT_S, Shop, copied_sample_model, environment_of, sample_products
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Service:
 
     address: str
     shop: Shop
-    process: subprocess.Popen[bytes]
+    process: Running
     log: Path
     token: str = ""
     session: requests.Session = field(default_factory=requests.Session)
@@ -53,11 +53,8 @@ def serving(shop: Shop, *arguments: str | Path, token: str = "", **environment: 
     log = shop.folder / "serve.log"
     if token:
         environment["INGEST_SERVE_TOKEN"] = token
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            [COMMAND, "serve", "--port", "0", *arguments],
-            cwd=shop.folder, env=environment_of(environment), stdin=subprocess.DEVNULL, stdout=file, stderr=file,
-        )  # fmt: skip
+    command = [COMMAND, "serve", "--port", "0", *arguments]
+    process = fork_server().start(command, shop.folder, environment_of(environment), log=log)
     try:
         made = Service(_address(process, log), shop, process, log, token)
         with made.session:
@@ -69,7 +66,7 @@ def serving(shop: Shop, *arguments: str | Path, token: str = "", **environment: 
         process.wait()
 
 
-def _address(process: subprocess.Popen[bytes], log: Path) -> str:
+def _address(process: Running, log: Path) -> str:
     deadline = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline:
         for line in log.read_text(encoding="utf-8").splitlines():

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from forked import Running, fork_server
 from milvus_lite.server_manager import server_manager_instance
 from pymilvus import MilvusClient
 from safetensors.numpy import load_file, save_file
@@ -102,9 +103,9 @@ class Shop:
                 shutil.copy2(source, self.folder / product["image"])
         write_csv(self.folder / "products.csv", products)
 
-    def ingest(self, *arguments: str | Path, **environment: str | Path) -> Ended:
+    def ingest(self, *arguments: str | Path, stdin: str = "", **environment: str | Path) -> Ended:
         """Run `ingest` with these arguments to its end."""
-        return run_in(self.folder, [COMMAND, *arguments], **environment)
+        return run_in(self.folder, [COMMAND, *arguments], stdin=stdin, **environment)
 
     def run(self, *arguments: str | Path, **environment: str | Path) -> dict[str, Any]:
         """Run `ingest run`, which must succeed, and return its summary."""
@@ -120,17 +121,9 @@ class Shop:
         hits: list[dict[str, Any]] = ended.json
         return hits
 
-    def started(self, *arguments: str | Path, **environment: str | Path) -> subprocess.Popen[str]:
+    def started(self, *arguments: str | Path, **environment: str | Path) -> Running:
         """Start `ingest` and return while it runs."""
-        return subprocess.Popen(
-            [COMMAND, *arguments],
-            cwd=self.folder,
-            env=environment_of(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return fork_server().start([COMMAND, *arguments], self.folder, environment_of(environment))
 
     def rows(self) -> dict[str, Row]:
         """Return what the Milvus Lite file serves through the alias, by product id."""
@@ -162,19 +155,39 @@ class Shop:
             return list(csv.DictReader(file))
 
 
-def run_in(folder: Path, command: Sequence[str | Path], **environment: str | Path) -> Ended:
-    """Run any command in `folder` to its end."""
+def run_in(folder: Path, command: Sequence[str | Path], *, stdin: str = "", **environment: str | Path) -> Ended:
+    """Run any command in `folder` to its end; the installed one in a child of the fork server if that is the same."""
+    if command[0] != COMMAND or needs_a_start(environment):
+        return run_anew(folder, command, stdin=stdin, **environment)
+    running = fork_server().start(command, folder, environment_of(environment), stdin=stdin)
+    try:
+        out, err = running.communicate(TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        running.kill()
+        raise
+    return Ended(running.wait(), out, err)
+
+
+def run_anew(folder: Path, command: Sequence[str | Path], *, stdin: str = "", **environment: str | Path) -> Ended:
+    """Run any command in `folder` to its end, in a process that begins with nothing imported."""
     ended = subprocess.run(
         command,
         cwd=folder,
         env=environment_of(environment),
-        stdin=subprocess.DEVNULL,
+        input=stdin,
         capture_output=True,
         encoding="utf-8",
         timeout=TIMEOUT_S,
         check=False,
     )
     return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+
+def needs_a_start(environment: Mapping[str, str | Path]) -> bool:
+    """Return whether Python or a library reads some of this only while it starts or is imported."""
+    shadowed = [path for path in Path(environment.get("PYTHONPATH", _SPY)).iterdir() if path.suffix != ".py"]
+    at_import = [name for name in environment if name.startswith(("HF_", "PYTHON")) and name != "PYTHONPATH"]
+    return bool(at_import or [path for path in shadowed if path.name != "__pycache__"])
 
 
 def environment_of(changes: Mapping[str, str | Path]) -> dict[str, str]:
@@ -259,7 +272,7 @@ def perturbed_model(model: Path, folder: Path) -> Path:
     return folder
 
 
-def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+def wait_until(condition: Callable[[], bool], process: Running | subprocess.Popen[str]) -> None:
     """Return as soon as `condition` holds or the process has ended, looking every millisecond."""
     deadline = time.monotonic() + TIMEOUT_S
     while not condition() and process.poll() is None:

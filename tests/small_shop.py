@@ -113,9 +113,9 @@ class SmallShop:
         with opened(self.settings.milvus_uri, "", "", 5) as connection:
             yield connection
 
-    def releases(self) -> list[releases.Release]:
+    def releases(self, alias: str = "products") -> list[releases.Release]:
         with self.connection() as connection:
-            return releases.releases(connection, "products")
+            return releases.releases(connection, alias)
 
     @contextmanager
     def client(self) -> Iterator[MilvusClient]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING, Any
-
-from shop import COMMAND, Shop, environment_of
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from shop import Ended, Shop
 
 
 def listed(shop: Shop) -> dict[str, bool]:
@@ -17,11 +16,8 @@ def listed(shop: Shop) -> dict[str, bool]:
     return {release["name"]: release["serves"] for release in found}
 
 
-def answered(shop: Shop, answer: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [COMMAND, "collections", "prune", *arguments], cwd=shop.folder, env=environment_of({}), input=answer,
-        capture_output=True, encoding="utf-8", timeout=60, check=False,
-    )  # fmt: skip
+def answered(shop: Shop, answer: str, *arguments: str) -> Ended:
+    return shop.ingest("collections", "prune", *arguments, stdin=answer)
 
 
 def test_rollback_serves_the_one_before_and_pruning_asks_and_spares_what_is_served(
@@ -33,7 +29,7 @@ def test_rollback_serves_the_one_before_and_pruning_asks_and_spares_what_is_serv
     (new,) = listed(shop).keys() - {old}
     assert listed(shop) == {new: True, old: False}
 
-    assert answered(shop, "", "--keep", "1").stdout == "nothing to drop\n"
+    assert answered(shop, "", "--keep", "1").out == "nothing to drop\n"
 
     ended = shop.ingest("rollback")
     assert ended.code == 0
@@ -43,12 +39,12 @@ def test_rollback_serves_the_one_before_and_pruning_asks_and_spares_what_is_serv
 
     for answer, code in (("n\n", 130), ("", 130)):
         refused = answered(shop, answer, "--keep", "0")
-        assert (refused.returncode, new in refused.stdout) == (code, True)
-        assert "Drop 1 of them for good?" in refused.stderr
+        assert (refused.code, new in refused.out) == (code, True)
+        assert "Drop 1 of them for good?" in refused.err
         assert listed(shop) == {old: True, new: False}
 
     dropped = answered(shop, "y\n", "--keep", "0")
-    assert (dropped.returncode, f"dropped {new}" in dropped.stdout) == (0, True)
+    assert (dropped.code, f"dropped {new}" in dropped.out) == (0, True)
     assert listed(shop) == {old: True}
     assert shop.rows() == before
 

@@ -1,25 +1,20 @@
-"""Starts commands in children of one process that has everything imported."""
+"""Runs of the command line that are disturbed: killed in a phase, or meddled with by somebody else."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-ROOT = Path(__file__).parents[2]
+from forked import fork_server
+from shop import COMMAND, TIMEOUT_S, environment_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_DISTURBING = "faults.interference"
 
 
 class Forked:
-    """Runs the command line, one command at a time; what a command says is in `command.log` in its folder."""
-
-    def __init__(self) -> None:
-        self._server = subprocess.Popen(
-            [sys.executable, str(ROOT / "tests" / "faults" / "fork_server.py")],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
-        )  # fmt: skip
+    """Runs commands one after the other; what one says is in `command.log` in its folder."""
 
     def run(
         self,
@@ -33,16 +28,9 @@ class Forked:
         `meddle` is what somebody else does meanwhile: at which entry of which phase, what, to which server and alias.
         Returns the exit code, -9 for killed.
         """
-        request = {"arguments": arguments, "folder": str(folder), "kill": kill, "meddle": meddle}
-        assert self._server.stdin is not None
-        assert self._server.stdout is not None
-        self._server.stdin.write(json.dumps(request) + "\n")
-        self._server.stdin.flush()
-        return int(json.loads(self._server.stdout.readline())["code"])
-
-    def close(self) -> None:
-        assert self._server.stdin is not None
-        assert self._server.stdout is not None
-        self._server.stdin.close()
-        self._server.wait(30)
-        self._server.stdout.close()
+        before = [(_DISTURBING, "count_embedded", ())]
+        before += [(_DISTURBING, "kill", kill)] if kill else []
+        before += [(_DISTURBING, "meddle", meddle)] if meddle else []
+        log = folder / "command.log"
+        command = [COMMAND, *arguments]
+        return fork_server().start(command, folder, environment_of({}), log=log, before=before).wait(5 * TIMEOUT_S)

@@ -9,8 +9,8 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
+import milvus_container as containers
 import pytest
-from integration import milvus_container as containers
 from pymilvus import MilvusClient, MilvusException
 
 if TYPE_CHECKING:
@@ -107,8 +107,8 @@ def milvus_server(
 ) -> Iterator[Server]:
     """Start a server and remove it; without Docker or the image, skip, or fail where CI runs."""
     try:
-        image = containers._available_image()
-        client = containers._docker_client()
+        image = containers.available_image()
+        client = containers.docker_client()
     except containers.MilvusUnavailableError as error:
         if os.environ.get("CI", "").lower() in {"1", "true", "yes", "on"}:
             raise pytest.fail.Exception(f"must not be skipped on CI: {error}", pytrace=False) from None

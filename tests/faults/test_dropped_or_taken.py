@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
 from shop import client_of
 
 from faults.many import SHARING, ManyProducts
-from faults.server import milvus_server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from faults.forked import Forked
@@ -23,19 +20,15 @@ WAITING = ("--max-wait", "600")
 """Far longer than a test may take: none of this passes by waiting."""
 BEFORE_THE_FIRST, AMIDST = ("upserting", 1), ("upserting", 2)
 """Between the plan and the first of three upserts; in the middle of them."""
-_NUMBERS = count()
 SOAK = bool(os.environ.get("INGEST_SOAK"))
 
 
-@pytest.fixture(scope="module")
-def servers() -> Iterator[dict[str, str]]:
-    with milvus_server() as server:
-        yield {"a server": server.uri, "Lite": ""}
-
-
 @pytest.fixture
-def shop(servers: dict[str, str], where: str, tmp_path: Path, tiny_clip: Path) -> ManyProducts:
-    return ManyProducts(tmp_path / "shop", tiny_clip, PRODUCTS, servers[where], f"many{next(_NUMBERS)}")
+def shop(where: str, tmp_path: Path, tiny_clip: Path, request: pytest.FixtureRequest) -> ManyProducts:
+    if where == "Lite":
+        return ManyProducts(tmp_path / "shop", tiny_clip, PRODUCTS)
+    uri, alias = request.getfixturevalue("milvus_uri"), request.getfixturevalue("collection_name")
+    return ManyProducts(tmp_path / "shop", tiny_clip, PRODUCTS, uri, alias)
 
 
 def only_line(said: list[str]) -> str:

@@ -20,8 +20,6 @@ from http_server import Answer, Server
 from PIL import Image
 from shop import client_of, contract_in
 
-from faults.server import milvus_server
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -162,19 +160,21 @@ def test_killed_anywhere_it_ends_as_if_nothing_had_happened_on_lite(
 
 
 def test_killed_anywhere_it_ends_as_if_nothing_had_happened_on_a_server(
-    forked: Forked, models: list[Path], pictures: Pictures, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with milvus_server() as server:
-        told = compare(forked, models, pictures, tmp_path, server.uri, KILLS[1])
+    forked: Forked, models: list[Path], pictures: Pictures, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    milvus_uri: str, collection_name: str,
+) -> None:  # fmt: skip
+    told = compare(forked, models, pictures, tmp_path, milvus_uri, KILLS[1], f"{collection_name}_")
     with capsys.disabled():
         print(f"\nserver: {told}", end="")  # noqa: T201  what the test shows
 
 
-def compare(forked: Forked, models: list[Path], pictures: Pictures, folder: Path, uri: str, kills: int) -> str:
+def compare(
+    forked: Forked, models: list[Path], pictures: Pictures, folder: Path, uri: str, kills: int, prefix: str = ""
+) -> str:
     """Compare a shop whose runs were killed with one that was filled undisturbed; return the counts, in words."""
-    shop = Shop(folder / "killed", models, pictures, uri, "kill")
+    shop = Shop(folder / "killed", models, pictures, uri, f"{prefix}kill")
     killed, part, needed = journey(shop, forked, kills, random.Random(kills))
-    calm = Shop(folder / "calm", models, pictures, uri, "calm")
+    calm = Shop(folder / "calm", models, pictures, uri, f"{prefix}calm")
     calm.stock(part)
     calm.run(forked, part)
 

@@ -6,10 +6,10 @@ import logging
 import math
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from milvus_container import running_milvus
+from shared_server import IMPORTED
 from shop import contract_in, rows_of
 from small_shop import SmallShop
 
@@ -17,31 +17,41 @@ from ingest.errors import InterruptedRunError
 from ingest.sinks.milvus import bulk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from shop import Row
 
     from ingest.sinks.milvus.collection import Collection
 
-THERE = "/import"
 PRODUCTS = {f"P{number}": (number % 7, f"Prodüct {number}") for number in range(40)}
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("shared")
-    folder.chmod(0o777)
-    return folder
+class Server(NamedTuple):
+    """The server, a folder that it shares with the test and where it sees that, and a name for collections."""
+
+    uri: str
+    shared: Path
+    there: str
+    name: str
+
+    def shop(self, folder: Path, alias: str, there: str = "", **settings: object) -> SmallShop:
+        """Make a shop whose alias is of this test."""
+        folder.mkdir(exist_ok=True)
+        schema = contract_in(folder, f"{self.name}_{alias}")
+        shop = SmallShop(
+            folder, self.uri, schema=schema, bulk_folder=self.shared, bulk_path=there or self.there, **settings
+        )
+        priced(shop, PRODUCTS)
+        return shop
+
+    def rows(self, alias: str) -> dict[str, Row]:
+        return rows_of(self.uri, f"{self.name}_{alias}")
 
 
-@pytest.fixture(scope="module")
-def uri(shared: Path) -> Iterator[str]:
-    with running_milvus({str(shared): THERE}) as uri:
-        yield uri
-
-
-def shop_in(folder: Path, uri: str, alias: str, **settings: object) -> SmallShop:
-    shop = SmallShop(folder, uri, schema=contract_in(folder, alias), **settings)
-    priced(shop, PRODUCTS)
-    return shop
+@pytest.fixture
+def server(milvus_uri: str, import_folder: Path, collection_name: str) -> Server:
+    shared = import_folder / collection_name
+    shared.mkdir()
+    shared.chmod(0o777)
+    return Server(milvus_uri, shared, f"{IMPORTED}/{collection_name}", collection_name)
 
 
 def priced(shop: SmallShop, products: dict[str, tuple[int | None, str]]) -> None:
@@ -54,19 +64,17 @@ def priced(shop: SmallShop, products: dict[str, tuple[int | None, str]]) -> None
 
 
 def test_an_import_leaves_the_rows_that_upserts_leave(
-    uri: str, shared: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
     monkeypatch.setattr(bulk, "FILE_BYTES", 8000)  # several files
-    shop = shop_in(tmp_path / "a", uri, "imported", load="bulk", bulk_folder=shared, bulk_path=THERE)
+    shop = server.shop(tmp_path / "a", "imported", load="bulk")
     with caplog.at_level(logging.WARNING, "ingest"):
         assert shop.run().summary.upserted == len(PRODUCTS)
     assert caplog.text == ""
-    assert list(shared.iterdir()) == []
-    upserted = shop_in(tmp_path / "b", uri, "upserted", load="upsert")
+    assert list(server.shared.iterdir()) == []
+    upserted = server.shop(tmp_path / "b", "upserted", load="upsert")
     upserted.run()
-    imported, others = rows_of(uri, "imported"), rows_of(uri, "upserted")
+    imported, others = server.rows("imported"), server.rows("upserted")
     assert imported.keys() == others.keys() == PRODUCTS.keys()
     prices = [row["price"] for row in imported.values()]
     for product_id, row in imported.items():
@@ -79,14 +87,14 @@ def test_an_import_leaves_the_rows_that_upserts_leave(
 
     priced(shop, {**PRODUCTS, "P1": (1, "changed"), "new": (2, "new")})
     assert shop.run().summary.upserted == 2
-    assert rows_of(uri, "imported")["P1"]["title"] == "changed"
+    assert server.rows("imported")["P1"]["title"] == "changed"
     assert not shop.verify().differing, "what was there was upserted, not added a second time"
 
 
 def test_files_that_the_server_does_not_see_are_upserted_and_why_is_said(
-    uri: str, shared: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    shop = shop_in(tmp_path, uri, "elsewhere", load="auto", bulk_folder=shared, bulk_path="/nowhere")
+    shop = server.shop(tmp_path / "shop", "elsewhere", "/nowhere", load="auto")
     with caplog.at_level(logging.WARNING, "ingest"):
         assert shop.run().summary.upserted == len(PRODUCTS)
     assert "no such file or directory" in caplog.text
@@ -95,14 +103,14 @@ def test_files_that_the_server_does_not_see_are_upserted_and_why_is_said(
 
 
 def test_a_job_that_a_killed_run_left_behind_is_waited_for(
-    uri: str, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shop = shop_in(tmp_path, uri, "left", load="bulk", bulk_folder=shared, bulk_path=THERE)
+    shop = server.shop(tmp_path / "shop", "left", load="bulk")
     asked = bulk._asked
 
     def killed(path: str, collection: Collection) -> int:
-        shutil.copy(shared / Path(path).name, shared / "left.parquet")
-        asked(f"{THERE}/left.parquet", collection)
+        shutil.copy(server.shared / Path(path).name, server.shared / "left.parquet")
+        asked(f"{server.there}/left.parquet", collection)
         raise InterruptedRunError("killed")
 
     with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):

@@ -1,29 +1,18 @@
-"""Runs the real command line in forked children: each begins with torch and pymilvus imported, as seconds matter here.
+"""What disturbs a run from within its process: it is killed in a phase, or somebody else's client meddles there.
 
-Reads a JSON line {"arguments": […], "folder": …} on stdin, answers with {"code": …} at its end.
-With "kill", [phase, entry, delay], a child ends itself by SIGKILL so many seconds after it enters a phase for the
-so-manieth time. With "meddle", [phase, entry, what, uri, alias], somebody else's client does that to the collection
-then: a Milvus Lite file lets no other process in.
+Called in a forked child before the command begins. A Milvus Lite file lets no other process in, so whoever meddles with
+the collection must do it from here.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np  # noqa: F401  imported before the fork
-import pymilvus  # noqa: F401
-import torch
-import transformers  # noqa: F401
-from meddling import MEDDLING
-from milvus_lite.adapter.grpc import server  # noqa: F401
-
-from ingest.cli import main
+from faults.meddling import MEDDLING
 from ingest.embedding.clip import ClipEncoder
 from ingest.images.download import Downloader
 from ingest.removal import Removal
@@ -83,6 +72,11 @@ def kill(phase: str, entry: int, delay: float) -> None:
         when(phase, entry, lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 
+def meddle(phase: str, entry: int, what: str, uri: str, alias: str) -> None:
+    """Have somebody else do `what` when this process is in that phase."""
+    when(phase, entry, lambda: MEDDLING[what](uri, alias))
+
+
 def count_embedded() -> None:
     """Note in the file `embedded` how many pictures each call of the model has embedded."""
     images = ClipEncoder.images
@@ -94,42 +88,3 @@ def count_embedded() -> None:
         return vectors
 
     ClipEncoder.images = counted  # type: ignore[method-assign]
-
-
-def run(request: dict[str, Any]) -> None:
-    os.chdir(request["folder"])
-    os.setsid()
-    log = os.open("command.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    torch.set_num_threads(1)
-    count_embedded()
-    if request["kill"]:
-        kill(*request["kill"])
-    if request["meddle"]:
-        phase, entry, what, *whose = request["meddle"]
-        when(phase, entry, lambda: MEDDLING[what](*whose))
-    main.main(request["arguments"])
-
-
-def serve() -> None:
-    answers = os.fdopen(os.dup(1), "w")
-    for line in sys.stdin:
-        pid = os.fork()
-        if not pid:
-            code = 1
-            try:
-                run(json.loads(line))
-            except SystemExit as end:
-                code = int(end.code or 0)
-            finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(code)
-        _, status = os.waitpid(pid, 0)
-        answers.write(json.dumps({"code": os.waitstatus_to_exitcode(status)}) + "\n")
-        answers.flush()
-
-
-if __name__ == "__main__":
-    serve()

@@ -6,7 +6,7 @@ import gc
 import os
 import time
 import warnings
-from contextlib import closing, contextmanager
+from contextlib import closing
 from http.client import HTTPException
 from typing import TYPE_CHECKING
 from urllib.request import urlopen
@@ -17,7 +17,7 @@ from docker.errors import DockerException, ImageNotFound
 from pymilvus import MilvusClient, MilvusException
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from docker import DockerClient
     from testcontainers.core.container import DockerContainer
@@ -39,41 +39,51 @@ class MilvusStartError(Exception):
     """Milvus did not come up in the container that was started. Ends with the container's last log lines."""
 
 
-@contextmanager
-def running_milvus(volumes: Mapping[str, str] | None = None) -> Iterator[str]:
-    """Start a Milvus container, yield the URI of the server once it answers, remove the container.
+def start_milvus(volumes: Mapping[str, str]) -> tuple[str, str]:
+    """Start a Milvus container; return the URI of the server, which answers, and the container's id.
 
     `volumes` are folders of this machine and where the server sees them.
     """
     # testcontainers reads these when it is imported, hence the import below. Ryuk, its clean-up helper, is
-    # one more image to pull; the container is removed right here instead.
+    # one more image to pull; `remove_container` does its work.
     os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
     os.environ.setdefault("TESTCONTAINERS_HOST_OVERRIDE", "127.0.0.1")
     from testcontainers.core.container import DockerContainer
 
-    container = DockerContainer(_available_image()).with_command(["milvus", "run", "standalone"])
+    container = DockerContainer(available_image()).with_command(["milvus", "run", "standalone"])
     container.with_envs(**SERVER_SETTINGS)
-    for here, there in (volumes or {}).items():
+    for here, there in volumes.items():
         container.with_volume_mapping(here, there, "rw")
     for port in (MILVUS_PORT, HEALTH_PORT):
         # A free port of the loopback interface only: the server asks nobody for a password.
         container.ports[str(port)] = ("127.0.0.1",)
-    with container:
-        try:
-            uri = _wait_until_ready(container)
-        except Exception as error:
-            log = container.get_wrapped_container().logs().decode(errors="replace")
-            message = f"{error}\nThe container's log ends with:\n{_last_words(log)}"
-            raise MilvusStartError(message) from error
-        yield uri
+    container.start()
+    try:
+        uri = _wait_until_ready(container)
+    except Exception as error:
+        log = container.get_wrapped_container().logs().decode(errors="replace")
+        container.stop()
+        message = f"{error}\nThe container's log ends with:\n{_last_words(log)}"
+        raise MilvusStartError(message) from error
+    number = str(container.get_wrapped_container().id)
+    container.get_docker_client().client.close()
+    return uri, number
 
 
-def _available_image() -> str:
-    with closing(_docker_client()) as client:
+def remove_container(number: str) -> None:
+    """Remove a container and its volumes, running or not."""
+    with closing(docker_client()) as client:
+        client.containers.get(number).remove(force=True, v=True)
+
+
+def available_image() -> str:
+    """Return the name of the image, pulled if need be; raises MilvusUnavailableError."""
+    with closing(docker_client()) as client:
         return _pulled_if_needed(client, os.environ.get("MILVUS_IMAGE") or LOCAL_IMAGE)
 
 
-def _docker_client() -> DockerClient:
+def docker_client() -> DockerClient:
+    """Connect to Docker; raises MilvusUnavailableError."""
     with warnings.catch_warnings():
         # The Docker library does not close the socket of a failed attempt to connect, and pytest reports
         # the warning about that in place of the reason.

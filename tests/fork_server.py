@@ -1,0 +1,130 @@
+"""Starts commands in forked children that have torch, transformers and pymilvus imported: milliseconds, not seconds.
+
+A program of its own, started by `forked.ForkServer` with a socket. Each message on it is one command: a JSON object and
+four descriptors, the child's stdin, stdout and stderr, and a pipe that gets its process number and later how it ended.
+A child is a copy of a process with one thread, which is asserted before each fork: a copy of more could never go on.
+
+What Python does at the start of a process is done in the child: the environment, the command line, the folder, the
+`sitecustomize` of a PYTHONPATH. What a library reads from the environment while it is imported has been read; commands
+to which that matters are started for real (`shop.needs_a_start`).
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import importlib
+import json
+import os
+import runpy
+import signal
+import socket
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any, NoReturn
+
+LARGEST_MESSAGE = 2**20
+DESCRIPTORS = 4
+ENDED = 8  # bytes of a number in the pipe
+
+IMPORTED = (
+    "faiss", "filelock", "ingest.cli.main", "milvus_lite.adapter.grpc.server", "numpy", "pandas", "PIL.Image",
+    "pyarrow.parquet", "pymilvus", "requests", "rich.progress", "rich.table", "torch", "transformers",
+    "transformers.models.auto.tokenization_auto", "transformers.models.clip.modeling_clip",
+    "transformers.models.siglip.modeling_siglip",
+)  # fmt: skip
+"""What commands import, and what takes long."""
+
+
+def main() -> None:
+    """Import, then start what comes, until the other end of the socket is closed."""
+    for name in IMPORTED:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # pages that the children's garbage collection need not copy
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the supervisors
+    commands = socket.socket(fileno=int(sys.argv[1]))
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(commands, LARGEST_MESSAGE, DESCRIPTORS)
+        if not message:
+            return
+        assert_one_thread()
+        if not os.fork():
+            commands.close()
+            supervise(json.loads(message), *descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def assert_one_thread() -> None:
+    """Raise if this process has another thread, of Python or of a library: forked, it would not exist."""
+    threads = Path("/proc/self/task")
+    count = len(list(threads.iterdir())) if threads.exists() else threading.active_count()
+    assert count == threading.active_count() == 1, f"the fork server has {count} threads"
+
+
+def supervise(command: dict[str, Any], stdin: int, stdout: int, stderr: int, pipe: int) -> NoReturn:
+    """Fork once more, say which process that is, and at its end how it ended."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    child = os.fork()
+    if not child:
+        os.close(pipe)
+        for target, source in enumerate((stdin, stdout, stderr)):
+            os.dup2(source, target)
+            os.close(source)
+        run(command)
+    for descriptor in (stdin, stdout, stderr):
+        os.close(descriptor)
+    os.write(pipe, child.to_bytes(ENDED, "big", signed=True))
+    _, status = os.waitpid(child, 0)
+    os.write(pipe, os.waitstatus_to_exitcode(status).to_bytes(ENDED, "big", signed=True))
+    os._exit(0)
+
+
+def run(command: dict[str, Any]) -> NoReturn:
+    """Become the command."""
+    code: Any = 1
+    try:
+        os.setsid()
+        os.chdir(command["folder"])
+        os.environ.clear()
+        os.environ.update(command["environment"])
+        program, *arguments = command["arguments"]
+        sys.argv = [program, *arguments]
+        sys.orig_argv = [sys.executable, *sys.argv]
+        customise(os.environ.get("PYTHONPATH", ""))
+        for module, function, values in command["before"]:
+            getattr(importlib.import_module(module), function)(*values)
+        importlib.import_module("ingest.cli.main").main()
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:  # noqa: BLE001  as Python ends a process
+        traceback.print_exc()
+    finally:
+        leave(code)
+
+
+def customise(path: str) -> None:
+    """Do with PYTHONPATH what Python does at its start."""
+    for folder in reversed(path.split(os.pathsep) if path else []):
+        sys.path.insert(0, folder)
+        if (program := Path(folder, "sitecustomize.py")).is_file():
+            runpy.run_path(str(program))
+
+
+def leave(code: int) -> NoReturn:
+    """End as a process ends: its threads first, then what was left to be done."""
+    try:
+        threading._shutdown()
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    main()
