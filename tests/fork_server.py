@@ -97,7 +97,11 @@ def run(command: dict[str, Any]) -> NoReturn:
         customise(os.environ.get("PYTHONPATH", ""))
         for module, function, values in command["before"]:
             getattr(importlib.import_module(module), function)(*values)
-        importlib.import_module("ingest.cli.main").main()
+        if program == "-c":
+            sys.argv[:2] = [program]
+            exec(arguments[0], {"__name__": "__main__"})
+        else:
+            importlib.import_module("ingest.cli.main").main()
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)

@@ -32,8 +32,8 @@ class Running:
         self.args = arguments
         self.pid = self._number(pipe)
         self.returncode: int | None = None
-        self._out, self._err = out, err
-        self._waiting = threading.Thread(target=self._wait, args=(pipe,), daemon=True)
+        self._written = ("", "")
+        self._waiting = threading.Thread(target=self._wait, args=(pipe, out, err), daemon=True)
         self._waiting.start()
 
     def poll(self) -> int | None:
@@ -50,7 +50,7 @@ class Running:
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         """Wait for its end and return what it wrote."""
         self.wait(timeout)
-        return self._read(self._out), self._read(self._err)
+        return self._written
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send it a signal if it still runs."""
@@ -66,9 +66,11 @@ class Running:
         """Send SIGKILL."""
         self.send_signal(signal.SIGKILL)
 
-    def _wait(self, pipe: IO[bytes]) -> None:
+    def _wait(self, pipe: IO[bytes], out: IO[bytes] | None, err: IO[bytes] | None) -> None:
         with pipe:
-            self.returncode = self._number(pipe)
+            code = self._number(pipe)
+        self._written = self._read(out), self._read(err)
+        self.returncode = code
 
     @staticmethod
     def _number(pipe: IO[bytes]) -> int:
@@ -111,7 +113,7 @@ class ForkServer:
         log: Path | None = None,
         before: Sequence[tuple[str, str, Sequence[Any]]] = (),
     ) -> Running:
-        """Start a command; what it writes goes to `log` if that is given, else it is kept for `communicate`.
+        """Start a command, or "-c" and a program; what it writes goes to `log`, or is kept for `communicate`.
 
         `before` are functions that the child calls first: module, name, arguments.
         """

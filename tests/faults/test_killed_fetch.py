@@ -5,22 +5,22 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from forked import fork_server
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PICTURES = 500
 KILLS = 30
-ROOT = Path(__file__).parents[2]
 
 FETCH = """
 import sys
@@ -106,17 +106,16 @@ def test_thirty_kills_tear_nothing_and_fetch_nothing_twice(tmp_path, server):
     folder = tmp_path / "cache"
     folder.mkdir()
     moments = random.Random(20261123)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", FETCH, str(folder), base, str(PICTURES)]
+    command = ["-c", FETCH, str(folder), base, str(PICTURES)]
     kept: dict[int, int] = {}
     for _ in range(KILLS):
-        process = subprocess.Popen(command, env=environment)
+        process = fork_server().start(command, tmp_path, os.environ)
         begun = asked.total()
         reached = begun + moments.randrange(1, 2 * PICTURES // KILLS)
         while asked.total() < reached and process.poll() is None:
             time.sleep(0.001)
         time.sleep(moments.random() * 0.01)
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.wait()
         time.sleep(0.03)  # what the server has under way
         there = whole(folder)
@@ -125,7 +124,7 @@ def test_thirty_kills_tear_nothing_and_fetch_nothing_twice(tmp_path, server):
         kept = {number: asked[number] for number in there}
     assert 0 < len(kept) < PICTURES, "the kills came too late or too early to tell anything"
 
-    assert subprocess.run(command, env=environment, check=False).returncode == 0
+    assert fork_server().start(command, tmp_path, os.environ).wait() == 0
     assert len(whole(folder)) == len(recorded(folder)) == PICTURES
     assert {number: asked[number] for number in kept} == kept
     assert not list(folder.glob("*.part"))

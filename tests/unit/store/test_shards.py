@@ -7,7 +7,6 @@ import hashlib
 import logging
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -16,9 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import fork_server
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from shop import wait_until
 
 from ingest.errors import StorageError
 from ingest.records import Embedded, Picture, Product, Reason, Skipped, Stage
@@ -416,13 +417,13 @@ def test_a_writer_killed_at_any_moment_loses_nothing_it_acknowledged(tmp_path, c
     rng = np.random.default_rng()
     acknowledged = 0
     for _ in range(10):
-        command = [sys.executable, "-c", WRITER, str(tmp_path / "store"), str(acknowledged)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
-            first = writer.stdout.readline()
-            time.sleep(rng.uniform(0, 0.1))
-            writer.send_signal(signal.SIGKILL)
-            told = [first, *writer.stdout.read().split("\n")]
-        whole = [int(line) for line in told if line.strip()]
+        command = ["-c", WRITER, str(tmp_path / "store"), str(acknowledged)]
+        writer = fork_server().start(command, tmp_path, os.environ, log=tmp_path / "told")
+        wait_until(lambda: (tmp_path / "told").stat().st_size > 0, writer)
+        time.sleep(rng.uniform(0, 0.1))
+        writer.kill()
+        writer.wait()
+        whole = [int(line) for line in (tmp_path / "told").read_text().splitlines()]
         assert whole, "the writer must have begun"
         acknowledged = whole[-1]
         store = Store(tmp_path / "store", 8)
