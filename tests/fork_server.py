@@ -27,6 +27,7 @@ from typing import Any, NoReturn
 
 LARGEST_MESSAGE = 2**20
 DESCRIPTORS = 4
+HELD = (signal.SIGINT, signal.SIGTERM)
 ENDED = 8  # bytes of a number in the pipe
 
 IMPORTED = (
@@ -68,6 +69,7 @@ def assert_one_thread() -> None:
 def supervise(command: dict[str, Any], stdin: int, stdout: int, stderr: int, pipe: int) -> NoReturn:
     """Fork once more, say which process that is, and at its end how it ended."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_BLOCK, HELD)  # until the first line of the command: then it is its own affair
     child = os.fork()
     if not child:
         os.close(pipe)
@@ -99,6 +101,7 @@ def run(command: dict[str, Any]) -> NoReturn:
             getattr(importlib.import_module(module), function)(*values)
         if program == "-c":
             sys.argv[:2] = [program]
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
             exec(arguments[0], {"__name__": "__main__"})
         else:
             importlib.import_module("ingest.cli.main").main()

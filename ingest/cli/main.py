@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ingest.cli import secrets
+from ingest.cli import interrupts, secrets
 from ingest.errors import IngestError
 
 _COMMANDS = {
@@ -84,6 +84,7 @@ def main(arguments: list[str] | None = None, command: click.Command = cli, progr
     `program` is what --help calls `command`.
     """
     if arguments is None:
+        interrupts.end_at_once()
         secrets.hide()
     try:
         code = command.main(arguments, prog_name=program, standalone_mode=False)

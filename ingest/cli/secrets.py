@@ -6,6 +6,8 @@ import os
 import sys
 from itertools import islice
 
+from ingest.cli import interrupts
+
 TOKEN = "INGEST_TOKEN"  # noqa: S105  a name
 _PUBLISHED = "Milvus"  # the password that a new server has: no secret, and a word of every message about one
 SERVE_TOKEN = "INGEST_SERVE_TOKEN"  # noqa: S105  a name
@@ -20,6 +22,7 @@ def hide() -> None:
     if words == given or os.name == "nt":  # Windows shows command lines to their own user alone
         return
     head = sys.orig_argv[: len(sys.orig_argv) - len(given)]
+    interrupts.hold()
     os.execve(sys.executable, [*head, *words], {**os.environ, **found})  # noqa: S606  no shell
 
 

@@ -7,19 +7,19 @@ import logging
 import os
 import shlex
 import shutil
-import signal
 import sys
-import threading
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from ingest.cli import interrupts
 from ingest.errors import TooManySkippedError
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator
 
     from ingest.pipeline import Outcome
@@ -49,7 +49,7 @@ def followed(*, quiet: bool, profile: Path | None = None) -> Iterator[tuple[Prog
     log_to_stderr()
     with ExitStack() as stack:
         following = progress.Progress(Clock(stack.enter_context(Trace(profile)) if profile else None))
-        stop = stack.enter_context(_stoppable())
+        stop = stack.enter_context(interrupts.stoppable())
         stack.enter_context(progress.shown(following, quiet=quiet))
         yield following, stop
 
@@ -66,30 +66,6 @@ def note_sample(model: str) -> None:
             "for real pictures: --model openai/clip-vit-base-patch32",
             err=True,
         )
-
-
-@contextmanager
-def _stoppable() -> Iterator[threading.Event]:
-    """Give an event that the first Ctrl-C or SIGTERM sets; the second ends the process at once."""
-    stop = threading.Event()
-    told = False
-
-    def interrupt(_number: int, _frame: Any) -> None:
-        nonlocal told
-        if told:
-            os.write(2, b"\ningest: stopped at once; run the same command again to go on\n")
-            os._exit(130)
-        told = True
-        # By another thread: this one may be interrupted just where it holds the event's own lock.
-        threading.Thread(target=stop.set, daemon=True).start()
-        os.write(2, b"\ningest: finishing what is in flight; again to stop at once\n")
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def program() -> str:

@@ -92,10 +92,11 @@ def run(settings: Settings, started: Callable[[str], None]) -> None:
             timeout_graceful_shutdown=_LAST_ANSWERS_S, timeout_keep_alive=_IDLE_S,
             h11_max_incomplete_event_size=2**16,
         )  # fmt: skip
+        server = uvicorn.Server(config)
         host, port = listening.getsockname()[:2]
-        started(f"http://{f'[{host}]' if ':' in host else host}:{port}/")
-        with _stopping():
-            uvicorn.Server(config).run(sockets=[listening])
+        with _stopping(server):
+            started(f"http://{f'[{host}]' if ':' in host else host}:{port}/")
+            server.run(sockets=[listening])
 
 
 @contextmanager
@@ -114,9 +115,13 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def _stopping() -> Iterator[None]:
-    """Being told to stop is how a service ends well: uvicorn, once it is done, raises the signal again."""
-    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
+def _stopping(server: uvicorn.Server) -> Iterator[None]:
+    """Have a signal stop the server, also before uvicorn listens to them, and when it raises them again at its end."""
+
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:

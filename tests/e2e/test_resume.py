@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 import signal
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shop import BATCH, TIMEOUT_S, Shop, embedded, sample_products, spied, wait_until
 
 if TYPE_CHECKING:
-    import subprocess
+    from pathlib import Path
+
+    from forked import Running
 
     from e2e.conftest import Finished
 
@@ -136,19 +137,6 @@ def test_a_second_signal_stops_at_once_and_the_next_run_goes_on(
     assert new_shop.exports == finished.shop.exports
 
 
-def test_a_signal_while_modules_are_still_imported_ends_with_one_line(new_shop: Shop, tmp_path: Path) -> None:
-    new_shop.stock(sample_products(PRODUCTS))
-    mark = tmp_path / "importing"
-    process = new_shop.started("run", PYTHONPATH=Path(__file__).parent / "import_spy", SPY_MARK=mark)
-    wait_until(mark.exists, process)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=TIMEOUT_S)
-
-    assert (process.returncode, out) == (130, "")
-    assert "Traceback" not in err
-    assert "run the same command again to go on" in err
-
-
 def test_exports_made_of_half_a_run_are_made_whole_by_the_next(new_shop: Shop, finished: Finished) -> None:
     new_shop.stock(sample_products(PRODUCTS))
     process = new_shop.started("run")
@@ -166,7 +154,7 @@ def test_exports_made_of_half_a_run_are_made_whole_by_the_next(new_shop: Shop, f
 
 def test_a_run_that_holds_the_data_is_told_to_the_next_with_its_process(new_shop: Shop, tmp_path: Path) -> None:
     new_shop.stock(sample_products(BATCH))
-    process: subprocess.Popen[str] = new_shop.started("run", **spied(tmp_path / "embedded", pause_s=30))
+    process: Running = new_shop.started("run", **spied(tmp_path / "embedded", pause_s=30))
     wait_until((new_shop.data / ".lock.pid").is_file, process)
     wait_until(lambda: bool((new_shop.data / ".lock.pid").read_text(encoding="ascii")), process)
 
