@@ -1,14 +1,21 @@
 # make run   the sample catalog into a Milvus Lite file, in a virtual environment of its own
-# make test  everything: style, types, floors, tests
+# make test  everything: style, types, layers, tests (ten minutes on two cores; docs/testing.md)
+# make test-fast  the unit tests that need no server and no browser (a minute)
 # make bench every benchmark, the figures into benchmarks/results; QUICK=1 takes under a minute each
-# make soak  the tests of faults at length: 100 kills, 20 outages of Milvus (half an hour)
+# make soak  tests at length: 100 kills, 300 signals, 20 outages of Milvus, the whole upgrade (an hour)
 PYTHON ?= python3
 BIN := .venv/bin
 # A CPU-only torch is 200 MB, the default on Linux some GB: make run TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: run test bench soak lint unit clean help
+# What `make soak` runs at length.
+SOAK := tests/faults tests/e2e/test_signals.py
+# Processes that share the tests; each has a fork server with torch, of some 400 MB.
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --durations 10
+
+.PHONY: run test test-fast bench soak lint unit clean help
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -25,13 +32,16 @@ lint: .venv/.installed-dev
 	$(BIN)/lint-imports --no-cache
 
 unit: .venv/.installed-dev
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+test-fast: .venv/.installed-dev
+	$(PYTEST) -m 'not server' tests/unit
 
 bench: .venv/.installed-dev
 	$(BIN)/python benchmarks/run_all.py $(if $(QUICK),--quick,) $(if $(RESULTS),--results $(RESULTS),)
 
 soak: .venv/.installed-dev
-	INGEST_SOAK=1 $(BIN)/python -m pytest tests/faults
+	INGEST_SOAK=1 $(PYTEST) $(SOAK)
 
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "ingest needs Python 3.11 or newer; name one with PYTHON=python3.12"; exit 1; }

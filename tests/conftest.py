@@ -10,7 +10,11 @@ import hypothesis
 import pytest
 from bucket import s3_server, storage  # noqa: F401  fixtures: a bucket for the tests of every folder
 from checkpoints import write_clip, write_siglip
-from groups import pytest_collection_modifyitems  # noqa: F401  a hook
+from groups import (  # noqa: F401  hooks
+    pytest_collection_modifyitems,
+    pytest_itemcollected,
+    pytest_xdist_make_scheduler,
+)
 from service import service  # noqa: F401  a fixture: one service for the tests of every folder
 from shared_server import (  # noqa: F401  fixtures and hooks: one Milvus server for them
     collection_name,
