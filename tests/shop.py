@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import sysconfig
 import time
 from contextlib import closing, contextmanager, suppress
@@ -156,8 +157,12 @@ class Shop:
 
 
 def run_in(folder: Path, command: Sequence[str | Path], *, stdin: str = "", **environment: str | Path) -> Ended:
-    """Run any command in `folder` to its end; the installed one in a child of the fork server if that is the same."""
-    if command[0] != COMMAND or needs_a_start(environment):
+    """Run any command in `folder` to its end.
+
+    The installed command, and `python -c`, run in a child of the fork server if that is the same.
+    """
+    command = ["-c", *command[2:]] if list(command[:2]) == [sys.executable, "-c"] else command
+    if command[0] not in (COMMAND, "-c") or needs_a_start(environment):
         return run_anew(folder, command, stdin=stdin, **environment)
     running = fork_server().start(command, folder, environment_of(environment), stdin=stdin)
     try:
