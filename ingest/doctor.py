@@ -101,7 +101,7 @@ def _milvus(settings: Settings) -> Finding:
     if "://" not in uri and not Path(uri).expanduser().exists():
         return Finding("milvus", f"{uri}: not there yet; ingest run makes it")
     alias = contracts.load(settings.schema).alias
-    with opened(uri, settings.token, settings.db_name, max_wait=0) as connection:
+    with opened(uri, settings.token, settings.db_name, max_wait=0, reading=True) as connection:
         kind = (
             "Lite" if connection.is_lite else connection.call("ask its version", connection.client.get_server_version)
         )

@@ -8,11 +8,10 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack, closing
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ingest import contract as contracts
-from ingest import flow
+from ingest import flow, workspace
 from ingest.catalog import formats, rows
 from ingest.clock import MODEL
 from ingest.embedding import encoder as embedding
@@ -20,25 +19,21 @@ from ingest.embedding.checkpoint import resolve
 from ingest.embedding.clip import ClipEncoder
 from ingest.embedding.device import check_device
 from ingest.embedding.preprocessed import Preprocessed
-from ingest.images.cache import FOLDER, Cache
 from ingest.images.stage import Images
 from ingest.records import Decoded, Embedded, Picture, Product, Skipped, Stage
-from ingest.report import RunFolder, too_many
-from ingest.storage import is_remote
-from ingest.store import places, stage
-from ingest.store.lock import holding
+from ingest.report import too_many
+from ingest.store import stage
 from ingest.store.overflow import parked
-from ingest.store.wanted import Wanted
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from ingest.config import Settings
-    from ingest.contract import Contract
+    from ingest.contract import Contract, Space
     from ingest.embedding.checkpoint import Checkpoint
     from ingest.progress import Progress
-    from ingest.store.vectors import Vectors
+    from ingest.workspace import Workspace
 
 T = TypeVar("T")
 
@@ -47,9 +42,15 @@ _WAITING = 2048  # records that may wait in memory for Milvus: two upserts
 
 
 class Line:
-    """The parts of the line for one command; each method is a stretch of it, from records to records."""
+    """The parts of the line for one command; each method is a stretch of it, from records to records.
 
-    def __init__(self, stack: ExitStack, settings: Settings, progress: Progress, stop: threading.Event) -> None:
+    `opened` is `workspace.reading` for a command that changes nothing.
+    """
+
+    def __init__(
+        self, stack: ExitStack, settings: Settings, progress: Progress, stop: threading.Event,
+        opened: Callable[[ExitStack, Settings, Space], Workspace] = workspace.writing,
+    ) -> None:  # fmt: skip
         self.settings = settings
         self.progress = progress
         self._clock = progress.clock
@@ -60,20 +61,12 @@ class Line:
         check_device(settings.device)
         self.checkpoint: Checkpoint = resolve(settings.model, settings.model_revision)
         self.space = self.checkpoint.space
-        stack.enter_context(holding(settings.data))
-        embeddings = settings.data / "embeddings"
-        if settings.store and not is_remote(settings.store, "--store"):
-            stack.enter_context(holding(Path(settings.store)))  # runs with a data folder each may share it
-        self.store: Vectors = places.opened(settings, self.space)
-        self.wanted = Wanted(embeddings)
-        stack.callback(self.wanted.close)
-        self.cache = stack.enter_context(Cache(settings.data / FOLDER))
+        self.store, self.kept, self.wanted, self.cache, self.report = opened(stack, settings, self.space)
         self._stage = stack.enter_context(Images(settings, self.cache, self._clock))
         saved = settings.data / "preprocessed"
         self.preprocessed = Preprocessed(saved, self.checkpoint.preprocessing, exact=settings.exact)
         self.device = ""  # where pictures are embedded, as soon as one is
         self.example: Picture | None = None
-        self.report = stack.enter_context(RunFolder(settings.data / "runs"))
         self._flows = stack.enter_context(ExitStack())  # entered last: no thread outlives what it works on
 
     def products(self) -> Iterator[Product | Skipped]:

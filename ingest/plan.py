@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import weakref
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingest import contract as contracts
-from ingest import sync
+from ingest import sync, workspace
 from ingest.errors import InterruptedRunError
 from ingest.inventory import Fate, Inventory
 from ingest.line import Line
@@ -17,6 +21,7 @@ from ingest.removal import Removal
 from ingest.sinks.milvus import reader
 from ingest.sinks.milvus.collection import Collection
 from ingest.sinks.milvus.connection import opened
+from ingest.sinks.milvus.releases import check_loaded
 
 if TYPE_CHECKING:
     import threading
@@ -27,7 +32,7 @@ if TYPE_CHECKING:
     from ingest.records import Picture
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class Plan:
     """What a run would do to `collection`, counted in products; `details` is a table of all that it would touch.
 
@@ -59,12 +64,15 @@ def plan(settings: Settings, progress: Progress, stop: threading.Event) -> Plan:
     """Work out what `pipeline.run` would do; the collection, its alias and the exports stay as they are.
 
     Pictures are read and decoded as in a run, since only that tells which of them would be skipped, but not
-    downloaded. What is learnt on the way is kept: their digests, and vectors that the collection has.
+    downloaded. Nothing that is learnt on the way is kept, in the data folder or in Milvus. `details` is in a temporary
+    folder, which goes with the plan.
     """
     removal = Removal.of(settings)
+    found = Plan()
+    folder = tempfile.mkdtemp(prefix="ingest-")
+    weakref.finalize(found, shutil.rmtree, folder, ignore_errors=True)
     with ExitStack() as stack:
-        line = Line(stack, settings, progress, stop)
-        found = Plan()
+        line = Line(stack, settings, progress, stop, partial(workspace.reading, runs=Path(folder)))
         there = _there(line, found)
         difference = sync.Difference(there, line.space.fingerprint)
         pictures = _unfetched(line.pictures(download=False), found, line, difference)
@@ -76,9 +84,7 @@ def plan(settings: Settings, progress: Progress, stop: threading.Event) -> Plan:
         if stop.is_set():
             raise InterruptedRunError("interrupted; nothing was changed")
         _fill(found, line, difference, removal)
-        line.cache.flush()
-        line.report.write(found, {}, "planned")
-        return found
+    return found
 
 
 def _there(line: Line, found: Plan) -> Inventory:
@@ -88,10 +94,13 @@ def _there(line: Line, found: Plan) -> Inventory:
     if "://" not in settings.milvus_uri and not Path(settings.milvus_uri).expanduser().exists():
         return Inventory()
     to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait, line.stop)
-    with opened(*to) as connection:
+    with opened(*to, reading=True) as connection:
         collection = Collection(connection, line.contract, line.space)
         found.served = collection.served()
-        return reader.inventory(collection, line.store) if collection.ready() else Inventory()
+        if not collection.ready():
+            return Inventory()
+        check_loaded(connection, collection.name)
+        return reader.inventory(collection, line.store)
 
 
 def _unfetched(

@@ -145,3 +145,12 @@ class Skipped:
     detail: str
     line: int
     file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Differing:
+    """One thing that is not as it should be: what kind, of which product (or which thing), and how."""
+
+    kind: str
+    name: str
+    detail: str

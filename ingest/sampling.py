@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ingest import flow
+from ingest import flow, workspace
 from ingest.catalog import formats, rows
 from ingest.errors import InterruptedRunError
 from ingest.estimate import Catalog
@@ -41,8 +41,9 @@ def measure(settings: Settings, progress: Progress, stop: threading.Event) -> Sa
 
     The products are counted by the catalog's lines, and by reading it where it is compressed.
     """
+    keeping = workspace.writing if settings.download_missing else workspace.reading
     with ExitStack() as stack:
-        line = Line(stack, replace(settings, sample=settings.sample or SAMPLE), progress, stop)
+        line = Line(stack, replace(settings, sample=settings.sample or SAMPLE), progress, stop, keeping)
         total = settings.sample or formats.estimate(settings.catalog) or _counted(line)
         cached = {path.name for path in (settings.data / "image_cache").glob("*")}
         began = time.perf_counter()

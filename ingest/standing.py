@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ingest.errors import ConfigError
 from ingest.images import states
 from ingest.images.cache import FOLDER, INDEX
-from ingest.images.index import Index
+from ingest.images.index import Index, reading
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,7 @@ def status(data: Path) -> Status:
     path = data / FOLDER / INDEX
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; run ingest fetch or ingest run first, or pass --data")
-    index = Index(path)
+    index = Index(path, reading)
     try:
         return Status(states.states(index), states.worst_hosts(index), states.quality(index))
     finally:

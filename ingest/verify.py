@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+import secrets
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ingest import sync
+from ingest import sync, workspace
 from ingest.durable import writing_to
 from ingest.errors import InterruptedRunError
+from ingest.images.cache import FOLDER, INDEX
+from ingest.images.hashing import Hashing
+from ingest.images.index import Index
 from ingest.inventory import Fate
 from ingest.line import Line
-from ingest.records import Decoded, Embedded, Stage
+from ingest.records import Decoded, Differing, Embedded, Stage
 from ingest.sinks import faiss
 from ingest.sinks.milvus import proof, reader
 from ingest.sinks.milvus.collection import Collection
 from ingest.sinks.milvus.connection import opened
-from ingest.sinks.milvus.proof import Differing
+from ingest.sinks.milvus.fields import Comparison, draw
+from ingest.sinks.milvus.releases import is_loaded
 from ingest.store import arrays
+from ingest.store.lock import holding
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from ingest.config import Settings
     from ingest.inventory import Inventory
@@ -32,14 +38,16 @@ if TYPE_CHECKING:
 _QUERIES, _TOP = 100, 10
 _OVERLAP = 0.9
 """How much of the FAISS files' top 10 the collection's must share: both indexes are approximate."""
-_SEED = 0
 
 
 @dataclass(slots=True)
 class Verdict:
-    """What was proven: `rows` right ones, `sampled` vectors, `overlap` of the top 10 (None: no files).
+    """What was proven: `rows` right ones of `expected`, `sampled` vectors, `overlap` of the top 10 (None: no files).
 
-    `differing` is all that is not as it should be; `notes` is what a user may want to know and is as it should be.
+    `compared` is rows whose fields were compared; where not all were, and of the vectors, `seed` decided which.
+    `pictures` is images whose bytes were hashed again, None where that was not asked for. `reasons` counts the skipped
+    products. `differing` is all that is not as it should be; `notes` is what a user may want to know and is as it
+    should be.
     """
 
     collection: str = ""
@@ -47,6 +55,11 @@ class Verdict:
     rows: int = 0
     sampled: int = 0
     overlap: float | None = None
+    expected: int = 0
+    compared: int = 0
+    seed: int = 0
+    pictures: int | None = None
+    reasons: dict[str, int] = field(default_factory=dict)
     differing: list[Differing] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -54,39 +67,60 @@ class Verdict:
     @property
     def distrusted(self) -> list[str]:
         """The products whose row says that it is right and is not."""
-        return [found.name for found in self.differing if found.kind in ("vector", "search")]
+        return [found.name for found in self.differing if found.kind in ("vector", "search", "field")]
+
+    @property
+    def proven(self) -> str:
+        """Say what was compared and right."""
+        fields = ", fields" if self.compared >= self.rows else f"; fields of {_counted(self.compared, 'row')}"
+        said = [
+            f"{self.rows:,} of {_counted(self.expected, 'row')}: ids, digests{fields}",
+            f"{_counted(self.sampled, 'vector')} bit for bit",
+        ]
+        if self.pictures is not None:
+            said.append(f"bytes of {_counted(self.pictures, 'image')}")
+        if self.overlap is not None:
+            said.append(f"FAISS and Milvus share {self.overlap:.1%} of their top {_TOP}")
+        if self.compared < self.rows or self.sampled < self.rows:
+            said.append(f"drawn with --seed {self.seed}")
+        return "; ".join(said)
 
 
-def verify(settings: Settings, progress: Progress, stop: threading.Event, sample: int) -> Verdict:
-    """Compare all ids, digests and counts, and `sample` vectors; nothing is changed.
+def verify(
+    settings: Settings, progress: Progress, stop: threading.Event, sample: int, *,
+    seed: int | None = None, pictures: bool = False,
+) -> Verdict:  # fmt: skip
+    """Compare all ids, digests and counts, fields, and `sample` vectors; nothing is changed.
+
+    What is a sample is drawn with `seed`, another one in each run unless given. With `pictures` every image is hashed;
+    otherwise one of the same size and time as when it was hashed last is taken for the same.
 
     Raises MilvusError where there is no collection to look at or it has another schema.
     """
     with ExitStack() as stack:
-        line = Line(stack, settings, progress, stop)
+        line = Line(stack, settings, progress, stop, workspace.reading)
         to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait, stop)
-        connection = stack.enter_context(opened(*to, existing=True))
+        connection = stack.enter_context(opened(*to, reading=True))
         collection = Collection(connection, line.contract, line.space)
-        verdict = Verdict(collection.name)
-        if collection.ready():
+        verdict = Verdict(collection.name, seed=secrets.randbelow(2**32) if seed is None else seed)
+        if not collection.ready():
+            verdict.differing.append(Differing("collection", collection.name, "is missing"))
+        elif not is_loaded(connection, collection.name):
+            verdict.differing.append(Differing("collection", collection.name, "is not loaded, so nobody can search it"))
+        else:
             verdict.differing.extend(proof.index(collection))
             there = reader.inventory(collection, line.store)
-            verdict.differing.extend(_rows(line, collection, there, verdict))
-            sampled = _sample(there, sample)
-            verdict.sampled = len(sampled)
+            verdict.differing.extend(_rows(line, collection, there, verdict, hashes=pictures))
+            sampled = _sample(line, there, sample, verdict)
             verdict.differing.extend(proof.vectors(collection, line.store, sampled))
             if settings.exports:
                 verdict.differing.extend(_files(line, collection, sampled, verdict))
-        else:
-            verdict.differing.append(Differing("collection", collection.name, "is not there"))
         served = collection.served()
         if served != collection.name:
             verdict.differing.append(Differing("alias", line.contract.alias, f"serves {served}, not {collection.name}"))
         if stop.is_set():
             raise InterruptedRunError("interrupted before all was looked at")
         verdict.seconds = round(progress.seconds, 3)
-        line.cache.flush()
-        line.report.write(verdict, {}, "differs" if verdict.differing else "verified")
         return verdict
 
 
@@ -98,20 +132,41 @@ def forget_exports(settings: Settings) -> None:
                 manifest.unlink(missing_ok=True)
 
 
-def _rows(line: Line, collection: Collection, there: Inventory, verdict: Verdict) -> Iterator[Differing]:
+def forget_pictures(settings: Settings, product_ids: Iterable[str]) -> None:
+    """Have the next run hash the images of these products again, whatever their size and time."""
+    with holding(settings.data), closing(Index(settings.data / FOLDER / INDEX)) as index:
+        for product_id in product_ids:
+            if (entry := index.get(product_id)) is not None:
+                index.put(replace(entry, mtime_ns=None))
+
+
+def _rows(
+    line: Line, collection: Collection, there: Inventory, verdict: Verdict, *, hashes: bool
+) -> Iterator[Differing]:
     if (doubled := there.doubled()) or collection.count() != len(there):
         counts = f"{collection.count()} by count(*), {len(there)} read, {doubled} doubled"
         yield Differing("count", collection.name, counts)
     difference = sync.Difference(there, line.space.fingerprint)
-    records = line.pixels(difference.changes(line.pictures(download=False)))
+    pictures = line.pictures(download=False)
+    hashing = Hashing(line.settings.download_workers)
+    if hashes:
+        pictures = hashing.passing(pictures)
+    fields = Comparison(collection, there, draw(len(there), verdict.seed))
+    records = line.pixels(difference.changes(fields.passing(pictures)))
     for record in line.report.keeping_skipped(difference.failures(records)):
         assert isinstance(record, Decoded | Embedded)
         kind = difference.kind(record.product.product_id)
         line.report.note(record.product.product_id, kind)
         yield Differing("row", record.product.product_id, "is missing" if kind == "added" else f"has another {kind}")
-    verdict.products, verdict.rows = line.progress.items(Stage.CATALOG), difference.unchanged
+    yield from (*fields.differing, *hashing.differing)
+    wrong = {found.name for found in (*fields.differing, *hashing.differing)}
+    verdict.products, verdict.rows = line.progress.items(Stage.CATALOG), difference.unchanged - len(wrong)
+    verdict.expected, verdict.compared = len(there) - doubled + difference.added, fields.rows - len(fields.differing)
+    verdict.pictures = hashing.pictures - len(hashing.differing) if hashes else None
+    verdict.reasons = dict(line.report.reasons.most_common())
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in verdict.reasons.items())
     for count, what in (
-        (line.report.skipped, "products are skipped, as skipped.csv says"),
+        (line.report.skipped, f"products are skipped: {reasons}"),
         (difference.stale, "of those have a row, which is as it last was"),
         (
             0 if line.settings.sample else difference.gone,
@@ -123,10 +178,14 @@ def _rows(line: Line, collection: Collection, there: Inventory, verdict: Verdict
             verdict.notes.append(f"{count} {what}")
 
 
-def _sample(there: Inventory, sample: int) -> list[str]:
+def _sample(line: Line, there: Inventory, sample: int, verdict: Verdict) -> list[str]:
+    """Draw right rows whose vector the store has too; of what only the collection has there is nothing to compare."""
     right = np.flatnonzero(there.fates == Fate.SAME)
     if len(right) > sample:
-        right = np.random.default_rng(_SEED).choice(right, sample, replace=False)
+        right = np.random.default_rng(verdict.seed).choice(right, sample, replace=False)
+    verdict.sampled = sum(line.kept.holds([there.sha256(place) for place in right.tolist()]))
+    if alone := len(right) - verdict.sampled:
+        verdict.notes.append(f"{alone} of the vectors drawn are in the collection alone; ingest run stores them")
     mask = np.zeros(len(there), bool)
     mask[right] = True
     return list(there.where(mask))
@@ -152,11 +211,17 @@ def _files(line: Line, collection: Collection, sampled: list[str], verdict: Verd
     answers = collection.search(queries, _TOP, proof.WIDE_EF)
     shared = total = 0
     for query, hits in zip(queries, answers, strict=True):
+        if not proof.reaches(query, hits):
+            continue  # one of a crowd that no search comes to, or a difference that is known by now
         nearest = index.search(query, _TOP, proof.WIDE_EF)
-        worst = min(score for _, score in nearest) - proof.CLOSE_ENOUGH
+        worst = min(score for _, score in nearest) - proof.CROWDED  # of a crowd, others may be found
         known = [hit for hit in hits if hit.pk in index.known]  # the files have no stale rows
         shared += sum(float(hit["distance"]) >= worst for hit in known)
         total += len(known)
     verdict.overlap = shared / total if total else None
     if verdict.overlap is not None and verdict.overlap < _OVERLAP:
         yield Differing("search", str(settings.indexes), f"shares {verdict.overlap:.1%} of the collection's top {_TOP}")
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -93,20 +93,22 @@ class SmallShop:
         with self.faked():
             return plans.plan(replace(self.settings, **changes), Progress(), threading.Event())
 
-    def verify(self, sample: int = 1000, **changes: Any) -> verifying.Verdict:
+    def verify(self, sample: int = 1000, *, pictures: bool = False, **changes: Any) -> verifying.Verdict:
         with self.faked():
             settings = replace(self.settings, **changes)
-            return verifying.verify(settings, Progress(), threading.Event(), sample)
+            return verifying.verify(settings, Progress(), threading.Event(), sample, pictures=pictures)
 
-    def repair(self, **changes: Any) -> verifying.Verdict:
+    def repair(self, *, pictures: bool = False, **changes: Any) -> verifying.Verdict:
         """Do what `ingest verify --repair` does."""
         settings = replace(self.settings, **changes)
-        found = self.verify(**changes)
+        found = self.verify(pictures=pictures, **changes)
+        if images := [fault.name for fault in found.differing if fault.kind == "image"]:
+            verifying.forget_pictures(settings, images)
         if any(fault.kind in ("file", "search") for fault in found.differing):
             verifying.forget_exports(settings)
         with self.faked():
             pipeline.run(settings, Progress(), threading.Event(), found.distrusted)
-        return self.verify(**changes)
+        return self.verify(pictures=pictures, **changes)
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:

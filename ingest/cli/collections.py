@@ -45,7 +45,7 @@ def command(ctx: click.Context, /, *, as_json: bool, **values: Any) -> None:
         return
     from ingest.sinks.milvus import releases
 
-    with behind_the_alias(values) as (connection, alias):
+    with behind_the_alias(values, reading=True) as (connection, alias):
         found = releases.releases(connection, alias)
     if as_json:
         click.echo(json.dumps([asdict(release) for release in found], ensure_ascii=False, indent=2))
@@ -82,15 +82,16 @@ def prune(*, keep: int, yes: bool, **values: Any) -> None:
 
 
 @contextmanager
-def behind_the_alias(values: dict[str, Any]) -> Iterator[tuple[Connection, str]]:
-    """Connect to where the settings say, and give the alias too."""
+def behind_the_alias(values: dict[str, Any], *, reading: bool = False) -> Iterator[tuple[Connection, str]]:
+    """Connect to where the settings say, and give the alias too; `reading` as `opened` has it."""
     from ingest import contract as contracts
     from ingest.sinks.milvus.connection import opened
 
     terminal.log_to_stderr()
     settings = options.settings(values)
     alias = contracts.load(settings.schema).alias
-    with opened(settings.milvus_uri, settings.token, settings.db_name, settings.max_wait, existing=True) as connection:
+    to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait)
+    with opened(*to, existing=True, reading=reading) as connection:
         yield connection, alias
 
 

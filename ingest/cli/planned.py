@@ -101,8 +101,8 @@ def _print(found: Plan, *, details: bool) -> None:
 
 
 def _print_json(found: Plan) -> None:
-    """Print one object, the products of it a line each: there may be millions."""
-    content = json.dumps({**asdict(found), "details": str(found.details)}, ensure_ascii=False, indent=2)
+    """Print one object, the products of it a line each, for there may be millions; `details` was the table's path."""
+    content = json.dumps({**asdict(found), "details": ""}, ensure_ascii=False, indent=2)
     click.echo(content.removesuffix("\n}") + ',\n  "changes": [', nl=False)
     separator = "\n    "
     for product_id, change in _changes(found):

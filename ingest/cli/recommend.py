@@ -76,7 +76,7 @@ def command(
 def _like(settings: Settings, product_ids: list[str], wish: Wish) -> hits.Found:
     from ingest import recommend
 
-    with collection(settings) as served:
+    with collection(settings, reading=True) as served:
         found = hits.Found("like " + " + ".join(product_ids), recommend.like(served, product_ids, wish))
         note_unknown(served, wish.expression, found)
     return found
@@ -96,7 +96,7 @@ def _write_all(settings: Settings, wish: Wish, out: Path) -> Written:
     labels = {}
     with ExitStack() as stack:
         if fields := [name for name in (wish.same, wish.other) if name]:
-            served = stack.enter_context(collection(settings))
+            served = stack.enter_context(collection(settings, reading=True))
             labels = {name: served.values(name) for name in fields}
     return recommend.write(recommend.everything(index, wish, ef, labels), index.names, out)
 

@@ -95,7 +95,7 @@ def command(
     with ExitStack() as stack:
         fetch = _fetcher(stack, settings)
         several = _read(queries, asked, fetch) if queries else [_one(asked, text, image, product, fetch)]
-        place = stack.enter_context((collection if backend == "milvus" else _files)(settings))
+        place = stack.enter_context(collection(settings, reading=True) if backend == "milvus" else _files(settings))
         found = _answered(place, settings, several)
         hits.show(
             found, settings, several=queries is not None, as_json=as_json, as_csv=as_csv, html=html, pictures=pictures
@@ -160,14 +160,15 @@ def _fetcher(stack: ExitStack, settings: Settings) -> Callable[[str], Path]:
 
 
 @contextmanager
-def collection(settings: Settings) -> Iterator[Served]:
-    """Give the collection that the alias serves."""
+def collection(settings: Settings, *, reading: bool = False) -> Iterator[Served]:
+    """Give the collection that the alias serves; while `reading` alone, a Milvus Lite file is left as it is."""
     from ingest import contract as contracts
     from ingest.search.served import Served
     from ingest.sinks.milvus.connection import opened
 
     alias = contracts.load(settings.schema).alias
-    with opened(settings.milvus_uri, settings.token, settings.db_name, settings.max_wait, existing=True) as connection:
+    to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait)
+    with opened(*to, existing=True, reading=reading) as connection:
         yield Served(connection, alias)
 
 

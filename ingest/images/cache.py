@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Self
 
 from ingest.durable import writing_to
 from ingest.images import urls
-from ingest.images.folder import EXTENSIONS, swept, temporary
-from ingest.images.index import Entry, Index
+from ingest.images.folder import EXTENSIONS, look, temporary
+from ingest.images.index import Entry, Index, copying
 from ingest.images.names import encode, is_safe
 from ingest.images.sniff import HEAD, extension
 
@@ -42,15 +42,19 @@ class Cache:
 
     Two runs must not share a folder at the same time; a lock elsewhere sees to that. The constructor makes
     the folder, removes what a killed run left half written, and raises StorageError where it cannot. With an
-    `index` of its own it is a part of another process's cache, for some products, and removes nothing.
+    `index` of its own it is a part of another process's cache, for some products, and removes nothing. Without
+    `changes` all on disk stays as it is, and what is learnt goes into a copy of the index.
     """
 
-    def __init__(self, folder: Path, index: Index | None = None) -> None:
+    def __init__(self, folder: Path, index: Index | None = None, *, changes: bool = True) -> None:
         self.folder = folder
+        self._changes = changes
         with writing_to(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            on_disk = swept(folder) if index is None else -1
-        self._index = index or Index(folder / INDEX)
+            if changes:
+                folder.mkdir(parents=True, exist_ok=True)
+            on_disk, left = look(folder) if index is None else (-1, [])
+        self._remove(left)
+        self._index = index or Index(folder / INDEX, None if changes else copying)
         # Looking for files without a row costs 24 calls a product; where disk and index agree there are none.
         self._has_strays = on_disk != self._index.fingerprint()
         self._ignores_case = (folder / INDEX.upper()).exists()
@@ -162,19 +166,16 @@ class Cache:
             stale = [prior.file]
         self._remove(stale)
         tries = _tries(prior, source) + tried
-        nothing = (None,) * 6
-        self._index.put(Entry(product_id, *_origin(source), *nothing, time.time(), tries, reason, detail))
+        self._index.put(Entry(product_id, *_origin(source), *(None,) * 6, time.time(), tries, reason, detail))
 
     def confirm(self, entry: Entry) -> Entry:
         """Record that a row's picture is still the one that its source has."""
-        entry = replace(entry, fetched_at=time.time(), tries=entry.tries + 1, failure=None, detail="")
-        self._index.put(entry)
+        self._index.put(entry := replace(entry, fetched_at=time.time(), tries=entry.tries + 1, failure=None, detail=""))
         return entry
 
     def keep(self, entry: Entry, reason: Reason, detail: str) -> Entry:
         """Record that a row's picture could not be refreshed; it stays in use."""
-        entry = replace(entry, tries=entry.tries + 1, failure=reason, detail=detail)
-        self._index.put(entry)
+        self._index.put(entry := replace(entry, tries=entry.tries + 1, failure=reason, detail=detail))
         return entry
 
     def reject(self, product_id: str, sha256: bytes, reason: Reason, detail: str) -> None:
@@ -191,7 +192,7 @@ class Cache:
 
     def _remove(self, names: Iterable[str]) -> None:
         with writing_to(self.folder):
-            for name in names:
+            for name in names if self._changes else ():
                 (self.folder / name).unlink(missing_ok=True)
 
     def flush(self) -> None:
@@ -212,8 +213,7 @@ class Cache:
         sha256, about = _hashed(path)
         if sha256 != entry.sha256:
             return None
-        entry = replace(entry, size=about.st_size, mtime_ns=about.st_mtime_ns)
-        self._index.put(entry)
+        self._index.put(entry := replace(entry, size=about.st_size, mtime_ns=about.st_mtime_ns))
         return entry
 
     def _adopted(self, product_id: str, source: str) -> Entry | None:
@@ -226,7 +226,7 @@ class Cache:
             sha256, about = _hashed(path)
             stem, _, kind = name.rpartition(".")
             own = f"{encode(product_id)}.{kind}"
-            if self._ignores_case and stem != encode(product_id):
+            if self._ignores_case and self._changes and stem != encode(product_id):
                 # Here `abc.jpg` would be overwritten by the picture of another product, `ABC`.
                 with writing_to(self.folder):
                     path.rename(self.folder / own)

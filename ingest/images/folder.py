@@ -21,16 +21,19 @@ def temporary() -> str:
     return f".{uuid.uuid4().hex}.part"
 
 
-def swept(folder: Path) -> int:
-    """Remove what a killed run left half written; return the exclusive or of the hashes of all pictures' names."""
+def look(folder: Path) -> tuple[int, list[str]]:
+    """Return the exclusive or of the hashes of all images' names, and the names of what a killed run left half written.
+
+    Raises OSError where the folder cannot be read.
+    """
     fingerprint = 0
-    left = []
+    left: list[str] = []
+    if not folder.exists():
+        return fingerprint, left
     with os.scandir(folder) as entries:
         for entry in entries:
             if _TEMPORARY.fullmatch(entry.name):
                 left.append(entry.name)
             elif entry.name.rpartition(".")[2] in EXTENSIONS:
                 fingerprint ^= hash(entry.name)
-    for name in left:
-        (folder / name).unlink()
-    return fingerprint
+    return fingerprint, left

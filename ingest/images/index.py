@@ -7,7 +7,7 @@ import operator
 import sqlite3
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from ingest.errors import StorageError
 from ingest.images import urls
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 VERSION = 2
@@ -98,17 +98,16 @@ class Index:
     """The rows, for any number of threads; a row that was put is seen at once and committed within its batch.
 
     A batch ends after 256 rows or at the first call a second after its first row. Every method raises
-    StorageError, one line, when SQLite cannot go on.
+    StorageError, one line, when SQLite cannot go on. `connect` is `reading` or `copying` for those who change nothing.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, connect: Callable[[Path], sqlite3.Connection] | None = None) -> None:
         self._path = path
         self._lock = threading.Lock()
         self._rows = 0
         self._since = 0.0
         with self._reported():
-            # autocommit: this class begins and commits by itself
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._db = (connect or _connect)(path)
         try:
             with self._reported():
                 self._prepare()
@@ -232,6 +231,37 @@ class Index:
             raise  # used after close, from a bug of ours
         except sqlite3.Error as error:
             raise StorageError(f"{self._path}: {error}; {_way_out(error)}") from error
+
+
+def reading(path: Path) -> sqlite3.Connection:
+    """Open an existing index to be read alone; one of an older layout is read from a copy of the current one."""
+    db = _read_only(path)
+    if db.execute("PRAGMA user_version").fetchone() == (VERSION,):
+        return db
+    db.close()
+    return copying(path)
+
+
+def copying(path: Path) -> sqlite3.Connection:
+    """Open a copy of an index, or an empty one, in an unnamed temporary file: what is put there goes with it."""
+    copy = _connect("")
+    if path.is_file():
+        with closing(_read_only(path)) as source:
+            source.backup(copy)
+    return copy
+
+
+def _connect(path: Path | str, *, uri: bool = False) -> sqlite3.Connection:
+    # autocommit: `Index` begins and commits by itself
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False, uri=uri)
+
+
+def _read_only(path: Path) -> sqlite3.Connection:
+    # SQLite makes two files beside one in WAL mode, for its readers too, and a reader leaves them. Without a log nobody
+    # writes, and then it need not (https://www.sqlite.org/wal.html, "Read-Only Databases").
+    log = path.with_name(f"{path.name}-wal")
+    how = "mode=ro" if log.exists() and log.stat().st_size else "immutable=1"
+    return _connect(f"{path.absolute().as_uri()}?{how}", uri=True)
 
 
 def _way_out(error: sqlite3.Error) -> str:

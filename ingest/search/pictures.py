@@ -11,7 +11,7 @@ from ingest.catalog.files import folder_of
 from ingest.errors import QueryError
 from ingest.images.cache import INDEX, is_of
 from ingest.images.decode import UndecodableError, open_rgb
-from ingest.images.index import Index
+from ingest.images.index import Index, reading
 from ingest.images.stage import policy
 from ingest.images.urls import DownloadError, host, key
 
@@ -47,7 +47,7 @@ class Pictures:
     def __init__(self, settings: Settings) -> None:
         self._cache = settings.data / "image_cache"
         index = self._cache / INDEX
-        self._index = Index(index) if index.is_file() else None
+        self._index = Index(index, reading) if index.is_file() else None
         roots = [root for root in (folder_of(settings.catalog), settings.images_root) if root]
         self._roots = [Path(os.path.realpath(root)) for root in roots]
 

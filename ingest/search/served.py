@@ -17,7 +17,7 @@ from ingest.search import filters
 from ingest.search.query import combined
 from ingest.sinks.milvus.collection import iterated
 from ingest.sinks.milvus.connection import CALL_TIMEOUT_S
-from ingest.sinks.milvus.releases import alias_target, load, note
+from ingest.sinks.milvus.releases import alias_target, check_loaded, note
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -66,7 +66,7 @@ class Served:
     """
 
     def __init__(self, connection: Connection, alias: str) -> None:
-        """Find it; raises MilvusError where the alias serves nothing, or nothing that ingest built."""
+        """Find it; raises MilvusError where the alias serves nothing, nothing that ingest built, or nothing loaded."""
         self._connection = connection
         self.alias = alias
         name = alias_target(connection, alias)
@@ -81,8 +81,7 @@ class Served:
                 f"Milvus at {connection.shown}: {name} carries no {contracts.PROPERTY}; it was not built by ingest"
             ) from error
         self.keeps_others = bool(description.get("enable_dynamic_field"))
-        # A Milvus Lite file is opened with nothing in memory, and a server may have been told to release it.
-        load(connection, name)
+        check_loaded(connection, name)
 
     @property
     def fields(self) -> dict[str, str]:

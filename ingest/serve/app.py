@@ -82,7 +82,7 @@ def run(settings: Settings, started: Callable[[str], None]) -> None:
         listening = stack.enter_context(_listening(settings.host, settings.port))
         patience = min(settings.max_wait, _PATIENCE_S)
         connection = stack.enter_context(
-            opened(settings.milvus_uri, settings.token, settings.db_name, patience, existing=True)
+            opened(settings.milvus_uri, settings.token, settings.db_name, patience, reading=True)
         )
         model = Model(settings)
         service = Service(settings, connection, Live(connection, alias, model.space), model)

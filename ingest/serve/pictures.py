@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ingest.errors import IngestError
 from ingest.images.cache import INDEX
-from ingest.images.index import Index
+from ingest.images.index import Index, reading
 from ingest.search.pictures import jpeg, thumbnail
 from ingest.serve.answers import NotThereError
 
@@ -60,7 +60,7 @@ class Shown:
         if not path.is_file():
             raise nothing
         try:
-            index = Index(path)  # opened anew: a run may have replaced the file, and SQLite opens in no time
+            index = Index(path, reading)  # opened anew: a run may have replaced the file, and SQLite opens in no time
             try:
                 entry = index.get(product_id)
             finally:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 MAX_SKIPPED = 500
 """Rows of `skipped.csv` that are shown."""
+_NO_RUNS = frozenset({"planned", "verified", "differs"})  # outcomes of commands that, up to 0.1, left a report too
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ def latest(runs: Path) -> LatestRun | None:
     for folder in sorted(runs.iterdir(), reverse=True):
         try:
             report: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+            if report["outcome"] in _NO_RUNS:
+                continue
             with (folder / "skipped.csv").open(encoding="utf-8", newline="") as file:
                 skipped = list(islice(csv.DictReader(file), MAX_SKIPPED))
             return LatestRun(str(report["started"]), str(report["outcome"]), dict(report["reasons"]), skipped)

@@ -1,9 +1,12 @@
-"""One run at a time on one data folder, and one command at a time on one Milvus Lite file."""
+"""One run at a time on one data folder, and one command at a time on one Milvus Lite file.
+
+A command that changes nothing makes no lock file and writes none: it holds the one that a run left.
+"""
 
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from ingest.durable import writing_to
@@ -12,6 +15,8 @@ from ingest.errors import BusyError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from filelock import BaseFileLock
 
 
 @contextmanager
@@ -27,31 +32,69 @@ def holding(data: Path) -> Iterator[None]:
 
 
 @contextmanager
-def holding_file(path: Path) -> Iterator[None]:
-    """Hold a Milvus Lite file, which data folders may share, by a lock beside it; as `holding`."""
-    with _locked(path.with_name(f".{path.name}.lock"), f"{path}: another command", "wait for it"):
+def reading(data: Path) -> Iterator[None]:
+    """Keep runs off the data folder while the block reads there; one where no run has been is not held."""
+    with _read(data / ".lock", f"{data}: another run", "wait for it, or pass another --data"):
         yield
 
 
 @contextmanager
-def _locked(path: Path, whose: str, way_out: str) -> Iterator[None]:
-    from filelock import FileLock, Timeout
+def holding_file(path: Path) -> Iterator[None]:
+    """Hold a Milvus Lite file, which data folders may share, by a lock beside it; as `holding`."""
+    with _locked(_beside(path), f"{path}: another command", "wait for it"):
+        yield
 
-    holder = path.with_name(f"{path.name}.pid")
+
+@contextmanager
+def reading_file(path: Path) -> Iterator[None]:
+    """Keep other commands off an existing Milvus Lite file; as `reading`."""
+    with _read(_beside(path), f"{path}: another command", "wait for it"):
+        yield
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
+
+
+@contextmanager
+def _locked(path: Path, whose: str, way_out: str) -> Iterator[None]:
+    holder = _holder(path)
     with writing_to(path.parent):
-        lock = FileLock(path, timeout=0)
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise BusyError(f"{whose} (process {_holder(holder)}) holds it; {way_out}") from error
+        lock = _acquired(path, whose, way_out)
         holder.write_text(f"{os.getpid()}\n", encoding="ascii")
     try:
         yield
     finally:
+        with suppress(OSError):
+            holder.unlink()  # who only reads does not write its own
         lock.release()
 
 
-def _holder(path: Path) -> str:
+@contextmanager
+def _read(path: Path, whose: str, way_out: str) -> Iterator[None]:
+    with ExitStack() as stack:
+        if path.exists():
+            with suppress(OSError):  # a folder that may not be written is locked by nobody who may not either
+                stack.callback(_acquired(path, whose, way_out).release)
+        yield
+
+
+def _acquired(path: Path, whose: str, way_out: str) -> BaseFileLock:
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise BusyError(f"{whose} (process {_named(_holder(path))}) holds it; {way_out}") from error
+    return lock
+
+
+def _holder(path: Path) -> Path:
+    return path.with_name(f"{path.name}.pid")
+
+
+def _named(path: Path) -> str:
     try:
         return path.read_text(encoding="ascii").strip() or "unknown"
     except OSError:

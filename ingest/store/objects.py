@@ -244,7 +244,7 @@ class ObjectStore:
             except (ValueError, EOFError, SyntaxError):
                 log.warning("%s/%s: damaged; its pictures are embedded again", self._bucket.url, shard.name)
                 return np.zeros((shard.rows, self.dim), np.float32)  # of no length, so none of them counts as a vector
-        os.utime(path)
+        os.utime(path, follow_symlinks=os.utime not in os.supports_follow_symlinks)
         return vectors
 
     def _fetch(self, shard: _Held, path: Path) -> None:

@@ -24,9 +24,17 @@ def place(settings: Settings, fingerprint: str) -> str:
     return str(Path(root) / fingerprint)
 
 
-def opened(settings: Settings, space: Space) -> Vectors:
-    """Open the vectors of a space; raises ConfigError or StorageError where their place cannot be used."""
+def mirror(settings: Settings, space: Space) -> Path:
+    """Return the folder for what is read of a space's vectors on object storage."""
+    return settings.data / "embeddings" / "mirror" / space.fingerprint
+
+
+def opened(settings: Settings, space: Space, mirror: Path) -> Vectors:
+    """Open the vectors of a space, those on object storage with this `mirror`.
+
+    Raises ConfigError or StorageError where their place cannot be used.
+    """
     where = place(settings, space.fingerprint)
     if is_remote(where, "--store"):
-        return ObjectStore(Bucket(where), space.dim, settings.data / "embeddings" / "mirror" / space.fingerprint)
+        return ObjectStore(Bucket(where), space.dim, mirror)
     return Store(Path(where), space.dim)

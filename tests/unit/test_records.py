@@ -51,7 +51,7 @@ def test_records_cannot_be_changed():
 
 def test_every_record_is_frozen_and_slotted_or_a_tuple():
     classes = [value for value in vars(records).values() if dataclasses.is_dataclass(value)]
-    assert len(classes) == 3
+    assert len(classes) == 4
     assert all(value.__dataclass_params__.frozen and "__slots__" in vars(value) for value in classes)
     assert all(isinstance(record, tuple) for record in (PRODUCT, Picture(PRODUCT, Path("a.jpg"), bytes(32))))
 

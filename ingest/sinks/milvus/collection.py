@@ -73,15 +73,9 @@ class Collection:
         self.load()
 
     def ready(self) -> bool:
-        """Make a collection that is there ready to be read, and change nothing; return whether it is there.
-
-        Raises MilvusError as `prepare` does.
-        """
+        """Return whether the collection exists with its index, and change nothing; raises MilvusError as `prepare`."""
         self._check_alias()
-        if not self.exists() or self._fitting_index() is None:
-            return False
-        self.load()
-        return True
+        return self.exists() and self._fitting_index() is not None
 
     def exists(self) -> bool:
         """Tell whether the collection is there."""
@@ -111,11 +105,12 @@ class Collection:
 
     def count(self, consistency: str = "Strong") -> int:
         """Count the rows by `count(*)`; `num_entities` would count deleted ones until compaction."""
-        return self._counted("", consistency)
-
-    def sharing(self, sha256: str) -> int:
-        """Count the rows made from the picture with this SHA-256, in hex."""
-        return self._counted(f"{IMAGE_SHA256} == {json.dumps(sha256)}", "Strong")
+        client = self.connection.client
+        answer = self._call(
+            f"count the rows of {self.name}", client.query, self.name, filter="", output_fields=["count(*)"],
+            consistency_level=consistency, timeout=CALL_TIMEOUT_S,
+        )  # fmt: skip
+        return int(answer[0]["count(*)"])
 
     def flush(self) -> None:
         """Have the server write what it acknowledged to its storage and index it."""
@@ -140,14 +135,6 @@ class Collection:
         rows, ends = self.count(), time.monotonic() + _STALE_S
         while self.count("Bounded") < rows and time.monotonic() < ends and not stop.wait(_LOOK_EVERY_S):
             pass
-
-    def _counted(self, among: str, consistency: str) -> int:
-        client = self.connection.client
-        answer = self._call(
-            f"count the rows of {self.name}", client.query, self.name, filter=among, output_fields=["count(*)"],
-            consistency_level=consistency, timeout=CALL_TIMEOUT_S,
-        )  # fmt: skip
-        return int(answer[0]["count(*)"])
 
     def _pending(self) -> int:
         description = self.index() or {}
@@ -185,10 +172,10 @@ class Collection:
         return answer
 
     def search(self, vectors: list[NDArray[np.float32]], limit: int, ef: int) -> list[Any]:
-        """Return for each unit vector, (dim,) float32, its nearest rows as Milvus gives them, with their picture."""
+        """Return for each unit vector, (dim,) float32, its nearest rows as Milvus gives them, by id and score."""
         answer: list[Any] = self._call(
             f"search {self.name}", self.connection.client.search, self.name, data=vectors, anns_field=self._field,
-            limit=limit, output_fields=[IMAGE_SHA256], search_params={"metric_type": "IP", "params": {"ef": ef}},
+            limit=limit, search_params={"metric_type": "IP", "params": {"ef": ef}},
             consistency_level="Strong", timeout=CALL_TIMEOUT_S,
         )  # fmt: skip
         return answer

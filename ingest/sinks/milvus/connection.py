@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import shutil
 import threading
 import time
 from contextlib import ExitStack, contextmanager
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from ingest import openmp
+from ingest.durable import reason
 from ingest.errors import BusyError, IngestError, InterruptedRunError, MilvusError
-from ingest.sinks.milvus import troubles
-from ingest.store.lock import holding_file
+from ingest.sinks.milvus import lite, troubles
+from ingest.store.lock import holding_file, reading_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,14 +40,15 @@ class Connection:
     """A MilvusClient whose every call goes through `call`.
 
     `max_wait` bounds, in seconds, how long one call is tried again while the server is away or busy; `stop` ends
-    such waiting at once. A server that gives no answer is found out after some seconds more.
+    such waiting at once. A server that gives no answer is found out after some seconds more. A Milvus Lite file may be
+    opened at another `place` than it has.
     """
 
     def __init__(
-        self, uri: str, token: str, db_name: str, max_wait: float, stop: threading.Event | None = None
+        self, uri: str, token: str, db_name: str, max_wait: float, stop: threading.Event | None = None, place: str = ""
     ) -> None:
         self.shown, target, user = _target(uri)
-        self._target = target
+        self.place = target = place or target
         self.is_lite = not uri.startswith(("http://", "https://", "tcp://", "unix:"))
         self._secrets = [secret for secret in {token, user, *token.split(":")[1:], *user.split(":")[1:]} if secret]
         self._db_name = db_name
@@ -122,7 +125,7 @@ class Connection:
         if self.is_lite:  # its server runs in this process, on and with the file locked, until it is told to stop
             from milvus_lite.server_manager import server_manager_instance
 
-            server_manager_instance.release_server(self._target)
+            server_manager_instance.release_server(self.place)
 
     def _bounded(self, function: Callable[..., Any], kwargs: dict[str, Any], left: float) -> dict[str, Any]:
         """Give each try of a client's call a timeout: without one pymilvus tries 75 times, or waits for ever."""
@@ -145,11 +148,8 @@ class Connection:
         return True
 
     def _error(self, doing: str, error: BaseException) -> IngestError:
-        if doing == "connect" and self.is_lite and _is_held(self.shown):
-            return BusyError(
-                f"{self.shown}: another process holds this Milvus Lite file; wait for it, or use a server, which "
-                "serves many: docker compose up -d --wait"
-            )
+        if doing == "connect" and self.is_lite and _is_held(self.place):
+            return _busy(self.shown)
         told = troubles.explained(error, connecting=doing == "connect", tls=self.shown.startswith("https:"))
         return MilvusError(f"Milvus at {self.shown}: cannot {doing}: {self._without_secrets(told)}")
 
@@ -174,21 +174,47 @@ def opened(
     stop: threading.Event | None = None,
     *,
     existing: bool = False,
+    reading: bool = False,
 ) -> Iterator[Connection]:
     """Connect, and close at the block's end.
 
-    With `existing` a Milvus Lite file must be there already, so that asking makes none. Raises MilvusError, and
-    BusyError where another process has the Lite file open.
+    With `existing` a Milvus Lite file must be there already, and no file is made beside it; with `reading`, nothing is
+    changed in it either. Raises MilvusError, and BusyError where another process has the Lite file open.
     """
+    existing = existing or reading
+    place = ""
     if existing and "://" not in uri and not Path(uri).expanduser().exists():
         raise MilvusError(f"{without_user(uri)[0]}: no such Milvus Lite file; fill it with: ingest run, or pass --uri")
     with ExitStack() as stack:
         if "://" not in uri:
-            _shown, path, _user = _target(uri)
-            stack.enter_context(holding_file(Path(path)))
-        connection = Connection(uri, token, db_name, max_wait, stop)
+            path = Path(_target(uri)[1])
+            if not existing:
+                _make_folder(uri, path.parent)
+            stack.enter_context(reading_file(path) if existing else holding_file(path))
+            if reading:
+                place = str(stack.enter_context(_stand_in(path)))
+        connection = Connection(uri, token, db_name, max_wait, stop, place)
         stack.callback(connection.close)
         yield connection
+
+
+@contextmanager
+def _stand_in(path: Path) -> Iterator[Path]:
+    with ExitStack() as stack:
+        try:
+            place = stack.enter_context(lite.stand_in(path))
+        except BlockingIOError as error:
+            raise _busy(str(path)) from error
+        except (OSError, shutil.Error) as error:
+            raise MilvusError(f"{path}: cannot be read ({reason(error)}); make it readable, or set TMPDIR") from error
+        yield place
+
+
+def _busy(shown: str) -> BusyError:
+    return BusyError(
+        f"{shown}: another process holds this Milvus Lite file; wait for it, or use a server, which serves many: "
+        "docker compose up -d --wait"
+    )
 
 
 def _is_held(uri: str) -> bool:
@@ -240,8 +266,11 @@ def _target(uri: str) -> tuple[str, str, str]:
         raise MilvusError(
             f"--uri {without_user(uri)[0]}: neither http://… nor a Milvus Lite file, whose name ends in .db"
         )
+    return uri, str(path), ""
+
+
+def _make_folder(uri: str, folder: Path) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MilvusError(f"--uri {uri}: its folder cannot be made ({error.strerror})") from error
-    return uri, str(path), ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from ingest.sinks.milvus.lite import without_torn_indexes
 
 log = logging.getLogger(__name__)
 
+_LOOK_EVERY_S = 0.5
 _OTHER_REPLICAS = re.compile(r"can't change the replica number for loaded collection.*expected=(\d+)")
 
 if TYPE_CHECKING:
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
 class Release:
     """One collection. `built` and `last_served` are ISO times in UTC, "" where not known or never.
 
-    `bytes` estimates what its vectors and links take in memory; Milvus does not tell.
+    `bytes` estimates what its vectors and links take in memory; Milvus does not tell. `rows` of one that is not loaded
+    may include deleted ones.
     """
 
     name: str
@@ -130,7 +133,7 @@ def load(connection: Connection, name: str, replicas: int = 0) -> None:
     try:
         _load(connection, name, replicas)
     except MilvusError as error:
-        if connection.is_lite and without_torn_indexes(connection.shown, name):
+        if connection.is_lite and without_torn_indexes(connection.place, name):
             log.warning("%s: the index of %s was cut short by a kill; it is built again", connection.shown, name)
             _load(connection, name, replicas)
             return
@@ -141,6 +144,36 @@ def load(connection: Connection, name: str, replicas: int = 0) -> None:
                 "%s stays loaded with its %s replicas, for the server cannot change them while it serves; for %d, "
                 "release it when apps can do without it, and run again", name, match[1], replicas,
             )  # fmt: skip
+
+
+def is_loaded(connection: Connection, name: str) -> bool:
+    """Tell whether a collection can be searched, and change nothing of it; one that is loading is waited for.
+
+    A Milvus Lite file is opened with nothing in memory: there a collection is loaded, for this process alone.
+    """
+    from pymilvus.client.types import LoadState
+
+    if connection.is_lite:
+        load(connection, name)
+        return True
+    ends = time.monotonic() + CALL_TIMEOUT_S
+    while (state := _load_state(connection, name)) == LoadState.Loading and time.monotonic() < ends:
+        connection.say(f"waiting for Milvus at {connection.shown} to load {name}")
+        time.sleep(_LOOK_EVERY_S)
+    return bool(state == LoadState.Loaded)
+
+
+def check_loaded(connection: Connection, name: str) -> None:
+    """Raise MilvusError for a collection that somebody has released; otherwise as `is_loaded`."""
+    if not is_loaded(connection, name):
+        raise MilvusError(
+            f"Milvus at {connection.shown}: {name} is not loaded, and this command changes nothing; load it there, or "
+            "with: ingest run"
+        )
+
+
+def _load_state(connection: Connection, name: str) -> Any:
+    return connection.call(f"ask whether {name} is loaded", connection.client.get_load_state, name)["state"]
 
 
 def _load(connection: Connection, name: str, replicas: int) -> None:
@@ -170,13 +203,7 @@ def alias_target(connection: Connection, alias: str) -> str | None:
 def _release(
     connection: Connection, name: str, contract: dict[str, Any], properties: dict[str, str], *, serves: bool
 ) -> Release:
-    client = connection.client
-    load(connection, name)
-    answer = connection.call(
-        f"count the rows of {name}", client.query, name, filter="", output_fields=["count(*)"],
-        consistency_level="Strong", timeout=CALL_TIMEOUT_S,
-    )  # fmt: skip
-    rows = int(answer[0]["count(*)"])
+    rows = _count(connection, name)
     links = 2 * 4 * int(contract["index"]["M"])  # HNSW's lowest layer: 2 M neighbours of 4 bytes
     return Release(
         name=name,
@@ -189,6 +216,20 @@ def _release(
         last_served=properties.get(SERVED, ""),
         bytes=rows * (4 * int(contract["dim"]) + links),
     )
+
+
+def _count(connection: Connection, name: str) -> int:
+    """Count a collection's rows; of one that is not loaded those deleted since the last compaction count too."""
+    from pymilvus.client.types import LoadState
+
+    client, doing = connection.client, f"count the rows of {name}"
+    if _load_state(connection, name) != LoadState.Loaded:
+        return int(connection.call(doing, client.get_collection_stats, name)["row_count"])
+    answer = connection.call(
+        doing, client.query, name, filter="", output_fields=["count(*)"], consistency_level="Strong",
+        timeout=CALL_TIMEOUT_S,
+    )  # fmt: skip
+    return int(answer[0]["count(*)"])
 
 
 def _contract(properties: dict[str, str]) -> dict[str, Any]:

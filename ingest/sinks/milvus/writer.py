@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
-    from ingest.records import Skipped
+    from ingest.records import Picture, Product, Skipped
     from ingest.sinks.milvus.collection import Collection
 
 _IN_FLIGHT = 2
@@ -82,7 +82,7 @@ def _batches(records: Iterable[Embedded | Skipped]) -> Iterator[dict[str, Embedd
         yield batch
 
 
-def identities(records: Sequence[Embedded], collection: Collection) -> tuple[list[str], list[str], list[str]]:
+def identities(records: Sequence[Embedded | Picture], collection: Collection) -> tuple[list[str], list[str], list[str]]:
     """Return the records' product ids, row digests and pictures' SHA-256, as they stand in the collection."""
     shas = [record.sha256 for record in records]
     digests = row_digests([record.product.metadata for record in records], shas, collection.space.fingerprint)
@@ -106,5 +106,9 @@ def _send(batch: dict[str, Embedded], collection: Collection) -> None:
 
 def row_bytes(record: Embedded) -> int:
     """Estimate what a row takes in a message."""
-    text = sum(len(str(key)) + 4 * len(str(value)) for key, value in record.product.metadata.items())
-    return record.vector.nbytes + text + 256
+    return record.vector.nbytes + text_bytes(record.product)
+
+
+def text_bytes(product: Product) -> int:
+    """Estimate what a row without its vector takes in a message."""
+    return 256 + sum(len(str(key)) + 4 * len(str(value)) for key, value in product.metadata.items())
