@@ -15,7 +15,7 @@ from ingest.errors import InterruptedRunError
 from ingest.images.cache import FOLDER, INDEX
 from ingest.images.hashing import Hashing
 from ingest.images.index import Index
-from ingest.inventory import Fate
+from ingest.inventory import ABSENT, Fate, key
 from ingest.line import Line
 from ingest.records import Decoded, Differing, Embedded, Stage
 from ingest.sinks import faiss
@@ -72,10 +72,11 @@ class Verdict:
     @property
     def proven(self) -> str:
         """Say what was compared and right."""
+        wrong = sum(found.kind == "vector" for found in self.differing)
         fields = ", fields" if self.compared >= self.rows else f"; fields of {_counted(self.compared, 'row')}"
         said = [
             f"{self.rows:,} of {_counted(self.expected, 'row')}: ids, digests{fields}",
-            f"{_counted(self.sampled, 'vector')} bit for bit",
+            f"{_counted(self.sampled - wrong, 'vector')} bit for bit",
         ]
         if self.pictures is not None:
             said.append(f"bytes of {_counted(self.pictures, 'image')}")
@@ -159,8 +160,9 @@ def _rows(
         line.report.note(record.product.product_id, kind)
         yield Differing("row", record.product.product_id, "is missing" if kind == "added" else f"has another {kind}")
     yield from (*fields.differing, *hashing.differing)
-    wrong = {found.name for found in (*fields.differing, *hashing.differing)}
-    verdict.products, verdict.rows = line.progress.items(Stage.CATALOG), difference.unchanged - len(wrong)
+    wrong = there.find([key(name) for name in {found.name for found in (*fields.differing, *hashing.differing)}])
+    right = difference.unchanged - int((there.fates[wrong[wrong != ABSENT]] == Fate.SAME).sum())
+    verdict.products, verdict.rows = line.progress.items(Stage.CATALOG), right
     verdict.expected, verdict.compared = len(there) - doubled + difference.added, fields.rows - len(fields.differing)
     verdict.pictures = hashing.pictures - len(hashing.differing) if hashes else None
     verdict.reasons = dict(line.report.reasons.most_common())
