@@ -36,6 +36,24 @@ def test_a_run_over_s3_gives_the_same_files_and_a_second_machine_embeds_nothing(
     assert not list((remote.settings.data / "embeddings").glob("store/*"))
 
 
+def test_a_plan_and_a_proof_read_the_mirror_and_leave_it_as_it_is(storage: Storage, tmp_path: Path):
+    place = f"s3://{BUCKET}/shop"
+    shop = SmallShop(tmp_path)
+    shop.stock({f"P{n:02d}": (n, "Mug") for n in range(30)})
+    shop.run(store=place)
+    mirror = shop.settings.data / "embeddings" / "mirror"
+    for path in mirror.glob("*/*.embeddings"):
+        path.unlink()  # as if there had been no room for it
+    before = {path: path.read_bytes() for path in mirror.rglob("*") if path.is_file()}
+    assert before
+
+    assert shop.plan(store=place).unchanged == 30
+    verdict = shop.verify(store=place)
+
+    assert (verdict.differing, verdict.sampled) == ([], 30)
+    assert {path: path.read_bytes() for path in mirror.rglob("*") if path.is_file()} == before
+
+
 def test_a_folder_may_be_shared_by_data_folders_one_after_the_other(tmp_path: Path):
     shop = SmallShop(tmp_path)
     shop.stock({f"P{n:02d}": (n, "Mug") for n in range(5)})

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 from small_shop import SmallShop
 
 from ingest.serve import runs
@@ -14,6 +17,10 @@ def test_the_latest_runs_skipped_products_are_told(tmp_path) -> None:
     folder = shop.settings.data / "runs"
     (folder / "20990101T000000Z").mkdir()  # one that is under way
     (folder / "20990102T000000Z").write_text("no folder", encoding="utf-8")
+    for number, outcome in enumerate(("planned", "verified", "differs"), 3):  # versions before left these too
+        shutil.copytree(next(folder.glob("20[!9]*")), folder / f"2099010{number}T000000Z")
+        report = {"started": "2099", "outcome": outcome, "reasons": {}}
+        (folder / f"2099010{number}T000000Z" / "report.json").write_text(json.dumps(report), encoding="utf-8")
 
     found = runs.latest(folder)
 

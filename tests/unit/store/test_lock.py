@@ -10,12 +10,12 @@ import sys
 import pytest
 
 from ingest.errors import BusyError, StorageError
-from ingest.store.lock import holding
+from ingest.store.lock import holding, reading
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from ingest.store.lock import holding
+from ingest.store.lock import holding, reading
 with holding(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -65,6 +65,27 @@ def test_a_holder_that_could_not_write_its_number_is_unknown(tmp_path, other):
             (tmp_path / ".lock.pid").write_text(torn)
         with pytest.raises(BusyError, match=r"process unknown"), holding(tmp_path):
             pytest.fail("it is held")
+
+
+def test_who_reads_keeps_runs_off_and_writes_nothing(tmp_path):
+    with holding(tmp_path):
+        pass
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with reading(tmp_path):
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+        with pytest.raises(BusyError, match=r"process unknown"), holding(tmp_path):
+            pytest.fail("it is read")
+
+
+def test_who_reads_is_told_which_process_holds_the_folder(tmp_path, other):
+    with pytest.raises(BusyError, match=rf"process {other.pid}\)"), reading(tmp_path):
+        pytest.fail("it is held")
+
+
+def test_who_reads_where_no_run_has_been_makes_no_folder(tmp_path):
+    with reading(tmp_path / "data"):
+        pass
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
