@@ -25,6 +25,8 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ingest.sinks.milvus import connection
+
 LARGEST_MESSAGE = 2**20
 DESCRIPTORS = 4
 HELD = (signal.SIGINT, signal.SIGTERM)
@@ -41,6 +43,7 @@ IMPORTED = (
 
 def main() -> None:
     """Import, then start what comes, until the other end of the socket is closed."""
+    connection._client_class()  # first, as commands do: gRPC reads how much it may print when it is imported
     for name in IMPORTED:
         importlib.import_module(name)
     gc.collect()
