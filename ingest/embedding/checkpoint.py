@@ -63,42 +63,47 @@ def resolve(name: str, revision: str | None = None) -> Checkpoint:
 
 def _local(folder: Path) -> Checkpoint:
     source = files.Folder(folder)
-    config, steps = _read(source)
+    dim, steps = _read(source)
     if not files.find_weights(source):
-        raise _refusal(source, "no model.safetensors there; copy the checkpoint again")
+        raise foreign.refusal(source, "no model.safetensors there; copy the checkpoint again")
+    files.find_tokenizer(source)
     digest = hashlib.sha256()
     for path in [folder / "config.json", *sorted(path for pattern in _HASHED for path in folder.glob(pattern))]:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
-    space = Space(folder.resolve().name, f"sha256:{digest.hexdigest()}", _dim(config, source), asdict(steps))
+    space = Space(folder.resolve().name, f"sha256:{digest.hexdigest()}", dim, asdict(steps))
     return Checkpoint(str(folder), None, space, steps)
 
 
 def _hub(name: str, revision: str | None) -> Checkpoint:
     config_path = Repository(name, revision).get("config.json")
     if config_path is None:
-        raise _refusal(Repository(name, revision), "has no config.json on the hub; choose a CLIP or SigLIP model")
+        raise foreign.refusal(
+            Repository(name, revision), "has no config.json on the hub; choose a CLIP or SigLIP model"
+        )
     commit = config_path.parent.name  # …/snapshots/<commit>/config.json
     source = Repository(name, commit)
-    config, steps = _read(source)
-    return Checkpoint(name, commit, Space(name, commit, _dim(config, source), asdict(steps)), steps)
+    dim, steps = _read(source)
+    files.find_tokenizer(source)
+    return Checkpoint(name, commit, Space(name, commit, dim, asdict(steps)), steps)
 
 
-def _read(source: Source) -> tuple[dict[str, Any], Preprocessing]:
-    """Return config.json and the preprocessing, once they are seen to fit each other and the tokenizer to be there."""
+def _read(source: Source) -> tuple[int, Preprocessing]:
+    """Return how long the vectors are, and the preprocessing, once it is seen to fit the model."""
     config = files.read_json(source, "config.json")
     if config is None:
-        raise _refusal(source, "has no config.json; pass a folder that transformers' save_pretrained has written")
+        raise foreign.refusal(
+            source, "has no config.json; pass a folder that transformers' save_pretrained has written"
+        )
     if config.get("model_type") == _NAFLEX:
         raise ModelError(
             f"{source.name}: is a SigLIP 2 NaFlex, which takes images of any size; choose a SigLIP 2 of a fixed size, "
             "such as google/siglip2-base-patch16-224"
         )
-    _dim(config, source)
+    dim = _dim(config, source)
     steps = preprocess.from_config(_steps(source), source.name)
     _check_size(config, steps, source)
-    files.find_tokenizer(source)
-    return config, steps
+    return dim, steps
 
 
 def _steps(source: Source) -> dict[str, Any]:
@@ -117,11 +122,11 @@ def _steps(source: Source) -> dict[str, Any]:
 
 def _dim(config: dict[str, Any], source: Source) -> int:
     """Return how long the vectors are: CLIP's by `projection_dim`, SigLIP's as wide as its vision tower."""
-    kind = str(config.get("model_type"))
+    kind = files.display(config.get("model_type"))
     width = _tower(config, "vision").get("hidden_size") or _WIDTH.get(kind)
     dim = config.get("projection_dim") or _PROJECTED.get(kind) or width
     if not isinstance(dim, int) or not ("text_config" in config or "text_config_dict" in config):
-        raise _refusal(
+        raise foreign.refusal(
             source,
             f"not a model of images and texts in one space (its model_type is {kind}); choose a CLIP or SigLIP model",
         )
@@ -149,12 +154,3 @@ def _tower(config: dict[str, Any], name: str) -> dict[str, Any]:
     """Return a tower's settings; in old files of CLIP those in `…_config_dict` count more, as transformers has it."""
     tables = [table for key in (f"{name}_config", f"{name}_config_dict") if isinstance(table := config.get(key), dict)]
     return {key: value for table in tables for key, value in table.items()}
-
-
-def _refusal(source: Source, otherwise: str) -> ModelError:
-    """Return what to raise for a source that is no checkpoint: what it is instead, if that can be said."""
-    try:
-        said = foreign.describe(source)
-    except ModelError:  # damaged, or not to be had: the first thing found counts
-        said = ""
-    return ModelError(f"{source.name}: {said or otherwise}")

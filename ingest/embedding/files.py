@@ -115,7 +115,7 @@ def find_weights(source: Source) -> list[Path]:
     files = []
     for name in names:
         if (path := source.get(name)) is None:
-            raise ModelError(f"{source.name}: its {name} is missing, which {head} names; {source.fix}")
+            raise ModelError(f"{source.name}: its {display(name)} is missing, which {head} names; {source.fix}")
         _check_weights(source, path)
         files.append(path)
     return files
@@ -160,6 +160,11 @@ def check_pointer(source: Source, path: Path) -> None:
             raise ModelError(
                 f"{source.name}: its {path.name} is a git-lfs pointer, not the file itself; run git lfs pull there"
             )
+
+
+def display(text: object) -> str:
+    """Return what a file says in a form that is fit for a message: short, and without control characters."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(text))[:100]
 
 
 def _has_tokenizer(source: Source) -> bool:

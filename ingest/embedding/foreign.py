@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ingest.embedding.files import WEIGHTS, Folder, read_json
+from ingest.embedding.files import WEIGHTS, Folder, display, read_json
+from ingest.errors import ModelError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ingest.embedding.files import Source
 
-_OPEN_CLIP = ("open_clip_config.json", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+_OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _OTHER_WEIGHTS = {
     "tf_model.h5": "TensorFlow",
     "flax_model.msgpack": "Flax",
@@ -21,15 +22,27 @@ _OTHER_WEIGHTS = {
 _CACHED = "models--"  # how the hub's cache names a model's folder (huggingface_hub, "Understand caching")
 
 
-def describe(source: Source) -> str:
-    """Return what the source is and what to do, such as "is a LoRA adapter; merge it", or "" if nobody knows."""
+def refusal(source: Source, otherwise: str) -> ModelError:
+    """Return what to raise for a source that is no checkpoint: what it is instead, if that can be said."""
+    try:
+        said = _describe(source)
+    except ModelError:  # damaged, or out of reach: the first thing found counts
+        said = ""
+    return ModelError(f"{source.name}: {said or otherwise}")
+
+
+def _describe(source: Source) -> str:
+    """Return what the source is and what to do, or "" if nobody knows; nothing large is fetched to find out."""
     if (adapter := read_json(source, "adapter_config.json")) is not None:
-        kind = "LoRA" if str(adapter.get("peft_type", "LORA")).upper() == "LORA" else str(adapter["peft_type"])
+        kind = str(adapter.get("peft_type", "LORA")).replace("LORA", "LoRA")
         base = adapter.get("base_model_name_or_path") or "its base model"
-        return f"is a {kind} adapter for {base}, not a model; merge the two with peft's merge_and_unload and save that"
-    if (source.get("modules.json")) is not None:
+        return (
+            f"is a {display(kind)} adapter for {display(base)}, not a model; merge the two with peft's "
+            "merge_and_unload and save that"
+        )
+    if source.get("modules.json") is not None:
         return f"is a sentence-transformers model; {_inner(source)}"
-    if any(map(source.get, _OPEN_CLIP)):
+    if source.get("open_clip_config.json") is not None or any(map(source.cached, _OPEN_CLIP_WEIGHTS)):
         return (
             "is an open_clip checkpoint, which transformers cannot load; convert it, or choose a model that is "
             "published for transformers too, such as laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
@@ -37,7 +50,7 @@ def describe(source: Source) -> str:
     if source.get("model_index.json") is not None:
         return "is a diffusers pipeline, which makes images; choose a CLIP or SigLIP model"
     for file, framework in _OTHER_WEIGHTS.items():
-        if source.get(file) is not None and not any(map(source.cached, WEIGHTS)):
+        if source.cached(file) is not None and not any(map(source.cached, WEIGHTS)):
             return f"has weights for {framework} only; choose a checkpoint with model.safetensors"
     return _folder(source.path) if isinstance(source, Folder) else ""
 

@@ -25,8 +25,8 @@ class Repository:
     @property
     def fix(self) -> str:
         """What to do about a file that is damaged."""
-        config = self.cached("config.json")
-        return f"delete {config.parent if config else 'it'} and run again"
+        config = self.cached("config.json")  # in models--…/snapshots/<commit>, a link to models--…/blobs
+        return f"delete {config.parents[2] if config else 'it'} and run again"
 
     def cached(self, file: str) -> Path | None:
         """Return a file that is in the local cache, or None."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ingest.embedding.device import import_torch
 from ingest.embedding.files import find_tokenizer, find_weights
+from ingest.embedding.foreign import refusal
 from ingest.embedding.tokenizer import Tokenizer
 from ingest.errors import ModelError
 
@@ -68,7 +69,7 @@ class Towers:
         torch = import_torch()
         name = self._source.name
         if not find_weights(self._source):
-            raise ModelError(f"{name}: has no model.safetensors; choose a CLIP or SigLIP for transformers")
+            raise refusal(self._source, "has no model.safetensors; choose a CLIP or SigLIP that transformers loads")
         model, found = self._load(kind, dtype=getattr(torch, self._dtype), output_loading_info=True, **options)
         if missing := sorted(set(found["missing_keys"]) - _NOT_FOR_EMBEDDING):
             # transformers would fill them with random numbers, and every search would find nonsense.

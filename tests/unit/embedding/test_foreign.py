@@ -96,6 +96,10 @@ def other_weights(file: str, folder: Path, clip: Path) -> Path:
     [
         (adapter, "is a LoRA adapter for openai/clip-vit-base-patch32, not a model; merge the two with peft's"),
         (lambda folder, clip: adapter(folder, clip, peft_type="IA3"), "is a IA3 adapter for openai"),
+        (
+            lambda folder, clip: adapter(folder, clip, base_model_name_or_path="a\x1b[31m\nb"),
+            "is a LoRA adapter for a?[31m?b,",
+        ),
         (adapter_beside_its_configuration, "is a LoRA adapter"),
         (open_clip, "is an open_clip checkpoint, which transformers cannot load; convert it, or choose a model"),
         (lambda folder, clip: open_clip(folder, clip, "open_clip_pytorch_model.bin"), "is an open_clip checkpoint"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -180,3 +181,20 @@ def test_a_repository_of_another_kind_is_named(hub, tmp_path, file, words):
     hub.repositories[NAME].mkdir()
     (hub.repositories[NAME] / file).write_text("{}")
     assert words in refused(NAME)
+
+
+def test_a_repository_with_weights_for_open_clip_alone_is_named(hub, published):
+    (published / "model.safetensors").rename(published / "open_clip_model.safetensors")
+    (published / "open_clip_config.json").write_text("{}")
+    assert "is an open_clip checkpoint" in refused(NAME)
+    assert "open_clip_model.safetensors" not in hub.fetched(), "it is large"
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json", "config.json"])
+def test_what_is_damaged_in_the_cache_is_well_after_what_the_message_says(hub, published, file):
+    loaded(NAME).texts(TEXTS)
+    cached(file).resolve().write_bytes(b"{")
+    folder = re.search(r"; delete (\S+) and run again", refused(NAME))
+    assert folder is not None
+    shutil.rmtree(folder[1])
+    assert loaded(NAME).texts(TEXTS).shape == (2, 16)
