@@ -45,8 +45,8 @@ class Repository:
         from huggingface_hub.utils.tqdm import disable_progress_bars
 
         disable_progress_bars()
+        self.reach(file)
         try:
-            self.reach(file)
             return Path(hf_hub_download(self.name, file, revision=self._revision))
         except errors.GatedRepoError as error:
             raise ModelError(f"{self.name}: its owner asks for consent; accept on the hub and set HF_TOKEN") from error
@@ -59,8 +59,6 @@ class Repository:
         except errors.EntryNotFoundError:
             return None
         except Exception as error:  # httpx's and requests' errors, a full disk, a cache that cannot be written
-            if isinstance(error, ModelError):
-                raise
             said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
             raise ModelError(f"{self.name}: its {file} cannot be fetched from the hub ({said}); run again") from error
 
