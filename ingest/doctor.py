@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from ingest import contract as contracts
 from ingest.embedding import device as torch_device
 from ingest.embedding.checkpoint import resolve
-from ingest.errors import IngestError
+from ingest.embedding.files import WEIGHTS, has_weights
+from ingest.embedding.towers import Towers
+from ingest.errors import IngestError, NoTorchError
 from ingest.sinks.milvus.connection import opened
 from ingest.sinks.milvus.releases import alias_target
 
@@ -36,7 +38,10 @@ class Finding:
 
 
 def findings(settings: Settings) -> Iterator[Finding]:
-    """Yield one finding for each thing a run needs; nothing is changed and nothing downloaded but a configuration."""
+    """Yield one finding for each thing a run needs.
+
+    Nothing is changed, and nothing downloaded but a model's configuration and tokenizer.
+    """
     checks: dict[str, Callable[[Settings], Finding]] = {
         "python": _python,
         "torch": _torch,
@@ -87,8 +92,17 @@ def _device(settings: Settings) -> Finding:
 
 
 def _model(settings: Settings) -> Finding:
-    space = resolve(settings.model, settings.model_revision).space
-    return Finding("model", f"{space.model} at {space.revision[:19]}, {space.dim} dimensions")
+    checkpoint = resolve(settings.model, settings.model_revision)
+    space = checkpoint.space
+    found = f"{space.model} at {space.revision[:19]}, {space.dim} dimensions"
+    if not has_weights(checkpoint.source):
+        checkpoint.source.reach(WEIGHTS[0])
+        found += "; ingest run fetches its weights"
+    try:
+        Towers(checkpoint, "float32").tokenizer()
+    except NoTorchError:
+        found += "; its tokenizer is not checked, which needs torch"
+    return Finding("model", found)
 
 
 def _contract(settings: Settings) -> Finding:

@@ -15,6 +15,7 @@ from groups import (  # noqa: F401  hooks
     pytest_itemcollected,
     pytest_xdist_make_scheduler,
 )
+from hub_server import hub, offline  # noqa: F401  fixtures: a model hub for the tests of every folder
 from service import service  # noqa: F401  a fixture: one service for the tests of every folder
 from shared_server import (  # noqa: F401  fixtures and hooks: one Milvus server for them
     collection_name,

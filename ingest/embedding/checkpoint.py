@@ -3,147 +3,154 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ingest.contract import Space
-from ingest.embedding import preprocess
+from ingest.embedding import files, foreign, preprocess
+from ingest.embedding.hub import Repository
 from ingest.errors import ModelError
 
 if TYPE_CHECKING:
+    from ingest.embedding.files import Source
     from ingest.embedding.preprocess import Preprocessing
 
-_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
-_REACH_S = 10.0
-# What transformers takes where a config.json is silent, as google/siglip-base-patch16-224's is.
-_DIMS = {"clip": 512, "siglip": 768, "siglip2": 768}
-_WAYS_OUT = (
-    "connect once, or point HF_HOME at a cache that has it, or pass --model FOLDER with a downloaded checkpoint, "
-    "or try the sample: --model data/models/sample-clip"
-)
+# All that lies in a folder counts, what transformers does not load too: a folder's revision must stay what it was.
+_HASHED = ("*.safetensors", "pytorch_model*.bin")
+# What transformers' configuration classes take if a config.json is silent, as google/siglip-base-patch16-224's is.
+_PROJECTED = {"clip": 512, "metaclip_2": 512, "altclip": 768}
+_WIDTH = {"siglip": 768}
+_SIDE, _PATCHES = 224, {"clip": 32, "siglip": 16}
+_NAFLEX = "siglip2"  # of SigLIP 2 at a fixed size the type is siglip (google/siglip2-base-patch16-224's config.json)
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A model that can be loaded: `location` is what transformers is given, `revision` its commit or None."""
+    """A model that can be loaded: `location` is its hub id or folder, `revision` its commit or None."""
 
     location: str
     revision: str | None
     space: Space
     preprocessing: Preprocessing
 
+    @property
+    def source(self) -> Source:
+        """Where its files are, on the machine that asks."""
+        return files.Folder(Path(self.location)) if self.revision is None else Repository(self.location, self.revision)
+
 
 def resolve(name: str, revision: str | None = None) -> Checkpoint:
-    """Find a model's configuration and say which space it embeds into; no weights are read from a hub.
+    """Find a model's configuration and tokenizer and say which space it embeds into; no weights are read from a hub.
 
     A hub id's revision in the local cache is taken before the hub is asked, so that a nightly run neither needs
     the network nor changes its model unasked; `revision` chooses another.
-    Raises ModelError where the model cannot be had, or is none with pictures and texts in one space.
+    Raises ModelError if the model is not to be had or not whole, or is none with images and texts in one space.
     """
     try:
         folder = Path(name).expanduser()
-        there = folder.is_dir()
-    except (OSError, RuntimeError) as error:  # a name longer than the system takes, a ~user who is not there
+        is_folder, is_file = folder.is_dir(), folder.is_file()
+    except (OSError, RuntimeError) as error:  # a name longer than the system takes, a ~user that does not exist
         raise ModelError(f"{name[:100]}: no such folder ({error})") from error
-    if there:
+    if is_folder:
         return _local(folder)
+    if is_file:
+        raise ModelError(f"{name}: is a file; --model takes a hub id or a folder with config.json")
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name:
         raise ModelError(f"{name}: no such folder; --model takes a hub id or a folder with config.json")
     return _hub(name, revision)
 
 
 def _local(folder: Path) -> Checkpoint:
-    config = _json(folder / "config.json", str(folder))
-    processor = folder / "preprocessor_config.json"
-    if processor.is_file():
-        settings = _json(processor, str(folder))
-    else:  # transformers 5 saves a whole processor in one file
-        settings = _json(folder / "processor_config.json", str(folder)).get("image_processor", {})
-    weights = sorted(path for pattern in _WEIGHTS for path in folder.glob(pattern))
-    if not weights:
-        raise ModelError(f"{folder}: no model.safetensors there; copy the checkpoint again")
+    source = files.Folder(folder)
+    dim, steps = _read(source)
+    if not files.find_weights(source):
+        raise foreign.refusal(source, "no model.safetensors there; copy the checkpoint again")
+    files.find_tokenizer(source)
     digest = hashlib.sha256()
-    for path in [folder / "config.json", *weights]:
+    for path in [folder / "config.json", *sorted(path for pattern in _HASHED for path in folder.glob(pattern))]:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
-    steps = preprocess.from_config(settings, str(folder))
-    dim = _dim(config, str(folder))
     space = Space(folder.resolve().name, f"sha256:{digest.hexdigest()}", dim, asdict(steps))
     return Checkpoint(str(folder), None, space, steps)
 
 
 def _hub(name: str, revision: str | None) -> Checkpoint:
-    config_path = _fetch(name, "config.json", revision)
-    commit = config_path.parent.name  # …/snapshots/<commit>/config.json
-    config = _json(config_path, name)
-    steps = preprocess.from_config(_json(_fetch(name, "preprocessor_config.json", commit), name), name)
-    return Checkpoint(name, commit, Space(name, commit, _dim(config, name), asdict(steps)), steps)
-
-
-def _fetch(name: str, file: str, revision: str | None) -> Path:
-    try:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import (
-            EntryNotFoundError,
-            GatedRepoError,
-            HFValidationError,
-            LocalEntryNotFoundError,
-            RepositoryNotFoundError,
-            RevisionNotFoundError,
+    config_path = Repository(name, revision).get("config.json")
+    if config_path is None:
+        raise foreign.refusal(
+            Repository(name, revision), "has no config.json on the hub; choose a CLIP or SigLIP model"
         )
-    except ImportError as error:
-        raise ModelError(f"{name}: huggingface_hub cannot be imported ({error}); pip install transformers") from error
-    try:
-        try:
-            return Path(hf_hub_download(name, file, revision=revision, local_files_only=True))
-        except LocalEntryNotFoundError:
-            _reach()
-            return Path(hf_hub_download(name, file, revision=revision))
-    except GatedRepoError as error:
-        raise ModelError(f"{name}: its owner asks for consent; accept on the hub and set HF_TOKEN") from error
-    except RevisionNotFoundError as error:
-        raise ModelError(f"{name}: no revision {revision!r} on the hub; see --model-revision") from error
-    except RepositoryNotFoundError as error:
-        raise ModelError(f"{name}: not on the hub, or private; check the spelling or set HF_TOKEN") from error
-    except HFValidationError as error:
-        raise ModelError(f"{name}: neither a folder nor a hub id such as openai/clip-vit-base-patch32") from error
-    except LocalEntryNotFoundError as error:
+    commit = config_path.parent.name  # …/snapshots/<commit>/config.json
+    source = Repository(name, commit)
+    dim, steps = _read(source)
+    files.find_tokenizer(source)
+    return Checkpoint(name, commit, Space(name, commit, dim, asdict(steps)), steps)
+
+
+def _read(source: Source) -> tuple[int, Preprocessing]:
+    """Return how long the vectors are, and the preprocessing, once it is seen to fit the model."""
+    config = files.read_json(source, "config.json")
+    if config is None:
+        raise foreign.refusal(
+            source, "has no config.json; pass a folder that transformers' save_pretrained has written"
+        )
+    if config.get("model_type") == _NAFLEX:
         raise ModelError(
-            f"{name}: the hub cannot be reached and the model is not in the local cache; {_WAYS_OUT}"
-        ) from error
-    except EntryNotFoundError as error:
-        raise ModelError(f"{name}: has no {file} on the hub; choose a CLIP or SigLIP model") from error
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{name}: the hub cannot be reached and the model is not in the local cache; {_WAYS_OUT}"
-        ) from error
+            f"{source.name}: is a SigLIP 2 NaFlex, which takes images of any size; choose a SigLIP 2 of a fixed size, "
+            "such as google/siglip2-base-patch16-224"
+        )
+    dim = _dim(config, source)
+    steps = preprocess.from_config(_steps(source), source.name)
+    _check_size(config, steps, source)
+    return dim, steps
 
 
-def _reach() -> None:
-    """Ask the hub for anything, once: its own client tries for half a minute, and prints each try."""
-    import requests
-    from huggingface_hub import constants
+def _steps(source: Source) -> dict[str, Any]:
+    """Return the image processor's settings; transformers 5 saves a whole processor in one file."""
+    for look in (source.cached, source.get):
+        if (alone := files.read_json(source, "preprocessor_config.json", look)) is not None:
+            return alone
+        whole = files.read_json(source, "processor_config.json", look) or {}
+        if isinstance(steps := whole.get("image_processor"), dict):
+            return steps
+    raise ModelError(
+        f"{source.name}: has no preprocessor_config.json, which says what the model expects of pixels; copy it from "
+        "where the model is from"
+    )
 
-    if not constants.HF_HUB_OFFLINE:
-        requests.head(constants.ENDPOINT, timeout=_REACH_S)
 
-
-def _dim(config: dict[str, Any], name: str) -> int:
-    vision = config.get("vision_config")
-    tower = vision if isinstance(vision, dict) else {}
-    dim = config.get("projection_dim") or tower.get("hidden_size") or _DIMS.get(str(config.get("model_type")))
+def _dim(config: dict[str, Any], source: Source) -> int:
+    """Return how long the vectors are: CLIP's by `projection_dim`, SigLIP's as wide as its vision tower."""
+    kind = files.display(config.get("model_type"))
+    width = _tower(config, "vision").get("hidden_size") or _WIDTH.get(kind)
+    dim = config.get("projection_dim") or _PROJECTED.get(kind) or width
     if not isinstance(dim, int) or not ("text_config" in config or "text_config_dict" in config):
-        raise ModelError(f"{name}: not a model of pictures and texts in one space; choose a CLIP or SigLIP model")
+        raise foreign.refusal(
+            source,
+            f"not a model of images and texts in one space (its model_type is {kind}); choose a CLIP or SigLIP model",
+        )
     return dim
 
 
-def _json(path: Path, name: str) -> dict[str, Any]:
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{name}: its {path.name} cannot be read ({error}); copy the checkpoint again") from error
-    if not isinstance(table, dict):
-        raise ModelError(f"{name}: its {path.name} is not a JSON object")
-    return table
+def _check_size(config: dict[str, Any], steps: Preprocessing, source: Source) -> None:
+    """Raise ModelError if the preprocessing makes images of another size than the vision tower takes.
+
+    CLIP takes one size; SigLIP any that has as many patches. Of other models nothing is known.
+    """
+    kind, vision = str(config.get("model_type")), _tower(config, "vision")
+    side, patch = vision.get("image_size", _SIDE), vision.get("patch_size", _PATCHES.get(kind))
+    if kind not in _PATCHES or not isinstance(side, int) or not isinstance(patch, int) or patch < 1:
+        return
+    as_many = (steps.height // patch) * (steps.width // patch) == (side // patch) ** 2
+    if (steps.height, steps.width) != (side, side) and not (kind == "siglip" and as_many):
+        raise ModelError(
+            f"{source.name}: its preprocessing makes images of {steps.height} × {steps.width} pixels and its model "
+            f"takes {side} × {side}; copy config.json and preprocessor_config.json from one and the same model"
+        )
+
+
+def _tower(config: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return a tower's settings; in old files of CLIP those in `…_config_dict` count more, as transformers has it."""
+    tables = [table for key in (f"{name}_config", f"{name}_config_dict") if isinstance(table := config.get(key), dict)]
+    return {key: value for table in tables for key, value in table.items()}

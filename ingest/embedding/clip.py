@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ingest.contract import Space
     from ingest.embedding.checkpoint import Checkpoint
+    from ingest.embedding.tokenizer import Tokenizer
 
 _BATCH = 32  # the first that is probed, and where nothing is asked for what one lane alone takes
 _SHARED_BATCH = 16  # what one of several lanes of a CPU takes: of AMX, 10 take 8 % longer a picture, 32 no less
@@ -65,9 +66,12 @@ class ClipEncoder:
         return pick_dtype(self._dtype, self.devices[0])
 
     def size(self) -> Size:
-        """Return how many pictures to give at once, and on how many threads; loads the model to find out."""
+        """Return how many pictures to give at once, and on how many threads; loads the model to find out.
+
+        The tokenizer too, so that a catalog is not embedded by a model that no text can search.
+        """
         with self._opening:
-            self._lanes  # noqa: B018  opened now
+            self._tokenizer, self._lanes  # noqa: B018  opened now
             return Size(self._batch, self._count)
 
     def images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -104,7 +108,7 @@ class ClipEncoder:
         """Embed texts into (n, dim) float32; what is longer than the model's context is cut, as CLIP does."""
         torch = import_torch()
         device = self.devices[0]
-        tokens = self._tokenizer(list(texts), return_tensors="pt", truncation=True, **self._padding).to(device)
+        tokens = {name: values.to(device) for name, values in self._tokenizer(texts).items()}
         with torch.inference_mode():
             return _rows(self._text_tower(**tokens))
 
@@ -161,15 +165,8 @@ class ClipEncoder:
         return self._towers.texts(self.devices[0])
 
     @cached_property
-    def _tokenizer(self) -> Any:
+    def _tokenizer(self) -> Tokenizer:
         return self._towers.tokenizer()
-
-    @cached_property
-    def _padding(self) -> dict[str, Any]:
-        """SigLIP was trained on texts filled up to its whole context, CLIP on any length (their model cards)."""
-        config = self._towers.config()
-        longest = int(config.text_config.max_position_embeddings)
-        return {"padding": "max_length" if "siglip" in config.model_type else True, "max_length": longest}
 
 
 class _Lane:

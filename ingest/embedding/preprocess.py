@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ingest.embedding.files import display
 from ingest.errors import ModelError
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def from_config(config: Mapping[str, Any], name: str) -> Preprocessing:
     """
     kind = str(config.get("image_processor_type") or config.get("feature_extractor_type") or _CLIP_KINDS[0])
     if not kind.startswith((*_CLIP_KINDS, _SIGLIP_KIND)):
-        raise ModelError(f"{name}: its preprocessing is {kind}; choose a CLIP or SigLIP model")
+        raise ModelError(f"{name}: its preprocessing is {display(kind)}; choose a CLIP or SigLIP model")
     try:
         steps = _read(config, name, siglip=kind.startswith(_SIGLIP_KIND))
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ingest.embedding.device import import_torch
+from ingest.embedding.files import find_tokenizer, find_weights
+from ingest.embedding.foreign import refusal
+from ingest.embedding.tokenizer import Tokenizer
 from ingest.errors import ModelError
 
 if TYPE_CHECKING:
@@ -25,7 +29,7 @@ class Towers:
     """The loaders of one checkpoint's towers, in one dtype."""
 
     def __init__(self, checkpoint: Checkpoint, dtype: str) -> None:
-        self._checkpoint = checkpoint
+        self._source = checkpoint.source
         self._dtype = dtype
 
     def pictures(self, device: str) -> Callable[[Any], Any]:
@@ -34,7 +38,7 @@ class Towers:
         if known is None:
             model = self._model("AutoModel", device, "get_image_features")
             return lambda pixels: _tensor(model.get_image_features(pixel_values=pixels), "pooler_output")
-        tower = _in_fewer_kernels(self._model(known[0], device))
+        tower = _in_fewer_kernels(self._model(known[0], device, config=self.config.vision_config))
         return lambda pixels: _tensor(tower(pixel_values=pixels), known[2])
 
     def texts(self, device: str) -> Callable[..., Any]:
@@ -43,59 +47,54 @@ class Towers:
         if known is None:
             model = self._model("AutoModel", device, "get_text_features")
             return lambda **tokens: _tensor(model.get_text_features(**tokens), "pooler_output")
-        tower = self._model(known[1], device)
+        tower = self._model(known[1], device, config=self.config.text_config)
         return lambda **tokens: _tensor(tower(**tokens), known[3])
 
-    def config(self) -> Any:
-        """Return the model's configuration."""
-        return self._load("AutoConfig")
+    def tokenizer(self) -> Tokenizer:
+        """Load the model's tokenizer; raises ModelError if it is not the model's."""
+        return Tokenizer(self._source, find_tokenizer(self._source), self.config)
 
-    def tokenizer(self) -> Any:
-        """Return the model's tokenizer."""
-        try:
-            return self._loaded("AutoTokenizer")
-        except Exception as error:  # broken files raise nearly everything; a package that is not there, ImportError
-            raise ModelError(
-                f"{self._checkpoint.location}: its tokenizer cannot be loaded ({_first_line(error)}); copy it again"
-            ) from error
+    @cached_property
+    def config(self) -> Any:
+        """The model's configuration."""
+        config = self._load("AutoConfig")
+        if config.model_type == "clip":  # as CLIPModel does: the whole says how wide both towers' features are
+            config.vision_config.projection_dim = config.text_config.projection_dim = config.projection_dim
+        return config
 
     def _known(self) -> tuple[str, str, str, str] | None:
-        return _TOWERS.get(self.config().model_type)
+        return _TOWERS.get(self.config.model_type)
 
-    def _model(self, kind: str, device: str, method: str = "") -> Any:
+    def _model(self, kind: str, device: str, method: str = "", **options: Any) -> Any:
         torch = import_torch()
-        place = self._checkpoint.location
-        model, found = self._load(kind, dtype=getattr(torch, self._dtype), output_loading_info=True)
+        name = self._source.name
+        if not find_weights(self._source):
+            raise refusal(self._source, "has no model.safetensors; choose a CLIP or SigLIP that transformers loads")
+        model, found = self._load(kind, dtype=getattr(torch, self._dtype), output_loading_info=True, **options)
         if missing := sorted(set(found["missing_keys"]) - _NOT_FOR_EMBEDDING):
             # transformers would fill them with random numbers, and every search would find nonsense.
-            raise ModelError(f"{place}: its weights lack {missing[0]} and {len(missing) - 1} more; copy it again")
+            raise ModelError(f"{name}: its weights lack {missing[0]} and {len(missing) - 1} more; {self._source.fix}")
         if method and not hasattr(model, method):
-            raise ModelError(f"{place}: has no {method}; choose a CLIP or SigLIP model")
+            raise ModelError(f"{name}: has no {method}; choose a CLIP or SigLIP model")
         try:
             return model.to(device).eval()
         except RuntimeError as error:
-            raise ModelError(f"{place}: cannot be put on {device} ({_first_line(error)})") from error
+            raise ModelError(f"{name}: cannot be put on {device} ({_first_line(error)})") from error
 
     def _load(self, kind: str, **options: Any) -> Any:
-        try:
-            return self._loaded(kind, **options)
-        except Exception as error:  # broken files raise nearly everything: SafetensorError, UnpicklingError, …
-            place = self._checkpoint.location
-            raise ModelError(f"{place}: cannot be loaded ({_first_line(error)}); see ingest doctor") from error
-
-    def _loaded(self, kind: str, **options: Any) -> Any:
-        """Load from the local cache, and from the hub only what is not there: asked first, it is waited for."""
+        """Load from files on this machine: transformers takes what is missing for empty, so it is fetched before."""
         import_torch()
         import transformers
 
+        config = self._source.get("config.json")
+        if config is None:
+            raise ModelError(f"{self._source.name}: has no config.json; {self._source.fix}")
         load = getattr(transformers, kind).from_pretrained
-        place, revision = self._checkpoint.location, self._checkpoint.revision
-        if revision is None:
-            return load(place, **options)
         try:
-            return load(place, revision=revision, local_files_only=True, **options)
-        except OSError:
-            return load(place, revision=revision, **options)
+            return load(config.parent, local_files_only=True, trust_remote_code=False, **options)
+        except Exception as error:  # broken files raise nearly everything: SafetensorError, UnpicklingError, …
+            name = self._source.name
+            raise ModelError(f"{name}: cannot be loaded ({_first_line(error)}); see ingest doctor") from error
 
 
 def _in_fewer_kernels(tower: Any) -> Any:

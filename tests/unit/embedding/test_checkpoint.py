@@ -10,9 +10,12 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from checkpoints import SAMPLE
 
 from ingest.embedding.checkpoint import resolve
+from ingest.embedding.clip import ClipEncoder
 from ingest.errors import ModelError
 
 if TYPE_CHECKING:
@@ -22,14 +25,9 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 RESOLVE = """
 import sys
 from ingest.embedding.checkpoint import resolve
-from ingest.embedding.clip import ClipEncoder
 from ingest.errors import ModelError
 try:
-    checkpoint = resolve(*sys.argv[1:])
-    if checkpoint.revision:
-        import numpy as np
-        print(ClipEncoder(checkpoint, "cpu", "float32", 1).images(np.zeros((1, 32, 32, 3), np.uint8)).shape)
-    print(checkpoint.space.model, checkpoint.space.revision, checkpoint.revision)
+    resolve(*sys.argv[1:])
 except ModelError as error:
     print(error)
 """
@@ -115,21 +113,87 @@ def test_a_siglip_whose_configuration_is_silent_has_siglips_dim(model):
     """As google/siglip-base-patch16-224's: {"vision_config": {"model_type": "siglip_vision_model"}}."""
     towers = {"vision_config": {"model_type": "siglip_vision_model"}, "text_config": {}}
     (model / "config.json").write_text(json.dumps({"model_type": "siglip", **towers}))
+    edit(model / "preprocessor_config.json", size={"shortest_edge": 224}, crop_size={"height": 224, "width": 224})
     assert resolve(str(model)).space.dim == 768
+
+
+def test_a_clip_whose_configuration_is_silent_has_clips_dim(model):
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    del config["projection_dim"]
+    config["vision_config"]["projection_dim"] = 99
+    (model / "config.json").write_text(json.dumps(config))
+    assert resolve(str(model)).space.dim == 512, "as transformers' CLIPConfig has it, and not the vision tower's width"
+
+
+@pytest.mark.parametrize(
+    ("side", "changes"),
+    [
+        (64, {"size": {"shortest_edge": 64}, "crop_size": 64}),
+        (224, {"size": {"shortest_edge": 224}, "crop_size": 224}),
+    ],
+)
+def test_preprocessing_of_another_size_than_the_model_is_refused(model, side, changes):
+    edit(model / "preprocessor_config.json", **changes)
+    with pytest.raises(ModelError, match=rf"makes images of {side} × {side} pixels and its model takes 32 × 32"):
+        resolve(str(model))
+
+
+def test_a_model_that_does_not_say_its_size_takes_what_transformers_takes(model):
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    del config["vision_config"]["image_size"]
+    (model / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="its model takes 224 × 224"):
+        resolve(str(model))
+
+
+def test_a_siglip_takes_images_of_as_many_patches(tiny_siglip, tmp_path):
+    """As google/siglip-so400m-patch14-384: 27 patches of 14 pixels and a rest that nobody sees."""
+    folder = shutil.copytree(tiny_siglip, tmp_path / "model")
+    edit(folder / "preprocessor_config.json", size={"height": 35, "width": 35})
+    assert resolve(str(folder)).preprocessing.height == 35
+    edit(folder / "preprocessor_config.json", size={"height": 40, "width": 40})
+    with pytest.raises(ModelError, match="makes images of 40 × 40 pixels and its model takes 32 × 32"):
+        resolve(str(folder))
+
+
+@pytest.mark.parametrize("processor", ["Siglip2ImageProcessor", "SiglipImageProcessor", None])
+def test_a_siglip_2_for_images_of_any_size_is_named(model, processor):
+    edit(model / "config.json", model_type="siglip2")
+    edit(model / "preprocessor_config.json", image_processor_type=processor)
+    with pytest.raises(ModelError, match="is a SigLIP 2 NaFlex, which takes images of any size; choose a SigLIP 2 of"):
+        resolve(str(model))
+
+
+def test_a_processor_that_says_nothing_of_images_is_not_taken_for_clips(model):
+    """As transformers 4 wrote it: {"processor_class": "CLIPProcessor"}."""
+    (model / "preprocessor_config.json").unlink()
+    (model / "processor_config.json").write_text('{"processor_class": "CLIPProcessor"}')
+    with pytest.raises(ModelError, match="has no preprocessor_config"):
+        resolve(str(model))
+
+
+def test_a_file_is_said_to_be_one(model):
+    with pytest.raises(ModelError, match="is a file; --model takes a hub id or a folder"):
+        resolve(str(model / "model.safetensors"))
+
+
+def test_fingerprints_are_what_they_always_were():
+    """Of the committed model: another one would have every collection embedded again."""
+    assert resolve(str(SAMPLE)).space.fingerprint == "45451731f54cca1e"
 
 
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda folder: (folder / "config.json").unlink(), "its config.json cannot be read"),
+        (lambda folder: (folder / "config.json").unlink(), "has no config.json"),
         (lambda folder: (folder / "config.json").write_text("{"), "its config.json cannot be read"),
         (lambda folder: (folder / "config.json").write_bytes(b'{"\xff": 1}'), "its config.json cannot be read"),
         (lambda folder: (folder / "config.json").write_text("[]"), "not a JSON object"),
-        (lambda folder: (folder / "config.json").write_text("{}"), "not a model of pictures and texts"),
-        (lambda folder: (folder / "config.json").write_text('{"vision_config": null}'), "not a model of pictures"),
-        (lambda folder: edit(folder / "config.json", projection_dim="wide"), "not a model of pictures"),
+        (lambda folder: (folder / "config.json").write_text("{}"), "not a model of images and texts"),
+        (lambda folder: (folder / "config.json").write_text('{"vision_config": null}'), "not a model of images"),
+        (lambda folder: edit(folder / "config.json", projection_dim="wide"), "not a model of images"),
         (lambda folder: (folder / "model.safetensors").unlink(), "no model.safetensors there"),
-        (lambda folder: (folder / "preprocessor_config.json").unlink(), "processor_config.json cannot be read"),
+        (lambda folder: (folder / "preprocessor_config.json").unlink(), "has no preprocessor_config.json"),
         (lambda folder: (folder / "preprocessor_config.json").write_text("{]"), "cannot be read"),
         (lambda folder: edit(folder / "preprocessor_config.json", do_resize=False), "leaves out resizing"),
     ],
@@ -178,9 +242,12 @@ def test_told_to_stay_offline_no_hub_is_asked(tmp_path):
     assert errors == ""
 
 
-@pytest.mark.parametrize("revision", [[], [COMMIT]])
-def test_a_cached_model_is_found_and_loaded_without_a_network(tmp_path, tiny_clip, revision):
+@pytest.mark.parametrize("revision", [None, "main", COMMIT])
+def test_a_cached_model_is_found_and_loaded_without_a_network(hub, tmp_path, tiny_clip, revision, capfd):
     cached(tmp_path, "some/model", tiny_clip)
-    said, errors, _ = asked("some/model", *revision, home=tmp_path)
-    assert said == f"(1, 16)\nsome/model {COMMIT} {COMMIT}\n"
-    assert errors == ""
+    hub.stop()
+    checkpoint = resolve("some/model", revision)
+    assert (checkpoint.space.model, checkpoint.space.revision, checkpoint.revision) == ("some/model", COMMIT, COMMIT)
+    pixels = np.zeros((1, 32, 32, 3), np.uint8)
+    assert ClipEncoder(checkpoint, "cpu", "float32", 1).images(pixels).shape == (1, 16)
+    assert capfd.readouterr().err == ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import io
+import json
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from checkpoints import SAMPLE
+from checkpoints import DIM, SAMPLE
 from PIL import Image
 from skimage import data
 from transformers import AutoModel, AutoTokenizer
@@ -181,6 +182,24 @@ def test_a_model_whose_vectors_are_not_as_long_as_its_configuration_says_is_refu
     (folder / "config.json").write_text(config.replace("{", '{"projection_dim": 99,', 1))
     with pytest.raises(ModelError, match=r"gives vectors of 32 numbers where its config\.json says 99"):
         loaded(folder).images(np.zeros((1, 32, 32, 3), np.uint8))
+
+
+@pytest.mark.parametrize(("vision", "text"), [(DIM, 24), (24, DIM), (None, None)])
+def test_a_clip_whose_towers_name_other_widths_is_loaded_as_transformers_loads_it(tiny_clip, tmp_path, vision, text):
+    """CLIPModel projects both towers to the width that the whole names."""
+    folder = shutil.copytree(tiny_clip, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    for tower, width in (("vision_config", vision), ("text_config", text)):
+        if width is None:
+            del config[tower]["projection_dim"]
+        else:
+            config[tower]["projection_dim"] = width
+    (folder / "config.json").write_text(json.dumps(config))
+    pixels = np.random.default_rng(1).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
+    encoder, expected = loaded(folder), loaded(tiny_clip)
+    np.testing.assert_array_equal(encoder.images(pixels), expected.images(pixels))
+    np.testing.assert_array_equal(encoder.texts(["mug"]), expected.texts(["mug"]))
+    assert AutoModel.from_pretrained(folder).projection_dim == DIM
 
 
 def test_a_tokenizer_that_is_not_there_is_one_line_and_pictures_need_none(tiny_clip, tmp_path):

@@ -1,0 +1,101 @@
+"""A model's files on the hub: from the local cache, and from the hub itself only what the cache lacks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ingest.errors import ModelError
+
+_REACH_S = 10.0
+_FIX = (
+    "connect once, or point HF_HOME at a cache that has it, or pass --model FOLDER with a downloaded checkpoint, "
+    "or try the sample: --model data/models/sample-clip"
+)
+
+
+class Repository:
+    """The files of one model on the hub at one revision: a commit, a branch or a tag; None for the main branch."""
+
+    def __init__(self, name: str, revision: str | None) -> None:
+        self.name = name
+        self._revision = revision
+        self._reached = False
+
+    @property
+    def fix(self) -> str:
+        """What to do about a file that is damaged."""
+        config = self.cached("config.json")  # in models--…/snapshots/<commit>, a link to models--…/blobs
+        return f"delete {config.parents[2] if config else 'it'} and run again"
+
+    def cached(self, file: str) -> Path | None:
+        """Return a file that is in the local cache, or None."""
+        found = self._look_up(file)
+        return Path(found) if isinstance(found, str) else None
+
+    def get(self, file: str) -> Path | None:
+        """Return a file, fetched if the cache lacks it, or None if the repository has none of that name.
+
+        Raises ModelError if the hub cannot be reached or refuses.
+        """
+        found = self._look_up(file)
+        if found is not None:  # a path, or the cache's note that the hub has no such file
+            return Path(found) if isinstance(found, str) else None
+        from huggingface_hub import errors, hf_hub_download
+        from huggingface_hub.utils.tqdm import disable_progress_bars
+
+        disable_progress_bars()
+        self.reach(file)
+        try:
+            return Path(hf_hub_download(self.name, file, revision=self._revision))
+        except errors.GatedRepoError as error:
+            raise ModelError(f"{self.name}: its owner asks for consent; accept on the hub and set HF_TOKEN") from error
+        except errors.RevisionNotFoundError as error:
+            raise ModelError(f"{self.name}: no revision {self._revision!r} on the hub; see --model-revision") from error
+        except errors.RepositoryNotFoundError as error:
+            raise ModelError(f"{self.name}: not on the hub, or private; check the spelling or set HF_TOKEN") from error
+        except errors.LocalEntryNotFoundError as error:
+            raise self._unreachable(file) from error
+        except errors.EntryNotFoundError:
+            return None
+        except Exception as error:  # httpx's and requests' errors, a full disk, a cache that cannot be written
+            said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+            raise ModelError(f"{self.name}: its {file} cannot be fetched from the hub ({said}); run again") from error
+
+    def reach(self, file: str) -> None:
+        """Ask the hub for anything, once: its own client tries for half a minute, and prints each try.
+
+        Raises ModelError, naming the `file` that is wanted, if it cannot be reached.
+        """
+        import requests
+        from huggingface_hub import constants
+
+        if self._reached:
+            return
+        if constants.HF_HUB_OFFLINE:
+            raise self._unreachable(file)
+        try:
+            requests.head(constants.ENDPOINT, timeout=_REACH_S)
+        except (OSError, ValueError) as error:  # of ValueError, an HF_ENDPOINT that is no address
+            raise self._unreachable(file) from error
+        self._reached = True
+
+    def _look_up(self, file: str) -> Any:
+        """Return a path, None if the cache does not know, or anything else if it knows that there is none."""
+        try:
+            from huggingface_hub import try_to_load_from_cache
+            from huggingface_hub.errors import HFValidationError
+        except ImportError as error:
+            raise ModelError(
+                f"{self.name}: huggingface_hub cannot be imported ({error}); pip install transformers"
+            ) from error
+        try:
+            return try_to_load_from_cache(self.name, file, revision=self._revision)
+        except HFValidationError as error:
+            raise ModelError(
+                f"{self.name}: neither a folder nor a hub id such as openai/clip-vit-base-patch32"
+            ) from error
+
+    def _unreachable(self, file: str) -> ModelError:
+        what = "the model" if file == "config.json" else f"its {file}"
+        return ModelError(f"{self.name}: the hub cannot be reached and {what} is not in the local cache; {_FIX}")
