@@ -46,7 +46,7 @@ def chunks(file: BinaryIO) -> Iterator[Chunk]:
         while left and (block := file.read(min(left, _BLOCK))):
             checksum, left = zlib.crc32(block, checksum), left - len(block)
         sound = size <= _MAX_CHUNK and left == 0 and file.read(4) == checksum.to_bytes(4, "big")
-        yield Chunk(head[4:], at, size + _FRAME, sound)
+        yield Chunk(head[4:], at, size - left + _FRAME, sound)  # never more than the file holds: memory is taken for it
         at += size + _FRAME
         if left or head[4:] == b"IEND":
             return

@@ -22,11 +22,12 @@ def salvaged(file: BinaryIO, kind: str) -> BinaryIO | None:
     if kind == "png":
         copy = png.without_ancillary(file, MAX_COPY)
     elif kind in ("jpg", "webp"):
+        length = file.seek(0, 2)
+        if length > MAX_COPY:
+            return None
         file.seek(0)
-        content = file.read(MAX_COPY + 1)
-        copy = None
-        if len(content) <= MAX_COPY:
-            copy = jpeg.repaired(content) if kind == "jpg" else _whole_chunks(content)
+        content = file.read(length)
+        copy = jpeg.repaired(content) if kind == "jpg" else _whole_chunks(content)
     else:
         return None
     return None if copy is None else io.BytesIO(copy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -166,6 +167,21 @@ def test_a_larger_copy_than_allowed_is_not_made(tmp_path):
                 file.seek(at)
                 file.write(struct.pack(">I", MAX_COPY))
             assert salvaged(file, kind) is None
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "webp"])
+def test_a_small_file_takes_little_memory_whatever_it_says_of_its_length(tmp_path, kind):
+    path = tmp_path / "image"
+    path.write_bytes({
+        "png": PNG[:33] + BROKEN + struct.pack(">I", MAX_COPY - 10_000) + b"IDAT" + bytes(99),
+        "jpg": JPEGS["plain"][:-99],
+        "webp": WEBP[:4] + struct.pack("<I", MAX_COPY) + WEBP[8:-20],
+    }[kind])  # fmt: skip
+    tracemalloc.start()
+    with path.open("rb") as file:
+        salvaged(file, kind)
+    assert tracemalloc.get_traced_memory()[1] < 3 * 10**6
+    tracemalloc.stop()
 
 
 JPEGS = {
