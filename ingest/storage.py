@@ -41,8 +41,6 @@ def reached(url: str, option: str) -> tuple[Any, str]:
     storage or its package is missing, StorageError where it cannot be reached.
     """
     kind = url.partition("://")[0]
-    import fsspec
-
     options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
     if kind in ("s3", "s3a"):
         # Tries are counted here, once: botocore's, s3fs's and these would multiply.
@@ -50,6 +48,8 @@ def reached(url: str, option: str) -> tuple[Any, str]:
             "connect_timeout": _CONNECT_S, "read_timeout": _READ_S, "retries": {"max_attempts": 0},
         }  # fmt: skip
     try:
+        import fsspec
+
         files, root = fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
         extra = "pip install 'ingest[s3]'" if kind in ("s3", "s3a") else f"install its package ({error})"

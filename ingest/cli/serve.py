@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Any
 
 import click
 
 from ingest.cli import options, terminal
-
-_NEEDED = ("starlette", "uvicorn", "prometheus_client", "python_multipart")
+from ingest.errors import ConfigError
 
 
 @click.command("serve", cls=options.Command)
@@ -32,14 +30,17 @@ def command(**values: Any) -> None:
 
     Ctrl-C or SIGTERM ends it when what is being answered is answered.
     """  # noqa: D301  Click looks for the character itself
-    missing = [name for name in _NEEDED if find_spec(name) is None]
-    if missing:
-        raise click.UsageError(f"ingest serve needs {', '.join(missing)}: pip install 'ingest[serve]'")
+    try:
+        import python_multipart  # noqa: F401  starlette only misses it when a form arrives
+
+        from ingest.serve import app
+        from ingest.serve.guard import is_loopback
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] == "ingest":
+            raise
+        raise ConfigError(f"ingest serve: needs the extra serve ({error}); pip install 'ingest[serve]'") from error
     terminal.log_to_stderr()
     settings = options.settings(values)
-    from ingest.serve import app
-    from ingest.serve.guard import is_loopback
-
     if not settings.serve_token and not is_loopback(settings.host):
         raise click.UsageError(
             f"--host {settings.host} lets other machines ask: set INGEST_SERVE_TOKEN to a secret that they must send."

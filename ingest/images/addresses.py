@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+from ingest.images.whatwg import in_ascii
+
 # IANA's special-purpose registries (RFC 6890 and its updates); `is_global` differs between versions of Python.
 _NOT_PUBLIC = tuple(
     map(
@@ -63,7 +65,7 @@ class Border:
 def border(allow_hosts: str, *, allow_private: bool) -> Border:
     """Make a border of the settings; `allow_hosts` holds names separated by commas."""
     names = (name.strip().lower().strip("[]").rstrip(".") for name in allow_hosts.split(","))
-    return Border(allow_private, frozenset(filter(None, names)))
+    return Border(allow_private, frozenset(map(in_ascii, filter(None, names))))
 
 
 def _within(ip: IPv4Address | IPv6Address, network: IPv4Network | IPv6Network) -> bool:

@@ -32,9 +32,17 @@ if TYPE_CHECKING:
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
-def redirect_target(response: BaseHTTPResponse) -> str | None:
-    """Return what a redirect names, None for every other answer; a redirect to nowhere is no redirect."""
-    return response.headers.get("Location") if response.status in _REDIRECTS else None
+def redirect_target(response: BaseHTTPResponse, url: str) -> str | None:
+    """Return what a redirect names, None for every other answer; a redirect to nowhere is no redirect.
+
+    Headers are bytes: servers write UTF-8 into them as it is. What is no UTF-8 stays as surrogates (PEP 383).
+    """
+    if response.status not in _REDIRECTS:
+        return None
+    named = set(response.headers.getlist("Location"))
+    if len(named) > 1:
+        raise DownloadError(Reason.BAD_ANSWER, f"{shown(url)}: the server redirects to several addresses at once")
+    return named.pop().encode("latin-1").decode("utf-8", "surrogateescape") if named else None
 
 
 def check_status(response: BaseHTTPResponse, url: str) -> None:

@@ -103,7 +103,10 @@ class Deadlines:
 
 
 def manager(border: Border, deadlines: Deadlines, per_host: int) -> urllib3.PoolManager:
-    """Return a pool of kept-alive connections, at most `per_host` kept for each host."""
+    """Return a pool of kept-alive connections, at most `per_host` kept for each host.
+
+    Its `urlopen` takes the path and query that are sent as `target`.
+    """
     pools = urllib3.PoolManager(
         num_pools=_HOSTS_KEPT, maxsize=per_host, retries=False, ssl_context=_tls_context(), blocksize=65_536
     )
@@ -122,10 +125,15 @@ def manager(border: Border, deadlines: Deadlines, per_host: int) -> urllib3.Pool
     class Secure(Guarded, HTTPSConnection):
         """HTTPS to an address that was judged."""
 
-    class PlainPool(urllib3.HTTPConnectionPool):
+    class Exact:
+        def _make_request(self: Any, connection: Any, method: str, _: str, *, target: str, **rest: Any) -> Any:
+            """Send the path and query as they are: urllib3 writes %2f as %2F, which a signature may not survive."""
+            return super()._make_request(connection, method, target, **rest)  # type: ignore[misc]
+
+    class PlainPool(Exact, urllib3.HTTPConnectionPool):  # type: ignore[misc]
         ConnectionCls = Plain
 
-    class SecurePool(urllib3.HTTPSConnectionPool):
+    class SecurePool(Exact, urllib3.HTTPSConnectionPool):  # type: ignore[misc]
         ConnectionCls = Secure
 
     pools.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ingest.errors import ConfigError
+from ingest.images.whatwg import in_ascii
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,7 +46,7 @@ def read(path: Path) -> HostHeaders:
     for host, table in tables.items():
         if not isinstance(table, dict):
             raise ConfigError(f'{path}: {host} stands outside of a table; write ["host.name"] above it')
-        by_host[host.lower()] = {name: _value(path, host, name, value) for name, value in table.items()}
+        by_host[in_ascii(host)] = {name: _value(path, host, name, value) for name, value in table.items()}
     return HostHeaders(by_host)
 
 

@@ -14,6 +14,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from ingest.images.colour import to_rgb
 from ingest.images.libtiff import silence
+from ingest.images.salvage import salvaged
 from ingest.images.sniff import HEAD, extension, is_cut_off
 from ingest.images.soundness import is_sound
 from ingest.images.urls import plain
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from io import BufferedReader
     from pathlib import Path
+    from typing import BinaryIO
 
     import numpy as np
     from numpy.typing import NDArray
@@ -34,7 +36,7 @@ MAX_PIXELS = 64_000_000
 
 # Nothing else is ever opened: Pillow reads many formats more, some by running another program.
 _FORMATS = {
-    "jpg": ("JPEG", "MPO"),
+    "jpg": ("JPEG",),  # MPO too: Pillow has no other way to open it
     "png": ("PNG",),
     "webp": ("WEBP",),
     "gif": ("GIF",),
@@ -186,7 +188,7 @@ def _decoded(file: BufferedReader, path: Path, sandbox: Sandbox | None, least: i
     if kind == "tiff":
         silence()
     try:
-        return _pixels(file, kind, least, most)
+        return _pixels_at_all(file, kind, least, most)
     except (UndecodableError, MemoryError):
         raise
     except Exception as error:
@@ -195,7 +197,20 @@ def _decoded(file: BufferedReader, path: Path, sandbox: Sandbox | None, least: i
         raise
 
 
-def _pixels(file: BufferedReader, kind: str, least: int, most: int) -> Opened:
+def _pixels_at_all(file: BufferedReader, kind: str, least: int, most: int) -> Opened:
+    """Decode a file, else a copy without what browsers ignore: what decodes as it is stays as it was."""
+    try:
+        return _pixels(file, kind, least, most)
+    except (UndecodableError, MemoryError):
+        raise
+    except Exception:
+        copy = salvaged(file, kind)
+        if copy is None:
+            raise
+    return _pixels(copy, kind, least, most)
+
+
+def _pixels(file: BinaryIO, kind: str, least: int, most: int) -> Opened:
     try:
         opened = Image.open(file, formats=_FORMATS[kind])
     except Image.DecompressionBombError as error:

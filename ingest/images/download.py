@@ -11,12 +11,11 @@ import time
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import unquote_to_bytes
 
 import tenacity
 import urllib3
 from urllib3.exceptions import HTTPError, LocationParseError, LocationValueError
-from urllib3.util import parse_url
 
 from ingest.durable import writing_to
 from ingest.images import answers, connect
@@ -24,7 +23,8 @@ from ingest.images.addresses import Border
 from ingest.images.credentials import HostHeaders
 from ingest.images.hosts import Hosts
 from ingest.images.sniff import HEAD, extension
-from ingest.images.urls import DownloadError, TransientError, check, shown, unusable
+from ingest.images.urls import DownloadError, TransientError, shown, unusable
+from ingest.images.whatwg import Url, parse
 from ingest.records import Reason
 
 if TYPE_CHECKING:
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from urllib3 import BaseHTTPResponse
-    from urllib3.util import Url
 
 _CHUNK = 65_536
 _MAX_REDIRECTS = 5
+_CONDITIONS = frozenset({"If-None-Match", "If-Modified-Since"})
 
 _backoff = tenacity.wait_random_exponential(multiplier=0.5, max=10)
 
@@ -132,35 +132,30 @@ class Downloader:
 
     def _try(self, url: str, path: Path, ends: float, conditions: dict[str, str]) -> Download | None:
         """Follow redirects one by one: each target is checked, and gets no other host's secrets."""
-        target = url
+        source = target = parse(url)
         with self._deadlines.until(ends):
             for _ in range(_MAX_REDIRECTS + 1):
-                check(target)
-                parts = _parsed(target)
-                name = parts.host or ""
-                with self._hosts.turn(name, ends):
-                    got = self._hop(url, target, parts, path, ends, conditions)
-                if not isinstance(got, str):
+                with self._hosts.turn(target.host, ends):
+                    got = self._hop(url, target, self._sent(source, target) | conditions, path, ends)
+                if not isinstance(got, Url):
                     return got
-                target = _joined(target, got)
+                target = got
         raise DownloadError(Reason.BAD_ANSWER, f"{shown(url)}: more than {_MAX_REDIRECTS} redirects")
 
-    def _hop(
-        self, url: str, target: str, parts: Url, path: Path, ends: float, conditions: dict[str, str]
-    ) -> Download | str | None:
+    def _hop(self, url: str, target: Url, headers: dict[str, str], path: Path, ends: float) -> Download | Url | None:
         """Ask for one URL: return the picture, None where it has not changed, or where a redirect leads."""
-        response = self._get(target, parts, self._sent(url, target, parts) | conditions, ends)
+        response = self._get(url, target, headers, ends)
         try:
-            if (location := answers.redirect_target(response)) is not None:
+            if (location := answers.redirect_target(response, url)) is not None:
                 _drain(response)
-                return location
-            if response.status == 304 and conditions:
+                return parse(location, target)
+            if response.status == 304 and _CONDITIONS & headers.keys():
                 return None
             answers.check_status(response, url)
             return self._save(response, url, path, ends)
         except TransientError as error:
             if error.wait_s:
-                self._hosts.pause(parts.host or "", error.wait_s)
+                self._hosts.pause(target.host, error.wait_s)
             raise
         except DownloadError as error:
             if error.reason in (Reason.NOT_FOUND, Reason.HTTP_4XX):
@@ -169,25 +164,26 @@ class Downloader:
         finally:
             response.close()
 
-    def _sent(self, url: str, target: str, parts: Url) -> dict[str, str]:
-        """Return the headers for `target`; secrets only where the redirects never left the origin of `url`."""
+    def _sent(self, source: Url, target: Url) -> dict[str, str]:
+        """Return the headers for `target`; secrets only where the redirects never left the origin of `source`."""
         headers = dict(self._headers)
-        if target is url or _origin(_parsed(url)) == _origin(parts):
-            headers |= self.policy.host_headers.of(parts.host or "")
-            name, at, _ = urlsplit(target).netloc.rpartition("@")
-            if at and "Authorization" not in headers:
-                secret = base64.b64encode(unquote(name).encode()).decode()
+        if source.origin == target.origin:
+            headers |= self.policy.host_headers.of(target.host)
+            if target.userinfo and "Authorization" not in headers:
+                secret = base64.b64encode(unquote_to_bytes(target.userinfo)).decode()
                 headers["Authorization"] = f"Basic {secret}"
         return headers
 
-    def _get(self, url: str, parts: Url, headers: dict[str, str], ends: float) -> BaseHTTPResponse:
-        left = _left(url, ends)
+    def _get(self, url: str, target: Url, headers: dict[str, str], ends: float) -> BaseHTTPResponse:
+        name = url if parse(url) == target else str(target)
+        left = _left(name, ends)
         timeout = urllib3.Timeout(connect=min(self.policy.connect_s, left), read=min(self.policy.read_s, left))
         try:
-            pool = self._pools.connection_from_host(parts.host, parts.port, parts.scheme)
+            pool = self._pools.connection_from_host(target.host, target.port, target.scheme)
             return pool.urlopen(
                 "GET",
-                parts.request_uri,
+                "/",
+                target=target.target,
                 headers=headers,
                 retries=False,
                 redirect=False,
@@ -196,9 +192,9 @@ class Downloader:
                 timeout=timeout,
             )
         except (LocationParseError, LocationValueError, UnicodeError) as error:
-            raise unusable(url) from error
+            raise unusable(name) from error
         except (HTTPError, OSError, ValueError) as error:
-            raise answers.failure(error, url, late=time.monotonic() >= ends, body=False) from error
+            raise answers.failure(error, name, late=time.monotonic() >= ends, body=False) from error
 
     def _save(self, response: BaseHTTPResponse, url: str, path: Path, ends: float) -> Download:
         limit = self.policy.max_bytes
@@ -226,24 +222,6 @@ class Downloader:
 def _too_large(url: str, limit: int) -> DownloadError:
     detail = f"{shown(url)}: larger than {limit / 1e6:g} MB; put a smaller picture there, or raise --max-image-bytes"
     return DownloadError(Reason.TOO_LARGE, detail)
-
-
-def _parsed(url: str) -> Url:
-    try:
-        return parse_url(url)
-    except (LocationParseError, UnicodeError) as error:
-        raise unusable(url) from error
-
-
-def _origin(parts: Url) -> tuple[str | None, str | None, int | None]:
-    return parts.scheme, parts.host, parts.port or (443 if parts.scheme == "https" else 80)
-
-
-def _joined(url: str, location: str) -> str:
-    try:
-        return urljoin(url, location)
-    except ValueError:
-        raise unusable(url) from None
 
 
 def _left(url: str, ends: float) -> float:

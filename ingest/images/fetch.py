@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from ingest.errors import StorageError
 from ingest.images.cache import NotAFileError, is_of
-from ingest.images.urls import DownloadError, check, host, plain, shown
+from ingest.images.urls import DownloadError, host, plain, shown
+from ingest.images.whatwg import parse
 from ingest.records import Picture, Product, Reason, Skipped, Stage
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Fetcher:
     def _remote(self, product: Product, url: str) -> Picture | Skipped:
         if url[:5].lower() == "file:":
             raise DownloadError(Reason.DISALLOWED, f"{plain(url)}: not fetched; write the path without file:")
-        check(url)
+        parse(url)
         try:
             entry = self._cache.find(product.product_id, url)
         except OSError as error:

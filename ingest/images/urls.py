@@ -1,13 +1,15 @@
-"""URLs of pictures: which are fetched at all, how they are shown, and the errors they end in."""
+"""URLs of images: how they are shown and told apart, and the errors they end in."""
 
 from __future__ import annotations
 
 import hashlib
-from urllib.parse import urlsplit
+import re
 
 from ingest.records import Reason
 
 _SHOWN = 200  # characters of a URL or path in a report's line
+# Scheme, slashes, authority and path, also of what browsers take and RFC 3986 does not: `http:\\\\user:password@host`.
+_PARTS = re.compile(r"\s*([a-z][a-z0-9+.-]*):([/\\]*)([^/\\?#]*)([^?#]*)", re.IGNORECASE)
 
 
 class DownloadError(Exception):
@@ -35,12 +37,10 @@ def plain(text: str) -> str:
 
 def shown(url: str) -> str:
     """Return a URL as it may be shown, `scheme://host/path`: no user, password, query or fragment."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
+    match = _PARTS.match(url)
+    if match is None:
         return "the URL"
-    host = parts.netloc.rpartition("@")[2]
-    return plain(f"{parts.scheme}://{host}{parts.path}")
+    return plain(f"{match[1].lower()}:{match[2]}{match[3].rpartition('@')[2]}{match[4]}")
 
 
 def key(url: str) -> bytes:
@@ -49,24 +49,12 @@ def key(url: str) -> bytes:
 
 
 def host(url: str) -> str:
-    """Return a URL's host in lower case, "" where it has none."""
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
+    """Return a URL's host in lower case, "" if it has none."""
+    match = _PARTS.match(url)
+    if match is None or (match[2] != "//" and match[1].lower() not in ("http", "https")):
         return ""
-
-
-def check(url: str) -> None:
-    """Raise DownloadError, DISALLOWED, for what no request is sent to, from a catalog or a redirect."""
-    try:
-        parts = urlsplit(url)
-        usable = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise unusable(url)
-    if parts.scheme not in ("http", "https"):
-        raise DownloadError(Reason.DISALLOWED, f"{shown(url)}: only http and https are fetched")
+    name = match[3].rpartition("@")[2].lower()
+    return name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
 
 
 def unusable(url: str) -> DownloadError:

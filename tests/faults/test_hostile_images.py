@@ -85,6 +85,10 @@ SHOWN = {  # what a viewer shows
     "one-pixel.png": png(1, 1, b"\0abc"),
     "long.png": png(60_000, 1, b"\0" + bytes(180_000)),
     "text-chunk.png": png(1, 1, b"\0abc", extra=chunk(b"tEXt", b"a\0" + b"x" * 10**5)),
+    "text-bomb.png": png(1, 1, b"\0abc", extra=chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10**8)))),
+    "profile-bomb.png": png(1, 1, b"\0abc", extra=chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(10**8)))),
+    "no-end.jpg": JPEG[:-2],
+    "wrong-checksum.png": png(1, 1, b"\0abc", extra=chunk(b"tEXt", b"a\0x")[:-1] + b"?"),
 }
 REFUSED = {
     "zero.jpg": (b"", Reason.TRUNCATED),
@@ -103,14 +107,6 @@ REFUSED = {
         Reason.TOO_LARGE,
     ),
     "no-pixels.png": (png(0, 0), Reason.NOT_AN_IMAGE),
-    "text-bomb.png": (
-        png(1, 1, b"\0abc", extra=chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10**8)))),
-        Reason.NOT_AN_IMAGE,
-    ),
-    "profile-bomb.png": (
-        png(1, 1, b"\0abc", extra=chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(10**8)))),
-        Reason.NOT_AN_IMAGE,
-    ),
     "start.jpg": (b"\xff\xd8\xff\xe0", None),
     "start.webp": (b"RIFF\x10\0\0\0WEBPVP8 ", None),
     "start.gif": (b"GIF89a", None),

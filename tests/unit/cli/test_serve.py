@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 from click.testing import CliRunner
 
 from ingest.cli.serve import command
-
-
-def test_without_its_extra_it_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "uvicorn", None)
-    ended = CliRunner().invoke(command, [])
-    assert ended.exit_code == 2
-    assert "ingest serve needs uvicorn: pip install 'ingest[serve]'" in ended.output
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.4", "shop.example"])

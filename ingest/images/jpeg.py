@@ -1,0 +1,107 @@
+"""A copy of a JPEG that gets the end it lacks and loses the segments that browsers ignore (ITU-T T.81)."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from PIL import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_EOI = b"\xff\xd9"
+# B.1.1.2: not a stuffed byte, a restart, SOI or TEM, none of which has a length.
+_MARKER = re.compile(rb"\xff+([\x02-\xcf\xd9-\xfe])")
+_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # tables and a reserved code lie between
+_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+_COEFFICIENTS = range(64)
+# Application segments that change pixels: how their bodies begin, and how long they are at least.
+_CHANGE_PIXELS = ((0xE0, b"JFIF\0", 14), (0xE1, b"Exif\0\0", 6), (0xE2, b"ICC_PROFILE\0", 14), (0xEE, b"Adobe", 12))
+_NOISE = b"\x55" * 256  # image data that means something to every decoder
+
+
+class _Segment(NamedTuple):
+    marker: int
+    at: int
+    end: int
+    body: bytes
+
+
+def repaired(content: bytes) -> bytes | None:
+    """Return the copy; None if it would be the same, or if the file ends before all of its pixels are known."""
+    copy: list[bytes] = []
+    scans: list[bytes] = []
+    at, frame, ended = 0, None, False
+    for segment in _segments(content):
+        if segment.marker in _FRAMES:
+            frame = segment
+        elif segment.marker == 0xDA:
+            scans.append(segment.body)
+        elif segment.marker == 0xD9:
+            ended = True
+        elif segment.marker >= 0xE0 and not _changes_pixels(segment):
+            copy.append(content[at : segment.at])
+            at = segment.end
+    copy.append(content[at:])
+    whole = b"".join(copy)
+    if ended:
+        return None if whole == content else whole
+    return _with_end(whole) if frame is not None and _has_all_scans(frame, scans) else None
+
+
+def _segments(content: bytes) -> Iterator[_Segment]:
+    """Yield the marker segments up to EOI; what lies between them, the image data too, is passed over."""
+    at = 2
+    while match := _MARKER.search(content, at):
+        body = match.end() + 2
+        at = match.end() if match[1] == b"\xd9" else match.end() + int.from_bytes(content[match.end() : body], "big")
+        if at > len(content):
+            return
+        yield _Segment(match[1][0], match.start(), at, content[body:at])
+        if match[1] == b"\xd9":
+            return
+
+
+def _changes_pixels(segment: _Segment) -> bool:
+    return any(
+        segment.marker == marker and segment.body.startswith(start) and len(segment.body) >= least
+        for marker, start, least in _CHANGE_PIXELS
+    )
+
+
+def _has_all_scans(frame: _Segment, scans: list[bytes]) -> bool:
+    """Whether the scans, each as if it were complete, give every coefficient of every component in full precision."""
+    missing = {(component, k) for component in frame.body[6::3] for k in _COEFFICIENTS}
+    for scan in scans:
+        components, spectrum = scan[1 : 2 * scan[0] + 1 : 2], scan[2 * scan[0] + 1 :]
+        if frame.marker not in _PROGRESSIVE:
+            missing -= {(component, k) for component in components for k in _COEFFICIENTS}
+        elif spectrum[2] & 15 == 0:  # B.2.3, Al: bits that later scans refine
+            missing -= {(component, k) for component in components for k in range(spectrum[0], spectrum[1] + 1)}
+    return not missing
+
+
+def _with_end(content: bytes) -> bytes | None:
+    """Return the file with EOI at its end; None if more image data would still change its pixels.
+
+    libjpeg makes grey of what is missing. Zeros at the end are what a copy leaves that broke off, and are no data.
+    """
+    data = content.rstrip(b"\0")
+    data = data + b"\0" if data != content and data.endswith(b"\xff") else data.rstrip(b"\xff")
+    whole = data + _EOI
+    return whole if _digest(whole) == _digest(data + _more(data) + _EOI) else None
+
+
+def _more(data: bytes) -> bytes:
+    """Return what may follow in the last scan: noise, and noise after each of the next eight restarts (B.2.1)."""
+    restarts = len(_RESTART.findall(data, data.rindex(b"\xff\xda")))
+    return _NOISE + b"".join(bytes([0xFF, 0xD0 + (restarts + number) % 8]) + _NOISE for number in range(8))
+
+
+def _digest(content: bytes) -> bytes:
+    with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
+        return hashlib.sha256(image.tobytes()).digest()

@@ -1,0 +1,110 @@
+"""The chunks of a PNG, and a copy of one without the parts that browsers ignore (PNG, third edition)."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import TYPE_CHECKING, NamedTuple
+
+from PIL.PngImagePlugin import MAX_TEXT_CHUNK
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator
+    from typing import BinaryIO
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_MAX_CHUNK = 2**31 - 1  # 5.3
+_BLOCK = 1 << 20
+_ANCILLARY = 0x20  # 5.4: bit 5 of a name's first byte
+_CHANGE_PIXELS = frozenset({b"tRNS", b"eXIf", b"iCCP"})
+_FRAME = 12  # bytes of a chunk besides its body: length, name and checksum
+_COLOUR_TYPE = 25  # where IHDR, which comes first, has it
+
+
+class Chunk(NamedTuple):
+    """A chunk, where it begins in the file, how long it is with its head and checksum, and whether it is all right."""
+
+    name: bytes
+    at: int
+    size: int
+    sound: bool
+
+
+def chunks(file: BinaryIO) -> Iterator[Chunk]:
+    """Yield the chunks up to IEND or the end of the file, the last one as it is if it is cut off.
+
+    Reads a megabyte at a time. Between two chunks the file may be read elsewhere.
+    """
+    at = len(SIGNATURE)
+    while True:
+        file.seek(at)
+        head = file.read(8)
+        if len(head) < 8:
+            return
+        size = int.from_bytes(head[:4], "big")
+        checksum, left = zlib.crc32(head[4:]), size
+        while left and (block := file.read(min(left, _BLOCK))):
+            checksum, left = zlib.crc32(block, checksum), left - len(block)
+        sound = size <= _MAX_CHUNK and left == 0 and file.read(4) == checksum.to_bytes(4, "big")
+        yield Chunk(head[4:], at, size - left + _FRAME, sound)  # never more than the file holds: memory is taken for it
+        at += size + _FRAME
+        if left or head[4:] == b"IEND":
+            return
+
+
+def is_sound(file: BinaryIO) -> bool:
+    """Whether all chunks are complete with the right checksums, up to IEND."""
+    last = None
+    for last in chunks(file):
+        if not last.sound:
+            return False
+    return last is not None and last.name == b"IEND"
+
+
+def without_ancillary(file: BinaryIO, most: int) -> bytes | None:
+    """Return a copy with the critical chunks and the sound ancillary ones that change pixels; None if all are such.
+
+    Transparency, orientation and colour profile are kept, a profile of up to a megabyte. Texts are never decompressed.
+    An animation becomes the image that programs show which know none. None as well for more than `most` bytes.
+    """
+    file.seek(_COLOUR_TYPE)
+    colour_type = file.read(1)
+    file.seek(0)
+    copy, colours, changed, left = [file.read(len(SIGNATURE))], 0, False, most
+    for chunk in chunks(file):
+        if chunk.name[0] & _ANCILLARY and not (chunk.sound and chunk.name in _CHANGE_PIXELS):
+            changed = True
+            continue
+        left -= chunk.size
+        if left < 0:
+            return None
+        file.seek(chunk.at)
+        content = kept = file.read(chunk.size)
+        if chunk.name == b"PLTE":
+            colours = (chunk.size - _FRAME) // 3
+        elif chunk.name == b"tRNS" and chunk.size - _FRAME not in _transparencies(colour_type, colours):
+            kept = b""
+        elif chunk.name == b"iCCP":
+            kept = _profile(content[8:-4])
+        changed = changed or kept != content
+        copy.append(kept)
+    return b"".join(copy) if changed else None
+
+
+def _transparencies(colour_type: bytes, colours: int) -> Container[int]:
+    """Return how many bytes tRNS may have (11.3.1.1): with a palette, one for each of its first colours."""
+    return {b"\0": (2,), b"\2": (6,), b"\3": range(1, colours + 1)}.get(colour_type, ())
+
+
+def _profile(body: bytes) -> bytes:
+    """Return iCCP with the profile alone, as long as it says it is; empty if it is longer than Pillow takes."""
+    name, _, packed = body.partition(b"\0")
+    try:
+        profile = zlib.decompressobj().decompress(packed[1:], MAX_TEXT_CHUNK)
+    except zlib.error:
+        return b""
+    size = int.from_bytes(profile[:4], "big")  # ICC.1:2022, 7.2.2
+    if packed[:1] != b"\0" or not 0 < size <= len(profile):
+        return b""
+    body = b"iCCP" + name + b"\0\0" + zlib.compress(profile[:size])
+    return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
