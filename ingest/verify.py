@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ingest import sync
+from ingest import sync, tuning
 from ingest.durable import writing_to
 from ingest.errors import InterruptedRunError
 from ingest.inventory import Fate
@@ -40,6 +40,7 @@ class Verdict:
     """What was proven: `rows` right ones, `sampled` vectors, `overlap` of the top 10 (None: no files).
 
     `differing` is all that is not as it should be; `notes` is what a user may want to know and is as it should be.
+    Apps search with `ef`: the measured one if there is one, else the schema's.
     """
 
     collection: str = ""
@@ -50,6 +51,9 @@ class Verdict:
     differing: list[Differing] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    ef: int | None = None
+    ef_schema: int | None = None
+    ef_measured: int | None = None
 
     @property
     def distrusted(self) -> list[str]:
@@ -69,6 +73,7 @@ def verify(settings: Settings, progress: Progress, stop: threading.Event, sample
         collection = Collection(connection, line.contract, line.space)
         verdict = Verdict(collection.name)
         if collection.ready():
+            _note_ef(verdict, tuning.read(collection.carried()))
             verdict.differing.extend(proof.index(collection))
             there = reader.inventory(collection, line.store)
             verdict.differing.extend(_rows(line, collection, there, verdict))
@@ -121,6 +126,13 @@ def _rows(line: Line, collection: Collection, there: Inventory, verdict: Verdict
     ):
         if count:
             verdict.notes.append(f"{count} {what}")
+
+
+def _note_ef(verdict: Verdict, contract: dict[str, Any]) -> None:
+    verdict.ef, verdict.ef_schema = contract.get("ef"), contract.get("ef_schema")
+    verdict.ef_measured = contract.get("ef_measured")
+    if verdict.ef_measured is not None:
+        verdict.notes.append(f"apps search with {tuning.described(contract)}")
 
 
 def _sample(there: Inventory, sample: int) -> list[str]:
