@@ -8,6 +8,7 @@ import logging
 import zlib
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar, cast
 
@@ -233,10 +234,7 @@ def _parquet(file: File, columns: Columns, needs: Callable[[str], bool]) -> Iter
             _check_columns(names, file, columns)
             wanted = [name for name in names if needs(name)]
             for name, zone in arrow.unknown_zones(table.schema_arrow, wanted).items():
-                log.warning(
-                    "%s: this machine knows nothing of the time zone %s, so %s is kept in UTC; pip install tzdata",
-                    file, shown(zone), shown(name),
-                )  # fmt: skip
+                _warn_of_zone(zone, name)
             for batch in table.iter_batches(_PARQUET_BATCH, columns=wanted):
                 values = list(map(arrow.values, batch.columns))
                 first, row = row + 1, row + batch.num_rows
@@ -246,6 +244,15 @@ def _parquet(file: File, columns: Columns, needs: Callable[[str], bool]) -> Iter
         place = f"{file} after row {row}" if row else f"{file}"
         cause = " ".join(str(error).split())
         raise CatalogError(f"{place}: not Parquet that can be read: {cause}") from error
+
+
+@cache  # once, however many files have such a column
+def _warn_of_zone(zone: str, column: str) -> None:
+    log.warning(
+        "this machine has no data of the time zone %s, so %s is kept in UTC; pip install tzdata",
+        shown(zone),
+        shown(column),
+    )
 
 
 def _check_columns(names: list[str], file: File, columns: Columns) -> None:
