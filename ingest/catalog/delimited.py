@@ -38,10 +38,6 @@ class _Held:
         self.held.append(line)
         return line
 
-    def begin(self) -> None:
-        self.line += len(self.held)
-        self.held.clear()
-
     def put_last_back(self) -> None:
         self._again.append(self.held.pop())
 
@@ -65,23 +61,29 @@ def records(lines: Iterable[str], delimiter: str) -> Iterator[Record]:
         return
     width, names = len(header.cells), list(map(_bare, header.cells))
     for record in _read(source, delimiter, width):
-        if _is_blank(record):
-            continue
-        if len(record.cells) > width:
-            yield record._replace(cells=_trimmed(record.cells, width))
-        elif record.fault or _bare(record.cells[-1]) != names[-1] or list(map(_bare, record.cells)) != names:
+        _, cells, fault = record
+        if fault or (1 < len(cells) <= width and names[-1] not in cells[-1]):  # nearly all; the rest is for the few
+            yield record
+        elif len(cells) > width:
+            yield record._replace(cells=_trimmed(cells, width))
+        elif not _is_blank(record) and list(map(_bare, cells)) != names:
             yield record
 
 
 def _read(source: _Held, delimiter: str, width: int) -> Iterator[Record]:
     reader = csv.reader(source, delimiter=delimiter, strict=True)
+    held = source.held
     while True:
-        source.begin()
+        source.line += len(held)
+        held.clear()
         cells, error = _next(reader)
-        if not source.held:
+        if len(held) == 1 and not error:
+            yield Record(source.line, cells)
+            continue
+        if not held:
             return
-        first, *others = source.held
-        if others and (error or _has_swallowed(cells, source.held, delimiter, width)):
+        first, *others = held
+        if others and (error or _has_swallowed(cells, held, delimiter, width)):
             # A record that begins in a line between and is not closed there goes on to the last one, as this one did.
             # So these lines are read alone, which takes time in proportion; the last one may begin a longer record.
             source.put_last_back()
@@ -128,7 +130,7 @@ def _broken(line: int, text: str, delimiter: str, fault: str) -> Record:
 
 def _is_blank(record: Record) -> bool:
     cells = record.cells
-    return not record.fault and (not cells or (len(cells) == 1 and not cells[0].strip()))
+    return len(cells) < 2 and not record.fault and not "".join(cells).strip()
 
 
 def _trimmed(cells: list[str], width: int) -> list[str]:
