@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
-import struct
 from datetime import date, time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from ingest.catalog import exact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,20 +22,22 @@ if TYPE_CHECKING:
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _WHOLE = re.compile(r"[+-]?[0-9]{1,30}(\.0*)?")  # pandas writes 12 as 12.0 where a column has gaps
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_OF_NUMBERS = re.compile(r"[0-9.eE+-]*")
+_OF_NUMBERS = re.compile(r"[0-9.+-]*")
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_TOO_FINE = "more digits than a {} keeps ({}); shorten it, or make the field a VARCHAR"
 _SHOWN = 60  # characters of a bad value that a message repeats
+_LONGEST_PLAIN = 100  # digits: a decimal that is longer, such as 1e400, is written with its exponent
 
 
 class UnfitError(ValueError):
-    """A cell that cannot become its field's type."""
+    """A cell that cannot become its field's type; its text, if any, says more than `allowed` does."""
 
 
 def shown(value: Any) -> str:
     """Return a value for a message: one line, its text in quotes, cut after 60 characters."""
     if isinstance(value, str):
         return repr(value if len(value) <= _SHOWN else value[:_SHOWN] + "…")
-    plain = repr(value)
+    plain = text(value) if isinstance(value, Decimal | date | time | UUID) else repr(value)
     return plain if len(plain) <= _SHOWN else plain[:_SHOWN] + "…"
 
 
@@ -45,7 +49,7 @@ def is_empty(value: Any) -> bool:
 
 
 def text(value: Any) -> str:
-    """Return a cell as text: dates as ISO 8601, true and false in small letters, nested values as JSON.
+    """Return a cell as text: dates as ISO 8601, decimals exactly, true and false in small letters, the rest as JSON.
 
     Raises ValueError for bytes that are not UTF-8, RecursionError for values nested too deep.
     """
@@ -56,7 +60,7 @@ def text(value: Any) -> str:
     if isinstance(value, date | time):  # a datetime is a date, too
         return value.isoformat()
     if isinstance(value, Decimal):
-        return format(value, "f")
+        return format(value, "f") if abs(value.adjusted()) < _LONGEST_PLAIN else str(value)
     if isinstance(value, bool | list | tuple | dict):
         # Sorted, so that the digest of a row does not hang on the order of keys.
         return json.dumps(value, ensure_ascii=False, sort_keys=True, default=text)
@@ -64,7 +68,7 @@ def text(value: Any) -> str:
 
 
 def json_scalar(value: Any) -> Scalar | None:
-    """Return a cell as the dynamic field keeps it: a JSON scalar as it is, anything else as text.
+    """Return a cell as the dynamic field keeps it: a JSON scalar as it is, anything else as text; nothing is rounded.
 
     None where it is empty, or bytes that are not text, such as a picture.
     """
@@ -73,7 +77,7 @@ def json_scalar(value: Any) -> Scalar | None:
     if isinstance(value, str | bool):
         return value
     if isinstance(value, Decimal):
-        value = float(value)
+        value = exact.plain(value)
     # JSON has no infinity, and Milvus no whole number above 64 bits.
     if (isinstance(value, int) and -(2**63) <= value < 2**63) or (isinstance(value, float) and math.isfinite(value)):
         return value
@@ -125,7 +129,10 @@ def all_text(column: Sequence[Any]) -> TypeGuard[Sequence[str]]:
 def doubles(column: Sequence[Any]) -> list[float] | None:
     """Return a column as what DOUBLE makes of each cell, or None where a cell is not plainly a number."""
     # Of these characters `float` takes nothing that is not a number; of others it takes "nan", "1_000" and "٣".
+    # Without an exponent, numbers of so few characters are kept as they are.
     if set(map(type, column)) != {str} or not _OF_NUMBERS.fullmatch("".join(column)):
+        return None
+    if max(map(len, column)) > exact.SURE_LENGTH:
         return None
     try:
         numbers = list(map(float, column))
@@ -152,18 +159,19 @@ def _int64(value: Any) -> int:
         if not _WHOLE.fullmatch(value):
             raise UnfitError
         number = int(value.partition(".")[0])
-    elif isinstance(value, bool) or not isinstance(value, int | float | Decimal) or value != int(value):
-        raise UnfitError
     else:
+        too_long = isinstance(value, Decimal) and value.adjusted() > 18  # such as 1e999999999, which is whole
+        if too_long or isinstance(value, bool) or not isinstance(value, int | float | Decimal) or value != int(value):
+            raise UnfitError
         number = int(value)
     if not -(2**63) <= number < 2**63:
         raise UnfitError
     return number
 
 
-def _double(value: Any) -> float:
+def _number(value: Any) -> float:
+    """Return a cell as the nearest double."""
     if isinstance(value, str):
-        value = value.strip()
         if not _NUMBER.fullmatch(value):
             raise UnfitError
     elif isinstance(value, bool) or not isinstance(value, int | float | Decimal):
@@ -174,9 +182,21 @@ def _double(value: Any) -> float:
     return number
 
 
+def _double(value: Any) -> float:
+    value = value.strip() if isinstance(value, str) else value
+    number = _number(value)
+    if not isinstance(value, float) and not exact.keeps(number, value):
+        raise UnfitError(_TOO_FINE.format("DOUBLE", "15 to 17"))
+    return number
+
+
 def _float(value: Any) -> float:
     # Rounded as the collection rounds it: the digest covers what a query returns.
-    return float(struct.unpack("<f", struct.pack("<f", _double(value)))[0])
+    value = value.strip() if isinstance(value, str) else value
+    rounded = exact.float32(_number(value), value)
+    if rounded is None:
+        raise UnfitError(_TOO_FINE.format("FLOAT", "6 to 9"))
+    return rounded
 
 
 def _bool(value: Any) -> bool:
@@ -185,6 +205,6 @@ def _bool(value: Any) -> bool:
         if truth is None:
             raise UnfitError
         return truth
-    if not isinstance(value, bool | int) or value not in (0, 1):
+    if not isinstance(value, bool | int | Decimal) or value not in (0, 1):
         raise UnfitError
     return bool(value)

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
-import io
 import json
+import logging
 import zlib
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain, islice
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar, cast
 
-from ingest.catalog import files
+from ingest.catalog import arrow, delimited, exact, files
 from ingest.catalog.cells import shown
 from ingest.catalog.files import DELIMITERS, PARQUET, File, kind_of
+from ingest.catalog.lines import Lines
 from ingest.errors import CatalogError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from io import BufferedReader
     from pathlib import Path
 
 T = TypeVar("T")
 
-_BOM = b"\xef\xbb\xbf"
-_LONGEST_CELL = 16 << 20  # characters: a quote that is never closed ends here and not when memory does
+log = logging.getLogger(__name__)
+
+_JSON = json.JSONDecoder(parse_float=exact.from_json)
 _JSON_HEAD = 100  # JSON Lines has no header: so many lines may pass before one has both columns
 _PARQUET_BUFFER = 1 << 20  # bytes a column: 192 MB in one row group take 12 MB, not 203
 _PARQUET_BATCH = 1_024  # rows: pictures as bytes in some column must fit into memory, too
@@ -115,7 +118,7 @@ def read(file: File, columns: Columns, needs: Callable[[str], bool], *, known: b
         with (
             file.streamed() as raw,
             _unzipped(raw) if kind.endswith(".gz") else nullcontext(raw) as stream,
-            closing(_Lines(stream, file)) as lines,
+            closing(Lines(stream, file)) as lines,
         ):
             if text in DELIMITERS:
                 yield from _delimited(lines, DELIMITERS[text], file, columns)
@@ -125,79 +128,35 @@ def read(file: File, columns: Columns, needs: Callable[[str], bool], *, known: b
         raise CatalogError(f"{file}: cannot be read: {error}") from error
 
 
-def _unzipped(stream: io.BufferedReader) -> io.BufferedReader:
-    return cast("io.BufferedReader", gzip.GzipFile(fileobj=stream))
+def _unzipped(stream: BufferedReader) -> BufferedReader:
+    return cast("BufferedReader", gzip.GzipFile(fileobj=stream))
 
 
-class _Lines:
-    """Lines with their ends (LF, CR LF or CR); what is not UTF-8 is raised in its own line.
-
-    `offset` is how many bytes have been read.
-    """
-
-    def __init__(self, stream: io.BufferedReader, file: File) -> None:
-        self.offset = len(_BOM) if stream.peek(len(_BOM)).startswith(_BOM) else 0
-        stream.read(self.offset)
-        # A strict decoder would fail for a whole buffer, before the good lines in it have been seen.
-        self._text = io.TextIOWrapper(cast("IO[bytes]", stream), "utf-8", errors="surrogateescape", newline="")
-        self._file = file
-
-    def close(self) -> None:
-        self._text.detach()  # who opened the stream closes it
-
-    def __iter__(self) -> Iterator[str]:
-        for number, line in enumerate(self._text, 1):
-            try:
-                self.offset += len(line) if line.isascii() else len(line.encode())
-            except UnicodeEncodeError as error:
-                place = self.offset + len(line[: error.start].encode())
-                source = "utf-16" if line.startswith(("\udcff\udcfe", "\udcfe\udcff")) else "latin1"
-                raise CatalogError(
-                    f"{self._file} line {number}: byte {place} of the file is not UTF-8; "
-                    f"convert the file, e.g. iconv -f {source} -t utf-8"
-                ) from error
-            yield line
-
-
-def _delimited(lines: _Lines, delimiter: str, file: File, columns: Columns) -> Iterator[Block]:
-    rows = _split(lines, delimiter, file)
-    _, header = next(rows, (0, []))
-    if not header:
+def _delimited(lines: Lines, delimiter: str, file: File, columns: Columns) -> Iterator[Block]:
+    rows = delimited.records(lines, delimiter)
+    header = next(rows, None)
+    if header is None:
         raise CatalogError(f"{file}: is empty; its first line must name the columns")
-    names = [name.strip() for name in header]
+    if header.fault:
+        raise CatalogError(f"{file} line {header.line}: {header.fault}; this line must name the columns")
+    names = [name.strip() for name in header.cells]
     _check_columns(names, file, columns)
     needed = 1 + max(names.index(columns.product_id), names.index(columns.image))
     for batch in _batches(rows, lines, _CELLS // len(names)):
-        numbers, table = map(list, zip(*batch, strict=True))
-        faults = {}
+        numbers, found, faulty = zip(*batch, strict=True)
+        faults = {at: fault for at, fault in enumerate(faulty) if fault}
+        table: list[list[Any]] = list(found)
         for at in [at for at, row in enumerate(table) if len(row) != len(names)]:
             count = len(table[at])
             if count > len(names):
                 faults[at] = f"{count} cells under a header of {len(names)}; a cell with {delimiter!r} needs quotes"
             elif count < needed:
-                faults[at] = f"{count} cells end before the id and the image; the header has {len(names)}"
+                faults.setdefault(at, f"{count} cells end before the id and the image; the header has {len(names)}")
             table[at] = [*table[at][: len(names)], *[None] * (len(names) - count)]
-        yield Block(numbers, dict(zip(names, zip(*table, strict=True), strict=True)), faults)
+        yield Block(list(numbers), dict(zip(names, zip(*table, strict=True), strict=True)), faults)
 
 
-def _split(lines: Iterable[str], delimiter: str, file: File) -> Iterator[tuple[int, list[Any]]]:
-    """Yield the rows that are not blank, each with the line it begins in."""
-    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_CELL))
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    end = 0
-    try:
-        for row in reader:
-            line, end = end + 1, reader.line_num
-            if row and (len(row) > 1 or row[0].strip()):
-                yield line, row
-    except csv.Error as error:
-        raise CatalogError(
-            f"{file} line {end + 1}: {error}; the row that begins there has a quote that is not closed, "
-            'or one inside a cell that is not doubled ("")'
-        ) from error
-
-
-def _batches(rows: Iterable[T], lines: _Lines, most: int = _ROWS) -> Iterator[list[T]]:
+def _batches(rows: Iterable[T], lines: Lines, most: int = _ROWS) -> Iterator[list[T]]:
     """Yield lists of at most `most` rows and some 256 kB; those before an error come before it."""
     batch: list[T] = []
     most, full = min(most, _ROWS), lines.offset + _BYTES
@@ -215,7 +174,7 @@ def _batches(rows: Iterable[T], lines: _Lines, most: int = _ROWS) -> Iterator[li
         yield batch
 
 
-def _json_lines(lines: _Lines, file: File, columns: Columns | None) -> Iterator[Block]:
+def _json_lines(lines: Lines, file: File, columns: Columns | None) -> Iterator[Block]:
     """Yield the lines that are not blank as rows; `columns`, if any, must be in one of the first."""
     rows = (_json_row(line, number) for number, line in enumerate(lines, 1) if not line.isspace())
     head: list[Row] = []
@@ -247,7 +206,7 @@ def _tables(rows: list[Row]) -> Iterator[Block]:
 
 def _json_row(line: str, number: int) -> Row:
     try:
-        cells = json.loads(line)
+        cells = _JSON.decode(line)
         if "\\ud" in line or "\\uD" in line:
             # An escape may spell half a character ("\ud83d"), which no UTF-8 holds.
             json.dumps(cells, ensure_ascii=False).encode()
@@ -274,8 +233,10 @@ def _parquet(file: File, columns: Columns, needs: Callable[[str], bool]) -> Iter
             names = table.schema_arrow.names
             _check_columns(names, file, columns)
             wanted = [name for name in names if needs(name)]
+            for name, zone in arrow.unknown_zones(table.schema_arrow, wanted).items():
+                _warn_of_zone(zone, name)
             for batch in table.iter_batches(_PARQUET_BATCH, columns=wanted):
-                values = [column.to_pylist() for column in batch.columns]
+                values = list(map(arrow.values, batch.columns))
                 first, row = row + 1, row + batch.num_rows
                 if batch.num_rows:
                     yield Block(list(range(first, row + 1)), dict(zip(batch.schema.names, values, strict=True)), {})
@@ -283,6 +244,15 @@ def _parquet(file: File, columns: Columns, needs: Callable[[str], bool]) -> Iter
         place = f"{file} after row {row}" if row else f"{file}"
         cause = " ".join(str(error).split())
         raise CatalogError(f"{place}: not Parquet that can be read: {cause}") from error
+
+
+@cache  # once, however many files have such a column
+def _warn_of_zone(zone: str, column: str) -> None:
+    log.warning(
+        "this machine has no data of the time zone %s, so %s is kept in UTC; pip install tzdata",
+        shown(zone),
+        shown(column),
+    )
 
 
 def _check_columns(names: list[str], file: File, columns: Columns) -> None:

@@ -6,8 +6,9 @@ import json
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
 
-from ingest.catalog import cells, formats
+from ingest.catalog import cells, formats, invisible
 from ingest.catalog.cells import shown
 from ingest.records import Product, Reason, Skipped, Stage
 
@@ -49,7 +50,8 @@ class Typed(NamedTuple):
         try:
             kept = self.default if cells.is_empty(cell) else self.convert(cell)
         except (ValueError, OverflowError, RecursionError) as error:
-            detail = f"{self.field.name} is {shown(cell)}; {cells.allowed(self.field)}"
+            more = str(error) if isinstance(error, cells.UnfitError) else ""
+            detail = f"{self.field.name} is {shown(cell)}; {more or cells.allowed(self.field)}"
             raise UnfitRowError(Reason.BAD_METADATA, detail) from error
         if kept is None:
             detail = f"{self.field.name} is empty and has no default; {cells.allowed(self.field)}"
@@ -111,14 +113,18 @@ def _check(row: formats.Row, first: str) -> None:
 
 
 def _identity(value: Any, column: str) -> str:
-    if type(value) is str:
-        return _plain(value, column, Reason.NO_ID)
     # Warehouses write whole numbers as decimals without a fraction; a float has lost what it was.
     whole = isinstance(value, Decimal) and value.as_tuple().exponent == 0
-    text = isinstance(value, bytes | int) and not isinstance(value, bool)
+    text = isinstance(value, str | bytes | int | UUID) and not isinstance(value, bool)
     if not (whole or text or cells.is_empty(value)):
-        raise UnfitRowError(Reason.BAD_ROW, f"{column} is {shown(value)}; an id is text or a whole number")
-    return _plain(value, column, Reason.NO_ID)
+        raise UnfitRowError(Reason.BAD_ROW, f"{column} is {shown(value)}; an id is text, a whole number or a UUID")
+    product_id = _plain(value, column, Reason.NO_ID)
+    if not invisible.may_have(product_id):
+        return product_id
+    product_id = _filled(invisible.stripped(product_id), column, Reason.NO_ID)
+    if found := invisible.first(product_id):
+        raise UnfitRowError(Reason.BAD_ROW, f"{column} is {shown(product_id)}; it must not contain {found}")
+    return product_id
 
 
 def _image(value: Any, column: str) -> str:
@@ -133,10 +139,15 @@ def _plain(value: Any, column: str, missing: Reason) -> str:
         text = value.strip() if type(value) is str else "" if cells.is_empty(value) else cells.text(value).strip()
     except ValueError as error:
         raise UnfitRowError(Reason.BAD_ROW, f"{column} is {shown(value)}, which is not UTF-8") from error
-    if not text:
-        raise UnfitRowError(missing, f"{column} is empty; fill it in or drop the row")
+    _filled(text, column, missing)
     if not text.isprintable() and (control := cells.control_character(text)):
         raise UnfitRowError(Reason.BAD_ROW, f"{column} is {shown(text)}; it must not contain {control}")
+    return text
+
+
+def _filled(text: str, column: str, missing: Reason) -> str:
+    if not text:
+        raise UnfitRowError(missing, f"{column} is empty; fill it in or drop the row")
     return text
 
 

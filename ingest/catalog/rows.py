@@ -11,7 +11,7 @@ from contextlib import closing
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ingest.catalog import cells, files, formats
+from ingest.catalog import cells, files, formats, invisible
 from ingest.catalog.row import MAX_DYNAMIC, UnfitRowError, plan_of, product
 from ingest.catalog.seen import FirstLines
 from ingest.errors import CatalogError
@@ -116,7 +116,8 @@ def _texts(column: Sequence[Any], exact: Callable[[Any], str], fits: int, unfit:
     """Return cells as `exact` does, which is not asked where all are ordinary and have at most `fits` characters."""
     if cells.all_text(column):
         texts = list(map(str.strip, column))
-        if "".join(texts).isprintable() and max(map(len, texts)) <= fits:
+        joined = "".join(texts)
+        if joined.isprintable() and not invisible.may_have(joined) and max(map(len, texts)) <= fits:
             return texts
     return _each(column, exact, "", unfit)
 

@@ -17,6 +17,7 @@ import click
 from ingest.cli import options
 from ingest.cli.values import Place
 from ingest.errors import ConfigError
+from ingest.search import naming
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -88,7 +89,7 @@ def show(
 
 
 def _row(hit: Hit) -> dict[str, Any]:
-    return {"product_id": hit.product_id, "score": round(hit.score, 6), **hit.metadata}
+    return {"product_id": hit.product_id, "score": round(hit.score, 6), **naming.beside_own(hit.metadata)}
 
 
 def _print_csv(found: Sequence[Found], *, several: bool) -> None:
@@ -125,16 +126,17 @@ def _table(hits: Sequence[Hit], finder: Pictures | None, shown: Any) -> Any:
     """Return hits in columns; a terminal that is narrow cuts long texts, a file gets them as they are."""
     from rich.table import Table
 
-    names = [name for name in dict.fromkeys(name for hit in hits for name in hit.metadata) if name != "image"]
+    rows = [naming.beside_own(hit.metadata) for hit in hits]
+    names = [name for name in dict.fromkeys(name for row in rows for name in row) if name != "image"]
     table = Table(box=None, pad_edge=False, header_style="bold")
     if finder is not None:
         table.add_column("", width=_COLUMNS)
     table.add_column("score", justify="right")
     for name in ("product_id", *names):
-        numbers = all(isinstance(hit.metadata.get(name), int | float | None) for hit in hits) and name in names
+        numbers = all(isinstance(row.get(name), int | float | None) for row in rows) and name in names
         table.add_column(name, justify="right" if numbers else "left", no_wrap=True, max_width=_SHOWN_CHARACTERS)
-    for hit in hits:
-        cells = ["" if hit.metadata.get(name) is None else str(hit.metadata[name]) for name in names]
+    for hit, row in zip(hits, rows, strict=True):
+        cells = ["" if row.get(name) is None else str(row[name]) for name in names]
         picture = [] if finder is None else [_small(finder, hit, shown)]
         texts = (cell.replace("[", r"\[") for cell in (f"{hit.score:.3f}", hit.product_id, *cells))
         table.add_row(*picture, *texts)

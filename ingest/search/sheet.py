@@ -6,6 +6,8 @@ import base64
 from html import escape
 from typing import TYPE_CHECKING
 
+from ingest.search import naming
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -31,7 +33,7 @@ li > img, li > .none { display: grid; place-items: center; width: 100%; aspect-r
 dl { margin: .5rem .6rem .6rem; font-size: .8125rem; overflow-wrap: anywhere }
 dt { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%) }
 dd { margin: 0; color: var(--quiet) }
-dd.id, dd.title { color: var(--ink); font-weight: 600 }
+dd.product_id, dd.title { color: var(--ink); font-weight: 600 }
 """
 
 
@@ -74,7 +76,8 @@ def page(sections: Iterable[Section]) -> str:
 
 
 def _facts(hit: Hit) -> Iterable[str]:
-    facts: list[tuple[str, object]] = [("score", f"{hit.score:.3f}"), ("id", hit.product_id), *hit.metadata.items()]
+    own = [("score", f"{hit.score:.3f}"), ("product_id", hit.product_id)]
+    facts: list[tuple[str, object]] = [*own, *naming.beside_own(hit.metadata).items()]
     for name, value in facts:
         if value not in (None, "") and name != "image":
             yield f'<dt>{escape(name)}</dt><dd class="{escape(name)}">{escape(str(value))}</dd>'

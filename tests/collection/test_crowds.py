@@ -44,6 +44,11 @@ def test_a_product_that_the_index_has_lost_is_found(tmp_path: Path) -> None:
     shop = SmallShop(tmp_path)
     shop.stock({f"P{number}": (number, f"Product {number}") for number in range(40)})
     shop.run()
+    with shop.client() as client:  # as an older ingest did
+        (name,) = client.list_collections()
+        client.release_collection(name)
+        client.create_index(name, schema.index_params(contracts.load(contracts.default_path())))
+        client.load_collection(name)
     (path,) = (tmp_path / "data").glob("milvus.db/collections/*/partitions/*/indexes/*.hnsw.idx")
     faiss = import_faiss()
     vectors = faiss.read_index(str(path)).reconstruct_n(0, 40)

@@ -28,8 +28,8 @@ def test_a_glob_of_parts_fills_the_collection_and_a_skip_names_its_file(model: P
     assert skipped["detail"] == "first seen in line 2 of export-1.csv"
     assert set(shop.rows()) == {product["product_id"] for product in products}
 
-    (shop.folder / "export-2.csv").write_text('product_id,image\n"open', encoding="utf-8")
+    (shop.folder / "export-2.csv").write_text('product_id,"image', encoding="utf-8")
     ended = shop.ingest("run", "--catalog", "export-*.csv", "--prune")
     assert ended.code == 3
-    assert "export-2.csv line 2: unexpected end of data" in ended.err
+    assert "export-2.csv line 1: a quoted cell is not closed" in ended.err
     assert len(shop.rows()) == PRODUCTS

@@ -119,7 +119,7 @@ def test_a_row_is_told_by_its_file_and_its_line_there(tmp_path):
     [
         ("sku,image\n1,a\n", "2.csv: no column 'product_id'"),
         ("", "2.csv: is empty; its first line must name the columns"),
-        ('product_id,image\n1,a\n2,"open\n', "2.csv line 3: unexpected end of data"),
+        ('product_id,"image\n1,a\n', "2.csv line 1: a quoted cell is not closed"),
     ],
 )
 def test_a_broken_part_is_named_after_the_rows_before_it(tmp_path, content, word):

@@ -1,0 +1,66 @@
+"""Numbers kept exactly: whether a double or a 32-bit float still is the decimal number it was read from."""
+
+from __future__ import annotations
+
+import struct
+from decimal import Decimal, InvalidOperation
+
+SURE_LENGTH = 15  # digits that a double keeps whatever they are (DBL_DIG), as long as no exponent makes it tiny
+_LARGEST_WHOLE = 2**53  # up to here a double holds each whole number
+_FLOAT_WHOLE = 2.0**24  # up to here a 32-bit float does; above it has no fractions
+
+
+def keeps(number: float, written: str | int | Decimal) -> bool:
+    """Return whether a double, written with as many significant digits, is the decimal number it was made of.
+
+    0.1 is kept, and so is 0.10000000000000001, the same double written with 17 digits. 12345678901234567.8 is not: it
+    would come back as 12345678901234568.
+    """
+    if isinstance(written, int):
+        if -_LARGEST_WHOLE <= written <= _LARGEST_WHOLE:
+            return number == written
+    elif isinstance(written, str) and (repr(number) == written or _is_short(written)):
+        return True
+    return _is(number, Decimal(written))
+
+
+def _is(number: float, value: Decimal) -> bool:
+    digits = len("".join(map(str, value.as_tuple().digits)).strip("0")) or 1
+    return Decimal(f"{number:.{digits - 1}e}") == value or Decimal(repr(number)) == value
+
+
+def _is_short(written: str) -> bool:
+    return len(written) <= SURE_LENGTH and "e" not in written and "E" not in written
+
+
+def from_json(written: str) -> float | Decimal:
+    """Return a JSON number that has a fraction or an exponent: a float where that keeps it, else a Decimal.
+
+    Raises ValueError for an exponent beyond all bounds.
+    """
+    number = float(written)
+    try:
+        return number if keeps(number, written) else Decimal(written)
+    except InvalidOperation as error:
+        raise ValueError(f"{written[:60]} is out of range") from error
+
+
+def plain(value: Decimal) -> int | float | Decimal:
+    """Return a decimal as the JSON number that keeps it: whole without decimal places; itself where none does."""
+    exponent = value.as_tuple().exponent
+    if not isinstance(exponent, int):  # infinity, or not a number
+        return float(value)
+    if exponent >= 0:
+        return int(value) if value.adjusted() < 19 else value  # longer ones have more than 64 bits
+    number = float(value)
+    return number if keeps(number, value) else value
+
+
+def float32(number: float, written: str | float | Decimal) -> float | None:
+    """Return a double rounded to 32 bits, or None where digits before the decimal point would be lost.
+
+    Raises OverflowError beyond a 32-bit float's range.
+    """
+    rounded = float(struct.unpack("<f", struct.pack("<f", number))[0])
+    written = repr(written) if isinstance(written, float) else written
+    return rounded if abs(rounded) < _FLOAT_WHOLE or _is(rounded, Decimal(written)) else None

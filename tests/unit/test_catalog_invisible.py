@@ -1,0 +1,88 @@
+"""Characters that nobody sees: ids lose them at their ends, and have none inside but those that shape what is seen."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ingest import contract as contracts
+from ingest.catalog import invisible, rows
+from ingest.catalog.formats import Columns
+from ingest.records import Reason, Skipped
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SHIPPED = contracts.load(contracts.default_path())
+UNSEEN = [
+    *map(chr, [0x00AD, 0x034F, 0x061C, 0x115F, 0x180E, 0x200B, 0x200C, 0x200D, 0x200E, 0x200F, 0x2060, 0x2064, 0x3164]),
+    *map(chr, [*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF, 0xFFA0, 0xFE0F, 0xE0001, 0xE0041, 0xE0100]),
+]
+SHAPED = {
+    "a coat": "🧥1",
+    "a coat with a skin tone": "🧥🏽",
+    "a family": "👨‍👩‍👧",
+    "a heart on fire": "❤️‍🔥",
+    "a polar bear": "🐻‍❄️",
+    "a head shaken": "🙂‍↔️",
+    "a doctor": "👩🏽‍⚕️",
+    "a rainbow flag": "🏳️‍🌈",
+    "the flag of England": "🏴󠁧󠁢󠁥󠁮󠁧󠁿",
+    "a keycap": "1️⃣",
+    "a telephone at the end": "line ☎️",
+    "Persian": "می‌خواهم",
+    "Hindi": "क्‍ष",
+    "a variant of a Japanese name": "葛󠄀",
+    "no invisible character": "Größe-ß a\u00a0b",
+}
+
+
+def read(folder: Path, *ids: str):
+    path = folder / "p.csv"
+    lines = "".join(f"{product_id},{number}.jpg\n" for number, product_id in enumerate(ids))
+    path.write_text("product_id,image\n" + lines, encoding="utf-8")
+    return list(rows.read(path, SHIPPED, Columns()))
+
+
+@pytest.mark.parametrize("character", UNSEEN, ids=lambda character: f"U+{ord(character):04X}")
+def test_an_invisible_character_inside_an_id_skips_the_row_and_is_named(tmp_path, character):
+    skipped, good = read(tmp_path, f"A{character}1", "A1")
+    assert isinstance(skipped, Skipped)
+    assert skipped.reason is Reason.BAD_ROW
+    assert f"must not contain U+{ord(character):04X} {unicodedata.name(character)}" in skipped.detail
+    assert good.product_id == "A1"
+
+
+@pytest.mark.parametrize("character", UNSEEN, ids=lambda character: f"U+{ord(character):04X}")
+def test_invisible_characters_at_the_ends_go_as_blanks_do(tmp_path, character):
+    first, second, empty = read(tmp_path, f"{character} A1 {character}{character}", f" {character}A2", f"{character} ")
+    assert (first.product_id, second.product_id) == ("A1", "A2")
+    assert empty.reason is Reason.NO_ID
+
+
+@pytest.mark.parametrize("product_id", SHAPED.values(), ids=SHAPED.keys())
+def test_characters_that_shape_what_is_seen_stay(tmp_path, product_id):
+    first, second = read(tmp_path, product_id, f"\u200b{product_id}\ufeff x")
+    assert first.product_id == product_id
+    assert isinstance(second, Skipped)
+
+
+def test_an_id_that_differs_by_what_nobody_sees_is_a_duplicate(tmp_path):
+    _, second = read(tmp_path, "A1", "\u200bA1")
+    assert second.reason is Reason.DUPLICATE_ID
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12))
+def test_what_is_stripped_has_nothing_unseen_at_its_ends_and_only_loses_ends(text):
+    stripped = invisible.stripped(text)
+    assert stripped in text
+    assert invisible.stripped(stripped) == stripped
+    assert stripped == stripped.strip()
+    if not invisible.may_have(text):
+        assert stripped == text.strip()
+        assert invisible.first(text) is None
