@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ingest import canonical, layout
+from ingest import canonical, layout, tuning
 from ingest.errors import ContractError
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def collection_name(contract: Contract, space: Space) -> str:
     return f"{contract.alias}_{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
 
-def to_json(contract: Contract, space: Space) -> str:
+def to_json(contract: Contract, space: Space, measured_ef: int | None = None) -> str:
     """Return the JSON kept in the collection's property `ingest.contract`, for apps to check against."""
     index = contract.index
     content = {
@@ -174,7 +174,7 @@ def to_json(contract: Contract, space: Space) -> str:
     }
     if contract.layout.partition_key:
         content["partition_key"] = contract.layout.partition_key
-    return json.dumps(content, ensure_ascii=True)
+    return json.dumps(tuning.with_measured(content, measured_ef), ensure_ascii=True)
 
 
 def row_digest(product: Product, sha256: bytes, fingerprint: str) -> str:

@@ -1,65 +1,42 @@
-"""The one number of a contract that may change while a collection stays: `ef`, put into the file as it stands there."""
+"""The ef of a collection: the schema's until one is measured on it; both stand in the contract that it carries."""
 
 from __future__ import annotations
 
-import re
-import tomllib
-from pathlib import Path
+import json
 from typing import TYPE_CHECKING, Any
 
-from ingest import contract as contracts
-from ingest.durable import replaced
-from ingest.errors import ContractError
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Mapping
 
-_NUMBER = re.compile(rb"""(?:\bef|"ef"|'ef')\s*=\s*([+0-9][0-9A-Za-z_]*)""")
-_PACKAGE = Path(contracts.__file__).parent
-
-
-def check(path: Path) -> None:
-    """Raise ContractError where the contract's file is not the user's to change: the copy inside the package."""
-    if path.resolve().is_relative_to(_PACKAGE):
-        raise ContractError(
-            f"{path}: belongs to the installed package, and the next update would undo a change; copy it, and pass the "
-            "copy with --schema"
-        )
+LARGEST_EF = 32_768
+"""The largest ef that Milvus takes (https://milvus.io/docs/hnsw.md)."""
 
 
-def set_ef(path: Path, ef: int) -> None:
-    """Change `ef` in a contract's file, and no other byte of it. Raises ContractError where that cannot be done."""
-    check(path)
-    before = contracts.load(path).index.ef
-    if before == ef:
-        return
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ContractError(f"{path}: cannot be read ({error.strerror}); pass --schema FILE") from error
-    changed = next(_changed(content, ef), None)
-    if changed is None:
-        raise ContractError(f"{path}: its ef cannot be found to be changed; write ef = {ef} there under [embedding]")
-    with replaced(path) as file:
-        file.write(changed)
+def measured_ef(carried: str | None) -> int | None:
+    """Return the ef that was measured on a collection, by the contract that it carries as JSON; None without one.
 
-
-def _changed(content: bytes, ef: int) -> Iterator[bytes]:
-    """Yield the content with one number put in another's place, where that changes `embedding.ef` and nothing else.
-
-    What looks like it in a comment or a text does not, and which it is only a whole reading of the file can tell.
+    What is no contract, or no ef, counts as none: the next run writes the property again.
     """
-    wanted = _table(content)
-    wanted["embedding"]["ef"] = ef
-    for match in _NUMBER.finditer(content):
-        changed = content[: match.start(1)] + str(ef).encode() + content[match.end(1) :]
-        try:
-            same = repr(_table(changed)) == repr(wanted)  # nan, a default, is not equal to itself
-        except ValueError:
-            continue
-        if same:
-            yield changed
+    try:
+        contract = json.loads(carried or "")
+    except ValueError:
+        return None
+    found = contract.get("ef_measured") if isinstance(contract, dict) else None
+    return found if type(found) is int and 1 <= found <= LARGEST_EF else None
 
 
-def _table(content: bytes) -> dict[str, Any]:
-    return tomllib.loads(content.decode())
+def with_measured(contract: Mapping[str, Any], ef: int | None) -> dict[str, Any]:
+    """Return a contract in which apps read the measured ef, or the schema's where that is None.
+
+    `ef` is the one to search with; `ef_schema` and `ef_measured` say where it comes from. A contract written before
+    there were these two has the schema's alone.
+    """
+    default = contract.get("ef_schema", contract["ef"])
+    return {**contract, "ef": default if ef is None else ef, "ef_schema": default, "ef_measured": ef}
+
+
+def described(contract: Mapping[str, Any]) -> str:
+    """Say in words which ef apps read, and where it comes from."""
+    if contract.get("ef_measured") is None:
+        return f"ef {contract['ef']} (the schema's; none was measured)"
+    return f"ef {contract['ef']} (measured; the schema's is {contract['ef_schema']})"

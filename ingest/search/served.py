@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ingest import contract as contracts
+from ingest import tuning
 from ingest.contract import IMAGE_SHA256, PRIMARY_KEY
 from ingest.errors import MilvusError, ModelError, QueryError
 from ingest.flow import batched
@@ -32,6 +33,8 @@ MAX_LIMIT = 16_384
 """The most hits a Milvus search returns (https://milvus.io/docs/limitations.md)."""
 _TOGETHER = 16_384  # hits of one call: with their metadata some 10 MB, of 64 that a message may have
 _READ = 1_000  # products of one call
+_LARGEST_GRAPH = 100_000
+"""The most rows that Milvus Lite (3.2.2) puts into one segment, and so into one HNSW graph."""
 _DYNAMIC = "$meta"
 _HIDDEN = frozenset({contracts.ROW_DIGEST, IMAGE_SHA256, PRIMARY_KEY, _DYNAMIC})
 
@@ -75,13 +78,19 @@ class Served:
         self.name = name
         description = connection.call("describe the collection", connection.client.describe_collection, name)
         try:
-            self.contract: dict[str, Any] = json.loads(description["properties"][contracts.PROPERTY])
-        except (KeyError, ValueError) as error:
+            carried = description["properties"][contracts.PROPERTY]
+            self.contract: dict[str, Any] = tuning.with_measured(json.loads(carried), tuning.measured_ef(carried))
+        except (KeyError, ValueError, TypeError) as error:
             raise MilvusError(
                 f"Milvus at {connection.shown}: {name} carries no {contracts.PROPERTY}; it was not built by ingest"
             ) from error
         self.keeps_others = bool(description.get("enable_dynamic_field"))
         check_loaded(connection, name)
+        field = self.contract["vector_field"]
+        indexed = connection.call("describe the index", connection.client.describe_index, name, field) is not None
+        self.is_exact = connection.is_lite and not indexed
+        """Whether the query is compared with every product, so that ef changes nothing."""
+        self._filters_late = connection.is_lite and indexed  # built by an ingest that indexed there
 
     @property
     def fields(self) -> dict[str, str]:
@@ -138,8 +147,8 @@ class Served:
         return {str(row[PRIMARY_KEY]): _known(row.get(field)) for batch in rows for row in batch}
 
     def tell_ef(self, ef: int) -> None:
-        """Have the contract that the collection carries say this `ef`, for every app that reads it."""
-        self.contract["ef"] = ef
+        """Have the contract that the collection carries say this measured `ef`, for every app that reads it."""
+        self.contract = tuning.with_measured(self.contract, ef)
         note(self._connection, self.name, {contracts.PROPERTY: json.dumps(self.contract, ensure_ascii=True)})
 
     def search(
@@ -226,7 +235,7 @@ class Served:
             limit=limit,
             filter=expression,
             output_fields=self._shown(),
-            search_params={"metric_type": "IP", "params": {"ef": max(ef, limit)}},
+            search_params={"metric_type": "IP", "params": {"ef": width(ef, limit, filters_late=self._filters_late)}},
             timeout=CALL_TIMEOUT_S,
         )
 
@@ -249,6 +258,15 @@ class Served:
         order = list(self.contract["fields"])
         names = [*order, *sorted(entity.keys() - set(order) - _HIDDEN - {self.contract["vector_field"]})]
         return {name: _known(entity[name]) for name in names if name in entity}
+
+
+def width(ef: int, limit: int, *, filters_late: bool) -> int:
+    """Return the ef to search with: how many candidates are collected, at least as many as there may be hits.
+
+    A server walks its graph until enough rows match. Milvus Lite collects ef rows and drops what does not match
+    (`filters_late`, where it has a graph at all): there it must collect every row that it can reach.
+    """
+    return max(ef, limit, _LARGEST_GRAPH if filters_late else 0)
 
 
 def _known(value: Any) -> Scalar | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ingest import contract as contracts
+from ingest import tuning
 from ingest.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST
 from ingest.errors import MilvusError
 from ingest.sinks.milvus import schema
@@ -51,8 +52,7 @@ class Collection:
         """
         self._check_alias()
         if self.exists():
-            if self._fitting_index() is None:  # killed between making the collection and its index
-                self._create_index()
+            self._settle_index(self._fitting_index())
             self._tell_contract()
         else:
             shards = {"num_shards": self.contract.layout.shards} if self.contract.layout.shards else {}
@@ -69,13 +69,22 @@ class Collection:
                 timeout=CALL_TIMEOUT_S,
                 **shards,
             )
-            self._create_index()
+            self._settle_index(None)
         self.load()
 
     def ready(self) -> bool:
         """Return whether the collection exists with its index, and change nothing; raises MilvusError as `prepare`."""
         self._check_alias()
-        return self.exists() and self._fitting_index() is not None
+        return self.exists() and (self._fitting_index() is not None or not self.is_indexed)
+
+    @property
+    def is_indexed(self) -> bool:
+        """Whether the contract's index is built here: not in Milvus Lite, whose HNSW loses rows behind a filter.
+
+        Lite (3.2.2) drops what does not match from the `ef` rows that it found. Without an index it compares the
+        query with every row that matches, and what a search costs is its loops over all rows in any case.
+        """
+        return not self.connection.is_lite
 
     def exists(self) -> bool:
         """Tell whether the collection is there."""
@@ -161,7 +170,7 @@ class Collection:
 
     def index_faults(self, description: Any) -> list[str]:
         """Return how an index differs from the contract's."""
-        return schema.index_misfits(description, self.contract)
+        return schema.index_misfits(description, self.contract) if self.is_indexed else []
 
     def matching(self, product_ids: Sequence[str], fields: list[str]) -> list[dict[str, Any]]:
         """Return the rows of these products with these fields, those that are there."""
@@ -184,17 +193,28 @@ class Collection:
     def _field(self) -> str:
         return self.contract.index.field
 
-    def _create_index(self) -> None:
-        self._call(
-            f"create the index of {self.name}", self.connection.client.create_index, self.name,
-            schema.index_params(self.contract), timeout=CALL_TIMEOUT_S,
-        )  # fmt: skip
+    def _settle_index(self, existing: Any) -> None:
+        """Create an index that is missing, also after a kill; drop one that an older ingest built in Milvus Lite."""
+        client = self.connection.client
+        if self.is_indexed and existing is None:
+            self._call(
+                f"create the index of {self.name}", client.create_index, self.name,
+                schema.index_params(self.contract), timeout=CALL_TIMEOUT_S,
+            )  # fmt: skip
+        elif existing is not None and not self.is_indexed:
+            self._call(f"release {self.name}", client.release_collection, self.name)
+            self._call(f"drop the index of {self.name}", client.drop_index, self.name, self._field)
+
+    def carried(self) -> str:
+        """Return the contract that the collection carries, as JSON; "" where it carries none."""
+        description = self._call("describe the collection", self.connection.client.describe_collection, self.name)
+        return str(description.get("properties", {}).get(contracts.PROPERTY, ""))
 
     def _tell_contract(self) -> None:
-        """Bring the property that apps read up to date: `ef` may change and the collection stay."""
-        said = contracts.to_json(self.contract, self.space)
-        description = self._call("describe the collection", self.connection.client.describe_collection, self.name)
-        if description.get("properties", {}).get(contracts.PROPERTY) != said:
+        """Bring the property that apps read up to date; an ef that was measured on this collection stays."""
+        carried = self.carried()
+        said = contracts.to_json(self.contract, self.space, tuning.measured_ef(carried))
+        if carried != said:
             note(self.connection, self.name, {contracts.PROPERTY: said})
 
     def _fitting_index(self) -> Any:
