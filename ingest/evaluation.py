@@ -1,7 +1,7 @@
 """How good the index is: recall against exact search and latency over a grid of ef, and how good the model is.
 
 Queries are products' own vectors, held out: a product is left out of its own answers, exact and found, so that
-nothing is measured that finds itself.
+nothing is measured that finds itself. The collection is asked without a filter and with filters on its own fields.
 """
 
 from __future__ import annotations
@@ -13,27 +13,30 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ingest.errors import ExportError, QueryError
 from ingest.openmp import import_faiss
+from ingest.search import selectivity
+from ingest.search.truth import Precision, Question, Truth, recall
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from ingest.records import Scalar
+    from ingest.search.selectivity import Drawn
     from ingest.search.served import Served
     from ingest.sinks.faiss import Opened
 
 GRID = (16, 32, 64, 128, 256, 512)
-_SAME_SCORE = 1e-5
-"""Scores this near are one: products that share a picture are found in any order, and float32 sums differ."""
+SHARES = (0.01, 0.1, 0.5)
 _WARM_UP = 5  # queries that are not timed
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table: latencies are milliseconds of one query, from one client after another."""
+    """One line of the table: latencies are milliseconds of one query, from one client after another.
+
+    `matching` is about the share of the products that the queries' filters let through, 1 for no filter.
+    """
 
     where: str
     ef: int
@@ -42,6 +45,7 @@ class Row:
     p95_ms: float
     p99_ms: float
     queries_per_s: float
+    matching: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +60,21 @@ class Build:
 
 
 @dataclass(frozen=True, slots=True)
-class Precision:
-    """The share of the k exactly nearest that have a product's own label, its mean over the queries of that label."""
+class Filter:
+    """A filter that was measured with: about `matching` of all products, of 1, are let through; exactly `products`."""
 
-    label: str
-    queries: int
-    precision: float
+    matching: float
+    expression: str
+    products: int
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What to measure: recall@`k` over `queries` products, for each ef of the `grid`, of `faiss` and the `collection`.
 
-    `labels` is a metadata field, "" for none. `ms` and `constructions` are M and efConstruction to build with.
+    `labels` is a metadata field, "" for none. `ms` and `constructions` are M and efConstruction to build with. The
+    collection is asked once more with filters that let through about each of `shares`, of 1; as many queries again,
+    in equal parts.
     """
 
     k: int = 10
@@ -80,11 +86,15 @@ class Wanted:
     labels: str = ""
     ms: Sequence[int] = ()
     constructions: Sequence[int] = ()
+    shares: Sequence[float] = SHARES
 
 
 @dataclass(slots=True)
 class Evaluation:
-    """What was measured: recall@k over `queries` of `products`; `smallest_ef` is None where none reaches the target."""
+    """What was measured: recall@k over `queries` of `products`.
+
+    `smallest_ef` reaches the target without a filter and with each kind that was tried; None where none does.
+    """
 
     k: int
     products: int
@@ -97,6 +107,7 @@ class Evaluation:
     labels: str = ""
     precisions: list[Precision] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    filters: list[Filter] = field(default_factory=list)
 
 
 def evaluate(index: Opened, served: Served | None, wanted: Wanted, ef: int) -> Evaluation:
@@ -118,48 +129,28 @@ def evaluate(index: Opened, served: Served | None, wanted: Wanted, ef: int) -> E
                 f"the collection has {rows:,} products, the FAISS files {len(truth.names):,}; "
                 "bring both in step with: ingest run"
             )
-        found.rows += served_rows(served, truth, grid)
+        if served.is_exact:
+            found.notes.append("Milvus Lite compares with every product that matches: no ef changes what it finds")
+        drawn = _drawn(served, truth, wanted.shares, found)
+        found.rows += served_rows(served, truth, grid, drawn)
     found.smallest_ef, found.judged_by = smallest(found.rows, wanted.target_recall)
     found.builds += builds(truth, wanted.ms, wanted.constructions, max(ef, wanted.k + 1))
     return found
 
 
-class Truth:
-    """The exact neighbours of sampled products: `queries` are their row numbers, `nearest` is (n, k), best first."""
-
-    def __init__(self, index: Opened, k: int, sample: int) -> None:
-        """Compare everything; raises ExportError where there are not more than k products."""
-        faiss = import_faiss()
-        rows = index.rows
-        if len(rows) <= k:
-            raise ExportError(f"{len(rows)} products in the FAISS files; more than --k {k} are needed")
-        self.k = k
-        self.rows = rows
-        self.names = index.names
-        self.queries = np.sort(np.random.default_rng(0).permutation(len(rows))[:sample])
-        exact = faiss.IndexFlatIP(rows.shape[1])
-        exact.add(rows)
-        scores, found = exact.search(rows[self.queries], min(2 * k + 1, len(rows)))
-        self.nearest, self.scores = _held_out(found, scores, self.queries, k)
-
-    def recall(self, scores: Sequence[Sequence[float]]) -> float:
-        """Return the mean share of the k best that were found, by their scores, own ones left out."""
-        least = self.scores[:, -1] - _SAME_SCORE
-        hits = [min(sum(score >= bound for score in some), self.k) for some, bound in zip(scores, least, strict=True)]
-        return float(np.mean(hits)) / self.k
-
-    def precisions(self, labels: Mapping[str, Scalar | None]) -> list[Precision]:
-        """Return how often a product's exact neighbours have its own label, by label, the worst first."""
-        own = [labels.get(name) for name in self.names]
-        shares: dict[str, list[float]] = {}
-        for query, nearest in zip(self.queries, self.nearest, strict=True):
-            label = own[query]
-            if label not in (None, ""):
-                shares.setdefault(str(label), []).append(sum(own[other] == label for other in nearest) / self.k)
-        if not shares:
-            raise QueryError("no product has such a label; name a field of the collection with --labels")
-        found = [Precision(label, len(some), float(np.mean(some))) for label, some in shares.items()]
-        return sorted(found, key=lambda one: (one.precision, one.label))
+def _drawn(served: Served, truth: Truth, shares: Sequence[float], found: Evaluation) -> list[Drawn]:
+    """Draw the filters to ask with, and note in `found` which they are, and for which shares there are none."""
+    if not shares:
+        return []
+    columns = served.columns()
+    drawn = selectivity.draw({name: list(map(column.get, truth.names)) for name, column in columns.items()}, shares)
+    found.filters = [Filter(one.share, one.expression, len(one.rows)) for one in drawn]
+    found.notes += [
+        f"no field has a filter that about {share:.3g} of the products match; not measured"
+        for share in shares
+        if share not in {one.share for one in drawn}
+    ]
+    return drawn
 
 
 def faiss_rows(index: Opened, truth: Truth, grid: Sequence[int]) -> Iterator[Row]:
@@ -167,20 +158,31 @@ def faiss_rows(index: Opened, truth: Truth, grid: Sequence[int]) -> Iterator[Row
     with _one_thread():
         for ef in grid:
 
-            def ask(vector: NDArray[np.float32], ef: int = ef) -> list[tuple[str, float]]:
+            def ask(vector: NDArray[np.float32], _expression: str, ef: int = ef) -> list[tuple[str, float]]:
                 return index.search(vector, truth.k + 1, ef)
 
-            yield _measured("faiss", ef, truth, ask)
+            yield _measured("faiss", ef, truth, truth.questions(), ask)
 
 
-def served_rows(served: Served, truth: Truth, grid: Sequence[int]) -> Iterator[Row]:
-    """Yield a row for each ef: the collection, a query at a time, with its metadata, as apps ask."""
+def served_rows(served: Served, truth: Truth, grid: Sequence[int], drawn: Sequence[Drawn] = ()) -> Iterator[Row]:
+    """Yield a row for each ef: the collection, a query at a time, with its metadata, as apps ask.
+
+    After the row without a filter comes one for each share that filters were drawn for.
+    """
+    shares = sorted({one.share for one in drawn}, reverse=True)
+    asked = {1.0: truth.questions()} | {
+        share: truth.filtered([one for one in drawn if one.share == share], slice(number, None, len(shares)))
+        for number, share in enumerate(shares)
+    }
     for ef in grid:
 
-        def ask(vector: NDArray[np.float32], ef: int = ef) -> list[tuple[str, float]]:
-            return [(hit.product_id, hit.score) for hit in served.searches([vector], truth.k + 1, ef=ef)[0]]
+        def ask(vector: NDArray[np.float32], expression: str, ef: int = ef) -> list[tuple[str, float]]:
+            hits = served.searches([vector], truth.k + 1, expression, ef=ef)[0]
+            return [(hit.product_id, hit.score) for hit in hits]
 
-        yield _measured("collection", ef, truth, ask)
+        for share, questions in asked.items():
+            if questions:
+                yield _measured("collection", ef, truth, questions, ask, share)
 
 
 def builds(truth: Truth, ms: Sequence[int], constructions: Sequence[int], ef: int) -> Iterator[Build]:
@@ -201,33 +203,37 @@ def builds(truth: Truth, ms: Sequence[int], constructions: Sequence[int], ef: in
 
 
 def smallest(rows: Sequence[Row], target: float) -> tuple[int | None, str]:
-    """Return the smallest ef that reaches the target, and by whom: the collection where it was asked, else FAISS."""
+    """Return the smallest ef that reaches the target in each of its rows, with filters and without, and by whom.
+
+    That is the collection where it was asked, else FAISS.
+    """
     where = "collection" if any(row.where == "collection" for row in rows) else "faiss"
-    reached = [row.ef for row in rows if row.where == where and row.recall >= target]
-    return min(reached, default=None), where
+    lowest: dict[int, float] = {}
+    for row in rows:
+        if row.where == where:
+            lowest[row.ef] = min(row.recall, lowest.get(row.ef, 1.0))
+    return min((ef for ef, recall in lowest.items() if recall >= target), default=None), where
 
 
-def _measured(where: str, ef: int, truth: Truth, ask: Callable[[NDArray[np.float32]], list[tuple[str, float]]]) -> Row:
-    for query in truth.queries[:_WARM_UP]:
-        ask(truth.rows[query])
+def _measured(
+    where: str,
+    ef: int,
+    truth: Truth,
+    questions: Sequence[Question],
+    ask: Callable[[NDArray[np.float32], str], list[tuple[str, float]]],
+    matching: float = 1.0,
+) -> Row:
+    for question in questions[:_WARM_UP]:
+        ask(truth.rows[question.query], question.expression)
     seconds, scores = [], []
-    for query in truth.queries:
+    for question in questions:
         began = time.perf_counter()
-        found = ask(truth.rows[query])
+        found = ask(truth.rows[question.query], question.expression)
         seconds.append(time.perf_counter() - began)
-        own = truth.names[query]
+        own = truth.names[question.query]
         scores.append([score for product_id, score in found if product_id != own][: truth.k])
     p50, p95, p99 = (float(np.percentile(seconds, share)) * 1e3 for share in (50, 95, 99))
-    return Row(where, ef, truth.recall(scores), p50, p95, p99, len(seconds) / sum(seconds))
-
-
-def _held_out(
-    found: NDArray[np.int64], scores: NDArray[np.float32], queries: NDArray[np.int64], k: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Leave each query out of its own neighbours, and keep k."""
-    own = found == queries[:, None]
-    order = np.argsort(own, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(found, order, axis=1), np.take_along_axis(scores, order, axis=1)
+    return Row(where, ef, recall(questions, scores), p50, p95, p99, len(seconds) / sum(seconds), matching)
 
 
 @contextmanager

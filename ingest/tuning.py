@@ -12,13 +12,22 @@ LARGEST_EF = 32_768
 """The largest ef that Milvus takes (https://milvus.io/docs/hnsw.md)."""
 
 
-def measured_ef(carried: str | None) -> int | None:
+def read(carried: str) -> dict[str, Any]:
+    """Return the contract that a collection carries as JSON, with all three of its ef; {} where it is none."""
+    try:
+        contract = json.loads(carried)
+        return with_measured(contract, measured_ef(carried))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return {}
+
+
+def measured_ef(carried: str) -> int | None:
     """Return the ef that was measured on a collection, by the contract that it carries as JSON; None without one.
 
     What is no contract, or no ef, counts as none: the next run writes the property again.
     """
     try:
-        contract = json.loads(carried or "")
+        contract = json.loads(carried)
     except ValueError:
         return None
     found = contract.get("ef_measured") if isinstance(contract, dict) else None

@@ -5,11 +5,11 @@ from __future__ import annotations
 import secrets
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ingest import sync, workspace
+from ingest import sync, tuning, workspace
 from ingest.durable import writing_to
 from ingest.errors import InterruptedRunError
 from ingest.images.cache import FOLDER, INDEX
@@ -47,7 +47,7 @@ class Verdict:
     `compared` is rows whose fields were compared; where not all were, and of the vectors, `seed` decided which.
     `pictures` is images whose bytes were hashed again, None where that was not asked for. `reasons` counts the skipped
     products. `differing` is all that is not as it should be; `notes` is what a user may want to know and is as it
-    should be.
+    should be. Apps search with `ef`: the measured one if there is one, else the schema's.
     """
 
     collection: str = ""
@@ -63,6 +63,9 @@ class Verdict:
     differing: list[Differing] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    ef: int | None = None
+    ef_schema: int | None = None
+    ef_measured: int | None = None
 
     @property
     def distrusted(self) -> list[str]:
@@ -109,6 +112,7 @@ def verify(
         elif not is_loaded(connection, collection.name):
             verdict.differing.append(Differing("collection", collection.name, "is not loaded, so nobody can search it"))
         else:
+            _note_ef(verdict, tuning.read(collection.carried()))
             verdict.differing.extend(proof.index(collection))
             there = reader.inventory(collection, line.store)
             verdict.differing.extend(_rows(line, collection, there, verdict, hashes=pictures))
@@ -178,6 +182,13 @@ def _rows(
     ):
         if count:
             verdict.notes.append(f"{count} {what}")
+
+
+def _note_ef(verdict: Verdict, contract: dict[str, Any]) -> None:
+    verdict.ef, verdict.ef_schema = contract.get("ef"), contract.get("ef_schema")
+    verdict.ef_measured = contract.get("ef_measured")
+    if verdict.ef_measured is not None:
+        verdict.notes.append(f"apps search with {tuning.described(contract)}")
 
 
 def _sample(line: Line, there: Inventory, sample: int, verdict: Verdict) -> list[str]:

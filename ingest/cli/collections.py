@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ingest import tuning
 from ingest.cli import options, terminal
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def _print(found: list[Release]) -> None:
             f"{mark} {release.name:<{width}}  {release.rows:>10,} rows  {release.bytes / 2**20:>8,.1f} MiB  "
             f"built {release.built or 'at an unknown time'}  "
             f"{'served since ' + release.last_served if release.serves else _past(release)}  "
-            f"{release.model} ({release.revision[:19]}), dim {release.dim}"
+            f"{release.model} ({release.revision[:19]}), dim {release.dim}, {tuning.described(asdict(release))}"
         )
 
 

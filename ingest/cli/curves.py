@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _ENDINGS = (".png", ".svg")
 _LOOKS = {"collection": ("#0b62a4", "o"), "faiss": ("#c1440e", "s")}
+_DASHES = ((0, (6, 2)), (0, (3, 2)), (0, (1, 1.5)))
+"""Of the curves with filters, the largest share first."""
 _NAMES = {"collection": "the collection", "faiss": "FAISS, one thread"}
 
 
@@ -35,10 +37,10 @@ def draw(evaluation: Evaluation, path: Path) -> None:
     figure = check(path)(figsize=(11, 4.4), layout="constrained")
     by_ef, by_time = figure.subplots(1, 2)
     target = evaluation.target_recall
-    for where in dict.fromkeys(row.where for row in evaluation.rows):
-        rows = [row for row in evaluation.rows if row.where == where]
-        colour, marker = _LOOKS[where]
-        look = {"color": colour, "marker": marker, "label": _NAMES[where], "linewidth": 1.6, "markersize": 5}
+    for where, share in dict.fromkeys((row.where, row.matching) for row in evaluation.rows):
+        rows = [row for row in evaluation.rows if (row.where, row.matching) == (where, share)]
+        look = _look(evaluation, where, share)
+        colour = look["color"]
         recalls = [row.recall for row in rows]
         by_ef.plot([row.ef for row in rows], recalls, **look)
         by_time.plot([row.p50_ms for row in rows], recalls, **look)
@@ -64,3 +66,14 @@ def draw(evaluation: Evaluation, path: Path) -> None:
         axes.legend(loc="lower right", fontsize=9)
     with replaced(path) as file:
         figure.savefig(file, format=path.suffix.lower()[1:], dpi=144)
+
+
+def _look(evaluation: Evaluation, where: str, share: float) -> dict[str, Any]:
+    """Return how a curve is drawn; those with filters are dashed and lighter."""
+    colour, marker = _LOOKS[where]
+    look = {"color": colour, "marker": marker, "label": _NAMES[where], "linewidth": 1.6, "markersize": 5}
+    if share == 1:
+        return look
+    shares = sorted({row.matching for row in evaluation.rows if row.matching < 1}, reverse=True)
+    dashes = _DASHES[min(shares.index(share), len(_DASHES) - 1)]
+    return look | {"label": f"{_NAMES[where]}, {100 * share:.3g} % match", "linestyle": dashes, "alpha": 0.7}

@@ -35,6 +35,21 @@ def _numbers(ctx: click.Context, param: click.Parameter, value: str) -> tuple[in
     return numbers
 
 
+def _shares(ctx: click.Context, param: click.Parameter, value: str) -> tuple[float, ...]:
+    """Return percentages that stand with commas between them as shares of 1; none for "none"."""
+    if value.strip() == "none":
+        return ()
+    try:
+        shares = tuple(float(part) / 100 for part in value.split(","))
+    except ValueError:
+        shares = ()
+    if not shares or not all(0 < share < 1 for share in shares):
+        raise click.BadParameter(
+            f"{value!r}: percentages above 0 and below 100 with commas between, or none", ctx, param
+        )
+    return tuple(dict.fromkeys(shares))
+
+
 def _proof(*names: str, **kwargs: Any) -> Callable[[options.F], options.F]:
     return click.option(*names, cls=options.Grouped, group="Evaluation", **kwargs)
 
@@ -45,10 +60,12 @@ def _proof(*names: str, **kwargs: Any) -> Callable[[options.F], options.F]:
         help="Products held out as queries.")  # fmt: skip
 @_proof("--ef", "grid", callback=_numbers, default="16,32,64,128,256,512", show_default=True, metavar="N,…",
         help="Values of ef to try.")  # fmt: skip
+@_proof("--selectivity", "shares", callback=_shares, default="1,10,50", show_default=True, metavar="PERCENT,…",
+        help="Ask the collection also with filters that about so many products match; or none.")  # fmt: skip
 @_proof("--backend", type=click.Choice(["both", "milvus", "faiss"]), default="both", show_default=True,
         help="Whom to measure.")  # fmt: skip
 @_proof("--target-recall", type=click.FloatRange(0, 1), default=0.99, show_default=True, help="What is good enough.")
-@_proof("--apply", is_flag=True, help="Write the smallest ef that is into the contract; searches use it.")
+@_proof("--apply", is_flag=True, help="Write the smallest ef that is into the collection's contract; searches use it.")
 @_proof("--labels", metavar="FIELD", default="", help="Precision@k by this field too, such as category.")
 @_proof("--sweep-build", is_flag=True, help="Try M and efConstruction too, with FAISS only.")
 @_proof("--sweep-m", callback=_numbers, default="8,16,32,64", show_default=True, metavar="N,…", help="Values of M.")
@@ -62,9 +79,9 @@ def _proof(*names: str, **kwargs: Any) -> Callable[[options.F], options.F]:
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", cls=options.Grouped,
               group="Outcome", help="The curves, ….png or ….svg; needs ingest[plots].")  # fmt: skip
 def command(
-    *, k: int, queries: int, grid: tuple[int, ...], backend: str, target_recall: float, apply: bool, labels: str,
-    sweep_build: bool, sweep_m: tuple[int, ...], sweep_ef_construction: tuple[int, ...], as_json: bool,
-    plot: Path | None, **values: Any,
+    *, k: int, queries: int, grid: tuple[int, ...], shares: tuple[float, ...], backend: str, target_recall: float,
+    apply: bool, labels: str, sweep_build: bool, sweep_m: tuple[int, ...], sweep_ef_construction: tuple[int, ...],
+    as_json: bool, plot: Path | None, **values: Any,
 ) -> None:  # fmt: skip
     """Measure recall@k against exact search, and latency, over a grid of ef.
 
@@ -74,10 +91,11 @@ def command(
     ingest evaluate --labels category --plot curves.png
     ingest evaluate --backend faiss --sweep-build
 
-    Queries are products of the exported files, each left out of its own answers.
+    Queries are products of the exported files, each left out of its own answers. The filters are drawn from the
+    collection's own fields; what is good enough is so without a filter and with each.
     """  # noqa: D301  Click looks for the character itself
     from ingest import contract as contracts
-    from ingest import evaluation, tuning
+    from ingest import evaluation
     from ingest.cli import curves
     from ingest.errors import ExportError
 
@@ -86,13 +104,15 @@ def command(
     contract = contracts.load(settings.schema)
     if plot is not None:  # what cannot be done is said before minutes are spent
         curves.check(plot)
-    if apply:
-        tuning.check(settings.schema)
+    if apply and backend == "faiss":
+        raise click.UsageError(
+            "--apply sets the collection's ef, so measure the collection: leave out --backend faiss."
+        )
     if sweep_build and min(sweep_m) < 2:
         raise click.UsageError("--sweep-m: M is 2 at least.")
     wanted = evaluation.Wanted(
         k, queries, grid, target_recall, backend != "milvus", backend != "faiss", labels,
-        sweep_m if sweep_build else (), sweep_ef_construction,
+        sweep_m if sweep_build else (), sweep_ef_construction, shares,
     )  # fmt: skip
     with ExitStack() as stack:
         index, fingerprint = _index(settings)
@@ -108,7 +128,7 @@ def command(
         _print(found, plot, as_json=as_json)
         if apply:
             assert served is not None
-            _apply(settings, served, found)
+            _apply(served, found)
 
 
 def _index(settings: Settings) -> tuple[Opened, str]:
@@ -122,7 +142,7 @@ def _index(settings: Settings) -> tuple[Opened, str]:
     return faiss.opened(settings.indexes, dim), manifest.fingerprint if manifest else ""
 
 
-def _apply(settings: Settings, served: Served, found: Evaluation) -> None:
+def _apply(served: Served, found: Evaluation) -> None:
     from ingest import tuning
     from ingest.errors import VerificationError
 
@@ -132,9 +152,8 @@ def _apply(settings: Settings, served: Served, found: Evaluation) -> None:
             f"no ef tried reaches recall@{found.k} of {found.target_recall:g}; nothing was applied; try larger ones "
             "with --ef, or build with a larger M: ingest evaluate --sweep-build"
         )
-    tuning.set_ef(settings.schema, ef)
     served.tell_ef(ef)
-    click.echo(f"ef = {ef} stands in {settings.schema} now, and in the contract that {served.name} carries", err=True)
+    click.echo(f"the contract that {served.name} carries: {tuning.described(served.contract)}", err=True)
 
 
 def _print(found: Evaluation, plot: Path | None, *, as_json: bool) -> None:
@@ -144,13 +163,17 @@ def _print(found: Evaluation, plot: Path | None, *, as_json: bool) -> None:
     click.echo(f"{found.queries:,} of {found.products:,} products as queries, each left out of its own answers\n")
     recall = f"recall@{found.k}"
     _table(
-        ("where", "ef", recall, "p50 ms", "p95 ms", "p99 ms", "queries/s"),
+        ("where", "ef", "match", recall, "p50 ms", "p95 ms", "p99 ms", "queries/s"),
         [
-            (row.where, str(row.ef), f"{row.recall:.4f}", f"{row.p50_ms:.2f}", f"{row.p95_ms:.2f}", f"{row.p99_ms:.2f}",
-             f"{row.queries_per_s:,.0f}")
+            (row.where, str(row.ef), _percent(row.matching), f"{row.recall:.4f}", f"{row.p50_ms:.2f}",
+             f"{row.p95_ms:.2f}", f"{row.p99_ms:.2f}", f"{row.queries_per_s:,.0f}")
             for row in found.rows
         ],
     )  # fmt: skip
+    if found.filters:
+        click.echo()
+    for one in found.filters:
+        click.echo(f"{_percent(one.matching)}: {one.expression} ({one.products:,} products)")
     if found.precisions:
         total = sum(one.queries for one in found.precisions)
         mean = sum(one.precision * one.queries for one in found.precisions) / total
@@ -177,6 +200,10 @@ def _print(found: Evaluation, plot: Path | None, *, as_json: bool) -> None:
         click.echo(f"the smallest ef with a recall of {found.target_recall:g} in {who}: {found.smallest_ef}")
     if plot is not None:
         click.echo(f"curves: {plot}")
+
+
+def _percent(share: float) -> str:
+    return "all" if share == 1 else f"{100 * share:.3g} %"
 
 
 def _table(names: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:

@@ -77,13 +77,11 @@ class Served:
             raise MilvusError(f"Milvus at {connection.shown}: no alias {alias} yet; fill it with: ingest run")
         self.name = name
         description = connection.call("describe the collection", connection.client.describe_collection, name)
-        try:
-            carried = description["properties"][contracts.PROPERTY]
-            self.contract: dict[str, Any] = tuning.with_measured(json.loads(carried), tuning.measured_ef(carried))
-        except (KeyError, ValueError, TypeError) as error:
+        self.contract = tuning.read(str(description.get("properties", {}).get(contracts.PROPERTY, "")))
+        if not self.contract:
             raise MilvusError(
                 f"Milvus at {connection.shown}: {name} carries no {contracts.PROPERTY}; it was not built by ingest"
-            ) from error
+            )
         self.keeps_others = bool(description.get("enable_dynamic_field"))
         check_loaded(connection, name)
         field = self.contract["vector_field"]
@@ -137,6 +135,15 @@ class Served:
     def vectors(self, product_ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """Return the products' unit vectors by id; raises QueryError where one is not there."""
         return {name: product.vector for name, product in self.products(product_ids).items()}
+
+    def columns(self) -> dict[str, dict[str, Scalar | None]]:
+        """Return every product's values of the contract's fields: field → product id → value."""
+        found: dict[str, dict[str, Scalar | None]] = {name: {} for name in self.fields}
+        for batch in iterated(self._connection, self.name, [PRIMARY_KEY, *self.fields], "Bounded"):
+            for row in batch:
+                for name, column in found.items():
+                    column[str(row[PRIMARY_KEY])] = _known(row.get(name))
+        return found
 
     def values(self, field: str) -> dict[str, Scalar | None]:
         """Return every product's value of a metadata field, by id; None where it has none."""

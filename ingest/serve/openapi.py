@@ -150,7 +150,13 @@ _SCHEMAS: dict[str, Any] = {
     "Contract": {
         "type": "object", "additionalProperties": True,
         "description": "The collection's property ingest.contract, and the collection's own name.",
-        "required": ["collection", "alias", "model", "revision", "fingerprint", "dim", "fields", "ef"],
+        "required": ["collection", "alias", "model", "revision", "fingerprint", "dim", "fields", "ef", "ef_schema",
+                     "ef_measured"],
+        "properties": {
+            "ef": {**_COUNT, "description": "The ef to search with: the measured one if there is one."},
+            "ef_schema": _COUNT,
+            "ef_measured": {"type": ["integer", "null"], "description": "Set by `ingest evaluate --apply`."},
+        },
     },
     "Collection": _object({
         "collection": _STRING, "rows": _COUNT, "pictures": _COUNT,

@@ -68,7 +68,7 @@ def test_what_cannot_be_done_says_why(finished: Finished, arguments: list[str], 
     assert code == 2 or len(ended.said) == 1
 
 
-def test_an_applied_ef_stands_in_the_contract_and_in_the_collection(shop: Shop) -> None:
+def test_an_applied_ef_stands_in_the_collection_and_no_file_is_changed(shop: Shop) -> None:
     shutil.copy(ROOT / "schema" / "products.toml", shop.folder / "own.toml")
     options = ("--schema", "own.toml", "--queries", "20", "--k", "3", "--ef", "33,70", "--json")
 
@@ -80,11 +80,15 @@ def test_an_applied_ef_stands_in_the_contract_and_in_the_collection(shop: Shop) 
     assert {row["where"] for row in ended.json["rows"]} == {"collection", "faiss"}
     assert {one["label"] for one in ended.json["precisions"]} <= set(CATEGORIES.values())
     assert (shop.folder / "curves.svg").read_text(encoding="utf-8").lstrip().startswith("<?xml")
+    assert (shop.folder / "own.toml").read_bytes() == (ROOT / "schema" / "products.toml").read_bytes()
     own = (shop.folder / "own.toml").read_text(encoding="utf-8")
-    shipped = (ROOT / "schema" / "products.toml").read_text(encoding="utf-8")
-    assert own == shipped.replace("ef = 64 ", "ef = 33 ")
+    (shop.folder / "own.toml").write_text(own.replace("ef = 64 ", "ef = 128 "), encoding="utf-8")
     summary = shop.run("--schema", "own.toml")
     assert (summary["upserted"], summary["unchanged"]) == (0, 40), "no new collection for another ef"
+    [release] = shop.ingest("collections", "--schema", "own.toml", "--json").json
+    assert (release["ef"], release["ef_schema"], release["ef_measured"]) == (33, 128, 33)
+    verdict = shop.ingest("verify", "--schema", "own.toml", "--json").json
+    assert (verdict["ef"], verdict["ef_schema"], verdict["ef_measured"]) == (33, 128, 33)
 
     ended = shop.ingest("evaluate", *options, "--target-recall", "1.0", "--k", "30", "--ef", "1", "--backend", "faiss")
     assert ended.code == 0, ended.err

@@ -8,7 +8,9 @@ import pytest
 
 from ingest import evaluation
 from ingest.errors import ExportError, QueryError
-from ingest.evaluation import Row, Truth, Wanted
+from ingest.evaluation import Row, Wanted
+from ingest.search.selectivity import Drawn
+from ingest.search.truth import Truth, recall
 from ingest.sinks.faiss import Opened
 
 DIM = 16
@@ -33,16 +35,41 @@ def test_the_truth_holds_no_query_itself_and_is_exact(index):
 
     assert len(truth.queries) == 50
     assert truth.nearest.tolist() == np.argsort(-scores[truth.queries], axis=1)[:, :5].tolist()
-    assert truth.recall(truth.scores.tolist()) == 1
-    assert truth.recall([row[:4] for row in truth.scores.tolist()]) == pytest.approx(0.8)
-    assert truth.recall([[]] * 50) == 0
+    questions = truth.questions()
+    assert recall(questions, truth.scores.tolist()) == 1
+    assert recall(questions, [row[:4] for row in truth.scores.tolist()]) == pytest.approx(0.8)
+    assert recall(questions, [[]] * 50) == 0
 
 
 def test_products_that_share_a_picture_may_come_in_any_order():
     rows = np.repeat(np.eye(DIM, dtype=np.float32)[:3], 5, axis=0)
     truth = Truth(index_of(rows), 3, 15)
     assert (truth.nearest != truth.queries[:, None]).all()
-    assert truth.recall([[1.0, 1.0, 1.0]] * 15) == 1, "any three of the four others"
+    assert recall(truth.questions(), [[1.0, 1.0, 1.0]] * 15) == 1, "any three of the four others"
+
+
+def test_the_truth_behind_a_filter_holds_what_matches_and_no_more_than_there_is(index):
+    truth = Truth(index, 5, 60)
+    few, half = np.array([3, 70, 599]), np.arange(0, 600, 2)
+    drawn = [Drawn(0.01, "few", few), Drawn(0.01, "half", half)]
+
+    questions = truth.filtered(drawn, slice(0, None, 2))
+
+    assert {one.expression for one in questions} == {"few", "half"}
+    assert [one.query for one in questions if one.expression == "few"] == truth.queries[0::4].tolist()
+    scores = truth.rows @ truth.rows.T
+    for one in questions:
+        matching = few if one.expression == "few" else half
+        exact = np.sort(scores[one.query][matching[matching != one.query]])[::-1][:5]
+        assert one.nearest == pytest.approx(exact, abs=1e-5)
+
+
+def test_a_query_that_alone_matches_asks_for_nothing(index):
+    truth = Truth(index, 5, 600)
+    questions = truth.filtered([Drawn(0.01, "one", np.array([7]))], slice(None))
+    assert len(questions) == 599
+    assert 7 not in {one.query for one in questions}
+    assert truth.filtered([Drawn(0.01, "one", np.array([7]))], slice(0, 0)) == []
 
 
 def test_recall_grows_with_ef_and_the_smallest_that_is_enough_is_named(index):
@@ -63,6 +90,13 @@ def test_the_collection_decides_where_it_was_asked():
     assert evaluation.smallest(rows, 0.99) == (64, "collection")
     assert evaluation.smallest(rows[:1], 0.99) == (16, "faiss")
     assert evaluation.smallest(rows[:2], 0.99) == (None, "collection")
+
+
+def test_an_ef_is_good_enough_only_if_it_is_so_with_filters_too():
+    measured = [(64, 1.0, 0.999), (64, 0.01, 0.47), (128, 1.0, 0.999), (128, 0.01, 0.995), (128, 0.5, 0.992)]
+    rows = [Row("collection", ef, recall, 1, 1, 1, 1, matching) for ef, matching, recall in measured]
+    assert evaluation.smallest(rows, 0.99) == (128, "collection")
+    assert evaluation.smallest(rows, 0.995) == (None, "collection")
 
 
 def test_other_builds_are_measured(index):

@@ -1,10 +1,10 @@
-"""A new ef goes into a contract's file, and not another byte of it changes."""
+"""The ef that was measured on a collection stands in its contract beside the schema's, and outlives later runs."""
 
 from __future__ import annotations
 
-import re
-import shutil
-from pathlib import Path
+import json
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,89 +12,51 @@ from hypothesis import strategies as st
 
 from ingest import contract as contracts
 from ingest import tuning
-from ingest.errors import ContractError
+from ingest.contract import Space, collection_name, to_json
 
-SHIPPED = Path(__file__).parents[2] / "schema" / "products.toml"
-
-numbers = st.integers(1, 32_768)
-written = st.one_of(
-    numbers.map(str),
-    numbers.map(hex),
-    numbers.map(oct),
-    numbers.map(lambda n: f"{n:_}"),
-    numbers.map(lambda n: f"+{n}"),
+CONTRACT = contracts.load(contracts.default_path())
+SPACE = Space("model", "1", 4, {})
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["ef", "ef_measured", "x"]), inner),
 )
-comments = st.sampled_from(["", "  # ef = 12", " # efConstruction and ef", "\t#ef=3"])
-ends = st.sampled_from(["\n", "\r\n"])
-spaces = st.sampled_from(["", " ", "  ", "\t"])
-tables = st.sampled_from(["[embedding]", "[ embedding ]", '["embedding"]'])
-keys = st.sampled_from(["ef", '"ef"', "'ef'"])
-texts = st.sampled_from(["", "ef = 64", "\\nef = 1", "[embedding]"])
-orders = st.permutations(["M = 16", "efConstruction = 200", "EF"])
 
 
-@st.composite
-def contract_files(draw) -> bytes:
-    line = f"{draw(spaces)}{draw(keys)}{draw(spaces)}={draw(spaces)}{draw(written)}{draw(comments)}"
-    head = ["version = 1", f"# {draw(texts)}", 'alias = "products"', draw(comments).strip()]
-    field = ["[[fields]]", 'name = "ef"', 'type = "VARCHAR"', "max_length = 64", f'default = "{draw(texts)}"',
-             "[[fields]]", 'name = "price"', 'type = "DOUBLE"', "default = nan"]  # fmt: skip
-    index = [draw(tables), *(line if entry == "EF" else entry for entry in draw(orders))]
-    parts = [["[product_id]", "max_length = 128"], index, field]
-    lines = head + [entry for part in draw(st.permutations(parts)) for entry in part]
-    return draw(ends).join([*lines, ""]).encode()
+def test_without_a_measured_one_apps_read_the_schemas() -> None:
+    said = json.loads(to_json(CONTRACT, SPACE))
+
+    assert (said["ef"], said["ef_schema"], said["ef_measured"]) == (64, 64, None)
+    assert tuning.described(said) == "ef 64 (the schema's; none was measured)"
 
 
-def shared(one: bytes, other: bytes) -> int:
-    """Return how many bytes two files begin with alike."""
-    differing = (at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
-    return next(differing, min(len(one), len(other)))
+def test_a_measured_one_is_what_apps_read_and_is_kept_when_the_schema_changes() -> None:
+    said = to_json(CONTRACT, SPACE)
+    tuned = json.dumps(tuning.with_measured(json.loads(said), 33))
+    changed = replace(CONTRACT, index=replace(CONTRACT.index, ef=128))
+
+    later = to_json(changed, SPACE, tuning.measured_ef(tuned))
+
+    assert tuning.read(later) | {"ef": 33, "ef_schema": 128, "ef_measured": 33} == tuning.read(later)
+    assert tuning.described(tuning.read(later)) == "ef 33 (measured; the schema's is 128)"
+    assert to_json(CONTRACT, SPACE, tuning.measured_ef(tuned)) == tuned, "a run has nothing to write"
+    assert collection_name(changed, SPACE) == collection_name(CONTRACT, SPACE)
 
 
-@given(contract_files(), numbers)
-def test_nothing_but_the_number_changes(tmp_path_factory, content, ef):
-    path = tmp_path_factory.mktemp("contract") / "products.toml"
-    path.write_bytes(content)
-    before = contracts.load(path)
+def test_a_contract_of_an_older_ingest_has_the_schemas_alone() -> None:
+    old = {"alias": "products", "ef": 48}
 
-    tuning.set_ef(path, ef)
-
-    after = path.read_bytes()
-    assert contracts.load(path).index.ef == ef
-    if ef == before.index.ef:
-        assert after == content
-        return
-    start = shared(content, after)
-    end = shared(content[start:][::-1], after[start:][::-1])
-    changed = content[start : len(content) - end], after[start : len(after) - end]
-    assert all(re.fullmatch(rb"[+0-9A-Za-z_]*", part) for part in changed)
-    assert repr(contracts.load(path)) == repr(before).replace(f" ef={before.index.ef})", f" ef={ef})")
+    assert tuning.read(json.dumps(old)) == old | {"ef_schema": 48, "ef_measured": None}
+    assert tuning.with_measured(old, 33) == old | {"ef": 33, "ef_schema": 48, "ef_measured": 33}
 
 
-def test_the_shipped_contract_keeps_its_comments(tmp_path):
-    path = Path(shutil.copy(SHIPPED, tmp_path))
-    tuning.set_ef(path, 96)
-    assert path.read_text(encoding="utf-8") == SHIPPED.read_text(encoding="utf-8").replace("ef = 64 ", "ef = 96 ")
+@pytest.mark.parametrize("carried", ["", "no JSON", "[]", "3", "{}", '{"ef_measured": 33'])
+def test_what_is_no_contract_is_none(carried: str) -> None:
+    assert tuning.read(carried) == {}
+    assert tuning.measured_ef(carried) is None
 
 
-@pytest.mark.parametrize("index", ["embedding = { M = 16, efConstruction = 200, ef = 64 }",
-                                   "embedding.M = 16\nembedding.efConstruction = 200\nembedding.ef = 64"])  # fmt: skip
-def test_other_ways_to_write_a_table_do_as_well(tmp_path, index):
-    path = tmp_path / "products.toml"
-    content = f'version = 1\nalias = "products"\nproduct_id = {{ max_length = 128 }}\n{index}\n'
-    path.write_text(content, encoding="utf-8")
-    tuning.set_ef(path, 128)
-    assert path.read_text(encoding="utf-8") == content.replace("ef = 64", "ef = 128")
+@given(JSON)
+def test_whatever_stands_there_is_an_ef_that_milvus_takes_or_none(ef: Any) -> None:
+    found = tuning.measured_ef(json.dumps({"ef": 64, "ef_measured": ef}))
 
-
-def test_the_copy_inside_the_package_is_not_touched(monkeypatch, tmp_path):
-    monkeypatch.setattr(tuning, "_PACKAGE", tmp_path)
-    path = Path(shutil.copy(SHIPPED, tmp_path))
-    with pytest.raises(ContractError, match="--schema"):
-        tuning.set_ef(path, 96)
-    assert path.read_bytes() == SHIPPED.read_bytes()
-
-
-def test_a_contract_that_is_not_there_is_said(tmp_path):
-    with pytest.raises(ContractError, match="cannot be read"):
-        tuning.set_ef(tmp_path / "none.toml", 96)
+    assert found is None or (found == ef and 1 <= found <= 32_768 and not isinstance(found, bool))

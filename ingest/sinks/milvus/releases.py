@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import time
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from ingest import tuning
 from ingest.contract import BUILT, PROPERTY, SERVED
 from ingest.errors import MilvusError
 from ingest.sinks.milvus.connection import CALL_TIMEOUT_S
@@ -31,7 +31,7 @@ class Release:
     """One collection. `built` and `last_served` are ISO times in UTC, "" where not known or never.
 
     `bytes` estimates what its vectors and links take in memory; Milvus does not tell. `rows` of one that is not loaded
-    may include deleted ones.
+    may include deleted ones. Apps search with `ef`: the measured one if there is one, else the schema's.
     """
 
     name: str
@@ -43,6 +43,9 @@ class Release:
     built: str
     last_served: str
     bytes: int
+    ef: int
+    ef_schema: int
+    ef_measured: int | None
 
 
 def releases(connection: Connection, alias: str) -> list[Release]:
@@ -52,7 +55,7 @@ def releases(connection: Connection, alias: str) -> list[Release]:
     found = []
     for name in connection.call("list the collections", client.list_collections):
         properties = connection.call("describe the collection", client.describe_collection, name).get("properties", {})
-        contract = _contract(properties)
+        contract = tuning.read(properties.get(PROPERTY, ""))
         if contract.get("alias") == alias:
             found.append(_release(connection, name, contract, properties, serves=name == served))
     return sorted(found, key=lambda release: (release.serves, release.last_served, release.built), reverse=True)
@@ -204,7 +207,8 @@ def _release(
     connection: Connection, name: str, contract: dict[str, Any], properties: dict[str, str], *, serves: bool
 ) -> Release:
     rows = _count(connection, name)
-    links = 2 * 4 * int(contract["index"]["M"])  # HNSW's lowest layer: 2 M neighbours of 4 bytes
+    # HNSW's lowest layer: 2 M neighbours of 4 bytes
+    links = 0 if connection.is_lite else 2 * 4 * int(contract["index"]["M"])
     return Release(
         name=name,
         serves=serves,
@@ -215,6 +219,9 @@ def _release(
         built=properties.get(BUILT, ""),
         last_served=properties.get(SERVED, ""),
         bytes=rows * (4 * int(contract["dim"]) + links),
+        ef=contract["ef"],
+        ef_schema=contract["ef_schema"],
+        ef_measured=contract["ef_measured"],
     )
 
 
@@ -230,11 +237,3 @@ def _count(connection: Connection, name: str) -> int:
         timeout=CALL_TIMEOUT_S,
     )  # fmt: skip
     return int(answer[0]["count(*)"])
-
-
-def _contract(properties: dict[str, str]) -> dict[str, Any]:
-    try:
-        contract = json.loads(properties[PROPERTY])
-    except (KeyError, ValueError):
-        return {}
-    return contract if isinstance(contract, dict) else {}

@@ -1,0 +1,134 @@
+"""What a filtered search finds and how long it takes, by the number of rows and the share of them that match.
+
+    python benchmarks/filtered.py [--rows N …] [--vectors random] [--uri URI] [--quick] [--json FILE]
+
+Milvus Lite by default; --uri names a server. The vectors (512-dim, of unit length) lie in clusters, or --vectors random
+anywhere. One kind of filter matches products anywhere (`price < x`), the other one whole clusters (`category < "x"`),
+most of which lie far from the query. `recall@10` compares scores with those of every matching row, `short` counts
+answers with fewer hits than there are products. `cpu_ms` is that of the process, which contains Milvus Lite.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import bench
+import drawn
+import numpy as np
+
+from ingest import contract as contracts
+from ingest.contract import Space
+from ingest.search.served import Served
+from ingest.sinks.milvus.collection import Collection
+from ingest.sinks.milvus.connection import opened
+from ingest.sinks.milvus.releases import move
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ingest.sinks.milvus.connection import Connection
+
+ROWS, QUICK_ROWS, DIM, CLUSTERS = (300, 20_000, 200_000), (300, 2_000), 512, 2_000
+PERCENT = (0.05, 1.0, 10.0, 50.0)
+TOP, SAME_SCORE = 10, 1e-5
+SPACE = Space("benchmark", "1", DIM, {})
+CONTRACT = replace(contracts.load(contracts.default_path()), alias=drawn.ALIAS)
+
+
+def main() -> None:
+    parser = bench.parser(__doc__)
+    parser.add_argument("--rows", type=int, nargs="+", help="instead of 300, 20,000 and 200,000")
+    parser.add_argument("--vectors", choices=("clustered", "random"), default="clustered")
+    parser.add_argument("--queries", type=int, default=100, help="of each kind; 30 at 100,000 rows and more")
+    parser.add_argument("--uri", default="", help="a Milvus server that may be written to; without one, Milvus Lite")
+    arguments = parser.parse_args()
+    sizes = arguments.rows or (QUICK_ROWS if arguments.quick else ROWS)
+    found = []
+    for rows in sizes:
+        queries = min(arguments.queries, rows, 20 if arguments.quick else 30 if rows >= 100_000 else rows)
+        with tempfile.TemporaryDirectory() as folder:
+            if arguments.uri:
+                drawn.forget(arguments.uri)
+            with opened(arguments.uri or str(Path(folder) / "milvus.db"), "", "", 60) as connection:
+                found += measured(connection, Stock(rows, spread=arguments.vectors == "random"), queries)
+    worst = {"lowest_recall": min(row["recall@10"] for row in found), "short": sum(row["short"] for row in found)}
+    bench.finish("filtered", found, worst, arguments.json, ("pymilvus", "milvus-lite", "numpy"))
+
+
+class Stock:
+    """Products in memory: vectors (n, dim), the cluster of each, and a price that has nothing to do with either."""
+
+    def __init__(self, rows: int, *, spread: bool) -> None:
+        chance = np.random.default_rng(0)
+        self.clusters = chance.integers(0, min(CLUSTERS, rows), rows)
+        self.vectors = chance.normal(size=(rows, DIM)).astype(np.float32)
+        if not spread:
+            centres = chance.normal(size=(CLUSTERS, DIM)).astype(np.float32)
+            self.vectors = centres[self.clusters] + 0.7 * self.vectors
+        self.vectors /= np.linalg.norm(self.vectors, axis=1, keepdims=True)
+        self.prices = chance.random(rows) * 100
+
+    def row(self, number: int) -> dict[str, Any]:
+        """Return a row as Milvus takes it."""
+        return {
+            "product_id": f"P{number}", "embedding": self.vectors[number], "row_digest": "0" * 32,
+            "image_sha256": "0" * 64, "title": f"Product {number}", "category": f"{self.clusters[number]:06d}",
+            "colour": "red", "price": float(self.prices[number]), "brand": "Acme", "image": f"{number}.jpg",
+        }  # fmt: skip
+
+    def filters(self) -> list[tuple[str, str, str, NDArray[np.bool_]]]:
+        """Return (percent, kind, expression, which rows match)."""
+        every = [("all", "", "", np.ones(len(self.vectors), bool))]
+        for percent in PERCENT:
+            price = max(percent, float(np.sort(self.prices)[1]))  # one product at least
+            below = max(1, round(min(CLUSTERS, len(self.vectors)) * percent / 100))
+            every.append((f"{percent:g}", "anywhere", f"price < {price!r}", self.prices < price))
+            every.append((f"{percent:g}", "clusters", f'category < "{below:06d}"', self.clusters < below))
+        return every
+
+
+def measured(connection: Connection, stock: Stock, queries: int) -> list[dict[str, Any]]:
+    """Fill a collection, ask it one query after another, and return a line for each filter."""
+    collection = Collection(connection, CONTRACT, SPACE)
+    collection.prepare()
+    rows = len(stock.vectors)
+    for start in range(0, rows, 1000):
+        connection.client.upsert(collection.name, [stock.row(n) for n in range(start, min(start + 1000, rows))])
+    collection.flush()
+    if collection.is_indexed:
+        time.sleep(2)  # the server begins to index
+        while (collection.index() or {}).get("pending_index_rows"):
+            time.sleep(1)
+    move(connection, CONTRACT.alias, collection.name, None)
+    served = Served(connection, CONTRACT.alias)
+    asked = stock.vectors[np.random.default_rng(1).permutation(rows)[:queries]]
+    served.search(asked[0], TOP)
+    found = []
+    for percent, kind, expression, matching in stock.filters():
+        seconds, recalls, short, cpu = [], [], 0, time.process_time()
+        known = stock.vectors[matching]
+        for query in asked:
+            began = time.perf_counter()
+            hits = served.search(query, TOP, expression)
+            seconds.append(time.perf_counter() - began)
+            recalls.append([hit.score for hit in hits])
+        cpu = time.process_time() - cpu
+        shares = []
+        for query, scores in zip(asked, recalls, strict=True):
+            exact = np.sort(known @ query)[::-1][:TOP]
+            shares.append(sum(score >= exact[-1] - SAME_SCORE for score in scores) / len(exact) if len(exact) else 1.0)
+            short += len(scores) < len(exact)
+        found.append({
+            "rows": rows, "percent": percent, "matching": kind, "products": int(matching.sum()),
+            "recall@10": float(np.mean(shares)), "short": short, "p50_ms": 1e3 * float(np.percentile(seconds, 50)),
+            "p99_ms": 1e3 * float(np.percentile(seconds, 99)), "cpu_ms": 1e3 * cpu / len(asked),
+        })  # fmt: skip
+    return found
+
+
+if __name__ == "__main__":
+    main()
