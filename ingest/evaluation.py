@@ -146,7 +146,7 @@ def _drawn(served: Served, truth: Truth, shares: Sequence[float], found: Evaluat
     drawn = selectivity.draw({name: list(map(column.get, truth.names)) for name, column in columns.items()}, shares)
     found.filters = [Filter(one.share, one.expression, len(one.rows)) for one in drawn]
     found.notes += [
-        f"no field has a filter that about {share:.3g} of the products match; not measured"
+        f"no field has a filter that about {100 * share:.3g} % of the products match; not measured"
         for share in shares
         if share not in {one.share for one in drawn}
     ]

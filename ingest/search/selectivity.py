@@ -46,7 +46,7 @@ def _nearest(share: float, candidates: Iterator[tuple[str, NDArray[np.bool_]]]) 
     found = []
     for expression, matching in candidates:
         own = float(matching.mean()) if len(matching) else 0.0
-        if own and max(own / share, share / own) <= _NEAR:
+        if 0 < own < 1 and max(own / share, share / own) <= _NEAR:
             found.append((abs(math.log(own / share)), expression, np.flatnonzero(matching)))
     found.sort(key=lambda one: one[:2])
     return [Drawn(share, expression, rows) for _, expression, rows in found[:_OF_A_KIND]]

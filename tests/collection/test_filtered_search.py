@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest import contract as contracts
+from ingest import recommend
 from ingest.contract import Space
-from ingest.search.served import Served
+from ingest.recommend import Wish
+from ingest.search.served import Served, width
 from ingest.sinks.milvus import proof, schema
 from ingest.sinks.milvus.collection import Collection
 from ingest.sinks.milvus.connection import Connection, opened
@@ -60,7 +62,8 @@ def fill(connection: Connection) -> tuple[Collection, NDArray[np.float32], NDArr
 
 def row(number: int, vectors: Any, clusters: Any, prices: Any) -> dict[str, Any]:
     return {
-        "product_id": f"P{number}", "embedding": vectors[number], "row_digest": "0" * 32, "image_sha256": "0" * 64,
+        "product_id": f"P{number}", "embedding": vectors[number], "row_digest": "0" * 32,
+        "image_sha256": f"{number:064x}",
         "title": f"Product {number}", "category": f"c{clusters[number]}", "colour": "", "brand": "", "image": "",
         "price": float(prices[number]),
     }  # fmt: skip
@@ -107,6 +110,17 @@ def test_the_nearest_that_match_are_found_and_as_many_as_there_are(
         assert [hit.score for hit in hits] == pytest.approx(scores, abs=1e-5)
 
 
+def test_what_is_like_a_product_in_its_category_or_out_of_it_is_found_in_full(stock: Stock) -> None:
+    own, others = stock.clusters == stock.clusters[5], stock.clusters != stock.clusters[5]
+    own[5] = False
+
+    same = recommend.like(stock.served, ["P5"], Wish(limit=1000, same="category"))
+    other = recommend.like(stock.served, ["P5"], Wish(limit=10, other="category"))
+
+    assert [hit.product_id for hit in same] == stock.exact(stock.vectors[5], own, 1000)
+    assert [hit.product_id for hit in other] == stock.exact(stock.vectors[5], others, 10)
+
+
 def test_half_of_what_is_changed_or_deleted_hides_nothing(tmp_path: Any) -> None:
     with opened(str(tmp_path / "milvus.db"), "", "", 5) as connection:
         collection, vectors, clusters, prices = fill(connection)
@@ -141,7 +155,5 @@ def test_the_next_run_drops_the_index_of_an_older_ingest(tmp_path: Any) -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.integers(1, 32_768), st.integers(1, 16_384), st.booleans())
 def test_a_search_is_as_wide_as_the_ef_the_hits_and_a_late_filter_need(ef: int, limit: int, late: bool) -> None:
-    from ingest.search.served import width
-
     assert width(ef, limit, filters_late=False) == max(ef, limit)
     assert width(ef, limit, filters_late=True) >= 100_000

@@ -177,13 +177,23 @@ def test_a_server_recommends_as_lite_does_and_keeps_the_ef_that_was_measured(
     assert [hit["product_id"] for hit in ours.json] == [hit["product_id"] for hit in theirs.json]
 
     measured = ("--queries", "10", "--k", "3", "--ef", "33", "--target-recall", "0.5", "--labels", "category")
-    ended = remote.ingest("evaluate", *measured, "--apply", "--json")
+    ended = remote.ingest("evaluate", *measured, "--selectivity", "10,50", "--apply", "--json")
 
     assert ended.code == 0, ended.err
     assert {row["where"]: row["recall"] for row in ended.json["rows"]} == {"faiss": 1.0, "collection": 1.0}
-    assert remote.contract.index.ef == 33
-    carried = json.loads(client.describe_collection(remote.physical)["properties"][contracts.PROPERTY])
-    assert carried["ef"] == 33
+    assert {row["matching"] for row in ended.json["rows"]} == {1.0, 0.1, 0.5}, "a server walks on until enough match"
+    assert remote.contract.index.ef == 64, "no file was edited"
+    assert carried_ef(remote, client) == (33, 64, 33)
+
+    remote.run()
+    assert carried_ef(remote, client) == (33, 64, 33), "a later run keeps what was measured"
+    [release] = remote.ingest("collections", "--json").json
+    assert (release["ef"], release["ef_schema"], release["ef_measured"]) == (33, 64, 33)
+
+
+def carried_ef(remote: Remote, client: MilvusClient) -> tuple[int, int, int | None]:
+    contract = json.loads(client.describe_collection(remote.physical)["properties"][contracts.PROPERTY])
+    return contract["ef"], contract["ef_schema"], contract["ef_measured"]
 
 
 def check_collection(remote: Remote, client: MilvusClient) -> None:
