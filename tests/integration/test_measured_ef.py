@@ -1,4 +1,4 @@
-"""The ef that was measured on a server's collection: told to every app, kept by later runs; and filters find in full."""
+"""The ef measured on a server's collection: every app reads it, later runs keep it; and filters find in full."""
 
 from __future__ import annotations
 
