@@ -55,6 +55,8 @@ BAD = {
     "another ending": (["recommend", "--all", "--out", "o.txt"], 3, ".parquet"),
     "a plot of another kind": (["evaluate", "--plot", "x.pdf"], 3, ".png or .svg"),
     "no numbers": (["evaluate", "--ef", "some"], 2, "commas"),
+    "no percentage": (["evaluate", "--selectivity", "1,100"], 2, "percentages"),
+    "an ef for a collection that is not measured": (["evaluate", "--apply", "--backend", "faiss"], 2, "--apply sets"),
     "too few products": (["evaluate", "--k", "40"], 3, "--k 40"),
 }
 
