@@ -47,8 +47,7 @@ class Verdict:
     `compared` is rows whose fields were compared; where not all were, and of the vectors, `seed` decided which.
     `pictures` is images whose bytes were hashed again, None where that was not asked for. `reasons` counts the skipped
     products. `differing` is all that is not as it should be; `notes` is what a user may want to know and is as it
-    should be.
-    Apps search with `ef`: the measured one if there is one, else the schema's.
+    should be. Apps search with `ef`: the measured one if there is one, else the schema's.
     """
 
     collection: str = ""

@@ -12,7 +12,7 @@ from small_shop import SmallShop
 
 from ingest import contract as contracts
 from ingest.openmp import import_faiss
-from ingest.sinks.milvus import proof
+from ingest.sinks.milvus import proof, schema
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +47,7 @@ def test_a_product_that_the_index_has_lost_is_found(tmp_path: Path) -> None:
     with shop.client() as client:  # as an older ingest did
         (name,) = client.list_collections()
         client.release_collection(name)
-        client.create_index(name, schema.index_params(contracts.load(contracts.default_path())))
+        client.create_index(name, schema.index_params(CONTRACT))
         client.load_collection(name)
     (path,) = (tmp_path / "data").glob("milvus.db/collections/*/partitions/*/indexes/*.hnsw.idx")
     faiss = import_faiss()
