@@ -47,8 +47,9 @@ def serve(
     if not there.count(Fate.SAME) + len(written):
         return Serving(served)  # why that is, says who counted what was skipped
     if line.too_many_skipped:
-        fault = f"{report.skipped:,} products were skipped, more than --max-skipped {settings.max_skipped} allows"
-        return Serving(served, fault=f"{fault}; correct them, as skipped.csv says, or raise it")
+        some = "1 product was" if report.skipped == 1 else f"{report.skipped:,} products were"
+        fault = f"{some} skipped, more than --max-skipped {settings.max_skipped} allows"
+        return Serving(served, fault=f"{fault}; correct that, as skipped.csv says, or raise it")
     if served and settings.sample:
         return Serving(served, f"the alias {alias} still serves {served}, for --sample took only a part of the catalog")
     healing = sum(count for reason, count in report.reasons.items() if Reason(reason).heals)
