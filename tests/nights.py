@@ -75,7 +75,7 @@ class Seen:
 class Shop(SmallShop):
     """A small shop of five products, each with a price, whose runs are made through the command line."""
 
-    def __init__(self, folder: Path, server: Server) -> None:
+    def __init__(self, folder: Path, server: Server | None = None) -> None:
         super().__init__(folder)
         self.server = server
         self.catalog = [
@@ -100,9 +100,12 @@ class Shop(SmallShop):
         settings = self.settings
         write_csv(settings.catalog, self.catalog)
         given = ["--data", str(settings.data)]
-        if command == "run":
-            given += ["--catalog", str(settings.catalog), "--model", settings.model, "--quiet", "--max-wait", "5"]
+        if command != "status":
+            given += ["--catalog", str(settings.catalog), "--model", settings.model, "--quiet"]
+        if command in ("run", "embed"):
             given += ["--download-workers", "2", "--decode-workers", "1", "--batch-size", "4", "--download-tries", "1"]
+        if command == "run":
+            given += ["--max-wait", "5"]
         out, err = StringIO(), StringIO()
         code: object = None
         with self.faked(), redirect_stdout(out), redirect_stderr(err):
@@ -160,6 +163,7 @@ def fails_by_url(answer: Answer | str, *more: str) -> Callable[[Shop, list[Row]]
 
     def breaks(shop: Shop, rows: list[Row]) -> list[str]:
         for row in rows:
+            assert shop.server is not None
             url = answer if isinstance(answer, str) else shop.server.serve(f"/{row['product_id']}.png", answer)
             row["image"] = url.replace("http:", "https:") if "tls" in more else url
         return ["--download-missing", "--allow-private", *(word for word in more if word != "tls")]

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import json
 import re
+import threading
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import nights
 import pytest
-from http_server import Answer, Server
+from http_server import Server
 from nights import FIVE, ONE, Seen, Shop, another_schema, broken
-from shop import ROOT
+from shop import ROOT, sample_products, write_csv
 
+from ingest import pipeline
+from ingest.errors import InterruptedRunError
+from ingest.progress import Progress
 from ingest.records import Reason
+from ingest.serve import openapi
+from ingest.sinks.milvus.collection import Collection
+from ingest.store.lock import holding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from e2e.conftest import Finished
+
+PRODUCTS = 40
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 
 
@@ -184,3 +195,157 @@ def test_whatever_the_night_the_table_says_what_is_served(shop: Shop, new_shop: 
     clause = seen.first.removeprefix("not live: ").split(";")[0] if seen.code == 10 else ""
     told = [str(seen.filled), seen.alias, seen.exports, str(seen.code), seen.report["outcome"], clause]
     assert told == NIGHTS[name]
+
+
+def lose_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a row vanish before the new collection is proven."""
+    flush = Collection.flush
+
+    def lose_one(collection: Collection) -> None:
+        collection.delete(["P3"])
+        flush(collection)
+
+    monkeypatch.setattr(Collection, "flush", lose_one)
+
+
+def take_the_alias(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have somebody else set the alias while the run works."""
+    served = Collection.served
+
+    def take(collection: Collection) -> str | None:
+        before = served(collection)
+        collection.connection.client.create_collection("theirs", dimension=4)
+        collection.connection.client.alter_alias("theirs", "products")
+        return before
+
+    monkeypatch.setattr(Collection, "served", take)
+
+
+SEVERAL: dict[tuple[int, ...], tuple[Callable[[Shop], list[str]], Callable[[pytest.MonkeyPatch], None] | None]] = {
+    (6, 5): (flags(None, [], "--device", "gpu", "--uri", "http://127.0.0.1:9"), None),
+    (5, 10): (without("P1", "P2"), take_the_alias),
+    (7, 10): (in_a_new_schema(without("P1", "P2")), lose_a_row),
+    (10, 3): (without("P1", "P2", flags=("--prune",)), None),
+    (10, 4): (flags(Reason.BAD_METADATA, FIVE, "--max-skipped", "0"), None),
+    (3, 4): (
+        lambda shop: [*without("P3", "P4", flags=("--prune", "--no-exports", "--max-skipped", "0"))(shop),
+                      *broken(shop, Reason.BAD_METADATA, ONE)],
+        None,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("codes", SEVERAL, ids=str)
+def test_where_several_hold_the_exit_code_is_the_first_in_the_table(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, codes: tuple[int, ...]
+) -> None:
+    order = [int(code) for code in table("### Which exit code")]
+    assert min(codes, key=order.index) == codes[0]
+    breaks, meddle = SEVERAL[codes]
+    arguments = breaks(shop)
+    before = shop.exported()
+    if meddle:
+        meddle(monkeypatch)
+
+    code, _, err = shop.run_as_typed(*arguments)
+
+    assert code == codes[0], err
+    assert err.splitlines()[-1].startswith("ingest: ")
+    monkeypatch.undo()
+    assert shop.exported() == before
+
+
+def test_a_folder_that_is_held_is_said_before_a_model_that_cannot_be_used(shop: Shop) -> None:
+    with holding(shop.settings.data):
+        assert shop.run_as_typed("--device", "gpu")[0] == 8
+
+
+def test_a_new_folder_is_not_made_for_a_model_that_cannot_be_used(new_shop: Shop) -> None:
+    assert new_shop.run_as_typed("--device", "gpu")[0] == 6
+    assert not new_shop.settings.data.exists()
+
+
+def test_an_interrupted_run_is_that_and_nothing_else(shop: Shop) -> None:
+    broken(shop, Reason.BAD_METADATA, FIVE)
+    write_csv(shop.settings.catalog, shop.catalog)
+    stop = threading.Event()
+    stop.set()
+    with shop.faked(), pytest.raises(InterruptedRunError):
+        pipeline.run(replace(shop.settings, exports=True, max_skipped="0"), Progress(), stop)
+    report = shop.report()
+    assert (report["outcome"], report["served"]) == ("interrupted", report["collection"])
+
+
+def test_a_schema_and_back_is_served_though_one_image_is_never_downloaded(new_shop: Shop) -> None:
+    """Each night the same command without --download-missing: nothing that only another flag heals may hold it up."""
+    broken(new_shop, Reason.NOT_DOWNLOADED, ONE)
+    first = new_shop.night()
+    other = new_shop.night(*another_schema(new_shop))
+    back = new_shop.night()
+
+    for seen in (first, other, back):
+        assert (seen.code, seen.alias, seen.filled) == (0, "this run's", 4)
+        assert f"products, now {seen.served}" in seen.out
+    assert first.served == back.served != other.served
+
+
+def test_a_plan_says_what_is_served_and_ends_as_the_run_would(shop: Shop) -> None:
+    broken(shop, Reason.BAD_METADATA, FIVE)
+    code, out, err = shop.run_as_typed("--dry-run", *another_schema(shop))
+
+    served = shop.report()
+    first = out.splitlines()[0]
+    assert code == 10
+    assert first == (
+        "a run would not be live: none of the 5 products could be used (all bad metadata); "
+        "correct the catalog, as skipped.csv says"
+    )
+    assert err.splitlines()[-1] == f"ingest: {first}"
+    assert f"note: the alias serves {served['served']}, and moves when {served['collection']} is complete" in out
+    assert "5 skipped: bad metadata, for example line 2: price is '12,50'" in out
+
+
+def test_an_example_is_bounded_and_has_no_control_characters_and_no_secrets(shop: Shop) -> None:
+    shop.catalog[0]["price"] = "https://user:secret@shop.example/a?token=secret\x1b[31m" + "9" * 500
+    shop.catalog[1]["image"] = "ftp://user:secret@shop.example/1.png?key=secret"
+
+    seen = shop.night("--token", "a-token-of-mine")
+
+    examples = [line for line in seen.out.splitlines() if "for example" in line]
+    assert len(examples) == 2
+    assert all(len(line) < 200 and line.isprintable() for line in examples)
+    assert "secret" not in seen.out
+    assert "secret" not in json.dumps(seen.report["examples"])
+
+
+def test_the_installed_command_says_it_on_the_terminal_at_night_and_in_the_morning(
+    finished: Finished, tmp_path: Path
+) -> None:
+    installed = finished.shop.copied_to(tmp_path / "installed")
+    before = installed.exports
+    installed.stock([{**product, "price": "12,50"} for product in sample_products(PRODUCTS)])
+
+    night = installed.ingest("run", "--quiet")
+    morning = installed.ingest("status")
+
+    assert night.code == 10
+    first = night.out.splitlines()[0]
+    assert first.startswith(f"not live: none of the {PRODUCTS} products could be used (all bad metadata); correct the")
+    assert night.said == [f"ingest: {first}"]
+    assert f"{PRODUCTS} skipped: bad metadata, for example line 2: price is '12,50'" in night.out
+    assert installed.exports == before
+    assert len(installed.rows()) == PRODUCTS
+    assert "not live; then products served products_" in morning.out.splitlines()[0]
+    assert morning.out.splitlines()[1] == f"  {first}"
+
+
+def test_the_page_has_how_the_run_ended_and_what_is_served(shop: Shop) -> None:
+    """What /v1/collection gives the page, by the service's own schema."""
+    broken(shop, Reason.CONNECT, ONE)
+    seen = shop.night("--download-missing", "--allow-private", *another_schema(shop))
+
+    schema = openapi._SCHEMAS["Collection"]["properties"]["latest_run"]["anyOf"][1]
+    assert set(asdict(seen.page)) == set(schema["properties"]) == set(schema["required"])
+    assert seen.page.outcome == "not live"
+    assert seen.page.served != seen.page.collection
+    assert "1 image could not be fetched today; run again" in seen.page.failure
