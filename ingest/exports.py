@@ -183,7 +183,7 @@ class _Noted:
 def _noted(npy: Path) -> _Noted | None:
     """Read what images an export was made from; None where that is not known."""
     try:
-        with np.load(images_path(npy), allow_pickle=False) as parts:
+        with images_path(npy).open("rb") as file, np.load(file, allow_pickle=False) as parts:
             images, ids, content = parts["images"], parts["ids"], parts["content"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
