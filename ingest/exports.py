@@ -50,11 +50,13 @@ class Files:
 class Exported:
     """What became of an export: its `rows`, of which `carried` are by the last good image of a product that fails.
 
-    `refusal` says why the last files stay as they were, "" if they were replaced.
+    `missing` counts products that have an image and no row. `refusal` says why the last files stay as they were, "" if
+    they were replaced.
     """
 
-    rows: int
-    carried: int
+    rows: int = 0
+    carried: int = 0
+    missing: int = 0
     refusal: str = ""
 
 
@@ -64,6 +66,7 @@ class Carried:
     def __init__(self, line: Line, files: Files, collection: Inventory | None) -> None:
         self._wanted = line.wanted
         self._images: dict[str, bytes] = {}
+        self._without_image = 0  # of those that are carried
         last = _LastGood(files, collection)
         digest, pairs = sha256(self._wanted.content.encode()), 0
         for block in batched(self._wanted.named(), _BLOCK):
@@ -73,6 +76,7 @@ class Carried:
             found = dict(compress(found.items(), line.store.holds(list(found.values()))))
             for product_id, image in block:
                 if product_id in found:
+                    self._without_image += image is None
                     digest.update(f"{pairs} {found[product_id].hex()} {product_id!r}\n".encode())
                 pairs += image is not None
             self._images |= found
@@ -80,6 +84,10 @@ class Carried:
 
     def __len__(self) -> int:
         return len(self._images)
+
+    def missing(self, rows: int) -> int:
+        """Return how many products have an image and none of the `rows` that were written."""
+        return self._wanted.rows + self._without_image - rows
 
     @property
     def content(self) -> str:
@@ -135,18 +143,19 @@ def write(line: Line, files: Files, rows: Listed) -> Exported:
     Raises StorageError where the disk is full.
     """
     npy, ids = files.npy, files.ids
-    carried = len(rows) if isinstance(rows, Carried) else 0
     own = bool(line.settings.sample) and npy == line.settings.npy  # a sample's own files replace nobody's
     try:
         manifest = arrays.write(
             npy, ids, rows, line.store, line.space.fingerprint, None if own else lambda: _check(line, files, rows)
         )
     except NotLiveError as refused:
-        return Exported(0, 0, str(refused))
+        return Exported(refusal=str(refused))
     _note_images(npy, manifest, rows, line)
     if files.indexes is not None:
         faiss.build(npy, ids, files.indexes, line.contract.index)
-    return Exported(manifest.rows, carried)
+    if isinstance(rows, Carried):
+        return Exported(manifest.rows, len(rows), rows.missing(manifest.rows))
+    return Exported(manifest.rows)
 
 
 def _check(line: Line, files: Files, rows: Listed) -> None:

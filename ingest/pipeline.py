@@ -77,10 +77,10 @@ def export(settings: Settings, progress: Progress, stop: threading.Event) -> Out
         for _ in line.report.keeping_skipped(line.pictures(download=False)):
             pass
         stop_if_told(line, summary)
-        found = _export(line, _files(settings), is_decoded=False)
+        found = _export(line, _files(settings), is_judged=False)
         summary.unchanged = found.rows
-        missing = 0 if found.refusal else max(line.wanted.rows + found.carried - found.rows, 0)
-        notes = [f"{missing} products have no vector yet; embed them with: ingest run"] if missing else []
+        some = "1 product has" if found.missing == 1 else f"{found.missing:,} products have"
+        notes = [f"{some} no vector yet; embed what is missing with: ingest run"] if found.missing else []
         faults = [found.refusal] if found.refusal else [_NOTHING_STORED] if not found.rows else []
         return finish(line, summary, _exported(line), [*notes, *_carried(found)], faults)
 
@@ -207,11 +207,11 @@ def _export(
     collection: Inventory | None = None,
     *,
     carries: bool = True,
-    is_decoded: bool = True,
+    is_judged: bool = True,
 ) -> exports.Exported:
-    """Write the files, with the last good rows of what fails today; nothing fails if nothing was skipped."""
+    """Write the files, with the last good rows of what fails today; if all `is_judged`, that is what was skipped."""
     with line.progress.clock.working(EXPORTS):
-        fails = line.report.skipped or not is_decoded
+        fails = line.report.skipped or not is_judged
         rows = exports.Carried(line, files, collection) if carries and fails else line.wanted
         return exports.write(line, files, rows)
 

@@ -78,6 +78,10 @@ def test_what_fails_today_keeps_its_row_at_its_place_bit_for_bit(shop: SmallShop
     for name in ("P1", "P3"):
         np.testing.assert_array_equal(after[name], before[name])
     assert shop.verify(exports=True).differing == []
+    assert made(shop, pipeline.export).notes == (
+        "1 product has no vector yet; embed what is missing with: ingest run",
+        "2 products fail today, and the files have the last good vector",
+    )
 
 
 @pytest.mark.parametrize("command", [pipeline.export, pipeline.embed])

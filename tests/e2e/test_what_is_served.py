@@ -210,15 +210,14 @@ def lose_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def take_the_alias(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have somebody else set the alias while the run works."""
-    served = Collection.served
+    check_untaken = Collection.check_untaken
 
-    def take(collection: Collection) -> str | None:
-        before = served(collection)
+    def take(collection: Collection) -> None:
         collection.connection.client.create_collection("theirs", dimension=4)
         collection.connection.client.alter_alias("theirs", "products")
-        return before
+        check_untaken(collection)
 
-    monkeypatch.setattr(Collection, "served", take)
+    monkeypatch.setattr(Collection, "check_untaken", take)
 
 
 SEVERAL: dict[tuple[int, ...], tuple[Callable[[Shop], list[str]], Callable[[pytest.MonkeyPatch], None] | None]] = {
