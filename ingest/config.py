@@ -81,6 +81,7 @@ class Settings:
     max_prune: float = 0.2
 
     exports: bool = True
+    allow_smaller: bool = False
     max_skipped: str = ""
 
     host: str = "127.0.0.1"
@@ -118,18 +119,18 @@ class Settings:
 
     @property
     def npy(self) -> Path:
-        """The exported vectors."""
-        return self.data / "embeddings" / "clip_embeddings.npy"
+        """The exported vectors; those of a sample have a name of their own."""
+        return self.data / "embeddings" / f"clip_embeddings{'_sample' if self.sample else ''}.npy"
 
     @property
     def npy_ids(self) -> Path:
         """The product ids of the exported vectors' rows."""
-        return self.data / "embeddings" / "embedding_metadata.json"
+        return self.data / "embeddings" / f"embedding_metadata{'_sample' if self.sample else ''}.json"
 
     @property
     def indexes(self) -> Path:
-        """The folder of the FAISS files."""
-        return self.data / "indexes"
+        """The folder of the FAISS files; those of a sample have one of their own."""
+        return self.data / "indexes" / "sample" if self.sample else self.data / "indexes"
 
     def __repr__(self) -> str:
         """Show all but the tokens, so that no log or traceback carries it."""

@@ -16,6 +16,7 @@
     ├── VerificationError           7   what is there is not what should be
     ├── BusyError                   8   another run holds the data
     ├── NoTorchError                9   embedded nothing for want of torch
+    ├── NotLiveError               10   nothing usable was made, or it is not what apps find
     └── InterruptedRunError       130   Ctrl-C or SIGTERM; what was in flight is written
 
 A message is one line: it names the thing, the place and the way out. A product that cannot go on is not an
@@ -24,7 +25,10 @@ error but a value, `records.Skipped`. Constructors take positional arguments onl
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class IngestError(Exception):
@@ -115,8 +119,33 @@ class NoTorchError(IngestError):
     meaning = "embedded nothing for want of torch; the preprocessed pictures are saved"
 
 
+class NotLiveError(IngestError):
+    """Nothing usable was made, the alias does not serve this run's collection, or the exports were refused."""
+
+    exit_code = 10
+    meaning = "not live: nothing usable was made, the alias serves another collection, or exports were refused"
+
+
 class InterruptedRunError(IngestError):
     """Ctrl-C or SIGTERM: what was in flight is written, and the next run goes on."""
 
     exit_code = 130
     meaning = "interrupted; what was in flight is written, and the next run goes on"
+
+
+PRECEDENCE: tuple[type[IngestError], ...] = (
+    InterruptedRunError,
+    BusyError,
+    ModelError,
+    MilvusError,
+    VerificationError,
+    NotLiveError,
+    InputError,
+    TooManySkippedError,
+)
+"""Where several hold at once, the exit code is that of the first of these."""
+
+
+def foremost(found: Iterable[IngestError]) -> IngestError | None:
+    """Return the one of these errors that comes first in `PRECEDENCE`; None for none."""
+    return min(found, key=lambda error: [isinstance(error, kind) for kind in PRECEDENCE].index(True), default=None)

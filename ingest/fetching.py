@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What a fetch did: `pictures` of `products` are there; `failure` says that too many were skipped."""
+    """What a fetch did: `pictures` of `products` are there; `failure` says that too many were skipped.
+
+    `examples` gives one skipped product for each reason.
+    """
 
     products: int
     pictures: int
@@ -36,6 +39,7 @@ class Fetched:
     seconds: float
     places: dict[str, str]
     failure: str
+    examples: dict[str, str]
 
 
 def fetch(settings: Settings, progress: Progress, stop: threading.Event) -> Fetched:
@@ -69,7 +73,7 @@ def _told(settings: Settings, progress: Progress, report: RunFolder, cache: Cach
     summary = Summary(
         products=progress.items(Stage.CATALOG), skipped=report.skipped, seconds=round(progress.seconds, 3)
     )
-    summary.reasons = dict(report.reasons.most_common())
+    summary.reasons, summary.examples = dict(report.reasons.most_common()), report.shown_examples(settings.catalog)
     failure = ""
     if too_many(summary.skipped, summary.products, settings.max_skipped):
         failure = (
@@ -82,4 +86,6 @@ def _told(settings: Settings, progress: Progress, report: RunFolder, cache: Cach
     report.write(summary, facts, ended)
     if interrupted:
         raise InterruptedRunError("interrupted: what was fetched is kept; run the same command again to go on")
-    return Fetched(summary.products, found, summary.skipped, summary.reasons, summary.seconds, places, failure)
+    return Fetched(
+        summary.products, found, summary.skipped, summary.reasons, summary.seconds, places, failure, summary.examples
+    )

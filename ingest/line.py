@@ -22,7 +22,7 @@ from ingest.embedding.preprocessed import Preprocessed
 from ingest.images.stage import Images
 from ingest.records import Decoded, Embedded, Picture, Product, Skipped, Stage
 from ingest.report import too_many
-from ingest.store import stage
+from ingest.store import lock, stage
 from ingest.store.overflow import parked
 
 if TYPE_CHECKING:
@@ -58,6 +58,9 @@ class Line:
         self.contract: Contract = contracts.load(settings.schema)
         next(self._catalog(), None)  # what is wrong with what was typed is said before anything is made or waited for
         too_many(0, 0, settings.max_skipped)
+        if settings.data.is_dir():
+            with lock.reading(settings.data):  # a folder that a run holds is said before a model that cannot be used
+                pass
         check_device(settings.device)
         self.checkpoint: Checkpoint = resolve(settings.model, settings.model_revision)
         self.space = self.checkpoint.space

@@ -6,32 +6,24 @@ Each function takes the settings and says what it did.
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from ingest import flow, sync
-from ingest.bound import bound
+from ingest import exports, flow, sync
 from ingest.clock import EXPORTS
 from ingest.distributed import engine
-from ingest.errors import (
-    ConfigError,
-    InterruptedRunError,
-    NoTorchError,
-    PruneRefusedError,
-)
-from ingest.images import states
+from ingest.errors import ConfigError, NoTorchError, VerificationError
 from ingest.inventory import Fate, Inventory, key
 from ingest.line import Line
+from ingest.outcome import Outcome, complete, finish, report, stop_if_told
 from ingest.records import Decoded, Embedded, Stage
 from ingest.removal import Removal
-from ingest.report import Summary
-from ingest.serving import serve
+from ingest.report import Summary, unusable
+from ingest.serving import Serving, serve
 from ingest.sinks import faiss
 from ingest.sinks.milvus import bulk, reader, writer
 from ingest.sinks.milvus.collection import Collection
 from ingest.sinks.milvus.connection import opened
-from ingest.store import arrays
 
 if TYPE_CHECKING:
     import threading
@@ -40,28 +32,13 @@ if TYPE_CHECKING:
 
     from ingest.config import Settings
     from ingest.progress import Progress
-    from ingest.records import Picture, Skipped
-    from ingest.store.arrays import Manifest
+    from ingest.records import Skipped
 
 FLUSHED_FROM = 5_000
 """Fewer rows are as safe in the server's log, until it flushes by itself; asked to, it takes 3 s for any number."""
 _DELETED_AT_ONCE = 1000
+_NOTHING_STORED = "no product of the catalog has a vector yet; make them with: ingest run"
 _NAMED = 5  # products named in a note; changes.csv has them all
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a command did, and `places`, where what it made lies, by name.
-
-    `example` is the first product with a picture, to try a search with; `notes` is what a user should know;
-    `failure` says that more were skipped than allowed, where they were.
-    """
-
-    summary: Summary
-    places: dict[str, str]
-    example: Picture | None
-    notes: tuple[str, ...]
-    failure: str = ""
 
 
 def run(settings: Settings, progress: Progress, stop: threading.Event, distrusted: Sequence[str] = ()) -> Outcome:
@@ -86,24 +63,26 @@ def embed(settings: Settings, progress: Progress, stop: threading.Event, npy: Pa
     """Embed the catalog into the store and write the `.npy` pair; Milvus is not needed."""
     with _line(settings, progress, stop) as line:
         summary = Summary()
-        summary.unchanged = sum(1 for _ in line.report.keeping_skipped(line.embedded(line.pictures())))
-        _stop_if_told(line, summary)
-        with progress.clock.working(EXPORTS):
-            arrays.write(npy, ids, line.wanted, line.store, line.space.fingerprint)
-        summary.unchanged -= min(summary.unchanged, progress.items(Stage.EMBEDDING))
-        return _finish(line, summary, {"vectors": npy, "ids": ids})
+        usable = sum(1 for _ in line.report.keeping_skipped(line.embedded(line.pictures())))
+        stop_if_told(line, summary)
+        found = _export(line, exports.Files(npy, ids))
+        summary.unchanged = usable - min(usable, progress.items(Stage.EMBEDDING))
+        return finish(line, summary, {"vectors": npy, "ids": ids}, _carried(found), _faults(line, usable, found))
 
 
 def export(settings: Settings, progress: Progress, stop: threading.Event) -> Outcome:
     """Write the `.npy` pair and the FAISS files from the store; nothing is downloaded or embedded."""
     with _line(settings, progress, stop) as line:
         summary = Summary()
-        summary.unchanged = sum(1 for _ in line.report.keeping_skipped(line.pictures(download=False)))
-        _stop_if_told(line, summary)
-        summary.unchanged = _export(line).rows
-        missing = line.wanted.rows - summary.unchanged
-        notes = [f"{missing} products have no vector yet; embed them with: ingest run"] if missing else []
-        return _finish(line, summary, _exported(line), notes)
+        for _ in line.report.keeping_skipped(line.pictures(download=False)):
+            pass
+        stop_if_told(line, summary)
+        found = _export(line, _files(settings), is_judged=False)
+        summary.unchanged = found.rows
+        some = "1 product has" if found.missing == 1 else f"{found.missing:,} products have"
+        notes = [f"{some} no vector yet; embed what is missing with: ingest run"] if found.missing else []
+        faults = [found.refusal] if found.refusal else [_NOTHING_STORED] if not found.rows else []
+        return finish(line, summary, _exported(line), [*notes, *_carried(found)], faults)
 
 
 def _run(line: Line, collection: Collection, distrusted: Sequence[str]) -> Outcome:
@@ -117,7 +96,7 @@ def _run(line: Line, collection: Collection, distrusted: Sequence[str]) -> Outco
     there.distrust(there.find([key(product_id) for product_id in distrusted]))
     difference = sync.Difference(there, line.space.fingerprint)
     written = line.progress.counting(Stage.MILVUS, _written(line, collection, difference), Embedded)
-    summary, left = Summary(), Inventory()
+    summary, left = Summary(collection=collection.name, served=served), Inventory()
     for batch in flow.batched(line.report.keeping_skipped(difference.failures(written)), writer.MAX_ROWS):
         summary.upserted += len(batch)
         for record in batch:
@@ -125,21 +104,49 @@ def _run(line: Line, collection: Collection, distrusted: Sequence[str]) -> Outco
         if moves:
             left.add(*writer.identities(batch, collection))
     _count(line, summary, difference)
-    _stop_if_told(line, summary)
+    stop_if_told(line, summary)
     refused = _remove(line, collection, difference, summary)
     if summary.upserted + summary.deleted >= (1 if moves or collection.connection.is_lite else FLUSHED_FROM):
         with clock.working(Stage.MILVUS):
             collection.flush()
+    found = None
     if line.settings.exports:
-        _export(line)
+        dropped = line.settings.drop_failed and not refused
+        found = _export(line, _files(line.settings), there, carries=not dropped)
     notes = _left(line, difference, summary)
-    with clock.working(Stage.MILVUS):
-        if moves:
-            notes += serve(line, collection, there, left, served, refused=bool(refused))
-        else:
+    faults = _faults(line, summary.upserted + summary.unchanged, found)
+    if moves:
+        serving = _serve(line, collection, there, left, summary, refused=refused)
+        summary.served = serving.served
+        notes += [serving.note] if serving.note else []
+        faults = ([serving.fault] if serving.fault else []) + faults
+    else:
+        with clock.working(Stage.MILVUS):
             collection.check_untaken()
-    places = {"collection": f"{line.contract.alias}, now {collection.name}, at {collection.connection.shown}"}
-    return _finish(line, summary, places | (_exported(line) if line.settings.exports else {}), notes, refused)
+    places = {"collection": f"{_served(line.contract.alias, summary)}, at {collection.connection.shown}"}
+    return finish(line, summary, places | (_exported(line) if found else {}), notes, faults, refused)
+
+
+def _serve(
+    line: Line, collection: Collection, there: Inventory, written: Inventory, summary: Summary, *, refused: str
+) -> Serving:
+    """Move the alias here if it may; a collection that turns out not to be as it should is reported as such."""
+    try:
+        with line.progress.clock.working(Stage.MILVUS):
+            return serve(line, collection, there, written, summary.served, refused=bool(refused))
+    except VerificationError as error:
+        complete(line, summary)
+        report(line, summary, "not verified", {}, failure=error)
+        raise
+
+
+def _served(alias: str, summary: Summary) -> str:
+    """Say which collection the alias serves, and which one it does not though this run has filled it."""
+    if summary.served == summary.collection:
+        return f"{alias}, now {summary.collection}"
+    if summary.served is None:
+        return f"{alias} serves nothing; the rows are in {summary.collection}"
+    return f"{alias} still serves {summary.served}, not {summary.collection}"
 
 
 def _written(line: Line, collection: Collection, difference: sync.Difference) -> Iterator[Embedded | Skipped]:
@@ -194,12 +201,35 @@ def _left(line: Line, difference: sync.Difference, summary: Summary) -> list[str
     return notes
 
 
-def _export(line: Line) -> Manifest:
-    settings = line.settings
+def _export(
+    line: Line,
+    files: exports.Files,
+    collection: Inventory | None = None,
+    *,
+    carries: bool = True,
+    is_judged: bool = True,
+) -> exports.Exported:
+    """Write the files, with the last good rows of what fails today; if all `is_judged`, that is what was skipped."""
     with line.progress.clock.working(EXPORTS):
-        manifest = arrays.write(settings.npy, settings.npy_ids, line.wanted, line.store, line.space.fingerprint)
-        faiss.build(settings.npy, settings.npy_ids, settings.indexes, line.contract.index)
-    return manifest
+        fails = line.report.skipped or not is_judged
+        rows = exports.Carried(line, files, collection) if carries and fails else line.wanted
+        return exports.write(line, files, rows)
+
+
+def _faults(line: Line, usable: int, found: exports.Exported | None) -> list[str]:
+    """Say what keeps that which was made from being live, apart from the alias."""
+    reasons = {} if usable else line.report.reasons
+    faults = [unusable(reasons, line.progress.items(Stage.CATALOG))] if reasons else []
+    return faults + ([found.refusal] if found and found.refusal else [])
+
+
+def _carried(found: exports.Exported) -> list[str]:
+    what = "1 product fails" if found.carried == 1 else f"{found.carried:,} products fail"
+    return [f"{what} today, and the files have the last good vector"] if found.carried else []
+
+
+def _files(settings: Settings) -> exports.Files:
+    return exports.Files(settings.npy, settings.npy_ids, settings.indexes)
 
 
 def _exported(line: Line) -> dict[str, Any]:
@@ -228,63 +258,3 @@ def _line(settings: Settings, progress: Progress, stop: threading.Event) -> Iter
 def _save_pixels(line: Line) -> int:
     pixels = line.preprocessed.saving(line.pixels(line.pictures()))
     return sum(1 for record in pixels if isinstance(record, Decoded))
-
-
-def _stop_if_told(line: Line, summary: Summary) -> None:
-    if line.stop.is_set():
-        _complete(line, summary)
-        line.report.write(summary, _facts(line, {}), "interrupted")
-        raise InterruptedRunError(
-            f"interrupted: {summary.embedded} embedded and {summary.upserted} upserted are kept; "
-            "run the same command again to go on"
-        )
-
-
-def _finish(
-    line: Line, summary: Summary, places: dict[str, Any], notes: list[str] | None = None, refused: str = ""
-) -> Outcome:
-    line.cache.flush()
-    _complete(line, summary)
-    folder = line.report.folder
-    places = places | {"report": folder / "report.json", "changes": line.report.changes}
-    if summary.skipped:
-        places["skipped"] = folder / "skipped.csv"
-    failure = ""
-    if line.too_many_skipped:
-        failure = (
-            f"{summary.skipped} of {summary.products} products were skipped, more than --max-skipped "
-            f"{line.settings.max_skipped} allows; the reasons are in {places['skipped']}"
-        )
-    if refused:
-        line.report.write(summary, _facts(line, places), "prune refused")
-        raise PruneRefusedError(f"{line.settings.catalog}: nothing was deleted, all else is done: {refused}")
-    line.report.write(summary, _facts(line, places), "too many skipped" if failure else "done")
-    shown = {name: str(place) for name, place in places.items()}
-    example = line.example if summary.upserted or summary.unchanged else None
-    return Outcome(summary, shown, example, tuple(notes or ()), failure)
-
-
-def _complete(line: Line, summary: Summary) -> None:
-    progress = line.progress
-    summary.products = progress.items(Stage.CATALOG)
-    summary.embedded = progress.items(Stage.EMBEDDING)
-    summary.skipped = line.report.skipped
-    summary.reasons = dict(line.report.reasons.most_common())
-    summary.seconds = round(progress.seconds, 3)
-    summary.stages = progress.told()
-    found = bound(progress.clock.shares(), line.settings, line.device)
-    if found and (summary.embedded or summary.upserted or summary.deleted):
-        summary.bound_by, summary.hint = str(found), found.hint
-
-
-def _facts(line: Line, places: dict[str, Any]) -> dict[str, Any]:
-    space = line.space
-    return {
-        "catalog": line.settings.catalog,
-        "model": space.model,
-        "revision": space.revision,
-        "fingerprint": space.fingerprint,
-        "dim": space.dim,
-        "pictures": asdict(states.quality(line.cache.index)),
-        "places": places,
-    }

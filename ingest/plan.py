@@ -38,7 +38,8 @@ class Plan:
 
     `changed` is by what: picture, metadata, both. `fetch` is pictures to download, whose products count as added
     or changed by then and not yet; `embed` is products whose vector is not known. `remove` is rows to delete, and
-    `refused` says why they would not be.
+    `refused` says why they would not be. `examples` gives one skipped product for each reason. `served` is what the
+    alias serves now, None for nothing.
     """
 
     products: int = 0
@@ -58,6 +59,7 @@ class Plan:
     served: str | None = None
     seconds: float = 0.0
     details: Path = Path()
+    examples: dict[str, str] = field(default_factory=dict)
 
 
 def plan(settings: Settings, progress: Progress, stop: threading.Event) -> Plan:
@@ -124,6 +126,7 @@ def _fill(found: Plan, line: Line, difference: sync.Difference, removal: Removal
     found.gone = 0 if settings.sample else difference.gone
     found.foreign = there.count(Fate.FOREIGN)
     found.skipped, found.reasons = line.report.skipped, dict(line.report.reasons.most_common())
+    found.examples = line.report.shown_examples(settings.catalog)
     found.refused = removal.refusal(difference)
     found.remove = sum(1 for _ in removal.ids(difference))
     for product_id, change in removal.changes(difference, gone=not settings.sample):

@@ -62,7 +62,10 @@ class Reason(StrEnum):
 
     @property
     def heals(self) -> bool:
-        """Whether trying again later is worth it: the cause lies in the network or a server, not in the data."""
+        """Whether the same command may succeed later: the cause lies in the network or a server, not in the data.
+
+        What only another flag can heal, such as an image that was not downloaded, does not.
+        """
         return self in _HEALS
 
     @property
@@ -70,10 +73,14 @@ class Reason(StrEnum):
         """Whether other settings, a limit or an address let in, may let it pass: each run looks again."""
         return self in _DEPEND_ON_SETTINGS
 
+    @property
+    def remedy(self) -> str:
+        """What to do about it, to end a message with."""
+        return _REMEDIES.get(self, "run again" if self.heals else "correct the catalog, as skipped.csv says")
+
 
 _HEALS = frozenset(
     {
-        Reason.NOT_DOWNLOADED,
         Reason.DNS,
         Reason.CONNECT,
         Reason.TIMEOUT,
@@ -87,6 +94,21 @@ _HEALS = frozenset(
     }
 )
 _DEPEND_ON_SETTINGS = frozenset({Reason.BLOCKED_ADDRESS, Reason.DISALLOWED, Reason.TOO_LARGE})
+_REMEDIES = {
+    Reason.NOT_DOWNLOADED: "run again with --download-missing",
+    Reason.BLOCKED_ADDRESS: "if you trust the host, allow it with --allow-host NAME",
+    Reason.DISALLOWED: "name the images' folder with --images-root, or let ingest read them, as skipped.csv says",
+    Reason.NOT_FOUND: "correct the addresses or put the images there; URLs that failed need --retry-failed",
+    Reason.HTTP_4XX: "correct the addresses, or let ingest in (--host-headers); then run again with --retry-failed",
+    Reason.TLS: "if the host's certificate is in order, run again",
+    Reason.TOO_LARGE: "raise --max-image-bytes or --max-pixels",
+    Reason.NOT_AN_IMAGE: "correct the images; URLs that failed need --retry-failed",
+    Reason.TOO_SMALL: "lower --min-side, or provide larger images",
+    Reason.BLANK: "leave out --skip-blank, or provide other images",
+    Reason.BAD_VECTOR: "try --dtype float32, and check the model with ingest doctor",
+    Reason.FOREIGN_ROW: "delete the rows that ingest did not write, or rename the products",
+    Reason.KILLED_WORKER: "give the workers more memory",
+}
 
 
 class Product(NamedTuple):

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections import Counter
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from ingest.durable import writing_to
 from ingest.errors import ConfigError, StorageError
-from ingest.records import Skipped
+from ingest.records import Reason, Skipped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Mapping
     from types import TracebackType
 
 SKIPPED_COLUMNS = ("product_id", "stage", "reason", "detail", "line", "file")
 CHANGES_COLUMNS = ("product_id", "change")
+NO_RUNS = frozenset({"planned", "verified", "differs"})
+"""Outcomes in reports of what changed nothing: a plan, or a verification."""
+_SHOWN = 120  # characters of an example
+_URL = re.compile(r"(\w+://)(?:[^\s/@'\"]*@)?([^\s?#'\"]*)[^\s'\"]*")
 
 
 @dataclass(slots=True)
@@ -31,7 +36,9 @@ class Summary:
 
     `reasons` counts the skipped by reason. `added` and `changed` (by what: picture, metadata, both) are what was
     upserted; `gone` is the rows in the collection that the catalog no longer names, `stale` those whose product
-    failed now and that stay as they last were. Of both, `deleted` are no longer there.
+    failed now and that stay as they last were. Of both, `deleted` are no longer there. `examples` gives one skipped
+    product for each reason. `collection` is the one that this run fills, and `served` the one that the alias serves
+    at its end, None for none; both are empty where Milvus was not asked.
     """
 
     products: int = 0
@@ -49,6 +56,9 @@ class Summary:
     changed: dict[str, int] = field(default_factory=dict)
     bound_by: str = ""
     hint: str = ""
+    examples: dict[str, str] = field(default_factory=dict)
+    collection: str = ""
+    served: str | None = None
 
     @property
     def pictures_per_second(self) -> float:
@@ -71,6 +81,7 @@ class RunFolder:
             self._changes.writerow(CHANGES_COLUMNS)
         self.started = now.isoformat(timespec="seconds")
         self.reasons: Counter[str] = Counter()
+        self.examples: dict[str, Skipped] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -86,6 +97,11 @@ class RunFolder:
         """The table of what was, or would be, done to which product."""
         return self.folder / "changes.csv"
 
+    def shown_examples(self, catalog: Path | str) -> dict[str, str]:
+        """Return one skipped product for each reason, the most frequent first, as `example` shows it."""
+        name = Path(str(catalog)).name
+        return {reason: example(self.examples[reason], name) for reason, _ in self.reasons.most_common()}
+
     @property
     def skipped(self) -> int:
         """How many products were skipped so far."""
@@ -96,6 +112,7 @@ class RunFolder:
         for record in records:
             if isinstance(record, Skipped):
                 self.reasons[record.reason.value] += 1
+                self.examples.setdefault(record.reason.value, record)
                 with writing_to(self.folder):
                     row = record.product_id, record.stage, record.reason, record.detail, record.line, record.file
                     self._table.writerow(row)
@@ -115,6 +132,36 @@ class RunFolder:
             self._file.flush()
             self._changes_file.flush()
             (self.folder / "report.json").write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")
+
+
+def example(skipped: Skipped, catalog: str) -> str:
+    """Return where a skipped product stands and why it is skipped, for one line: bounded, printable, no secrets.
+
+    Of a URL nothing is shown but `scheme://host/path`; the file only if the catalog, whose name is given, has others.
+    """
+    place = f"line {skipped.line}" if skipped.file in ("", catalog) else f"{skipped.file} line {skipped.line}"
+    text = _URL.sub(r"\1\2", f"{place}: {' '.join(skipped.detail.split())}")
+    text = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+
+
+def unusable(reasons: Mapping[str, int], products: int) -> str:
+    """Say that none of so many products came through, why most did not, and what to do about it."""
+    reason, count = max(reasons.items(), key=lambda item: item[1])
+    which = f"all {reason}" if count == products else f"{count:,} {reason}"
+    whole = "the only product" if products == 1 else f"none of the {products:,} products"
+    return f"{whole} could {'not ' * (products == 1)}be used ({which}); {Reason(reason).remedy}"
+
+
+def latest_runs(runs: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the folders of the runs that ended, with their reports, the newest first; plans and proofs are none."""
+    for folder in sorted(runs.iterdir(), reverse=True) if runs.is_dir() else ():
+        try:
+            report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue  # under way, or half deleted
+        if isinstance(report, dict) and report.get("outcome") not in NO_RUNS:
+            yield folder, report
 
 
 def too_many(skipped: int, products: int, allowed: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
@@ -23,27 +24,42 @@ _PROVEN = 200  # vectors looked at before the alias moves; ids and digests are l
 _NAMED = 5  # differences named in the error; ingest verify has them all
 
 
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What the alias `served` at the end, None for nothing; `fault` says why not this run's collection, and what to do.
+
+    `fault` is "" where the alias serves it, or stays elsewhere because the user wanted it so. `note` is for the user.
+    """
+
+    served: str | None
+    note: str = ""
+    fault: str = ""
+
+
 def serve(
     line: Line, collection: Collection, there: Inventory, written: Inventory, served: str | None, *, refused: bool
-) -> list[str]:
-    """Point the alias, which `served` another or none, at the collection where everything is in and proven.
+) -> Serving:
+    """Point the alias, which `served` another or none, at the collection if everything is in and proven.
 
-    Say why not where it is not. Raises MilvusError where somebody else has set the alias meanwhile.
+    Raises MilvusError if somebody else has set the alias meanwhile.
     """
-    alias = line.contract.alias
+    alias, settings, report = line.contract.alias, line.settings, line.report
     if not there.count(Fate.SAME) + len(written):
-        return [f"the alias {alias} was not set, for no product could be embedded"]
-    still = f"the alias {alias} " + (f"still serves {served}" if served else "was not set")
+        return Serving(served)  # why that is, says who counted what was skipped
     if line.too_many_skipped:
-        return [f"{still}, for too many products were skipped"]
-    if served and line.settings.sample:
-        return [f"{still}, for --sample took only a part of the catalog"]
-    healing = sum(count for reason, count in line.report.reasons.items() if Reason(reason).heals)
-    if served and not line.settings.max_skipped and healing > _MISSING_SHARE * line.progress.items(Stage.CATALOG):
-        return [f"{still}, for {healing} pictures could not be had today; run again, or allow them with --max-skipped"]
+        some = "1 product was" if report.skipped == 1 else f"{report.skipped:,} products were"
+        fault = f"{some} skipped, more than --max-skipped {settings.max_skipped} allows"
+        return Serving(served, fault=f"{fault}; correct that, as skipped.csv says, or raise it")
+    if served and settings.sample:
+        return Serving(served, f"the alias {alias} still serves {served}, for --sample took only a part of the catalog")
+    healing = sum(count for reason, count in report.reasons.items() if Reason(reason).heals)
+    if served and not settings.max_skipped and healing > _MISSING_SHARE * line.progress.items(Stage.CATALOG):
+        images = "1 image" if healing == 1 else f"{healing:,} images"
+        return Serving(served, fault=f"{images} could not be fetched today; run again, or allow it with --max-skipped")
     _prove(line, collection, there, written, refused=refused)
     collection.serve(served)
-    return [f"the alias {alias} moved from {served}, which stays as it was"] if served else []
+    note = f"the alias {alias} moved from {served}, which stays as it was" if served else ""
+    return Serving(collection.name, note)
 
 
 def _prove(line: Line, collection: Collection, there: Inventory, written: Inventory, *, refused: bool) -> None:

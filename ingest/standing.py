@@ -1,4 +1,4 @@
-"""How the catalog's pictures stand, as the cache has it written down: no network, no picture, no heavy import."""
+"""How the catalog's pictures stand, and how the last run ended: what was written down, and no heavy import."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from ingest.errors import ConfigError
 from ingest.images import states
 from ingest.images.cache import FOLDER, INDEX
 from ingest.images.index import Index, reading
+from ingest.report import latest_runs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,12 +18,28 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class LastRun:
+    """How the last run into Milvus ended: `served` is what the alias served then, None for nothing.
+
+    `collection` is the one that the run filled; `failure` says why it is not live, or what else went wrong.
+    """
+
+    started: str
+    outcome: str
+    alias: str
+    collection: str
+    served: str | None
+    failure: str
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
-    """What the cache knows of the pictures."""
+    """What the cache knows of the pictures, and the reports of the last run; None where there is none."""
 
     states: list[State]
     worst_hosts: list[Host]
     quality: Quality
+    last_run: LastRun | None = None
 
 
 def status(data: Path) -> Status:
@@ -32,6 +49,16 @@ def status(data: Path) -> Status:
         raise ConfigError(f"{path}: no such file; run ingest fetch or ingest run first, or pass --data")
     index = Index(path, reading)
     try:
-        return Status(states.states(index), states.worst_hosts(index), states.quality(index))
+        return Status(states.states(index), states.worst_hosts(index), states.quality(index), _last_run(data / "runs"))
     finally:
         index.close()
+
+
+def _last_run(runs: Path) -> LastRun | None:
+    for _, report in latest_runs(runs):
+        if report.get("collection"):  # what embed, export and fetch leave has none
+            said = {
+                name: str(report.get(name, "")) for name in ("started", "outcome", "alias", "collection", "failure")
+            }
+            return LastRun(served=report.get("served"), **said)
+    return None

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 from contextlib import ExitStack
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from ingest.errors import ConfigError
+from ingest.exports import Carried, Files
 from ingest.line import Line
-from ingest.records import Picture, Skipped
+from ingest.records import Reason, Skipped
 from ingest.store import upkeep
 
 if TYPE_CHECKING:
@@ -51,17 +53,17 @@ def collect(
     grace_s = _duration(grace)
     with ExitStack() as stack:
         line = Line(stack, settings, progress, stop)
-        wanted: set[bytes] = set()
         absent = 0
         for record in line.pictures(download=False):
-            if isinstance(record, Picture):
-                wanted.add(record.sha256)
-            absent += isinstance(record, Skipped) and record.reason.heals
+            absent += isinstance(record, Skipped) and (record.reason.heals or record.reason is Reason.NOT_DOWNLOADED)
         if absent:
             raise ConfigError(
                 f"{settings.catalog}: {absent} pictures are not on this disk, so their vectors may be used; "
                 "fetch them first with: ingest fetch"
             )
+        # What fails today is wanted by its last good image too: that vector is in the exports.
+        exported = Carried(line, Files(settings.npy, settings.npy_ids), None)
+        wanted = {image for _, image in chain(line.wanted.pairs(), exported.pairs())}
         unused = upkeep.Unused(line.store, wanted, grace_s)
         if stop.is_set() or not agreed(unused.count(), unused.young):
             return 0

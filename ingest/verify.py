@@ -12,6 +12,7 @@ import numpy as np
 from ingest import sync, tuning, workspace
 from ingest.durable import writing_to
 from ingest.errors import InterruptedRunError
+from ingest.exports import Carried, Files
 from ingest.images.cache import FOLDER, INDEX
 from ingest.images.hashing import Hashing
 from ingest.images.index import Index
@@ -119,7 +120,7 @@ def verify(
             sampled = _sample(line, there, sample, verdict)
             verdict.differing.extend(proof.vectors(collection, line.store, sampled))
             if settings.exports:
-                verdict.differing.extend(_files(line, collection, sampled, verdict))
+                verdict.differing.extend(_files(line, collection, there, sampled, verdict))
         served = collection.served()
         if served != collection.name:
             verdict.differing.append(Differing("alias", line.contract.alias, f"serves {served}, not {collection.name}"))
@@ -204,13 +205,14 @@ def _sample(line: Line, there: Inventory, sample: int, verdict: Verdict) -> list
     return list(there.where(mask))
 
 
-def _files(line: Line, collection: Collection, sampled: list[str], verdict: Verdict) -> Iterator[Differing]:
+def _files(
+    line: Line, collection: Collection, there: Inventory, sampled: list[str], verdict: Verdict
+) -> Iterator[Differing]:
     """Check the exported files against their checksums and the catalog, and the index against the collection."""
     settings, dim = line.settings, line.space.dim
+    rows = Carried(line, Files(settings.npy, settings.npy_ids), there)
     faults = [
-        *arrays.faults(
-            settings.npy, settings.npy_ids, arrays.contents(line.wanted, line.store), line.space.fingerprint
-        ),
+        *arrays.faults(settings.npy, settings.npy_ids, arrays.contents(rows, line.store), line.space.fingerprint),
         *faiss.faults(settings.indexes, dim, settings.npy),
     ]
     for path, fault in faults:
@@ -228,7 +230,7 @@ def _files(line: Line, collection: Collection, sampled: list[str], verdict: Verd
             continue  # one of a crowd that no search comes to, or a difference that is known by now
         nearest = index.search(query, _TOP, proof.WIDE_EF)
         worst = min(score for _, score in nearest) - proof.CROWDED  # of a crowd, others may be found
-        known = [hit for hit in hits if hit.pk in index.known]  # the files have no stale rows
+        known = [hit for hit in hits if hit.pk in index.known]  # not what the catalog has no more
         shared += sum(float(hit["distance"]) >= worst for hit in known)
         total += len(known)
     verdict.overlap = shared / total if total else None

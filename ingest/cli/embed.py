@@ -36,6 +36,7 @@ _FILE = click.Path(path_type=Path)
     show_default="embeddings/embedding_metadata.json in --data",
     help="The product ids: a JSON list in row order.",
 )
+@options.allow_smaller
 @options.outcome
 @options.profile
 def command(
@@ -65,5 +66,6 @@ def _refuse_unfit(npy: Path, ids: Path) -> None:
             raise click.UsageError(f"{flag} {path} is a directory; name a file.")
     if npy.resolve() == ids.resolve() or (npy.exists() and ids.exists() and npy.samefile(ids)):
         raise click.UsageError(f"--output and --meta both name {npy}; name two files.")
-    if ids.resolve() == npy.with_name(f"{npy.stem}.manifest.json").resolve():
-        raise click.UsageError(f"--meta {ids} is the name of --output's manifest; name another.")
+    for ending in (".manifest.json", ".images.npz"):
+        if ids.resolve() == npy.with_name(f"{npy.stem}{ending}").resolve():
+            raise click.UsageError(f"--meta {ids} is the name of --output's manifest; name another.")

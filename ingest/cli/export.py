@@ -16,12 +16,13 @@ from ingest.cli import options, terminal
 @options.data
 @options.store
 @options.configured
+@options.allow_smaller
 @options.outcome
 def command(*, as_json: bool, quiet: bool, **values: Any) -> None:
     """Write the .npy pair and the FAISS files from the stored vectors.
 
     Rows stand in catalog order. Nothing is downloaded and nothing embedded: a product without a vector has no
-    row, and is counted.
+    row, and is counted. One that fails today keeps the vector of its last good image.
     """
     from ingest import pipeline
 

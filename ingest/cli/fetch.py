@@ -41,8 +41,7 @@ def command(*, as_json: bool, quiet: bool, profile: Path | None, **values: Any) 
             f"{fetched.products:,} products: {fetched.pictures:,} pictures are there, {fetched.skipped:,} skipped "
             f"in {fetched.seconds:.1f} s"
         )
-        for reason, count in fetched.reasons.items():
-            click.echo(f"  {count:>8,} skipped: {reason}")
+        terminal.tell_skipped(fetched.reasons, fetched.examples)
         click.echo()
         for name, place in fetched.places.items():
             click.echo(f"  {name:<11}{place}")

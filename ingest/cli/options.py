@@ -217,6 +217,11 @@ removal = together(
     ),
 )  # fmt: skip
 
+allow_smaller = option(
+    "Outcome", "--allow-smaller", is_flag=True,
+    help="Write exports that lack more than 20 % of the last ones' products.",
+)  # fmt: skip
+
 outcome = together(
     option("Outcome", "--max-skipped", metavar="N|N%", help="Exit with 4 when more products are skipped."),
     click.option(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ingest.cli import options, terminal
-from ingest.errors import TooManySkippedError
+from ingest.errors import NotLiveError, TooManySkippedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,21 +52,30 @@ def show_estimate(settings: Settings, *, as_json: bool, quiet: bool, details: bo
 
 
 def show(settings: Settings, *, as_json: bool, quiet: bool, details: bool) -> None:
-    """Work the plan out and print it; raises TooManySkippedError where a run would."""
+    """Work the plan out and print it; raises NotLiveError and TooManySkippedError where a run would."""
     from ingest import plan
-    from ingest.report import too_many
+    from ingest.report import too_many, unusable
 
     with terminal.followed(quiet=quiet) as (progress, stop):
         found = plan.plan(settings, progress, stop)
     if as_json:
         _print_json(found)
-    else:
+    failure = f"a run would not be live: {unusable(found.reasons, found.products)}" if _is_unusable(found) else ""
+    if not as_json:
+        if failure:
+            click.echo(failure)
         _print(found, details=details)
+    if failure:
+        raise NotLiveError(failure)
     if too_many(found.skipped, found.products, settings.max_skipped):
         raise TooManySkippedError(
             f"{found.skipped:,} of {found.products:,} products would be skipped, more than --max-skipped "
             f"{settings.max_skipped} allows; --details names what a run would touch"
         )
+
+
+def _is_unusable(found: Plan) -> bool:
+    return bool(found.skipped) and found.skipped == found.products
 
 
 def _print(found: Plan, *, details: bool) -> None:
@@ -81,6 +90,7 @@ def _print(found: Plan, *, details: bool) -> None:
         (found.skipped, "skipped" + "".join(f"; {reason} {count:,}" for reason, count in found.reasons.items())),
     ):
         click.echo(f"  {count:>8,} {what}")
+    terminal.tell_skipped(found.reasons, found.examples)
     for count, what in (
         (found.embed, "of those to add or change need embedding"),
         (found.fetch, "pictures would be fetched first, which decides about their products"),
@@ -92,8 +102,8 @@ def _print(found: Plan, *, details: bool) -> None:
             click.echo(f"  {count:>8,} {what}")
     if found.refused:
         click.echo(f"  note: nothing would be deleted: {found.refused}")
-    if found.served and found.served != found.collection:
-        click.echo(f"  note: the alias serves {found.served}, and moves when {found.collection} is complete")
+    moves = "" if found.served == found.collection else f", and moves when {found.collection} is complete"
+    click.echo(f"  note: the alias serves {found.served or 'nothing'}{moves}")
     if details:
         click.echo()
         for product_id, change in _changes(found):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @options.configured
 @options.removal
 @options.option("Outcome", "--exports/--no-exports", help="Write the .npy pair and the FAISS files too.")
+@options.allow_smaller
 @options.outcome
 @options.profile
 @click.option("--dry-run", is_flag=True, cls=options.Grouped, group="Outcome", help="Say what would be done, only.")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ingest.images.states import Quality
-    from ingest.standing import Status
+    from ingest.standing import LastRun, Status
 
 
 @click.command("status", cls=options.Command)
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @options.configured
 @click.option("--json", "as_json", is_flag=True, cls=options.Grouped, group="Outcome", help="One object.")
 def command(*, data: Path, as_json: bool) -> None:
-    """Show the states of the pictures, the ten worst hosts, and the pictures' quality.
+    """Show how the last run ended, the states of the pictures, the ten worst hosts, and the pictures' quality.
 
     It reads what earlier runs wrote down; no network is used.
     """
@@ -33,8 +33,19 @@ def command(*, data: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(asdict(status), ensure_ascii=False, indent=2))
         return
+    if status.last_run is not None:
+        _show_run(status.last_run)
     _show_states(status)
     _show_quality(status.quality)
+
+
+def _show_run(run: LastRun) -> None:
+    """Say how the last run ended, and what the alias served then; a rollback since is not known here."""
+    rest = "" if run.served == run.collection else f", not {run.collection}"
+    click.echo(f"last run {run.started}: {run.outcome}; then {run.alias} served {run.served or 'nothing'}{rest}")
+    if run.failure:
+        click.echo(f"  {run.failure}")
+    click.echo()
 
 
 def _show_states(status: Status) -> None:

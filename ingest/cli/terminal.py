@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ingest.cli import interrupts
-from ingest.errors import TooManySkippedError
+from ingest.cli import interrupts, secrets
+from ingest.errors import NotLiveError
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from ingest.pipeline import Outcome
+    from ingest.outcome import Outcome
     from ingest.progress import Progress
     from ingest.report import Summary
 
@@ -78,13 +78,13 @@ def program() -> str:
 
 
 def show(outcome: Outcome, *, as_json: bool) -> None:
-    """Print what was done, for machines or for people; raises TooManySkippedError where that was too little."""
+    """Print what was done, for machines or for people; raises what it failed in, if anything."""
     if as_json:
         click.echo(_as_json(outcome))
     else:
         _tell(outcome)
-    if outcome.failure:
-        raise TooManySkippedError(outcome.failure)
+    if outcome.failure is not None:
+        raise outcome.failure
 
 
 def _as_json(outcome: Outcome) -> str:
@@ -94,20 +94,22 @@ def _as_json(outcome: Outcome) -> str:
         "pictures_per_second": round(outcome.summary.pictures_per_second, 1),
         "places": outcome.places,
         "notes": list(outcome.notes),
+        "failure": str(outcome.failure or ""),
     }
     return json.dumps(content, ensure_ascii=False, indent=2)
 
 
 def _tell(outcome: Outcome) -> None:
-    """Print what was done and where everything lies."""
+    """Print what was done and where everything lies; first of all, if it is so, that it is not live."""
     summary = outcome.summary
+    if isinstance(outcome.failure, NotLiveError):
+        click.echo(secrets.redacted(str(outcome.failure)))
     click.echo(
         f"{summary.products:,} products: {summary.embedded:,} embedded, {summary.skipped:,} skipped, "
         f"{summary.upserted:,} upserted, {summary.unchanged:,} unchanged "
         f"in {summary.seconds:.1f} s{_rate(summary)}"
     )
-    for reason, count in summary.reasons.items():
-        click.echo(f"  {count:>8,} skipped: {reason}")
+    tell_skipped(summary.reasons, summary.examples)
     if summary.deleted:
         click.echo(f"  {summary.deleted:>8,} rows deleted")
     if summary.bound_by:
@@ -117,6 +119,13 @@ def _tell(outcome: Outcome) -> None:
     click.echo()
     for name, place in outcome.places.items():
         click.echo(f"  {name:<11}{place}")
+
+
+def tell_skipped(reasons: Mapping[str, int], examples: Mapping[str, str]) -> None:
+    """Print how many products were skipped, by reason, each with one of them for example."""
+    for reason, count in reasons.items():
+        shown = f", for example {secrets.redacted(examples[reason])}" if reason in examples else ""
+        click.echo(f"  {count:>8,} skipped: {reason}{shown}")
 
 
 def tell_next(outcome: Outcome, flags: list[str]) -> None:

@@ -169,6 +169,7 @@ _SCHEMAS: dict[str, Any] = {
         "latest_run": {"anyOf": [{"type": "null"}, _object({
             "started": _STRING, "outcome": _STRING, "reasons": {"type": "object", "additionalProperties": _COUNT},
             "skipped": _array({"type": "object", "additionalProperties": {"type": ["string", "null"]}}),
+            "collection": _STRING, "served": {"type": ["string", "null"]}, "failure": _STRING,
         })]},
     }),
     "Map": _object({

@@ -3,41 +3,45 @@
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ingest.report import latest_runs
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_SKIPPED = 500
 """Rows of `skipped.csv` that are shown."""
-_NO_RUNS = frozenset({"planned", "verified", "differs"})  # outcomes of commands that, up to 0.1, left a report too
 
 
 @dataclass(frozen=True, slots=True)
 class LatestRun:
-    """`reasons` counts all that were skipped, `skipped` has the first of them, as `skipped.csv` does."""
+    """`reasons` counts all that were skipped, `skipped` has the first of them, as `skipped.csv` does.
+
+    `collection` is the one that the run filled, "" where it filled none, and `served` what the alias served at its
+    end; `failure` says why it is not live, or what else went wrong.
+    """
 
     started: str
     outcome: str
     reasons: dict[str, int]
     skipped: list[dict[str, str]]
+    collection: str
+    served: str | None
+    failure: str
 
 
 def latest(runs: Path) -> LatestRun | None:
     """Return the latest finished run whose report can be read, None where there is none."""
-    if not runs.is_dir():
-        return None
-    for folder in sorted(runs.iterdir(), reverse=True):
+    for folder, report in latest_runs(runs):
         try:
-            report: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-            if report["outcome"] in _NO_RUNS:
-                continue
             with (folder / "skipped.csv").open(encoding="utf-8", newline="") as file:
                 skipped = list(islice(csv.DictReader(file), MAX_SKIPPED))
-            return LatestRun(str(report["started"]), str(report["outcome"]), dict(report["reasons"]), skipped)
-        except (OSError, ValueError, KeyError, csv.Error):
-            continue  # under way, of a plan, or half deleted
+            started, outcome, reasons = str(report["started"]), str(report["outcome"]), dict(report["reasons"])
+        except (OSError, ValueError, KeyError, TypeError, csv.Error):
+            continue  # half deleted
+        collection, failure = str(report.get("collection", "")), str(report.get("failure", ""))
+        return LatestRun(started, outcome, reasons, skipped, collection, report.get("served"), failure)
     return None

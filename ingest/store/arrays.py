@@ -10,7 +10,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from itertools import compress
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import numpy as np
 
@@ -19,15 +19,25 @@ from ingest.errors import ExportError
 from ingest.flow import batched
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from ingest.store.vectors import Vectors
-    from ingest.store.wanted import Wanted
 
 _BLOCK = 4096  # rows looked up and written at a time
+
+
+class Listed(Protocol):
+    """The rows that an export should have: `store.wanted.Wanted`, or `exports.Carried`."""
+
+    @property
+    def content(self) -> str:
+        """64 hex digits over the pairs."""
+
+    def pairs(self) -> Iterator[tuple[str, bytes]]:
+        """Yield every (product id, 32-byte key of its picture), in catalog order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,17 +101,22 @@ def forget_manifest(path: Path) -> None:
         sync_folder(manifest.parent)
 
 
-def write(npy: Path, ids: Path, wanted: Wanted, store: Vectors, fingerprint: str) -> Manifest:
+def write(
+    npy: Path, ids: Path, wanted: Listed, store: Vectors, fingerprint: str, check: Callable[[], None] | None = None
+) -> Manifest:
     """Write `npy`, (n, dim) float32 in catalog order, `ids`, a JSON list of product ids in row order, and the manifest.
 
     A product whose vector the store lacks (its picture could not be decoded) has no row. Files that are there and
-    were made from the same are left as they are. Memory is one block.
+    were made from the same are left as they are. Memory is one block. `check` is called before other files are
+    replaced, and may raise.
     Raises StorageError where the disk is full; the files that were there stay.
     """
     there = read_manifest(manifest_path(npy))
     content, rows = _contents(wanted, store)
     if there is not None and there.holds_for(content, fingerprint, npy, ids):
         return there
+    if check is not None:
+        check()
     # The header stands first and names the rows: as many as the store holds, unless it finds some of them damaged.
     try:
         files = _write(npy, ids, wanted, store, rows)
@@ -121,7 +136,7 @@ class _OtherRowsError(Exception):
         self.rows = rows
 
 
-def _write(npy: Path, ids: Path, wanted: Wanted, store: Vectors, rows: int) -> dict[str, Sum]:
+def _write(npy: Path, ids: Path, wanted: Listed, store: Vectors, rows: int) -> dict[str, Sum]:
     """Write the pair, which must have so many rows; nothing is replaced where it has not."""
     written = 0
     with replaced(npy) as array_file, replaced(ids) as ids_file:
@@ -142,12 +157,12 @@ def _write(npy: Path, ids: Path, wanted: Wanted, store: Vectors, rows: int) -> d
     return {npy.name: array.sum(), ids.name: listing.sum()}
 
 
-def contents(wanted: Wanted, store: Vectors) -> str:
+def contents(wanted: Listed, store: Vectors) -> str:
     """Return 64 hex digits over what is wanted and which of it the store holds: more vectors make other files."""
     return _contents(wanted, store)[0]
 
 
-def _contents(wanted: Wanted, store: Vectors) -> tuple[str, int]:
+def _contents(wanted: Listed, store: Vectors) -> tuple[str, int]:
     """Return that digest, and how many of the wanted the store holds."""
     digest, rows = hashlib.sha256(wanted.content.encode()), 0
     for block in batched(wanted.pairs(), _BLOCK):
@@ -157,7 +172,7 @@ def _contents(wanted: Wanted, store: Vectors) -> tuple[str, int]:
     return digest.hexdigest(), rows
 
 
-def _blocks(wanted: Wanted, store: Vectors) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+def _blocks(wanted: Listed, store: Vectors) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
     for block in batched(wanted.pairs(), _BLOCK):
         sound, vectors = store.take([key for _, key in block])
         if len(vectors):

@@ -10,7 +10,14 @@ import pytest
 from small_shop import SmallShop, picture_vector
 
 from ingest.cli import planned
-from ingest.errors import CatalogError, ConfigError, ModelError, PruneRefusedError, TooManySkippedError
+from ingest.errors import (
+    CatalogError,
+    ConfigError,
+    ModelError,
+    NotLiveError,
+    PruneRefusedError,
+    TooManySkippedError,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,9 +146,15 @@ def test_failed_products_are_dropped_when_told_and_under_the_same_guard(shop: Sm
     assert shop.run(drop_failed=True).summary.deleted == 1
     assert "P4" not in shop.rows()
 
-    shop.stock(dict.fromkeys(TEN, (None, "broken")))
+    shop.stock({name: (None, "broken") for name in TEN if name != "P9"} | {"P9": (9, "Product 9")})
     with pytest.raises(PruneRefusedError):
         shop.run(drop_failed=True)
+    assert len(shop.rows()) == 9
+
+    shop.stock(dict.fromkeys(TEN, (None, "broken")))
+    outcome = shop.run(drop_failed=True)
+    assert isinstance(outcome.failure, NotLiveError), "which says more than that nothing was deleted"
+    assert any(note.startswith("nothing was deleted") for note in outcome.notes)
     assert len(shop.rows()) == 9
 
 

@@ -221,7 +221,8 @@ def test_a_sample_takes_the_first_products_and_a_later_run_the_rest(shop: Shop) 
     first = shop.run("--sample", "6")
     assert counts(first) == (6, 0, 6, 0, 0)
     assert set(shop.rows()) == {product["product_id"] for product in sample_products(6)}
-    assert len(np.load(shop.npy)) == 6
+    assert len(np.load(shop.npy.with_name("clip_embeddings_sample.npy"))) == 6
+    assert len(np.load(shop.npy)) == PRODUCTS, "the full files are of the run before"
 
     assert counts(shop.run("--sample", "0")) == (PRODUCTS, 0, PRODUCTS - 6, 6, 0)
     assert len(np.load(shop.npy)) == PRODUCTS
@@ -343,8 +344,11 @@ def test_a_first_build_with_too_many_skipped_is_kept_but_not_served(
 
     ended = shop.ingest("run", "--json", "--max-skipped", "8")
 
-    assert ended.code == 4
-    assert "was not set" in ended.json["notes"][0]
+    assert ended.code == 10
+    assert "products serves nothing" in ended.json["failure"]
+    assert (ended.json["served"], ended.json["places"]["collection"].split()[:3]) == (
+        None, ["products", "serves", "nothing;"],
+    )  # fmt: skip
     assert len(shop.unserved_rows()) == len(ODD_IDS) + 3
     assert shop.run("--max-skipped", "9")["upserted"] == 0
     assert len(shop.rows()) == len(ODD_IDS) + 3
@@ -365,8 +369,10 @@ def test_pictures_are_fetched_once(new_shop: Shop, server: Server) -> None:
     products[-1]["image"] = server.url("/gone.jpg")
     new_shop.stock(products)
 
-    without = new_shop.run("--no-exports")
-    assert counts(without) == (6, 0, 0, 0, 6)
+    without = new_shop.ingest("run", "--json", "--no-exports")
+    assert without.code == 10
+    assert "--download-missing" in without.said[-1]
+    assert counts(without.json) == (6, 0, 0, 0, 6)
     assert server.requests == []
 
     first = new_shop.run("--download-missing", "--allow-private")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import inspect
 import pickle
 import re
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ingest import errors
-from ingest.errors import IngestError
+from ingest.errors import PRECEDENCE, IngestError, foremost
 
 CLASSES = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, IngestError)]
 DRAWN = re.compile(r"^    ([│ ]*)(?:[├└]── )?(\w+Error)\s+(\d+)?", re.MULTILINE)
@@ -58,3 +61,23 @@ def test_errors_pickle_with_their_message(error):
     copy = pickle.loads(pickle.dumps(error("products.csv line 2: broken")))
     assert type(copy) is error
     assert str(copy) == "products.csv line 2: broken"
+
+
+def test_the_page_for_operators_has_the_order_in_which_exit_codes_win():
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    table = page.split("### Which exit code\n", 1)[1].split("\n## ", 1)[0]
+    assert [int(code) for code in re.findall(r"^\| (\d+) ", table, re.MULTILINE)] == [
+        error.exit_code for error in PRECEDENCE
+    ]
+
+
+@given(st.lists(st.sampled_from(PRECEDENCE), unique=True))
+def test_of_errors_that_hold_together_the_first_in_that_order_is_the_one(kinds):
+    found = foremost(kind("x") for kind in kinds)
+    assert type(found) is min(kinds, key=PRECEDENCE.index) if kinds else found is None
+
+
+def test_a_kind_of_bad_input_has_the_place_of_bad_input():
+    refused, many, live = errors.PruneRefusedError("a"), errors.TooManySkippedError("b"), errors.NotLiveError("c")
+    assert foremost([many, refused]) is refused
+    assert foremost([many, refused, live]) is live

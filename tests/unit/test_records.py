@@ -23,6 +23,7 @@ def test_what_is_wrong_with_the_data_does_not_heal():
         Reason.NO_IMAGE,
         Reason.BAD_ROW,
         Reason.BAD_METADATA,
+        Reason.NOT_DOWNLOADED,
         Reason.NOT_FOUND,
         Reason.HTTP_4XX,
         Reason.BLOCKED_ADDRESS,

@@ -18,7 +18,7 @@ export async function render() {
     const [found, contract, plane] = await Promise.all([ask("v1/collection"), ask("v1/contract"), ask("v1/collection/map")]);
     status.remove();
     main.append(counts(found), map(plane, found),
-      make("div", { class: "beside" }, make("div", { class: "below" }, shared(found), skipped(found.latest_run)), model(contract)));
+      make("div", { class: "beside" }, make("div", { class: "below" }, ...lastRun(found), shared(found), skipped(found.latest_run)), model(contract)));
     draw(main.querySelector(".map"), plane, roles(found.facets));
   } catch (error) {
     isShown = false;
@@ -60,6 +60,14 @@ function shared(found) {
       make("div", {}, make("strong", {}, counted(group.products, "product")),
         make("p", { class: "ids" }, group.product_ids.map((id) => make("a", { href: likeAddress(id) }, id)),
           group.products > group.product_ids.length ? make("span", {}, `and ${group.products - group.product_ids.length} more`) : ""))))));
+}
+
+function lastRun(found) {
+  const run = found.latest_run;
+  if (!run?.failure) return [];
+  const when = make("time", { dateTime: run.started }, new Date(run.started).toLocaleString());
+  return [section("Last run", make("p", { class: "note" }, "The run of ", when, ` ended “${run.outcome}”. Served is ${found.collection}.`),
+    make("p", { class: "fault" }, run.failure))];
 }
 
 function skipped(run) {

@@ -1,0 +1,227 @@
+"""The exported files: which rows they have, whether they may replace the last ones, and writing them.
+
+They hold every product of the catalog whose vector the store has: by today's image, or, if the product fails today,
+by its last good one. Which image that was says its row in the collection, or else what lies beside the last export:
+`<name>.images.npz` with `images`, (n, 32) uint8, the SHA-256 of each row's image; `ids`, (32,) uint8, the SHA-256 of
+the file of ids that it belongs to; and `content`, the manifest's.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import file_digest, sha256
+from itertools import compress
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ingest.durable import replaced
+from ingest.errors import ExportError, NotLiveError
+from ingest.flow import batched
+from ingest.inventory import ABSENT, SHA256_BYTES, Fate, Inventory, key
+from ingest.losses import LEAST_KEPT_PERCENT, are_too_many
+from ingest.sinks import faiss
+from ingest.store import arrays
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from ingest.line import Line
+    from ingest.store.arrays import Listed, Manifest
+
+_BLOCK = 4096  # products looked up at a time
+_NO_IMAGE = bytes(SHA256_BYTES)
+_NO_DIGEST = "0" * 32
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Where an export goes: the `.npy`, its ids, and the folder of the FAISS files, None for none of them."""
+
+    npy: Path
+    ids: Path
+    indexes: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What became of an export: its `rows`, of which `carried` are by the last good image of a product that fails.
+
+    `missing` counts products that have an image and no row. `refusal` says why the last files stay as they were, "" if
+    they were replaced.
+    """
+
+    rows: int = 0
+    carried: int = 0
+    missing: int = 0
+    refusal: str = ""
+
+
+class Carried:
+    """What an export should hold: what the catalog wants, and the last good image of each product that fails today."""
+
+    def __init__(self, line: Line, files: Files, collection: Inventory | None) -> None:
+        self._wanted = line.wanted
+        self._images: dict[str, bytes] = {}
+        self._without_image = 0  # of those that are carried
+        last = _LastGood(files, collection)
+        digest, pairs = sha256(self._wanted.content.encode()), 0
+        for block in batched(self._wanted.named(), _BLOCK):
+            held = line.store.holds([image or _NO_IMAGE for _, image in block])
+            failing = [product_id for (product_id, _), good in zip(block, held, strict=True) if not good]
+            found = last.images(failing) if failing else {}
+            found = dict(compress(found.items(), line.store.holds(list(found.values()))))
+            for product_id, image in block:
+                if product_id in found:
+                    self._without_image += image is None
+                    digest.update(f"{pairs} {found[product_id].hex()} {product_id!r}\n".encode())
+                pairs += image is not None
+            self._images |= found
+        self._content = digest.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def missing(self, rows: int) -> int:
+        """Return how many products have an image and none of the `rows` that were written."""
+        return self._wanted.rows + self._without_image - rows
+
+    @property
+    def content(self) -> str:
+        """64 hex digits over the pairs; where nothing is carried, those of what the catalog wants."""
+        return self._content if self._images else self._wanted.content
+
+    def pairs(self) -> Iterator[tuple[str, bytes]]:
+        """Yield every (product id, 32-byte key), in catalog order."""
+        for product_id, image in self._wanted.named():
+            found = self._images.get(product_id, image)
+            if found is not None:
+                yield product_id, found
+
+
+class _LastGood:
+    """The images that products had when they last came through, by their rows or by the last export."""
+
+    def __init__(self, files: Files, collection: Inventory | None) -> None:
+        self._files = files
+        self._collection = collection or Inventory()
+
+    def images(self, product_ids: Sequence[str]) -> dict[str, bytes]:
+        """Return the 32-byte keys of those that are known, by product id."""
+        found = _images(self._collection, product_ids)
+        rest = [product_id for product_id in product_ids if product_id not in found]
+        return found | _images(self._exported, rest) if rest else found
+
+    @cached_property
+    def _exported(self) -> Inventory:
+        """The rows of the last export; none where the files do not belong together."""
+        rows, (npy, ids) = Inventory(), (self._files.npy, self._files.ids)
+        noted = _noted(npy)
+        if noted is None or not ids.is_file() or noted.ids != _sha256(ids):
+            return rows
+        names = arrays.read_ids(ids)
+        if len(names) == len(noted.images):
+            rows.add(names, [_NO_DIGEST] * len(names), [image.tobytes().hex() for image in noted.images])
+        return rows
+
+
+def _images(rows: Inventory, product_ids: Sequence[str]) -> dict[str, bytes]:
+    places = rows.find([key(product_id) for product_id in product_ids]).tolist()
+    return {
+        product_id: rows.sha256(place)
+        for product_id, place in zip(product_ids, places, strict=True)
+        if place != ABSENT and rows.fates[place] != Fate.FOREIGN
+    }
+
+
+def write(line: Line, files: Files, rows: Listed) -> Exported:
+    """Write the `.npy` pair and the FAISS files, unless too many of the last export's products would leave them.
+
+    Raises StorageError where the disk is full.
+    """
+    npy, ids = files.npy, files.ids
+    own = bool(line.settings.sample) and npy == line.settings.npy  # a sample's own files replace nobody's
+    try:
+        manifest = arrays.write(
+            npy, ids, rows, line.store, line.space.fingerprint, None if own else lambda: _check(line, files, rows)
+        )
+    except NotLiveError as refused:
+        return Exported(refusal=str(refused))
+    _note_images(npy, manifest, rows, line)
+    if files.indexes is not None:
+        faiss.build(npy, ids, files.indexes, line.contract.index)
+    if isinstance(rows, Carried):
+        return Exported(manifest.rows, len(rows), rows.missing(manifest.rows))
+    return Exported(manifest.rows)
+
+
+def _check(line: Line, files: Files, rows: Listed) -> None:
+    """Raise NotLiveError where too many of the products in the last export would be in this one no more."""
+    try:
+        last = set(arrays.read_ids(files.ids))
+    except ExportError:
+        return  # there is none, or nobody can use it
+    lost = set(last)
+    for block in batched(rows.pairs(), _BLOCK):
+        held = line.store.holds([image for _, image in block])
+        lost.difference_update(compress((product_id for product_id, _ in block), held))
+    if not are_too_many(lost, last, allowed=line.settings.allow_smaller):
+        return
+    failing = sum(product_id in lost for product_id, _ in line.wanted.named())
+    where = "sample" if line.settings.sample else "catalog"
+    why = [f"{failing:,} fail today"] * bool(failing)
+    why += [f"{len(lost) - failing:,} not in the {where}"] * (len(lost) > failing)
+    raise NotLiveError(
+        f"the exported files stay as they were, for {len(lost):,} of their {len(last):,} products would leave them "
+        f"({', '.join(why)}), more than {100 - LEAST_KEPT_PERCENT} %; if that is right, pass --allow-smaller"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Noted:
+    """What lies beside an export: `images` is (n, 32) uint8, `ids` 32 bytes, `content` the manifest's."""
+
+    images: np.ndarray[tuple[int, int], np.dtype[np.uint8]]
+    ids: bytes
+    content: str
+
+
+def _noted(npy: Path) -> _Noted | None:
+    """Read what images an export was made from; None where that is not known."""
+    try:
+        with images_path(npy).open("rb") as file, np.load(file, allow_pickle=False) as parts:
+            images, ids, content = parts["images"], parts["ids"], parts["content"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    if images.ndim != 2 or images.dtype != np.uint8 or images.shape[1] != SHA256_BYTES:
+        return None
+    return _Noted(images, ids.tobytes(), str(content))
+
+
+def _note_images(npy: Path, manifest: Manifest, rows: Listed, line: Line) -> None:
+    """Write down which image each exported row was made from, unless it stands there already."""
+    noted = _noted(npy)
+    if noted is not None and noted.content == manifest.content:
+        return
+    keys = bytearray()
+    for block in batched(rows.pairs(), _BLOCK):
+        wanted = [image for _, image in block]
+        keys += b"".join(compress(wanted, line.store.holds(wanted)))
+    images = np.frombuffer(bytes(keys), np.uint8).reshape(-1, SHA256_BYTES)
+    if len(images) == manifest.rows:  # a damaged vector may have been found while they were written
+        (ids,) = (bytes.fromhex(said.sha256) for name, said in manifest.files.items() if name != npy.name)
+        with replaced(images_path(npy)) as file:
+            np.savez(file, images=images, ids=np.frombuffer(ids, np.uint8), content=np.array(manifest.content))
+
+
+def images_path(npy: Path) -> Path:
+    """Return where it says which image each row of an exported `.npy` was made from."""
+    return npy.with_name(f"{npy.stem}.images.npz")
+
+
+def _sha256(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").digest()

@@ -1,0 +1,231 @@
+"""The exported files over many nights: never emptied, never of another day's sample, and always what verify expects."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from nights import Shop as TypedShop
+from small_shop import FIVE, SmallShop, picture_vector
+
+from ingest import pipeline, storing
+from ingest.exports import images_path
+from ingest.progress import Progress
+from ingest.sinks import faiss
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from ingest.outcome import Outcome
+
+ALL_FAIL = dict.fromkeys(FIVE, (None, "broken"))
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> SmallShop:
+    shop = SmallShop(tmp_path / "shop")
+    shop.stock(FIVE)
+    shop.run(exports=True)
+    return shop
+
+
+def exported(shop: SmallShop, **changes: Any) -> dict[str, NDArray[np.float32]]:
+    """Return what the files hold, which must agree with one another, in their order."""
+    settings = replace(shop.settings, **changes)
+    ids = json.loads(settings.npy_ids.read_text(encoding="utf-8"))
+    vectors = np.load(settings.npy)
+    index = faiss.opened(settings.indexes, vectors.shape[1])
+    assert index.names == ids
+    np.testing.assert_array_equal(index.rows, vectors)
+    return dict(zip(ids, vectors, strict=True))
+
+
+def made(shop: SmallShop, command: Any, **changes: Any) -> Outcome:
+    """Run one of the pipeline's commands."""
+    settings = replace(shop.settings, exports=True, **changes)
+    where = (settings.npy, settings.npy_ids) if command is pipeline.embed else ()
+    with shop.faked():
+        outcome: Outcome = command(settings, Progress(), threading.Event(), *where)
+    return outcome
+
+
+def files(shop: SmallShop) -> dict[str, bytes]:
+    """Return the bytes of all files that exports are made of."""
+    data = shop.settings.data
+    found = [*(data / "embeddings").glob("*.*"), *(data / "indexes").rglob("*.*")]
+    return {str(path.relative_to(data)): path.read_bytes() for path in found if path.is_file()}
+
+
+def for_others(found: dict[str, bytes]) -> dict[str, bytes]:
+    """Return what other programs read: all but what ingest says of it to itself."""
+    return {name: content for name, content in found.items() if not name.endswith((".manifest.json", ".images.npz"))}
+
+
+def test_what_fails_today_keeps_its_row_at_its_place_bit_for_bit(shop: SmallShop) -> None:
+    before = exported(shop)
+    shop.stock(FIVE | {"P1": (None, "broken"), "P3": (3, "x" * 5000), "new": (7, "new"), "bad": (None, "broken")})
+
+    shop.run(exports=True)
+
+    after = exported(shop)
+    assert list(after) == ["P0", "P1", "P2", "P3", "P4", "new"]
+    for name in ("P1", "P3"):
+        np.testing.assert_array_equal(after[name], before[name])
+    assert shop.verify(exports=True).differing == []
+    assert made(shop, pipeline.export).notes == (
+        "1 product has no vector yet; embed what is missing with: ingest run",
+        "2 products fail today, and the files have the last good vector",
+    )
+
+
+@pytest.mark.parametrize("command", [pipeline.export, pipeline.embed])
+def test_without_milvus_what_fails_keeps_its_row_by_the_last_export(shop: SmallShop, command: Any) -> None:
+    shop.redraw(1, 31)
+    shop.run(exports=True)
+    before = for_others(files(shop))
+    shop.stock(ALL_FAIL)
+
+    outcome = made(shop, command)
+
+    assert for_others(files(shop)) == before
+    np.testing.assert_array_equal(exported(shop)["P1"], picture_vector("model-1", 31))
+    assert any("5 products fail today" in note for note in outcome.notes)
+
+
+def test_the_row_in_the_collection_says_more_than_the_last_export(shop: SmallShop) -> None:
+    shop.redraw(1, 31)
+    shop.run(exports=False)
+    shop.stock(FIVE | {"P1": (None, "broken")})
+
+    shop.run(exports=True)
+
+    np.testing.assert_array_equal(exported(shop)["P1"], picture_vector("model-1", 31))
+    assert shop.verify(exports=True).differing == []
+
+
+def test_night_after_night_of_failures_changes_nothing(shop: SmallShop) -> None:
+    before = for_others(files(shop))
+    shop.stock(ALL_FAIL)
+
+    for _ in range(3):
+        assert shop.run(exports=True).failure is not None
+        assert for_others(files(shop)) == before
+        assert shop.verify(exports=True).differing == []
+
+
+def test_a_refused_export_leaves_every_file_as_it_was(shop: SmallShop) -> None:
+    before = files(shop)
+    shop.stock({name: FIVE[name] for name in ("P0", "P1", "P2")})
+
+    for command in (pipeline.run, pipeline.export, pipeline.embed):
+        outcome = made(shop, command)
+        assert "2 of their 5 products would leave them (2 not in the catalog)" in str(outcome.failure)
+        assert outcome.failure is not None
+        assert outcome.failure.exit_code == 10
+        assert files(shop) == before
+
+    assert shop.run(exports=True, allow_smaller=True).failure is None
+    assert list(exported(shop)) == ["P0", "P1", "P2"]
+
+
+def test_what_is_dropped_as_failed_leaves_the_files_too(shop: SmallShop) -> None:
+    shop.stock(FIVE | {"P1": (None, "broken")})
+
+    shop.run(exports=True, drop_failed=True)
+
+    assert list(exported(shop)) == ["P0", "P2", "P3", "P4"]
+    shop.run(exports=True)
+    assert list(exported(shop)) == ["P0", "P2", "P3", "P4"], "it does not come back"
+    assert shop.verify(exports=True).differing == []
+
+
+def test_a_sample_has_files_of_its_own(shop: SmallShop) -> None:
+    before = files(shop)
+
+    for command in (pipeline.run, pipeline.export):
+        assert made(shop, command, sample=2).failure is None
+    assert made(shop, pipeline.run, sample=1).failure is None, "smaller than the last sample"
+
+    after = files(shop)
+    assert {name: after[name] for name in before} == before
+    assert sorted(path.removeprefix("embeddings/") for path in after if path not in before) == [
+        "clip_embeddings_sample.images.npz", "clip_embeddings_sample.manifest.json", "clip_embeddings_sample.npy",
+        "embedding_metadata_sample.json", "indexes/sample/hnsw_clip_8.faiss",
+        "indexes/sample/hnsw_clip_8.manifest.json", "indexes/sample/hnsw_clip_8.pkl",
+        "indexes/sample/hnsw_clip_8_product_ids.json",
+    ]  # fmt: skip
+    assert list(exported(shop, sample=1)) == ["P0"]
+    assert shop.verify(exports=True).differing == []
+
+
+def test_collecting_what_is_unused_keeps_the_vectors_of_what_fails_today(shop: SmallShop) -> None:
+    before = for_others(files(shop))
+    shop.stock(ALL_FAIL)
+
+    with shop.faked():
+        storing.collect(shop.settings, Progress(), threading.Event(), "0s", lambda *_: True)
+
+    assert made(shop, pipeline.export).summary.unchanged == 5
+    assert for_others(files(shop)) == before
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"no archive"])
+def test_a_torn_list_of_images_is_written_again(shop: SmallShop, content: bytes) -> None:
+    path = images_path(shop.settings.npy)
+    before = path.read_bytes()
+    path.write_bytes(content)
+
+    shop.run(exports=True)
+
+    assert path.read_bytes() == before
+
+
+def test_a_list_of_images_of_other_files_says_nothing(shop: SmallShop) -> None:
+    path = images_path(shop.settings.npy)
+    old = path.read_bytes()
+    shop.stock({name: FIVE[name] for name in reversed(FIVE)})
+    shop.run(exports=True)
+    path.write_bytes(old)
+    before = files(shop)
+    shop.stock(ALL_FAIL)
+
+    outcome = made(shop, pipeline.export)
+
+    assert "(5 fail today)" in str(outcome.failure), "no row may get the vector of another"
+    assert files(shop) == before
+
+
+def test_exports_from_before_are_right_as_they_are(shop: SmallShop) -> None:
+    """Files that an earlier ingest wrote lack the list of images."""
+    images_path(shop.settings.npy).unlink()
+
+    assert shop.verify(exports=True).differing == []
+
+
+def test_an_embedding_of_nothing_is_not_live(tmp_path: Path) -> None:
+    shop = SmallShop(tmp_path)
+    shop.stock(ALL_FAIL)
+
+    for command in (pipeline.embed, pipeline.export):
+        outcome = made(shop, command)
+        assert outcome.failure is not None
+        assert outcome.failure.exit_code == 10
+
+
+def test_a_sample_under_the_name_of_the_full_files_is_refused(tmp_path: Path) -> None:
+    shop = TypedShop(tmp_path)
+    assert shop.run_as_typed(command="embed")[0] == 0
+    before = files(shop)
+
+    npy, ids = str(shop.settings.npy), str(shop.settings.npy_ids)
+    code, out, _ = shop.run_as_typed("--sample", "2", "--output", npy, "--meta", ids, command="embed")
+
+    assert code == 10
+    assert "3 not in the sample" in out
+    assert files(shop) == before
