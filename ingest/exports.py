@@ -158,6 +158,13 @@ def write(line: Line, files: Files, rows: Listed) -> Exported:
     return Exported(manifest.rows)
 
 
+def are_current(line: Line, files: Files, rows: Listed) -> bool:
+    """Return whether the exported pair was made from just these rows, so that it would not be written again."""
+    manifest = arrays.read_manifest(arrays.manifest_path(files.npy))
+    content, fingerprint = arrays.contents(rows, line.store), line.space.fingerprint
+    return manifest is not None and manifest.holds_for(content, fingerprint, files.npy, files.ids)
+
+
 def _check(line: Line, files: Files, rows: Listed) -> None:
     """Raise NotLiveError where too many of the products in the last export would be in this one no more."""
     try:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingest import contract as contracts
-from ingest import sync, workspace
+from ingest import exports, sync, workspace
 from ingest.errors import InterruptedRunError
+from ingest.exports import Files
 from ingest.inventory import Fate, Inventory
 from ingest.line import Line
 from ingest.records import Decoded, Embedded, Reason, Skipped, Stage
@@ -39,7 +40,7 @@ class Plan:
     `changed` is by what: picture, metadata, both. `fetch` is pictures to download, whose products count as added
     or changed by then and not yet; `embed` is products whose vector is not known. `remove` is rows to delete, and
     `refused` says why they would not be. `examples` gives one skipped product for each reason. `served` is what the
-    alias serves now, None for nothing.
+    alias serves now, None for nothing. `also` is what else a run would do, as after an upgrade of ingest.
     """
 
     products: int = 0
@@ -60,6 +61,7 @@ class Plan:
     seconds: float = 0.0
     details: Path = Path()
     examples: dict[str, str] = field(default_factory=dict)
+    also: list[str] = field(default_factory=list)
 
 
 def plan(settings: Settings, progress: Progress, stop: threading.Event) -> Plan:
@@ -102,6 +104,7 @@ def _there(line: Line, found: Plan) -> Inventory:
         if not collection.ready():
             return Inventory()
         check_loaded(connection, collection.name)
+        found.also += collection.outdated()
         return reader.inventory(collection, line.store)
 
 
@@ -133,3 +136,7 @@ def _fill(found: Plan, line: Line, difference: sync.Difference, removal: Removal
         line.report.note(product_id, change)
     found.seconds = round(line.progress.seconds, 3)
     found.details = line.report.changes
+    if settings.exports and not settings.sample and not (found.embed or found.fetch):
+        files = Files(settings.npy, settings.npy_ids)
+        if not exports.are_current(line, files, exports.Carried(line, files, there)):
+            found.also.append(f"write {settings.npy} and the other exported files again")

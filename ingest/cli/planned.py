@@ -100,6 +100,8 @@ def _print(found: Plan, *, details: bool) -> None:
     ):
         if count:
             click.echo(f"  {count:>8,} {what}")
+    for what in found.also:
+        click.echo(f"  note: a run would also {what}")
     if found.refused:
         click.echo(f"  note: nothing would be deleted: {found.refused}")
     moves = "" if found.served == found.collection else f", and moves when {found.collection} is complete"

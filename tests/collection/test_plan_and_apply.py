@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 import pytest
 from small_shop import SmallShop, picture_vector
 
+from ingest import contract as contracts
 from ingest.cli import planned
 from ingest.errors import (
-    CatalogError,
     ConfigError,
     ModelError,
     NotLiveError,
     PruneRefusedError,
     TooManySkippedError,
 )
+from ingest.sinks.milvus import schema
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,10 +128,10 @@ def test_a_catalog_cut_off_within_a_row_prunes_nothing(shop: SmallShop) -> None:
 
 
 def test_a_catalog_that_cannot_be_read_to_its_end_prunes_nothing(shop: SmallShop) -> None:
-    text = shop.settings.catalog.read_text(encoding="utf-8").rstrip()
-    shop.settings.catalog.write_text(text[: text.rindex("Product")] + '"Prod', encoding="utf-8")
+    text = shop.settings.catalog.read_text(encoding="utf-8")
+    shop.settings.catalog.write_text(text[: text.index("Product 5")] + '"Prod', encoding="utf-8")
 
-    with pytest.raises(CatalogError):
+    with pytest.raises(PruneRefusedError, match="1 rows of the catalog could not be read"):
         shop.run(prune=True, max_prune=1.0)
 
     assert len(shop.rows()) == 10
@@ -205,3 +206,22 @@ def test_a_plan_that_skips_more_than_allowed_is_shown_and_ends_as_the_run_would(
         with shop.faked(), pytest.raises(TooManySkippedError) if allowed == "0" else nullcontext():
             planned.show(settings, as_json=False, quiet=True, details=False)
         assert "1 skipped; not an image 1" in capsys.readouterr().out
+
+
+def test_a_plan_says_what_a_run_would_bring_up_to_date_besides_rows(shop: SmallShop) -> None:
+    shop.run(exports=True)
+    assert shop.plan(exports=True).also == []
+
+    (name,) = (release.name for release in shop.releases())
+    with shop.client() as client:  # as an older ingest left it
+        client.release_collection(name)
+        client.create_index(name, schema.index_params(contracts.load(contracts.default_path())))
+        client.alter_collection_properties(name, {contracts.PROPERTY: "{}"})
+    shop.stock({product_id: product for product_id, product in TEN.items() if product_id != "P4"})
+
+    dropped, carried, exported = shop.plan(exports=True).also
+    assert (f"drop the index of {name}" in dropped, "the contract" in carried, "exported files" in exported) == (
+        True, True, True,
+    )  # fmt: skip
+    shop.run(exports=True)
+    assert shop.plan(exports=True).also == []

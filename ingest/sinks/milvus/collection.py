@@ -77,6 +77,15 @@ class Collection:
         self._check_alias()
         return self.exists() and (self._fitting_index() is not None or not self.is_indexed)
 
+    def outdated(self) -> list[str]:
+        """Return what `prepare` would bring up to date of a collection that is ready, in words."""
+        found = []
+        if not self.is_indexed and self.index() is not None:
+            found.append(f"drop the index of {self.name}: Milvus Lite finds more by comparing with every row")
+        if self.carried() != self._contract_to_carry():
+            found.append(f"write the contract again that {self.name} carries for apps")
+        return found
+
     @property
     def is_indexed(self) -> bool:
         """Whether the contract's index is built here: not in Milvus Lite, whose HNSW loses rows behind a filter.
@@ -212,10 +221,12 @@ class Collection:
 
     def _tell_contract(self) -> None:
         """Bring the property that apps read up to date; an ef that was measured on this collection stays."""
-        carried = self.carried()
-        said = contracts.to_json(self.contract, self.space, tuning.measured_ef(carried))
-        if carried != said:
-            note(self.connection, self.name, {contracts.PROPERTY: said})
+        wanted = self._contract_to_carry()
+        if self.carried() != wanted:
+            note(self.connection, self.name, {contracts.PROPERTY: wanted})
+
+    def _contract_to_carry(self) -> str:
+        return contracts.to_json(self.contract, self.space, tuning.measured_ef(self.carried()))
 
     def _fitting_index(self) -> Any:
         """Return the index, or None where there is none; raise MilvusError where it or the collection does not fit."""
