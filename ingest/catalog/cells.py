@@ -24,7 +24,7 @@ _WHOLE = re.compile(r"[+-]?[0-9]{1,30}(\.0*)?")  # pandas writes 12 as 12.0 wher
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _OF_NUMBERS = re.compile(r"[0-9.+-]*")
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-_TOO_FINE = "more digits than a {} keeps ({}); shorten it, or make the field a VARCHAR"
+_TOO_FINE = "more digits than a DOUBLE keeps (15 to 17); shorten it, or make the field a VARCHAR"
 _SHOWN = 60  # characters of a bad value that a message repeats
 _LONGEST_PLAIN = 100  # digits: a decimal that is longer, such as 1e400, is written with its exponent
 
@@ -186,17 +186,13 @@ def _double(value: Any) -> float:
     value = value.strip() if isinstance(value, str) else value
     number = _number(value)
     if not isinstance(value, float) and not exact.keeps(number, value):
-        raise UnfitError(_TOO_FINE.format("DOUBLE", "15 to 17"))
+        raise UnfitError(_TOO_FINE)
     return number
 
 
 def _float(value: Any) -> float:
     # Rounded as the collection rounds it: the digest covers what a query returns.
-    value = value.strip() if isinstance(value, str) else value
-    rounded = exact.float32(_number(value), value)
-    if rounded is None:
-        raise UnfitError(_TOO_FINE.format("FLOAT", "6 to 9"))
-    return rounded
+    return exact.float32(_double(value))
 
 
 def _bool(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Numbers kept exactly: whether a double or a 32-bit float still is the decimal number it was read from."""
+"""Numbers kept exactly: whether a double still is the decimal number it was read from."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from decimal import Decimal, InvalidOperation
 
 SURE_LENGTH = 15  # digits that a double keeps whatever they are (DBL_DIG), as long as no exponent makes it tiny
 _LARGEST_WHOLE = 2**53  # up to here a double holds each whole number
-_FLOAT_WHOLE = 2.0**24  # up to here a 32-bit float does; above it has no fractions
 
 
 def keeps(number: float, written: str | int | Decimal) -> bool:
@@ -56,11 +55,6 @@ def plain(value: Decimal) -> int | float | Decimal:
     return number if keeps(number, value) else value
 
 
-def float32(number: float, written: str | float | Decimal) -> float | None:
-    """Return a double rounded to 32 bits, or None where digits before the decimal point would be lost.
-
-    Raises OverflowError beyond a 32-bit float's range.
-    """
-    rounded = float(struct.unpack("<f", struct.pack("<f", number))[0])
-    written = repr(written) if isinstance(written, float) else written
-    return rounded if abs(rounded) < _FLOAT_WHOLE or _is(rounded, Decimal(written)) else None
+def float32(number: float) -> float:
+    """Return a double rounded to 32 bits; raises OverflowError beyond their range."""
+    return float(struct.unpack("<f", struct.pack("<f", number))[0])
