@@ -138,10 +138,13 @@ def test_an_upgrade_rewrites_what_is_declared_and_a_plan_shows_it_before(shop: S
 
 
 def test_todays_code_answers_as_the_version_before(shop: Shop) -> None:
+    of_files = {what: question for what, question in nights.QUESTIONS.items() if "faiss" in question}
+    assert answered(shop, of_files) == recorded_answers(shop, of_files)
     if shop.changes:  # verify names what they rewrite, until a run has
         upgraded(shop)
     before = everything(shop.folder, shop.milvus)
-    assert answered(shop, nights.QUESTIONS) == recorded_answers(shop, nights.QUESTIONS)
+    rest = {what: question for what, question in nights.QUESTIONS.items() if what not in of_files}
+    assert answered(shop, rest) == recorded_answers(shop, rest)
     assert rewritten(before, everything(shop.folder, shop.milvus)) == set()
 
 
