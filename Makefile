@@ -10,7 +10,7 @@ TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
 # What `make soak` runs at length.
-SOAK := tests/faults tests/e2e/test_signals.py tests/upgrade
+SOAK := tests/faults tests/e2e/test_signals.py tests/upgrade tests/integration/test_ray.py
 # Processes that share the tests; each has a fork server with torch, of some 400 MB.
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --durations 10

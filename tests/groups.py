@@ -19,7 +19,20 @@ TOGETHER = {
     "browser/": "the service",
 }
 """Groups of more than a file, by how the files' names begin."""
-LONGEST = ("a Ray cluster", "faults/test_kill_anywhere.py", "the service")
+LONGEST = (
+    "a Ray cluster",
+    "faults/test_kill_anywhere.py",
+    "the service",
+    "integration/test_against_milvus.py",
+    "e2e/test_run.py",
+    "e2e/test_signals.py",
+    "integration/test_bulk.py",
+    "unit/test_catalog_remote.py",
+    "faults/test_quota_and_disk.py",
+    "faults/test_dropped_or_taken.py",
+    "faults/test_milvus_outage.py",
+    "e2e/test_what_is_served.py",
+)
 """What takes longest, the longest first: `make test` prints what takes how long."""
 SERVERS = {"milvus_uri", "s3_server", "service", "driver", "cluster"}
 """Fixtures of servers and browsers; a test with one of them is marked `server`, and `make test-fast` leaves it out."""
