@@ -11,8 +11,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraint
 
 # What `make soak` runs at length.
 SOAK := tests/faults tests/e2e/test_signals.py tests/upgrade tests/integration/test_ray.py
-# Processes that share the tests; each has a fork server with torch, of some 400 MB.
-WORKERS ?= 2
+# Processes that share the tests, twice as many as cores, for many wait for Milvus; each takes a GB with its fork server.
+WORKERS ?= 4
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --durations 10
 
 .PHONY: run test test-fast bench soak lint unit clean help
