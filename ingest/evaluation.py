@@ -130,9 +130,11 @@ def evaluate(index: Opened, served: Served | None, wanted: Wanted, ef: int) -> E
                 "bring both in step with: ingest run"
             )
         if served.is_exact:
-            found.notes.append("Milvus Lite compares with every product that matches: no ef changes what it finds")
+            found.notes.append(
+                f"Milvus Lite compares with every product that matches: no ef changes that, so {grid[0]} stands for all"
+            )
         drawn = _drawn(served, truth, wanted.shares, found)
-        found.rows += served_rows(served, truth, grid, drawn)
+        found.rows += served_rows(served, truth, grid[:1] if served.is_exact else grid, drawn)
     found.smallest_ef, found.judged_by = smallest(found.rows, wanted.target_recall)
     found.builds += builds(truth, wanted.ms, wanted.constructions, max(ef, wanted.k + 1))
     return found
@@ -142,8 +144,11 @@ def _drawn(served: Served, truth: Truth, shares: Sequence[float], found: Evaluat
     """Draw the filters to ask with, and note in `found` which they are, and for which shares there are none."""
     if not shares:
         return []
-    columns = served.columns()
-    drawn = selectivity.draw({name: list(map(column.get, truth.names)) for name, column in columns.items()}, shares)
+    columns = {
+        name: column for name, values in served.columns()
+        if selectivity.is_useful(column := list(map(values.get, truth.names)))
+    }  # fmt: skip
+    drawn = selectivity.draw(columns, shares)
     found.filters = [Filter(one.share, one.expression, len(one.rows)) for one in drawn]
     found.notes += [
         f"no field has a filter that about {100 * share:.3g} % of the products match; not measured"

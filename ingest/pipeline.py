@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ingest import exports, flow, sync
 from ingest.clock import EXPORTS
 from ingest.distributed import engine
-from ingest.errors import ConfigError, NoTorchError, VerificationError
+from ingest.errors import ConfigError, InterruptedRunError, NoTorchError, VerificationError
 from ingest.inventory import Fate, Inventory, key
 from ingest.line import Line
 from ingest.outcome import Outcome, complete, finish, report, stop_if_told
@@ -130,13 +130,18 @@ def _run(line: Line, collection: Collection, distrusted: Sequence[str]) -> Outco
 def _serve(
     line: Line, collection: Collection, there: Inventory, written: Inventory, summary: Summary, *, refused: str
 ) -> Serving:
-    """Move the alias here if it may; a collection that turns out not to be as it should is reported as such."""
+    """Move the alias here if it may; if the collection turns out not to be as it should, the report says so.
+
+    Raises VerificationError then, and InterruptedRunError if the user has asked to stop.
+    """
+    stop_if_told(line, summary)
     try:
         with line.progress.clock.working(Stage.MILVUS):
             return serve(line, collection, there, written, summary.served, refused=bool(refused))
-    except VerificationError as error:
+    except (VerificationError, InterruptedRunError) as error:
         complete(line, summary)
-        report(line, summary, "not verified", {}, failure=error)
+        ended = "interrupted" if isinstance(error, InterruptedRunError) else "not verified"
+        report(line, summary, ended, {}, failure=error)
         raise
 
 

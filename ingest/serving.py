@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ingest.errors import VerificationError
+from ingest.errors import InterruptedRunError, VerificationError
 from ingest.inventory import Fate, Inventory
 from ingest.records import Reason, Stage
 from ingest.removal import Removal
@@ -68,6 +68,8 @@ def _prove(line: Line, collection: Collection, there: Inventory, written: Invent
     sample = chain(islice(written.where(np.ones(len(written), bool)), _PROVEN),
                    islice((name for name, _ in there.ids({Fate.SAME})), _PROVEN))  # fmt: skip
     collection.indexed(line.stop)
+    if line.stop.is_set():
+        raise InterruptedRunError("interrupted before the alias was moved; run the same command again to go on")
     found = chain(
         proof.index(collection),
         proof.rows(collection, there, written, deleted),

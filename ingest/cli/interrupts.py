@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def stoppable() -> Iterator[threading.Event]:
         interrupted = True
         # By another thread: this one may be interrupted just where it holds the event's own lock.
         threading.Thread(target=stop.set, daemon=True).start()
-        os.write(2, b"\ningest: finishing what is in flight; again to stop at once\n")
+        _say("finishing what is in flight; again to stop at once")
 
     before = {number: signal.signal(number, interrupt) for number in SIGNALS}
     try:
@@ -56,8 +56,13 @@ def stoppable() -> Iterator[threading.Event]:
 
 
 def _end(how: str) -> NoReturn:
-    os.write(2, f"\ningest: {how}; run the same command again to go on\n".encode())
+    _say(f"{how}; run the same command again to go on")
     os._exit(_CODE)
+
+
+def _say(what: str) -> None:
+    with suppress(OSError):  # whoever read this has gone, perhaps by the same signal
+        os.write(2, f"\ningest: {what}\n".encode())
 
 
 def _mask(how: int) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ingest.records import Scalar
 
 _OF_A_KIND = 2  # filters for each share that ask for a value, and as many that bound a number
+_FEW = 1000  # different texts, which cost nothing to count
 _NEAR = 2.0
 """A filter stands for a share if its own is at most so many times larger or smaller."""
 
@@ -31,6 +32,12 @@ class Drawn:
     share: float
     expression: str
     rows: NDArray[np.int64]
+
+
+def is_useful(column: Sequence[Scalar | None]) -> bool:
+    """Return whether filters can be drawn from a field's values: not from texts that nearly all differ."""
+    texts = {value for value in column if isinstance(value, str)}
+    return len(texts) <= max(_FEW, len(column) // 2)
 
 
 def draw(columns: Mapping[str, Sequence[Scalar | None]], shares: Sequence[float]) -> list[Drawn]:

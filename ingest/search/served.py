@@ -21,7 +21,7 @@ from ingest.sinks.milvus.connection import CALL_TIMEOUT_S
 from ingest.sinks.milvus.releases import alias_target, check_loaded, note
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -136,14 +136,10 @@ class Served:
         """Return the products' unit vectors by id; raises QueryError where one is not there."""
         return {name: product.vector for name, product in self.products(product_ids).items()}
 
-    def columns(self) -> dict[str, dict[str, Scalar | None]]:
-        """Return every product's values of the contract's fields: field → product id → value."""
-        found: dict[str, dict[str, Scalar | None]] = {name: {} for name in self.fields}
-        for batch in iterated(self._connection, self.name, [PRIMARY_KEY, *self.fields], "Bounded"):
-            for row in batch:
-                for name, column in found.items():
-                    column[str(row[PRIMARY_KEY])] = _known(row.get(name))
-        return found
+    def columns(self) -> Iterator[tuple[str, dict[str, Scalar | None]]]:
+        """Yield each field of the contract with every product's value, by id; one in memory at a time."""
+        for name in self.fields:
+            yield name, self.values(name)
 
     def values(self, field: str) -> dict[str, Scalar | None]:
         """Return every product's value of a metadata field, by id; None where it has none."""

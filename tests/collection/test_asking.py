@@ -182,7 +182,7 @@ def test_ef_is_measured_and_told_to_every_app(shop: SmallShop, connection: Conne
     assert [(row.where, row.ef, row.matching) for row in found.rows] == [
         ("faiss", 8, 1),
         ("faiss", 64, 1),
-        *[("collection", ef, share) for ef in (8, 64) for share in (1, 0.5, 0.1)],
+        *[("collection", 8, share) for share in (1, 0.5, 0.1)],  # Milvus Lite is exact: one ef stands for all
     ]
     assert [row.recall for row in found.rows if row.where == "collection"] == [1.0] * 6
     assert {(one.matching, one.expression, one.products) for one in found.filters} >= {

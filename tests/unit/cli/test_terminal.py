@@ -111,3 +111,17 @@ def test_flags_that_were_typed_are_repeated_and_others_are_not(tmp_path, monkeyp
 
     CliRunner().invoke(command, ["--db-name", "a b", "-d", "x"], env={"INGEST_URI": "http://x"}, catch_exceptions=False)
     assert seen == [["--db-name", "a b", "--data", "x"]]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_whose_reader_has_gone_is_ended_by_a_signal_all_the_same(number):
+    """As by Ctrl-C on `ingest … 2>&1 | tee log`, which ends tee too."""
+    program = (
+        "import time; from ingest.cli.interrupts import end_at_once; end_at_once(); "
+        "print(1, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"1\n"
+        process.stderr.close()
+        process.send_signal(number)
+        assert process.wait(20) == 130
