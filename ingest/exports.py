@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from ingest.line import Line
     from ingest.store.arrays import Listed, Manifest
+    from ingest.store.vectors import Vectors
 
 _BLOCK = 4096  # products looked up at a time
 _NO_IMAGE = bytes(SHA256_BYTES)
@@ -61,26 +62,40 @@ class Exported:
 
 
 class Carried:
-    """What an export should hold: what the catalog wants, and the last good image of each product that fails today."""
+    """What an export should hold: what the catalog wants, and the last good image of each product that fails today.
+
+    A product that has a vector by some row of today's does not fail, and each product that does is carried once.
+    """
 
     def __init__(self, line: Line, files: Files, collection: Inventory | None) -> None:
         self._wanted = line.wanted
-        self._images: dict[str, bytes] = {}
-        self._without_image = 0  # of those that are carried
-        last = _LastGood(files, collection)
-        digest, pairs = sha256(self._wanted.content.encode()), 0
-        for block in batched(self._wanted.named(), _BLOCK):
-            held = line.store.holds([image or _NO_IMAGE for _, image in block])
-            failing = [product_id for (product_id, _), good in zip(block, held, strict=True) if not good]
-            found = last.images(failing) if failing else {}
-            found = dict(compress(found.items(), line.store.holds(list(found.values()))))
-            for product_id, image in block:
-                if product_id in found:
-                    self._without_image += image is None
-                    digest.update(f"{pairs} {found[product_id].hex()} {product_id!r}\n".encode())
-                pairs += image is not None
-            self._images |= found
+        self._images = self._found(line.store, _LastGood(files, collection))
+        self._without_image = len(self._images)
+        digest, pairs, left = sha256(self._wanted.content.encode()), 0, dict(self._images)
+        for product_id, image in self._wanted.named() if left else ():
+            if product_id in left:
+                digest.update(f"{pairs} {left.pop(product_id).hex()} {product_id!r}\n".encode())
+            self._without_image -= image is not None and product_id in self._images
+            pairs += image is not None
         self._content = digest.hexdigest()
+
+    def _found(self, store: Vectors, last: _LastGood) -> dict[str, bytes]:
+        """Return the last good images of the products that have no vector today."""
+        images: dict[str, bytes] = {}
+        for failing, _ in self._split(store):
+            found = last.images(failing) if failing else {}
+            images |= compress(found.items(), store.holds(list(found.values())))
+        for _, held in self._split(store) if images else ():
+            for product_id in images.keys() & held:
+                del images[product_id]
+        return images
+
+    def _split(self, store: Vectors) -> Iterator[tuple[list[str], list[str]]]:
+        """Yield the products without a vector and those with one, some thousands at a time."""
+        for block in batched(self._wanted.named(), _BLOCK):
+            held = store.holds([image or _NO_IMAGE for _, image in block])
+            ids = [product_id for product_id, _ in block]
+            yield list(compress(ids, [not good for good in held])), list(compress(ids, held))
 
     def __len__(self) -> int:
         return len(self._images)
@@ -96,8 +111,9 @@ class Carried:
 
     def pairs(self) -> Iterator[tuple[str, bytes]]:
         """Yield every (product id, 32-byte key), in catalog order."""
+        left = dict(self._images)
         for product_id, image in self._wanted.named():
-            found = self._images.get(product_id, image)
+            found = left.pop(product_id, None) if product_id in self._images else image
             if found is not None:
                 yield product_id, found
 

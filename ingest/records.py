@@ -159,7 +159,10 @@ class Embedded:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A product that cannot go on, as a value: where, why, and what the cause said."""
+    """A product that cannot go on, as a value: where, why, and what the cause said.
+
+    `is_torn` says that its row is broken as a row: the id read from it may not be the one that was meant.
+    """
 
     product_id: str
     stage: Stage
@@ -167,6 +170,7 @@ class Skipped:
     detail: str
     line: int
     file: str = ""
+    is_torn: bool = False
 
 
 @dataclass(frozen=True, slots=True)

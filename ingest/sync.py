@@ -128,7 +128,7 @@ class Difference:
         return Fate.PICTURE if alone else Fate.BOTH
 
     def _fail(self, skipped: Skipped) -> None:
-        self.unreadable += skipped.reason in _UNREADABLE
+        self.unreadable += skipped.is_torn or skipped.reason in _UNREADABLE
         if not skipped.product_id or skipped.reason is Reason.DUPLICATE_ID:
             return  # of rows with one id the first one counts
         place = int(self.there.find([key(skipped.product_id)])[0])

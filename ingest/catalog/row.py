@@ -100,16 +100,17 @@ def product(row: formats.Row, plan: Plan, file: str, first: str = "") -> Product
         own = {plan.columns.product_id: product_id, plan.columns.image: image}
         metadata = _metadata({**row.cells, **own}, plan)
     except UnfitRowError as error:
-        reason, detail = (Reason.BAD_ROW, row.fault) if row.fault else (error.reason, error.detail)
-        return Skipped(product_id, Stage.CATALOG, reason, detail, row.line, file)
+        counts_fault = row.fault and error.reason is not Reason.DUPLICATE_ID
+        reason, detail = (Reason.BAD_ROW, row.fault) if counts_fault else (error.reason, error.detail)
+        return Skipped(product_id, Stage.CATALOG, reason, detail, row.line, file, bool(row.fault))
     return Product(product_id, image, metadata, row.line, file)
 
 
 def _check(row: formats.Row, first: str) -> None:
+    if first:
+        raise UnfitRowError(Reason.DUPLICATE_ID, f"first seen in {first}" + f"; {row.fault}" * bool(row.fault))
     if row.fault:
         raise UnfitRowError(Reason.BAD_ROW, row.fault)
-    if first:
-        raise UnfitRowError(Reason.DUPLICATE_ID, f"first seen in {first}")
 
 
 def _identity(value: Any, column: str) -> str:

@@ -35,8 +35,8 @@ def read(catalog: Path | str, contract: Contract, columns: formats.Columns) -> I
 
     The catalog is a file, a folder of part files or a glob, by its path or by its URL, a string; `files.of` says which
     files it is. `line` counts physical lines of its `file` from 1, as an editor does, and is where the row begins; in
-    Parquet it is the number of the row. The first row with an id is the one that counts, even if it is skipped. Memory
-    grows with the ids alone. A file's kind is told by its ending; text may be gzipped.
+    Parquet it is the number of the row. The first row with an id is the one that counts, even if it is broken or
+    skipped. Memory grows with the ids alone. A file's kind is told by its ending; text may be gzipped.
 
     Raises CatalogError, one line: at once where there is no such file or its ending is unknown, with the
     first item where the header is at fault, and at its place where text is not UTF-8 or a quote stays open.
@@ -59,8 +59,8 @@ def _products(catalog: Path | str, parts: list[File], plan: Plan) -> Iterator[Pr
 
 
 def _judged(block: Block, plan: Plan, seen: FirstLines) -> list[Product | Skipped]:
-    unfit = set(block.faults)  # places of rows that are no products; whatever stands for them in a column is not used
     columns = plan.columns
+    unfit: set[int] = set()  # places of rows that are no products; whatever stands for them in a column is not used
 
     def identity(cell: Any) -> str:
         product_id = plan.identity(cell)
@@ -70,6 +70,7 @@ def _judged(block: Block, plan: Plan, seen: FirstLines) -> list[Product | Skippe
     fits = cells.surely_fits(plan.id_max_length)
     ids = _texts(block.column(columns.product_id), identity, fits, unfit)
     firsts = _firsts(ids, block, seen, unfit)
+    unfit.update(firsts, block.faults)
     images = _texts(block.column(columns.image), plan.place, sys.maxsize, unfit)
     own = block._replace(columns={**block.columns, columns.product_id: ids, columns.image: images})
     metadata = _metadata(own, plan, unfit)
@@ -79,16 +80,14 @@ def _judged(block: Block, plan: Plan, seen: FirstLines) -> list[Product | Skippe
     return judged
 
 
-def _firsts(ids: list[str], block: Block, seen: FirstLines, unfit: set[int]) -> dict[int, str]:
-    """Take note of the ids, and return where the first is of those that have been before."""
-    noted = [at for at in range(len(ids)) if at not in unfit] if unfit else range(len(ids))
+def _firsts(ids: list[str], block: Block, seen: FirstLines, nameless: set[int]) -> dict[int, str]:
+    """Take note of the ids, those of broken rows too, and return where the first is of those that have been before."""
+    noted = [at for at in range(len(ids)) if at not in nameless] if nameless else range(len(ids))
     lines = [seen.before + block.lines[at] for at in noted]
     found = seen.of([ids[at] for at in noted], lines).tolist()
     if found == lines:
         return {}
-    firsts = {at: seen.place(first) for at, line, first in zip(noted, lines, found, strict=True) if first != line}
-    unfit.update(firsts)
-    return firsts
+    return {at: seen.place(first) for at, line, first in zip(noted, lines, found, strict=True) if first != line}
 
 
 def _metadata(block: Block, plan: Plan, unfit: set[int]) -> list[dict[str, Scalar]]:

@@ -144,7 +144,8 @@ class _Queue:
 def _line(record: Embedded | Skipped) -> bytes:
     if isinstance(record, Skipped):
         place = record.line, record.file
-        content: list[Any] = [None, record.product_id, record.stage, record.reason, record.detail, *place]
+        why = record.stage, record.reason, record.detail
+        content: list[Any] = [None, record.product_id, *why, *place, record.is_torn]
     else:
         product = record.product
         place = product.line, product.file

@@ -145,6 +145,27 @@ def test_what_is_dropped_as_failed_leaves_the_files_too(shop: SmallShop) -> None
     assert shop.verify(exports=True).differing == []
 
 
+@pytest.mark.parametrize("torn", ['P1,images/7.png,"Mug "XL" blue"', "P1,images/7.png,Mug,blue"])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_of_a_broken_and_a_good_row_with_one_id_the_first_counts(shop: SmallShop, torn: str, *, is_first: bool) -> None:
+    before = exported(shop)
+    shop.stock(FIVE | {"P1": (7, "Mug")})
+    header, p0, p1, *rest = shop.settings.catalog.read_text(encoding="utf-8").splitlines()
+    twice = [torn, p1] if is_first else [p1, torn]
+    shop.settings.catalog.write_text("\n".join([header, p0, *twice, *rest]) + "\n", encoding="utf-8")
+
+    shop.run(exports=True)
+
+    after = exported(shop)
+    assert list(after) == ["P0", "P1", "P2", "P3", "P4"]
+    wanted = before["P1"] if is_first else picture_vector("model-1", 7)
+    np.testing.assert_array_equal(after["P1"], wanted)
+    assert shop.verify(exports=True).differing == []
+    shop.run(exports=True, drop_failed=True)
+    assert ("P1" in shop.rows()) is not is_first
+    assert shop.verify(exports=True).differing == []
+
+
 def test_a_sample_has_files_of_its_own(shop: SmallShop) -> None:
     before = files(shop)
 

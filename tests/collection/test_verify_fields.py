@@ -13,8 +13,10 @@ from small_shop import FIVE, SmallShop
 
 from ingest.cli.main import cli
 from ingest.sinks.milvus import fields
+from ingest.sinks.milvus.collection import Collection
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 MORE = """
@@ -97,6 +99,44 @@ def test_a_field_that_was_changed_in_milvus_is_found_and_healed(
     assert found.proven.startswith("4 of 5 rows: ids, digests, fields;")
     assert shop.repair().differing == []
     assert shop.rows() == before
+
+
+@pytest.mark.parametrize("drawn", [5, 0])
+@pytest.mark.parametrize("named", ["ab" * 32, "no digits"])
+def test_a_row_that_names_another_image_is_found_and_healed_drawn_or_not(
+    shop: SmallShop, monkeypatch: pytest.MonkeyPatch, named: str, drawn: int
+) -> None:
+    monkeypatch.setattr(fields, "ALL_UP_TO", 0)
+    monkeypatch.setattr(fields, "DRAWN", drawn)
+    before = shop.rows()
+    meddle(shop, "P2", image_sha256=named)
+
+    found = shop.verify()
+
+    told = f"image_sha256 is not {before['P2']['image_sha256']}"
+    assert ("field", "P2", told) in [(fault.kind, fault.name, fault.detail) for fault in found.differing]
+    assert {fault.name for fault in found.differing} == {"P2"}
+    assert found.compared == max(0, drawn - 1)
+    assert shop.repair().differing == []
+    assert shop.rows() == before
+
+
+def test_a_row_with_another_digest_is_not_read(shop: SmallShop, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog = shop.settings.catalog
+    catalog.write_text(catalog.read_text(encoding="utf-8").replace("Mug 2", "Cup " * 200), encoding="utf-8")
+    matching, read = Collection.matching, []
+
+    def noted(self: Collection, product_ids: Sequence[str], names: list[str]) -> list[dict[str, Any]]:
+        read.extend(product_ids if "title" in names else [])
+        return matching(self, product_ids, names)
+
+    monkeypatch.setattr(Collection, "matching", noted)
+
+    found = shop.verify()
+
+    assert read == ["P0", "P1", "P3", "P4"]
+    assert [(fault.kind, fault.name) for fault in found.differing] == [("row", "P2")]
+    assert found.compared == 4
 
 
 def test_of_a_large_collection_a_sample_is_drawn_by_a_seed_that_is_told(

@@ -186,6 +186,32 @@ def test_the_first_row_with_an_id_counts_even_if_it_is_skipped(tmp_path):
     assert (first.reason, second.reason) == (Reason.NO_IMAGE, Reason.DUPLICATE_ID)
 
 
+TORN_MUGS = {'a,b.jpg,"Mug "XL" blue"': 'a " inside', "a,b.jpg,Mug,blue": "4 cells under a header of 3"}
+
+
+@pytest.mark.parametrize(("torn", "fault"), TORN_MUGS.items())
+@pytest.mark.parametrize("between", [0, 2000])
+def test_a_broken_row_with_the_id_of_a_good_one_before_it_is_a_duplicate_that_names_its_fault(
+    tmp_path, torn, fault, between
+):
+    others = "".join(f"{number},b.jpg,Cup\n" for number in range(between))
+    path = written(tmp_path, f"product_id,image,title\na,b.jpg,Mug\n{others}{torn}\n")
+    first, *_, second = everything(path)
+    assert isinstance(first, Product)
+    assert (second.product_id, second.reason, second.is_torn) == ("a", Reason.DUPLICATE_ID, True)
+    assert second.detail.startswith(f"first seen in line 2; {fault}")
+
+
+@pytest.mark.parametrize("torn", TORN_MUGS)
+@pytest.mark.parametrize("again", ["a,b.jpg,Mug", *TORN_MUGS])
+def test_a_broken_row_that_is_the_first_with_its_id_counts(tmp_path, torn, again):
+    first, second = everything(written(tmp_path, f"product_id,image,title\n{torn}\n{again}\n"))
+    assert [(item.product_id, item.reason) for item in (first, second)] == [
+        ("a", Reason.BAD_ROW),
+        ("a", Reason.DUPLICATE_ID),
+    ]
+
+
 @pytest.mark.parametrize(
     ("line", "word"),
     [

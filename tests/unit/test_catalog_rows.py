@@ -15,7 +15,6 @@ from ingest.catalog.formats import Block, Columns
 from ingest.catalog.row import plan_of, product
 from ingest.catalog.seen import FirstLines
 from ingest.contract import Field
-from ingest.records import Reason, Skipped
 
 TYPES = ("VARCHAR", "INT64", "FLOAT", "DOUBLE", "BOOL")
 SHIPPED = contracts.load(contracts.default_path())
@@ -55,7 +54,7 @@ def blocks(draw):
         columns[name] = draw(st.lists(kind, min_size=count, max_size=count))
     if draw(st.booleans()):
         del columns[draw(st.sampled_from(sorted(columns)))]
-    faults = draw(st.dictionaries(st.integers(0, count - 1), st.just("too many cells"), max_size=1))
+    faults = draw(st.dictionaries(st.integers(0, count - 1), st.just("too many cells"), max_size=2))
     return Block(sorted(draw(st.sets(st.integers(1, 50), min_size=count, max_size=count))), columns, faults)
 
 
@@ -64,8 +63,7 @@ def one_by_one(block, plan, seen):
     for at in range(len(block.lines)):
         row = block.row(at)
         item = product(row, plan, "p.csv")
-        named = not isinstance(item, Skipped) or item.reason in (Reason.NO_IMAGE, Reason.BAD_METADATA)
-        if named or (item.product_id and not row.fault and item.reason is Reason.BAD_ROW):
+        if item.product_id and len(item.product_id.encode()) <= plan.id_max_length:
             first = seen.setdefault(item.product_id, row.line)
             item = product(row, plan, "p.csv", f"line {first}" if first != row.line else "")
         judged.append(item)

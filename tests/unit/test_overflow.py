@@ -82,7 +82,7 @@ def test_what_was_spilt_comes_back_as_it_was(store, tmp_path):
     metadata = {"title": "two\nlines, “é” 🫖\u2028\x00", "count": -(2**63), "price": 0.1, "whole": 1.0, "sold": True}
     products = [Product(f"P{number}", "a\nb.png", metadata, number, "é.csv") for number in range(9)]
     sent = [replace(record(product.line), product=product) for product in products]
-    sent += [Skipped("é\n", stage, reason, "why\n", 7, "a/b.csv") for stage in Stage for reason in Reason]
+    sent += [Skipped("é\n", stage, reason, "why\n", 7, "a/b.csv", is_torn=True) for stage in Stage for reason in Reason]
     done = threading.Event()
 
     def source():

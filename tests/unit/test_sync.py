@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -143,6 +144,13 @@ def test_a_second_line_with_a_products_id_does_not_make_its_row_stale():
     difference = Difference(collected({"a": (RED, "mug")}), "s")
     passed(difference, [picture("a", (RED, "mug")), skipped("a", Stage.CATALOG, Reason.DUPLICATE_ID)])
     assert (difference.unchanged, difference.stale) == (1, 0)
+
+
+def test_a_broken_row_with_a_products_id_may_have_been_another_products():
+    difference = Difference(collected({"a": (RED, "mug"), "a,5": (RED, "mug")}), "s")
+    torn = replace(skipped("a", Stage.CATALOG, Reason.DUPLICATE_ID), is_torn=True)
+    passed(difference, [picture("a", (RED, "mug")), torn])
+    assert (difference.unchanged, difference.gone, difference.unreadable) == (1, 1, 1)
 
 
 @pytest.mark.parametrize(("name", "found"), [("a", "same"), ("theirs", "foreign"), ("new", "added")])

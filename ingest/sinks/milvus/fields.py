@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Any
+from itertools import compress
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ingest import canonical
-from ingest.contract import DYNAMIC, IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST
+from ingest.contract import DYNAMIC, IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST, row_digests
 from ingest.flow import batched
 from ingest.inventory import ABSENT, key
 from ingest.records import Differing, Picture
@@ -49,11 +50,19 @@ def draw(rows: int, seed: int) -> NDArray[np.bool_]:
     return drawn
 
 
+class _Alike(NamedTuple):
+    """A product whose row has its digest, 32 hex digits, and whether the row names its image's SHA-256 too."""
+
+    picture: Picture
+    digest: str
+    names_image: bool
+
+
 class Comparison:
     """Compares the rows of `there` that are `drawn`, (n,) bool, with the images that pass; `rows` counts them.
 
-    A row with another digest than the product's is known to differ, and is not looked at. At most one page of products
-    is in memory.
+    So are rows that name another image than their digest is of, drawn or not. A row with another digest than the
+    product's is known to differ, and is not read. At most one page of products is in memory.
     """
 
     def __init__(self, collection: Collection, there: Inventory, drawn: NDArray[np.bool_]) -> None:
@@ -62,42 +71,53 @@ class Comparison:
         self._collection = collection
         self._there = there
         self._drawn = drawn
-        self._page: list[Picture] = []
+        self._page: list[_Alike] = []
         self._bytes = 0
 
     def passing(self, records: Iterable[T]) -> Iterator[T]:
         """Pass every record on, and compare the rows of the images among them."""
         for batch in batched(records, _LOOKED_UP):
-            for picture in self._wanted([record for record in batch if isinstance(record, Picture)]):
-                size = writer.text_bytes(picture.product)
+            for row in self._alike([record for record in batch if isinstance(record, Picture)]):
+                size = writer.text_bytes(row.picture.product)
                 if len(self._page) == PAGE_ROWS or (self._page and self._bytes + size > PAGE_BYTES):
                     self._compare()
-                self._page.append(picture)
+                self._page.append(row)
                 self._bytes += size
             yield from batch
         self._compare()
 
-    def _wanted(self, pictures: list[Picture]) -> Iterator[Picture]:
-        places = self._there.find([key(picture.product.product_id) for picture in pictures])
-        for picture, place in zip(pictures, places.tolist(), strict=True):
-            if place != ABSENT and self._drawn[place]:
-                yield picture
+    def _alike(self, pictures: list[Picture]) -> Iterator[_Alike]:
+        """Yield the rows to compare, of those whose digest is the product's."""
+        there, fingerprint = self._there, self._collection.space.fingerprint
+        found = there.find([key(picture.product.product_id) for picture in pictures])
+        rows = [
+            (picture, place, there.sha256(place) == picture.sha256)
+            for picture, place in zip(pictures, found.tolist(), strict=True)
+            if place != ABSENT
+        ]
+        rows = [row for row in rows if self._drawn[row[1]] or not row[2]]
+        metadata, shas = [row[0].product.metadata for row in rows], [row[0].sha256 for row in rows]
+        digests = row_digests(metadata, shas, fingerprint)
+        same = there.same(np.array([row[1] for row in rows], np.int64), digests)
+        for (picture, _, names_image), digest in compress(zip(rows, digests, strict=True), same):
+            yield _Alike(picture, digest.hex(), names_image)
 
     def _compare(self) -> None:
         page, self._page, self._bytes = self._page, [], 0
         if not page:
             return
         contract = self._collection.contract
-        ids, digests, _ = writer.identities(page, self._collection)
+        ids = [alike.picture.product.product_id for alike in page]
         names = [ROW_DIGEST, *(field.name for field in contract.fields), *([DYNAMIC] if contract.keeps_others else [])]
         rows = {row[PRIMARY_KEY]: row for row in self._collection.matching(ids, names)}
-        for picture, digest in zip(page, digests, strict=True):
-            row = rows.get(picture.product.product_id)
+        for product_id, (picture, digest, names_image) in zip(ids, page, strict=True):
+            row = rows.get(product_id)
             if row is None or row[ROW_DIGEST] != digest:
-                continue
+                continue  # it has changed since
             self.rows += 1
-            if faults := differences(row, picture.product.metadata, contract):
-                self.differing.append(Differing("field", picture.product.product_id, "; ".join(faults)))
+            faults = [] if names_image else [f"{IMAGE_SHA256} is not {picture.sha256.hex()}"]
+            if faults := faults + differences(row, picture.product.metadata, contract):
+                self.differing.append(Differing("field", product_id, "; ".join(faults)))
 
 
 def differences(row: Mapping[str, Any], metadata: Mapping[str, Scalar], contract: Contract) -> list[str]:

@@ -87,7 +87,8 @@ def vectors(collection: Collection, store: Vectors, product_ids: Sequence[str]) 
     unreached: list[tuple[str, NDArray[np.float32]]] = []
     for batch in batched(product_ids, _AT_ONCE):
         found = collection.matching(batch, [PRIMARY_KEY, IMAGE_SHA256, field])
-        stored = store.find([bytes.fromhex(row[IMAGE_SHA256]) for row in found])
+        shas, _ = unhexed([row[IMAGE_SHA256] for row in found], SHA256_BYTES)
+        stored = store.find(list(map(bytes, shas)))
         own: list[NDArray[np.float32]] = [np.asarray(row[field], np.float32) for row in found]
         for row, vector, known in zip(found, own, stored, strict=True):
             if known is None:

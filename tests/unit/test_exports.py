@@ -1,0 +1,64 @@
+"""What an export carries of products that fail today: each once, and none that has a vector by another row."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import pytest
+
+from ingest.exports import Carried, Files
+from ingest.inventory import Inventory
+from ingest.records import Picture, Product, Reason, Skipped, Stage
+from ingest.store.shards import Store
+from ingest.store.wanted import Wanted
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ingest.line import Line
+
+KEYS = [bytes([number]) * 32 for number in (1, 2, 3)]
+LAST, TODAY, UNEMBEDDED = KEYS
+
+
+def record(image: bytes | None) -> Picture | Skipped:
+    """Return P1 with this image, or without one."""
+    product = Product("P1", "1.png", {}, 2)
+    if image is None:
+        return product.skipped(Stage.IMAGES, Reason.NOT_FOUND, "")
+    return Picture(product, cast("Path", None), image)
+
+
+@pytest.mark.parametrize(
+    ("images", "wanted"),
+    [
+        ([None], LAST),
+        ([UNEMBEDDED], LAST),
+        ([TODAY], TODAY),
+        ([None, TODAY], TODAY),
+        ([TODAY, None], TODAY),
+        ([None, None], LAST),
+        ([None, UNEMBEDDED], LAST),
+        ([UNEMBEDDED, None], LAST),
+    ],
+)
+def test_a_product_of_two_rows_is_carried_once_and_only_if_it_has_no_vector_today(
+    tmp_path: Path, images: list[bytes | None], wanted: bytes
+) -> None:
+    store, collection = Store(tmp_path / "store", 2), Inventory()
+    store.add([LAST, TODAY], np.eye(2, dtype=np.float32))
+    collection.add(["P1"], ["0" * 32], [LAST.hex()])
+    with closing(Wanted(tmp_path)) as noted:
+        assert len(list(noted.noting(map(record, images)))) == len(images)
+        line = cast("Line", SimpleNamespace(wanted=noted, store=store))
+
+        rows = Carried(line, Files(tmp_path / "a.npy", tmp_path / "a.json"), collection)
+
+        held = [(product_id, image) for product_id, image in rows.pairs() if image != UNEMBEDDED]
+        assert held == [("P1", wanted)]
+        assert len(rows) == (wanted is LAST)
+        assert rows.missing(1) == 0
+        assert (rows.content == noted.content) is (wanted is TODAY)
