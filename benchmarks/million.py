@@ -144,7 +144,7 @@ def verify(folder: Path, contract: Contract, wanted: Wanted, _uri: str | None) -
     for _ in wanted.noting(pictures(folder, contract)):
         pass
     content = arrays.contents(wanted, store)
-    assert not arrays.faults(folder / "x.npy", folder / "x.json", content, SPACE.fingerprint)
+    assert not arrays.faults(folder / "x.npy", folder / "x.json", (content, SPACE.fingerprint))
     assert not faiss.faults(folder / "indexes", DIM, folder / "x.npy")
     return len(faiss.opened(folder / "indexes", DIM).known)
 

@@ -26,7 +26,7 @@ from ingest.sinks import faiss
 from ingest.store import arrays
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from ingest.line import Line
@@ -153,22 +153,36 @@ def _images(rows: Inventory, product_ids: Sequence[str]) -> dict[str, bytes]:
     }
 
 
-def write(line: Line, files: Files, rows: Listed) -> Exported:
+def listed(
+    line: Line, files: Files, collection: Inventory | None, *, drops_failed: bool = False, is_judged: bool = True
+) -> Listed:
+    """Return which rows an export has: also the last good ones of what fails today, unless a run `drops_failed`.
+
+    If all `is_judged`, what fails is what was skipped.
+    """
+    fails = line.report.skipped or not is_judged
+    return Carried(line, files, collection) if fails and not drops_failed else line.wanted
+
+
+def write(line: Line, files: Files, rows: Listed, *, rewrite: bool = False) -> Exported:
     """Write the `.npy` pair and the FAISS files, unless too many of the last export's products would leave them.
 
+    Files made from just these rows are left as they are, unless told to `rewrite` them.
     Raises StorageError where the disk is full.
     """
+
+    def check() -> None:
+        if why := refusal(line, files, rows):
+            raise NotLiveError(f"the exported files stay as they were, for {why}")
+
     npy, ids = files.npy, files.ids
-    own = bool(line.settings.sample) and npy == line.settings.npy  # a sample's own files replace nobody's
     try:
-        manifest = arrays.write(
-            npy, ids, rows, line.store, line.space.fingerprint, None if own else lambda: _check(line, files, rows)
-        )
+        manifest = arrays.write(npy, ids, rows, line.store, line.space.fingerprint, check, rewrite=rewrite)
     except NotLiveError as refused:
         return Exported(refusal=str(refused))
     _note_images(npy, manifest, rows, line)
     if files.indexes is not None:
-        faiss.build(npy, ids, files.indexes, line.contract.index)
+        faiss.build(npy, ids, files.indexes, line.contract.index, rewrite=rewrite)
     if isinstance(rows, Carried):
         return Exported(manifest.rows, len(rows), rows.missing(manifest.rows))
     return Exported(manifest.rows)
@@ -181,25 +195,32 @@ def are_current(line: Line, files: Files, rows: Listed) -> bool:
     return manifest is not None and manifest.holds_for(content, fingerprint, files.npy, files.ids)
 
 
-def _check(line: Line, files: Files, rows: Listed) -> None:
-    """Raise NotLiveError where too many of the products in the last export would be in this one no more."""
+def refusal(line: Line, files: Files, rows: Listed, coming: Iterable[str] = ()) -> str:
+    """Return why `rows` may not replace the last export, whose products would leave it, or "" if they may.
+
+    `coming` is products that will have a row, though the store may lack their vector until a run has made it.
+    """
+    if line.settings.sample and files.npy == line.settings.npy:
+        return ""  # a sample's own files replace nobody's
     try:
         last = set(arrays.read_ids(files.ids))
     except ExportError:
-        return  # there is none, or nobody can use it
-    lost = set(last)
+        return ""  # there is none, or nobody can use it
+    lost = last.difference(coming)
     for block in batched(rows.pairs(), _BLOCK):
         held = line.store.holds([image for _, image in block])
         lost.difference_update(compress((product_id for product_id, _ in block), held))
     if not are_too_many(lost, last, allowed=line.settings.allow_smaller):
-        return
+        return ""
+    if are_current(line, files, rows):
+        return ""  # the ids are damaged, and name what was never exported
     failing = sum(product_id in lost for product_id, _ in line.wanted.named())
     where = "sample" if line.settings.sample else "catalog"
     why = [f"{failing:,} fail today"] * bool(failing)
     why += [f"{len(lost) - failing:,} not in the {where}"] * (len(lost) > failing)
-    raise NotLiveError(
-        f"the exported files stay as they were, for {len(lost):,} of their {len(last):,} products would leave them "
-        f"({', '.join(why)}), more than {100 - LEAST_KEPT_PERCENT} %; if that is right, pass --allow-smaller"
+    return (
+        f"{len(lost):,} of their {len(last):,} products would leave them ({', '.join(why)}), "
+        f"more than {100 - LEAST_KEPT_PERCENT} %; if that is right, pass --allow-smaller"
     )
 
 

@@ -41,12 +41,16 @@ _NOTHING_STORED = "no product of the catalog has a vector yet; make them with: i
 _NAMED = 5  # products named in a note; changes.csv has them all
 
 
-def run(settings: Settings, progress: Progress, stop: threading.Event, distrusted: Sequence[str] = ()) -> Outcome:
+def run(
+    settings: Settings, progress: Progress, stop: threading.Event, distrusted: Sequence[str] = (), *,
+    rewrite: bool = False,
+) -> Outcome:  # fmt: skip
     """Bring the collection in step with the catalog, then the exports, then point the alias at it.
 
     A second run over the same catalog embeds nothing and writes nothing. `stop` ends the run early: what is in
     flight is written, and InterruptedRunError raised. The alias moves only when every row is in and proven.
-    `distrusted` names products whose rows are written again whatever their digest says.
+    `distrusted` names products whose rows are written again whatever their digest says; with `rewrite` the exports are
+    written again though they are of just these rows.
     """
     Removal.of(settings)
     if settings.load == "bulk" and settings.bulk_folder is None:
@@ -56,7 +60,7 @@ def run(settings: Settings, progress: Progress, stop: threading.Event, distruste
     with _line(settings, progress, stop) as line:
         to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait, stop)
         with opened(*to) as connection:
-            return _run(line, Collection(connection, line.contract, line.space), distrusted)
+            return _run(line, Collection(connection, line.contract, line.space), distrusted, rewrite=rewrite)
 
 
 def embed(settings: Settings, progress: Progress, stop: threading.Event, npy: Path, ids: Path) -> Outcome:
@@ -85,7 +89,7 @@ def export(settings: Settings, progress: Progress, stop: threading.Event) -> Out
         return finish(line, summary, _exported(line), [*notes, *_carried(found)], faults)
 
 
-def _run(line: Line, collection: Collection, distrusted: Sequence[str]) -> Outcome:
+def _run(line: Line, collection: Collection, distrusted: Sequence[str], *, rewrite: bool) -> Outcome:
     clock = line.progress.clock
     with clock.working(Stage.MILVUS):
         collection.prepare()
@@ -111,8 +115,8 @@ def _run(line: Line, collection: Collection, distrusted: Sequence[str]) -> Outco
             collection.flush()
     found = None
     if line.settings.exports:
-        dropped = line.settings.drop_failed and not refused
-        found = _export(line, _files(line.settings), there, carries=not dropped)
+        drops = Removal.of(line.settings).drops_failed(difference)
+        found = _export(line, _files(line.settings), there, drops_failed=drops, rewrite=rewrite)
     notes = _left(line, difference, summary)
     faults = _faults(line, summary.upserted + summary.unchanged, found)
     if moves:
@@ -207,18 +211,12 @@ def _left(line: Line, difference: sync.Difference, summary: Summary) -> list[str
 
 
 def _export(
-    line: Line,
-    files: exports.Files,
-    collection: Inventory | None = None,
-    *,
-    carries: bool = True,
-    is_judged: bool = True,
-) -> exports.Exported:
-    """Write the files, with the last good rows of what fails today; if all `is_judged`, that is what was skipped."""
+    line: Line, files: exports.Files, collection: Inventory | None = None, *,
+    drops_failed: bool = False, is_judged: bool = True, rewrite: bool = False,
+) -> exports.Exported:  # fmt: skip
     with line.progress.clock.working(EXPORTS):
-        fails = line.report.skipped or not is_judged
-        rows = exports.Carried(line, files, collection) if carries and fails else line.wanted
-        return exports.write(line, files, rows)
+        rows = exports.listed(line, files, collection, drops_failed=drops_failed, is_judged=is_judged)
+        return exports.write(line, files, rows, rewrite=rewrite)
 
 
 def _faults(line: Line, usable: int, found: exports.Exported | None) -> list[str]:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from ingest import contract as contracts
 from ingest import exports, sync, workspace
 from ingest.errors import InterruptedRunError
-from ingest.exports import Files
 from ingest.inventory import Fate, Inventory
 from ingest.line import Line
 from ingest.records import Decoded, Embedded, Reason, Skipped, Stage
 from ingest.removal import Removal
+from ingest.serving import withheld
 from ingest.sinks.milvus import reader
 from ingest.sinks.milvus.collection import Collection
 from ingest.sinks.milvus.connection import opened
@@ -40,7 +40,8 @@ class Plan:
     `changed` is by what: picture, metadata, both. `fetch` is pictures to download, whose products count as added
     or changed by then and not yet; `embed` is products whose vector is not known. `remove` is rows to delete, and
     `refused` says why they would not be. `examples` gives one skipped product for each reason. `served` is what the
-    alias serves now, None for nothing. `also` is what else a run would do, as after an upgrade of ingest.
+    alias serves now, None for nothing. `also` is what else a run would do, as after an upgrade of ingest. `unserved`
+    says why the alias would not move where it has to, and `exports_refused` why the last exports would stay.
     """
 
     products: int = 0
@@ -62,6 +63,8 @@ class Plan:
     details: Path = Path()
     examples: dict[str, str] = field(default_factory=dict)
     also: list[str] = field(default_factory=list)
+    unserved: str = ""
+    exports_refused: str = ""
 
 
 def plan(settings: Settings, progress: Progress, stop: threading.Event) -> Plan:
@@ -132,11 +135,23 @@ def _fill(found: Plan, line: Line, difference: sync.Difference, removal: Removal
     found.examples = line.report.shown_examples(settings.catalog)
     found.refused = removal.refusal(difference)
     found.remove = sum(1 for _ in removal.ids(difference))
+    if settings.exports and not settings.sample:
+        _foresee_exports(found, line, difference, removal)
+    usable = found.added + sum(found.changed.values()) + found.unchanged + found.fetch
+    if usable and found.served != found.collection and (kept := withheld(line, found.served)) is not None:
+        found.unserved = kept.fault
     for product_id, change in removal.changes(difference, gone=not settings.sample):
         line.report.note(product_id, change)
     found.seconds = round(line.progress.seconds, 3)
     found.details = line.report.changes
-    if settings.exports and not settings.sample and not (found.embed or found.fetch):
-        files = Files(settings.npy, settings.npy_ids)
-        if not exports.are_current(line, files, exports.Carried(line, files, there)):
-            found.also.append(f"write {settings.npy} and the other exported files again")
+
+
+def _foresee_exports(found: Plan, line: Line, difference: sync.Difference, removal: Removal) -> None:
+    """Say whether a run would write the exported files again, or would have to leave them as they are."""
+    files = exports.Files(line.settings.npy, line.settings.npy_ids)
+    rows = exports.listed(line, files, difference.there, drops_failed=removal.drops_failed(difference))
+    found.exports_refused = exports.refusal(line, files, rows, coming=line.report.noted())
+    if found.exports_refused or found.embed or found.fetch:
+        return
+    if not exports.are_current(line, files, rows):
+        found.also.append(f"write {files.npy} and the other exported files again")

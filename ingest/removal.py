@@ -49,6 +49,10 @@ class Removal:
             )
         return ""
 
+    def drops_failed(self, difference: Difference) -> bool:
+        """Return whether the rows of what fails are deleted, so that the exports do not keep them either."""
+        return Fate.FAILED in self.fates and not self.refusal(difference)
+
     def ids(self, difference: Difference) -> Iterator[str]:
         """Yield the products whose rows go, where nothing is refused."""
         if not self.refusal(difference):

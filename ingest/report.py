@@ -124,6 +124,13 @@ class RunFolder:
         with writing_to(self.folder):
             self._changes.writerow((product_id, change))
 
+    def noted(self) -> Iterator[str]:
+        """Yield the ids of the products written down so far."""
+        with writing_to(self.folder):
+            self._changes_file.flush()
+        with self.changes.open(encoding="utf-8", newline="") as file:
+            yield from (row["product_id"] for row in csv.DictReader(file))
+
     def write(self, summary: Any, facts: dict[str, Any], outcome: str) -> None:
         """Write report.json: the summary (a dataclass), how the run ended, and the facts it ran under, no secrets."""
         content = {"started": self.started, "outcome": outcome, **asdict(summary), **facts}

@@ -43,9 +43,20 @@ def serve(
 
     Raises MilvusError if somebody else has set the alias meanwhile.
     """
-    alias, settings, report = line.contract.alias, line.settings, line.report
+    alias = line.contract.alias
     if not there.count(Fate.SAME) + len(written):
         return Serving(served)  # why that is, says who counted what was skipped
+    if (kept := withheld(line, served)) is not None:
+        return kept
+    _prove(line, collection, there, written, refused=refused)
+    collection.serve(served)
+    note = f"the alias {alias} moved from {served}, which stays as it was" if served else ""
+    return Serving(collection.name, note)
+
+
+def withheld(line: Line, served: str | None) -> Serving | None:
+    """Return what the alias goes on serving where what was skipped, or not looked at, forbids to move it."""
+    alias, settings, report = line.contract.alias, line.settings, line.report
     if line.too_many_skipped:
         some = "1 product was" if report.skipped == 1 else f"{report.skipped:,} products were"
         fault = f"{some} skipped, more than --max-skipped {settings.max_skipped} allows"
@@ -56,10 +67,7 @@ def serve(
     if served and not settings.max_skipped and healing > _MISSING_SHARE * line.progress.items(Stage.CATALOG):
         images = "1 image" if healing == 1 else f"{healing:,} images"
         return Serving(served, fault=f"{images} could not be fetched today; run again, or allow it with --max-skipped")
-    _prove(line, collection, there, written, refused=refused)
-    collection.serve(served)
-    note = f"the alias {alias} moved from {served}, which stays as it was" if served else ""
-    return Serving(collection.name, note)
+    return None
 
 
 def _prove(line: Line, collection: Collection, there: Inventory, written: Inventory, *, refused: bool) -> None:

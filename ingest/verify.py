@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ingest import sync, tuning, workspace
-from ingest.durable import writing_to
+from ingest import exports, sync, tuning, workspace
 from ingest.errors import InterruptedRunError
-from ingest.exports import Carried, Files
 from ingest.images.cache import FOLDER, INDEX
 from ingest.images.hashing import Hashing
 from ingest.images.index import Index
 from ingest.inventory import ABSENT, Fate, key
 from ingest.line import Line
 from ingest.records import Decoded, Differing, Embedded, Stage
+from ingest.removal import Removal
 from ingest.sinks import faiss
 from ingest.sinks.milvus import proof, reader
 from ingest.sinks.milvus.collection import Collection
@@ -37,13 +36,14 @@ if TYPE_CHECKING:
     from ingest.progress import Progress
 
 _QUERIES, _TOP = 100, 10
+_ALLOWED = "ingest run --allow-smaller"
 _OVERLAP = 0.9
 """How much of the FAISS files' top 10 the collection's must share: both indexes are approximate."""
 
 
 @dataclass(slots=True)
 class Verdict:
-    """What was proven: `rows` right ones of `expected`, `sampled` vectors, `overlap` of the top 10 (None: no files).
+    """What was proven: `rows` right ones of `expected`, `sampled` vectors, `overlap` of the top 10 (None: unknown).
 
     `compared` is rows whose fields were compared; where not all were, and of the vectors, `seed` decided which.
     `pictures` is images whose bytes were hashed again, None where that was not asked for. `reasons` counts the skipped
@@ -72,6 +72,11 @@ class Verdict:
     def distrusted(self) -> list[str]:
         """The products whose row says that it is right and is not."""
         return [found.name for found in self.differing if found.kind in ("vector", "search", "field")]
+
+    @property
+    def has_wrong_files(self) -> bool:
+        """Whether exported files are to be written again, though they may seem right by their sizes."""
+        return any(found.kind in ("file", "search") for found in self.differing)
 
     @property
     def proven(self) -> str:
@@ -116,11 +121,12 @@ def verify(
             _note_ef(verdict, tuning.read(collection.carried()))
             verdict.differing.extend(proof.index(collection))
             there = reader.inventory(collection, line.store)
-            verdict.differing.extend(_rows(line, collection, there, verdict, hashes=pictures))
+            difference = sync.Difference(there, line.space.fingerprint)
+            verdict.differing.extend(_rows(line, collection, difference, verdict, hashes=pictures))
             sampled = _sample(line, there, sample, verdict)
             verdict.differing.extend(proof.vectors(collection, line.store, sampled))
             if settings.exports:
-                verdict.differing.extend(_files(line, collection, there, sampled, verdict))
+                verdict.differing.extend(_files(line, collection, difference, sampled, verdict))
         served = collection.served()
         if served != collection.name:
             verdict.differing.append(Differing("alias", line.contract.alias, f"serves {served}, not {collection.name}"))
@@ -128,14 +134,6 @@ def verify(
             raise InterruptedRunError("interrupted before all was looked at")
         verdict.seconds = round(progress.seconds, 3)
         return verdict
-
-
-def forget_exports(settings: Settings) -> None:
-    """Have the next run write the exported files anew."""
-    for folder, names in ((settings.npy.parent, settings.npy.stem), (settings.indexes, "hnsw_clip_*")):
-        with writing_to(folder):
-            for manifest in folder.glob(f"{names}.manifest.json"):
-                manifest.unlink(missing_ok=True)
 
 
 def forget_pictures(settings: Settings, product_ids: Iterable[str]) -> None:
@@ -147,12 +145,12 @@ def forget_pictures(settings: Settings, product_ids: Iterable[str]) -> None:
 
 
 def _rows(
-    line: Line, collection: Collection, there: Inventory, verdict: Verdict, *, hashes: bool
+    line: Line, collection: Collection, difference: sync.Difference, verdict: Verdict, *, hashes: bool
 ) -> Iterator[Differing]:
+    there = difference.there
     if (doubled := there.doubled()) or collection.count() != len(there):
         counts = f"{collection.count()} by count(*), {len(there)} read, {doubled} doubled"
         yield Differing("count", collection.name, counts)
-    difference = sync.Difference(there, line.space.fingerprint)
     pictures = line.pictures(download=False)
     hashing = Hashing(line.settings.download_workers)
     if hashes:
@@ -206,18 +204,30 @@ def _sample(line: Line, there: Inventory, sample: int, verdict: Verdict) -> list
 
 
 def _files(
-    line: Line, collection: Collection, there: Inventory, sampled: list[str], verdict: Verdict
+    line: Line, collection: Collection, difference: sync.Difference, sampled: list[str], verdict: Verdict
 ) -> Iterator[Differing]:
-    """Check the exported files against their checksums and the catalog, and the index against the collection."""
+    """Check the exported files against their checksums and the catalog, and the index against the collection.
+
+    Files that a run would leave as they are, since too many products would leave them, are of an older catalog, and
+    maybe of another model: their checksums alone are checked.
+    """
     settings, dim = line.settings, line.space.dim
-    rows = Carried(line, Files(settings.npy, settings.npy_ids), there)
+    files, drops = exports.Files(settings.npy, settings.npy_ids), Removal.of(settings).drops_failed(difference)
+    rows = exports.listed(line, files, difference.there, drops_failed=drops)
+    refused = exports.refusal(line, files, rows)
+    made_from = None if refused else (arrays.contents(rows, line.store), line.space.fingerprint)
+    if refused:
+        verdict.notes.append(f"ingest run leaves the exported files as they are: {refused}")
+        last = arrays.read_manifest(arrays.manifest_path(files.npy))
+        dim = last.dim if last else dim
     faults = [
-        *arrays.faults(settings.npy, settings.npy_ids, arrays.contents(rows, line.store), line.space.fingerprint),
-        *faiss.faults(settings.indexes, dim, settings.npy),
+        *arrays.faults(files.npy, files.ids, made_from),
+        *faiss.faults(settings.indexes, dim, files.npy),
     ]
     for path, fault in faults:
-        yield Differing("file", str(path), f"{fault}; write it with: ingest export")
-    if faults or not sampled:
+        healing = "ingest verify --repair" if fault == arrays.ALTERED else "ingest run"  # which goes by sizes
+        yield Differing("file", str(path), f"{fault}; write it with: {_ALLOWED if refused else healing}")
+    if faults or refused or not sampled:
         return
     index = faiss.opened(settings.indexes, dim)
     asked = sampled[:_QUERIES]

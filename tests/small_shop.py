@@ -104,10 +104,8 @@ class SmallShop:
         found = self.verify(pictures=pictures, **changes)
         if images := [fault.name for fault in found.differing if fault.kind == "image"]:
             verifying.forget_pictures(settings, images)
-        if any(fault.kind in ("file", "search") for fault in found.differing):
-            verifying.forget_exports(settings)
         with self.faked():
-            pipeline.run(settings, Progress(), threading.Event(), found.distrusted)
+            pipeline.run(settings, Progress(), threading.Event(), found.distrusted, rewrite=found.has_wrong_files)
         return self.verify(pictures=pictures, **changes)
 
     @contextmanager

@@ -19,6 +19,7 @@ from ingest.cli import options, planned
 @options.store
 @options.configured
 @options.removal
+@options.allow_smaller
 @planned.details
 @planned.estimate
 @options.outcome
@@ -33,7 +34,7 @@ def command(ctx: click.Context, /, *, as_json: bool, quiet: bool, details: bool,
     if estimate:
         options.refuse(
             ctx, "does nothing with --estimate.",
-            "uri", "db_name", "max_wait", "prune", "drop_failed", "max_prune", "max_skipped",
+            "uri", "db_name", "max_wait", "prune", "drop_failed", "max_prune", "max_skipped", "allow_smaller",
         )  # fmt: skip
         planned.show_estimate(options.settings(values), as_json=as_json, quiet=quiet, details=details)
         return

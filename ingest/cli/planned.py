@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ingest.config import Settings
     from ingest.plan import Plan
 
+_EXPORTS_STAY = "would leave the exported files as they are"
+
 details = click.option(
     "--details", is_flag=True, cls=options.Grouped, group="Outcome", help="Name every product a run would touch."
 )
@@ -60,18 +62,26 @@ def show(settings: Settings, *, as_json: bool, quiet: bool, details: bool) -> No
         found = plan.plan(settings, progress, stop)
     if as_json:
         _print_json(found)
-    failure = f"a run would not be live: {unusable(found.reasons, found.products)}" if _is_unusable(found) else ""
+    skipped = ""
+    if too_many(found.skipped, found.products, settings.max_skipped):
+        skipped = (
+            f"{found.skipped:,} of {found.products:,} products would be skipped, more than --max-skipped "
+            f"{settings.max_skipped} allows; --details names what a run would touch"
+        )
+    faults = [skipped or found.unserved] if found.unserved else []
+    if _is_unusable(found):
+        faults.append(unusable(found.reasons, found.products))
+    if found.exports_refused:
+        faults.append(f"{_EXPORTS_STAY}: {found.exports_refused}")
+    failure = f"a run would not be live: {'; '.join(faults)}" if faults else ""
     if not as_json:
         if failure:
             click.echo(failure)
         _print(found, details=details)
     if failure:
         raise NotLiveError(failure)
-    if too_many(found.skipped, found.products, settings.max_skipped):
-        raise TooManySkippedError(
-            f"{found.skipped:,} of {found.products:,} products would be skipped, more than --max-skipped "
-            f"{settings.max_skipped} allows; --details names what a run would touch"
-        )
+    if skipped:
+        raise TooManySkippedError(skipped)
 
 
 def _is_unusable(found: Plan) -> bool:
@@ -102,9 +112,12 @@ def _print(found: Plan, *, details: bool) -> None:
             click.echo(f"  {count:>8,} {what}")
     for what in found.also:
         click.echo(f"  note: a run would also {what}")
+    if found.exports_refused:
+        click.echo(f"  note: a run {_EXPORTS_STAY}: {found.exports_refused}")
     if found.refused:
         click.echo(f"  note: nothing would be deleted: {found.refused}")
-    moves = "" if found.served == found.collection else f", and moves when {found.collection} is complete"
+    moves = f", and moves when {found.collection} is complete"
+    moves = ", and would not move" if found.unserved else "" if found.served == found.collection else moves
     click.echo(f"  note: the alias serves {found.served or 'nothing'}{moves}")
     if details:
         click.echo()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ingest.cli import options, terminal
+from ingest.cli import options, secrets, terminal
 
 if TYPE_CHECKING:
     from ingest.verify import Verdict
@@ -54,12 +54,12 @@ def command(
         verdict = verify.verify(settings, progress, stop, vectors, seed=seed, pictures=pictures)
     if verdict.differing and repair:
         _print(verdict)
-        if any(found.kind in ("file", "search") for found in verdict.differing):
-            verify.forget_exports(settings)
         if images := [found.name for found in verdict.differing if found.kind == "image"]:
             verify.forget_pictures(settings, images)
         with terminal.followed(quiet=quiet) as (progress, stop):
-            pipeline.run(settings, progress, stop, verdict.distrusted)
+            outcome = pipeline.run(settings, progress, stop, verdict.distrusted, rewrite=verdict.has_wrong_files)
+        if outcome.failure is not None:
+            click.echo(f"  the run: {secrets.redacted(str(outcome.failure))}", err=True)
         with terminal.followed(quiet=True) as (progress, stop):
             verdict = verify.verify(settings, progress, stop, vectors, seed=verdict.seed, pictures=pictures)
     if as_json:

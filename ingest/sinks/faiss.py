@@ -46,9 +46,10 @@ class Files:
         return cls(folder / f"{stem}.faiss", folder / f"{stem}.pkl", folder / f"{stem}_product_ids.json")
 
 
-def build(npy: Path, ids: Path, folder: Path, index: Index) -> Manifest:
+def build(npy: Path, ids: Path, folder: Path, index: Index, *, rewrite: bool = False) -> Manifest:
     """Build the index over an exported pair and write its files; leave them where they already fit the pair.
 
+    With `rewrite` they are written whether they fit or not.
     The `.pkl` is a pickled dict of plain types, for programs that expect one; nothing of ours ever loads it.
     Over a pair of no rows there is no index: one that lies there is removed, and the manifest names no files.
     Raises ExportError where the pair is missing or torn or a row has not unit length, StorageError where the disk is
@@ -66,7 +67,7 @@ def build(npy: Path, ids: Path, folder: Path, index: Index) -> Manifest:
     if not names:
         _remove(files.index, *paths)
         return arrays.Manifest(0, dim, fingerprint, content, {})
-    if there is not None and there.holds_for(content, fingerprint, *paths):
+    if there is not None and there.holds_for(content, fingerprint, *paths) and not rewrite:
         return there
     graph = _graph(npy, rows, names, index)
     sums: dict[str, arrays.Sum] = {}

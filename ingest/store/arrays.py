@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from ingest.store.vectors import Vectors
 
+ALTERED = "is not the file its manifest was written for"
+"""A fault that only reading a whole file finds: a run, which goes by sizes, may leave such a file as it is."""
 _BLOCK = 4096  # rows looked up and written at a time
 
 
@@ -102,18 +104,19 @@ def forget_manifest(path: Path) -> None:
 
 
 def write(
-    npy: Path, ids: Path, wanted: Listed, store: Vectors, fingerprint: str, check: Callable[[], None] | None = None
-) -> Manifest:
+    npy: Path, ids: Path, wanted: Listed, store: Vectors, fingerprint: str, check: Callable[[], None] | None = None, *,
+    rewrite: bool = False,
+) -> Manifest:  # fmt: skip
     """Write `npy`, (n, dim) float32 in catalog order, `ids`, a JSON list of product ids in row order, and the manifest.
 
     A product whose vector the store lacks (its picture could not be decoded) has no row. Files that are there and
-    were made from the same are left as they are. Memory is one block. `check` is called before other files are
-    replaced, and may raise.
+    were made from the same are left as they are, unless told to `rewrite` them. Memory is one block. `check` is called
+    before files are replaced, and may raise.
     Raises StorageError where the disk is full; the files that were there stay.
     """
     there = read_manifest(manifest_path(npy))
     content, rows = _contents(wanted, store)
-    if there is not None and there.holds_for(content, fingerprint, npy, ids):
+    if there is not None and there.holds_for(content, fingerprint, npy, ids) and not rewrite:
         return there
     if check is not None:
         check()
@@ -179,13 +182,13 @@ def _blocks(wanted: Listed, store: Vectors) -> Iterator[tuple[list[str], NDArray
             yield list(compress((product_id for product_id, _ in block), sound.tolist())), vectors
 
 
-def faults(npy: Path, ids: Path, content: str, fingerprint: str) -> list[tuple[Path, str]]:
-    """Return what is wrong with an exported pair, which must be of this wanted list and space, by file."""
+def faults(npy: Path, ids: Path, made_from: tuple[str, str] | None) -> list[tuple[Path, str]]:
+    """Return what is wrong with an exported pair, by file; it must be `made_from` this content and space, if given."""
     manifest = read_manifest(manifest_path(npy))
     found = summed_faults(manifest, manifest_path(npy), npy, ids)
     if found or manifest is None:
         return found
-    if (manifest.content, manifest.fingerprint) != (content, fingerprint):
+    if made_from is not None and (manifest.content, manifest.fingerprint) != made_from:
         return [(npy, "was written from another catalog or model")]
     try:
         rows, names = read(npy, ids)
@@ -206,7 +209,7 @@ def summed_faults(manifest: Manifest | None, place: Path, *paths: Path) -> list[
         if not path.is_file():
             found.append((path, "is not there"))
         elif said is None or path.stat().st_size != said.bytes or _sha256(path) != said.sha256:
-            found.append((path, "is not the file its manifest was written for"))
+            found.append((path, ALTERED))
     return found
 
 

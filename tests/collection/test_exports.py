@@ -250,3 +250,56 @@ def test_a_sample_under_the_name_of_the_full_files_is_refused(tmp_path: Path) ->
     assert code == 10
     assert "3 not in the sample" in out
     assert files(shop) == before
+
+
+@pytest.fixture
+def refused(tmp_path: Path) -> TypedShop:
+    """Return a shop whose last run refused to replace the exports."""
+    shop = TypedShop(tmp_path / "refused")
+    assert shop.run_as_typed()[0] == 0
+    shop.catalog = shop.catalog[:3]
+    assert shop.run_as_typed()[0] == 10
+    return shop
+
+
+def test_files_that_a_run_refuses_to_replace_are_proven_by_their_checksums(refused: TypedShop) -> None:
+    before = files(refused)
+
+    for arguments in ((), ("--repair",)):
+        code, _, err = refused.run_as_typed(*arguments, command="verify")
+
+        assert code == 0, err
+        assert "2 of their 5 products would leave them (2 not in the catalog)" in err
+        assert "--allow-smaller" in err
+        assert files(refused) == before
+
+
+def test_a_repair_that_may_not_replace_the_files_says_so_and_leaves_them_usable(refused: TypedShop) -> None:
+    path = refused.settings.indexes / "hnsw_clip_8.pkl"
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+    before = files(refused)
+
+    code, _, err = refused.run_as_typed("--repair", command="verify")
+
+    assert code == 7
+    assert "the run: not live: the exported files stay as they were" in err
+    assert "write it with: ingest run --allow-smaller" in err
+    assert files(refused) == before
+    assert len(refused.exported()) == 5, "they can still be searched"
+    assert refused.run_as_typed("--allow-smaller")[0] == 0
+    assert refused.run_as_typed(command="verify")[0] == 0
+
+
+def test_damaged_ids_are_no_products_that_leave(shop: SmallShop) -> None:
+    before = files(shop)
+    path = shop.settings.npy_ids
+    path.write_bytes(path.read_bytes().replace(b'"P', b'"Q'))
+
+    found = shop.verify(exports=True)
+
+    assert [fault.kind for fault in found.differing] == ["file"]
+    assert not any("--allow-smaller" in note for note in found.notes)
+    assert shop.repair(exports=True).differing == []
+    assert files(shop) == before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from small_shop import SmallShop, picture_vector
@@ -225,3 +225,69 @@ def test_a_plan_says_what_a_run_would_bring_up_to_date_besides_rows(shop: SmallS
     )  # fmt: skip
     shop.run(exports=True)
     assert shop.plan(exports=True).also == []
+
+
+def shown(shop: SmallShop, **changes: Any) -> None:
+    """Show the plan as the command does, and raise what it ends with."""
+    with shop.faked():
+        planned.show(replace(shop.settings, **changes), as_json=False, quiet=True, details=False)
+
+
+def test_a_plan_knows_that_exports_lose_what_is_dropped_as_failed(shop: SmallShop) -> None:
+    shop.run(exports=True)
+    shop.stock(TEN | {"P4": (None, "Product 4")})
+    shop.run(exports=True)
+
+    assert shop.plan(exports=True).also == []
+    (exported,) = shop.plan(exports=True, drop_failed=True).also
+    assert "exported files" in exported
+
+    shop.run(exports=True, drop_failed=True)
+    assert shop.plan(exports=True, drop_failed=True).also == []
+
+
+def test_a_plan_ends_as_the_run_that_refuses_to_replace_the_exports(
+    shop: SmallShop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.run(exports=True)
+    shop.stock({name: TEN[name] for name in list(TEN)[3:]} | {"new": (11, "to embed")})
+
+    found = shop.plan(exports=True)
+    with pytest.raises(NotLiveError):
+        shown(shop, exports=True)
+
+    assert (found.also, found.embed) == ([], 1)
+    assert found.exports_refused.startswith("3 of their 10 products would leave them (3 not in the catalog)")
+    assert f"note: a run would leave the exported files as they are: {found.exports_refused}" in capsys.readouterr().out
+    assert found.exports_refused in str(shop.run(exports=True).failure)
+    shown(shop, exports=True, allow_smaller=True)
+    assert shop.run(exports=True, allow_smaller=True).failure is None
+
+
+def test_products_that_a_run_embeds_first_do_not_leave_the_exports(shop: SmallShop) -> None:
+    shop.run(exports=True)
+    for number in range(10):
+        shop.redraw(number, 20 + number)
+
+    found = shop.plan(exports=True)
+
+    assert (found.embed, found.exports_refused) == (10, "")
+    assert shop.run(exports=True).failure is None
+
+
+@pytest.mark.parametrize("changes", [{}, {"model": "model-2"}], ids=["first night", "another model"])
+def test_a_plan_whose_skips_keep_the_alias_from_moving_ends_as_the_run(
+    tmp_path: Path, changes: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop = SmallShop(tmp_path)
+    shop.stock(TEN)
+    if changes:
+        shop.run()
+    shop.stock(TEN | {"P4": (None, "Product 4")})
+
+    with pytest.raises(NotLiveError, match="1 of 10 products would be skipped, more than --max-skipped 0 allows"):
+        shown(shop, max_skipped="0", **changes)
+
+    assert "and would not move" in capsys.readouterr().out
+    failure = shop.run(max_skipped="0", **changes).failure
+    assert isinstance(failure, NotLiveError)

@@ -105,3 +105,21 @@ def test_what_differs_is_found_and_healed(shop: SmallShop, damage: Callable[...,
 
     assert shop.repair(exports=True).differing == []
     assert shop.rows() == before
+
+
+def test_the_advice_about_a_file_writes_it(shop: SmallShop) -> None:
+    """Only a run knows which image a row of the collection has; only a repair looks past a file's size."""
+    shop.redraw(1, 31)
+    shop.run()
+    shop.stock(SIX | {"P1": (None, "fails now")})
+
+    (found,) = shop.verify(exports=True).differing
+    assert found.detail.endswith("another catalog or model; write it with: ingest run")
+    shop.run(exports=True)
+    assert shop.verify(exports=True).differing == []
+
+    with shop.client() as client:
+        flip_a_bit(index_file(".pkl"))(client, "products", shop)
+    (found,) = shop.verify(exports=True).differing
+    assert found.detail.endswith("; write it with: ingest verify --repair")
+    assert shop.repair(exports=True).differing == []

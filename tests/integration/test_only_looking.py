@@ -40,7 +40,7 @@ def client(milvus_uri: str) -> Iterator[MilvusClient]:
 def state(client: MilvusClient, alias: str) -> dict[str, Any]:
     """Return all that a server tells of the collections of an alias."""
     names = sorted(name for name in client.list_collections() if name.startswith(alias))
-    told: dict[str, Any] = {"databases": client.list_databases(), "served": client.describe_alias(alias)}
+    told: dict[str, Any] = {"databases": sorted(client.list_databases()), "served": client.describe_alias(alias)}
     for name in names:
         told[name] = (
             client.describe_collection(name), client.get_load_state(name), client.describe_index(name, "embedding"),

@@ -9,6 +9,7 @@ import struct
 import sys
 import termios
 
+import fsspec
 import pytest
 
 import ingest
@@ -33,8 +34,9 @@ def uninstall(monkeypatch):
     def without(package):
         monkeypatch.setattr(ingest, "serve", None, raising=False)
         for name in list(sys.modules):
-            if name.partition(".")[0] == package or f"{name}.".startswith("ingest.serve."):
+            if name.partition(".")[0] in (package, "s3fs") or f"{name}.".startswith("ingest.serve."):
                 monkeypatch.delitem(sys.modules, name)
+        monkeypatch.delitem(fsspec.registry._registry, "s3", raising=False)  # where it keeps what it has imported
         monkeypatch.setattr(sys, "meta_path", [Missing(package), *sys.meta_path])
 
     return without
