@@ -151,7 +151,7 @@ def _foresee_exports(found: Plan, line: Line, difference: sync.Difference, remov
     files = exports.Files(line.settings.npy, line.settings.npy_ids)
     rows = exports.listed(line, files, difference.there, drops_failed=removal.drops_failed(difference))
     found.exports_refused = exports.refusal(line, files, rows, coming=line.report.noted())
-    if found.exports_refused or found.embed or found.fetch:
+    if found.exports_refused or found.embed or exports.are_current(line, files, rows):
         return
-    if not exports.are_current(line, files, rows):
-        found.also.append(f"write {files.npy} and the other exported files again")
+    depends = ", depending on what it fetches" if found.fetch else ""
+    found.also.append(f"write {files.npy} and the other exported files again{depends}")

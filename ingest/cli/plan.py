@@ -19,6 +19,7 @@ from ingest.cli import options, planned
 @options.store
 @options.configured
 @options.removal
+@options.option("Outcome", "--exports/--no-exports", help="Foresee the .npy pair and the FAISS files too.")
 @options.allow_smaller
 @planned.details
 @planned.estimate
@@ -34,7 +35,8 @@ def command(ctx: click.Context, /, *, as_json: bool, quiet: bool, details: bool,
     if estimate:
         options.refuse(
             ctx, "does nothing with --estimate.",
-            "uri", "db_name", "max_wait", "prune", "drop_failed", "max_prune", "max_skipped", "allow_smaller",
+            "uri", "db_name", "max_wait", "prune", "drop_failed", "max_prune", "max_skipped", "exports",
+            "allow_smaller",
         )  # fmt: skip
         planned.show_estimate(options.settings(values), as_json=as_json, quiet=quiet, details=details)
         return

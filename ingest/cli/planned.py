@@ -72,7 +72,7 @@ def show(settings: Settings, *, as_json: bool, quiet: bool, details: bool) -> No
     if _is_unusable(found):
         faults.append(unusable(found.reasons, found.products))
     if found.exports_refused:
-        faults.append(f"{_EXPORTS_STAY}: {found.exports_refused}")
+        faults.append(f"it {_EXPORTS_STAY}: {found.exports_refused}")
     failure = f"a run would not be live: {'; '.join(faults)}" if faults else ""
     if not as_json:
         if failure:

@@ -9,8 +9,8 @@ import struct
 import sys
 import termios
 
-import fsspec
 import pytest
+from fsspec.registry import _registry as file_systems
 
 import ingest
 from ingest.cli import hits
@@ -36,7 +36,7 @@ def uninstall(monkeypatch):
         for name in list(sys.modules):
             if name.partition(".")[0] in (package, "s3fs") or f"{name}.".startswith("ingest.serve."):
                 monkeypatch.delitem(sys.modules, name)
-        monkeypatch.delitem(fsspec.registry._registry, "s3", raising=False)  # where it keeps what it has imported
+        monkeypatch.delitem(file_systems, "s3", raising=False)  # where it keeps what it has imported
         monkeypatch.setattr(sys, "meta_path", [Missing(package), *sys.meta_path])
 
     return without
