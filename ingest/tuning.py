@@ -13,7 +13,7 @@ LARGEST_EF = 32_768
 
 
 def read(carried: str) -> dict[str, Any]:
-    """Return the contract that a collection carries as JSON, with all three of its ef; {} where it is none."""
+    """Return the contract that a collection carries as JSON, with all three ef values; {} if it is not valid."""
     try:
         contract = json.loads(carried)
         return with_measured(contract, measured_ef(carried))

@@ -105,7 +105,7 @@ def _written(cell: pa.Scalar) -> Any:
 
 
 def _moment(cell: pa.TimestampScalar) -> Any:
-    """Return a moment in UTC, or as text if it is none of the years 1 to 9999."""
+    """Return a moment in UTC, or as text if its year is outside of 1 to 9999."""
     import pyarrow as pa
 
     unit, zone = cell.type.unit, cell.type.tz

@@ -75,7 +75,7 @@ def _joins(before: str, after: str, joiner: str) -> bool:
 
 
 def _is_pictorial(character: str) -> bool:
-    """Return whether a character is part of an emoji; those newer than Python's tables are told by where they are."""
+    """Return whether a character is part of an emoji; newer ones than Python's tables have are known by block."""
     return not character.isascii() and (
         unicodedata.category(character) in ("So", "Sk", "Sm") or "\U0001f000" <= character <= "\U0001ffff"
     )

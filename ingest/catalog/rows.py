@@ -36,7 +36,7 @@ def read(catalog: Path | str, contract: Contract, columns: formats.Columns) -> I
     The catalog is a file, a folder of part files or a glob, by its path or by its URL, a string; `files.of` says which
     files it is. `line` counts physical lines of its `file` from 1, as an editor does, and is where the row begins; in
     Parquet it is the number of the row. The first row with an id is the one that counts, even if it is broken or
-    skipped. Memory grows with the ids alone. A file's kind is told by its ending; text may be gzipped.
+    skipped. Memory grows with the ids alone. The format is known by the file's ending; text may be gzipped.
 
     Raises CatalogError, one line: at once where there is no such file or its ending is unknown, with the
     first item where the header is at fault, and at its place where text is not UTF-8 or a quote stays open.

@@ -45,7 +45,7 @@ def resolve(name: str, revision: str | None = None) -> Checkpoint:
 
     A hub id's revision in the local cache is taken before the hub is asked, so that a nightly run neither needs
     the network nor changes its model unasked; `revision` chooses another.
-    Raises ModelError if the model is not to be had or not whole, or is none with images and texts in one space.
+    Raises ModelError if the model is missing or incomplete, or does not embed images and texts in one space.
     """
     try:
         folder = Path(name).expanduser()

@@ -60,7 +60,7 @@ class Shown:
         if not path.is_file():
             raise nothing
         try:
-            index = Index(path, reading)  # opened anew: a run may have replaced the file, and SQLite opens in no time
+            index = Index(path, reading)  # opened each time: a run may have replaced the file, and opening is cheap
             try:
                 entry = index.get(product_id)
             finally:

@@ -82,7 +82,7 @@ class Collection:
         found = []
         if not self.is_indexed and self.index() is not None:
             found.append(f"drop the index of {self.name}: Milvus Lite finds more by comparing with every row")
-        if self.carried() != self._contract_to_carry():
+        if self._newer_contract():
             found.append(f"write the contract again that {self.name} carries for apps")
         return found
 
@@ -221,12 +221,14 @@ class Collection:
 
     def _tell_contract(self) -> None:
         """Bring the property that apps read up to date; an ef that was measured on this collection stays."""
-        wanted = self._contract_to_carry()
-        if self.carried() != wanted:
-            note(self.connection, self.name, {contracts.PROPERTY: wanted})
+        if newer := self._newer_contract():
+            note(self.connection, self.name, {contracts.PROPERTY: newer})
 
-    def _contract_to_carry(self) -> str:
-        return contracts.to_json(self.contract, self.space, tuning.measured_ef(self.carried()))
+    def _newer_contract(self) -> str:
+        """Return the contract that the collection should carry, as JSON; "" if it carries just that."""
+        carried = self.carried()
+        wanted = contracts.to_json(self.contract, self.space, tuning.measured_ef(carried))
+        return "" if carried == wanted else wanted
 
     def _fitting_index(self) -> Any:
         """Return the index, or None where there is none; raise MilvusError where it or the collection does not fit."""
