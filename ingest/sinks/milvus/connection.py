@@ -100,13 +100,22 @@ class Connection:
                     raise self._interrupted(doing) from error
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
 
+    def direct(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a method of the handler under MilvusClient, for requests that MilvusClient has no method for.
+
+        pymilvus (3.0.2) names the database in each call's metadata alone, which the handler sends only if it is given a
+        context. Without it a server takes the request for one on the database `default`, whatever the message says.
+        """
+        context = self.client._generate_call_context()  # noqa: SLF001
+        return getattr(self.client._get_connection(), method)(*args, context=context, **kwargs)  # noqa: SLF001
+
     def upsert(self, request: Any) -> None:
         """Send an `UpsertRequest` that is packed already, once."""
         request.db_name = self._db_name
         # MilvusClient takes rows alone; the handler under it takes the message. Left to itself it would ask for the
         # schema before each, and wait out a limited rate 75 times over and without a word.
-        self.client._get_connection().upsert(  # noqa: SLF001
-            request.collection_name, [], upsert_param=request, schema={"fields": []},
+        self.direct(
+            "upsert", request.collection_name, [], upsert_param=request, schema={"fields": []},
             timeout=WRITE_TIMEOUT_S, retry_on_rate_limit=False,
         )  # fmt: skip
 
