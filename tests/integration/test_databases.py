@@ -90,10 +90,10 @@ def test_a_user_with_a_role_in_one_database_can_do_there_what_the_tool_does(guar
 
     assert shop.run(model="model-0").summary.upserted == len(FIVE)
     assert shop.run().summary.upserted == len(FIVE)
+    assert not shop.verify().differing
     shop.stock({**FIVE, "P1": (1, "changed")})
     assert sum(shop.plan().changed.values()) == 1
     assert shop.run().summary.upserted == 1
-    assert not shop.verify().differing
     with opened(guarded, CLERK, THEIRS, 5) as connection:
         now, before = releases.rollback(connection, "products")
         releases.drop(connection, "products", before)
