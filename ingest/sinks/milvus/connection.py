@@ -51,7 +51,7 @@ class Connection:
         self.place = target = place or target
         self.is_lite = not uri.startswith(("http://", "https://", "tcp://", "unix:"))
         self._secrets = [secret for secret in {token, user, *token.split(":")[1:], *user.split(":")[1:]} if secret]
-        self._db_name = db_name
+        self.db_name, self.token = db_name, token or user
         self._max_wait = max_wait
         self._stop = stop or threading.Event()
         self._said = 0.0
@@ -111,7 +111,7 @@ class Connection:
 
     def upsert(self, request: Any) -> None:
         """Send an `UpsertRequest` that is packed already, once."""
-        request.db_name = self._db_name
+        request.db_name = self.db_name
         # MilvusClient takes rows alone; the handler under it takes the message. Left to itself it would ask for the
         # schema before each, and wait out a limited rate 75 times over and without a word.
         self.direct(
