@@ -137,19 +137,20 @@ class Collection:
 
         `stop`, or ten minutes without progress, ends the wait.
         """
-        pending, began = -1, time.monotonic()
+        least, began = -1, time.monotonic()
         since = began
         while (now := self._pending()) and not stop.wait(_LOOK_EVERY_S):
-            if now != pending:
-                pending, since = now, time.monotonic()
+            if least < 0 or now < least:  # a compaction may give rows back to be indexed again, more than once
+                least, since = now, time.monotonic()
             elif time.monotonic() - since > _NO_PROGRESS_S:
                 return
             if time.monotonic() - began > _SAID_AFTER_S:
                 self.connection.say(
                     f"waiting for Milvus at {self.connection.shown} to index {now:,} rows of {self.name}"
                 )
-        rows, ends = self.count(), time.monotonic() + _STALE_S
-        while self.count("Bounded") < rows and time.monotonic() < ends and not stop.wait(_LOOK_EVERY_S):
+        ends = time.monotonic() + _STALE_S
+        # Asked again each time: during a compaction count(*) may be too large (milvus-io/milvus #31484).
+        while self.count("Bounded") < self.count() and time.monotonic() < ends and not stop.wait(_LOOK_EVERY_S):
             pass
 
     def _pending(self) -> int:
@@ -182,6 +183,10 @@ class Collection:
     def matching(self, product_ids: Sequence[str], fields: list[str]) -> list[dict[str, Any]]:
         """Return the rows of these products with these fields, those that are there."""
         return pages.rows(self.connection, self.name, product_ids, fields, "Strong")
+
+    def digests(self, product_ids: Sequence[str]) -> dict[str, str]:
+        """Return the row digests of these products, by id, of those that are there."""
+        return {row[PRIMARY_KEY]: row[ROW_DIGEST] for row in self.matching(product_ids, [ROW_DIGEST])}
 
     def search(self, vectors: list[NDArray[np.float32]], limit: int, ef: int) -> list[Any]:
         """Return for each unit vector, (dim,) float32, its nearest rows as Milvus gives them, by id and score."""

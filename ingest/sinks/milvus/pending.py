@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from ingest.contract import IMPORTING, PRIMARY_KEY, ROW_DIGEST
+from ingest.contract import IMPORTING
 from ingest.errors import InterruptedRunError, MilvusError
 from ingest.sinks.milvus import jobs
 from ingest.sinks.milvus.jobs import Standing
@@ -138,7 +138,7 @@ def _missing(collection: Collection, rows: Mapping[str, str], within_s: float, s
 
 def absent(collection: Collection, rows: Mapping[str, str]) -> list[str]:
     """Return the ids of which there is no row with that digest."""
-    found = {row[PRIMARY_KEY]: row[ROW_DIGEST] for row in collection.matching(list(rows), [ROW_DIGEST])}
+    found = collection.digests(list(rows))
     return [one for one, digest in rows.items() if found.get(one) != digest]
 
 
