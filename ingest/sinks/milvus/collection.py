@@ -13,9 +13,9 @@ from ingest import contract as contracts
 from ingest import tuning
 from ingest.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST
 from ingest.errors import MilvusError
-from ingest.sinks.milvus import pages, schema
+from ingest.sinks.milvus import aliases, pages, properties, schema
 from ingest.sinks.milvus.connection import CALL_TIMEOUT_S, WRITE_TIMEOUT_S
-from ingest.sinks.milvus.releases import alias_target, check_untaken, load, move, note
+from ingest.sinks.milvus.loading import load
 
 if TYPE_CHECKING:
     import threading
@@ -51,7 +51,7 @@ class Collection:
         self._check_alias()
         if self.exists():
             self._settle_index(self._fitting_index())
-            self._tell_contract()
+            self._note_properties()
         else:
             shards = {"num_shards": self.contract.layout.shards} if self.contract.layout.shards else {}
             # Given its index here, the client would load it at once, with one replica.
@@ -63,6 +63,7 @@ class Collection:
                 properties={
                     contracts.PROPERTY: contracts.to_json(self.contract, self.space),
                     contracts.BUILT: datetime.now(UTC).isoformat(timespec="milliseconds"),
+                    **properties.of(self.contract.layout),
                 },
                 timeout=CALL_TIMEOUT_S,
                 **shards,
@@ -160,15 +161,20 @@ class Collection:
 
     def served(self) -> str | None:
         """Return the collection the alias points to, or None."""
-        return alias_target(self.connection, self.contract.alias)
+        return aliases.alias_target(self.connection, self.contract.alias)
 
     def serve(self, instead_of: str | None) -> None:
         """Point the alias here, in one call; raises MilvusError where it serves neither `instead_of` nor this."""
-        move(self.connection, self.contract.alias, self.name, instead_of)
+        aliases.move(self.connection, self.contract.alias, self.name, instead_of)
 
     def check_untaken(self) -> None:
-        """Raise MilvusError where the alias, which served this collection, serves another by now."""
-        check_untaken(self.connection, self.contract.alias, self.name, self.name)
+        """Raise MilvusError where the alias, which served this collection, serves another by now.
+
+        What a run that was killed when it had moved the alias had still to do is done.
+        """
+        aliases.check_untaken(self.connection, self.contract.alias, self.name, self.name)
+        if contracts.SERVED not in properties.get(self.connection, self.name):
+            aliases.confirm(self.connection, self.contract.alias, self.name)
 
     def index(self) -> Any:
         """Describe the index over the vectors, or None where there is none."""
@@ -215,13 +221,13 @@ class Collection:
 
     def carried(self) -> str:
         """Return the contract that the collection carries, as JSON; "" where it carries none."""
-        description = self._call("describe the collection", self.connection.client.describe_collection, self.name)
-        return str(description.get("properties", {}).get(contracts.PROPERTY, ""))
+        return str(properties.get(self.connection, self.name).get(contracts.PROPERTY, ""))
 
-    def _tell_contract(self) -> None:
-        """Bring the property that apps read up to date; an ef that was measured on this collection stays."""
-        if newer := self._newer_contract():
-            note(self.connection, self.name, {contracts.PROPERTY: newer})
+    def _note_properties(self) -> None:
+        """Bring what apps and the server read up to date; an ef that was measured on this collection stays."""
+        newer = self._newer_contract()
+        wanted = properties.of(self.contract.layout) | ({contracts.PROPERTY: newer} if newer else {})
+        properties.update(self.connection, self.name, wanted)
 
     def _newer_contract(self) -> str:
         """Return the contract that the collection should carry, as JSON; "" if it carries just that."""

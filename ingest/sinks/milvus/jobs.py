@@ -8,7 +8,6 @@ number of a job means the same job. A list of jobs tells their states alone sinc
 
 from __future__ import annotations
 
-import inspect
 import logging
 import os
 import re
@@ -114,13 +113,12 @@ class _Grpc:
         self._collection = collection
 
     def ask(self, paths: Sequence[str]) -> int:
+        from pymilvus.grpc_gen import milvus_pb2
+
+        message = milvus_pb2.ImportRequest(collection_name=self._collection.name, files=paths)
         connection = self._collection.connection
-        handler = connection.client._get_connection()  # noqa: SLF001
-        # pymilvus sends it again if no answer comes: a second job over the same file, and every row twice.
-        once = inspect.unwrap(type(handler).do_bulk_insert)
-        context = connection.client._generate_call_context()  # noqa: SLF001
-        return int(_asked(connection, once, handler, self._collection.name, "", list(paths), timeout=_ASK_S,
-                          context=context))  # fmt: skip
+        # pymilvus' own call is sent again if no answer comes: a second job over the same file, and every row twice.
+        return int(_send(connection, connection.request, "Import", message, _ASK_S).tasks[0])
 
 
 class _Rest:
@@ -148,7 +146,7 @@ class _Rest:
 
     def ask(self, paths: Sequence[str]) -> int:
         files = {"files": [[path] for path in paths]}
-        return int(_asked(self._collection.connection, self._post, "create", files)["jobId"])
+        return int(_send(self._collection.connection, self._post, "create", files)["jobId"])
 
     def _post(self, action: str, body: dict[str, Any]) -> dict[str, Any]:
         """Return the answer's data; raises requests' exceptions, and MilvusException if the server refuses."""
@@ -172,14 +170,14 @@ class _Rest:
         return dict(content.get("data") or {})
 
 
-def _asked(connection: Connection, send: Any, *args: Any, **kwargs: Any) -> Any:
+def _send(connection: Connection, function: Any, *args: Any) -> Any:
     """Send what must not be sent twice; again only if the server said that it has not done it."""
     import grpc
     from requests import RequestException
 
     def once() -> Any:
         try:
-            return send(*args, **kwargs)
+            return function(*args)
         except (grpc.RpcError, RequestException) as error:
             raise UnansweredError from error
 

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from ingest.contract import IMPORTING
 from ingest.errors import InterruptedRunError, MilvusError
-from ingest.sinks.milvus import jobs
+from ingest.sinks.milvus import jobs, properties
 from ingest.sinks.milvus.jobs import Standing
-from ingest.sinks.milvus.releases import note
 
 if TYPE_CHECKING:
     import threading
@@ -59,7 +58,7 @@ def file(name: str, digests: Mapping[str, str]) -> File:
 def remember(collection: Collection, files: Sequence[File]) -> None:
     """Note that these files are being imported; none any more if there are none."""
     noted = {"asked": time.time(), "files": [asdict(one) for one in files]} if files else None
-    note(collection.connection, collection.name, {IMPORTING: json.dumps(noted) if noted else ""})
+    properties.note(collection.connection, collection.name, {IMPORTING: json.dumps(noted) if noted else ""})
 
 
 def settle(collection: Collection, folder: Path | None, stop: threading.Event) -> None:
@@ -173,9 +172,8 @@ def _wait_for_all(collection: Collection, stop: threading.Event, *, unknown: boo
 
 def _remembered(collection: Collection) -> tuple[float, list[File]]:
     """Return when the imports under way were asked for, in seconds since 1970, and their files."""
-    connection = collection.connection
-    description = connection.call("describe the collection", connection.client.describe_collection, collection.name)
-    noted: dict[str, Any] = json.loads(description.get("properties", {}).get(IMPORTING, "") or "{}")
+    carried = properties.get(collection.connection, collection.name).get(IMPORTING, "")
+    noted: dict[str, Any] = json.loads(carried or "{}")
     return float(noted.get("asked", 0)), [File(**one) for one in noted.get("files", [])]
 
 
