@@ -17,12 +17,13 @@ from milvus_versions.standin import imports
 from milvus_versions.standin.server import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from milvus_versions.standin.server import Server
 
 IDS = [f"P{number}" for number in range(12)]
+CREATE = "POST /v2/vectordb/jobs/import/create"
+WRITES = ("Upsert", "Import", "Delete", CREATE)
 FLUSHED = 8  # of common.proto's ImportState; pymilvus 3.0.2 has no name for it
 
 
@@ -49,8 +50,9 @@ def killed(*_: object) -> NoReturn:
 
 
 def asked(server: Server) -> int:
-    """Count the files that the server was asked to import."""
-    return sum(len(request.message.files) for request in server.requests("Import"))
+    """Count the files that the server was asked to import: one for each call by gRPC, many by REST."""
+    by_grpc = sum(len(request.message.files) for request in server.requests("Import"))
+    return by_grpc + sum(len(request.message["files"]) for request in server.requests(CREATE))
 
 
 def left(shop: SmallShop) -> list[str]:
@@ -89,17 +91,18 @@ def test_a_job_whose_number_a_killed_run_did_not_hear_is_waited_for(
     server: Server, shop: SmallShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.import_s = 0.5
-    ask = jobs._Grpc.ask
+    send = jobs._send
 
-    def ask_and_die(asking: jobs._Grpc, paths: Sequence[str]) -> NoReturn:
-        ask(asking, paths)
+    def send_and_die(*args: object) -> NoReturn:
+        send(*args)
         killed()
 
     with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
-        patch.setattr(jobs._Grpc, "ask", ask_and_die)
+        patch.setattr(jobs, "_send", send_and_die)
         shop.run()
-    assert shop.run().summary.unchanged == 5, "the rows of the one file that the server was asked for"
-    assert asked(server) == 1 + 2
+    heard = asked(server)
+    assert shop.run().summary.unchanged == (12 if heard == 3 else 5), "the rows of what the server was asked for"
+    assert asked(server) == 3
     assert len(server.collection("products").rows) == 12
     assert left(shop) == []
 
@@ -141,7 +144,7 @@ def test_nothing_is_written_while_a_job_is_in_a_state_that_nobody_knows(
     with monkeypatch.context() as patch, pytest.raises(MilvusError, match="in a state that this ingest does not know"):
         patch.setattr(imports.Job, "state", FLUSHED)
         shop.run()
-    assert not server.requests("Upsert", "Import", "Delete")
+    assert not server.requests(*WRITES)
     assert shop.run().summary.unchanged == 12, "its state is known by now"
 
 
@@ -156,13 +159,16 @@ def test_nothing_is_written_while_imported_rows_are_not_served_yet(
     server.collection(name).pending.clear()
     with pytest.raises(MilvusError, match="has ended and its rows are not found yet"):
         shop.run()
-    assert not server.requests("Upsert", "Import", "Delete")
+    assert not server.requests(*WRITES)
     properties = server.collection(name).properties
     properties[IMPORTING] = json.dumps(json.loads(properties[IMPORTING]) | {"asked": 0})
     assert shop.run().summary.upserted == 12, "after hours they will not come any more"
 
 
-def test_an_import_whose_answer_is_lost_is_not_asked_for_twice(server: Server, shop: SmallShop) -> None:
+def test_an_import_whose_answer_is_lost_is_not_asked_for_twice(
+    server: Server, shop: SmallShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "asking", jobs._Grpc)
     server.import_s = 0.3
     server.faults.append(Fault("Import", status=grpc.StatusCode.UNAVAILABLE, done_first=True))
     assert shop.run().summary.upserted == 12
@@ -172,7 +178,8 @@ def test_an_import_whose_answer_is_lost_is_not_asked_for_twice(server: Server, s
     assert not shop.verify().differing
 
 
-def test_a_busy_server_is_asked_again(server: Server, shop: SmallShop) -> None:
+def test_a_busy_server_is_asked_again(server: Server, shop: SmallShop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "asking", jobs._Grpc)
     server.fail("Import", 8, "rate limit exceeded")
     assert shop.run().summary.upserted == 12
     assert not server.requests("Upsert")
@@ -198,5 +205,5 @@ def test_rows_that_a_short_iterator_leaves_out_are_not_imported_a_second_time(
     with monkeypatch.context() as patch:
         patch.setattr(pages, "pages", lambda *args: (page[:-3] for page in read(*args)))
         shop.run()
-    assert not server.requests("Import")
+    assert asked(server) == 0
     assert sum(request.message.num_rows for request in server.requests("Upsert")) == 3

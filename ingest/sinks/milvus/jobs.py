@@ -18,7 +18,7 @@ from ingest.errors import MilvusError
 from ingest.sinks.milvus.connection import CALL_TIMEOUT_S
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ingest.sinks.milvus.collection import Collection
     from ingest.sinks.milvus.connection import Connection
@@ -154,20 +154,32 @@ class _Rest:
         from pymilvus.exceptions import MilvusException
 
         connection, database = self._collection.connection, self._collection.connection.db_name
-        headers = {"Authorization": f"Bearer {connection.token}"} if connection.token else {}
-        headers |= {"DB-Name": database} if database else {}
         # The authority that gRPC trusts signed the certificate of this port too.
         authority = os.environ.get("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH") or True
         answer = requests.post(
             connection.shown.replace("tcp://", "http://", 1).rstrip("/") + _IMPORTS + action,
-            json={"collectionName": self._collection.name, "dbName": database} | body,
-            headers=headers, timeout=_ASK_S, verify=authority, allow_redirects=False,
+            json={"collectionName": self._collection.name} | ({"dbName": database} if database else {}) | body,
+            headers={"DB-Name": database} if database else {}, auth=_bearer(connection.token), timeout=_ASK_S,
+            verify=authority, allow_redirects=False,
         )  # fmt: skip
+        if 300 <= answer.status_code < 500:
+            raise MilvusException(message=f"HTTP status {answer.status_code}")
         answer.raise_for_status()
         content = answer.json()
         if content.get("code") not in (0, 200):  # 200 in the first releases of 2.4
             raise MilvusException(code=int(content.get("code", 1)), message=str(content.get("message", content)))
         return dict(content.get("data") or {})
+
+
+def _bearer(token: str) -> Callable[[Any], Any]:
+    """Return what signs a request; without it requests would sign by ~/.netrc."""
+
+    def sign(request: Any) -> Any:
+        if token:
+            request.headers["Authorization"] = f"Bearer {token}"
+        return request
+
+    return sign
 
 
 def _send(connection: Connection, function: Any, *args: Any) -> Any:

@@ -85,9 +85,8 @@ def settle(collection: Collection, folder: Path | None, stop: threading.Event) -
                 f"not found yet ({missing[0]}); run again in a few minutes"
             )
         log.warning("%s lacks rows that were imported (%s); they are written again", collection.name, missing[0])
-    for one in files:
-        if not one.job:
-            _await_unanswered(collection, one.rows, stop)
+    if unheard := {one: digest for file_ in files if not file_.job for one, digest in file_.rows.items()}:
+        _await_unanswered(collection, unheard, stop)
     forget(collection, [one.name for one in _remembered(collection)[1]], folder)
 
 
