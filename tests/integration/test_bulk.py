@@ -12,10 +12,9 @@ from shop import contract_in, rows_of
 from small_shop import SmallShop
 
 from ingest.errors import InterruptedRunError
-from ingest.sinks.milvus import bulk, jobs, pending
+from ingest.sinks.milvus import bulk, jobs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from shop import Row
@@ -101,36 +100,20 @@ def test_files_that_the_server_does_not_see_are_upserted_and_why_is_said(
     assert not shop.verify().differing
 
 
-def test_jobs_that_a_killed_run_left_behind_are_waited_for(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bulk, "FILE_BYTES", 8000)
-    shop = server.shop(tmp_path / "shop", "left", load="bulk")
-    with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
-        patch.setattr(pending, "end", killed)
-        shop.run()
-    assert list(server.shared.iterdir()), "the files stay while the server reads them"
-    assert shop.run().summary.unchanged == len(PRODUCTS)
-    assert list(server.shared.iterdir()) == []
-    assert not shop.verify().differing
-
-
 def test_a_job_whose_number_a_killed_run_never_heard_is_waited_for(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop = server.shop(tmp_path / "shop", "unheard", load="bulk")
-    ask = jobs._Grpc.ask
+    send = jobs._send
 
-    def heard(asking: jobs._Grpc, paths: Sequence[str]) -> int:
-        ask(asking, paths)
-        killed()
+    def send_and_die(*args: object) -> NoReturn:
+        send(*args)
+        raise InterruptedRunError("killed")
 
     with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
-        patch.setattr(jobs._Grpc, "ask", heard)
+        patch.setattr(jobs, "_send", send_and_die)
         shop.run()
+    assert list(server.shared.iterdir()), "the file stays while the server reads it"
     assert shop.run().summary.unchanged == len(PRODUCTS)
+    assert list(server.shared.iterdir()) == []
     assert not shop.verify().differing
-
-
-def killed(*_: object) -> NoReturn:
-    raise InterruptedRunError("killed")
