@@ -34,8 +34,8 @@ _PASSING_CODES = frozenset({
 """Those of older servers too, which do not say which of their errors pass; newer ones say so (`retriable`)."""
 _DENIED = frozenset({3, 7, 9})
 _NO_COLLECTION, _NO_DATABASE = 100, 800
-_NO_COLLECTION_BEFORE_2_3 = 4
-"""All that Milvus 2.5 and 2.6 give for a collection that cannot be described; their `code` is 0."""
+_UNDESCRIBABLE = "can't find collection"
+"""What Milvus 2.5 and 2.6 say of a missing collection, with the code 0 (internal/proxy/service_provider.go)."""
 _PASSING_STATUS = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "CANCELLED"})
 _PASSING_WORDS = re.compile(
     r"not ready|not healthy|not serving|recovering|starting|initializing|quota exceeded|rate limit|no available shard|"
@@ -143,8 +143,7 @@ def _code(error: BaseException) -> int | None:
 
 def _is_missing(error: BaseException) -> bool:
     """Tell whether there is no such collection."""
-    before = getattr(error, "compatible_code", None)
-    return _code(error) == _NO_COLLECTION or (_code(error) == 0 and before == _NO_COLLECTION_BEFORE_2_3)
+    return _code(error) == _NO_COLLECTION or (_code(error) == 0 and _UNDESCRIBABLE in _text(error))
 
 
 def _text(error: BaseException) -> str:

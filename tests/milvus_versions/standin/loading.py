@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pymilvus.grpc_gen import common_pb2
+from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from milvus_versions.standin.call import operation
-from milvus_versions.standin.refusal import COLLECTION_NOT_LOADED, INDEX_NOT_FOUND, PARAMETER_INVALID, RefusalError
+from milvus_versions.standin.refusal import (
+    COLLECTION_NOT_LOADED,
+    INDEX_NOT_FOUND,
+    PARAMETER_INVALID,
+    REPLICA_NOT_FOUND,
+    RefusalError,
+)
 
 if TYPE_CHECKING:
     from milvus_versions.standin.call import Call
@@ -73,6 +79,21 @@ def get_load_state(call: Call) -> Any:
     if found is None:
         return call.answer(state=states.LoadStateNotExist)
     return call.answer(state=states.LoadStateLoaded if found.replicas else states.LoadStateNotLoad)
+
+
+@operation
+def get_replicas(call: Call) -> Any:
+    """By a name as a search finds it, by the proxy's cache (GetReplicas, internal/proxy/impl.go), or by an id."""
+    found = next((one for one in call.database.collections.values() if one.number == call.request.collectionID), None)
+    collection = call.collection() if call.request.collection_name else found
+    if collection is None or not collection.replicas:
+        raise RefusalError(REPLICA_NOT_FOUND, "failed to get replicas by collection: replica not found")
+    nodes = range(1, collection.replicas + 1)
+    return call.answer(
+        replicas=[
+            milvus_pb2.ReplicaInfo(replicaID=node, collectionID=collection.number, node_ids=[node]) for node in nodes
+        ]
+    )
 
 
 def not_loaded(collection: Collection) -> RefusalError:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 KEYWORDS = {
     (2, 4, 12): (
         "like exists EXISTS and or not in true True TRUE false False FALSE json_contains JSON_CONTAINS "
-        "json_contains_all JSON_CONTAINS_ALL json_contains_any JSON_CONTAINS_ANY array_contains ARRAY_CONTAINS array_contains_all "
-        "ARRAY_CONTAINS_ALL array_contains_any ARRAY_CONTAINS_ANY array_length ARRAY_LENGTH"
+        "json_contains_all JSON_CONTAINS_ALL json_contains_any JSON_CONTAINS_ANY array_contains ARRAY_CONTAINS "
+        "array_contains_all ARRAY_CONTAINS_ALL array_contains_any ARRAY_CONTAINS_ANY array_length ARRAY_LENGTH"
     ),
     (2, 5): "text_match TEXT_MATCH",
     (2, 6): "phrase_match PHRASE_MATCH random_sample RANDOM_SAMPLE",

@@ -11,6 +11,7 @@ from pymilvus.grpc_gen import common_pb2
 # Of pkg/util/merr/errors.go, which gives each the same number in all versions that have it.
 RATE_LIMIT = 8
 COLLECTION_NOT_FOUND, COLLECTION_NOT_LOADED = 100, 101
+REPLICA_NOT_FOUND = 400
 INDEX_NOT_FOUND = 700
 DATABASE_NOT_FOUND = 800
 PARAMETER_INVALID = 1100
