@@ -8,6 +8,7 @@ from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from milvus_versions.standin.call import operation
 from milvus_versions.standin.refusal import (
+    COLLECTION_NOT_FOUND,
     COLLECTION_NOT_LOADED,
     INDEX_NOT_FOUND,
     PARAMETER_INVALID,
@@ -19,17 +20,18 @@ if TYPE_CHECKING:
     from milvus_versions.standin.call import Call
     from milvus_versions.standin.catalog import Collection
 
+DEFAULT_GROUP = "__default_resource_group"
 REPLICAS, GROUPS = "collection.replica.number", "collection.resource_groups"
 """CollectionReplicaNumber and CollectionResourceGroups in pkg/common/common.go."""
 
 
 @operation
 def load_collection(call: Call) -> Any:
-    collection, request = call.collection(cached=False), call.request
+    collection, request = call.collection(), call.request
     if not collection.indexes:
         raise RefusalError(INDEX_NOT_FOUND, f"index not found[collection={collection.name}]")
     if request.refresh:
-        _refresh(collection)
+        collection.refresh()
         return call.answer()
     asked = request.replica_number
     if call.dialect.resets_replicas:
@@ -48,25 +50,19 @@ def load_collection(call: Call) -> Any:
                 PARAMETER_INVALID, f"{said}: invalid parameter[expected={collection.replicas}][actual={asked}]"
             )
     collection.replicas = asked
-    _refresh(collection)
+    collection.refresh()
     return call.answer()
-
-
-def _refresh(collection: Collection) -> None:
-    """Serve what was imported since it was loaded."""
-    collection.rows |= collection.pending
-    collection.pending.clear()
 
 
 @operation
 def release_collection(call: Call) -> Any:
-    call.collection(cached=False).replicas = 0
+    call.collection().replicas = 0
     return call.answer()
 
 
 @operation
 def get_loading_progress(call: Call) -> Any:
-    collection = call.collection(cached=False)
+    collection = call.collection()
     if not collection.replicas:
         raise not_loaded(collection)
     return call.answer(progress=100, refresh_progress=100)
@@ -83,17 +79,25 @@ def get_load_state(call: Call) -> Any:
 
 @operation
 def get_replicas(call: Call) -> Any:
-    """By a name as a search finds it, by the proxy's cache (GetReplicas, internal/proxy/impl.go), or by an id."""
-    found = next((one for one in call.database.collections.values() if one.number == call.request.collectionID), None)
-    collection = call.collection() if call.request.collection_name else found
-    if collection is None or not collection.replicas:
-        raise RefusalError(REPLICA_NOT_FOUND, "failed to get replicas by collection: replica not found")
-    nodes = range(1, collection.replicas + 1)
-    return call.answer(
-        replicas=[
-            milvus_pb2.ReplicaInfo(replicaID=node, collectionID=collection.number, node_ids=[node]) for node in nodes
-        ]
-    )
+    """Answer by name, as the proxy knows it, or by number (GetReplicas in internal/proxy/impl.go)."""
+    number = call.request.collectionID
+    if call.request.collection_name:
+        collection = call.collection(cached=True)
+    else:
+        known = (one for one in call.database.collections.values() if one.number == number)
+        if (collection := next(known, None)) is None:
+            raise RefusalError(COLLECTION_NOT_FOUND, f"collection not found[collection={number}]")
+    if not collection.replicas:
+        raise RefusalError(REPLICA_NOT_FOUND, f"replica not found[replica={collection.number}]")
+    groups = collection.resource_groups or (DEFAULT_GROUP,)
+    replicas = [
+        milvus_pb2.ReplicaInfo(
+            replicaID=collection.number * 100 + place, collectionID=collection.number, node_ids=[place + 1],
+            resource_group_name=groups[place % len(groups)],
+        )
+        for place in range(collection.replicas)
+    ]  # fmt: skip
+    return call.answer(replicas=replicas)
 
 
 def not_loaded(collection: Collection) -> RefusalError:
