@@ -21,7 +21,7 @@ from ingest.removal import Removal
 from ingest.report import Summary, unusable
 from ingest.serving import Serving, serve
 from ingest.sinks import faiss
-from ingest.sinks.milvus import bulk, reader, writer
+from ingest.sinks.milvus import bulk, probe, reader, writer
 from ingest.sinks.milvus.collection import Collection
 from ingest.sinks.milvus.connection import opened
 
@@ -60,7 +60,10 @@ def run(
     with _line(settings, progress, stop) as line:
         to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait, stop)
         with opened(*to) as connection:
-            return _run(line, Collection(connection, line.contract, line.space), distrusted, rewrite=rewrite)
+            found = probe.settle(connection, line.contract, line.space)
+            line.check_complete(found.refused, found.version)
+            collection = Collection(connection, found.contract, line.space, found.properties)
+            return _run(line, collection, distrusted, rewrite=rewrite)
 
 
 def embed(settings: Settings, progress: Progress, stop: threading.Event, npy: Path, ids: Path) -> Outcome:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ingest import missing
 from ingest.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST
 from ingest.durable import writing_to
 from ingest.errors import InterruptedRunError, MilvusError
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from ingest.contract import Contract
     from ingest.inventory import Inventory
     from ingest.records import Skipped
     from ingest.sinks.milvus.collection import Collection
@@ -73,7 +75,7 @@ def load(
         return
     rest = iter(records)
     for batch in _files(rest):
-        new, others = _parted(batch, present)
+        new, others = _parted(batch, present, collection.contract)
         yield from writer.upsert(others, collection)
         try:
             _import(new, collection, folder, stop)
@@ -114,20 +116,24 @@ def _files(records: Iterator[Embedded | Skipped]) -> Iterator[list[Embedded | Sk
         yield batch
 
 
-def _parted(batch: list[Embedded | Skipped], present: Inventory) -> tuple[list[Embedded], list[Embedded | Skipped]]:
+def _parted(
+    batch: list[Embedded | Skipped], present: Inventory, contract: Contract
+) -> tuple[list[Embedded], list[Embedded | Skipped]]:
     """Return what can be imported, and the others."""
     new: list[Embedded] = []
     others: list[Embedded | Skipped] = []
     for record in batch:
-        if isinstance(record, Embedded) and _is_finite(record) and _is_absent(record, present):
+        if isinstance(record, Embedded) and _is_finite(record, contract) and _is_absent(record, present):
             new.append(record)
         else:
             others.append(record)
     return new, others
 
 
-def _is_finite(record: Embedded) -> bool:
-    return all(math.isfinite(value) for value in record.product.metadata.values() if isinstance(value, float))
+def _is_finite(record: Embedded, contract: Contract) -> bool:
+    """Return whether no number is NaN in the collection."""
+    kept = (value for name, value in record.product.metadata.items() if name not in contract.missing)
+    return all(math.isfinite(value) for value in kept if isinstance(value, float))
 
 
 def _is_absent(record: Embedded, present: Inventory) -> bool:
@@ -174,7 +180,7 @@ def _write(path: Path, records: Sequence[Embedded], collection: Collection) -> N
         IMAGE_SHA256: pa.array(shas, pa.string()),
     }
     for field in contract.fields:
-        values = [record.product.metadata[field.name] for record in records]
+        values = missing.stored([record.product.metadata[field.name] for record in records], field.name, contract)
         columns[field.name] = pa.array(values, types.get(field.type, pa.bool_()))
     if contract.keeps_others:
         typed = {field.name for field in contract.fields}

@@ -20,7 +20,7 @@ from ingest.sinks.milvus.releases import alias_target, check_untaken, load, move
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -39,8 +39,12 @@ _READ_ROWS = 16_384  # the most an iterator may ask for at a time; 1,000 is 3 to
 class Collection:
     """The collection for one contract and one space. What it reads, it reads strongly: every acknowledged row."""
 
-    def __init__(self, connection: Connection, contract: Contract, space: Space) -> None:
+    def __init__(
+        self, connection: Connection, contract: Contract, space: Space, properties: Mapping[str, str] | None = None
+    ) -> None:
+        """Name it; `properties` are set on it when it is prepared, beside the contract."""
         self.connection = connection
+        self._noted = dict(properties or {})
         self.contract = contract
         self.space = space
         self.name = contracts.collection_name(contract, space)
@@ -57,18 +61,15 @@ class Collection:
         else:
             shards = {"num_shards": self.contract.layout.shards} if self.contract.layout.shards else {}
             # Given its index here, the client would load it at once, with one replica.
+            properties = self._noted | {
+                contracts.PROPERTY: contracts.to_json(self.contract, self.space),
+                contracts.BUILT: datetime.now(UTC).isoformat(timespec="milliseconds"),
+            }
             self._call(
-                f"create {self.name}",
-                self.connection.client.create_collection,
-                self.name,
-                schema=schema.schema(self.contract, self.space.dim),
-                properties={
-                    contracts.PROPERTY: contracts.to_json(self.contract, self.space),
-                    contracts.BUILT: datetime.now(UTC).isoformat(timespec="milliseconds"),
-                },
-                timeout=CALL_TIMEOUT_S,
+                f"create {self.name}", self.connection.client.create_collection, self.name,
+                schema=schema.schema(self.contract, self.space.dim), properties=properties, timeout=CALL_TIMEOUT_S,
                 **shards,
-            )
+            )  # fmt: skip
             self._settle_index(None)
         self.load()
 
@@ -82,7 +83,7 @@ class Collection:
         found = []
         if not self.is_indexed and self.index() is not None:
             found.append(f"drop the index of {self.name}: Milvus Lite finds more by comparing with every row")
-        if self._newer_contract():
+        if self._newer():
             found.append(f"write the contract again that {self.name} carries for apps")
         return found
 
@@ -216,19 +217,23 @@ class Collection:
 
     def carried(self) -> str:
         """Return the contract that the collection carries, as JSON; "" where it carries none."""
+        return self._properties().get(contracts.PROPERTY, "")
+
+    def _properties(self) -> dict[str, str]:
         description = self._call("describe the collection", self.connection.client.describe_collection, self.name)
-        return str(description.get("properties", {}).get(contracts.PROPERTY, ""))
+        return dict(description.get("properties", {}))
 
     def _tell_contract(self) -> None:
         """Bring the property that apps read up to date; an ef that was measured on this collection stays."""
-        if newer := self._newer_contract():
-            note(self.connection, self.name, {contracts.PROPERTY: newer})
+        if newer := self._newer():
+            note(self.connection, self.name, newer)
 
-    def _newer_contract(self) -> str:
-        """Return the contract that the collection should carry, as JSON; "" if it carries just that."""
-        carried = self.carried()
-        wanted = contracts.to_json(self.contract, self.space, tuning.measured_ef(carried))
-        return "" if carried == wanted else wanted
+    def _newer(self) -> dict[str, str]:
+        """Return the properties that the collection should carry and does not."""
+        there = self._properties()
+        measured = tuning.measured_ef(there.get(contracts.PROPERTY, ""))
+        wanted = self._noted | {contracts.PROPERTY: contracts.to_json(self.contract, self.space, measured)}
+        return {name: value for name, value in wanted.items() if there.get(name) != value}
 
     def _fitting_index(self) -> Any:
         """Return the index, or None where there is none; raise MilvusError where it or the collection does not fit."""
