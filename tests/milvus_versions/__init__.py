@@ -1,0 +1,1 @@
+"""The commands against Milvus as people run it, by a stand-in server for each version."""

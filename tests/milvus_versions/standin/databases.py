@@ -1,0 +1,97 @@
+"""Connecting, databases, and who may do what in which of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pymilvus.grpc_gen import common_pb2
+
+from milvus_versions.standin.call import operation
+from milvus_versions.standin.catalog import DEFAULT, Database
+from milvus_versions.standin.refusal import DATABASE_NOT_FOUND, RefusalError, invalid
+
+if TYPE_CHECKING:
+    from milvus_versions.standin.call import Call
+
+NAMED = frozenset({"CreateDatabase", "DropDatabase", "DescribeDatabase"})
+"""Methods whose `db_name` is what they are about, not where."""
+_FREE = frozenset({"Connect", "GetVersion", "AllocTimestamp", "ListDatabases", "CheckHealth"})
+
+
+class UnauthenticatedError(Exception):
+    """No user, or another password."""
+
+
+class ForbiddenError(Exception):
+    """A user who may not do this in this database."""
+
+
+def check_rights(call: Call, password: str) -> None:
+    """Refuse a user without rights in the database of the request's *metadata*.
+
+    PrivilegeInterceptor (internal/proxy/privilege_interceptor.go) asks GetCurDBNameFromContextOrDefault, which looks at
+    the metadata alone, before fillDatabase has looked at the body.
+    """
+    if not call.server.users:
+        return
+    if call.server.users.get(call.user) != password:
+        raise UnauthenticatedError("auth check failure, please check username and password are correct")
+    granted = call.server.grants.get(call.user)
+    if granted is None or call.method in _FREE:
+        return
+    where = call.in_metadata or DEFAULT
+    if where not in granted:
+        raise ForbiddenError(f"{call.method}: permission deny to {call.user} in the `{where}` database")
+
+
+@operation
+def connect(call: Call) -> Any:
+    # Connect in internal/proxy/impl.go: a database that is not there is refused
+    name = call.in_metadata or DEFAULT
+    if name not in call.catalog.databases:
+        raise RefusalError(DATABASE_NOT_FOUND, f"database not found[database={name}]")
+    info = common_pb2.ServerInfo(build_tags=f"v{call.dialect}", deploy_mode="STANDALONE")
+    return call.answer(identifier=1, server_info=info)
+
+
+@operation
+def get_version(call: Call) -> Any:
+    return call.answer(version=f"v{call.dialect}")
+
+
+@operation
+def check_health(call: Call) -> Any:
+    return call.answer(isHealthy=True)
+
+
+@operation
+def alloc_timestamp(call: Call) -> Any:
+    return call.answer(timestamp=call.catalog.number() << 18)
+
+
+@operation
+def list_databases(call: Call) -> Any:
+    return call.answer(db_names=list(call.catalog.databases))
+
+
+@operation
+def create_database(call: Call) -> Any:
+    name = call.request.db_name
+    if name in call.catalog.databases:
+        raise RefusalError(65535, f"database already exist: {name}")
+    call.catalog.databases[name] = Database(name)
+    return call.answer()
+
+
+@operation
+def drop_database(call: Call) -> Any:
+    name = call.request.db_name
+    if call.catalog.database(name).collections:
+        raise invalid(f"{name} not empty, must drop all collections before drop database")
+    del call.catalog.databases[name]
+    return call.answer()
+
+
+@operation
+def describe_database(call: Call) -> Any:
+    return call.answer(db_name=call.catalog.database(call.request.db_name).name)

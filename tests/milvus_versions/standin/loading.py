@@ -1,0 +1,85 @@
+"""What is in memory: loading, in how many replicas, and releasing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pymilvus.grpc_gen import common_pb2
+
+from milvus_versions.standin.call import operation
+from milvus_versions.standin.refusal import COLLECTION_NOT_LOADED, INDEX_NOT_FOUND, PARAMETER_INVALID, RefusalError
+
+if TYPE_CHECKING:
+    from milvus_versions.standin.call import Call
+    from milvus_versions.standin.catalog import Collection
+
+REPLICAS, GROUPS = "collection.replica.number", "collection.resource_groups"
+"""CollectionReplicaNumber and CollectionResourceGroups in pkg/common/common.go."""
+
+
+@operation
+def load_collection(call: Call) -> Any:
+    collection, request = call.collection(cached=False), call.request
+    if not collection.indexes:
+        raise RefusalError(INDEX_NOT_FOUND, f"index not found[collection={collection.name}]")
+    if request.refresh:
+        _refresh(collection)
+        return call.answer()
+    asked = request.replica_number
+    if call.dialect.resets_replicas:
+        named = collection.properties
+        asked = asked or int(named.get(REPLICAS, 0)) or 1
+        groups = tuple(request.resource_groups) or tuple(filter(None, named.get(GROUPS, "").split(",")))
+        collection.resource_groups = groups
+    else:
+        asked = asked or 1
+        if collection.replicas and collection.replicas != asked:
+            # LoadCollectionJob.PreExecute, internal/querycoordv2/job/job_load.go, 2.3
+            said = (
+                f"can't change the replica number for loaded collection: expected={collection.replicas}, actual={asked}"
+            )
+            raise RefusalError(
+                PARAMETER_INVALID, f"{said}: invalid parameter[expected={collection.replicas}][actual={asked}]"
+            )
+    collection.replicas = asked
+    _refresh(collection)
+    return call.answer()
+
+
+def _refresh(collection: Collection) -> None:
+    """Serve what was imported since it was loaded."""
+    collection.rows |= collection.pending
+    collection.pending.clear()
+
+
+@operation
+def release_collection(call: Call) -> Any:
+    call.collection(cached=False).replicas = 0
+    return call.answer()
+
+
+@operation
+def get_loading_progress(call: Call) -> Any:
+    collection = call.collection(cached=False)
+    if not collection.replicas:
+        raise not_loaded(collection)
+    return call.answer(progress=100, refresh_progress=100)
+
+
+@operation
+def get_load_state(call: Call) -> Any:
+    found = call.database.find(call.request.collection_name)
+    states = common_pb2.LoadState
+    if found is None:
+        return call.answer(state=states.LoadStateNotExist)
+    return call.answer(state=states.LoadStateLoaded if found.replicas else states.LoadStateNotLoad)
+
+
+def not_loaded(collection: Collection) -> RefusalError:
+    return RefusalError(COLLECTION_NOT_LOADED, f"collection not loaded[collection={collection.number}]")
+
+
+def check_loaded(collection: Collection) -> None:
+    """Refuse to read what is not in memory (checkIfLoaded, internal/proxy/task_query.go and task_search.go)."""
+    if not collection.replicas:
+        raise not_loaded(collection)

@@ -1,0 +1,139 @@
+"""Rows out: queries, counts, pages of an iterator, and searches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from milvus_lite.adapter.grpc.translators.search import parse_search_request
+from pymilvus import DataType
+from pymilvus.grpc_gen import schema_pb2
+
+from milvus_versions.standin import filters
+from milvus_versions.standin.call import operation, pairs
+from milvus_versions.standin.catalog import META
+from milvus_versions.standin.columns import column
+from milvus_versions.standin.loading import check_loaded
+from milvus_versions.standin.refusal import PARAMETER_INVALID, UNEXPECTED, RefusalError, invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from milvus_versions.standin.call import Call
+    from milvus_versions.standin.catalog import Collection, Row
+
+MAX_WINDOW = 16_384
+"""quotaAndLimits.limits.maxQueryResultWindow and topKLimit, in all versions."""
+COUNT = "count(*)"
+
+
+@operation
+def query(call: Call) -> Any:
+    collection, params = call.collection(), pairs(call.request.query_params)
+    check_loaded(collection)
+    limit, offset = int(params.get("limit", -1)), int(params.get("offset", 0))
+    asked = list(call.request.output_fields)
+    if "limit" in params:
+        _check_window(limit, offset)
+    elif not call.request.expr.strip() and COUNT not in asked:
+        raise invalid("empty expression should be used with limit")
+    rows = filters.matching(collection, call.request.expr, _templates(call))
+    if COUNT in asked:
+        total = schema_pb2.FieldData(field_name=COUNT, type=DataType.INT64)
+        total.scalars.long_data.data.append(len(rows))
+        return call.answer(fields_data=[total], collection_name=collection.name, output_fields=[COUNT])
+    rows = rows[offset : offset + limit] if "limit" in params else rows
+    names = _fields(collection, asked)
+    if (key := collection.key.name) not in names:
+        names.append(key)  # a query answers with the primary key, asked for or not
+    answer = call.answer(
+        fields_data=_columns(collection, names, rows), collection_name=collection.name, output_fields=asked or names,
+        primary_field_name=key, session_ts=call.catalog.number() << 18,
+    )  # fmt: skip
+    return _within_limit(call, answer)
+
+
+@operation
+def search(call: Call) -> Any:
+    collection = call.collection()
+    check_loaded(collection)
+    asked = parse_search_request(call.request)
+    limit, offset = asked["top_k"], asked["offset"]
+    if not 0 < limit <= MAX_WINDOW:
+        reason = f"topk [{limit}] is invalid, it should be in range [1, {MAX_WINDOW}], but got {limit}"
+        raise RefusalError(PARAMETER_INVALID, f"{reason}: invalid parameter")
+    rows = filters.matching(collection, call.request.dsl, _templates(call))
+    names = _fields(collection, list(call.request.output_fields), search=True)
+    hits, scores, counts = _nearest(collection, rows, asked, limit + offset, offset)
+    ids = schema_pb2.IDs()
+    keys = [row[collection.key.name] for row in hits]
+    (ids.str_id if collection.key.data_type == DataType.VARCHAR else ids.int_id).data.extend(keys)
+    results = schema_pb2.SearchResultData(
+        num_queries=len(counts), top_k=limit, scores=scores, topks=counts, ids=ids,
+        fields_data=_columns(collection, names, hits), output_fields=list(call.request.output_fields),
+        primary_field_name=collection.key.name,
+    )  # fmt: skip
+    return _within_limit(call, call.answer(results=results, collection_name=collection.name))
+
+
+def _nearest(
+    collection: Collection, rows: Sequence[Row], asked: dict[str, Any], first: int, offset: int
+) -> tuple[list[Row], list[float], list[int]]:
+    """Return the hits of all queries one after the other, their inner products, and how many each query has."""
+    vectors = [field for field in collection.schema.fields if field.data_type == DataType.FLOAT_VECTOR]
+    name = asked["anns_field"] or vectors[0].name
+    dim = int(pairs(collection.fields[name].type_params)["dim"])
+    queries = asked["query_vectors"]
+    if wrong := [query for query in queries if len(query) != dim]:
+        raise RefusalError(
+            UNEXPECTED, f"vector dimension mismatch, expected vector size(byte) {4 * dim}, actual {4 * len(wrong[0])}."
+        )
+    hits: list[Row] = []
+    scores: list[float] = []
+    counts = []
+    matrix = np.stack([row[name] for row in rows]) if rows else np.zeros((0, dim), np.float32)
+    for query in queries:
+        products = matrix @ np.asarray(query, np.float32)
+        best = np.argsort(-products, kind="stable")[offset:first]
+        hits += [rows[place] for place in best]
+        scores += products[best].tolist()
+        counts.append(len(best))
+    return hits, scores, counts
+
+
+def _fields(collection: Collection, asked: list[str], *, search: bool = False) -> list[str]:
+    """Return the fields of an answer (translateOutputFields, internal/proxy/util.go)."""
+    fields, names = collection.fields, []
+    for name in asked:
+        if name == "*":
+            names += [field for field in fields if field not in names]
+        elif name in fields:
+            names.append(name)
+        elif META in fields:
+            names.append(META)  # which keys of it were asked for is the client's to tell
+        else:
+            raise RefusalError(UNEXPECTED, f"field {name} not exist")
+    return list(dict.fromkeys(names))
+
+
+def _columns(collection: Collection, names: Sequence[str], rows: Sequence[Row]) -> list[Any]:
+    return [column(collection.fields[name], [row[name] for row in rows]) for name in names]
+
+
+def _check_window(limit: int, offset: int) -> None:
+    """validateMaxQueryResultWindow, internal/proxy/util.go."""
+    if not 0 < offset + limit <= MAX_WINDOW:
+        said = f"invalid max query result window, (offset+limit) should be in range [1, {MAX_WINDOW}], but got"
+        raise invalid(f"{said} {offset + limit}")
+
+
+def _within_limit(call: Call, answer: Any) -> Any:
+    """Refuse an answer that is too large."""
+    if (size := answer.ByteSize()) > call.server.max_answer:
+        said = f"query results exceed the maxOutputSize Limit {call.server.max_answer}"
+        raise RefusalError(UNEXPECTED, f"{said}: {size}")
+    return answer
+
+
+def _templates(call: Call) -> Any:
+    return call.request.expr_template_values if call.dialect.has_templates else {}

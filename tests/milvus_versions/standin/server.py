@@ -1,0 +1,211 @@
+"""The stand-in as a server: gRPC on a port of the loopback interface, every request noted, faults as ordered."""
+
+from __future__ import annotations
+
+import base64
+import threading
+import time
+from concurrent import futures
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from milvus_versions.standin import aliases, databases, definitions, imports, loading, reading, writing  # noqa: F401
+from milvus_versions.standin.call import METHODS, OPERATIONS, Call, refused
+from milvus_versions.standin.catalog import Catalog
+from milvus_versions.standin.dialect import Dialect
+from milvus_versions.standin.refusal import RefusalError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_SERVICE = "milvus.proto.milvus.MilvusService"
+MAX_REQUEST = 64 * 2**20
+"""proxy.grpc.serverMaxRecvSize, 67108864 in configs/milvus.yaml of all versions."""
+MAX_ANSWER = 100 * 2**20
+"""quotaAndLimits.limits.maxOutputSize, 104857600 in configs/milvus.yaml of all versions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that came: its method, the database in its body and in its metadata, who sent it, and the message."""
+
+    method: str
+    in_body: str
+    in_metadata: str
+    user: str
+    message: Any
+
+
+@dataclass(slots=True)
+class Fault:
+    """What shall happen to the next `times` requests of a method: an error, or a wait, before or after it is done."""
+
+    method: str
+    times: int = 1
+    refusal: RefusalError | None = None
+    status: grpc.StatusCode | None = None
+    wait: threading.Event | None = None
+    done_first: bool = False
+
+
+@dataclass
+class Server:
+    """One stand-in: its dialect, what it holds, what it was asked, and what shall go wrong.
+
+    `import_folders` maps folders as a server sees them to folders here. `alias_stale` is how many requests through an
+    alias get the collection it pointed to before, and `alias_stale_s` how long, on versions whose proxies cache
+    aliases. `flush_every_s` is how far apart flushes of a collection must be, 10 s at a real one since 2.4, and
+    `import_s` is how long an import job takes. `users` are passwords, and `grants` the databases a user may use; with
+    none nobody is asked.
+    """
+
+    dialect: Dialect
+    catalog: Catalog = field(default_factory=Catalog)
+    import_folders: dict[str, str] = field(default_factory=dict)
+    alias_stale: int = 0
+    alias_stale_s: float = 0.0
+    flush_every_s: float = 0.0
+    import_s: float = 0.0
+    max_answer: int = MAX_ANSWER
+    users: dict[str, str] = field(default_factory=dict)
+    grants: dict[str, set[str]] = field(default_factory=dict)
+    jobs: dict[int, Any] = field(default_factory=dict)
+    uri: str = ""
+    faults: list[Fault] = field(default_factory=list)
+    _seen: list[Request] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def requests(self, *methods: str) -> list[Request]:
+        """Return what was asked, the oldest first: all, or those of these methods."""
+        with self._lock:
+            return [request for request in self._seen if not methods or request.method in methods]
+
+    def forget(self) -> None:
+        """Forget what was asked so far."""
+        with self._lock:
+            self._seen.clear()
+
+    def fail(self, method: str, code: int, reason: str, times: int = 1, **more: Any) -> None:
+        """Refuse the next requests of a method."""
+        self.faults.append(Fault(method, times, RefusalError(code, reason, **more)))
+
+    def hold(self, method: str, *, done_first: bool = False) -> threading.Event:
+        """Let the next request of a method wait for the event, before it is done or before it is answered."""
+        event = threading.Event()
+        self.faults.append(Fault(method, wait=event, done_first=done_first))
+        return event
+
+    def wait_for(self, method: str, times: int = 1, timeout_s: float = 30.0) -> None:
+        """Wait until a method was asked for so many times."""
+        ends = time.monotonic() + timeout_s
+        while len(self.requests(method)) < times:
+            assert time.monotonic() < ends, f"{method} was not asked for"
+            time.sleep(0.005)
+
+    def collections(self, database: str = "default") -> list[str]:
+        """Return the names of a database's collections."""
+        return sorted(self.catalog.databases[database].collections)
+
+    def collection(self, name: str, database: str = "default") -> Any:
+        """Return a collection by its name or alias."""
+        return self.catalog.databases[database].find(name)
+
+    def handle(self, method: str, request: Any, context: Any) -> Any:
+        """Answer one request."""
+        metadata = dict(context.invocation_metadata())
+        in_body = getattr(request, "db_name", "") if method not in databases.NAMED else ""
+        call = Call(self, method, request, in_body, metadata.get("dbname", ""), _user(metadata))
+        with self._lock:
+            self._seen.append(Request(method, in_body, call.in_metadata, call.user, _copied(request)))
+            fault = next((fault for fault in self.faults if fault.method == method and fault.times > 0), None)
+            if fault:
+                fault.times -= 1
+        if fault and not fault.done_first:
+            _befall(fault, method, context)
+        answer = self._answer(call, context)
+        if fault and fault.done_first:
+            _befall(fault, method, context)
+        if fault and fault.refusal:
+            return refused(method, fault.refusal)
+        return answer
+
+    def _answer(self, call: Call, context: Any) -> Any:
+        if call.method not in OPERATIONS:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, f"the stand-in does not know {call.method}")
+        try:
+            databases.check_rights(call, _password(dict(context.invocation_metadata())))
+            with self.catalog.lock:
+                return OPERATIONS[call.method](call)
+        except databases.UnauthenticatedError as refusal:
+            return context.abort(grpc.StatusCode.UNAUTHENTICATED, str(refusal))
+        except databases.ForbiddenError as refusal:
+            return context.abort(grpc.StatusCode.PERMISSION_DENIED, str(refusal))
+        except RefusalError as refusal:
+            return refused(call.method, refusal)
+
+
+@contextmanager
+def serve(version: str, **settings: Any) -> Iterator[Server]:
+    """Start a stand-in of this version in this process, and stop it at the block's end."""
+    stand_in = Server(Dialect(version), **settings)
+    options = [
+        ("grpc.max_receive_message_length", MAX_REQUEST),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.so_reuseport", 0),
+    ]
+    server = grpc.server(futures.ThreadPoolExecutor(16, thread_name_prefix="standin"), options=options)
+    handlers = {
+        name: grpc.unary_unary_rpc_method_handler(
+            _handler(stand_in, name), method.input_type._concrete_class.FromString, _sent
+        )
+        for name, method in METHODS.items()
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    stand_in.uri = f"http://127.0.0.1:{port}"
+    try:
+        yield stand_in
+    finally:
+        for fault in stand_in.faults:
+            if fault.wait:
+                fault.wait.set()
+        server.stop(0).wait()
+
+
+def _handler(stand_in: Server, method: str) -> Callable[[Any, Any], Any]:
+    return lambda request, context: stand_in.handle(method, request, context)
+
+
+def _befall(fault: Fault, method: str, context: Any) -> None:
+    if fault.wait:
+        fault.wait.wait(60)
+    if fault.status:
+        context.abort(fault.status, f"{method}: as ordered")
+
+
+def _copied(message: Any) -> Any:
+    made = type(message)()
+    made.CopyFrom(message)
+    return made
+
+
+def _sent(message: Any) -> bytes:
+    return bytes(message.SerializeToString())
+
+
+def _credentials(metadata: dict[str, str]) -> tuple[str, str]:
+    """Return user and password: Milvus' clients send them in base64, without the word Basic."""
+    user, _, password = base64.b64decode(metadata.get("authorization", "")).decode().partition(":")
+    return user, password
+
+
+def _user(metadata: dict[str, str]) -> str:
+    return _credentials(metadata)[0]
+
+
+def _password(metadata: dict[str, str]) -> str:
+    return _credentials(metadata)[1]
