@@ -44,7 +44,7 @@ class Facet:
     values: list[tuple[Scalar, int]]
     low: float | None
     high: float | None
-    missing: float | None
+    missing: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +103,13 @@ def take(connection: Connection, name: str, contract: Mapping[str, Any]) -> Snap
     )
 
 
-def _facet(name: str, kind: str, column: list[Any], instead: float | None) -> Facet:
+def _facet(name: str, kind: str, column: list[Any], instead: float | None = None) -> Facet:
     if kind in _NUMBERS:
         known = [value for value in column if value is not None and math.isfinite(value)]
         return Facet(name, kind, [], min(known, default=None), max(known, default=None), instead)
     counts = Counter(value for value in column if value not in (None, ""))
     few = 0 < len(counts) <= MAX_VALUES and (kind == "BOOL" or len(counts) < max(2, len(column)))
-    return Facet(name, kind, counts.most_common() if few else [], None, None, None)
+    return Facet(name, kind, counts.most_common() if few else [], None, None)
 
 
 def _plane(

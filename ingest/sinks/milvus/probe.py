@@ -107,10 +107,8 @@ def recall(connection: Connection, contract: Contract, space: Space) -> Found:
     keeps = memory.keeps if memory else there or Keeps.NAN
     found = _found(contract, Memory(version, keeps))
     name = contracts.collection_name(found.contract, space)
-    beside = f"fills a collection beside {name}, of stored vectors, and moves the alias"
-    return replace(
-        found, open=f"find out how Milvus {version} keeps missing numbers: if not as {_WORDS[keeps]}, {beside}"
-    )
+    asked = f"find out how Milvus {version} keeps missing numbers, and if not as {_WORDS[keeps]}, "
+    return replace(found, open=f"{asked}fill a collection beside {name} with the stored vectors and move the alias")
 
 
 _WORDS = {Keeps.NAN: "NaN", Keeps.NULL: "null", Keeps.NEITHER: "numbers that stand for them"}
