@@ -24,9 +24,9 @@ import numpy as np
 from ingest import contract as contracts
 from ingest.contract import Space
 from ingest.search.served import Served
+from ingest.sinks.milvus.aliases import move
 from ingest.sinks.milvus.collection import Collection
 from ingest.sinks.milvus.connection import opened
-from ingest.sinks.milvus.releases import move
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,8 +15,8 @@ from ingest.embedding.checkpoint import resolve
 from ingest.embedding.files import WEIGHTS, has_weights
 from ingest.embedding.towers import Towers
 from ingest.errors import IngestError, NoTorchError
+from ingest.sinks.milvus.aliases import alias_target
 from ingest.sinks.milvus.connection import opened
-from ingest.sinks.milvus.releases import alias_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -22,7 +22,7 @@ from ingest.serving import withheld
 from ingest.sinks.milvus import probe, reader
 from ingest.sinks.milvus.collection import Collection
 from ingest.sinks.milvus.connection import opened
-from ingest.sinks.milvus.releases import check_loaded
+from ingest.sinks.milvus.loading import check_loaded
 
 if TYPE_CHECKING:
     import threading

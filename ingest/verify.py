@@ -23,7 +23,7 @@ from ingest.sinks.milvus import probe, proof, reader
 from ingest.sinks.milvus.collection import Collection
 from ingest.sinks.milvus.connection import opened
 from ingest.sinks.milvus.fields import Comparison, draw
-from ingest.sinks.milvus.releases import is_loaded
+from ingest.sinks.milvus.loading import is_loaded
 from ingest.store import arrays
 from ingest.store.lock import holding
 

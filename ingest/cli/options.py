@@ -264,7 +264,7 @@ def settings(values: dict[str, Any]) -> Settings:
 
 def given(ctx: click.Context, *names: str) -> list[str]:
     """Return those of the named flags that stand on the command line, with their values, to repeat in advice."""
-    from ingest.sinks.milvus.connection import without_user
+    from ingest.sinks.milvus.uris import without_user
 
     words = []
     for name in names:

@@ -62,6 +62,6 @@ def redacted(text: str) -> str:
 def _without_user(uri: str) -> tuple[str, str]:
     if "@" not in uri:
         return uri, ""
-    from ingest.sinks.milvus.connection import without_user
+    from ingest.sinks.milvus.uris import without_user
 
     return without_user(uri)

@@ -15,9 +15,11 @@ from ingest.errors import MilvusError, ModelError, QueryError
 from ingest.flow import batched
 from ingest.search import filters
 from ingest.search.query import combined
+from ingest.sinks.milvus.aliases import alias_target
 from ingest.sinks.milvus.collection import iterated
 from ingest.sinks.milvus.connection import CALL_TIMEOUT_S
-from ingest.sinks.milvus.releases import alias_target, check_loaded, note
+from ingest.sinks.milvus.loading import check_loaded
+from ingest.sinks.milvus.properties import note
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence

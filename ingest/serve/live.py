@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ingest.contract import PROPERTY
 from ingest.errors import IngestError, MilvusError
 from ingest.search.served import Served
-from ingest.sinks.milvus.releases import alias_target
+from ingest.sinks.milvus.aliases import alias_target
 
 if TYPE_CHECKING:
     from ingest.contract import Space

@@ -16,9 +16,9 @@ from ingest.contract import Space
 from ingest.recommend import Wish
 from ingest.search.served import Served, width
 from ingest.sinks.milvus import proof, schema
+from ingest.sinks.milvus.aliases import move
 from ingest.sinks.milvus.collection import Collection
 from ingest.sinks.milvus.connection import Connection, opened
-from ingest.sinks.milvus.releases import move
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

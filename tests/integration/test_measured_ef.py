@@ -11,7 +11,7 @@ import numpy as np
 from ingest import contract as contracts
 from ingest.contract import Space
 from ingest.search.served import Served
-from ingest.sinks.milvus import releases
+from ingest.sinks.milvus import aliases, releases
 from ingest.sinks.milvus.collection import Collection
 from ingest.sinks.milvus.connection import opened
 
@@ -30,7 +30,7 @@ def test_a_measured_ef_outlives_a_run_with_another_schema_and_filters_find_all(
         collection.prepare()
         connection.client.upsert(collection.name, [row(number, vectors) for number in range(ROWS)])
         collection.flush()
-        releases.move(connection, contract.alias, collection.name, None)
+        aliases.move(connection, contract.alias, collection.name, None)
         served = Served(connection, contract.alias)
         assert collection.is_indexed
         assert not served.is_exact

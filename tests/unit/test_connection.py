@@ -29,13 +29,16 @@ PASSING = [
     MilvusException(9, "deny to write: quota exceeded"),
     MilvusException(101, "collection not loaded"),
     MilvusException(65535, "no available shard delegator found"),
+    MilvusException(2401, "what only a newer server knows", retriable=True),
     MilvusException(65535, "attempt #0: stack trace: a.go:1\n/b.go:2: attempt #0: node not match[expectedNodeID=1]"),
     MilvusException(1, "service not ready[standalone=1]: Initializing"),
     MilvusException(grpc.StatusCode.UNAVAILABLE, "[describe_collection] Retry timeout: 20s, StatusCode.UNAVAILABLE"),
     Deadline(),
 ]
+PASSING += [MilvusException(code, f"of code {code}") for code in (12, 110, 202, 305, 505, 507, 604, 605, 2200, 2317)]
 LASTING = [
     (MilvusException(100, "collection not found[collection=x]"), "was it dropped while this ran"),
+    (MilvusException(0, "can't find collection[database=default][collection=x]", 4), "was it dropped while this ran"),
     (MilvusException(1601, "alias and collection name conflict"), "conflict"),
     (MilvusException(65535, "auth check failure, please check username and password"), "check MILVUS_TOKEN"),
     (MilvusException(1100, "the dim (8) of field data is not equal to schema dim (16)"), "dim"),

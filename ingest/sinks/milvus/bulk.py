@@ -193,7 +193,7 @@ def _write(path: Path, records: Sequence[Embedded], collection: Collection) -> N
 
 def _asked(path: str, collection: Collection) -> int:
     try:
-        return int(_call(collection, "import", _handler(collection).do_bulk_insert, collection.name, "", [path]))
+        return int(_direct(collection, "import", "do_bulk_insert", collection.name, "", [path]))
     except MilvusError as error:
         raise _RefusedError(str(error)) from error
 
@@ -201,7 +201,7 @@ def _asked(path: str, collection: Collection) -> int:
 def _ended(task: int, collection: Collection, stop: threading.Event) -> int:
     """Wait for a job's end and return its rows; raises _RefusedError with the server's reason where it failed."""
     while True:
-        state = _call(collection, "watch the import", _handler(collection).get_bulk_insert_state, task)
+        state = _direct(collection, "watch the import", "get_bulk_insert_state", task)
         if state.state_name == "Completed":
             return int(state.row_count)
         if state.state_name not in _UNFINISHED:
@@ -233,9 +233,7 @@ def _seen(records: Sequence[Embedded], collection: Collection, rows: int, stop: 
 def _recent(collection: Collection) -> list[Any]:
     """Return the jobs that are not ended, or so lately that their rows may not be served yet."""
     try:
-        tasks = _call(
-            collection, "list the imports", _handler(collection).list_bulk_insert_tasks, _TASKS, collection.name
-        )
+        tasks = _direct(collection, "list the imports", "list_bulk_insert_tasks", _TASKS, collection.name)
     except MilvusError:  # a server without import jobs has none that are unfinished
         return []
     since = time.time() - _RECENT_S
@@ -247,9 +245,9 @@ def _refresh(collection: Collection) -> None:
     _call(collection, "load what was imported", collection.connection.client.refresh_load, collection.name)
 
 
-def _handler(collection: Collection) -> Any:
-    # MilvusClient has no import jobs of its own; `utility.do_bulk_insert`, which has, is deprecated and calls this.
-    return collection.connection.client._get_connection()  # noqa: SLF001
+def _direct(collection: Collection, doing: str, method: str, *args: Any) -> Any:
+    # MilvusClient has no import jobs of its own; `utility.do_bulk_insert`, which has, is deprecated and calls these.
+    return _call(collection, doing, collection.connection.direct, method, *args)
 
 
 def _call(collection: Collection, doing: str, function: Any, *args: Any) -> Any:

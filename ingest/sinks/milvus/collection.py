@@ -14,13 +14,13 @@ from ingest import contract as contracts
 from ingest import tuning
 from ingest.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST
 from ingest.errors import MilvusError
-from ingest.sinks.milvus import schema
+from ingest.sinks.milvus import aliases, properties, schema
 from ingest.sinks.milvus.connection import CALL_TIMEOUT_S, WRITE_TIMEOUT_S
-from ingest.sinks.milvus.releases import alias_target, check_untaken, load, move, note
+from ingest.sinks.milvus.loading import load
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -39,12 +39,8 @@ _READ_ROWS = 16_384  # the most an iterator may ask for at a time; 1,000 is 3 to
 class Collection:
     """The collection for one contract and one space. What it reads, it reads strongly: every acknowledged row."""
 
-    def __init__(
-        self, connection: Connection, contract: Contract, space: Space, properties: Mapping[str, str] | None = None
-    ) -> None:
-        """Name it; `properties` are set on it when it is prepared, beside the contract."""
+    def __init__(self, connection: Connection, contract: Contract, space: Space) -> None:
         self.connection = connection
-        self._noted = dict(properties or {})
         self.contract = contract
         self.space = space
         self.name = contracts.collection_name(contract, space)
@@ -57,19 +53,23 @@ class Collection:
         self._check_alias()
         if self.exists():
             self._settle_index(self._fitting_index())
-            self._tell_contract()
+            self._note_properties()
         else:
             shards = {"num_shards": self.contract.layout.shards} if self.contract.layout.shards else {}
             # Given its index here, the client would load it at once, with one replica.
-            properties = self._noted | {
-                contracts.PROPERTY: contracts.to_json(self.contract, self.space),
-                contracts.BUILT: datetime.now(UTC).isoformat(timespec="milliseconds"),
-            }
             self._call(
-                f"create {self.name}", self.connection.client.create_collection, self.name,
-                schema=schema.schema(self.contract, self.space.dim), properties=properties, timeout=CALL_TIMEOUT_S,
+                f"create {self.name}",
+                self.connection.client.create_collection,
+                self.name,
+                schema=schema.schema(self.contract, self.space.dim),
+                properties={
+                    contracts.PROPERTY: contracts.to_json(self.contract, self.space),
+                    contracts.BUILT: datetime.now(UTC).isoformat(timespec="milliseconds"),
+                    **properties.of(self.contract.layout),
+                },
+                timeout=CALL_TIMEOUT_S,
                 **shards,
-            )  # fmt: skip
+            )
             self._settle_index(None)
         self.load()
 
@@ -83,7 +83,7 @@ class Collection:
         found = []
         if not self.is_indexed and self.index() is not None:
             found.append(f"drop the index of {self.name}: Milvus Lite finds more by comparing with every row")
-        if self._newer():
+        if self._newer_contract():
             found.append(f"write the contract again that {self.name} carries for apps")
         return found
 
@@ -162,15 +162,20 @@ class Collection:
 
     def served(self) -> str | None:
         """Return the collection the alias points to, or None."""
-        return alias_target(self.connection, self.contract.alias)
+        return aliases.alias_target(self.connection, self.contract.alias)
 
     def serve(self, instead_of: str | None) -> None:
         """Point the alias here, in one call; raises MilvusError where it serves neither `instead_of` nor this."""
-        move(self.connection, self.contract.alias, self.name, instead_of)
+        aliases.move(self.connection, self.contract.alias, self.name, instead_of)
 
     def check_untaken(self) -> None:
-        """Raise MilvusError where the alias, which served this collection, serves another by now."""
-        check_untaken(self.connection, self.contract.alias, self.name, self.name)
+        """Raise MilvusError where the alias, which served this collection, serves another by now.
+
+        What a run that was killed when it had moved the alias had still to do is done.
+        """
+        aliases.check_untaken(self.connection, self.contract.alias, self.name, self.name)
+        if contracts.SERVED not in properties.get(self.connection, self.name):
+            aliases.confirm(self.connection, self.contract.alias, self.name)
 
     def index(self) -> Any:
         """Describe the index over the vectors, or None where there is none."""
@@ -217,23 +222,19 @@ class Collection:
 
     def carried(self) -> str:
         """Return the contract that the collection carries, as JSON; "" where it carries none."""
-        return self._properties().get(contracts.PROPERTY, "")
+        return str(properties.get(self.connection, self.name).get(contracts.PROPERTY, ""))
 
-    def _properties(self) -> dict[str, str]:
-        description = self._call("describe the collection", self.connection.client.describe_collection, self.name)
-        return dict(description.get("properties", {}))
+    def _note_properties(self) -> None:
+        """Bring what apps and the server read up to date; an ef that was measured on this collection stays."""
+        newer = self._newer_contract()
+        wanted = properties.of(self.contract.layout) | ({contracts.PROPERTY: newer} if newer else {})
+        properties.update(self.connection, self.name, wanted)
 
-    def _tell_contract(self) -> None:
-        """Bring the property that apps read up to date; an ef that was measured on this collection stays."""
-        if newer := self._newer():
-            note(self.connection, self.name, newer)
-
-    def _newer(self) -> dict[str, str]:
-        """Return the properties that the collection should carry and does not."""
-        there = self._properties()
-        measured = tuning.measured_ef(there.get(contracts.PROPERTY, ""))
-        wanted = self._noted | {contracts.PROPERTY: contracts.to_json(self.contract, self.space, measured)}
-        return {name: value for name, value in wanted.items() if there.get(name) != value}
+    def _newer_contract(self) -> str:
+        """Return the contract that the collection should carry, as JSON; "" if it carries just that."""
+        carried = self.carried()
+        wanted = contracts.to_json(self.contract, self.space, tuning.measured_ef(carried))
+        return "" if carried == wanted else wanted
 
     def _fitting_index(self) -> Any:
         """Return the index, or None where there is none; raise MilvusError where it or the collection does not fit."""

@@ -11,12 +11,11 @@ import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit, urlunsplit
 
 from ingest import openmp
 from ingest.durable import reason
 from ingest.errors import BusyError, IngestError, InterruptedRunError, MilvusError
-from ingest.sinks.milvus import lite, troubles
+from ingest.sinks.milvus import lite, troubles, uris
 from ingest.store.lock import holding_file, reading_file
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ class Connection:
     def __init__(
         self, uri: str, token: str, db_name: str, max_wait: float, stop: threading.Event | None = None, place: str = ""
     ) -> None:
-        self.shown, target, user = _target(uri)
+        self.shown, target, user = uris.target(uri)
         self.place = target = place or target
         self.is_lite = not uri.startswith(("http://", "https://", "tcp://", "unix:"))
         self._secrets = [secret for secret in {token, user, *token.split(":")[1:], *user.split(":")[1:]} if secret]
@@ -96,17 +95,43 @@ class Connection:
                     "and embedding goes on"
                 )
                 # Many wait for the same server: spread out, they do not all come back at once.
-                if self._stop.wait(min(left, pause * random.uniform(0.5, 1.0))):  # noqa: S311
-                    raise self._interrupted(doing) from error
+                self.pause(min(left, pause * random.uniform(0.5, 1.0)), doing)  # noqa: S311
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+    def direct(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a method of the handler under MilvusClient, for what MilvusClient has no method for."""
+        return getattr(self._handler, method)(*args, context=self._context, **kwargs)
+
+    def request(self, name: str, message: Any, timeout: float) -> Any:
+        """Send a message of Milvus' API once, for what pymilvus has no call for; raises pymilvus' errors."""
+        from pymilvus.client.utils import check_status
+
+        message.db_name = self._db_name
+        send = getattr(self._handler._stub, name)  # noqa: SLF001
+        answer = send(message, timeout=timeout, metadata=self._context.to_grpc_metadata())
+        check_status(answer.status)
+        return answer
+
+    @property
+    def _handler(self) -> Any:
+        return self.client._get_connection()  # noqa: SLF001
+
+    @property
+    def _context(self) -> Any:
+        """What names the database in a call's metadata, where the servers look for it.
+
+        pymilvus (3.0.2) sends it only if it is given: a call without is for the database `default`, whatever its
+        message says.
+        """
+        return self.client._generate_call_context()  # noqa: SLF001
 
     def upsert(self, request: Any) -> None:
         """Send an `UpsertRequest` that is packed already, once."""
         request.db_name = self._db_name
         # MilvusClient takes rows alone; the handler under it takes the message. Left to itself it would ask for the
         # schema before each, and wait out a limited rate 75 times over and without a word.
-        self.client._get_connection().upsert(  # noqa: SLF001
-            request.collection_name, [], upsert_param=request, schema={"fields": []},
+        self.direct(
+            "upsert", request.collection_name, [], upsert_param=request, schema={"fields": []},
             timeout=WRITE_TIMEOUT_S, retry_on_rate_limit=False,
         )  # fmt: skip
 
@@ -118,6 +143,11 @@ class Connection:
                 return
             self._said = now
         log.warning("%s", what)
+
+    def pause(self, seconds: float, doing: str) -> None:
+        """Wait before the server is asked again; raises InterruptedRunError if the user has asked to stop."""
+        if self._stop.wait(seconds):
+            raise self._interrupted(doing)
 
     def close(self) -> None:
         """Close the client; a Lite file is free for other processes when this one ends."""
@@ -184,12 +214,14 @@ def opened(
     existing = existing or reading
     place = ""
     if existing and "://" not in uri and not Path(uri).expanduser().exists():
-        raise MilvusError(f"{without_user(uri)[0]}: no such Milvus Lite file; fill it with: ingest run, or pass --uri")
+        raise MilvusError(
+            f"{uris.without_user(uri)[0]}: no such Milvus Lite file; fill it with: ingest run, or pass --uri"
+        )
     with ExitStack() as stack:
         if "://" not in uri:
-            path = Path(_target(uri)[1])
+            path = Path(uris.target(uri)[1])
             if not existing:
-                _make_folder(uri, path.parent)
+                uris.make_folder(uri, path.parent)
             stack.enter_context(reading_file(path) if existing else holding_file(path))
             if reading:
                 place = str(stack.enter_context(_stand_in(path)))
@@ -242,35 +274,3 @@ def _client_class() -> Any:
     for name in ("pymilvus", "pymilvus.milvus_client", "milvus_lite"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     return MilvusClient
-
-
-def without_user(uri: str) -> tuple[str, str]:
-    """Return a URI without its credentials, and these as `user:password`, or "" where it carries none."""
-    if "@" not in uri:
-        return uri, ""
-    if "://" not in uri:  # a scheme forgotten: what stands before the @ is a secret all the same
-        user, _, host = uri.rpartition("@")
-        return (host, user) if ":" in user else (uri, "")
-    parts = urlsplit(uri)
-    user = unquote(f"{parts.username}:{parts.password or ''}") if parts.username else ""
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), user
-
-
-def _target(uri: str) -> tuple[str, str, str]:
-    """Return what to show, what to connect to, and `user:password` where the URI carries one."""
-    if "://" in uri:
-        bare, user = without_user(uri)
-        return bare, bare, user
-    path = Path(uri).expanduser()
-    if path.suffix != ".db":
-        raise MilvusError(
-            f"--uri {without_user(uri)[0]}: neither http://… nor a Milvus Lite file, whose name ends in .db"
-        )
-    return uri, str(path), ""
-
-
-def _make_folder(uri: str, folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MilvusError(f"--uri {uri}: its folder cannot be made ({error.strerror})") from error

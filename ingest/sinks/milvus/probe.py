@@ -26,8 +26,8 @@ from ingest.field import Field
 from ingest.missing import Keeps
 from ingest.records import Embedded, Product
 from ingest.sinks.milvus import packing, schema
+from ingest.sinks.milvus.aliases import alias_target
 from ingest.sinks.milvus.connection import CALL_TIMEOUT_S
-from ingest.sinks.milvus.releases import alias_target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,8 +107,11 @@ def recall(connection: Connection, contract: Contract, space: Space) -> Found:
     keeps = memory.keeps if memory else there or Keeps.NAN
     found = _found(contract, Memory(version, keeps))
     name = contracts.collection_name(found.contract, space)
-    asked = f"find out how Milvus {version} keeps missing numbers, and if not as {_WORDS[keeps]}, "
-    return replace(found, open=f"{asked}fill a collection beside {name} with the stored vectors and move the alias")
+    asked = f"find out how Milvus {version} keeps missing numbers"
+    if memory is None and there is None:
+        return replace(found, open=f"{asked}, which may give the collection another name than {name}")
+    other = f"fill a collection beside {name} with the stored vectors and move the alias"
+    return replace(found, open=f"{asked}, and if not as {_WORDS[keeps]}, {other}")
 
 
 _WORDS = {Keeps.NAN: "NaN", Keeps.NULL: "null", Keeps.NEITHER: "numbers that stand for them"}

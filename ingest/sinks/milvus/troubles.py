@@ -15,16 +15,27 @@ _PASSING_CODES = frozenset({
     7,  # disk quota: writes denied for now
     8,  # rate limit
     9,  # writes denied for now, for any quota
+    12,  # too few resources for now
     101,  # collection not loaded, as after a server's restart
     103,  # collection not fully loaded
     106,  # the same, of newer servers
+    110,  # a node does not have the newest schema yet
+    202,  # partition not fully loaded
+    305,  # a resource group has no node for now
     *(400, 401),  # no replica, or none that answers
     *(500, 501, 503),  # no channel, or none that answers: a node is coming back
+    *(505, 507),  # a channel stands still, or has moved to another node
     *(601, 602),  # a segment is not loaded yet
+    *(604, 605),  # a segment could not be loaded, as for want of memory; the server tries again on another node
     *range(901, 906),  # a node is away
+    2200,  # what was found was compacted before its fields were read
+    2317,  # a snapshot holds a compaction up
 })  # fmt: skip
+"""Those of older servers too, which do not say which of their errors pass; newer ones say so (`retriable`)."""
 _DENIED = frozenset({3, 7, 9})
 _NO_COLLECTION, _NO_DATABASE = 100, 800
+_NO_COLLECTION_BEFORE_2_3 = 4
+"""All that Milvus 2.5 and 2.6 give for a collection that cannot be described; their `code` is 0."""
 _PASSING_STATUS = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "CANCELLED"})
 _PASSING_WORDS = re.compile(
     r"not ready|not healthy|not serving|recovering|starting|initializing|quota exceeded|rate limit|no available shard|"
@@ -42,7 +53,7 @@ _LONGEST = 300
 def passes(error: BaseException) -> bool:
     """Tell whether trying again may help."""
     status = _status(error)
-    if status in _PASSING_STATUS or _code(error) in _PASSING_CODES:
+    if status in _PASSING_STATUS or _code(error) in _PASSING_CODES or getattr(error, "retriable", False):
         return True
     return _PASSING_WORDS.search(str(error)) is not None or unanswered(error)
 
@@ -73,7 +84,7 @@ def explained(error: BaseException, *, connecting: bool, tls: bool) -> str:
 def _way_out(text: str, error: BaseException) -> str:
     code, low = _code(error), text.lower()
     ways = {
-        "was it dropped while this ran? Run again: it is filled anew from the store": code == _NO_COLLECTION,
+        "was it dropped while this ran? Run again: it is filled anew from the store": _is_missing(error),
         "the server denies writes: give it more memory or disk, or raise its quota, and run again": (
             code in _DENIED or "quota exceeded" in low
         ),
@@ -116,6 +127,12 @@ def _status(error: BaseException) -> str:
 def _code(error: BaseException) -> int | None:
     code = getattr(error, "code", None)
     return code if isinstance(code, int) else None
+
+
+def _is_missing(error: BaseException) -> bool:
+    """Tell whether there is no such collection."""
+    before = getattr(error, "compatible_code", None)
+    return _code(error) == _NO_COLLECTION or (_code(error) == 0 and before == _NO_COLLECTION_BEFORE_2_3)
 
 
 def _text(error: BaseException) -> str:

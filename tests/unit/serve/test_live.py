@@ -7,7 +7,7 @@ from small_shop import SmallShop, checkpoint
 
 from ingest.errors import MilvusError, ModelError
 from ingest.serve.live import Live
-from ingest.sinks.milvus import releases
+from ingest.sinks.milvus import aliases, releases
 
 
 @pytest.fixture
@@ -57,6 +57,6 @@ def test_an_alias_that_is_gone_is_told_and_what_was_served_stays(shop) -> None:
         live.look()
         assert "no alias products" in live.fault
         assert live.checked().name == name
-        releases.move(connection, "products", name, releases.alias_target(connection, "products"))
+        aliases.move(connection, "products", name, aliases.alias_target(connection, "products"))
         live.look()
         assert live.fault == ""
