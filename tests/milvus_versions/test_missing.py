@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+import re
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import click
 import pytest
+from click.testing import CliRunner
 from shop import contract_in, write_csv
 from small_shop import FIVE, SmallShop, picture_vector
 
+from ingest.cli import hits as hits_
 from ingest.errors import ContractError, MilvusError
 from ingest.search.served import Served
 from ingest.serve import snapshot
@@ -28,6 +35,8 @@ MADE = ("CreateCollection", "DropCollection")
 KEPT = {"2.3.5": {}, "2.4.23": {"price": -1.0}, "2.5.27": {"price": None}, "2.6.16": {"price": None}}
 KEPT |= {"3.0.0": {"price": None}}
 """What the contract that a collection carries says of missing numbers, where the field has `missing = -1`."""
+PROBED = {"2.3.5": 1, "2.4.23": 1, "2.5.27": 0, "2.6.16": 0, "3.0.0": 0}
+"""Rows that a probe writes."""
 
 
 class Priced(SmallShop):
@@ -207,3 +216,43 @@ def test_filters_leave_out_what_is_missing_where_the_server_has_null(server: Ser
     stands_for_it = {"P1": None, "P4": None} if server.dialect.version == "2.4.23" else {}
     assert shop.found("price < 10") == {"P0": 9.5, "P3": 0.0} | stands_for_it
     assert shop.found("price < 10 and price != -1") == {"P0": 9.5, "P3": 0.0}
+
+
+def test_an_import_takes_rows_without_a_price_where_it_can(server: Server, tmp_path: Path) -> None:
+    folder = tmp_path / "import"
+    shop = Priced(tmp_path, server.uri, missing="-1")
+    server.import_folders["/import"] = str(folder)
+    run = shop.run(load="bulk", bulk_folder=folder, bulk_path="/import")
+    assert run.summary.upserted == 5
+    keeps_nan = str(server.dialect) == "2.3.5"
+    assert (
+        sum(request.message.num_rows for request in server.requests("Upsert"))
+        == (2 if keeps_nan else 0) + PROBED[str(server.dialect)]
+    )
+    assert shop.found() == {"P0": 9.5, "P1": None, "P2": 20.0, "P3": 0.0, "P4": None}
+    assert not shop.verify().differing
+
+
+def test_it_is_missing_in_every_output(server: Server, shop: Priced, tmp_path: Path) -> None:
+    shop.run()
+    with shop.served() as served:
+        hits = served.search(picture_vector("model-1", 0), 10)
+    found = [hits_.Found("all", hits)]
+    runner = CliRunner()
+
+    def shown(**outputs: Any) -> str:
+        @click.command()
+        def show() -> None:
+            as_asked = {"as_json": False, "as_csv": False, "html": None, "pictures": False} | outputs
+            hits_.show(found, shop.settings, several=False, **as_asked)
+
+        return runner.invoke(show, catch_exceptions=False).output
+
+    rows = {row["product_id"]: row for row in json.loads(shown(as_json=True), parse_constant=pytest.fail)}
+    assert {name: row["price"] for name, row in rows.items()} == {"P0": 9.5, "P1": None, "P2": 20, "P3": 0, "P4": None}
+    table = list(csv.DictReader(io.StringIO(shown(as_csv=True))))
+    assert {row["product_id"]: row["price"] for row in table}["P1"] == ""
+    shown(html=tmp_path / "sheet.html")
+    sheet = (tmp_path / "sheet.html").read_text("utf-8")
+    assert sorted(re.findall('class="price">([^<]*)<', sheet)) == ["0.0", "20.0", "9.5"]
+    assert not re.search(r"\b(nan|none|null|-1(\.0)?)\b", shown(), re.IGNORECASE)

@@ -29,7 +29,9 @@ def test_a_share_gets_a_category_and_a_bound_on_a_number() -> None:
     prices = [float(price) for price in chance.random(1000) * 100]
     categories = ["mugs"] * 100 + ["lamps"] * 400 + ["vases"] * 500
 
-    found = selectivity.draw({"category": categories, "price": prices, "title": list(map(str, range(1000)))}, SHARES, {})
+    found = selectivity.draw(
+        {"category": categories, "price": prices, "title": list(map(str, range(1000)))}, SHARES, {}
+    )
 
     assert [(one.share, one.expression.split(" ")[0]) for one in found] == [
         (0.01, "price"), (0.1, "category"), (0.1, "price"), (0.5, "category"), (0.5, "category"), (0.5, "price"),
@@ -51,6 +53,12 @@ def test_a_price_that_is_not_known_is_let_through_by_no_bound() -> None:
     [one] = selectivity.draw({"price": [math.nan, None, 1.0, 2.0, 3.0, 4.0]}, [0.5], {})
 
     assert (one.expression, one.rows.tolist()) == ("price < 4.0", [2, 3, 4])
+
+
+def test_a_number_that_stands_for_a_missing_one_is_left_out_by_the_filter() -> None:
+    [one] = selectivity.draw({"price": [None, None, 1.0, 2.0, 3.0, 4.0]}, [0.5], {"price": -1.0})
+
+    assert (one.expression, one.rows.tolist()) == ("price < 4.0 and price != -1.0", [2, 3, 4])
 
 
 def test_no_field_comes_near_a_share() -> None:
