@@ -112,7 +112,8 @@ def test_commands_that_read_do_not_probe_and_foresee_no_change(server: Server, s
     assert not server.requests("Upsert", "AlterCollection", *MADE)
 
 
-def test_what_was_killed_amid_a_probe_is_swept_by_the_next(server: Server, shop: Priced) -> None:
+def test_what_was_killed_amid_a_probe_is_swept_by_a_later_run(server: Server, shop: Priced) -> None:
+    shop.run()
     with shop.client() as client:
         old = f"products_probe_{int(time.time()) - 3600:08x}00000000"
         new = f"products_probe_{int(time.time()):08x}00000000"
@@ -200,6 +201,16 @@ def test_who_may_make_no_collection_in_an_empty_database_is_told(server: Server,
     with pytest.raises(MilvusError, match="privilege not permitted"):
         shop.run()
     assert server.collections() == []
+
+
+def test_a_probe_is_made_in_the_database_of_the_run(server: Server, shop: Priced) -> None:
+    with shop.client() as client:
+        client.create_database("shop")
+    server.forget()
+    shop.run(db_name="shop")
+    made = server.requests("Upsert", *MADE)
+    assert {request.in_metadata for request in made} == {"shop"}
+    assert not [name for name in (*server.collections("shop"), *server.collections()) if "_probe_" in name]
 
 
 def test_a_contract_without_numbers_that_may_be_missing_is_not_probed(server: Server, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from ingest.sinks.milvus.aliases import alias_target
 from ingest.sinks.milvus.connection import CALL_TIMEOUT_S
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ingest.contract import Space
     from ingest.sinks.milvus.connection import Connection
@@ -78,12 +78,12 @@ def settle(connection: Connection, contract: Contract, space: Space) -> Found:
     """
     if connection.is_lite or not missing.is_possible(contract):  # Milvus Lite takes NaN
         return Found(contract)
-    memory, there = _look(connection, contract, space)
+    memory, there, names = _look(connection, contract, space)
+    _sweep(connection, contract.alias, names)
     version = _version(connection)
     if memory is None or memory.version != version:
         before = memory.keeps if memory else there
         try:
-            _sweep(connection, contract.alias)
             memory = Memory(version, _probe(connection, contract.alias))
         except MilvusError as error:
             if before is None:
@@ -100,7 +100,7 @@ def recall(connection: Connection, contract: Contract, space: Space) -> Found:
     """Return the contract as the server's collection has it, by what is there; nothing is written to the server."""
     if connection.is_lite or not missing.is_possible(contract):
         return Found(contract)
-    memory, there = _look(connection, contract, space)
+    memory, there, _ = _look(connection, contract, space)
     version = _version(connection)
     if memory is not None and memory.version == version:
         return _found(contract, memory)
@@ -128,20 +128,25 @@ def _found(contract: Contract, memory: Memory) -> Found:
     return Found(kept, memory.version, tuple(lacking) if memory.keeps is Keeps.NEITHER else ())
 
 
-def _look(connection: Connection, contract: Contract, space: Space) -> tuple[Memory | None, Keeps | None]:
-    """Return what a run remembered, and how a collection that is there keeps missing numbers; None where neither is."""
+def _look(
+    connection: Connection, contract: Contract, space: Space
+) -> tuple[Memory | None, Keeps | None, Sequence[str]]:
+    """Return what a run remembered, how a collection that is there keeps missing numbers, and all collections' names.
+
+    The first two are None where there is no such run, no such collection.
+    """
     client = connection.client
     order = (Keeps.NEITHER, Keeps.NAN, Keeps.NULL)  # without a number that stands for it, NEITHER is named as NAN
     keeping = {contracts.collection_name(missing.on_server(contract, keeps), space): keeps for keeps in order}
     served = alias_target(connection, contract.alias)
-    names = connection.call("list the collections", client.list_collections)
+    names: Sequence[str] = connection.call("list the collections", client.list_collections)
     there = [name for name in dict.fromkeys([served, *keeping]) if name in names]
     found = next((keeping[name] for name in there if name in keeping), None)
     for name in there:
         properties = connection.call("describe the collection", client.describe_collection, name).get("properties", {})
         if (memory := _read(properties.get(PROPERTY, ""))) is not None:
-            return memory, found
-    return None, found
+            return memory, found, names
+    return None, found, names
 
 
 def _read(text: str) -> Memory | None:
@@ -178,10 +183,10 @@ def _probe(connection: Connection, alias: str) -> Keeps:
         _drop(connection, name)
 
 
-def _sweep(connection: Connection, alias: str) -> None:
-    """Drop the probes that killed runs left behind."""
+def _sweep(connection: Connection, alias: str, names: Sequence[str]) -> None:
+    """Drop the probes among these collections that killed runs left behind."""
     probe = re.compile(re.escape(alias[:_LONGEST_ALIAS]) + "_probe_([0-9a-f]{8})[0-9a-f]{8}")
-    for name in connection.call("list the collections", connection.client.list_collections):
+    for name in names:
         if (match := probe.fullmatch(name)) and time.time() - int(match[1], 16) > _ABANDONED_S:
             _drop(connection, name)
 
