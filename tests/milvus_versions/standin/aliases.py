@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from milvus_versions.standin.call import operation
 from milvus_versions.standin.catalog import DEFAULT, Alias
-from milvus_versions.standin.refusal import ALIAS_NOT_FOUND, ALIAS_TAKEN, COLLECTION_NOT_FOUND, RefusalError
+from milvus_versions.standin.refusal import (
+    ALIAS_CONFLICT,
+    ALIAS_NOT_FOUND,
+    ALIAS_TAKEN,
+    COLLECTION_NOT_FOUND,
+    RefusalError,
+)
 
 if TYPE_CHECKING:
     from milvus_versions.standin.call import Call
@@ -16,12 +22,14 @@ if TYPE_CHECKING:
 def create_alias(call: Call) -> Any:
     name, alias, there = call.request.collection_name, call.request.alias, call.database.aliases
     if alias in call.database.collections:
-        raise RefusalError(601, f"alias and collection name conflict[database={call.database_name}][alias={alias}]")
+        raise RefusalError(
+            ALIAS_CONFLICT, f"alias and collection name conflict[database={call.database_name}][alias={alias}]"
+        )
     _check_target(call)
     if alias in there and there[alias].target != name:
-        raise RefusalError(
-            ALIAS_TAKEN, f"{alias} is alias to another collection: {there[alias].target}: alias already exist"
-        )
+        # a dangling one too, as seen with 2.3.5: its collection is gone, and the name is taken
+        said = f"{alias} is alias to another collection: {there[alias].target}: alias already exist"
+        raise RefusalError(ALIAS_TAKEN, f"{said}[database={call.database_name}][alias={alias}]")
     there[alias] = Alias(name)
     return call.answer()
 
@@ -32,7 +40,7 @@ def alter_alias(call: Call) -> Any:
     there = call.database.aliases.get(call.request.alias)
     if there is None:
         raise _missing(call)
-    caches = call.dialect.caches_aliases
+    caches = call.dialect.keeps_aliases_by_name
     server = call.server
     there.move(call.request.collection_name, *((server.alias_stale, server.alias_stale_s) if caches else (0, 0.0)))
     return call.answer()
@@ -46,9 +54,9 @@ def drop_alias(call: Call) -> Any:
 
 @operation
 def describe_alias(call: Call) -> Any:
-    name = DEFAULT if call.dialect.looks_for_aliases_in_default else call.database_name
+    name = _where(call)
     there = call.catalog.database(name).aliases.get(call.request.alias)
-    if there is None:
+    if there is None or there.target not in call.catalog.database(name).collections:
         raise _missing(call)
     return call.answer(db_name=name, alias=call.request.alias, collection=there.target)
 
@@ -56,9 +64,16 @@ def describe_alias(call: Call) -> Any:
 @operation
 def list_aliases(call: Call) -> Any:
     name = call.request.collection_name
-    target = call.collection(name, cached=False).name if name else ""
-    found = [alias for alias, to in call.database.aliases.items() if target in ("", to.target)]
-    return call.answer(db_name=call.database_name, collection_name=target, aliases=found)
+    where = call.catalog.database(_where(call))
+    if name and (collection := where.find(name)) is None:
+        raise RefusalError(COLLECTION_NOT_FOUND, f"collection not found[database={where.name}][collection={name}]")
+    target = collection.name if name else ""
+    found = [alias for alias, to in where.aliases.items() if target in ("", to.target)]
+    return call.answer(db_name=where.name, collection_name=target, aliases=found)
+
+
+def _where(call: Call) -> str:
+    return call.database_name if call.dialect.passes_database_of_aliases else call.in_body or DEFAULT
 
 
 def _missing(call: Call) -> RefusalError:

@@ -51,8 +51,8 @@ class Call:
     def database(self) -> Database:
         return self.catalog.database(self.database_name)
 
-    def collection(self, name: str = "", *, cached: bool = True) -> Collection:
-        """Return the collection that the request names; refuses what is not there."""
+    def collection(self, name: str = "", *, cached: bool = False) -> Collection:
+        """Return the collection that the request names, `cached` as the proxy remembers an alias; refuses none."""
         name = name or self.request.collection_name
         found = self.database.find(name, cached=cached)
         if found is None:

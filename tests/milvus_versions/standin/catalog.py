@@ -32,7 +32,9 @@ class Collection:
     resource_groups: tuple[str, ...] = ()
     indexes: dict[str, Any] = field(default_factory=dict)
     rows: dict[Any, Row] = field(default_factory=dict)
-    pending: dict[Any, Row] = field(default_factory=dict)
+    doubles: list[Row] = field(default_factory=list)
+    """Rows that a job has imported beside others of their ids: an import only adds."""
+    pending: list[Row] = field(default_factory=list)
     """Rows that a job has imported and the server serves only once the collection is refreshed."""
     flushed: float = float("-inf")
 
@@ -45,6 +47,31 @@ class Collection:
     def fields(self) -> dict[str, Any]:
         """The schemas of all fields by name, the dynamic one included."""
         return {field.name: field for field in self.schema.fields}
+
+    def put(self, row: Row) -> None:
+        """Write a row in place of all that have its id."""
+        self.remove(row[self.key.name])
+        self.rows[row[self.key.name]] = row
+
+    def add(self, row: Row) -> None:
+        """Add a row, whatever there is of its id."""
+        name = row[self.key.name]
+        if name in self.rows:
+            self.doubles.append(row)
+        else:
+            self.rows[name] = row
+
+    def refresh(self) -> None:
+        """Serve what was imported since it was loaded."""
+        for row in self.pending:
+            self.add(row)
+        self.pending.clear()
+
+    def remove(self, name: Any) -> None:
+        """Remove all rows of an id."""
+        self.rows.pop(name, None)
+        if self.doubles:
+            self.doubles = [row for row in self.doubles if row[self.key.name] != name]
 
 
 @dataclass(slots=True)

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 NAMED = frozenset({"CreateDatabase", "DropDatabase", "DescribeDatabase"})
 """Methods whose `db_name` is what they are about, not where."""
-_FREE = frozenset({"Connect", "GetVersion", "AllocTimestamp", "ListDatabases", "CheckHealth"})
+_FREE = frozenset({
+    "Connect", "GetVersion", "AllocTimestamp", "ListDatabases", "CheckHealth", "DescribeCollection", "HasCollection",
+    "ShowCollections", "DescribeIndex",
+})  # fmt: skip
+"""What everybody may: no right is asked for, or the role `public` has it (initPublicRolePrivilege, rootcoord)."""
 
 
 class UnauthenticatedError(Exception):
@@ -27,7 +31,7 @@ class ForbiddenError(Exception):
 
 
 def check_rights(call: Call, password: str) -> None:
-    """Refuse a user without rights in the database of the request's *metadata*.
+    """Refuse a user without rights in the database of the request's *metadata*, since 3.0 first of its body.
 
     PrivilegeInterceptor (internal/proxy/privilege_interceptor.go) asks GetCurDBNameFromContextOrDefault, which looks at
     the metadata alone, before fillDatabase has looked at the body.
@@ -39,9 +43,10 @@ def check_rights(call: Call, password: str) -> None:
     granted = call.server.grants.get(call.user)
     if granted is None or call.method in _FREE:
         return
-    where = call.in_metadata or DEFAULT
+    where = (call.in_body if call.dialect.checks_rights_by_body else "") or call.in_metadata or DEFAULT
     if where not in granted:
-        raise ForbiddenError(f"{call.method}: permission deny to {call.user} in the `{where}` database")
+        said = f"{call.method}: permission deny to {call.user}"
+        raise ForbiddenError(f"{said} in the `{where}` database" if call.dialect.since(2, 4) else said)
 
 
 @operation

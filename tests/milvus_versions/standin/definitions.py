@@ -25,7 +25,7 @@ def create_collection(call: Call) -> Any:
     schema = schema_pb2.CollectionSchema.FromString(request.schema)
     naming.check_fields(call.dialect, schema)
     if request.collection_name in call.database.aliases:
-        raise naming.taken_by_alias(call, request.collection_name)
+        raise naming.taken_by_alias(call.dialect, request.collection_name)
     if (there := call.database.collections.get(request.collection_name)) is not None:
         if there.schema.SerializeToString() == _settled(call, schema).SerializeToString():
             return call.answer()  # createCollectionTask is idempotent for equal parameters
@@ -75,9 +75,9 @@ def describe_collection(call: Call) -> Any:
     schema.CopyFrom(found.schema)
     del schema.fields[:]
     schema.fields.extend(field for field in found.schema.fields if not field.is_dynamic)
-    schema.name = naming.described(call.dialect, name, found.name)
+    schema.name = found.name
     return call.answer(
-        schema=schema, collectionID=found.number, collection_name=schema.name, shards_num=found.shards,
+        schema=schema, collectionID=found.number, collection_name=name, shards_num=found.shards,
         db_name=call.database_name, num_partitions=1,
         aliases=[alias for alias, to in call.database.aliases.items() if to.target == found.name],
         consistency_level=common_pb2.ConsistencyLevel.Bounded,
@@ -95,7 +95,7 @@ def show_collections(call: Call) -> Any:
 
 @operation
 def alter_collection(call: Call) -> Any:
-    properties = call.collection(cached=False).properties
+    properties = call.collection().properties
     properties.update(pairs(call.request.properties))
     for key in call.request.delete_keys:
         properties.pop(key, None)
@@ -110,7 +110,7 @@ def get_collection_statistics(call: Call) -> Any:
 
 @operation
 def create_index(call: Call) -> Any:
-    collection, name = call.collection(cached=False), call.request.field_name
+    collection, name = call.collection(), call.request.field_name
     if name not in collection.fields:
         raise invalid(f"cannot create index on non-exist field: {name}")
     collection.indexes[name] = (call.request.index_name or name, list(call.request.extra_params))
@@ -140,7 +140,7 @@ def describe_index(call: Call) -> Any:
 
 @operation
 def drop_index(call: Call) -> Any:
-    collection = call.collection(cached=False)
+    collection = call.collection()
     if collection.replicas:
         raise invalid("index cannot be dropped, collection is loaded, please release it first")
     for field, (name, _) in list(collection.indexes.items()):

@@ -15,7 +15,7 @@ from milvus_lite.search.filter.ast import FieldRef, InOp
 from milvus_lite.search.filter.eval.python_backend import _eval_row
 from pymilvus.grpc_gen import schema_pb2
 
-from milvus_versions.standin.refusal import PARAMETER_INVALID, RefusalError
+from milvus_versions.standin.refusal import invalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 def matching(collection: Collection, expression: str, templates: Mapping[str, Any] | None = None) -> list[Row]:
     """Return the rows that an expression matches, by primary key; refuses one that cannot be parsed."""
     key = collection.key.name
-    rows = list(collection.rows.values())
+    rows = [*collection.rows.values(), *collection.doubles]
     if expression.strip():
         tree = _parsed(collection, _filled(expression, templates or {}))
         if isinstance(tree, InOp) and isinstance(tree.field, FieldRef) and tree.field.name == key and not tree.negate:
             wanted = {element.value for element in tree.values.elements}
-            rows = [collection.rows[name] for name in wanted & collection.rows.keys()]
+            rows = [row for row in rows if row[key] in wanted]
         else:
             rows = [row for row in rows if _eval_row(tree, row) is True]
     return sorted(rows, key=lambda row: row[key])
@@ -48,7 +48,7 @@ def _parsed(collection: Collection, expression: str) -> Any:
         # createPlan, internal/proxy/task_query.go and task_search.go
         said = str(error).splitlines()[0]
         reason = f"failed to create query plan: cannot parse expression: {expression}, error: {said}"
-        raise RefusalError(PARAMETER_INVALID, f"{reason}: invalid parameter") from None
+        raise invalid(reason) from None
 
 
 def _filled(expression: str, templates: Mapping[str, Any]) -> str:

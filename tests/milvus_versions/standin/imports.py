@@ -1,8 +1,12 @@
-"""Import jobs: Parquet files in a folder that the server sees, read by a job into a collection."""
+"""Import jobs: Parquet files in a folder that the server sees, read by a job into a collection.
+
+Asked for by the call of 2.2, which later versions translate (convertToV1… in internal/proxy/impl.go), or over REST.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import time
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -14,21 +18,30 @@ from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from milvus_versions.standin.call import operation
 from milvus_versions.standin.catalog import META
-from milvus_versions.standin.refusal import IMPORT_FAILED, RefusalError
+from milvus_versions.standin.refusal import IMPORT_FAILED, UNEXPECTED, RefusalError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from milvus_versions.standin.call import Call
-    from milvus_versions.standin.catalog import Collection
+    from milvus_versions.standin.catalog import Collection, Row
     from milvus_versions.standin.server import Server
 
-_STATES = common_pb2.ImportState
+PENDING, IMPORTING, COMPLETED, FAILED = "Pending", "Importing", "Completed", "Failed"
+"""internalpb.ImportJobState, as GetJobProgress (internal/datacoord/import_util.go) tells it."""
+_OLD_STATES = {
+    PENDING: common_pb2.ImportPending,
+    IMPORTING: common_pb2.ImportStarted,
+    COMPLETED: common_pb2.ImportCompleted,
+    FAILED: common_pb2.ImportFailed,
+}
+_MAX_FILES = 1024
+"""dataCoord.import.maxImportFileNumPerReq."""
 
 
 @dataclass(slots=True)
 class Job:
-    """One job: where its rows go, the files it reads, when it is done, and how it ended."""
+    """One job: where its rows go, the files it reads, when it began and may end, in s, and how it ended."""
 
     number: int
     database: str
@@ -40,9 +53,15 @@ class Job:
     failed: str = ""
     done: bool = False
 
+    @property
+    def state(self) -> str:
+        if not self.done:
+            return IMPORTING
+        return FAILED if self.failed else COMPLETED
+
     def settle(self, server: Server) -> None:
-        """Do the job's work if its time has come."""
-        if self.done or time.monotonic() < self.ends:
+        """Do the job's work if its time has come and nobody holds it back."""
+        if self.done or time.monotonic() < self.ends or server.imports_held:
             return
         self.done = True
         collection = server.catalog.databases[self.database].collections.get(self.collection)
@@ -52,21 +71,24 @@ class Job:
         try:
             rows = [row for file in self.files for row in _read(server, file, collection)]
         except (OSError, KeyError, ValueError) as error:
-            self.failed = f"{type(error).__name__}: {error}"
+            self.failed = f"{error}: importing data failed"
             return
         self.rows = len(rows)
-        collection.pending |= {row[collection.key.name]: row for row in rows}
-
-    @property
-    def state(self) -> int:
-        """What GetImportState says, of common.proto's ImportState."""
-        if not self.done:
-            return int(_STATES.ImportStarted)
-        return int(_STATES.ImportFailed if self.failed else _STATES.ImportCompleted)
+        collection.pending += rows
+        if server.dialect.has_jobs:  # a completed job's segments are loaded without being asked for, somewhat later
+            collection.refresh()
 
 
-def submit(server: Server, database: str, collection: Collection, files: Sequence[str]) -> Job:
-    """Begin a job."""
+def submit(server: Server, database: str, name: str, files: Sequence[str]) -> Job:
+    """Begin a job; refuses a collection that is not there (task_import.go), and too many files."""
+    collection = server.catalog.database(database).find(name)
+    if collection is None:
+        raise RefusalError(100, f"collection not found[database={database}][collection={name}]")
+    if not 0 < len(files) <= _MAX_FILES:
+        said = f"The max number of import files should not exceed {_MAX_FILES}, but got {len(files)}"
+        raise RefusalError(IMPORT_FAILED, f"{said}: importing data failed")
+    if not server.dialect.has_jobs and any(not file.endswith((".parquet", ".json", ".npy")) for file in files):
+        raise RefusalError(UNEXPECTED, "file type is not supported")
     now = time.monotonic()
     job = Job(server.catalog.number(), database, collection.name, tuple(files), time.time(), now + server.import_s)
     server.jobs[job.number] = job
@@ -74,53 +96,64 @@ def submit(server: Server, database: str, collection: Collection, files: Sequenc
     return job
 
 
+def found(server: Server, number: int) -> Job:
+    """Return a job as it stands now; refuses one that is not there."""
+    if number not in server.jobs:
+        raise RefusalError(IMPORT_FAILED, f"import job does not exist, jobID={number}: importing data failed")
+    job: Job = server.jobs[number]
+    job.settle(server)
+    return job
+
+
+def listed(server: Server, database: str, name: str) -> list[Job]:
+    """Return the jobs of a collection, or of all of a database where it has no name."""
+    collection = server.catalog.database(database).find(name) if name else None
+    jobs = [found(server, number) for number in server.jobs]
+    known = collection.name if collection else name
+    return [job for job in jobs if job.database == database and known in ("", job.collection)]
+
+
 @operation
 def import_(call: Call) -> Any:
-    job = submit(call.server, call.database_name, call.collection(cached=False), list(call.request.files))
+    job = submit(call.server, call.database_name, call.request.collection_name, list(call.request.files))
     return call.answer(tasks=[job.number])
 
 
 @operation
 def get_import_state(call: Call) -> Any:
-    job = call.server.jobs.get(call.request.task)
-    if job is None:
-        raise RefusalError(
-            IMPORT_FAILED, f"import job does not exist, jobID={call.request.task}: importing data failed"
-        )
-    job.settle(call.server)
-    return _told(call, job, row_count=job.rows)
+    return _told(call, found(call.server, call.request.task), whole=True)
 
 
 @operation
 def list_import_tasks(call: Call) -> Any:
-    name = call.request.collection_name
-    jobs = [job for job in call.server.jobs.values() if job.database == call.database_name]
-    for job in jobs:
-        job.settle(call.server)
-    jobs = [job for job in jobs if name in ("", job.collection)]
-    if call.dialect.lists_whole_jobs:
-        return call.answer(tasks=[_told(call, job, row_count=job.rows) for job in jobs])
-    # convertToV1ListImportResponse, internal/proxy/util.go: neither ids nor rows nor times
-    tasks = [milvus_pb2.GetImportStateResponse(state=job.state) for job in jobs]
-    return call.answer(tasks=tasks)
+    jobs = listed(call.server, call.database_name, call.request.collection_name)
+    # convertToV1ListImportResponse: what is listed has neither id nor rows nor time
+    return call.answer(tasks=[_told(call, job, whole=not call.dialect.has_jobs) for job in jobs])
 
 
-def _told(call: Call, job: Job, row_count: int) -> Any:
-    known = {"id": job.number, "create_ts": int(job.began)} if call.dialect.lists_whole_jobs else {}
-    infos = [common_pb2.KeyValuePair(key="failed_reason", value=job.failed)] if job.failed else []
-    return milvus_pb2.GetImportStateResponse(state=job.state, row_count=row_count, infos=infos, **known)
+def _told(call: Call, job: Job, *, whole: bool) -> Any:
+    made = milvus_pb2.GetImportStateResponse(state=_OLD_STATES[job.state])
+    made.infos.append(common_pb2.KeyValuePair(key="failed_reason", value=job.failed))
+    made.infos.append(common_pb2.KeyValuePair(key="progress_percent", value="100" if job.done else "10"))
+    if whole:
+        made.row_count = job.rows
+        made.create_ts = int(job.began)
+    if not call.dialect.has_jobs:
+        made.id = job.number
+    return made
 
 
-def _read(server: Server, file: str, collection: Collection) -> list[dict[str, Any]]:
-    """Read a file's rows, as internal/util/importutilv2/parquet does: a column for each field."""
+def _read(server: Server, file: str, collection: Collection) -> list[Row]:
+    """Read a file's rows: a column for each field, refused if one is missing or null where the field has no nulls."""
     from pyarrow import parquet
 
-    here = next(
-        (local + file.removeprefix(there.rstrip("/")) for there, local in server.import_folders.items()
-         if PurePosixPath(file).is_relative_to(there)), file,
-    )  # fmt: skip
-    table = parquet.read_table(here)
+    folders = server.import_folders.items()
+    under = [(there, here) for there, here in folders if PurePosixPath(file).is_relative_to(there)]
+    path = under[0][1] + file.removeprefix(under[0][0].rstrip("/")) if under else file
+    table = parquet.read_table(path)
     columns = {name: table.column(name).to_pylist() for name in table.column_names}
+    for name, field in collection.fields.items():
+        _check_column(name, field, columns.get(name))
     rows = []
     for place in range(table.num_rows):
         row = {name: columns[name][place] if name in columns else None for name in collection.fields}
@@ -131,3 +164,17 @@ def _read(server: Server, file: str, collection: Collection) -> list[dict[str, A
             row[META] = json.loads(row[META] or "{}")
         rows.append(row)
     return rows
+
+
+def _check_column(name: str, field: Any, values: list[Any] | None) -> None:
+    """internal/util/importutilv2/parquet: floats are verified there in all versions (NaN seen refused with 2.3.5)."""
+    if values is None:
+        if not field.is_dynamic and not field.nullable:
+            raise KeyError(f"no parquet field for milvus field '{name}'")
+        return
+    if None in values and not field.nullable and not field.is_dynamic:
+        raise ValueError(f"the field '{name}' is not nullable, but there are nulls in the file")
+    if field.data_type in (DataType.FLOAT, DataType.DOUBLE) and any(
+        value is not None and not math.isfinite(value) for value in values
+    ):
+        raise ValueError(f"the value of field '{name}' is not a number or infinity")

@@ -4,26 +4,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pymilvus.grpc_gen import common_pb2
+from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from milvus_versions.standin.call import operation
-from milvus_versions.standin.refusal import COLLECTION_NOT_LOADED, INDEX_NOT_FOUND, PARAMETER_INVALID, RefusalError
+from milvus_versions.standin.refusal import (
+    COLLECTION_NOT_FOUND,
+    COLLECTION_NOT_LOADED,
+    INDEX_NOT_FOUND,
+    PARAMETER_INVALID,
+    REPLICA_NOT_FOUND,
+    RefusalError,
+)
 
 if TYPE_CHECKING:
     from milvus_versions.standin.call import Call
     from milvus_versions.standin.catalog import Collection
 
+DEFAULT_GROUP = "__default_resource_group"
 REPLICAS, GROUPS = "collection.replica.number", "collection.resource_groups"
 """CollectionReplicaNumber and CollectionResourceGroups in pkg/common/common.go."""
 
 
 @operation
 def load_collection(call: Call) -> Any:
-    collection, request = call.collection(cached=False), call.request
+    collection, request = call.collection(), call.request
     if not collection.indexes:
         raise RefusalError(INDEX_NOT_FOUND, f"index not found[collection={collection.name}]")
     if request.refresh:
-        _refresh(collection)
+        collection.refresh()
         return call.answer()
     asked = request.replica_number
     if call.dialect.resets_replicas:
@@ -42,25 +50,19 @@ def load_collection(call: Call) -> Any:
                 PARAMETER_INVALID, f"{said}: invalid parameter[expected={collection.replicas}][actual={asked}]"
             )
     collection.replicas = asked
-    _refresh(collection)
+    collection.refresh()
     return call.answer()
-
-
-def _refresh(collection: Collection) -> None:
-    """Serve what was imported since it was loaded."""
-    collection.rows |= collection.pending
-    collection.pending.clear()
 
 
 @operation
 def release_collection(call: Call) -> Any:
-    call.collection(cached=False).replicas = 0
+    call.collection().replicas = 0
     return call.answer()
 
 
 @operation
 def get_loading_progress(call: Call) -> Any:
-    collection = call.collection(cached=False)
+    collection = call.collection()
     if not collection.replicas:
         raise not_loaded(collection)
     return call.answer(progress=100, refresh_progress=100)
@@ -73,6 +75,29 @@ def get_load_state(call: Call) -> Any:
     if found is None:
         return call.answer(state=states.LoadStateNotExist)
     return call.answer(state=states.LoadStateLoaded if found.replicas else states.LoadStateNotLoad)
+
+
+@operation
+def get_replicas(call: Call) -> Any:
+    """Answer by name, as the proxy knows it, or by number (GetReplicas in internal/proxy/impl.go)."""
+    number = call.request.collectionID
+    if call.request.collection_name:
+        collection = call.collection(cached=True)
+    else:
+        known = (one for one in call.database.collections.values() if one.number == number)
+        if (collection := next(known, None)) is None:
+            raise RefusalError(COLLECTION_NOT_FOUND, f"collection not found[collection={number}]")
+    if not collection.replicas:
+        raise RefusalError(REPLICA_NOT_FOUND, f"replica not found[replica={collection.number}]")
+    groups = collection.resource_groups or (DEFAULT_GROUP,)
+    replicas = [
+        milvus_pb2.ReplicaInfo(
+            replicaID=collection.number * 100 + place, collectionID=collection.number, node_ids=[place + 1],
+            resource_group_name=groups[place % len(groups)],
+        )
+        for place in range(collection.replicas)
+    ]  # fmt: skip
+    return call.answer(replicas=replicas)
 
 
 def not_loaded(collection: Collection) -> RefusalError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from milvus_versions.standin.call import operation, pairs
 from milvus_versions.standin.catalog import META
 from milvus_versions.standin.columns import column
 from milvus_versions.standin.loading import check_loaded
-from milvus_versions.standin.refusal import PARAMETER_INVALID, UNEXPECTED, RefusalError, invalid
+from milvus_versions.standin.refusal import UNEXPECTED, RefusalError, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,21 +30,23 @@ COUNT = "count(*)"
 
 @operation
 def query(call: Call) -> Any:
-    collection, params = call.collection(), pairs(call.request.query_params)
+    collection, params = call.collection(cached=True), pairs(call.request.query_params)
     check_loaded(collection)
     limit, offset = int(params.get("limit", -1)), int(params.get("offset", 0))
     asked = list(call.request.output_fields)
     if "limit" in params:
-        _check_window(limit, offset)
+        _check_window(call, limit, offset)
     elif not call.request.expr.strip() and COUNT not in asked:
-        raise invalid("empty expression should be used with limit")
+        raise plain(call.dialect, "empty expression should be used with limit")
     rows = filters.matching(collection, call.request.expr, _templates(call))
+    if COUNT in asked and (grouped := params.get("group_by_fields")) and call.dialect.groups:
+        return _grouped(call, collection, rows, grouped.split(","))
     if COUNT in asked:
         total = schema_pb2.FieldData(field_name=COUNT, type=DataType.INT64)
         total.scalars.long_data.data.append(len(rows))
         return call.answer(fields_data=[total], collection_name=collection.name, output_fields=[COUNT])
     rows = rows[offset : offset + limit] if "limit" in params else rows
-    names = _fields(collection, asked)
+    names = _fields(call, collection, asked)
     if (key := collection.key.name) not in names:
         names.append(key)  # a query answers with the primary key, asked for or not
     answer = call.answer(
@@ -55,15 +58,15 @@ def query(call: Call) -> Any:
 
 @operation
 def search(call: Call) -> Any:
-    collection = call.collection()
+    collection = call.collection(cached=True)
     check_loaded(collection)
     asked = parse_search_request(call.request)
     limit, offset = asked["top_k"], asked["offset"]
     if not 0 < limit <= MAX_WINDOW:
         reason = f"topk [{limit}] is invalid, it should be in range [1, {MAX_WINDOW}], but got {limit}"
-        raise RefusalError(PARAMETER_INVALID, f"{reason}: invalid parameter")
+        raise plain(call.dialect, reason)
     rows = filters.matching(collection, call.request.dsl, _templates(call))
-    names = _fields(collection, list(call.request.output_fields), search=True)
+    names = _fields(call, collection, list(call.request.output_fields))
     hits, scores, counts = _nearest(collection, rows, asked, limit + offset, offset)
     ids = schema_pb2.IDs()
     keys = [row[collection.key.name] for row in hits]
@@ -101,7 +104,18 @@ def _nearest(
     return hits, scores, counts
 
 
-def _fields(collection: Collection, asked: list[str], *, search: bool = False) -> list[str]:
+def _grouped(call: Call, collection: Collection, rows: Sequence[Row], names: list[str]) -> Any:
+    """Count the rows of each combination of values (queryTask.reduce… with an aggregation, 3.0)."""
+    counts = Counter(tuple(row[name] for name in names) for row in rows)
+    limit = int(pairs(call.request.query_params).get("limit", len(counts)))
+    groups = list(counts)[:limit]
+    total = schema_pb2.FieldData(field_name=COUNT, type=DataType.INT64)
+    total.scalars.long_data.data.extend(counts[group] for group in groups)
+    columns = [column(collection.fields[name], [group[place] for group in groups]) for place, name in enumerate(names)]
+    return call.answer(fields_data=[*columns, total], collection_name=collection.name, output_fields=[*names, COUNT])
+
+
+def _fields(call: Call, collection: Collection, asked: list[str]) -> list[str]:
     """Return the fields of an answer (translateOutputFields, internal/proxy/util.go)."""
     fields, names = collection.fields, []
     for name in asked:
@@ -112,7 +126,7 @@ def _fields(collection: Collection, asked: list[str], *, search: bool = False) -
         elif META in fields:
             names.append(META)  # which keys of it were asked for is the client's to tell
         else:
-            raise RefusalError(UNEXPECTED, f"field {name} not exist")
+            raise plain(call.dialect, f"field {name} not exist")
     return list(dict.fromkeys(names))
 
 
@@ -120,18 +134,18 @@ def _columns(collection: Collection, names: Sequence[str], rows: Sequence[Row]) 
     return [column(collection.fields[name], [row[name] for row in rows]) for name in names]
 
 
-def _check_window(limit: int, offset: int) -> None:
+def _check_window(call: Call, limit: int, offset: int) -> None:
     """validateMaxQueryResultWindow, internal/proxy/util.go."""
     if not 0 < offset + limit <= MAX_WINDOW:
         said = f"invalid max query result window, (offset+limit) should be in range [1, {MAX_WINDOW}], but got"
-        raise invalid(f"{said} {offset + limit}")
+        raise plain(call.dialect, f"{said} {offset + limit}")
 
 
 def _within_limit(call: Call, answer: Any) -> Any:
     """Refuse an answer that is too large."""
-    if (size := answer.ByteSize()) > call.server.max_answer:
-        said = f"query results exceed the maxOutputSize Limit {call.server.max_answer}"
-        raise RefusalError(UNEXPECTED, f"{said}: {size}")
+    if answer.ByteSize() > call.server.max_answer:
+        what = "query" if call.method == "Query" else "search"
+        raise plain(call.dialect, f"{what} results exceed the maxOutputSize Limit {call.server.max_answer}")
     return answer
 
 

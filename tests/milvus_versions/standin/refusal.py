@@ -6,16 +6,21 @@ pkg/util/merr/utils.go, oldCode): clients look at both.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pymilvus.grpc_gen import common_pb2
+
+if TYPE_CHECKING:
+    from milvus_versions.standin.dialect import Dialect
 
 # Of pkg/util/merr/errors.go, which gives each the same number in all versions that have it.
 RATE_LIMIT = 8
 COLLECTION_NOT_FOUND, COLLECTION_NOT_LOADED = 100, 101
+REPLICA_NOT_FOUND = 400
 INDEX_NOT_FOUND = 700
 DATABASE_NOT_FOUND = 800
 PARAMETER_INVALID = 1100
-PRIVILEGE_NOT_PERMITTED = 1401
-ALIAS_NOT_FOUND, ALIAS_TAKEN = 1600, 1602
+ALIAS_NOT_FOUND, ALIAS_CONFLICT, ALIAS_TAKEN = 1600, 1601, 1602
 FIELD_NAME_INVALID = 1701
 IMPORT_FAILED = 2100
 UNEXPECTED = 65535
@@ -45,4 +50,10 @@ class RefusalError(Exception):
 
 
 def invalid(reason: str) -> RefusalError:
+    """Return merr.WrapErrParameterInvalidMsg."""
     return RefusalError(PARAMETER_INVALID, f"{reason}: invalid parameter")
+
+
+def plain(dialect: Dialect, reason: str) -> RefusalError:
+    """Return an error that had no code of its own (fmt.Errorf) before it got that of a wrong parameter."""
+    return invalid(reason) if dialect.codes_input_errors else RefusalError(UNEXPECTED, reason)

@@ -16,7 +16,9 @@ from milvus_versions.standin import aliases, databases, definitions, imports, lo
 from milvus_versions.standin.call import METHODS, OPERATIONS, Call, refused
 from milvus_versions.standin.catalog import Catalog
 from milvus_versions.standin.dialect import Dialect
+from milvus_versions.standin.front import front
 from milvus_versions.standin.refusal import RefusalError
+from milvus_versions.standin.rest import rest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,11 +57,11 @@ class Fault:
 class Server:
     """One stand-in: its dialect, what it holds, what it was asked, and what shall go wrong.
 
-    `import_folders` maps folders as a server sees them to folders here. `alias_stale` is how many requests through an
-    alias get the collection it pointed to before, and `alias_stale_s` how long, on versions whose proxies cache
-    aliases. `flush_every_s` is how far apart flushes of a collection must be, 10 s at a real one since 2.4, and
-    `import_s` is how long an import job takes. `users` are passwords, and `grants` the databases a user may use; with
-    none nobody is asked.
+    `import_folders` maps folders as a server sees them to folders here. `alias_stale` is how many searches and queries
+    through an alias get the collection it pointed to before, and `alias_stale_s` for how long, of versions whose
+    proxies do that. `flush_every_s` is how far apart flushes of a collection must be, 10 s at a real one since 2.4.
+    `import_s` is how long an import job takes, for ever while `imports_held`. `users` are passwords, and `grants` the
+    databases that a user may use, all of them if there is none; without users nobody is asked.
     """
 
     dialect: Dialect
@@ -69,6 +71,7 @@ class Server:
     alias_stale_s: float = 0.0
     flush_every_s: float = 0.0
     import_s: float = 0.0
+    imports_held: bool = False
     max_answer: int = MAX_ANSWER
     users: dict[str, str] = field(default_factory=dict)
     grants: dict[str, set[str]] = field(default_factory=dict)
@@ -113,13 +116,18 @@ class Server:
         """Return a collection by its name or alias."""
         return self.catalog.databases[database].find(name)
 
+    def note(self, method: str, in_body: str, in_metadata: str, user: str, message: Any) -> None:
+        """Note a request."""
+        with self._lock:
+            self._seen.append(Request(method, in_body, in_metadata, user, message))
+
     def handle(self, method: str, request: Any, context: Any) -> Any:
         """Answer one request."""
         metadata = dict(context.invocation_metadata())
         in_body = getattr(request, "db_name", "") if method not in databases.NAMED else ""
         call = Call(self, method, request, in_body, metadata.get("dbname", ""), _user(metadata))
+        self.note(method, in_body, call.in_metadata, call.user, _copied(request))
         with self._lock:
-            self._seen.append(Request(method, in_body, call.in_metadata, call.user, _copied(request)))
             fault = next((fault for fault in self.faults if fault.method == method and fault.times > 0), None)
             if fault:
                 fault.times -= 1
@@ -164,11 +172,12 @@ def serve(version: str, **settings: Any) -> Iterator[Server]:
         for name, method in METHODS.items()
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
-    port = server.add_insecure_port("127.0.0.1:0")
+    behind = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    stand_in.uri = f"http://127.0.0.1:{port}"
     try:
-        yield stand_in
+        with rest(stand_in) as http, front(behind, http) as port:
+            stand_in.uri = f"http://127.0.0.1:{port}"
+            yield stand_in
     finally:
         for fault in stand_in.faults:
             if fault.wait:

@@ -39,13 +39,11 @@ def _written(call: Call) -> list[Any]:
     ids = columns[collection.key.name]
     if call.dialect.refuses_doubled_ids and len(set(ids)) != len(ids):
         raise invalid("duplicate primary keys are not allowed in the same batch")
-    if not call.dialect.has_nullable:  # valid_data is unknown there
-        columns = {name: column for name, column in columns.items() if name in collection.fields}
-    for place, key in enumerate(ids):
+    for place in range(len(ids)):
         row = {name: columns[name][place] if name in columns else None for name in collection.fields}
         if META in row and row[META] is None:
             row[META] = {}
-        collection.rows[key] = row
+        collection.put(row)
     return ids
 
 
@@ -56,7 +54,7 @@ def delete(call: Call) -> Any:
         raise invalid("delete plan can't be empty or always true")
     found = filters.matching(collection, call.request.expr, _templates(call))
     for row in found:
-        del collection.rows[row[collection.key.name]]
+        collection.remove(row[collection.key.name])
     return call.answer(delete_cnt=len(found), timestamp=call.catalog.number())
 
 

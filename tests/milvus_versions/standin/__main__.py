@@ -1,0 +1,13 @@
+"""Run a stand-in by itself: `python -m milvus_versions.standin 2.6.16`, until it is told to stop."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+from milvus_versions.standin.server import serve
+
+if __name__ == "__main__":
+    with serve(sys.argv[1]) as stand_in:
+        print(stand_in.uri, flush=True)  # noqa: T201
+        signal.sigwait({signal.SIGINT, signal.SIGTERM})
