@@ -7,23 +7,25 @@ import io
 import json
 import re
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
 import pytest
 from click.testing import CliRunner
+from fake_encoder import FakeEncoder
 from shop import contract_in, write_csv
 from small_shop import FIVE, SmallShop, picture_vector
 
 from ingest.cli import hits as hits_
+from ingest.distributed import cluster, stages
 from ingest.errors import ContractError, MilvusError
 from ingest.search.served import Served
 from ingest.serve import snapshot
 from milvus_versions.standin.dialect import Dialect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from milvus_versions.standin.server import Server
@@ -267,3 +269,18 @@ def test_it_is_missing_in_every_output(server: Server, shop: Priced, tmp_path: P
     sheet = (tmp_path / "sheet.html").read_text("utf-8")
     assert sorted(re.findall('class="price">([^<]*)<', sheet)) == ["0.0", "20.0", "9.5"]
     assert not re.search(r"\b(nan|none|null|-1(\.0)?)\b", shown(), re.IGNORECASE)
+
+
+def test_workers_of_a_cluster_write_them_as_the_driver_has_them(
+    server: Server, shop: Priced, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def worked(blocks: Iterable[Any], job: stages.Job, known: Any, *_: Any, **__: Any) -> Iterator[Any]:
+        embed, upsert = stages.Embedder(job), stages.Upserter(job)
+        yield from (upsert(embed(stages.prepare(block, job, known))) for block in blocks)
+
+    monkeypatch.setattr(cluster, "connected", nullcontext)
+    monkeypatch.setattr(cluster, "worked", worked)
+    monkeypatch.setattr(stages, "ClipEncoder", lambda checkpoint, *_: FakeEncoder(checkpoint.space))
+    assert shop.run(engine="ray").summary.upserted == 5
+    assert shop.found() == {"P0": 9.5, "P1": None, "P2": 20.0, "P3": 0.0, "P4": None}
+    assert not shop.verify().differing
