@@ -215,6 +215,15 @@ def test_a_probe_is_made_in_the_database_of_the_run(server: Server, shop: Priced
     assert not [name for name in (*server.collections("shop"), *server.collections()) if "_probe_" in name]
 
 
+def test_nothing_is_tried_where_the_alias_is_a_collection(server: Server, shop: Priced) -> None:
+    with shop.client() as client:
+        client.create_collection("products", dimension=4)
+    with pytest.raises(MilvusError, match="products is a collection, not an alias"):
+        shop.run()
+    assert server.collections() == ["products"]
+    assert len(server.requests("CreateCollection")) == 1
+
+
 def test_a_contract_without_numbers_that_may_be_missing_is_not_probed(server: Server, tmp_path: Path) -> None:
     shop = Priced(tmp_path, server.uri)
     schema = shop.settings.schema

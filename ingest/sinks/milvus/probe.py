@@ -12,7 +12,6 @@ import math
 import re
 import secrets
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,6 +26,7 @@ from ingest.missing import Keeps
 from ingest.records import Embedded, Product
 from ingest.sinks.milvus import packing, schema
 from ingest.sinks.milvus.aliases import alias_target
+from ingest.sinks.milvus.collection import Collection
 from ingest.sinks.milvus.connection import CALL_TIMEOUT_S
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def settle(connection: Connection, contract: Contract, space: Space) -> Found:
     version = _version(connection)
     if memory is None or memory.version != version:
         before = memory.keeps if memory else there
+        Collection(connection, contract, space).check_alias()  # before anything is made
         try:
             memory = Memory(version, _probe(connection, contract.alias))
         except MilvusError as error:
@@ -192,5 +193,7 @@ def _sweep(connection: Connection, alias: str, names: Sequence[str]) -> None:
 
 
 def _drop(connection: Connection, name: str) -> None:
-    with suppress(MilvusError):  # the next probe does it
-        connection.call("drop a probe", connection.client.drop_collection, name, timeout=CALL_TIMEOUT_S)
+    try:
+        connection.call(f"drop {name}", connection.client.drop_collection, name, timeout=CALL_TIMEOUT_S)
+    except MilvusError as error:
+        log.warning("%s; it was made to try something out, and nobody needs it", error)
