@@ -30,6 +30,8 @@ PROPERTY = "ingest.contract"
 """The collection property that carries the contract as JSON."""
 BUILT, SERVED = "ingest.built", "ingest.served"
 """The properties that say when a collection was made, and when the alias last moved to it (ISO 8601, UTC)."""
+IMPORTING = "ingest.importing"
+"""The property that says which files are being imported, as JSON; "" or missing if none is."""
 
 _MAX_ALIAS = 255 - 13  # `_` and 12 digits of fingerprint make the collection's name
 DYNAMIC = "$meta"  # Milvus' own name for the dynamic field; a row with a key of that name is refused

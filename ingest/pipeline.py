@@ -21,7 +21,7 @@ from ingest.removal import Removal
 from ingest.report import Summary, unusable
 from ingest.serving import Serving, serve
 from ingest.sinks import faiss
-from ingest.sinks.milvus import bulk, probe, properties, reader, writer
+from ingest.sinks.milvus import bulk, pending, probe, properties, reader, writer
 from ingest.sinks.milvus.collection import Collection
 from ingest.sinks.milvus.connection import opened
 
@@ -101,7 +101,7 @@ def _run(
         properties.update(collection.connection, collection.name, noted)
         served = collection.served()
         moves = served != collection.name
-        bulk.settled(collection, line.stop)
+        pending.settle(collection, line.settings.bulk_folder, line.stop)
         there = reader.inventory(collection, line.store)
     there.distrust(there.find([key(product_id) for product_id in distrusted]))
     difference = sync.Difference(there, line.space.fingerprint)

@@ -29,7 +29,7 @@ PASSING = [
     MilvusException(9, "deny to write: quota exceeded"),
     MilvusException(101, "collection not loaded"),
     MilvusException(65535, "no available shard delegator found"),
-    MilvusException(2401, "what only a newer server knows", retriable=True),
+    MilvusException(9999, "what only a newer server knows", retriable=True),
     MilvusException(65535, "attempt #0: stack trace: a.go:1\n/b.go:2: attempt #0: node not match[expectedNodeID=1]"),
     MilvusException(1, "service not ready[standalone=1]: Initializing"),
     MilvusException(grpc.StatusCode.UNAVAILABLE, "[describe_collection] Retry timeout: 20s, StatusCode.UNAVAILABLE"),

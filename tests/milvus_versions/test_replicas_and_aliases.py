@@ -1,0 +1,190 @@
+"""Replicas that a loaded collection has, and an alias that proxies remember, on every version."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from shop import contract_in
+from small_shop import FIVE, SmallShop
+
+from ingest.errors import InterruptedRunError, MilvusError
+from ingest.sinks.milvus import aliases, loading, releases
+from ingest.sinks.milvus.connection import opened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ingest.sinks.milvus.connection import Connection
+    from milvus_versions.standin.server import Server
+
+ALIAS = "products"
+WRITES = {"AlterAlias", "AlterCollection", "LoadCollection", "DropCollection"}
+
+
+@pytest.fixture
+def shop(server: Server, tmp_path: Path) -> SmallShop:
+    """A shop whose alias has moved once."""
+    shop = stocked(SmallShop(tmp_path, server.uri))
+    shop.run(model="model-0")
+    shop.run()
+    return shop
+
+
+def stocked(shop: SmallShop) -> SmallShop:
+    """Stock a shop with products that have prices: a missing one is another test's matter."""
+    shop.stock(FIVE)
+    head, *lines = shop.settings.catalog.read_text(encoding="utf-8").splitlines()
+    shop.settings.catalog.write_text("\n".join([f"{head},price", *(f"{line},1.5" for line in lines)]), encoding="utf-8")
+    return shop
+
+
+@contextmanager
+def connected(shop: SmallShop, stop: threading.Event | None = None) -> Iterator[Connection]:
+    with opened(shop.settings.milvus_uri, "", "", 5, stop) as connection:
+        yield connection
+
+
+def names(server: Server) -> tuple[str, str]:
+    """Return the served collection and the one before."""
+    served = server.collection(ALIAS).name
+    (old,) = [name for name in server.collections() if name != served]
+    return served, old
+
+
+def test_a_run_and_a_rollback_leave_the_replicas_of_loaded_collections(server: Server, shop: SmallShop) -> None:
+    served, old = names(server)
+    for name in (served, old):
+        server.collection(name).replicas = 2
+        server.collection(name).resource_groups = ("busy",)
+    server.forget()
+
+    shop.run()
+    with connected(shop) as connection:
+        assert releases.rollback(connection, ALIAS) == (old, served)
+
+    assert not server.requests("LoadCollection")
+    assert [(server.collection(name).replicas, server.collection(name).resource_groups) for name in (served, old)] == [
+        (2, ("busy",)), (2, ("busy",)),
+    ]  # fmt: skip
+
+
+def test_a_released_collection_is_loaded_before_a_rollback_serves_it(server: Server, shop: SmallShop) -> None:
+    _, old = names(server)
+    server.collection(old).replicas = 0
+    server.forget()
+    with connected(shop) as connection:
+        releases.rollback(connection, ALIAS)
+    methods = [request.method for request in server.requests(*WRITES)]
+    assert methods[:2] == ["LoadCollection", "AlterAlias"]
+
+
+def test_the_replicas_of_the_contract_are_those_that_a_load_without_a_number_gives(
+    server: Server, tmp_path: Path
+) -> None:
+    schema = contract_in(tmp_path, ALIAS, "\n[collection]\nreplicas = 2\n")
+    shop = stocked(SmallShop(tmp_path, server.uri, schema=schema))
+    shop.run()
+    collection = server.collection(ALIAS)
+    assert collection.replicas == 2
+    assert collection.properties["collection.replica.number"] == "2"
+
+    with shop.client() as client:
+        client.release_collection(collection.name)
+        client.load_collection(collection.name)
+    assert collection.replicas == (2 if server.dialect.resets_replicas else 1)
+
+
+def test_more_replicas_in_the_contract_are_given_where_the_server_can(
+    server: Server, shop: SmallShop, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    schema = contract_in(tmp_path, ALIAS, "\n[collection]\nreplicas = 3\n")
+    with caplog.at_level(logging.WARNING, "ingest"):
+        assert shop.run(schema=schema).summary.unchanged == 5
+    if server.dialect.resets_replicas:
+        assert server.collection(ALIAS).replicas == 3
+        assert not caplog.messages
+    else:
+        assert server.collection(ALIAS).replicas == 1
+        assert "stays loaded with its 1 replicas" in caplog.text
+
+
+@pytest.mark.parametrize("dialect", ["2.6.16"], indirect=True)
+def test_an_alias_is_not_noted_as_served_before_it_answers_from_its_new_collection(
+    server: Server, shop: SmallShop
+) -> None:
+    _, old = names(server)
+    server.alias_stale_s = 0.7
+    server.forget()
+    with connected(shop) as connection:
+        releases.rollback(connection, ALIAS)
+        assert set(loading.replicas_of(connection, ALIAS)) == {server.collection(old).number}
+    asked = [request.method for request in server.requests("AlterAlias", "GetReplicas", "AlterCollection")]
+    assert asked[0] == "AlterAlias"
+    assert asked.count("GetReplicas") > 4
+    assert asked.index("AlterCollection") > 4
+
+
+@pytest.mark.parametrize("dialect", ["2.4.23", "2.6.16"], indirect=True)
+def test_an_alias_that_goes_on_answering_from_the_old_collection_is_an_error_and_nothing_is_dropped(
+    server: Server, shop: SmallShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served, old = names(server)
+    server.alias_stale_s = 1e6
+    monkeypatch.setattr(aliases, "_SWITCHED_WITHIN_S", 0.3)
+    server.forget()
+    with connected(shop) as connection:
+        with pytest.raises(MilvusError, match=f"products points to {old}, but .* answered from another collection"):
+            releases.rollback(connection, ALIAS)
+        assert not server.requests("AlterCollection"), "it is not noted as served"
+        with pytest.raises(MilvusError, match="still answered from another collection"):
+            releases.drop(connection, ALIAS, served)
+    assert not server.requests("DropCollection")
+
+    server.alias_stale_s = 0
+    server.catalog.databases["default"].aliases[ALIAS].stale_until = 0
+    assert shop.run(model="model-0").summary.unchanged == 5
+    assert shop.releases()[0].name == old
+    assert shop.releases()[0].last_served
+
+
+@pytest.mark.parametrize("dialect", ["2.6.16"], indirect=True)
+def test_waiting_for_an_alias_ends_when_the_user_asks_to_stop(server: Server, shop: SmallShop) -> None:
+    server.alias_stale_s = 1e6
+    stop = threading.Event()
+    stop.set()
+    with connected(shop, stop) as connection, pytest.raises(InterruptedRunError, match="move the alias products"):
+        releases.rollback(connection, ALIAS)
+
+
+def test_a_collection_that_another_alias_points_to_is_not_dropped(server: Server, shop: SmallShop) -> None:
+    _, old = names(server)
+    with shop.client() as client:
+        client.create_alias(old, "an_app")
+    with connected(shop) as connection:
+        with pytest.raises(MilvusError, match=f"{old} is not dropped, for the alias an_app points to it; move or"):
+            releases.drop(connection, ALIAS, old)
+        with shop.client() as client:
+            client.drop_alias("an_app")
+        releases.drop(connection, ALIAS, old)
+    assert old not in server.collections()
+
+
+def test_a_collection_that_is_dropped_while_it_is_used_says_so(server: Server, shop: SmallShop) -> None:
+    with connected(shop) as connection, pytest.raises(MilvusError, match="was it dropped while this ran"):
+        connection.call("describe it", connection.client.describe_collection, "no_such_collection")
+
+
+def test_waiting_for_a_load_ends_when_the_user_asks_to_stop(server: Server, shop: SmallShop) -> None:
+    from pymilvus.client.types import LoadState
+
+    stop = threading.Event()
+    stop.set()
+    with connected(shop, stop) as connection:
+        connection.client.get_load_state = lambda *_, **__: {"state": LoadState.Loading}
+        with pytest.raises(InterruptedRunError, match="run the same command again"):
+            loading.is_loaded(connection, ALIAS)
