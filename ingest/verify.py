@@ -21,7 +21,7 @@ from ingest.line import Line
 from ingest.records import Decoded, Differing, Embedded, Stage
 from ingest.removal import Removal
 from ingest.sinks import faiss
-from ingest.sinks.milvus import proof, reader
+from ingest.sinks.milvus import probe, proof, reader
 from ingest.sinks.milvus.collection import Collection
 from ingest.sinks.milvus.connection import opened
 from ingest.sinks.milvus.fields import Comparison, draw
@@ -116,7 +116,7 @@ def verify(
         line = Line(stack, settings, progress, stop, workspace.reading)
         to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait, stop)
         connection = stack.enter_context(opened(*to, reading=True))
-        collection = Collection(connection, line.contract, line.space)
+        collection = Collection(connection, probe.recall(connection, line.contract, line.space).contract, line.space)
         verdict = Verdict(collection.name, seed=secrets.randbelow(2**32) if seed is None else seed)
         if not collection.ready():
             verdict.differing.append(Differing("collection", collection.name, "is missing"))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ingest import contract as contracts
-from ingest import tuning
+from ingest import missing, tuning
 from ingest.contract import IMAGE_SHA256, PRIMARY_KEY
 from ingest.errors import MilvusError, ModelError, QueryError
 from ingest.flow import batched
@@ -84,6 +83,8 @@ class Served:
             raise MilvusError(
                 f"Milvus at {connection.shown}: {name} carries no {contracts.PROPERTY}; it was not built by ingest"
             )
+        self.missing: dict[str, float | None] = self.contract.get("missing", {})
+        """How the collection keeps a missing number where that is not NaN, as `contract.Contract` says."""
         self.keeps_others = bool(description.get("enable_dynamic_field"))
         check_loaded(connection, name)
         field = self.contract["vector_field"]
@@ -129,9 +130,9 @@ class Served:
                 product_id = str(row[PRIMARY_KEY])
                 vector = np.asarray(row[field], np.float32)
                 found[product_id] = Stored(product_id, vector, self._metadata(row), str(row[IMAGE_SHA256]))
-        if missing := [name for name in product_ids if name not in found]:
-            more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-            raise QueryError(f"no product {missing[0]}{more} in the collection behind {self.alias}")
+        if absent := [name for name in product_ids if name not in found]:
+            more = f" (and {len(absent) - 1} more)" if len(absent) > 1 else ""
+            raise QueryError(f"no product {absent[0]}{more} in the collection behind {self.alias}")
         return {name: found[name] for name in product_ids}
 
     def vectors(self, product_ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
@@ -149,7 +150,7 @@ class Served:
         if not self.keeps_others and field not in self.contract["fields"]:
             raise QueryError(f"{field} is no field of the collection{filters.like(field, self.fields)}")
         rows = pages.pages(self._connection, self.name, fields, "Bounded")
-        return {str(row[PRIMARY_KEY]): _known(row.get(field)) for batch in rows for row in batch}
+        return {str(row[PRIMARY_KEY]): self._known(row.get(field), field) for batch in rows for row in batch}
 
     def tell_ef(self, ef: int) -> None:
         """Have the contract that the collection carries say this measured `ef`, for every app that reads it."""
@@ -272,10 +273,14 @@ class Served:
         return Hit(str(hit.pk), float(hit["distance"]), self._metadata(entity), str(entity.get(IMAGE_SHA256, "")))
 
     def _metadata(self, entity: Mapping[str, Any]) -> dict[str, Scalar | None]:
-        """Return what an app shows, the contract's fields first; a price that is not known is NaN, here None."""
+        """Return what an app shows, the contract's fields first; a price that is missing is None."""
         order = list(self.contract["fields"])
         names = [*order, *sorted(entity.keys() - set(order) - _HIDDEN - {self.contract["vector_field"]})]
-        return {name: _known(entity[name]) for name in names if name in entity}
+        return {name: self._known(entity[name], name) for name in names if name in entity}
+
+    def _known(self, value: Any, name: str) -> Scalar | None:
+        found: Scalar | None = missing.known(value, name, self.missing)
+        return found
 
 
 def width(ef: int, limit: int, *, filters_late: bool) -> int:
@@ -285,10 +290,6 @@ def width(ef: int, limit: int, *, filters_late: bool) -> int:
     (`filters_late`, where it has a graph at all): there it must collect every row that it can reach.
     """
     return max(ef, limit, _LARGEST_GRAPH if filters_late else 0)
-
-
-def _known(value: Any) -> Scalar | None:
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _reason(error: MilvusError) -> str:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ingest import missing
 from ingest.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST
 from ingest.durable import writing_to
 from ingest.errors import InterruptedRunError, MilvusError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from ingest.contract import Contract
     from ingest.inventory import Inventory
     from ingest.records import Skipped
     from ingest.sinks.milvus.collection import Collection
@@ -116,7 +118,7 @@ def _parted(
     new: list[Embedded] = []
     others: list[Embedded | Skipped] = []
     for record in batch:
-        if isinstance(record, Embedded) and _is_finite(record) and _is_absent(record, present):
+        if isinstance(record, Embedded) and _is_finite(record, collection.contract) and _is_absent(record, present):
             new.append(record)
         else:
             others.append(record)
@@ -127,8 +129,10 @@ def _parted(
     )
 
 
-def _is_finite(record: Embedded) -> bool:
-    return all(math.isfinite(value) for value in record.product.metadata.values() if isinstance(value, float))
+def _is_finite(record: Embedded, contract: Contract) -> bool:
+    """Return whether no number is NaN in the collection."""
+    kept = (value for name, value in record.product.metadata.items() if name not in contract.missing)
+    return all(math.isfinite(value) for value in kept if isinstance(value, float))
 
 
 def _is_absent(record: Embedded, present: Inventory) -> bool:
@@ -234,7 +238,7 @@ def _write(path: Path, records: Sequence[Embedded], collection: Collection) -> N
         IMAGE_SHA256: pa.array(shas, pa.string()),
     }
     for field in contract.fields:
-        values = [record.product.metadata[field.name] for record in records]
+        values = missing.stored([record.product.metadata[field.name] for record in records], field.name, contract)
         columns[field.name] = pa.array(values, types.get(field.type, pa.bool_()))
     if contract.keeps_others:
         typed = {field.name for field in contract.fields}

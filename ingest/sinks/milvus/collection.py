@@ -48,7 +48,7 @@ class Collection:
 
         Raises MilvusError for a collection of that name that does not fit, and for an alias that is not ours.
         """
-        self._check_alias()
+        self.check_alias()
         if self.exists():
             self._settle_index(self._fitting_index())
             self._note_properties()
@@ -73,7 +73,7 @@ class Collection:
 
     def ready(self) -> bool:
         """Return whether the collection exists with its index, and change nothing; raises MilvusError as `prepare`."""
-        self._check_alias()
+        self.check_alias()
         return self.exists() and (self._fitting_index() is not None or not self.is_indexed)
 
     def outdated(self) -> list[str]:
@@ -248,9 +248,9 @@ class Collection:
             )
         return index
 
-    def _check_alias(self) -> None:
-        client = self.connection.client
-        alias = self.contract.alias
+    def check_alias(self) -> None:
+        """Raise MilvusError for an alias that is no alias, or serves what ingest did not build."""
+        client, alias = self.connection.client, self.contract.alias
         target = self.served()
         if target is None:
             if alias in self._call("list the collections", client.list_collections):

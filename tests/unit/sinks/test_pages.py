@@ -56,7 +56,7 @@ def test_a_server_that_stands_still_is_given_up_before_all_rows_are_read_and_fou
     "said",
     [
         # seen with Milvus 2.3.5, of a query and of a search
-        "failed to search/query delegator 1: worker(1) query failed: query results exceed the limit size : UnknownError",
+        "failed to query delegator 1: worker(1) query failed: query results exceed the limit size : UnknownError",
         "grpc: trying to send message larger than max (131514438 vs. 67108864)",
         # internal/proxy/search_reduce_util.go and internal/querynodev2/segments/result.go of later versions
         "search results exceed the maxOutputSize Limit 104857600",
