@@ -1,22 +1,21 @@
 """The contract with the apps that query: `schema/products.toml` read and checked, digests, names.
 
-Limits are Milvus': names of letters, digits and `_` up to 255 characters, VARCHAR up to 65,535 bytes,
-M 2 to 2,048 (https://milvus.io/docs/limitations.md, https://milvus.io/docs/hnsw.md).
+M is Milvus': 2 to 2,048 (https://milvus.io/docs/hnsw.md).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
-import sys
 import tomllib
 from dataclasses import asdict, dataclass, replace
+from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ingest import canonical, layout, tuning
 from ingest.errors import ContractError
+from ingest.field import MAX_VARCHAR, FaultError, Field, field_name, integer, milvus_name, no_others, read_field
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from ingest.layout import Layout
     from ingest.records import Product, Scalar
 
-TYPES = ("VARCHAR", "INT64", "FLOAT", "DOUBLE", "BOOL")
 PRIMARY_KEY = "product_id"
 ROW_DIGEST = "row_digest"
 IMAGE_SHA256 = "image_sha256"
@@ -32,26 +30,11 @@ PROPERTY = "ingest.contract"
 """The collection property that carries the contract as JSON."""
 BUILT, SERVED = "ingest.built", "ingest.served"
 """The properties that say when a collection was made, and when the alias last moved to it (ISO 8601, UTC)."""
+IMPORTING = "ingest.importing"
+"""The property that says which files are being imported, as JSON; "" or missing if none is."""
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
-_MAX_VARCHAR = 65_535
 _MAX_ALIAS = 255 - 13  # `_` and 12 digits of fingerprint make the collection's name
-_MAX_FLOAT = {"FLOAT": 3.4028234663852886e38, "DOUBLE": sys.float_info.max}
 DYNAMIC = "$meta"  # Milvus' own name for the dynamic field; a row with a key of that name is refused
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One typed metadata field: from `column` of the catalog to `name` in the collection.
-
-    `max_length` counts UTF-8 bytes and is 0 but for VARCHAR. `default` is None where an empty cell is an error.
-    """
-
-    name: str
-    type: str
-    column: str
-    max_length: int
-    default: Scalar | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +51,11 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """What a collection looks like to the apps that query it."""
+    """What a collection looks like to the apps that query it.
+
+    `missing` says how one keeps a number that is missing, by field: as null (None), or as a number that stands for it.
+    A field that it does not name keeps NaN. It hangs on the server, and so it is empty as read from a file.
+    """
 
     version: int
     alias: str
@@ -77,12 +64,18 @@ class Contract:
     index: Index
     fields: tuple[Field, ...]
     layout: Layout = layout.NONE
+    missing: Mapping[str, float | None] = dataclass_field(default_factory=dict)
 
     @property
     def taken_names(self) -> frozenset[str]:
         """Names that a column kept in the dynamic field cannot have."""
         own = {PRIMARY_KEY, ROW_DIGEST, IMAGE_SHA256, DYNAMIC, self.index.field}
         return frozenset(own | {field.name for field in self.fields})
+
+    @property
+    def nullable(self) -> frozenset[str]:
+        """Fields that keep a missing number as null."""
+        return frozenset(name for name, instead in self.missing.items() if instead is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +124,7 @@ def load(path: Path) -> Contract:
         raise ContractError(f"{path}: not valid TOML: {error}") from error
     try:
         contract = _contract(table)
-    except _FaultError as fault:
+    except FaultError as fault:
         raise ContractError(f"{path}: {fault}") from fault
     try:
         types = {field.name: field.type for field in contract.fields}
@@ -143,12 +136,15 @@ def load(path: Path) -> Contract:
 def collection_name(contract: Contract, space: Space) -> str:
     """Return the physical collection's name: the alias and 12 hex digits over the schema and the space.
 
-    What can be changed while the collection stays, `ef` and the replicas, is not in it; neither is a layout that says
-    nothing, so that the names of collections built before there was one are what they were.
+    What can be changed while the collection stays, `ef` and the replicas, is not in it. Neither are a layout that says
+    nothing and missing numbers kept as NaN, so that the names of collections built before are what they were.
     """
     shape = asdict(replace(contract, index=replace(contract.index, ef=0)))
-    del shape["layout"]
+    for field in shape["fields"]:
+        del field["missing"]  # counts where a server needs it
+    del shape["layout"], shape["missing"]
     shape |= {"layout": contract.layout.lasting} if contract.layout.lasting else {}
+    shape |= {"missing": contract.missing} if contract.missing else {}
     content = canonical.of({"schema": shape, "space": space.fingerprint})
     return f"{contract.alias}_{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
@@ -174,6 +170,8 @@ def to_json(contract: Contract, space: Space, measured_ef: int | None = None) ->
     }
     if contract.layout.partition_key:
         content["partition_key"] = contract.layout.partition_key
+    if contract.missing:
+        content["missing"] = dict(contract.missing)
     return json.dumps(tuning.with_measured(content, measured_ef), ensure_ascii=True)
 
 
@@ -190,106 +188,48 @@ def row_digests(metadata: Sequence[Mapping[str, Scalar]], shas: Iterable[bytes],
     return [hashlib.sha256(sha + space + content.encode()).digest()[:16] for sha, content in rows]
 
 
-class _FaultError(Exception):
-    """What is wrong with a key, before the file's name is put in front."""
-
-
 def _contract(table: dict[str, Any]) -> Contract:
-    _no_others(table, {"version", "alias", "others", "product_id", "embedding", "collection", "fields"}, "")
+    no_others(table, {"version", "alias", "others", "product_id", "embedding", "collection", "fields"}, "")
     if table.get("version") != 1:
-        raise _FaultError(f"version is {table.get('version')!r}; this ingest reads version 1")
+        raise FaultError(f"version is {table.get('version')!r}; this ingest reads version 1")
     others = table.get("others", "dynamic")
     if others not in ("dynamic", "drop"):
-        raise _FaultError(f'others is {others!r}; it is "dynamic" or "drop"')
+        raise FaultError(f'others is {others!r}; it is "dynamic" or "drop"')
     key = table.get("product_id", {})
-    _no_others(key, {"max_length"}, "product_id.")
+    no_others(key, {"max_length"}, "product_id.")
     entries = table.get("fields", [])
     if not isinstance(entries, list):
-        raise _FaultError("fields must be tables, each under [[fields]]")
-    fields = tuple(_field(entry, number) for number, entry in enumerate(entries, 1))
-    alias = _name(table.get("alias"), "alias")
+        raise FaultError("fields must be tables, each under [[fields]]")
+    fields = tuple(read_field(entry, number) for number, entry in enumerate(entries, 1))
+    alias = milvus_name(table.get("alias"), "alias")
     if len(alias) > _MAX_ALIAS:
-        raise _FaultError(f"alias is {len(alias)} characters; at most {_MAX_ALIAS}, for a fingerprint follows")
+        raise FaultError(f"alias is {len(alias)} characters; at most {_MAX_ALIAS}, for a fingerprint follows")
     contract = Contract(
         version=1,
         alias=alias,
         keeps_others=others == "dynamic",
-        id_max_length=_integer(key, "max_length", "product_id.", 1, _MAX_VARCHAR),
+        id_max_length=integer(key, "max_length", "product_id.", 1, MAX_VARCHAR),
         index=_index(table.get("embedding", {})),
         fields=fields,
     )
     reserved = {PRIMARY_KEY, ROW_DIGEST, IMAGE_SHA256, contract.index.field}
     for field in fields:
         if field.name in reserved:
-            raise _FaultError(f"fields: {field.name} stands twice, or is a name that ingest itself uses")
+            raise FaultError(f"fields: {field.name} stands twice, or is a name that ingest itself uses")
         reserved.add(field.name)
     return contract
 
 
 def _index(table: dict[str, Any]) -> Index:
-    _no_others(table, {"field", "metric", "index", "M", "efConstruction", "ef"}, "embedding.")
+    no_others(table, {"field", "metric", "index", "M", "efConstruction", "ef"}, "embedding.")
     for key, only in (("metric", "IP"), ("index", "HNSW")):
         if table.get(key, only) != only:
-            raise _FaultError(f"embedding.{key} is {table[key]!r}; ingest builds {only} (unit vectors) alone")
+            raise FaultError(f"embedding.{key} is {table[key]!r}; ingest builds {only} (unit vectors) alone")
     return Index(
-        field=_name(table.get("field", "embedding"), "embedding.field"),
+        field=field_name(table.get("field", "embedding"), "embedding.field"),
         metric="IP",
         type="HNSW",
-        m=_integer(table, "M", "embedding.", 2, 2048),
-        ef_construction=_integer(table, "efConstruction", "embedding.", 1, 32_768),
-        ef=_integer(table, "ef", "embedding.", 1, 32_768),
+        m=integer(table, "M", "embedding.", 2, 2048),
+        ef_construction=integer(table, "efConstruction", "embedding.", 1, 32_768),
+        ef=integer(table, "ef", "embedding.", 1, 32_768),
     )
-
-
-def _field(entry: dict[str, Any], number: int) -> Field:
-    place = f"fields[{number}]."
-    _no_others(entry, {"name", "type", "column", "max_length", "default"}, place)
-    name = _name(entry.get("name"), f"{place}name")
-    kind = entry.get("type")
-    if kind not in TYPES:
-        raise _FaultError(f"{place}type of {name} is {kind!r}; one of {', '.join(TYPES)}")
-    length = _integer(entry, "max_length", place, 1, _MAX_VARCHAR) if kind == "VARCHAR" else 0
-    column = entry.get("column", name)
-    if not isinstance(column, str) or not column:
-        raise _FaultError(f"{place}column of {name} must be a column's name")
-    default = entry.get("default")
-    if default is not None:
-        default = _default(default, kind, length, f"{place}default of {name}")
-    return Field(name=name, type=kind, column=column, max_length=length, default=default)
-
-
-def _default(value: Any, kind: str, length: int, place: str) -> Scalar:
-    fits = {
-        "VARCHAR": isinstance(value, str) and len(str(value).encode()) <= length,
-        "INT64": isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63,
-        "BOOL": isinstance(value, bool),
-    }.get(kind, isinstance(value, int | float) and not isinstance(value, bool))
-    if kind in _MAX_FLOAT:
-        fits = fits and not abs(value) > _MAX_FLOAT[kind]  # nan is not greater: it stands for "not known"
-    if not fits:
-        raise _FaultError(f"{place} is {str(value)[:60]!r}, which is no {kind}")
-    if kind in _MAX_FLOAT:
-        return float(value)
-    return value  # type: ignore[no-any-return]
-
-
-def _name(value: Any, place: str) -> str:
-    if not isinstance(value, str) or not _NAME.fullmatch(value):
-        raise _FaultError(f"{place} is {value!r}; Milvus takes letters, digits and _, no digit first")
-    return value
-
-
-def _integer(table: Mapping[str, Any], key: str, prefix: str, low: int, high: int) -> int:
-    value = table.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise _FaultError(f"{prefix}{key} is {value!r}; a whole number from {low} to {high} is needed")
-    return value
-
-
-def _no_others(table: Any, known: set[str], prefix: str) -> None:
-    if not isinstance(table, dict):
-        raise _FaultError(f"{prefix.rstrip('.')} must be a table")
-    for key in table:
-        if key not in known:
-            name = " ".join(key.split())
-            raise _FaultError(f"{prefix}{name} is not a key of the contract; known: {', '.join(sorted(known))}")

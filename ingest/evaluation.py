@@ -148,7 +148,7 @@ def _drawn(served: Served, truth: Truth, shares: Sequence[float], found: Evaluat
         name: column for name, values in served.columns()
         if selectivity.is_useful(column := list(map(values.get, truth.names)))
     }  # fmt: skip
-    drawn = selectivity.draw(columns, shares)
+    drawn = selectivity.draw(columns, shares, served.missing)
     found.filters = [Filter(one.share, one.expression, len(one.rows)) for one in drawn]
     found.notes += [
         f"no field has a filter that about {100 * share:.3g} % of the products match; not measured"

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from ingest import contract as contracts
-from ingest import flow, workspace
+from ingest import flow, missing, workspace
 from ingest.catalog import formats, rows
 from ingest.clock import MODEL
 from ingest.embedding import encoder as embedding
@@ -19,6 +19,7 @@ from ingest.embedding.checkpoint import resolve
 from ingest.embedding.clip import ClipEncoder
 from ingest.embedding.device import check_device
 from ingest.embedding.preprocessed import Preprocessed
+from ingest.errors import ContractError
 from ingest.images.stage import Images
 from ingest.records import Decoded, Embedded, Picture, Product, Skipped, Stage
 from ingest.report import too_many
@@ -27,7 +28,7 @@ from ingest.store.overflow import parked
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 
     from ingest.config import Settings
     from ingest.contract import Contract, Space
@@ -78,6 +79,19 @@ class Line:
         self.progress.total = settings.sample or formats.estimate(settings.catalog)
         products = self._clock.within(Stage.CATALOG, _first(self._catalog(), settings.sample))
         return self.progress.counting(Stage.CATALOG, flow.until(products, self.stop), (Product, Skipped))
+
+    def check_complete(self, names: Collection[str], version: str) -> None:
+        """Raise ContractError for the first product without one of these numbers, which a server keeps in no way."""
+        if not names:
+            return
+        for product in flow.until(_first(self._catalog(), self.settings.sample), self.stop):
+            metadata = product.metadata if isinstance(product, Product) else {}
+            if lacking := next((name for name in names if missing.is_nan(metadata.get(name))), ""):
+                raise ContractError(
+                    f"{self.settings.schema}: {product.product_id} has no {lacking}, and Milvus {version} keeps "
+                    f"neither NaN nor null; give the field {lacking} a number that no product has to stand for it, "
+                    "missing = -1.0, or upgrade Milvus to 2.5"
+                )
 
     def pictures(self, *, download: bool = True) -> Iterator[Picture | Skipped]:
         """Have every product's picture on disk, and note what is wanted."""

@@ -21,13 +21,13 @@ from ingest.removal import Removal
 from ingest.report import Summary, unusable
 from ingest.serving import Serving, serve
 from ingest.sinks import faiss
-from ingest.sinks.milvus import bulk, reader, writer
+from ingest.sinks.milvus import bulk, pending, probe, properties, reader, writer
 from ingest.sinks.milvus.collection import Collection
 from ingest.sinks.milvus.connection import opened
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from ingest.config import Settings
@@ -60,7 +60,10 @@ def run(
     with _line(settings, progress, stop) as line:
         to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait, stop)
         with opened(*to) as connection:
-            return _run(line, Collection(connection, line.contract, line.space), distrusted, rewrite=rewrite)
+            found = probe.settle(connection, line.contract, line.space)
+            line.check_complete(found.refused, found.version)
+            collection = Collection(connection, found.contract, line.space)
+            return _run(line, collection, found.properties, distrusted, rewrite=rewrite)
 
 
 def embed(settings: Settings, progress: Progress, stop: threading.Event, npy: Path, ids: Path) -> Outcome:
@@ -89,13 +92,16 @@ def export(settings: Settings, progress: Progress, stop: threading.Event) -> Out
         return finish(line, summary, _exported(line), [*notes, *_carried(found)], faults)
 
 
-def _run(line: Line, collection: Collection, distrusted: Sequence[str], *, rewrite: bool) -> Outcome:
+def _run(
+    line: Line, collection: Collection, noted: Mapping[str, str], distrusted: Sequence[str], *, rewrite: bool
+) -> Outcome:
     clock = line.progress.clock
     with clock.working(Stage.MILVUS):
         collection.prepare()
+        properties.update(collection.connection, collection.name, noted)
         served = collection.served()
         moves = served != collection.name
-        bulk.settled(collection, line.stop)
+        pending.settle(collection, line.settings.bulk_folder, line.stop)
         there = reader.inventory(collection, line.store)
     there.distrust(there.find([key(product_id) for product_id in distrusted]))
     difference = sync.Difference(there, line.space.fingerprint)

@@ -19,7 +19,7 @@ from ingest.line import Line
 from ingest.records import Decoded, Embedded, Reason, Skipped, Stage
 from ingest.removal import Removal
 from ingest.serving import withheld
-from ingest.sinks.milvus import reader
+from ingest.sinks.milvus import probe, reader
 from ingest.sinks.milvus.collection import Collection
 from ingest.sinks.milvus.connection import opened
 from ingest.sinks.milvus.loading import check_loaded
@@ -102,7 +102,11 @@ def _there(line: Line, found: Plan) -> Inventory:
         return Inventory()
     to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait, line.stop)
     with opened(*to, reading=True) as connection:
-        collection = Collection(connection, line.contract, line.space)
+        known = probe.recall(connection, line.contract, line.space)
+        line.check_complete(known.refused, known.version)
+        found.also += [known.open] if known.open else []
+        collection = Collection(connection, known.contract, line.space)
+        found.collection = collection.name
         found.served = collection.served()
         if not collection.ready():
             return Inventory()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TypeGuard
 
-    from ingest.contract import Field
+    from ingest.field import Field
     from ingest.records import Scalar
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")

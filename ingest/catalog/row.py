@@ -15,7 +15,8 @@ from ingest.records import Product, Reason, Skipped, Stage
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ingest.contract import Contract, Field
+    from ingest.contract import Contract
+    from ingest.field import Field
     from ingest.records import Scalar
 
 MAX_DYNAMIC = 65_536
@@ -56,7 +57,8 @@ class Typed(NamedTuple):
         if kept is None:
             detail = f"{self.field.name} is empty and has no default; {cells.allowed(self.field)}"
             raise UnfitRowError(Reason.BAD_METADATA, detail)
-        return kept
+        # The number that stands for a missing one is a missing one, on every server.
+        return self.default if kept == self.field.missing and self.default is not None else kept
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,7 +124,8 @@ def _texts(column: Sequence[Any], exact: Callable[[Any], str], fits: int, unfit:
 def _typed(column: Sequence[Any], typed: Typed, unfit: set[int]) -> Sequence[Scalar]:
     if typed.fits and cells.all_text(column) and max(map(len, column)) <= typed.fits:
         return column
-    if typed.field.type == "DOUBLE" and (numbers := cells.doubles(column)) is not None:
+    numbers = cells.doubles(column) if typed.field.type == "DOUBLE" else None
+    if numbers is not None and typed.field.missing not in numbers:
         return numbers
     return _each(column, typed.value, "", unfit)
 

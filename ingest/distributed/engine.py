@@ -42,7 +42,7 @@ def written(
     """
     settings = line.settings
     pool = cluster.Pool.of(settings)
-    job = _job(line, encoder)
+    job = _job(line, collection, encoder)
     order = InOrder()
     blocks = _blocks(line, difference, order)
     upserting = not collection.connection.is_lite  # Milvus Lite is a file, and this process holds it
@@ -54,7 +54,7 @@ def written(
         yield from _settled(order, line, difference)
 
 
-def _job(line: Line, encoder: Callable[[Job], Encoder]) -> Job:
+def _job(line: Line, collection: Collection, encoder: Callable[[Job], Encoder]) -> Job:
     """Return what the workers must know, with no path that depends on where a process stands."""
     settings, checkpoint = line.settings, line.checkpoint
     found = ((name, getattr(settings, name)) for name in ("catalog", "data", "images_root", "host_headers"))
@@ -65,7 +65,7 @@ def _job(line: Line, encoder: Callable[[Job], Encoder]) -> Job:
     settings = replace(settings, **paths, store=store)
     if Path(checkpoint.location).is_dir():
         checkpoint = replace(checkpoint, location=str(Path(checkpoint.location).absolute()))
-    return Job(settings, line.contract, checkpoint, places.place(settings, line.space.fingerprint), encoder)
+    return Job(settings, collection.contract, checkpoint, places.place(settings, line.space.fingerprint), encoder)
 
 
 def _blocks(line: Line, difference: Difference, order: InOrder) -> Iterator[Block]:

@@ -40,13 +40,21 @@ def is_useful(column: Sequence[Scalar | None]) -> bool:
     return len(texts) <= max(_FEW, len(column) // 2)
 
 
-def draw(columns: Mapping[str, Sequence[Scalar | None]], shares: Sequence[float]) -> list[Drawn]:
+def draw(
+    columns: Mapping[str, Sequence[Scalar | None]], shares: Sequence[float], missing: Mapping[str, float | None]
+) -> list[Drawn]:
     """Return filters for each share: `category == "mugs"`, whose products are alike, and `price < 12.5`, spread out.
 
-    `columns` holds each field's values, a product each, in the same order. The same columns give the same filters;
-    none are drawn for a share that no field comes near.
+    `columns` holds each field's values, a product each, in the same order, None for one that is missing. `missing` is
+    the contract's: a number that stands for a missing one is left out. The same columns give the same filters; none
+    are drawn for a share that no field comes near.
     """
-    return [drawn for share in shares for kind in (_values, _bounds) for drawn in _nearest(share, kind(columns, share))]
+    return [
+        drawn
+        for share in shares
+        for candidates in (_values(columns, share), _bounds(columns, share, missing))
+        for drawn in _nearest(share, candidates)
+    ]
 
 
 def _nearest(share: float, candidates: Iterator[tuple[str, NDArray[np.bool_]]]) -> list[Drawn]:
@@ -72,7 +80,9 @@ def _values(columns: Mapping[str, Sequence[Scalar | None]], share: float) -> Ite
             yield f"{filters.field(name)} == {json.dumps(value, ensure_ascii=False)}", matching
 
 
-def _bounds(columns: Mapping[str, Sequence[Scalar | None]], share: float) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+def _bounds(
+    columns: Mapping[str, Sequence[Scalar | None]], share: float, missing: Mapping[str, float | None]
+) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """Yield a filter for each field of numbers: those below the value that the share of them are below."""
     for name, column in columns.items():
         if not any(isinstance(value, float) for value in column):
@@ -83,7 +93,9 @@ def _bounds(columns: Mapping[str, Sequence[Scalar | None]], share: float) -> Ite
             continue
         bound = float(known[min(round(share * len(column)), len(known) - 1)])
         if "e" not in repr(bound):
-            yield f"{filters.field(name)} < {bound!r}", numbers < bound
+            instead = missing.get(name)
+            known_only = "" if instead is None else f" and {filters.field(name)} != {instead!r}"
+            yield f"{filters.field(name)} < {bound!r}{known_only}", numbers < bound
 
 
 def _can_be_written(value: Scalar | None) -> bool:

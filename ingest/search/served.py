@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ingest import contract as contracts
-from ingest import tuning
+from ingest import missing, tuning
 from ingest.contract import IMAGE_SHA256, PRIMARY_KEY
 from ingest.errors import MilvusError, ModelError, QueryError
 from ingest.flow import batched
 from ingest.search import filters
 from ingest.search.query import combined
+from ingest.sinks.milvus import pages, troubles
 from ingest.sinks.milvus.aliases import alias_target
-from ingest.sinks.milvus.collection import iterated
 from ingest.sinks.milvus.connection import CALL_TIMEOUT_S
 from ingest.sinks.milvus.loading import check_loaded
 from ingest.sinks.milvus.properties import note
@@ -84,6 +83,8 @@ class Served:
             raise MilvusError(
                 f"Milvus at {connection.shown}: {name} carries no {contracts.PROPERTY}; it was not built by ingest"
             )
+        self.missing: dict[str, float | None] = self.contract.get("missing", {})
+        """How the collection keeps a missing number where that is not NaN, as `contract.Contract` says."""
         self.keeps_others = bool(description.get("enable_dynamic_field"))
         check_loaded(connection, name)
         field = self.contract["vector_field"]
@@ -125,13 +126,13 @@ class Served:
         found: dict[str, Stored] = {}
         field = self.contract["vector_field"]
         for names in batched(dict.fromkeys(product_ids), _READ):
-            for row in self._read("read products", filters.among(PRIMARY_KEY, names), self._shown(field)):
+            for row in pages.rows(self._connection, self.name, names, self._shown(field)):
                 product_id = str(row[PRIMARY_KEY])
                 vector = np.asarray(row[field], np.float32)
                 found[product_id] = Stored(product_id, vector, self._metadata(row), str(row[IMAGE_SHA256]))
-        if missing := [name for name in product_ids if name not in found]:
-            more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-            raise QueryError(f"no product {missing[0]}{more} in the collection behind {self.alias}")
+        if absent := [name for name in product_ids if name not in found]:
+            more = f" (and {len(absent) - 1} more)" if len(absent) > 1 else ""
+            raise QueryError(f"no product {absent[0]}{more} in the collection behind {self.alias}")
         return {name: found[name] for name in product_ids}
 
     def vectors(self, product_ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
@@ -148,8 +149,8 @@ class Served:
         fields = [PRIMARY_KEY, field if field in self.contract["fields"] else _DYNAMIC]
         if not self.keeps_others and field not in self.contract["fields"]:
             raise QueryError(f"{field} is no field of the collection{filters.like(field, self.fields)}")
-        rows = iterated(self._connection, self.name, fields, "Bounded")
-        return {str(row[PRIMARY_KEY]): _known(row.get(field)) for batch in rows for row in batch}
+        rows = pages.pages(self._connection, self.name, fields, "Bounded")
+        return {str(row[PRIMARY_KEY]): self._known(row.get(field), field) for batch in rows for row in batch}
 
     def tell_ef(self, ef: int) -> None:
         """Have the contract that the collection carries say this measured `ef`, for every app that reads it."""
@@ -190,7 +191,7 @@ class Served:
         hits: list[list[Hit]] = []
         for some in batched(vectors, max(1, _TOGETHER // asked)):
             try:
-                answer = self._nearest(some, asked, whole, ef or self.ef)
+                answer = self._answers(some, asked, whole, ef or self.ef)
             except MilvusError as error:
                 if not expression:
                     raise
@@ -230,6 +231,19 @@ class Served:
                 f"{filters.like(unknown[0], self.fields)}; fields: {fields}"
             )
 
+    def _answers(self, vectors: Sequence[NDArray[np.float32]], limit: int, expression: str, ef: int) -> list[Any]:
+        """Search for several vectors, by halves if the server cannot answer for all of them at once."""
+        try:
+            return list(self._nearest(vectors, limit, expression, ef))
+        except MilvusError as error:
+            if len(vectors) == 1 or not troubles.is_too_large(error.__cause__):
+                raise
+            middle = len(vectors) // 2
+            return [
+                *self._answers(vectors[:middle], limit, expression, ef),
+                *self._answers(vectors[middle:], limit, expression, ef),
+            ]
+
     def _nearest(self, vectors: Sequence[NDArray[np.float32]], limit: int, expression: str, ef: int) -> Any:
         return self._connection.call(
             "search",
@@ -259,10 +273,14 @@ class Served:
         return Hit(str(hit.pk), float(hit["distance"]), self._metadata(entity), str(entity.get(IMAGE_SHA256, "")))
 
     def _metadata(self, entity: Mapping[str, Any]) -> dict[str, Scalar | None]:
-        """Return what an app shows, the contract's fields first; a price that is not known is NaN, here None."""
+        """Return what an app shows, the contract's fields first; a price that is missing is None."""
         order = list(self.contract["fields"])
         names = [*order, *sorted(entity.keys() - set(order) - _HIDDEN - {self.contract["vector_field"]})]
-        return {name: _known(entity[name]) for name in names if name in entity}
+        return {name: self._known(entity[name], name) for name in names if name in entity}
+
+    def _known(self, value: Any, name: str) -> Scalar | None:
+        found: Scalar | None = missing.known(value, name, self.missing)
+        return found
 
 
 def width(ef: int, limit: int, *, filters_late: bool) -> int:
@@ -272,10 +290,6 @@ def width(ef: int, limit: int, *, filters_late: bool) -> int:
     (`filters_late`, where it has a graph at all): there it must collect every row that it can reach.
     """
     return max(ef, limit, _LARGEST_GRAPH if filters_late else 0)
-
-
-def _known(value: Any) -> Scalar | None:
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _reason(error: MilvusError) -> str:

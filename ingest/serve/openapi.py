@@ -156,12 +156,17 @@ _SCHEMAS: dict[str, Any] = {
             "ef": {**_COUNT, "description": "The ef to search with: the measured one if there is one."},
             "ef_schema": _COUNT,
             "ef_measured": {"type": ["integer", "null"], "description": "Set by `ingest evaluate --apply`."},
+            "missing": {
+                "type": "object", "additionalProperties": _NUMBER_OR_NONE,
+                "description": "How missing numbers are kept, by field: null, or a number; NaN where it is not named.",
+            },
         },
     },
     "Collection": _object({
         "collection": _STRING, "rows": _COUNT, "pictures": _COUNT,
         "facets": _array(_object({
             "name": _STRING, "type": _STRING, "low": _NUMBER_OR_NONE, "high": _NUMBER_OR_NONE,
+            "missing": {**_NUMBER_OR_NONE, "description": "Stands for a missing number: leave it out of a range."},
             "values": _array(_object({"value": _SCALAR, "rows": _COUNT})),
         })),
         "sharing": _COUNT,

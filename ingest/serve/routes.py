@@ -128,7 +128,7 @@ async def _collection(service: Service, request: Request) -> Response:
             "rows": taken.rows,
             "pictures": taken.pictures,
             "facets": [
-                {"name": facet.name, "type": facet.type, "low": facet.low, "high": facet.high,
+                {"name": facet.name, "type": facet.type, "low": facet.low, "high": facet.high, "missing": facet.missing,
                  "values": [{"value": value, "rows": rows} for value, rows in facet.values]}
                 for facet in taken.facets
             ],

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ingest import missing
 from ingest.contract import IMAGE_SHA256, PRIMARY_KEY
 from ingest.search.filters import among
-from ingest.sinks.milvus.collection import iterated
 from ingest.sinks.milvus.connection import CALL_TIMEOUT_S
+from ingest.sinks.milvus.pages import pages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,13 +34,17 @@ _VECTOR_ROWS = 500
 
 @dataclass(frozen=True, slots=True)
 class Facet:
-    """What a field can be filtered by: `values` with their rows, the most frequent first, or a range of numbers."""
+    """What a field can be filtered by: `values` with their rows, the most frequent first, or a range of numbers.
+
+    `missing` is the number that stands for a missing one, which a filter for a range must leave out; None for none.
+    """
 
     name: str
     type: str
     values: list[tuple[Scalar, int]]
     low: float | None
     high: float | None
+    missing: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +81,17 @@ class Snapshot:
 def take(connection: Connection, name: str, contract: Mapping[str, Any]) -> Snapshot:
     """Read the collection `name`, whose contract is what its property says; raises MilvusError."""
     kinds: dict[str, str] = contract["fields"]
+    instead = contract.get("missing", {})
     ids: list[str] = []
     columns: dict[str, list[Any]] = {field: [] for field in kinds}
     pictures: dict[str, list[int]] = defaultdict(list)
-    for rows in iterated(connection, name, [PRIMARY_KEY, IMAGE_SHA256, *kinds], "Strong"):
+    for rows in pages(connection, name, [PRIMARY_KEY, IMAGE_SHA256, *kinds], "Strong"):
         for row in rows:
             pictures[row[IMAGE_SHA256]].append(len(ids))
             ids.append(row[PRIMARY_KEY])
             for field, column in columns.items():
-                column.append(row.get(field))
-    facets = [_facet(field, kind, columns[field]) for field, kind in kinds.items()]
+                column.append(missing.known(row.get(field), field, instead))
+    facets = [_facet(field, kind, columns[field], instead.get(field)) for field, kind in kinds.items()]
     groups = sorted((group for group in pictures.values() if len(group) > 1), key=len, reverse=True)
     return Snapshot(
         rows=len(ids),
@@ -97,10 +103,10 @@ def take(connection: Connection, name: str, contract: Mapping[str, Any]) -> Snap
     )
 
 
-def _facet(name: str, kind: str, column: list[Any]) -> Facet:
+def _facet(name: str, kind: str, column: list[Any], instead: float | None = None) -> Facet:
     if kind in _NUMBERS:
         known = [value for value in column if value is not None and math.isfinite(value)]
-        return Facet(name, kind, [], min(known, default=None), max(known, default=None))
+        return Facet(name, kind, [], min(known, default=None), max(known, default=None), instead)
     counts = Counter(value for value in column if value not in (None, ""))
     few = 0 < len(counts) <= MAX_VALUES and (kind == "BOOL" or len(counts) < max(2, len(column)))
     return Facet(name, kind, counts.most_common() if few else [], None, None)

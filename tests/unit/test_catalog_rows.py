@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from dataclasses import replace
 from decimal import Decimal
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -42,6 +44,7 @@ odd = st.one_of(
 )  # fmt: skip
 ordinary = {"product_id": st.sampled_from("abc"), "image": st.just("a.jpg"), "bool": st.sampled_from(["yes", "0"])}
 ordinary |= dict.fromkeys(("int64", "float", "double"), st.integers(0, 999).map(str))
+MISSING = replace(TYPED, fields=(Field("double", "DOUBLE", "double", 0, math.nan, missing=7.0),))
 
 
 @st.composite
@@ -71,7 +74,7 @@ def one_by_one(block, plan, seen):
 
 
 @settings(deadline=None, max_examples=400)
-@given(blocks(), st.sampled_from([TYPED, SHIPPED, replace(TYPED, keeps_others=False)]))
+@given(blocks(), st.sampled_from([TYPED, SHIPPED, MISSING, replace(TYPED, keeps_others=False)]))
 def test_a_block_is_judged_as_its_rows_are_one_by_one(block, contract):
     plan, seen = plan_of(contract, Columns()), FirstLines()
     seen.begin("p.csv", 0)
@@ -84,3 +87,12 @@ def test_numbers_read_at_once_are_those_read_one_by_one(column):
     convert = cells.converter(Field("price", "DOUBLE", "price", 0, None))
     found = cells.doubles(column)
     assert found is None or found == list(map(convert, column))
+
+
+@pytest.mark.parametrize("cells_", [["7", "8", ""], ["7", "8", None], ["7.0", "8", " "]])
+def test_the_number_that_stands_for_a_missing_one_is_a_missing_one(cells_):
+    block = Block([2, 3, 4], {"product_id": list("abc"), "image": ["a.jpg"] * 3, "double": cells_}, {})
+    seen = FirstLines()
+    seen.begin("p.csv", 0)
+    found = [item.metadata["double"] for item in rows._judged(block, plan_of(MISSING, Columns()), seen)]
+    assert [None if math.isnan(value) else value for value in found] == [None, 8.0, None]

@@ -43,6 +43,8 @@ export function expression(asked, facets) {
     const range = facet.low === null ? {} : (asked.ranges[facet.name] ?? {});
     if (range.min !== undefined) parts.push(`${facet.name} >= ${range.min}`);
     if (range.max !== undefined) parts.push(`${facet.name} <= ${range.max}`);
+    const bounded = range.min !== undefined || range.max !== undefined;
+    if (bounded && typeof facet.missing === "number") parts.push(`${facet.name} != ${facet.missing}`);
   }
   return parts.map((part) => (parts.length > 1 && part.includes(" or ") ? `(${part})` : part)).join(" and ");
 }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ingest import canonical
+from ingest import canonical, missing
 from ingest.contract import DYNAMIC, IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST, row_digests
 from ingest.flow import batched
 from ingest.inventory import ABSENT, key
@@ -123,8 +123,10 @@ class Comparison:
 def differences(row: Mapping[str, Any], metadata: Mapping[str, Scalar], contract: Contract) -> list[str]:
     """Return how a row as Milvus gives it differs from a product's metadata, field by field.
 
-    FLOAT is compared as float32, NaN equals NaN, and what is in the dynamic field as JSON.
+    FLOAT is compared as float32, a missing number equals NaN, and what is in the dynamic field is compared as JSON.
     """
+    kept = contract.missing
+    row = {**row, **{name: math.nan for name in kept if name in row and missing.known(row[name], name, kept) is None}}
     typed = {field.name: field.type for field in contract.fields}
     own = {PRIMARY_KEY, ROW_DIGEST, IMAGE_SHA256, DYNAMIC, contract.index.field}
     others = metadata.keys() | row.keys() if contract.keeps_others else frozenset[str]()

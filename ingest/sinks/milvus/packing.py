@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ingest import missing
 from ingest.contract import DYNAMIC, IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST
 
 if TYPE_CHECKING:
@@ -40,7 +41,9 @@ def request(collection: str, records: Sequence[Embedded], digests: Sequence[str]
         _scalars(ROW_DIGEST, "VARCHAR", digests),
         _scalars(IMAGE_SHA256, "VARCHAR", [record.sha256.hex() for record in records]),
     ]
-    fields += [_scalars(field.name, field.type, [row[field.name] for row in rows]) for field in contract.fields]
+    for field in contract.fields:
+        values = missing.stored([row[field.name] for row in rows], field.name, contract)
+        fields.append((_nullable if field.name in contract.nullable else _scalars)(field.name, field.type, values))
     if contract.keeps_others:
         fields.append(_dynamic(rows, {field.name for field in contract.fields}))
     return milvus_pb2.UpsertRequest(collection_name=collection, num_rows=len(records), fields_data=fields)
@@ -52,6 +55,14 @@ def _scalars(name: str, kind: str, values: Sequence[Any]) -> Any:
 
     made = schema_pb2.FieldData(field_name=name, type=DataType[kind])
     getattr(made.scalars, _ARRAYS[kind]).data.extend(values)
+    return made
+
+
+def _nullable(name: str, kind: str, values: Sequence[Any]) -> Any:
+    """Pack values of which some are null: whether each is one, and then those alone that are none."""
+    made = _scalars(name, kind, [value for value in values if value is not None])
+    getattr(made.scalars, _ARRAYS[kind]).SetInParent()  # there, and of this type, where all are null too
+    made.valid_data.extend(value is not None for value in values)
     return made
 
 

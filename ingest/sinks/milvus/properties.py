@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ingest.layout import Layout
     from ingest.sinks.milvus.connection import Connection
 
@@ -24,7 +26,7 @@ def get(connection: Connection, name: str) -> dict[str, str]:
     return dict(description.get("properties", {}))
 
 
-def update(connection: Connection, name: str, properties: dict[str, str]) -> None:
+def update(connection: Connection, name: str, properties: Mapping[str, str]) -> None:
     """Set those properties that the collection does not have with these values."""
     found = get(connection, name) if properties else {}
     if newer := {key: value for key, value in properties.items() if found.get(key) != value}:

@@ -24,10 +24,13 @@ def schema(contract: Contract, dim: int) -> Any:
     made.add_field(contract.index.field, DataType.FLOAT_VECTOR, dim=dim)
     made.add_field(ROW_DIGEST, DataType.VARCHAR, max_length=_DIGEST_LENGTH)
     made.add_field(IMAGE_SHA256, DataType.VARCHAR, max_length=_SHA256_LENGTH)
+    nullable = contract.nullable
     for field in contract.fields:
         more: dict[str, Any] = {"max_length": field.max_length} if field.type == "VARCHAR" else {}
         if field.name == contract.layout.partition_key:
             more["is_partition_key"] = True
+        if field.name in nullable:
+            more["nullable"] = True
         made.add_field(field.name, DataType[field.type], **more)
     return made
 
@@ -65,6 +68,8 @@ def misfits(description: Mapping[str, Any], contract: Contract, dim: int) -> lis
             faults.append(f"has no field {name}")
         elif there[name]["type"] != DataType[kind]:
             faults.append(f"{name} is {DataType(there[name]['type']).name}, not {kind}")
+        elif bool(there[name].get("nullable")) != (name in contract.nullable):
+            faults.append(f"{name} {'takes no null' if name in contract.nullable else 'is nullable'}")
     vector = there.get(contract.index.field, {}).get("params", {}).get("dim")
     if vector is not None and int(vector) != dim:
         faults.append(f"{contract.index.field} has dim {vector}, the model {dim}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,22 @@ def is_equal(value: Any, other: Any) -> bool:
 )
 def test_a_difference_is_told_without_what_a_terminal_would_obey(name: str, value: Any, told: str) -> None:
     assert fields.differences(row(PRODUCT) | {name: value}, PRODUCT, CONTRACT) == [told]
+
+
+@pytest.mark.parametrize(("there", "instead"), [(None, None), (math.nan, None), (-1.0, -1.0)])
+def test_a_missing_number_is_the_same_however_the_collection_keeps_it(
+    there: float | None, instead: float | None
+) -> None:
+    contract = replace(CONTRACT, missing={"price": instead})
+    unknown = PRODUCT | {"price": math.nan}
+    assert fields.differences(row(PRODUCT) | {"price": there}, unknown, contract) == []
+    assert fields.differences(row(PRODUCT) | {"price": there}, PRODUCT, contract) == ["price is unknown, not 9.99"]
+    assert fields.differences(row(PRODUCT), unknown, contract) == ["price is 9.99, not unknown"]
+
+
+def test_null_where_the_collection_keeps_nan_differs() -> None:
+    unknown = PRODUCT | {"price": math.nan}
+    assert fields.differences(row(PRODUCT) | {"price": None}, unknown, CONTRACT) == ["price is null, not unknown"]
 
 
 def test_small_collections_are_compared_whole_and_of_large_ones_a_sample_that_the_seed_decides() -> None:

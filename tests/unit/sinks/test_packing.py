@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 from pymilvus import Prepare
 
 from ingest import contract as contracts
-from ingest.contract import Field
+from ingest import missing
+from ingest.field import Field
+from ingest.missing import Keeps
 from ingest.records import Embedded, Product
 from ingest.sinks.milvus import packing, schema
 
@@ -19,6 +22,7 @@ DIM = 5
 SHIPPED = contracts.load(contracts.default_path())
 KINDS = ("VARCHAR", "INT64", "FLOAT", "DOUBLE", "BOOL")
 CONTRACT = replace(SHIPPED, fields=tuple(Field(kind.lower(), kind, kind.lower(), 512, None) for kind in KINDS))
+PRICE = Field("price", "DOUBLE", "price", 0, math.nan)
 FLOATS = st.floats(width=32, allow_nan=False)
 TEXT = st.text(st.characters(codec="utf-8"), max_size=9)
 TYPED = st.fixed_dictionaries(
@@ -54,6 +58,39 @@ def test_it_is_what_pymilvus_packs(rows, keeps_others):
         field.field_name: field for field in theirs.fields_data
     }
     assert (made.num_rows, made.collection_name) == (theirs.num_rows, theirs.collection_name)
+
+
+@given(st.lists(st.floats(allow_infinity=False), min_size=1, max_size=4))
+def test_null_is_packed_as_pymilvus_packs_it(prices):
+    contract = missing.on_server(replace(SHIPPED, fields=(PRICE,), keeps_others=False), Keeps.NULL)
+    own = {"row_digest": "d" * 32, "image_sha256": (b"k" * 32).hex(), "embedding": np.zeros(DIM, np.float32)}
+    products = [Product(str(at), "", {"price": price}, 1) for at, price in enumerate(prices)]
+    records = [Embedded(product, b"k" * 32, own["embedding"]) for product in products]
+    plain = [
+        {"product_id": product.product_id, "price": None if math.isnan(price) else price} | own
+        for product, price in zip(products, prices, strict=True)
+    ]
+
+    made = packing.request("products", records, ["d" * 32] * len(prices), contract)
+
+    fields = schema.schema(contract, DIM).to_dict()["fields"]
+    theirs = Prepare.row_upsert_param("products", plain, "", fields, [])
+    assert {field.field_name: field for field in made.fields_data} == {
+        field.field_name: field for field in theirs.fields_data
+    }
+    price = next(field for field in made.fields_data if field.field_name == "price")
+    assert len(price.valid_data) == len(prices)
+    assert price.scalars.WhichOneof("data") == "double_data"
+
+
+def test_a_number_that_stands_for_a_missing_one_is_packed_as_a_number():
+    contract = replace(SHIPPED, fields=(PRICE,), missing={"price": -1.0})
+    records = [Embedded(Product("a", "", {"price": value}, 1), bytes(32), np.zeros(DIM)) for value in (math.nan, 2.0)]
+
+    made = packing.request("products", records, ["", ""], contract)
+
+    price = next(field for field in made.fields_data if field.field_name == "price")
+    assert (list(price.scalars.double_data.data), list(price.valid_data)) == ([-1.0, 2.0], [])
 
 
 @pytest.mark.parametrize("rows", [1, 63, 64, 8192])
