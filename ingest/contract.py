@@ -32,6 +32,8 @@ PROPERTY = "ingest.contract"
 """The collection property that carries the contract as JSON."""
 BUILT, SERVED = "ingest.built", "ingest.served"
 """The properties that say when a collection was made, and when the alias last moved to it (ISO 8601, UTC)."""
+IMPORTING = "ingest.importing"
+"""The property that says which files are being imported, as JSON; "" or missing if none is."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _MAX_VARCHAR = 65_535

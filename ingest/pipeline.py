@@ -21,7 +21,7 @@ from ingest.removal import Removal
 from ingest.report import Summary, unusable
 from ingest.serving import Serving, serve
 from ingest.sinks import faiss
-from ingest.sinks.milvus import bulk, reader, writer
+from ingest.sinks.milvus import bulk, pending, reader, writer
 from ingest.sinks.milvus.collection import Collection
 from ingest.sinks.milvus.connection import opened
 
@@ -95,7 +95,7 @@ def _run(line: Line, collection: Collection, distrusted: Sequence[str], *, rewri
         collection.prepare()
         served = collection.served()
         moves = served != collection.name
-        bulk.settled(collection, line.stop)
+        pending.settle(collection, line.settings.bulk_folder, line.stop)
         there = reader.inventory(collection, line.store)
     there.distrust(there.find([key(product_id) for product_id in distrusted]))
     difference = sync.Difference(there, line.space.fingerprint)

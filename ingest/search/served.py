@@ -16,8 +16,8 @@ from ingest.errors import MilvusError, ModelError, QueryError
 from ingest.flow import batched
 from ingest.search import filters
 from ingest.search.query import combined
+from ingest.sinks.milvus import pages, troubles
 from ingest.sinks.milvus.aliases import alias_target
-from ingest.sinks.milvus.collection import iterated
 from ingest.sinks.milvus.connection import CALL_TIMEOUT_S
 from ingest.sinks.milvus.loading import check_loaded
 from ingest.sinks.milvus.properties import note
@@ -125,7 +125,7 @@ class Served:
         found: dict[str, Stored] = {}
         field = self.contract["vector_field"]
         for names in batched(dict.fromkeys(product_ids), _READ):
-            for row in self._read("read products", filters.among(PRIMARY_KEY, names), self._shown(field)):
+            for row in pages.rows(self._connection, self.name, names, self._shown(field)):
                 product_id = str(row[PRIMARY_KEY])
                 vector = np.asarray(row[field], np.float32)
                 found[product_id] = Stored(product_id, vector, self._metadata(row), str(row[IMAGE_SHA256]))
@@ -148,7 +148,7 @@ class Served:
         fields = [PRIMARY_KEY, field if field in self.contract["fields"] else _DYNAMIC]
         if not self.keeps_others and field not in self.contract["fields"]:
             raise QueryError(f"{field} is no field of the collection{filters.like(field, self.fields)}")
-        rows = iterated(self._connection, self.name, fields, "Bounded")
+        rows = pages.pages(self._connection, self.name, fields, "Bounded")
         return {str(row[PRIMARY_KEY]): _known(row.get(field)) for batch in rows for row in batch}
 
     def tell_ef(self, ef: int) -> None:
@@ -190,7 +190,7 @@ class Served:
         hits: list[list[Hit]] = []
         for some in batched(vectors, max(1, _TOGETHER // asked)):
             try:
-                answer = self._nearest(some, asked, whole, ef or self.ef)
+                answer = self._answers(some, asked, whole, ef or self.ef)
             except MilvusError as error:
                 if not expression:
                     raise
@@ -229,6 +229,19 @@ class Served:
                 f"the filter {expression!r}: {unknown[0]} is no field of the collection"
                 f"{filters.like(unknown[0], self.fields)}; fields: {fields}"
             )
+
+    def _answers(self, vectors: Sequence[NDArray[np.float32]], limit: int, expression: str, ef: int) -> list[Any]:
+        """Search for several vectors, by halves if the server cannot answer for all of them at once."""
+        try:
+            return list(self._nearest(vectors, limit, expression, ef))
+        except MilvusError as error:
+            if len(vectors) == 1 or not troubles.is_too_large(error.__cause__):
+                raise
+            middle = len(vectors) // 2
+            return [
+                *self._answers(vectors[:middle], limit, expression, ef),
+                *self._answers(vectors[middle:], limit, expression, ef),
+            ]
 
     def _nearest(self, vectors: Sequence[NDArray[np.float32]], limit: int, expression: str, ef: int) -> Any:
         return self._connection.call(

@@ -11,8 +11,8 @@ import numpy as np
 
 from ingest.contract import IMAGE_SHA256, PRIMARY_KEY
 from ingest.search.filters import among
-from ingest.sinks.milvus.collection import iterated
 from ingest.sinks.milvus.connection import CALL_TIMEOUT_S
+from ingest.sinks.milvus.pages import pages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,7 +79,7 @@ def take(connection: Connection, name: str, contract: Mapping[str, Any]) -> Snap
     ids: list[str] = []
     columns: dict[str, list[Any]] = {field: [] for field in kinds}
     pictures: dict[str, list[int]] = defaultdict(list)
-    for rows in iterated(connection, name, [PRIMARY_KEY, IMAGE_SHA256, *kinds], "Strong"):
+    for rows in pages(connection, name, [PRIMARY_KEY, IMAGE_SHA256, *kinds], "Strong"):
         for row in rows:
             pictures[row[IMAGE_SHA256]].append(len(ids))
             ids.append(row[PRIMARY_KEY])

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-import shutil
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import pytest
 from shared_server import IMPORTED
@@ -14,12 +12,12 @@ from shop import contract_in, rows_of
 from small_shop import SmallShop
 
 from ingest.errors import InterruptedRunError
-from ingest.sinks.milvus import bulk
+from ingest.sinks.milvus import bulk, jobs
 
 if TYPE_CHECKING:
-    from shop import Row
+    from pathlib import Path
 
-    from ingest.sinks.milvus.collection import Collection
+    from shop import Row
 
 PRODUCTS = {f"P{number}": (number % 7, f"Prodüct {number}") for number in range(40)}
 
@@ -102,19 +100,20 @@ def test_files_that_the_server_does_not_see_are_upserted_and_why_is_said(
     assert not shop.verify().differing
 
 
-def test_a_job_that_a_killed_run_left_behind_is_waited_for(
+def test_a_job_whose_number_a_killed_run_never_heard_is_waited_for(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shop = server.shop(tmp_path / "shop", "left", load="bulk")
-    asked = bulk._asked
+    shop = server.shop(tmp_path / "shop", "unheard", load="bulk")
+    send = jobs._send
 
-    def killed(path: str, collection: Collection) -> int:
-        shutil.copy(server.shared / Path(path).name, server.shared / "left.parquet")
-        asked(f"{server.there}/left.parquet", collection)
+    def send_and_die(*args: object) -> NoReturn:
+        send(*args)
         raise InterruptedRunError("killed")
 
     with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
-        patch.setattr(bulk, "_asked", killed)
+        patch.setattr(jobs, "_send", send_and_die)
         shop.run()
+    assert list(server.shared.iterdir()), "the file stays while the server reads it"
     assert shop.run().summary.unchanged == len(PRODUCTS)
+    assert list(server.shared.iterdir()) == []
     assert not shop.verify().differing

@@ -1,9 +1,8 @@
-"""First loads by the server's import job: rows as Parquet in a folder that the server sees too, and no upserts.
+"""First loads by the server's import jobs: rows as Parquet in a folder that the server sees too, and no upserts.
 
-An import only adds: a row whose id is there already would be there twice, so those are upserted. So are rows with NaN,
+An import only adds: a row whose id exists already would be there twice, so those are upserted. So are rows with NaN,
 which an import refuses (seen with 2.3.5). The files are written by pyarrow and not by pymilvus' bulk writer, which
-makes null of NaN, and for null Milvus 2.3.5 gives the row another's value. Jobs are asked for by the call that Milvus
-has had since 2.2 and keeps in later versions.
+makes null of NaN, and for null Milvus 2.3.5 gives the row another's value.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ import logging
 import math
 import time
 import uuid
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,8 +24,8 @@ from ingest.errors import InterruptedRunError, MilvusError
 from ingest.flow import batched
 from ingest.inventory import ABSENT, key
 from ingest.records import Embedded
-from ingest.sinks.milvus import writer
-from ingest.sinks.milvus.connection import CALL_TIMEOUT_S
+from ingest.sinks.milvus import jobs, pending, writer
+from ingest.sinks.milvus.jobs import Standing, UnansweredError
 
 if TYPE_CHECKING:
     import threading
@@ -40,11 +39,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FILE_BYTES = 64 * 2**20
-"""Vectors and text of one file; its records wait in memory until the server has it."""
+"""Vectors and text of one file."""
+FILES_AT_ONCE = 4
+"""Files that the server imports at once; their records wait in memory until the rows can be read.
+
+Each step of a job, of which Milvus 2.4 and newer have five, waits for a look every two seconds, whatever its size.
+"""
 _POLL_S, _SEEN_WITHIN_S = 0.5, 120.0
-_RECENT_S, _SETTLED_WITHIN_S = 600.0, 30.0  # what was imported and deleted since is never seen: do not wait for long
-_TASKS = 1000
-_UNFINISHED = frozenset({"Pending", "Started", "Persisted", "Downloaded", "Parsed", "Flushed"})
+_LOOKED_UP = 8192  # ids; a strong read waits for the next tick of the server's clock, 0.2 s, whatever it reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,13 @@ class Folder:
     there: str
 
 
-class _RefusedError(Exception):
-    """The server cannot import; why, in one line."""
+@dataclass(slots=True)
+class _Part:
+    """Records that go into one file; `refused` is why they did not go in, "" if they did."""
+
+    file: pending.File
+    records: list[Embedded]
+    refused: str = ""
 
 
 def load(
@@ -72,33 +79,21 @@ def load(
         yield from writer.upsert(records, collection)
         return
     rest = iter(records)
-    for batch in _files(rest):
-        new, others = _parted(batch, present)
-        yield from writer.upsert(others, collection)
-        try:
-            _import(new, collection, folder, stop)
-        except _RefusedError as refusal:
-            log.warning("--load bulk: %s; the rows are upserted", refusal)
-            yield from writer.upsert(new, collection)
+    files = _files(rest)
+    asking = jobs.asking(collection)
+    while batches := list(islice(files, FILES_AT_ONCE)):
+        parted = [_parted(batch, collection, present) for batch in batches]
+        for _, others in parted:
+            yield from writer.upsert(others, collection)
+        parts = [_part(new, collection) for new, _ in parted if new]
+        _import(parts, collection, asking, folder, stop)
+        refused = [part for part in parts if part.refused]
+        for part in parts:
+            yield from writer.upsert(part.records, collection) if part.refused else part.records
+        if refused:
+            log.warning("--load bulk: %s; the rows are upserted", refused[0].refused)
             yield from writer.upsert(rest, collection)
             return
-        yield from new
-
-
-def settled(collection: Collection, stop: threading.Event) -> None:
-    """Wait for import jobs that a killed run left behind: their rows would else be written a second time."""
-    if collection.connection.is_lite or not (tasks := _recent(collection)):
-        return
-    if unfinished := [task for task in tasks if task.state_name in _UNFINISHED]:
-        log.warning("waiting for %d import jobs of a run before this one", len(unfinished))
-    rows = 0
-    for task in tasks:
-        with suppress(_RefusedError):
-            rows += _ended(task.task_id, collection, stop)
-    _refresh(collection)
-    ends = time.monotonic() + _SETTLED_WITHIN_S
-    while collection.count() < rows and time.monotonic() < ends and not stop.wait(_POLL_S):
-        pass
 
 
 def _files(records: Iterator[Embedded | Skipped]) -> Iterator[list[Embedded | Skipped]]:
@@ -114,7 +109,9 @@ def _files(records: Iterator[Embedded | Skipped]) -> Iterator[list[Embedded | Sk
         yield batch
 
 
-def _parted(batch: list[Embedded | Skipped], present: Inventory) -> tuple[list[Embedded], list[Embedded | Skipped]]:
+def _parted(
+    batch: list[Embedded | Skipped], collection: Collection, present: Inventory
+) -> tuple[list[Embedded], list[Embedded | Skipped]]:
     """Return what can be imported, and the others."""
     new: list[Embedded] = []
     others: list[Embedded | Skipped] = []
@@ -123,7 +120,11 @@ def _parted(batch: list[Embedded | Skipped], present: Inventory) -> tuple[list[E
             new.append(record)
         else:
             others.append(record)
-    return new, others
+    known = _known(new, collection)
+    return (
+        [record for record in new if record.product.product_id not in known],
+        [*others, *(record for record in new if record.product.product_id in known)],
+    )
 
 
 def _is_finite(record: Embedded) -> bool:
@@ -134,28 +135,87 @@ def _is_absent(record: Embedded, present: Inventory) -> bool:
     return int(present.find([key(record.product.product_id)])[0]) == ABSENT
 
 
-def _import(records: Sequence[Embedded], collection: Collection, folder: Folder, stop: threading.Event) -> None:
-    if not records:
-        return
+def _known(records: Sequence[Embedded], collection: Collection) -> set[str]:
+    """Return the ids that have a row: an iterator over a collection may leave some out (milvus-io/milvus #52055)."""
+    ids = [record.product.product_id for record in records]
+    return {known for some in batched(ids, _LOOKED_UP) for known in collection.digests(some)}
+
+
+def _part(records: list[Embedded], collection: Collection) -> _Part:
+    ids, digests, _ = writer.identities(records, collection)
     name = f"{collection.name}_{uuid.uuid4().hex}.parquet"
-    path = folder.here / name
-    before = collection.count()
-    try:
-        with writing_to(path):
+    return _Part(pending.file(name, dict(zip(ids, digests, strict=True))), records)
+
+
+def _import(
+    parts: Sequence[_Part], collection: Collection, asking: jobs.Asking, folder: Folder, stop: threading.Event
+) -> None:
+    """Import files, and return when every row of those that were not refused can be read, with its digest."""
+    if not parts:
+        return
+    for part in parts:
+        with writing_to(folder.here / part.file.name):
             folder.here.mkdir(parents=True, exist_ok=True)
-            _write(path, records, collection)
-        task = _asked(f"{folder.there.rstrip('/')}/{name}", collection)
-        rows = _ended(task, collection, stop)
-    finally:
-        with suppress(OSError):
-            path.unlink()
-    if rows != len(records):
-        raise MilvusError(
-            f"Milvus at {collection.connection.shown}: imported {rows} of {len(records)} rows into {collection.name}; "
-            "run again with --load upsert, which puts it right"
-        )
-    _refresh(collection)
-    _seen(records, collection, before + len(records), stop)
+            _write(folder.here / part.file.name, part.records, collection)
+    pending.remember(collection, [part.file for part in parts])
+    try:
+        _ask(parts, asking, folder)
+    except UnansweredError:
+        # As after a kill: whether the server has heard is seen by what becomes of the rows.
+        pending.settle(collection, folder.here, stop)
+        _refuse_missing(parts, collection)
+        return
+    pending.remember(collection, [part.file for part in parts if part.file.job])
+    for number in {part.file.job for part in parts if part.file.job}:
+        ended = pending.end(collection, number, stop)
+        if ended.standing is not Standing.COMPLETED:
+            for part in parts:
+                if part.file.job == number:
+                    part.refused = f"the import job ended as {ended.standing.value}: {ended.said}"
+    imported = [part for part in parts if not part.refused]
+    if imported:
+        pending.refresh(collection)
+    for part in imported:
+        _see(part.records, collection, stop)
+    pending.forget(collection, [part.file.name for part in parts], folder.here)
+
+
+def _ask(parts: Sequence[_Part], asking: jobs.Asking, folder: Folder) -> None:
+    """Ask for jobs over all files; those that the server refuses are not imported."""
+    for group in batched(parts, asking.most):
+        try:
+            number = asking.ask([f"{folder.there.rstrip('/')}/{part.file.name}" for part in group])
+        except MilvusError as error:
+            for part in parts:
+                part.refused = part.refused or (str(error) if not part.file.job else "")
+            return
+        for part in group:
+            part.file = replace(part.file, job=number)
+
+
+def _refuse_missing(parts: Sequence[_Part], collection: Collection) -> None:
+    """Have those parts upserted whose rows are not there, though the server was asked to import them."""
+    for part in parts:
+        if pending.absent(collection, part.file.rows):
+            part.refused = "the server gave no answer to an import"
+
+
+def _see(records: Sequence[Embedded], collection: Collection, stop: threading.Event) -> None:
+    """Wait until rows can be read, some seconds after their job's end, and compare every digest.
+
+    Their number is not compared: during a compaction count(*) may be too large (milvus-io/milvus #31484).
+    """
+    ends = time.monotonic() + _SEEN_WITHIN_S
+    ids, digests, _ = writer.identities(records, collection)
+    for batch in batched(zip(ids, digests, strict=True), _LOOKED_UP):
+        while missing := pending.absent(collection, dict(batch)):
+            if time.monotonic() > ends:
+                raise MilvusError(
+                    f"Milvus at {collection.connection.shown}: after an import into {collection.name} rows have "
+                    f"another digest or are missing ({missing[0]}); run again with --load upsert, which puts it right"
+                )
+            if stop.wait(_POLL_S):
+                raise InterruptedRunError("interrupted while the server imports; run the same command again to go on")
 
 
 def _write(path: Path, records: Sequence[Embedded], collection: Collection) -> None:
@@ -183,66 +243,3 @@ def _write(path: Path, records: Sequence[Embedded], collection: Collection) -> N
         )
         columns["$meta"] = pa.array([json.dumps(other, ensure_ascii=False) for other in others], pa.string())
     parquet.write_table(pa.table(columns), path)
-
-
-def _asked(path: str, collection: Collection) -> int:
-    try:
-        return int(_direct(collection, "import", "do_bulk_insert", collection.name, "", [path]))
-    except MilvusError as error:
-        raise _RefusedError(str(error)) from error
-
-
-def _ended(task: int, collection: Collection, stop: threading.Event) -> int:
-    """Wait for a job's end and return its rows; raises _RefusedError with the server's reason where it failed."""
-    while True:
-        state = _direct(collection, "watch the import", "get_bulk_insert_state", task)
-        if state.state_name == "Completed":
-            return int(state.row_count)
-        if state.state_name not in _UNFINISHED:
-            reason = " ".join(str(state.failed_reason or state.state_name).split())[:300]
-            raise _RefusedError(f"the import job ended as {state.state_name}: {reason}")
-        if stop.wait(_POLL_S):
-            raise InterruptedRunError("interrupted while the server imports; run the same command again to go on")
-
-
-def _seen(records: Sequence[Embedded], collection: Collection, rows: int, stop: threading.Event) -> None:
-    """Wait until a job's rows are served, some seconds after its end, and compare their number and every digest."""
-    ends = time.monotonic() + _SEEN_WITHIN_S
-    while (there := collection.count()) < rows and time.monotonic() < ends and not stop.wait(_POLL_S):
-        pass
-    fault = f"{there} rows, not {rows}" if there != rows else ""
-    ids, digests, _ = writer.identities(records, collection)
-    for batch in batched(zip(ids, digests, strict=True), writer.MAX_ROWS):
-        wanted = dict(batch)
-        found = {row[PRIMARY_KEY]: row[ROW_DIGEST] for row in collection.matching(list(wanted), [ROW_DIGEST])}
-        if found != wanted:
-            fault = fault or f"{len(wanted.items() - found.items())} of {len(wanted)} rows with another digest or none"
-    if fault and not stop.is_set():
-        raise MilvusError(
-            f"Milvus at {collection.connection.shown}: after an import {collection.name} has {fault}; run again with "
-            "--load upsert, which puts it right"
-        )
-
-
-def _recent(collection: Collection) -> list[Any]:
-    """Return the jobs that are not ended, or so lately that their rows may not be served yet."""
-    try:
-        tasks = _direct(collection, "list the imports", "list_bulk_insert_tasks", _TASKS, collection.name)
-    except MilvusError:  # a server without import jobs has none that are unfinished
-        return []
-    since = time.time() - _RECENT_S
-    return [task for task in tasks if task.state_name in _UNFINISHED or task.create_timestamp > since]
-
-
-def _refresh(collection: Collection) -> None:
-    """Have the server load what was imported into a collection that is loaded already."""
-    _call(collection, "load what was imported", collection.connection.client.refresh_load, collection.name)
-
-
-def _direct(collection: Collection, doing: str, method: str, *args: Any) -> Any:
-    # MilvusClient has no import jobs of its own; `utility.do_bulk_insert`, which has, is deprecated and calls these.
-    return _call(collection, doing, collection.connection.direct, method, *args)
-
-
-def _call(collection: Collection, doing: str, function: Any, *args: Any) -> Any:
-    return collection.connection.call(doing, function, *args, timeout=CALL_TIMEOUT_S)

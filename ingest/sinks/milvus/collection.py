@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from ingest import contract as contracts
 from ingest import tuning
 from ingest.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST
 from ingest.errors import MilvusError
-from ingest.sinks.milvus import aliases, properties, schema
+from ingest.sinks.milvus import aliases, pages, properties, schema
 from ingest.sinks.milvus.connection import CALL_TIMEOUT_S, WRITE_TIMEOUT_S
 from ingest.sinks.milvus.loading import load
 
@@ -33,7 +32,6 @@ _LOOK_EVERY_S = 0.5
 _NO_PROGRESS_S = 600.0
 """A server that builds other collections' indexes first may not begin with this one's for minutes."""
 _STALE_S, _SAID_AFTER_S = 30.0, 10.0
-_READ_ROWS = 16_384  # the most an iterator may ask for at a time; 1,000 is 3 to 8 times slower
 
 
 class Collection:
@@ -106,7 +104,7 @@ class Collection:
 
     def rows(self) -> Iterator[list[dict[str, str]]]:
         """Yield all rows' product_id, row_digest and image_sha256, thousands at a time."""
-        return iterated(self.connection, self.name, [PRIMARY_KEY, ROW_DIGEST, IMAGE_SHA256], "Strong")
+        return pages.pages(self.connection, self.name, [PRIMARY_KEY, ROW_DIGEST, IMAGE_SHA256], "Strong")
 
     def vectors(self, product_ids: Sequence[str]) -> Iterator[tuple[bytes, NDArray[np.float32]]]:
         """Yield (picture's SHA-256, vector) of the products that are there."""
@@ -118,7 +116,7 @@ class Collection:
         """Delete the rows of these products; those that are not there do not matter."""
         client = self.connection.client
         self._call(
-            f"delete rows of {self.name}", client.delete, self.name, filter=_among(product_ids),
+            f"delete rows of {self.name}", client.delete, self.name, filter=pages.among(product_ids),
             timeout=WRITE_TIMEOUT_S, retry_on_rate_limit=False,
         )  # fmt: skip
 
@@ -140,19 +138,20 @@ class Collection:
 
         `stop`, or ten minutes without progress, ends the wait.
         """
-        pending, began = -1, time.monotonic()
+        least, began = -1, time.monotonic()
         since = began
         while (now := self._pending()) and not stop.wait(_LOOK_EVERY_S):
-            if now != pending:
-                pending, since = now, time.monotonic()
+            if least < 0 or now < least:  # a compaction may give rows back to be indexed again, more than once
+                least, since = now, time.monotonic()
             elif time.monotonic() - since > _NO_PROGRESS_S:
                 return
             if time.monotonic() - began > _SAID_AFTER_S:
                 self.connection.say(
                     f"waiting for Milvus at {self.connection.shown} to index {now:,} rows of {self.name}"
                 )
-        rows, ends = self.count(), time.monotonic() + _STALE_S
-        while self.count("Bounded") < rows and time.monotonic() < ends and not stop.wait(_LOOK_EVERY_S):
+        ends = time.monotonic() + _STALE_S
+        # Asked again each time: during a compaction count(*) may be too large (milvus-io/milvus #31484).
+        while self.count("Bounded") < self.count() and time.monotonic() < ends and not stop.wait(_LOOK_EVERY_S):
             pass
 
     def _pending(self) -> int:
@@ -189,11 +188,11 @@ class Collection:
 
     def matching(self, product_ids: Sequence[str], fields: list[str]) -> list[dict[str, Any]]:
         """Return the rows of these products with these fields, those that are there."""
-        answer: list[dict[str, Any]] = self._call(
-            f"read rows of {self.name}", self.connection.client.query, self.name, filter=_among(product_ids),
-            output_fields=fields, consistency_level="Strong", timeout=CALL_TIMEOUT_S,
-        )  # fmt: skip
-        return answer
+        return pages.rows(self.connection, self.name, product_ids, fields, "Strong")
+
+    def digests(self, product_ids: Sequence[str]) -> dict[str, str]:
+        """Return the row digests of these products, by id, of those that are there."""
+        return {row[PRIMARY_KEY]: row[ROW_DIGEST] for row in self.matching(product_ids, [ROW_DIGEST])}
 
     def search(self, vectors: list[NDArray[np.float32]], limit: int, ef: int) -> list[Any]:
         """Return for each unit vector, (dim,) float32, its nearest rows as Milvus gives them, by id and score."""
@@ -269,32 +268,3 @@ class Collection:
 
     def _call(self, doing: str, function: Any, *args: Any, **kwargs: Any) -> Any:
         return self.connection.call(doing, function, *args, **kwargs)
-
-
-def iterated(connection: Connection, name: str, fields: list[str], consistency: str) -> Iterator[list[dict[str, Any]]]:
-    """Yield all rows of a collection with these fields, thousands at a time."""
-    doing = f"read all rows of {name}"
-    # pymilvus (3.0.2) opens an iterator by a call without a timeout: one with it finds out first that a server is away.
-    connection.call(doing, connection.client.describe_collection, name)
-    iterator = connection.call(
-        doing,
-        connection.client.query_iterator,
-        name,
-        batch_size=_READ_ROWS,
-        filter="",
-        output_fields=fields,
-        consistency_level=consistency,
-    )
-    try:
-        while batch := connection.call(doing, iterator.next):
-            # pymilvus (3.0.2) puts the last id into its next filter between quotes, as it is: quote" breaks it.
-            if isinstance(last := getattr(iterator, "_next_id", None), str):
-                iterator._next_id = json.dumps(last, ensure_ascii=False)[1:-1]  # noqa: SLF001
-            yield batch
-    finally:
-        iterator.close()
-
-
-def _among(product_ids: Sequence[str]) -> str:
-    """Return a filter for these primary keys, as JSON quotes them: pymilvus' own way breaks on a quote."""
-    return f"{PRIMARY_KEY} in {json.dumps(list(product_ids), ensure_ascii=False)}"

@@ -50,7 +50,7 @@ class Connection:
         self.place = target = place or target
         self.is_lite = not uri.startswith(("http://", "https://", "tcp://", "unix:"))
         self._secrets = [secret for secret in {token, user, *token.split(":")[1:], *user.split(":")[1:]} if secret]
-        self._db_name = db_name
+        self.db_name, self.token = db_name, token or user
         self._max_wait = max_wait
         self._stop = stop or threading.Event()
         self._said = 0.0
@@ -106,7 +106,7 @@ class Connection:
         """Send a message of Milvus' API once, for what pymilvus has no call for; raises pymilvus' errors."""
         from pymilvus.client.utils import check_status
 
-        message.db_name = self._db_name
+        message.db_name = self.db_name
         send = getattr(self._handler._stub, name)  # noqa: SLF001
         answer = send(message, timeout=timeout, metadata=self._context.to_grpc_metadata())
         check_status(answer.status)
@@ -127,7 +127,7 @@ class Connection:
 
     def upsert(self, request: Any) -> None:
         """Send an `UpsertRequest` that is packed already, once."""
-        request.db_name = self._db_name
+        request.db_name = self.db_name
         # MilvusClient takes rows alone; the handler under it takes the message. Left to itself it would ask for the
         # schema before each, and wait out a limited rate 75 times over and without a word.
         self.direct(

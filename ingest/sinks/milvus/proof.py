@@ -16,7 +16,7 @@ from ingest.records import Differing
 
 if TYPE_CHECKING:
     from collections.abc import Collection as Fates
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ingest.store.vectors import Vectors
 
 _AT_ONCE = 200  # vectors read, and searched for, in one call
+_LOOKED_UP = 1000  # rows asked for by their ids at once
 _COMPARED = 2048  # rows compared at once: with 1,000 vectors of dim 1,024 some 20 MB
 CLOSE_ENOUGH = 1e-5  # inner products of equal unit vectors differ by this much at most, whatever sums them up
 CROWDED = 1e-3
@@ -35,7 +36,8 @@ WIDE_EF = 512  # wide, so that a miss means a row that the index lacks, and not 
 def rows(collection: Collection, there: Inventory, written: Inventory, deleted: Fates[Fate]) -> Iterator[Differing]:
     """Compare all rows with what a run leaves: those of `there` that were right, and those it has `written`.
 
-    Rows of `there` with a fate in `deleted` must be gone; what else there may be is none of its business.
+    Rows of `there` with a fate in `deleted` must be gone; what else there may be is none of its business. An iterator
+    over a collection may leave rows out (milvus-io/milvus #52055): those that it lacks are asked for by their ids.
     """
     right = there.fates == Fate.SAME
     seen_there, seen_written = np.zeros(len(there), bool), np.zeros(len(written), bool)
@@ -56,8 +58,19 @@ def rows(collection: Collection, there: Inventory, written: Inventory, deleted: 
             if row[ROW_DIGEST] != digest:
                 yield Differing("row", row[PRIMARY_KEY], f"has digest {row[ROW_DIGEST]}, not {digest}")
     for inventory, missing in ((written, ~seen_written), (there, right & ~seen_there)):
-        for product_id in inventory.where(missing):
+        for product_ids in batched(inventory.where(missing), _LOOKED_UP):
+            at = inventory.find([key(product_id) for product_id in product_ids]).tolist()
+            yield from absent(collection, dict(zip(product_ids, map(inventory.digest, at), strict=True)))
+
+
+def absent(collection: Collection, digests: Mapping[str, str]) -> Iterator[Differing]:
+    """Ask for the rows of these products, by their ids, and compare their digests."""
+    found = collection.digests(list(digests)) if digests else {}
+    for product_id, digest in digests.items():
+        if product_id not in found:
             yield Differing("row", product_id, "is missing")
+        elif found[product_id] != digest:
+            yield Differing("row", product_id, f"has digest {found[product_id]}, not {digest}")
 
 
 def index(collection: Collection) -> Iterator[Differing]:

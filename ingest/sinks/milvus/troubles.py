@@ -45,6 +45,10 @@ _PASSING_WORDS = re.compile(
 )
 _UNANSWERED_WORDS = re.compile(r"deadline exceeded|retry timeout|wait for \w+ ?\w* timeout", re.IGNORECASE)
 _REFUSED_WORDS = re.compile(r"auth|permission|privilege", re.IGNORECASE)
+_TOO_LARGE_WORDS = re.compile(
+    r"maxOutputSize|results exceed the (limit|max)|(received|send) message larger than max", re.IGNORECASE
+)
+"""An answer over quotaAndLimits.limits.maxOutputSize, as proxies, query nodes and segcore say it, or over gRPC's."""
 _NOISE = re.compile(r"failed to connect to all addresses; last error: (?:[A-Z_]+: )?|(?:ipv[46]|unix):\S*: ")
 _REFUSED_STATUS = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED"})
 _LONGEST = 300
@@ -52,10 +56,17 @@ _LONGEST = 300
 
 def passes(error: BaseException) -> bool:
     """Tell whether trying again may help."""
+    if is_too_large(error):
+        return False
     status = _status(error)
     if status in _PASSING_STATUS or _code(error) in _PASSING_CODES or getattr(error, "retriable", False):
         return True
     return _PASSING_WORDS.search(str(error)) is not None or unanswered(error)
+
+
+def is_too_large(error: BaseException | None) -> bool:
+    """Tell whether the server refuses to answer with as much as was asked for."""
+    return error is not None and _TOO_LARGE_WORDS.search(str(error)) is not None
 
 
 def unanswered(error: BaseException) -> bool:
@@ -94,6 +105,7 @@ def _way_out(text: str, error: BaseException) -> str:
         "check MILVUS_TOKEN (user:password, or an API key)": (
             _status(error) in _REFUSED_STATUS or _REFUSED_WORDS.search(text) is not None
         ),
+        "ask for fewer at once, as with a smaller --limit": is_too_large(error),
         "check --db-name": code == _NO_DATABASE or "database not found" in low,
     }
     return next((way for way, taken in ways.items() if taken), "")

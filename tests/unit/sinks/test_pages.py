@@ -11,8 +11,8 @@ import pytest
 
 from ingest.errors import MilvusError
 from ingest.sinks.milvus import connection as module
-from ingest.sinks.milvus.collection import iterated
 from ingest.sinks.milvus.connection import Connection
+from ingest.sinks.milvus.pages import pages
 
 SERVER = """
 import sys
@@ -24,7 +24,7 @@ sys.stdin.read()
 
 
 def read(connection):
-    return sum(len(batch) for batch in iterated(connection, "shop", ["id"], "Strong"))
+    return sum(len(batch) for batch in pages(connection, "shop", ["id"], "Strong"))
 
 
 def test_a_server_that_stands_still_is_given_up_before_all_rows_are_read_and_found_again(tmp_path, monkeypatch):

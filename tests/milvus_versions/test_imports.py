@@ -1,0 +1,209 @@
+"""First loads by import jobs, on servers that tell of their jobs in different ways, and what a kill leaves behind."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, NoReturn
+
+import grpc
+import pytest
+from small_shop import SmallShop
+
+from ingest.contract import IMPORTING
+from ingest.errors import InterruptedRunError, MilvusError
+from ingest.sinks.milvus import bulk, jobs, pages, pending
+from milvus_versions.standin import imports
+from milvus_versions.standin.server import Fault
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from milvus_versions.standin.server import Server
+
+IDS = [f"P{number}" for number in range(12)]
+CREATE = "POST /v2/vectordb/jobs/import/create"
+WRITES = ("Upsert", "Import", "Delete", CREATE)
+FLUSHED = 8  # of common.proto's ImportState; pymilvus 3.0.2 has no name for it
+
+
+@pytest.fixture
+def shop(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallShop:
+    """Make a shop of twelve products that go into three files."""
+    monkeypatch.setattr(bulk, "FILE_BYTES", 1700)
+    monkeypatch.setattr(pending, "_POLL_S", 0.02)
+    monkeypatch.setattr(pending, "_HEARD_WITHIN_S", 0.3)
+    monkeypatch.setattr(pending, "_SEEN_WITHIN_S", 0.3)
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    server.import_folders = {"/import": str(folder)}
+    shop = SmallShop(tmp_path / "shop", server.uri, load="bulk", bulk_folder=folder, bulk_path="/import")
+    shop.stock({name: (number, name) for number, name in enumerate(IDS)})
+    head, *lines = shop.settings.catalog.read_text(encoding="utf-8").splitlines()
+    rows = [f"{head},price", *(f"{line},1.5" for line in lines)]  # of a price that is not known an import has no row
+    shop.settings.catalog.write_text("\n".join(rows), encoding="utf-8")
+    return shop
+
+
+def killed(*_: object) -> NoReturn:
+    raise InterruptedRunError("killed")
+
+
+def asked(server: Server) -> int:
+    """Count the files that the server was asked to import: one for each call by gRPC, many by REST."""
+    by_grpc = sum(len(request.message.files) for request in server.requests("Import"))
+    return by_grpc + sum(len(request.message["files"]) for request in server.requests(CREATE))
+
+
+def left(shop: SmallShop) -> list[str]:
+    return [path.name for path in shop.settings.bulk_folder.iterdir()]
+
+
+def remembered(server: Server) -> str:
+    return str(server.collection("products").properties.get(IMPORTING, ""))
+
+
+def test_every_row_is_imported_once_and_nothing_of_it_stays(server: Server, shop: SmallShop) -> None:
+    assert shop.run().summary.upserted == 12
+    assert asked(server) == 3
+    assert not server.requests("Upsert")
+    assert (left(shop), remembered(server)) == ([], "")
+    assert not shop.verify().differing
+    assert shop.run().summary.unchanged == 12
+
+
+def test_jobs_of_a_killed_run_are_waited_for_by_their_numbers(
+    server: Server, shop: SmallShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.import_s = 0.5
+    with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
+        patch.setattr(pending, "end", killed)
+        shop.run()
+    assert len(left(shop)) == 3, "a job still reads them"
+    assert shop.run().summary.unchanged == 12
+    assert asked(server) == 3
+    assert not server.requests("Upsert")
+    assert (left(shop), remembered(server)) == ([], "")
+    assert len(server.collection("products").rows) == 12
+
+
+def test_a_job_whose_number_a_killed_run_did_not_hear_is_waited_for(
+    server: Server, shop: SmallShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.import_s = 0.5
+    send = jobs._send
+
+    def send_and_die(*args: object) -> NoReturn:
+        send(*args)
+        killed()
+
+    with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
+        patch.setattr(jobs, "_send", send_and_die)
+        shop.run()
+    heard = asked(server)
+    assert shop.run().summary.unchanged == (12 if heard == 3 else 5), "the rows of what the server was asked for"
+    assert asked(server) == 3
+    assert len(server.collection("products").rows) == 12
+    assert left(shop) == []
+
+
+def test_a_job_that_failed_after_a_kill_is_asked_for_again(
+    server: Server, shop: SmallShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.import_s = 0.3
+    with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
+        patch.setattr(pending, "end", killed)
+        shop.run()
+    for path in shop.settings.bulk_folder.iterdir():
+        path.unlink()
+    assert shop.run().summary.upserted == 12
+    assert asked(server) == 6
+    assert len(server.collection("products").rows) == 12
+
+
+def test_a_job_that_the_server_has_forgotten_is_not_waited_for(
+    server: Server, shop: SmallShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
+        patch.setattr(pending, "end", killed)
+        shop.run()
+    server.jobs.clear()
+    server.collection(server.collections()[0]).pending.clear()
+    assert shop.run().summary.upserted == 12
+    assert len(server.collection("products").rows) == 12
+
+
+def test_nothing_is_written_while_a_job_is_in_a_state_that_nobody_knows(
+    server: Server, shop: SmallShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pending, "_TOLD_WITHIN_S", 0.2)
+    with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
+        patch.setattr(pending, "end", killed)
+        shop.run()
+    server.forget()
+    with monkeypatch.context() as patch, pytest.raises(MilvusError, match="in a state that this ingest does not know"):
+        patch.setattr(imports.Job, "state", FLUSHED)
+        shop.run()
+    assert not server.requests(*WRITES)
+    assert shop.run().summary.unchanged == 12, "its state is known by now"
+
+
+def test_nothing_is_written_while_imported_rows_are_not_served_yet(
+    server: Server, shop: SmallShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
+        patch.setattr(pending, "end", killed)
+        shop.run()
+    server.forget()
+    [name] = server.collections()
+    server.collection(name).pending.clear()
+    with pytest.raises(MilvusError, match="has ended and its rows are not found yet"):
+        shop.run()
+    assert not server.requests(*WRITES)
+    properties = server.collection(name).properties
+    properties[IMPORTING] = json.dumps(json.loads(properties[IMPORTING]) | {"asked": 0})
+    assert shop.run().summary.upserted == 12, "after hours they will not come any more"
+
+
+def test_an_import_whose_answer_is_lost_is_not_asked_for_twice(
+    server: Server, shop: SmallShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "asking", jobs._Grpc)
+    server.import_s = 0.3
+    server.faults.append(Fault("Import", status=grpc.StatusCode.UNAVAILABLE, done_first=True))
+    assert shop.run().summary.upserted == 12
+    assert asked(server) == 1
+    written = sum(request.message.num_rows for request in server.requests("Upsert"))
+    assert written == 7, "the rows of the other files are upserted"
+    assert not shop.verify().differing
+
+
+def test_a_busy_server_is_asked_again(server: Server, shop: SmallShop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "asking", jobs._Grpc)
+    server.fail("Import", 8, "rate limit exceeded")
+    assert shop.run().summary.upserted == 12
+    assert not server.requests("Upsert")
+
+
+def test_rows_that_the_server_refuses_to_import_are_upserted(
+    server: Server, shop: SmallShop, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.import_folders = {}
+    with caplog.at_level(logging.WARNING, "ingest"):
+        assert shop.run().summary.upserted == 12
+    assert "the rows are upserted" in caplog.text
+    assert (left(shop), remembered(server)) == ([], "")
+    assert not shop.verify().differing
+
+
+def test_rows_that_a_short_iterator_leaves_out_are_not_imported_a_second_time(
+    server: Server, shop: SmallShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.run()
+    server.forget()
+    read = pages.pages
+    with monkeypatch.context() as patch:
+        patch.setattr(pages, "pages", lambda *args: (page[:-3] for page in read(*args)))
+        shop.run()
+    assert asked(server) == 0
+    assert sum(request.message.num_rows for request in server.requests("Upsert")) == 3
