@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
 import grpc
 import pytest
+from pymilvus import MilvusClient
 from small_shop import SmallShop
 
 from ingest.contract import IMPORTING
@@ -55,6 +58,14 @@ def asked(server: Server) -> int:
     return by_grpc + sum(len(request.message["files"]) for request in server.requests(CREATE))
 
 
+def empty(server: Server) -> str:
+    """Take the rows out of the one collection, and return its name."""
+    [name] = server.collections()
+    server.collection(name).rows.clear()
+    server.collection(name).pending.clear()
+    return name
+
+
 def left(shop: SmallShop) -> list[str]:
     return [path.name for path in shop.settings.bulk_folder.iterdir()]
 
@@ -66,10 +77,25 @@ def remembered(server: Server) -> str:
 def test_every_row_is_imported_once_and_nothing_of_it_stays(server: Server, shop: SmallShop) -> None:
     assert shop.run().summary.upserted == 12
     assert asked(server) == 3
+    jobs_asked_for = len(server.requests("Import", CREATE))
+    assert jobs_asked_for == (1 if server.dialect.since(2, 4) else 3)
     assert not server.requests("Upsert")
     assert (left(shop), remembered(server)) == ([], "")
     assert not shop.verify().differing
     assert shop.run().summary.unchanged == 12
+
+
+def test_an_import_goes_into_the_database_that_is_named_and_is_asked_for_by_the_user(
+    server: Server, shop: SmallShop
+) -> None:
+    with closing(MilvusClient(uri=server.uri)) as client:
+        client.create_database("market")
+    server.users, server.grants = {"ann": "secret"}, {"ann": {"market"}}
+    shop.settings = replace(shop.settings, db_name="market", token="ann:secret")
+    assert shop.run().summary.upserted == 12
+    assert (server.collections("default"), asked(server)) == ([], 3)
+    assert len(server.collection("products", "market").rows) == 12
+    assert not server.requests("Upsert")
 
 
 def test_jobs_of_a_killed_run_are_waited_for_by_their_numbers(
@@ -128,7 +154,7 @@ def test_a_job_that_the_server_has_forgotten_is_not_waited_for(
         patch.setattr(pending, "end", killed)
         shop.run()
     server.jobs.clear()
-    server.collection(server.collections()[0]).pending.clear()
+    empty(server)
     assert shop.run().summary.upserted == 12
     assert len(server.collection("products").rows) == 12
 
@@ -142,7 +168,7 @@ def test_nothing_is_written_while_a_job_is_in_a_state_that_nobody_knows(
         shop.run()
     server.forget()
     with monkeypatch.context() as patch, pytest.raises(MilvusError, match="in a state that this ingest does not know"):
-        patch.setattr(imports.Job, "state", FLUSHED)
+        patch.setitem(imports._OLD_STATES, imports.COMPLETED, FLUSHED)
         shop.run()
     assert not server.requests(*WRITES)
     assert shop.run().summary.unchanged == 12, "its state is known by now"
@@ -155,8 +181,7 @@ def test_nothing_is_written_while_imported_rows_are_not_served_yet(
         patch.setattr(pending, "end", killed)
         shop.run()
     server.forget()
-    [name] = server.collections()
-    server.collection(name).pending.clear()
+    name = empty(server)
     with pytest.raises(MilvusError, match="has ended and its rows are not found yet"):
         shop.run()
     assert not server.requests(*WRITES)

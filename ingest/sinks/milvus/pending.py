@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ingest.contract import IMPORTING
 from ingest.errors import InterruptedRunError, MilvusError
 from ingest.sinks.milvus import jobs, properties
+from ingest.sinks.milvus.connection import CALL_TIMEOUT_S
 from ingest.sinks.milvus.jobs import Standing
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def end(collection: Collection, number: int, stop: threading.Event) -> jobs.Job:
 def refresh(collection: Collection) -> None:
     """Have the server load what was imported into a collection that is loaded already."""
     connection = collection.connection
-    connection.call("load what was imported", connection.client.refresh_load, collection.name, timeout=600.0)
+    connection.call("load what was imported", connection.client.refresh_load, collection.name, timeout=CALL_TIMEOUT_S)
 
 
 def _missing(collection: Collection, rows: Mapping[str, str], within_s: float, stop: threading.Event) -> list[str]:

@@ -41,6 +41,14 @@ class Request:
     message: Any
 
 
+class Held(threading.Event):
+    """Holds a request until it is set; `reached` is set when the request has come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached = threading.Event()
+
+
 @dataclass(slots=True)
 class Fault:
     """What shall happen to the next `times` requests of a method: an error, or a wait, before or after it is done."""
@@ -49,8 +57,14 @@ class Fault:
     times: int = 1
     refusal: RefusalError | None = None
     status: grpc.StatusCode | None = None
-    wait: threading.Event | None = None
+    wait: Held | None = None
     done_first: bool = False
+    but_for: str = ""
+
+    def is_for(self, method: str, request: Any) -> bool:
+        """Tell whether a request is the one, which is not about a collection with `but_for` in its name."""
+        about = getattr(request, "collection_name", "")
+        return self.times > 0 and self.method == method and not (self.but_for and self.but_for in about)
 
 
 @dataclass
@@ -95,11 +109,11 @@ class Server:
         """Refuse the next requests of a method."""
         self.faults.append(Fault(method, times, RefusalError(code, reason, **more)))
 
-    def hold(self, method: str, *, done_first: bool = False) -> threading.Event:
+    def hold(self, method: str, *, done_first: bool = False, but_for: str = "") -> Held:
         """Let the next request of a method wait for the event, before it is done or before it is answered."""
-        event = threading.Event()
-        self.faults.append(Fault(method, wait=event, done_first=done_first))
-        return event
+        held = Held()
+        self.faults.append(Fault(method, wait=held, done_first=done_first, but_for=but_for))
+        return held
 
     def wait_for(self, method: str, times: int = 1, timeout_s: float = 30.0) -> None:
         """Wait until a method was asked for so many times."""
@@ -128,7 +142,7 @@ class Server:
         call = Call(self, method, request, in_body, metadata.get("dbname", ""), _user(metadata))
         self.note(method, in_body, call.in_metadata, call.user, _copied(request))
         with self._lock:
-            fault = next((fault for fault in self.faults if fault.method == method and fault.times > 0), None)
+            fault = next((fault for fault in self.faults if fault.is_for(method, request)), None)
             if fault:
                 fault.times -= 1
         if fault and not fault.done_first:
@@ -191,6 +205,7 @@ def _handler(stand_in: Server, method: str) -> Callable[[Any, Any], Any]:
 
 def _befall(fault: Fault, method: str, context: Any) -> None:
     if fault.wait:
+        fault.wait.reached.set()
         fault.wait.wait(60)
     if fault.status:
         context.abort(fault.status, f"{method}: as ordered")

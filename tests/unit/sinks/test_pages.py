@@ -8,9 +8,11 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from pymilvus.exceptions import MilvusException
 
 from ingest.errors import MilvusError
 from ingest.sinks.milvus import connection as module
+from ingest.sinks.milvus import troubles
 from ingest.sinks.milvus.connection import Connection
 from ingest.sinks.milvus.pages import pages
 
@@ -48,3 +50,21 @@ def test_a_server_that_stands_still_is_given_up_before_all_rows_are_read_and_fou
         assert read(connection) == 10
         connection.client.close()
         server.stdin.close()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        # seen with Milvus 2.3.5, of a query and of a search
+        "failed to search/query delegator 1: worker(1) query failed: query results exceed the limit size : UnknownError",
+        "grpc: trying to send message larger than max (131514438 vs. 67108864)",
+        # internal/proxy/search_reduce_util.go and internal/querynodev2/segments/result.go of later versions
+        "search results exceed the maxOutputSize Limit 104857600",
+        "query results exceed the maxOutputSize Limit 104857600",
+    ],
+)
+def test_an_answer_that_would_be_too_large_is_not_waited_for(said):
+    error = MilvusException(code=65535, message=said)
+    assert troubles.is_too_large(error)
+    assert not troubles.passes(error)
+    assert "ask for fewer at once" in troubles.explained(error, connecting=False, tls=False)
