@@ -51,9 +51,15 @@ def query(call: Call) -> Any:
         names.append(key)  # a query answers with the primary key, asked for or not
     answer = call.answer(
         fields_data=_columns(collection, names, rows), collection_name=collection.name, output_fields=asked or names,
-        primary_field_name=key, session_ts=call.catalog.number() << 18,
+        primary_field_name=key, session_ts=_moment(call, params),
     )  # fmt: skip
     return _within_limit(call, answer)
+
+
+def _moment(call: Call, params: dict[str, str]) -> int:
+    """Return when an iterator's first page was read (queryTask.PostExecute, since 2.4.14): 0 where it is not said."""
+    first = params.get("iterator") == "True" and not call.request.guarantee_timestamp
+    return call.catalog.number() << 18 if first and call.dialect.since(2, 4) else 0
 
 
 @operation

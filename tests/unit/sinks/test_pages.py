@@ -26,7 +26,7 @@ sys.stdin.read()
 
 
 def read(connection):
-    return sum(len(batch) for batch in pages(connection, "shop", ["id"], "Strong"))
+    return sum(len(batch) for batch in pages(connection, "shop", ["product_id"], "Strong"))
 
 
 def test_a_server_that_stands_still_is_given_up_before_all_rows_are_read_and_found_again(tmp_path, monkeypatch):
@@ -37,8 +37,10 @@ def test_a_server_that_stands_still_is_given_up_before_all_rows_are_read_and_fou
         ThreadPoolExecutor(1) as thread,
     ):
         connection = Connection(f"http://127.0.0.1:{server.stdout.readline().strip()}", "", "", max_wait=0.5)
-        connection.client.create_collection("shop", dimension=4)
-        connection.client.insert("shop", [{"id": number, "vector": [1, 0, 0, 0]} for number in range(10)])
+        connection.client.create_collection(
+            "shop", dimension=4, primary_field_name="product_id", id_type="string", max_length=8
+        )
+        connection.client.insert("shop", [{"product_id": str(number), "vector": [1, 0, 0, 0]} for number in range(10)])
         assert read(connection) == 10
         server.send_signal(signal.SIGSTOP)
         try:
