@@ -27,6 +27,7 @@ LONGEST = (
     "e2e/test_run.py",
     "e2e/test_signals.py",
     "integration/test_bulk.py",
+    "milvus_versions/test_commands.py",
     "unit/test_catalog_remote.py",
     "faults/test_quota_and_disk.py",
     "faults/test_dropped_or_taken.py",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.request import Request, urlopen
 
@@ -16,7 +19,6 @@ from milvus_versions.standin import reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from milvus_versions.standin.server import Server
 
@@ -348,3 +350,27 @@ def test_a_job_refuses_nan_and_nulls_where_there_are_none(server: Server, client
         for name, price in (("nan", math.nan), ("null", None))
     ]
     assert states == ["Failed", "Completed" if server.dialect.since(2, 5) else "Failed"]
+
+
+def test_it_runs_in_a_process_of_its_own_and_shows_what_it_was_asked() -> None:
+    command = [sys.executable, "-m", "milvus_versions.standin", "2.6.16"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]) as process:
+        assert process.stdout is not None
+        uri = process.stdout.readline().strip()
+        with closing(MilvusClient(uri=uri)) as client:
+            assert client.list_collections() == []
+        with urlopen(f"{uri}/standin/requests") as answer:
+            asked = json.load(answer)
+        process.terminate()
+        assert process.wait(30) == 0
+    assert asked == [["Connect", "", ""], ["ShowCollections", "", ""]]
+
+
+def test_rows_are_counted_by_group_since_3_0(server: Server, client: MilvusClient) -> None:
+    create(client, nullable=False)
+    client.upsert(NAME, rows(1.0, 2.0, 1.0))
+    counted = client.query(NAME, filter="", output_fields=["price", "count(*)"], group_by_fields=["price"], limit=10)
+    if server.dialect.since(3):
+        assert {row["price"]: row["count(*)"] for row in counted} == {1.0: 2, 2.0: 1}
+    else:
+        assert [dict(row) for row in counted] == [{"count(*)": 3}]

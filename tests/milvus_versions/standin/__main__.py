@@ -7,7 +7,10 @@ import sys
 
 from milvus_versions.standin.server import serve
 
+_ENDS = {signal.SIGINT, signal.SIGTERM}
+
 if __name__ == "__main__":
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)  # before there are threads, which inherit it
     with serve(sys.argv[1]) as stand_in:
         print(stand_in.uri, flush=True)  # noqa: T201
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        signal.sigwait(_ENDS)
