@@ -14,7 +14,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 TOGETHER = {
-    "integration/test_ray": "a Ray cluster",
+    "integration/on_ray/": "a Ray cluster",
     "e2e/test_serve": "the service",
     "browser/": "the service",
 }
