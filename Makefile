@@ -15,6 +15,9 @@ SOAK := tests/unit tests/faults tests/e2e/test_signals.py tests/upgrade tests/in
 WORKERS ?= 4
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --durations 10
 
+# Compiled once, not by each of the hundred processes that tests start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test test-fast bench soak lint unit clean help
 
 help:

@@ -19,7 +19,7 @@ from ingest.errors import VerificationError
 if TYPE_CHECKING:
     from shop import Shop
 
-MOMENTS, STARTS, SERVICES = (300, 40, 20) if os.environ.get("INGEST_SOAK") else (60, 8, 3)
+MOMENTS, STARTS, SERVICES = (300, 40, 20) if os.environ.get("INGEST_SOAK") else (42, 8, 3)
 COMMANDS: dict[str, tuple[str, ...]] = {
     "run": (), "plan": (), "embed": (), "export": (), "fetch": (), "search": ("red mug",), "recommend": ("P0001",),
     "evaluate": ("--queries", "5", "--k", "3"), "status": (), "verify": (), "doctor": (), "collections": (),

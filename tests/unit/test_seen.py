@@ -46,7 +46,7 @@ def test_over_several_files_it_names_the_file_and_the_line_there_of_the_first(fi
 
 
 def test_an_id_takes_at_most_24_bytes_however_many_there_are():
-    count, block = 50_000, 1_000
+    count, block = 200_000, 1_000
     tracemalloc.start()
     lines = FirstLines()
     for start in range(0, count, block):
