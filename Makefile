@@ -10,10 +10,13 @@ TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
 # What `make soak` runs at length.
-SOAK := tests/faults tests/e2e/test_signals.py tests/upgrade tests/integration/test_ray.py
+SOAK := tests/unit tests/faults tests/e2e/test_signals.py tests/upgrade tests/integration/on_ray
 # Processes that share the tests, twice as many as cores, for many wait for Milvus; each takes a GB with its fork server.
 WORKERS ?= 4
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --durations 10
+
+# Compiled once, not by each of the hundred processes that tests start.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test test-fast bench soak lint unit clean help
 

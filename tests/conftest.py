@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from typing import TYPE_CHECKING
@@ -30,11 +31,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # How fast examples are made and judged says how busy the machine is, and nothing of what is tested.
-hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-hypothesis.settings.load_profile("busy")
+_BUSY = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("busy", _BUSY)
+hypothesis.settings.register_profile("soak", _BUSY, max_examples=1000)
+hypothesis.settings.load_profile("soak" if os.environ.get("INGEST_SOAK") else "busy")
 
 # Before huggingface_hub is imported, which reads it once: no test may reach the network.
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Look for no garbage among what is imported, neither now nor at the end: that took each worker six seconds."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(autouse=True)

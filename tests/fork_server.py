@@ -1,8 +1,9 @@
 """Starts commands in forked children that have torch, transformers and pymilvus imported: milliseconds, not seconds.
 
-A program of its own, started by `forked.ForkServer` with a socket. Each message on it is one command: a JSON object and
-four descriptors, the child's stdin, stdout and stderr, and a pipe that gets its process number and later how it ended.
-A child is a copy of a process with one thread, which is asserted before each fork: a copy of more could never go on.
+A program of its own, started by `forked.ForkServer` with a socket to which all workers of a run connect. Each message
+is one command: a JSON object and four descriptors, the child's stdin, stdout and stderr, and a pipe that gets its
+process number and later how it ended. The server ends soon after the last worker. A child is a copy of a process with
+one thread, which is asserted before each fork: a copy of more could never go on.
 
 What Python does at the start of a process is done in the child: the environment, the command line, the folder, the
 `sitecustomize` of a PYTHONPATH. What a library reads from the environment while it is imported has been read; commands
@@ -12,25 +13,33 @@ to which that matters are started for real (`shop.needs_a_start`).
 from __future__ import annotations
 
 import atexit
+import fcntl
 import gc
 import importlib
 import json
 import os
 import runpy
+import select
 import signal
 import socket
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ingest.sinks.milvus import connection
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 LARGEST_MESSAGE = 2**20
 DESCRIPTORS = 4
 HELD = (signal.SIGINT, signal.SIGTERM)
 ENDED = 8  # bytes of a number in the pipe
+IDLE_S = 1.0
+"""So long the server goes on with no worker connected, for one that comes late."""
 
 IMPORTED = (
     "faiss", "filelock", "ingest.cli.main", "milvus_lite.adapter.grpc.server", "numpy", "pandas", "PIL.Image",
@@ -42,24 +51,51 @@ IMPORTED = (
 
 
 def main() -> None:
-    """Import, then start what comes, until the other end of the socket is closed."""
+    """Import, then start what comes, until nobody is left who could ask."""
+    door, lock = socket.socket(fileno=int(sys.argv[1])), Path(sys.argv[2])
+    gc.disable()
     connection._client_class()  # first, as commands do: gRPC reads how much it may print when it is imported
     for name in IMPORTED:
         importlib.import_module(name)
-    gc.collect()
     gc.freeze()  # pages that the children's garbage collection need not copy
+    gc.enable()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the supervisors
-    commands = socket.socket(fileno=int(sys.argv[1]))
+    workers: list[socket.socket] = []
     while True:
-        message, descriptors, _, _ = socket.recv_fds(commands, LARGEST_MESSAGE, DESCRIPTORS)
-        if not message:
+        ready, _, _ = select.select([door, *workers], [], [], None if workers else IDLE_S)
+        if not ready and closed(door, lock):
             return
-        assert_one_thread()
-        if not os.fork():
-            commands.close()
-            supervise(json.loads(message), *descriptors)
-        for descriptor in descriptors:
-            os.close(descriptor)
+        for worker in ready:
+            if worker is door:
+                workers.append(door.accept()[0])
+            elif not started(worker, [door, *workers]):
+                workers.remove(worker)
+                worker.close()
+
+
+def closed(door: socket.socket, lock: Path) -> bool:
+    """Close the door unless somebody is about to come in, who holds the lock; return whether it is closed."""
+    with suppress(FileNotFoundError), lock.open() as held:  # the run's folder may be gone
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if select.select([door], [], [], 0)[0]:
+            return False
+        door.close()
+    return True
+
+
+def started(worker: socket.socket, sockets: Sequence[socket.socket]) -> bool:
+    """Start the command that a worker asks for, without our sockets; return whether there was one."""
+    message, descriptors, _, _ = socket.recv_fds(worker, LARGEST_MESSAGE, DESCRIPTORS)
+    if not message:
+        return False
+    assert_one_thread()
+    if not os.fork():
+        for one in sockets:
+            one.close()
+        supervise(json.loads(message), *descriptors)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    return True
 
 
 def assert_one_thread() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import fcntl
 import json
 import os
 import signal
@@ -88,20 +89,21 @@ class Running:
 
 
 class ForkServer:
-    """The process that children are forked from; one for each process of tests, started when first asked."""
+    """A connection to the process that children are forked from: one for all workers, started by the first to ask."""
 
-    def __init__(self) -> None:
-        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._commands = ours
-        one_thread = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
-        one_thread["JE_ARROW_MALLOC_CONF"] = "background_thread:false"  # pyarrow's allocator
-        paths = [str(_ROOT), str(_PROGRAM.parent), os.environ.get("PYTHONPATH", "")]
-        environment = os.environ | one_thread | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
-        with its:
-            self._process = subprocess.Popen(
-                [sys.executable, str(_PROGRAM), str(its.fileno())], pass_fds=[its.fileno()],
-                env=environment | {"HF_HUB_OFFLINE": "1"}, start_new_session=True,
-            )  # fmt: skip
+    def __init__(self, folder: Path) -> None:
+        self._commands = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with (folder / "commands.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                self._commands.connect(str(folder / "commands"))
+            except (FileNotFoundError, ConnectionRefusedError):  # nobody has asked yet, or all who did have ended
+                (folder / "commands").unlink(missing_ok=True)
+                with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as door:
+                    door.bind(str(folder / "commands"))
+                    door.listen()
+                    self._commands.connect(str(folder / "commands"))
+                    _start(door, folder / "commands.lock")
 
     def start(
         self,
@@ -133,14 +135,24 @@ class ForkServer:
         return Running(words, os.fdopen(reading, "rb"), out, err)
 
     def close(self) -> None:
-        """End the server; its children go on."""
+        """Leave the server, which ends after the last who does; its children go on."""
         self._commands.close()
-        self._process.wait(30)
+
+
+def _start(door: socket.socket, lock: Path) -> None:
+    """Start the server, which may outlive this process, with the socket to knock at and the lock to take before."""
+    one_thread = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
+    one_thread["JE_ARROW_MALLOC_CONF"] = "background_thread:false"  # pyarrow's allocator
+    paths = [str(_ROOT), str(_PROGRAM.parent), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | one_thread | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "HF_HUB_OFFLINE": "1"}
+    door.set_inheritable(True)
+    program = [sys.executable, str(_PROGRAM), str(door.fileno()), str(lock)]
+    os.posix_spawn(sys.executable, program, environment, setsid=True)
 
 
 @cache
 def fork_server() -> ForkServer:
-    """Return the server of this process of tests; it ends with it."""
-    server = ForkServer()
+    """Return this worker's connection to the server; it is closed at the worker's end."""
+    server = ForkServer(Path(os.environ["INGEST_TESTS_FOLDER"]))
     atexit.register(server.close)
     return server

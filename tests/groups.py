@@ -14,25 +14,28 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 TOGETHER = {
-    "integration/test_ray": "a Ray cluster",
+    "integration/on_ray/": "a Ray cluster",
     "e2e/test_serve": "the service",
     "browser/": "the service",
 }
 """Groups of more than a file, by how the files' names begin."""
 LONGEST = (
     "a Ray cluster",
-    "faults/test_kill_anywhere.py",
-    "the service",
     "integration/test_against_milvus.py",
-    "e2e/test_run.py",
-    "e2e/test_signals.py",
+    "faults/test_kill_anywhere.py",
     "integration/test_bulk.py",
+    "the service",
     "milvus_versions/test_commands.py",
-    "unit/test_catalog_remote.py",
     "faults/test_quota_and_disk.py",
-    "faults/test_dropped_or_taken.py",
-    "faults/test_milvus_outage.py",
+    "e2e/test_run.py",
+    "faults/test_writes_denied.py",
+    "integration/test_only_looking.py",
+    "e2e/test_signals.py",
+    "unit/test_catalog_remote.py",
     "e2e/test_what_is_served.py",
+    "integration/test_crowds.py",
+    "faults/test_milvus_outage.py",
+    "faults/test_dropped_or_taken.py",
 )
 """What takes longest, the longest first: `make test` prints what takes how long."""
 SERVERS = {"milvus_uri", "s3_server", "service", "driver", "cluster"}

@@ -26,7 +26,12 @@ LOCAL_IMAGE = "ingest-milvus:2.3.5"
 """What scripts/build_milvus_image.sh builds; the environment variable MILVUS_IMAGE names another one."""
 
 MILVUS_PORT, HEALTH_PORT = 19530, 9091
-SERVER_SETTINGS = {"ETCD_USE_EMBED": "true", "COMMON_STORAGETYPE": "local", "DEPLOY_MODE": "STANDALONE"}
+SERVER_SETTINGS = {
+    "ETCD_USE_EMBED": "true", "COMMON_STORAGETYPE": "local", "DEPLOY_MODE": "STANDALONE",
+    # Who waits looks more often: a collection is loaded in 1.7 s instead of 3.8, and released in 0.2 instead of 1.0.
+    "QUERYCOORD_CHECKSEGMENTINTERVAL": "100", "QUERYCOORD_CHECKCHANNELINTERVAL": "100",  # ms, for 1000
+    "QUERYCOORD_DISTPULLINTERVAL": "100", "PROXY_TIMETICKINTERVAL": "100",  # ms, for 500 and 200
+}  # fmt: skip
 START_SECONDS = 180.0
 LOG_LINES, PANIC_LINES = 100, 10
 

@@ -281,7 +281,7 @@ BREAKS: dict[Reason, Callable[[Shop, list[Row]], list[str]]] = {
     Reason.BLANK: fails_by_image(lambda: Image.new("RGB", (SIDE, SIDE), "red"), "--skip-blank"),
     Reason.BAD_VECTOR: has_no_vector,
     Reason.FOREIGN_ROW: has_a_foreign_row,
-}  # KILLED_WORKER: on a Ray cluster, tests/integration/test_ray.py
+}  # KILLED_WORKER: on a Ray cluster, tests/integration/on_ray
 
 
 def broken(shop: Shop, reason: Reason, names: Sequence[str]) -> list[str]:

@@ -37,6 +37,8 @@ IGNORED = [
 ]
 """The marks of a module that starts a cluster."""
 
+MIXED = 420
+"""Products of `mixed`: two blocks."""
 POISON = 77
 """The value of all pixels of a picture that kills whoever embeds it."""
 
@@ -104,19 +106,19 @@ def encoding(encoder: Any) -> Iterator[None]:
 
 @contextmanager
 def running_cluster() -> Iterator[Cluster]:
-    """Start three nodes that see this process's environment, and connect it to them."""
+    """Start two nodes that see this process's environment, and connect it to them."""
     import ray
     from ray.cluster_utils import Cluster
 
     here = Path(__file__).parent
     node = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
-    paths = [str(here), str(here.parent), os.environ.get("PYTHONPATH", "")]
+    workers = here / "integration" / "on_ray" / "workers"
+    paths = [str(workers), str(here), str(here.parent), os.environ.get("PYTHONPATH", "")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))  # the workers import the tests' encoders
         cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
         try:
-            for _ in range(2):
-                cluster.add_node(**node)
+            cluster.add_node(**node)
             ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
             cluster.wait_for_nodes()
             yield cluster
@@ -130,10 +132,14 @@ def on_ray(shop: SmallShop, encoder: Any = Plain(), **changes: Any) -> Any:
         return shop.run(engine="ray", batch_size=32, **changes)
 
 
+def stock(products: int) -> dict[str, tuple[int | None, str]]:
+    """Return products of which one in six shares its picture with another."""
+    return {f"P{n:03d}": (n % (MIXED * 5 // 6), f"Product {n}") for n in range(products)}
+
+
 def mixed(shop: SmallShop) -> None:
-    """Stock 600 products, among them shared pictures, a broken one, one that is not there, and two of one id."""
-    stock: dict[str, tuple[int | None, str]] = {f"P{n:03d}": (n % 500, f"Product {n}") for n in range(600)}
-    shop.stock(stock | {"P007": (None, "Broken")})
+    """Stock two blocks of products: shared pictures, a broken one, one that is not there, and two of one id."""
+    shop.stock(stock(MIXED) | {"P007": (None, "Broken")})
     (shop.folder / "images" / "9.png").unlink()
     with shop.settings.catalog.open("a", encoding="utf-8") as file:
         file.write("P001,images/1.png,Again\n,images/2.png,Nameless\n")

@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import skimage
-import torch
+from late import torch, transformers
 from PIL import Image, ImageOps
 from shop import Shop, copied_sample_model
-from transformers import CLIPModel
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from ingest import contract as contracts
 from ingest.embedding.checkpoint import resolve
@@ -98,7 +96,8 @@ def test_every_photograph_finds_itself_first(shop: Shop) -> None:
 
 
 def test_vectors_are_those_of_plain_transformers(shop: Shop) -> None:
-    model, processor = CLIPModel.from_pretrained(shop.model).eval(), CLIPImageProcessorPil.from_pretrained(shop.model)
+    model = transformers.CLIPModel.from_pretrained(shop.model).eval()
+    processor = transformers.CLIPImageProcessorPil.from_pretrained(shop.model)
     vectors = np.load(shop.npy)
     names = json.loads(shop.npy_ids.read_text(encoding="utf-8"))
     paths = {path.stem: path for path in shop.images.iterdir()}

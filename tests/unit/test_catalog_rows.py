@@ -8,7 +8,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest import contract as contracts
@@ -73,7 +73,6 @@ def one_by_one(block, plan, seen):
     return judged
 
 
-@settings(deadline=None, max_examples=400)
 @given(blocks(), st.sampled_from([TYPED, SHIPPED, MISSING, replace(TYPED, keeps_others=False)]))
 def test_a_block_is_judged_as_its_rows_are_one_by_one(block, contract):
     plan, seen = plan_of(contract, Columns()), FirstLines()

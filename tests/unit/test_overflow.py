@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ingest.records import Embedded, Product, Reason, Skipped, Stage
+from ingest.store import overflow
 from ingest.store.overflow import parked
 from ingest.store.shards import Store
 
@@ -21,6 +22,11 @@ def record(number: int) -> Embedded:
     return Embedded(
         Product(f"P{number}", "x.png", {"title": f"é {number}"}, number), number.to_bytes(32, "big"), vector
     )
+
+
+@pytest.fixture(autouse=True)
+def _soon_spilling(monkeypatch):
+    monkeypatch.setattr(overflow, "_PATIENCE_S", 0.1)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest import sync
@@ -76,7 +76,6 @@ def fate(name: str, catalog: dict, collection: dict) -> str:
 
 
 @given(CATALOG, COLLECTION, NO_PRODUCTS, st.integers(1, 5))
-@settings(max_examples=400, deadline=None)
 def test_what_differs_is_yielded_and_each_row_meets_its_fate(catalog, collection, others, batch):
     fates = {name: fate(name, catalog, collection) for name in {**collection, **catalog}}
     records = [skipped(name, at) if at is Stage.IMAGES else picture(name, row) for name, (row, at) in catalog.items()]

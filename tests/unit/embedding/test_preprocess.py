@@ -7,10 +7,9 @@ import json
 import numpy as np
 import pytest
 from checkpoints import SAMPLE
+from late import transformers
 from PIL import Image
 from skimage import data
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
-from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from ingest.embedding import preprocess
 from ingest.embedding.preprocess import CLIP, from_config
@@ -50,7 +49,7 @@ def theirs(processor: object, image: Image.Image) -> np.ndarray:
 @pytest.mark.parametrize("side", [32, 33])
 def test_clips_pixels_are_transformers_own(side):
     config = {**CLIP_32, "size": {"shortest_edge": side}, "crop_size": {"height": side, "width": side}}
-    steps, processor = from_config(config, "a model"), CLIPImageProcessorPil(**config)
+    steps, processor = from_config(config, "a model"), transformers.CLIPImageProcessorPil(**config)
     for size in sizes():
         image = noise(*size)
         np.testing.assert_array_equal(steps(image), theirs(processor, image), err_msg=str(size))
@@ -59,7 +58,7 @@ def test_clips_pixels_are_transformers_own(side):
 @pytest.mark.parametrize(("edge", "height", "width"), [(40, 32, 32), (32, 48, 40), (30, 32, 31), (31, 20, 60)])
 def test_crops_smaller_and_larger_than_the_resized_picture_are_transformers_own(edge, height, width):
     config = {**CLIP_32, "size": {"shortest_edge": edge}, "crop_size": {"height": height, "width": width}}
-    steps, processor = from_config(config, "a model"), CLIPImageProcessorPil(**config)
+    steps, processor = from_config(config, "a model"), transformers.CLIPImageProcessorPil(**config)
     for size in sizes()[:40]:
         image = noise(*size)
         np.testing.assert_array_equal(steps(image), theirs(processor, image), err_msg=str(size))
@@ -69,12 +68,12 @@ def test_crops_smaller_and_larger_than_the_resized_picture_are_transformers_own(
 def test_every_resampling_is_pillows_own(resample):
     config = {**CLIP_32, "resample": resample}
     image = noise(77, 51)
-    expected = theirs(CLIPImageProcessorPil(**config), image)
+    expected = theirs(transformers.CLIPImageProcessorPil(**config), image)
     np.testing.assert_array_equal(from_config(config, "a model")(image), expected)
 
 
 def test_siglips_pixels_are_transformers_own():
-    steps, processor = from_config(SIGLIP_32, "a model"), SiglipImageProcessorPil(**SIGLIP_32)
+    steps, processor = from_config(SIGLIP_32, "a model"), transformers.SiglipImageProcessorPil(**SIGLIP_32)
     for size in sizes():
         image = noise(*size)
         np.testing.assert_array_equal(steps(image), theirs(processor, image), err_msg=str(size))
@@ -83,7 +82,7 @@ def test_siglips_pixels_are_transformers_own():
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea", "rocket"])
 def test_photographs_at_full_size_are_transformers_own(name):
     image = Image.fromarray(getattr(data, name)())
-    np.testing.assert_array_equal(CLIP(image), theirs(CLIPImageProcessorPil(), image))
+    np.testing.assert_array_equal(CLIP(image), theirs(transformers.CLIPImageProcessorPil(), image))
 
 
 @pytest.mark.parametrize("size", [(1, 60_000), (60_000, 1), (2, 40_000), (500, 20_004)])
@@ -101,7 +100,7 @@ def test_a_strip_beyond_the_limit_differs_from_transformers_by_half_a_pixel_at_m
     for length in (2311, 2312, 2313, 2500):
         smooth = Image.fromarray(rng.integers(0, 256, (8, 40, 3), dtype=np.uint8)).resize((length, 70))
         config = {**CLIP_32, "size": {"shortest_edge": 32}}
-        ours, their = from_config(config, "m")(smooth), theirs(CLIPImageProcessorPil(**config), smooth)
+        ours, their = from_config(config, "m")(smooth), theirs(transformers.CLIPImageProcessorPil(**config), smooth)
         assert np.abs(ours.astype(int) - their.astype(int)).max() <= 8, length
 
 
@@ -121,7 +120,7 @@ def test_what_a_siglip_leaves_out_is_siglips():
     assert (steps.height, steps.width, steps.keep_aspect) == (224, 224, False)
     assert steps.mean == steps.std == (0.5, 0.5, 0.5)
     image = noise(70, 90)
-    np.testing.assert_array_equal(steps(image), theirs(SiglipImageProcessorPil(), image))
+    np.testing.assert_array_equal(steps(image), theirs(transformers.SiglipImageProcessorPil(), image))
 
 
 def test_the_sample_models_configuration_is_read():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.store import keys
@@ -25,7 +25,6 @@ def packed(some: list[bytes]) -> np.ndarray:
 
 
 @given(batches=BATCHES, asked=st.lists(KEYS, max_size=20), fold_at=st.sampled_from([1, 3, 1000]))
-@settings(max_examples=300, deadline=None)
 def test_it_finds_what_a_dictionary_finds(batches, asked, fold_at):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(keys, "_FOLD_AT", fold_at)

@@ -27,6 +27,7 @@ from ingest.store import shards, stage
 from ingest.store.shards import Store
 
 DIM = 8
+KILLS = 40 if os.environ.get("INGEST_SOAK") else 4
 
 
 def key(word: object) -> bytes:
@@ -416,7 +417,7 @@ while True:
 def test_a_writer_killed_at_any_moment_loses_nothing_it_acknowledged(tmp_path, caplog):
     rng = np.random.default_rng()
     acknowledged = 0
-    for _ in range(10):
+    for _ in range(KILLS):
         command = ["-c", WRITER, str(tmp_path / "store"), str(acknowledged)]
         writer = fork_server().start(command, tmp_path, os.environ, log=tmp_path / "told")
         wait_until(lambda: (tmp_path / "told").stat().st_size > 0, writer)

@@ -3,41 +3,20 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING
 
 import boto3
 import bucket
-import pytest
 import ray_shop
-from object_storage import BUCKET, object_storage
+from object_storage import BUCKET
 from pymilvus import MilvusClient
-from ray_shop import exported, mixed, on_ray, running_cluster
+from ray_shop import MIXED, exported, mixed, on_ray, stock
 from shop import contract_in
 from small_shop import SmallShop
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from object_storage import Storage
-    from ray.cluster_utils import Cluster
 
 pytestmark = [*ray_shop.IGNORED, *bucket.IGNORED]
 
 PARTS = 25
 OF_THE_RUN = ("products", "upserted", "added", "changed", "unchanged", "skipped", "reasons", "gone", "stale", "deleted")
-
-
-@pytest.fixture(scope="module")
-def storage() -> Iterator[Storage]:
-    with object_storage() as storage:
-        yield storage
-
-
-@pytest.fixture(scope="module")
-def cluster(storage: Storage) -> Iterator[Cluster]:
-    """Start a cluster whose workers find the storage where this process does."""
-    with running_cluster() as cluster:
-        yield cluster
 
 
 def uploaded(shop: SmallShop, folder: str) -> str:
@@ -91,6 +70,8 @@ def test_workers_fill_a_server_with_what_one_machine_writes(cluster, tmp_path, m
     both_run()
     both_run()
     for shop in (plain, ray):
-        shop.stock({f"P{n:03d}": (n % 500 + (n == 1), f"Product {n}{'!' * (n < 3)}") for n in range(580)})
+        products = stock(MIXED - 20)
+        products |= {f"P{n:03d}": (n + (n == 1), f"Product {n}!") for n in range(3)}
+        shop.stock(products)
     both_run(prune=True)
     assert plain.report()["deleted"] == 20

@@ -1,0 +1,29 @@
+"""One cluster for all tests on Ray, and a bucket that it and they find in the environment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from ray_shop import running_cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from object_storage import Storage
+    from ray.cluster_utils import Cluster
+
+
+@pytest.fixture(scope="package")
+def storage() -> Iterator[Storage]:
+    from object_storage import object_storage  # moto, which most tests need not wait for
+
+    with object_storage() as storage:
+        yield storage
+
+
+@pytest.fixture(scope="package")
+def cluster(storage: Storage) -> Iterator[Cluster]:
+    """Start the nodes when the environment, which their workers inherit, points to the bucket."""
+    with running_cluster() as cluster:
+        yield cluster
