@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ingest.cli.embed import command
+from ingest.cli.commands.embed import command
 from ingest.cli.main import main
 
 main(command=command, program=Path(__file__).name)

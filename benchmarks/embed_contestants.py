@@ -28,12 +28,12 @@ def ours(model: Path) -> Callable[[Path, Path], float]:
 
     import numpy as np
 
-    from ingest.config import Settings
+    from ingest.core.records import Embedded
+    from ingest.core.settings import Settings
     from ingest.embedding.checkpoint import resolve
     from ingest.embedding.clip import ClipEncoder
-    from ingest.line import Line
-    from ingest.progress import Progress
-    from ingest.records import Embedded
+    from ingest.pipeline.pipeline import Line
+    from ingest.pipeline.progress import Progress
 
     checkpoint = resolve(str(model))
     steps = checkpoint.preprocessing

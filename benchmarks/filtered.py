@@ -21,17 +21,17 @@ import bench
 import drawn
 import numpy as np
 
-from ingest import contract as contracts
-from ingest.contract import Space
-from ingest.search.served import Served
-from ingest.sinks.milvus.aliases import move
-from ingest.sinks.milvus.collection import Collection
-from ingest.sinks.milvus.connection import opened
+from ingest.core import contract as contracts
+from ingest.core.contract import Space
+from ingest.milvus.alias import move
+from ingest.milvus.collection import Collection
+from ingest.milvus.connection import opened
+from ingest.search.milvus_backend import Served
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ingest.sinks.milvus.connection import Connection
+    from ingest.milvus.connection import Connection
 
 ROWS, QUICK_ROWS, DIM, CLUSTERS = (300, 20_000, 200_000), (300, 2_000), 512, 2_000
 PERCENT = (0.05, 1.0, 10.0, 50.0)

@@ -19,13 +19,13 @@ import bench
 import faiss
 import numpy as np
 
-from ingest import contract as contracts
-from ingest.sinks import faiss as sink
+from ingest.core import contract as contracts
+from ingest.exports import faiss_index as sink
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ingest.contract import Index
+    from ingest.core.contract import Index
 
 ROWS, QUICK_ROWS, DIM, CLUSTERS, QUERIES, TOP = 100_000, 20_000, 512, 1000, 1000, 10
 SPREAD = 0.6

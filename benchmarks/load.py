@@ -23,18 +23,18 @@ import numpy as np
 from bench import finish, median, parser
 from sync import stored
 
-from ingest import contract as contracts
-from ingest.contract import Space, row_digest
-from ingest.records import Picture, Product
-from ingest.sinks.milvus import writer
-from ingest.sinks.milvus.collection import Collection
-from ingest.sinks.milvus.connection import opened
-from ingest.store.shards import Store
+from ingest.core import contract as contracts
+from ingest.core.contract import Space, row_digest
+from ingest.core.records import Picture, Product
+from ingest.milvus import writer
+from ingest.milvus.collection import Collection
+from ingest.milvus.connection import opened
+from ingest.store.local import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ingest.records import Scalar
+    from ingest.core.records import Scalar
 
 ROWS, QUICK_ROWS, DIM, BATCH = 50_000, 2_000, 512, 1000
 SPACE = Space("benchmark-load", "1", DIM, {})

@@ -26,22 +26,21 @@ import bench
 import numpy as np
 from sync import key_of, pictures, stored
 
-from ingest import contract as contracts
-from ingest import sync
-from ingest.contract import Space
-from ingest.sinks import faiss
-from ingest.sinks.milvus import reader, writer
-from ingest.sinks.milvus.collection import Collection
-from ingest.sinks.milvus.connection import opened
-from ingest.store import arrays
-from ingest.store.shards import Store
+from ingest.core import contract as contracts
+from ingest.core.contract import Space
+from ingest.exports import faiss_index, npy_files
+from ingest.exports.row_list import Wanted
+from ingest.milvus import reader, writer
+from ingest.milvus.collection import Collection
+from ingest.milvus.connection import opened
+from ingest.store.local import Store
 from ingest.store.stage import lookup
-from ingest.store.wanted import Wanted
+from ingest.sync import diff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ingest.contract import Contract
+    from ingest.core.contract import Contract
 
 ROWS, QUICK_ROWS, DIM = 1_000_000, 20_000, 128
 SHARD, CLUSTERS = 8192, 2000
@@ -130,12 +129,12 @@ def export(folder: Path, contract: Contract, wanted: Wanted, _uri: str | None) -
     store = Store(folder / "store", DIM)
     for _ in wanted.noting(pictures(folder, contract)):
         pass
-    return arrays.write(folder / "x.npy", folder / "x.json", wanted, store, SPACE.fingerprint).rows
+    return npy_files.write(folder / "x.npy", folder / "x.json", wanted, store, SPACE.fingerprint).rows
 
 
 def build(folder: Path, contract: Contract, _wanted: Wanted, _uri: str | None) -> int:
     """Build the FAISS index over the pair, with the contract's M and efConstruction."""
-    return faiss.build(folder / "x.npy", folder / "x.json", folder / "indexes", contract.index).rows
+    return faiss_index.build(folder / "x.npy", folder / "x.json", folder / "indexes", contract.index).rows
 
 
 def verify(folder: Path, contract: Contract, wanted: Wanted, _uri: str | None) -> int:
@@ -143,10 +142,10 @@ def verify(folder: Path, contract: Contract, wanted: Wanted, _uri: str | None) -
     store = Store(folder / "store", DIM)
     for _ in wanted.noting(pictures(folder, contract)):
         pass
-    content = arrays.contents(wanted, store)
-    assert not arrays.faults(folder / "x.npy", folder / "x.json", (content, SPACE.fingerprint))
-    assert not faiss.faults(folder / "indexes", DIM, folder / "x.npy")
-    return len(faiss.opened(folder / "indexes", DIM).known)
+    content = npy_files.contents(wanted, store)
+    assert not npy_files.faults(folder / "x.npy", folder / "x.json", (content, SPACE.fingerprint))
+    assert not faiss_index.faults(folder / "indexes", DIM, folder / "x.npy")
+    return len(faiss_index.opened(folder / "indexes", DIM).known)
 
 
 def load(folder: Path, contract: Contract, _wanted: Wanted, uri: str | None) -> int:
@@ -168,7 +167,7 @@ def nothing_to_do(folder: Path, contract: Contract, wanted: Wanted, uri: str | N
     with opened(uri or "", "", "", 60) as connection:
         collection = Collection(connection, contract, SPACE)
         assert collection.ready()
-        difference = sync.Difference(reader.inventory(collection, store), SPACE.fingerprint)
+        difference = diff.Difference(reader.inventory(collection, store), SPACE.fingerprint)
         assert not list(difference.changes(wanted.noting(pictures(folder, contract))))
         return difference.unchanged
 

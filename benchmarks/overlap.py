@@ -27,26 +27,25 @@ import bench
 import drawn
 from embed import write_model
 
-from ingest import pipeline
-from ingest.clock import Clock
-from ingest.config import Settings
+from ingest.core.settings import Settings
 from ingest.embedding.device import import_torch
 from ingest.embedding.encoder import embed
-from ingest.line import Line
-from ingest.progress import Progress
-from ingest.sinks import faiss
-from ingest.sinks.milvus import writer
-from ingest.sinks.milvus.collection import Collection
-from ingest.sinks.milvus.connection import opened
-from ingest.store import arrays
-from ingest.store.shards import Store
+from ingest.exports import faiss_index, npy_files
+from ingest.milvus import writer
+from ingest.milvus.collection import Collection
+from ingest.milvus.connection import opened
+from ingest.pipeline.pipeline import Line
+from ingest.pipeline.progress import Progress
+from ingest.runtime.profiler import Clock
+from ingest.runtime.trace import Trace
+from ingest.store.local import Store
 from ingest.store.stage import append
-from ingest.trace import Trace
+from ingest.tasks import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from ingest.records import Embedded, Skipped
+    from ingest.core.records import Embedded, Skipped
 
 PRODUCTS, QUICK_PRODUCTS, SIDE, BATCH = 2000, 200, 320, 32
 ROUNDS = 3
@@ -126,7 +125,7 @@ def prepared(part: str, settings: Settings, trace: Trace | None, stack: ExitStac
     if "://" in settings.milvus_uri:
         drawn.forget(settings.milvus_uri)
     if part == "run":
-        return lambda: pipeline.run(settings, Progress(Clock(trace)), threading.Event())
+        return lambda: run.run(settings, Progress(Clock(trace)), threading.Event())
     line = Line(stack, settings, Progress(), threading.Event())
     if part == "images":
         return lambda: exhaust(line.pictures())
@@ -148,8 +147,8 @@ def kept(part: str, line: Line, embedded: list[Embedded | Skipped]) -> Callable[
     if part == "exports":
 
         def export() -> None:
-            arrays.write(settings.npy, settings.npy_ids, line.wanted, line.store, line.space.fingerprint)
-            faiss.build(settings.npy, settings.npy_ids, settings.indexes, line.contract.index)
+            npy_files.write(settings.npy, settings.npy_ids, line.wanted, line.store, line.space.fingerprint)
+            faiss_index.build(settings.npy, settings.npy_ids, settings.indexes, line.contract.index)
 
         return export
 

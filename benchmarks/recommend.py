@@ -19,11 +19,11 @@ import bench
 import faiss
 import numpy as np
 
-from ingest import recommend
-from ingest.contract import default_path, load
-from ingest.recommend import Wish
-from ingest.sinks import faiss as files
-from ingest.store import arrays
+from ingest.core.contract import default_path, load
+from ingest.exports import faiss_index as files
+from ingest.exports import npy_files
+from ingest.search import recommend
+from ingest.search.recommend import Wish
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -81,7 +81,7 @@ def measured(folder: Path) -> list[dict[str, Any]]:
         results.append(row(name, found.products, time.monotonic() - began))
     graph = faiss.read_index(str(files.Files.of(folder, DIM).index))
     assert isinstance(graph, faiss.IndexHNSW)
-    names = arrays.read_ids(files.Files.of(folder, DIM).product_ids)
+    names = npy_files.read_ids(files.Files.of(folder, DIM).product_ids)
     graph.hnsw.efSearch = ef
     queries = np.load(folder / "rows.npy", mmap_mode="r")[:PLAIN]
     began = time.monotonic()

@@ -26,22 +26,22 @@ import numpy as np
 from bench import ROOT, Figure, finish, parser
 from PIL import Image
 
-from ingest import pipeline
-from ingest.config import Settings
-from ingest.distributed import engine
-from ingest.distributed.stages import clip
+from ingest.core.records import Stage
+from ingest.core.settings import Settings
 from ingest.embedding.encoder import Size
-from ingest.progress import Progress
-from ingest.records import Stage
+from ingest.pipeline.distributed import driver
+from ingest.pipeline.distributed.workers import clip
+from ingest.pipeline.progress import Progress
+from ingest.tasks import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from ingest.contract import Space
-    from ingest.distributed.stages import Job
+    from ingest.core.contract import Space
     from ingest.embedding.encoder import Encoder
+    from ingest.pipeline.distributed.workers import Job
 
 ACTORS = (1, 2, 4, 8)
 BATCH = 32
@@ -144,8 +144,8 @@ def timed(folder: Path, encoder: Callable[[Job], Encoder] = clip, **changes: Any
     )  # fmt: skip
     progress = Watched()
     began = time.monotonic()
-    with mock.patch.object(engine, "written", partial(engine.written, encoder=encoder)):
-        pipeline.run(settings, progress, threading.Event())
+    with mock.patch.object(driver, "written", partial(driver.written, encoder=encoder)):
+        run.run(settings, progress, threading.Event())
     return [moment - began for moment in (*progress.moments, time.monotonic())]
 
 

@@ -24,25 +24,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from bench import finish, parser
 
-from ingest import contract as contracts
-from ingest import flow, sync
-from ingest.catalog import formats, rows
-from ingest.contract import Space
-from ingest.inventory import Fate
-from ingest.pipeline import FLUSHED_FROM
-from ingest.records import Picture, Product
-from ingest.sinks.milvus import reader, writer
-from ingest.sinks.milvus.collection import Collection
-from ingest.sinks.milvus.connection import opened
-from ingest.store.overflow import parked
-from ingest.store.shards import Store
+from ingest.catalog import formats
+from ingest.catalog import reader as catalog_reader
+from ingest.core import contract as contracts
+from ingest.core.contract import Space
+from ingest.core.records import Picture, Product
+from ingest.milvus import reader, writer
+from ingest.milvus.collection import Collection
+from ingest.milvus.connection import opened
+from ingest.pipeline.spill import parked
+from ingest.runtime import parallel
+from ingest.store.local import Store
 from ingest.store.stage import lookup
+from ingest.sync import diff
+from ingest.sync.inventory import Fate
+from ingest.tasks.run import FLUSHED_FROM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ingest.contract import Contract
-    from ingest.records import Embedded, Skipped
+    from ingest.core.contract import Contract
+    from ingest.core.records import Embedded, Skipped
 
 ROWS, QUICK_ROWS, DIM = 200_000, 20_000, 256
 SHARD = 8192
@@ -115,7 +117,7 @@ def key_of(image: str) -> bytes:
 
 
 def pictures(folder: Path, contract: Contract) -> Iterator[Picture | Skipped]:
-    for record in rows.read(folder / "products.csv", contract, formats.Columns()):
+    for record in catalog_reader.read(folder / "products.csv", contract, formats.Columns()):
         yield Picture(record, folder, key_of(record.image)) if isinstance(record, Product) else record
 
 
@@ -162,11 +164,11 @@ def at_rest(collection: Collection, seconds: float) -> None:
 
 def synced(folder: Path, collection: Collection, store: Store) -> int:
     """Do what a run does from the catalog to the flush; return the rows written and deleted."""
-    difference = sync.Difference(reader.inventory(collection, store), SPACE.fingerprint)
+    difference = diff.Difference(reader.inventory(collection, store), SPACE.fingerprint)
     known = stored(difference.changes(pictures(folder, collection.contract)), store)
     written = sum(1 for _ in difference.failures(writer.upsert(parked(known, store, 2048, folder), collection)))
     deleted = 0
-    for batch in flow.batched((product_id for product_id, _ in difference.there.ids({Fate.GONE})), 1000):
+    for batch in parallel.batched((product_id for product_id, _ in difference.there.ids({Fate.GONE})), 1000):
         collection.delete(batch)
         deleted += len(batch)
     if written + deleted >= FLUSHED_FROM:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from ingest import contract
-from ingest.errors import IngestError
-from ingest.sinks import faiss
+from ingest.core import contract
+from ingest.core.errors import IngestError
+from ingest.exports import faiss_index
 
 _FILE = click.Path(path_type=Path)
 
@@ -21,10 +21,10 @@ _FILE = click.Path(path_type=Path)
 def main(embeddings: Path, meta: Path, output: Path, schema: Path) -> None:
     """Build the FAISS HNSW files from the exported .npy pair."""
     try:
-        manifest = faiss.build(embeddings, meta, output, contract.load(schema).index)
+        manifest = faiss_index.build(embeddings, meta, output, contract.load(schema).index)
     except IngestError as error:
         raise SystemExit(_told(error)) from error
-    place = faiss.Files.of(output, manifest.dim).index
+    place = faiss_index.Files.of(output, manifest.dim).index
     if manifest.rows:
         click.echo(f"{manifest.rows:,} vectors of {manifest.dim} dimensions in {place}")
     else:

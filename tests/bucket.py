@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ingest import storage as storages
+from ingest.runtime import remote_files as storages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ingest.contract import Space
-from ingest.records import Embedded, Product
-from ingest.sinks.milvus import writer
-from ingest.sinks.milvus.collection import Collection
-from ingest.sinks.milvus.connection import opened
-from ingest.store.shards import Store
+from ingest.core.contract import Space
+from ingest.core.records import Embedded, Product
+from ingest.milvus import writer
+from ingest.milvus.collection import Collection
+from ingest.milvus.connection import opened
+from ingest.store.local import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ingest.contract import Contract
+    from ingest.core.contract import Contract
 
 DIM, OTHERS = 32, 600
 SPREADS = {"equal": 0.0, "rounded as float32": 1e-6, "rounded as bfloat16": 1e-2}

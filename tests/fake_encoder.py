@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ingest.contract import Space
+    from ingest.core.contract import Space
 
 DIM = 8
 

@@ -29,7 +29,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ingest.sinks.milvus import connection
+from ingest.milvus import connection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

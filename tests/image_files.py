@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ingest.images.cache import Cache
+    from ingest.images.cache.cache import Cache
 
 
 def saved(image: Image.Image, kind: str, **options: object) -> bytes:

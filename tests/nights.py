@@ -17,9 +17,9 @@ from shop import ROOT, write_csv
 from small_shop import SIDE, SmallShop, _draw, picture_vector
 
 from ingest.cli.main import main
-from ingest.records import Reason
-from ingest.serve import runs
-from ingest.sinks import faiss
+from ingest.core.records import Reason
+from ingest.exports import faiss_index
+from ingest.server import last_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,7 +45,7 @@ class Seen:
     exported: list[str]
     report: dict[str, Any]
     status: str
-    page: runs.LatestRun
+    page: last_run.LatestRun
 
     @property
     def first(self) -> str:
@@ -127,7 +127,7 @@ class Shop(SmallShop):
                 client.load_collection(name)
                 rows[name] = int(client.query(name, filter="", output_fields=["count(*)"])[0]["count(*)"])
             served = client.describe_collection("products")["collection_name"] if self._is_served(client) else None
-        page = runs.latest(self.settings.data / "runs")
+        page = last_run.latest(self.settings.data / "runs")
         assert page is not None
         status = self.run_as_typed(command="status")[1]
         return Seen(code, out, err, report["collection"], served, rows, self.exported(), report, status, page)
@@ -141,7 +141,7 @@ class Shop(SmallShop):
         vectors = np.load(settings.npy)
         assert len(vectors) == len(ids)
         if ids:
-            index = faiss.opened(settings.indexes, vectors.shape[1])
+            index = faiss_index.opened(settings.indexes, vectors.shape[1])
             assert index.names == ids
             np.testing.assert_array_equal(index.rows, vectors)
         return ids

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from ray.cluster_utils import Cluster
     from small_shop import SmallShop
 
-    from ingest.contract import Space
-    from ingest.distributed.stages import Job
+    from ingest.core.contract import Space
+    from ingest.pipeline.distributed.workers import Job
 
 os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 
@@ -97,10 +97,10 @@ class _Slow(FakeEncoder):
 @contextmanager
 def encoding(encoder: Any) -> Iterator[None]:
     """Have the workers of runs in this block embed with what `encoder` makes."""
-    from ingest import pipeline
-    from ingest.distributed import engine
+    from ingest.pipeline.distributed import driver
+    from ingest.tasks import run
 
-    with mock.patch.object(pipeline.engine, "written", partial(engine.written, encoder=encoder)):
+    with mock.patch.object(run.driver, "written", partial(driver.written, encoder=encoder)):
         yield
 
 

@@ -14,17 +14,17 @@ from fake_encoder import DIM, FakeEncoder, vector_of
 from PIL import Image
 from shop import client_of, write_csv
 
-from ingest import line as lines
-from ingest import pipeline
-from ingest import plan as plans
-from ingest import verify as verifying
-from ingest.config import Settings
-from ingest.contract import Space
+from ingest.core.contract import Space
+from ingest.core.settings import Settings
 from ingest.embedding.checkpoint import Checkpoint
 from ingest.embedding.preprocess import Preprocessing
-from ingest.progress import Progress
-from ingest.sinks.milvus import releases
-from ingest.sinks.milvus.connection import Connection, opened
+from ingest.milvus import versions
+from ingest.milvus.connection import Connection, opened
+from ingest.pipeline import pipeline as lines
+from ingest.pipeline.progress import Progress
+from ingest.tasks import plan as plans
+from ingest.tasks import run
+from ingest.tasks import verify as verifying
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,9 +85,9 @@ class SmallShop:
         with mock.patch.object(lines, "resolve", checkpoint), mock.patch.object(lines.Line, "encoder", encoder):
             yield
 
-    def run(self, **changes: Any) -> pipeline.Outcome:
+    def run(self, **changes: Any) -> run.Outcome:
         with self.faked():
-            return pipeline.run(replace(self.settings, **changes), Progress(), threading.Event())
+            return run.run(replace(self.settings, **changes), Progress(), threading.Event())
 
     def plan(self, **changes: Any) -> plans.Plan:
         with self.faked():
@@ -105,7 +105,7 @@ class SmallShop:
         if images := [fault.name for fault in found.differing if fault.kind == "image"]:
             verifying.forget_pictures(settings, images)
         with self.faked():
-            pipeline.run(settings, Progress(), threading.Event(), found.distrusted, rewrite=found.has_wrong_files)
+            run.run(settings, Progress(), threading.Event(), found.distrusted, rewrite=found.has_wrong_files)
         return self.verify(pictures=pictures, **changes)
 
     @contextmanager
@@ -115,7 +115,7 @@ class SmallShop:
 
     def releases(self, alias: str = "products") -> list[releases.Release]:
         with self.connection() as connection:
-            return releases.releases(connection, alias)
+            return versions.releases(connection, alias)
 
     @contextmanager
     def client(self) -> Iterator[MilvusClient]:

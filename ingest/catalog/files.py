@@ -10,9 +10,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ClassVar, NamedTuple, Protocol, cast
 
-from ingest import flow
-from ingest.errors import CatalogError
-from ingest.storage import is_remote
+from ingest.core.errors import CatalogError
+from ingest.runtime import parallel
+from ingest.runtime.remote_files import is_remote
 
 if TYPE_CHECKING:
     import io
@@ -127,7 +127,7 @@ def folder_of(catalog: Path | str) -> Path | None:
 
 def fetched(files: Iterable[File]) -> Generator[File, None, None]:
     """Yield files in order; small ones of a storage come whole, several got at once."""
-    with closing(flow.pmap(_held, files, workers=_AT_ONCE, ahead=_AT_ONCE, here=_is_local)) as held:
+    with closing(parallel.pmap(_held, files, workers=_AT_ONCE, ahead=_AT_ONCE, here=_is_local)) as held:
         yield from held
 
 

@@ -12,11 +12,11 @@ from functools import cache
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar, cast
 
-from ingest.catalog import arrow, delimited, exact, files
-from ingest.catalog.cells import shown
+from ingest.catalog import arrow, csv_parser, exact_numbers, files
+from ingest.catalog.casting import shown
 from ingest.catalog.files import DELIMITERS, PARQUET, File, kind_of
-from ingest.catalog.lines import Lines
-from ingest.errors import CatalogError, InputError
+from ingest.catalog.text_lines import Lines
+from ingest.core.errors import CatalogError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-_JSON = json.JSONDecoder(parse_float=exact.from_json)
+_JSON = json.JSONDecoder(parse_float=exact_numbers.from_json)
 _JSON_HEAD = 100  # JSON Lines has no header: so many lines may pass before one has both columns
 _PARQUET_BUFFER = 1 << 20  # bytes a column: 192 MB in one row group take 12 MB, not 203
 _PARQUET_BATCH = 1_024  # rows: pictures as bytes in some column must fit into memory, too
@@ -107,7 +107,7 @@ def read(file: File, columns: Columns, needs: Callable[[str], bool], *, known: b
     """Yield the rows of a file in order, some at a time; of Parquet, only the columns that `needs` says yes to.
 
     `known` is whether a file before has shown the two columns: JSON Lines leave out what a row has not, and need not
-    show them in each. Raises CatalogError as `rows.read` documents.
+    show them in each. Raises CatalogError as `reader.read` documents.
     """
     kind = kind_of(file)
     if kind in PARQUET:
@@ -133,7 +133,7 @@ def _unzipped(stream: BufferedReader) -> BufferedReader:
 
 
 def _delimited(lines: Lines, delimiter: str, file: File, columns: Columns) -> Iterator[Block]:
-    rows = delimited.records(lines, delimiter)
+    rows = csv_parser.records(lines, delimiter)
     header = next(rows, None)
     if header is None:
         raise CatalogError(f"{file}: is empty; its first line must name the columns")

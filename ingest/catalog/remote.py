@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, cast
 
 from ingest.catalog.files import Entry
-from ingest.errors import CatalogError, ConfigError
-from ingest.storage import reached, tried, without_slash
+from ingest.core.errors import CatalogError, ConfigError
+from ingest.runtime.remote_files import reached, tried, without_slash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

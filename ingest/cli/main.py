@@ -9,30 +9,38 @@ from typing import Any
 
 import click
 
-from ingest.cli import interrupts, secrets
-from ingest.errors import IngestError
+from ingest.cli import credentials, interrupts
+from ingest.core.errors import IngestError
 
 _COMMANDS = {
     # name: (module, what it does, section of the help)
-    "run": ("ingest.cli.run", "Bring the Milvus collection in step with the catalog.", "Fill"),
-    "plan": ("ingest.cli.plan", "Say what a run would add, change, remove and skip.", "Fill"),
-    "embed": ("ingest.cli.embed", "Embed the catalog into files, without Milvus.", "Fill"),
+    "run": ("ingest.cli.commands.run", "Bring the Milvus collection in step with the catalog.", "Fill"),
+    "plan": ("ingest.cli.commands.plan", "Say what a run would add, change, remove and skip.", "Fill"),
+    "embed": ("ingest.cli.commands.embed", "Embed the catalog into files, without Milvus.", "Fill"),
     "export": (
-        "ingest.cli.export",
+        "ingest.cli.commands.export",
         "Write the .npy pair and the FAISS files from the stored vectors.",
         "Fill",
     ),
-    "fetch": ("ingest.cli.fetch", "Fetch the catalog's pictures, and nothing else.", "Fill"),
-    "search": ("ingest.cli.search", "Find products by text, by picture, or by another product.", "Ask"),
-    "recommend": ("ingest.cli.recommend", "Recommend products like one, a basket, or all of them.", "Ask"),
-    "evaluate": ("ingest.cli.evaluate", "Measure recall and latency; find the ef that is good enough.", "Ask"),
-    "serve": ("ingest.cli.serve", "Answer searches over HTTP, and show a page to make them on.", "Ask"),
-    "status": ("ingest.cli.status", "Show how the pictures stand, and the worst hosts.", "Check"),
-    "verify": ("ingest.cli.verify", "Prove the collection and the files against the catalog.", "Check"),
-    "doctor": ("ingest.cli.doctor", "Check torch, device, model, Milvus and disk.", "Check"),
-    "collections": ("ingest.cli.collections", "List the collections behind the alias; prune old ones.", "Keep"),
-    "store": ("ingest.cli.store", "Say what the vectors' store holds; merge its shards, drop what is unused.", "Keep"),
-    "rollback": ("ingest.cli.rollback", "Serve the collection that was served before.", "Keep"),
+    "fetch": ("ingest.cli.commands.fetch", "Fetch the catalog's pictures, and nothing else.", "Fill"),
+    "search": ("ingest.cli.commands.search", "Find products by text, by picture, or by another product.", "Ask"),
+    "recommend": ("ingest.cli.commands.recommend", "Recommend products like one, a basket, or all of them.", "Ask"),
+    "evaluate": ("ingest.cli.commands.evaluate", "Measure recall and latency; find the ef that is good enough.", "Ask"),
+    "serve": ("ingest.cli.commands.serve", "Answer searches over HTTP, and show a page to make them on.", "Ask"),
+    "status": ("ingest.cli.commands.status", "Show how the pictures stand, and the worst hosts.", "Check"),
+    "verify": ("ingest.cli.commands.verify", "Prove the collection and the files against the catalog.", "Check"),
+    "doctor": ("ingest.cli.commands.doctor", "Check torch, device, model, Milvus and disk.", "Check"),
+    "collections": (
+        "ingest.cli.commands.collections",
+        "List the collections behind the alias; prune old ones.",
+        "Keep",
+    ),
+    "store": (
+        "ingest.cli.commands.store",
+        "Say what the vectors' store holds; merge its shards, drop what is unused.",
+        "Keep",
+    ),
+    "rollback": ("ingest.cli.commands.rollback", "Serve the collection that was served before.", "Keep"),
 }
 
 _OBJECTS = 100_000
@@ -89,7 +97,7 @@ def main(arguments: list[str] | None = None, command: click.Command = cli, progr
     """
     if arguments is None:
         interrupts.end_at_once()
-        secrets.hide()
+        credentials.hide()
         gc.set_threshold(_OBJECTS)
     try:
         code = command.main(arguments, prog_name=program, standalone_mode=False)
@@ -114,14 +122,14 @@ def main(arguments: list[str] | None = None, command: click.Command = cli, progr
 
 
 def _one_line(error: BaseException) -> str:
-    return secrets.redacted(" ".join(str(error).split()))
+    return credentials.redacted(" ".join(str(error).split()))
 
 
 def _log(error: BaseException) -> str:
     import tempfile
     import traceback
 
-    text = secrets.redacted("".join(traceback.format_exception(error)))
+    text = credentials.redacted("".join(traceback.format_exception(error)))
     with tempfile.NamedTemporaryFile("w", prefix="ingest-", suffix=".log", delete=False, encoding="utf-8") as file:
         file.write(text)
     return file.name

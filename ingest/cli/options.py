@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from ingest import config
-from ingest.cli.values import Batch, Place
-from ingest.config import Settings
-from ingest.errors import ConfigError
+from ingest.cli.param_types import Batch, Place
+from ingest.core import settings as configuration
+from ingest.core.errors import ConfigError
+from ingest.core.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ class Grouped(click.Option):
         except click.BadParameter as error:
             if ctx.get_parameter_source(str(self.name)) is not ParameterSource.DEFAULT_MAP:
                 raise
-            place = config.place(ctx.meta[_CONFIG], str(self.name))
+            place = configuration.place(ctx.meta[_CONFIG], str(self.name))
             raise ConfigError(f"{place}: {self.name}: {error.message.rstrip('.')}") from error
 
 
@@ -264,7 +264,7 @@ def settings(values: dict[str, Any]) -> Settings:
 
 def given(ctx: click.Context, *names: str) -> list[str]:
     """Return those of the named flags that stand on the command line, with their values, to repeat in advice."""
-    from ingest.sinks.milvus.uris import without_user
+    from ingest.milvus.uris import without_user
 
     words = []
     for name in names:
@@ -281,11 +281,11 @@ def refuse(ctx: click.Context, why: str, *names: str) -> None:
 
 
 def _read_config(ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:
-    path = path or Path(config.FILE_NAME)
+    path = path or Path(configuration.FILE_NAME)
     if (
-        path.name != config.FILE_NAME
+        path.name != configuration.FILE_NAME
         or path.exists()
         or ctx.get_parameter_source("config") is not ParameterSource.DEFAULT
     ):
-        ctx.default_map = config.read(path)
+        ctx.default_map = configuration.read(path)
         ctx.meta[_CONFIG] = path

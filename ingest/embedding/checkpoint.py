@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ingest.contract import Space
-from ingest.embedding import files, foreign, preprocess
+from ingest.core.contract import Space
+from ingest.core.errors import ModelError
+from ingest.embedding import checkpoint_files, preprocess, unsupported_checkpoints
 from ingest.embedding.hub import Repository
-from ingest.errors import ModelError
 
 if TYPE_CHECKING:
-    from ingest.embedding.files import Source
+    from ingest.embedding.checkpoint_files import Source
     from ingest.embedding.preprocess import Preprocessing
 
 # All that lies in a folder counts, what transformers does not load too: a folder's revision must stay what it was.
@@ -37,7 +37,11 @@ class Checkpoint:
     @property
     def source(self) -> Source:
         """Where its files are, on the machine that asks."""
-        return files.Folder(Path(self.location)) if self.revision is None else Repository(self.location, self.revision)
+        return (
+            checkpoint_files.Folder(Path(self.location))
+            if self.revision is None
+            else Repository(self.location, self.revision)
+        )
 
 
 def resolve(name: str, revision: str | None = None) -> Checkpoint:
@@ -62,11 +66,11 @@ def resolve(name: str, revision: str | None = None) -> Checkpoint:
 
 
 def _local(folder: Path) -> Checkpoint:
-    source = files.Folder(folder)
+    source = checkpoint_files.Folder(folder)
     dim, steps = _read(source)
-    if not files.find_weights(source):
-        raise foreign.refusal(source, "no model.safetensors there; copy the checkpoint again")
-    files.find_tokenizer(source)
+    if not checkpoint_files.find_weights(source):
+        raise unsupported_checkpoints.refusal(source, "no model.safetensors there; copy the checkpoint again")
+    checkpoint_files.find_tokenizer(source)
     digest = hashlib.sha256()
     for path in [folder / "config.json", *sorted(path for pattern in _HASHED for path in folder.glob(pattern))]:
         with path.open("rb") as file:
@@ -78,21 +82,21 @@ def _local(folder: Path) -> Checkpoint:
 def _hub(name: str, revision: str | None) -> Checkpoint:
     config_path = Repository(name, revision).get("config.json")
     if config_path is None:
-        raise foreign.refusal(
+        raise unsupported_checkpoints.refusal(
             Repository(name, revision), "has no config.json on the hub; choose a CLIP or SigLIP model"
         )
     commit = config_path.parent.name  # …/snapshots/<commit>/config.json
     source = Repository(name, commit)
     dim, steps = _read(source)
-    files.find_tokenizer(source)
+    checkpoint_files.find_tokenizer(source)
     return Checkpoint(name, commit, Space(name, commit, dim, asdict(steps)), steps)
 
 
 def _read(source: Source) -> tuple[int, Preprocessing]:
     """Return how long the vectors are, and the preprocessing, once it is seen to fit the model."""
-    config = files.read_json(source, "config.json")
+    config = checkpoint_files.read_json(source, "config.json")
     if config is None:
-        raise foreign.refusal(
+        raise unsupported_checkpoints.refusal(
             source, "has no config.json; pass a folder that transformers' save_pretrained has written"
         )
     if config.get("model_type") == _NAFLEX:
@@ -109,9 +113,9 @@ def _read(source: Source) -> tuple[int, Preprocessing]:
 def _steps(source: Source) -> dict[str, Any]:
     """Return the image processor's settings; transformers 5 saves a whole processor in one file."""
     for look in (source.cached, source.get):
-        if (alone := files.read_json(source, "preprocessor_config.json", look)) is not None:
+        if (alone := checkpoint_files.read_json(source, "preprocessor_config.json", look)) is not None:
             return alone
-        whole = files.read_json(source, "processor_config.json", look) or {}
+        whole = checkpoint_files.read_json(source, "processor_config.json", look) or {}
         if isinstance(steps := whole.get("image_processor"), dict):
             return steps
     raise ModelError(
@@ -122,11 +126,11 @@ def _steps(source: Source) -> dict[str, Any]:
 
 def _dim(config: dict[str, Any], source: Source) -> int:
     """Return how long the vectors are: CLIP's by `projection_dim`, SigLIP's as wide as its vision tower."""
-    kind = files.display(config.get("model_type"))
+    kind = checkpoint_files.display(config.get("model_type"))
     width = _tower(config, "vision").get("hidden_size") or _WIDTH.get(kind)
     dim = config.get("projection_dim") or _PROJECTED.get(kind) or width
     if not isinstance(dim, int) or not ("text_config" in config or "text_config_dict" in config):
-        raise foreign.refusal(
+        raise unsupported_checkpoints.refusal(
             source,
             f"not a model of images and texts in one space (its model_type is {kind}); choose a CLIP or SigLIP model",
         )

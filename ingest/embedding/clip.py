@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ingest.core.errors import ModelError
 from ingest.embedding.device import cpu_threads, import_torch, is_out_of_memory, pick_devices, pick_dtype
 from ingest.embedding.encoder import Size
 from ingest.embedding.towers import Towers
-from ingest.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from ingest.contract import Space
+    from ingest.core.contract import Space
     from ingest.embedding.checkpoint import Checkpoint
     from ingest.embedding.tokenizer import Tokenizer
 

@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ingest import openmp
-from ingest.errors import ModelError, NoTorchError
+from ingest.core.errors import ModelError, NoTorchError
+from ingest.runtime import openmp
 
 _DEVICE = re.compile(r"cpu|mps|cuda(:[0-9]+)?")
 

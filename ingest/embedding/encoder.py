@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from ingest import flow
-from ingest.records import Decoded, Embedded, Reason, Skipped, Stage
+from ingest.core.records import Decoded, Embedded, Reason, Skipped, Stage
+from ingest.runtime import parallel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from ingest.contract import Space
+    from ingest.core.contract import Space
 
 # Vectors kept at hand, in batches and at least: more than the look-ahead between lookup and here holds.
 _REMEMBERED, _REMEMBERED_LEAST = 32, 1024
@@ -108,7 +108,7 @@ def embed(
 
     groups = _grouped(chain([record], source), known, size.batch)
     ahead = size.lanes + (size.lanes > 1)  # a lane alone has the whole batch, and a kill loses no more than that
-    done = flow.pmap(
+    done = parallel.pmap(
         lambda group: (group, vectors(group) if group.new else None),
         groups, workers=size.lanes, ahead=ahead, here=lambda group: not group.new,
     )  # fmt: skip

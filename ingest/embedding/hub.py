@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ingest.errors import ModelError
+from ingest.core.errors import ModelError
 
 _REACH_S = 10.0
 _FIX = (

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ingest.embedding.files import display
-from ingest.errors import ModelError
+from ingest.core.errors import ModelError
+from ingest.embedding.checkpoint_files import display
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ingest.core.errors import ModelError
 from ingest.embedding.device import import_torch
-from ingest.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from ingest.embedding.files import Source
+    from ingest.embedding.checkpoint_files import Source
 
 _GEMMA = {"<pad>": 0, "<eos>": 1, "<bos>": 2}  # the ids of Gemma's vocabulary, SigLIP 2's (arXiv:2502.14786, 2.1)
 _LEGACY_EOS = 2  # in configurations of before transformers PR 24773: the end is the highest token of a text

@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from ingest.core.errors import ModelError
+from ingest.embedding.checkpoint_files import find_tokenizer, find_weights
 from ingest.embedding.device import import_torch
-from ingest.embedding.files import find_tokenizer, find_weights
-from ingest.embedding.foreign import refusal
 from ingest.embedding.tokenizer import Tokenizer
-from ingest.errors import ModelError
+from ingest.embedding.unsupported_checkpoints import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ingest.images.decode import MAX_PIXELS, UndecodableError, open_rgb
-from ingest.images.index import Content
+from ingest.core.records import Picture, Reason, Skipped, Stage
+from ingest.images.cache.index import Content
+from ingest.images.decode.decoder import MAX_PIXELS, UndecodableError, open_rgb
 from ingest.images.urls import plain
-from ingest.records import Picture, Reason, Skipped, Stage
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from PIL import Image
 
-    from ingest.images.cache import Cache
-    from ingest.images.decode import Opened
-    from ingest.images.sandbox import Sandbox
+    from ingest.images.cache.cache import Cache
+    from ingest.images.decode.decoder import Opened
+    from ingest.images.decode.sandbox import Sandbox
 
 _SAME = 3  # levels of 255 by which one colour may differ after compression
 _SAMPLE = (16, 16)

@@ -6,18 +6,18 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from ingest import flow
 from ingest.catalog.files import folder_of
-from ingest.clock import Clock
-from ingest.images import credentials
-from ingest.images.addresses import border
-from ingest.images.decode import Decoder
-from ingest.images.download import Downloader, Policy
-from ingest.images.fetch import Again, Fetcher
-from ingest.images.present import Present
+from ingest.core.records import Picture, Product, Reason, Stage
+from ingest.images.already_present import Present
+from ingest.images.decode.decoder import Decoder
+from ingest.images.decode.sandbox import Sandbox
+from ingest.images.http import headers
+from ingest.images.http.addresses import border
+from ingest.images.http.download_policy import Downloader, Policy
 from ingest.images.quality import Inspector, Wish
-from ingest.images.sandbox import Sandbox
-from ingest.records import Picture, Product, Reason, Stage
+from ingest.images.resolver import Again, Fetcher
+from ingest.runtime import parallel
+from ingest.runtime.profiler import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ingest.config import Settings
-    from ingest.images.cache import Cache
-    from ingest.images.decode import Opened, UndecodableError
-    from ingest.records import Skipped
+    from ingest.core.records import Skipped
+    from ingest.core.settings import Settings
+    from ingest.images.cache.cache import Cache
+    from ingest.images.decode.decoder import Opened, UndecodableError
 
 T = TypeVar("T")
 
@@ -78,13 +78,13 @@ class Images:
             return self._inspect(fetch(record)) if isinstance(record, Product) else record
 
         # By blocks: to hand a product to another thread takes longer than to see that its picture is in place.
-        blocks = flow.pmap(
+        blocks = parallel.pmap(
             self._clock.timed(Stage.IMAGES, told, list, lambda block: _named(block[0])),
-            flow.batched(products, _BLOCK),
+            parallel.batched(products, _BLOCK),
             workers=settings.download_workers,
             ahead=AHEAD // _BLOCK,
         )
-        return flow.spread(
+        return parallel.spread(
             self._clock.timed(Stage.IMAGES, fetched, Product, _named),
             _each(blocks),
             key=fetch.host,
@@ -125,7 +125,7 @@ def policy(settings: Settings) -> Policy:
     if settings.user_agent:
         asked = replace(asked, user_agent=settings.user_agent)
     if settings.host_headers:
-        asked = replace(asked, host_headers=credentials.read(settings.host_headers))
+        asked = replace(asked, host_headers=headers.read(settings.host_headers))
     return asked
 
 

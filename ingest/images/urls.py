@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-from ingest.records import Reason
+from ingest.core.records import Reason
 
 _SHOWN = 200  # characters of a URL or path in a report's line
 # Scheme, slashes, authority and path, also of what browsers take and RFC 3986 does not: `http:\\\\user:password@host`.

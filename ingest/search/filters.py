@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from ingest.records import Scalar
+    from ingest.core.records import Scalar
 
 # https://milvus.io/docs/boolean.md
 _WORDS = frozenset({"and", "or", "not", "in", "like", "exists", "true", "false", "is", "null"})

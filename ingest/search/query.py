@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ingest.errors import QueryError
+from ingest.core.errors import QueryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from ingest.config import Settings
-    from ingest.contract import Space
+    from ingest.core.contract import Space
+    from ingest.core.settings import Settings
     from ingest.embedding.checkpoint import Checkpoint
     from ingest.embedding.clip import ClipEncoder
     from ingest.embedding.encoder import Encoder
     from ingest.embedding.preprocess import Preprocessing
-    from ingest.images.decode import Sandbox
+    from ingest.images.decode.decoder import Sandbox
 
 _NO_DIRECTION = 1e-6
 """Shorter than this, what is left of weighted unit vectors is rounding."""
@@ -177,7 +177,7 @@ def pixels(image: Path | bytes, preprocessing: Preprocessing, sandbox: Sandbox |
 
 
 def _pixels(path: Path, name: str, preprocessing: Preprocessing, sandbox: Sandbox | None) -> NDArray[np.uint8]:
-    from ingest.images.decode import UndecodableError, open_rgb
+    from ingest.images.decode.decoder import UndecodableError, open_rgb
 
     try:
         return preprocessing(open_rgb(path, sandbox))

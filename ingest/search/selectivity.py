@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ingest.records import Scalar
+    from ingest.core.records import Scalar
 
 _OF_A_KIND = 2  # filters for each share that ask for a value, and as many that bound a number
 _FEW = 1000  # different texts, which cost nothing to count

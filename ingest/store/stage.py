@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ingest.flow import gathered
-from ingest.records import Embedded, Picture
+from ingest.core.records import Embedded, Picture
+from ingest.runtime.parallel import gathered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import NDArray
 
-    from ingest.records import Skipped
-    from ingest.store.vectors import Vectors
+    from ingest.core.records import Skipped
+    from ingest.store.base import Vectors
 
 _LOOKED_UP, _LOOKED_UP_S = 256, 0.05  # pictures looked up together, and how long the first of them may wait
 _HELD = 32  # batches of records that may wait for one vector to be written, so that memory is bounded

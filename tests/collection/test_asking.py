@@ -9,21 +9,21 @@ import numpy as np
 import pytest
 from small_shop import SmallShop, picture_vector
 
-from ingest import contract as contracts
-from ingest import evaluation, recommend
-from ingest.errors import QueryError
-from ingest.recommend import Wish
-from ingest.search.answers import answers
-from ingest.search.files import Exported
+from ingest.core import contract as contracts
+from ingest.core.errors import QueryError
+from ingest.exports import faiss_index
+from ingest.search import evaluate, recommend
+from ingest.search.faiss_backend import Exported
+from ingest.search.milvus_backend import Served
 from ingest.search.query import Model, Query
-from ingest.search.served import Served
-from ingest.sinks import faiss
+from ingest.search.recommend import Wish
+from ingest.search.search import answers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from ingest.sinks.milvus.connection import Connection
+    from ingest.milvus.connection import Connection
 
 PRODUCTS = {f"P{number}": (number, "even" if number % 2 == 0 else "odd") for number in range(30)}
 PRODUCTS |= {"twin": (0, "odd"), 'quo"te': (3, "it's"), "nameless": (7, "")}
@@ -158,7 +158,7 @@ def test_diverse_recommendations_are_chosen_from_more(served: Served) -> None:
 
 
 def test_all_products_get_theirs_by_the_collections_own_fields(shop: SmallShop, served: Served) -> None:
-    index = faiss.opened(shop.settings.indexes, 8)
+    index = faiss_index.opened(shop.settings.indexes, 8)
     titles = served.values("title")
     assert titles == {name: title for name, (_, title) in PRODUCTS.items()}
 
@@ -174,10 +174,10 @@ def test_all_products_get_theirs_by_the_collections_own_fields(shop: SmallShop, 
 
 
 def test_ef_is_measured_and_told_to_every_app(shop: SmallShop, connection: Connection, served: Served) -> None:
-    index = faiss.opened(shop.settings.indexes, 8)
-    wanted = evaluation.Wanted(k=3, queries=10, grid=(8, 64), target_recall=0.9, labels="title")
+    index = faiss_index.opened(shop.settings.indexes, 8)
+    wanted = evaluate.Wanted(k=3, queries=10, grid=(8, 64), target_recall=0.9, labels="title")
 
-    found = evaluation.evaluate(index, served, wanted, served.ef)
+    found = evaluate.evaluate(index, served, wanted, served.ef)
 
     assert [(row.where, row.ef, row.matching) for row in found.rows] == [
         ("faiss", 8, 1),

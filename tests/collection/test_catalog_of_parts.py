@@ -13,7 +13,7 @@ from object_storage import BUCKET
 from shop import write_csv
 from small_shop import SmallShop
 
-from ingest.errors import PruneRefusedError, StorageError
+from ingest.core.errors import PruneRefusedError, StorageError
 
 pytestmark = IGNORED
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 from small_shop import FIVE, SmallShop, checkpoint, picture_vector
 
-from ingest import contract as contracts
-from ingest.contract import default_path
-from ingest.errors import MilvusError, VerificationError
-from ingest.sinks.milvus import releases
-from ingest.sinks.milvus.collection import Collection
+from ingest.core import contract as contracts
+from ingest.core.contract import default_path
+from ingest.core.errors import MilvusError, VerificationError
+from ingest.milvus import versions
+from ingest.milvus.collection import Collection
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,10 +28,10 @@ def test_another_model_fills_a_collection_beside_the_old_one_and_rollback_goes_b
     assert old.built <= old.last_served <= new.last_served
 
     with shop.connection() as connection:
-        assert releases.rollback(connection, "products") == (old.name, new.name)
+        assert versions.rollback(connection, "products") == (old.name, new.name)
     assert shop.rows() == before
     with shop.connection() as connection:
-        assert releases.rollback(connection, "products") == (new.name, old.name), "and back again"
+        assert versions.rollback(connection, "products") == (new.name, old.name), "and back again"
     assert shop.run(model="model-2").summary.upserted == 0
 
 
@@ -49,7 +49,7 @@ def test_another_schema_embeds_nothing(shop: SmallShop, tmp_path: Path) -> None:
 
 def test_rollback_without_a_collection_before_is_an_error(shop: SmallShop) -> None:
     with shop.connection() as connection, pytest.raises(MilvusError, match="there is no collection that products"):
-        releases.rollback(connection, "products")
+        versions.rollback(connection, "products")
 
 
 def test_pruning_keeps_the_served_one_the_newest_before_and_one_being_filled(shop: SmallShop) -> None:
@@ -59,13 +59,13 @@ def test_pruning_keeps_the_served_one_the_newest_before_and_one_being_filled(sho
     found = shop.releases()
     assert [release.model for release in found] == ["model-3", "model-2", "model-1", "model-4"]
 
-    assert [release.model for release in releases.superseded(found, 1)] == ["model-1"]
-    assert [release.model for release in releases.superseded(found, 0)] == ["model-2", "model-1"]
-    assert releases.superseded(found, 2) == []
+    assert [release.model for release in versions.superseded(found, 1)] == ["model-1"]
+    assert [release.model for release in versions.superseded(found, 0)] == ["model-2", "model-1"]
+    assert versions.superseded(found, 2) == []
     with shop.connection() as connection:
-        releases.drop(connection, "products", found[2].name)
+        versions.drop(connection, "products", found[2].name)
         with pytest.raises(MilvusError, match="is not dropped, for the alias products points to it"):
-            releases.drop(connection, "products", found[0].name)
+            versions.drop(connection, "products", found[0].name)
     assert len(shop.releases()) == 3
 
 

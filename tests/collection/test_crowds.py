@@ -10,9 +10,9 @@ from crowd import SPREADS, crowded, members
 from PIL import Image, PngImagePlugin
 from small_shop import SmallShop
 
-from ingest import contract as contracts
-from ingest.openmp import import_faiss
-from ingest.sinks.milvus import proof, schema
+from ingest.core import contract as contracts
+from ingest.milvus import checks, schema
+from ingest.runtime.openmp import import_faiss
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ CONTRACT = contracts.load(contracts.default_path())
 @pytest.mark.parametrize("size", [2, 11, 50, 500, 5000])
 def test_a_crowd_of_any_size_is_right(tmp_path: Path, size: int, spread: float) -> None:
     with crowded(str(tmp_path / "milvus.db"), CONTRACT, tmp_path, size, spread) as (collection, store):
-        assert list(proof.vectors(collection, store, members(size))) == []
+        assert list(checks.vectors(collection, store, members(size))) == []
 
 
 @pytest.mark.parametrize("size", [2, 500])
@@ -35,7 +35,7 @@ def test_a_wrong_vector_in_a_crowd_is_found(tmp_path: Path, size: int) -> None:
         wrong = np.roll(np.asarray(row["embedding"], np.float32), 1)
         client.upsert(collection.name, [row | {"embedding": wrong}])
 
-        found = list(proof.vectors(collection, store, members(size)))
+        found = list(checks.vectors(collection, store, members(size)))
 
     assert [(fault.kind, fault.name) for fault in found] == [("vector", "P00001")]
 

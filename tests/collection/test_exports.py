@@ -12,17 +12,17 @@ import pytest
 from nights import Shop as TypedShop
 from small_shop import FIVE, SmallShop, picture_vector
 
-from ingest import pipeline, storing
-from ingest.exports import images_path
-from ingest.progress import Progress
-from ingest.sinks import faiss
+from ingest.exports import faiss_index
+from ingest.pipeline.export_files import images_path
+from ingest.pipeline.progress import Progress
+from ingest.tasks import run, store
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from ingest.outcome import Outcome
+    from ingest.pipeline.outcome import Outcome
 
 ALL_FAIL = dict.fromkeys(FIVE, (None, "broken"))
 
@@ -40,7 +40,7 @@ def exported(shop: SmallShop, **changes: Any) -> dict[str, NDArray[np.float32]]:
     settings = replace(shop.settings, **changes)
     ids = json.loads(settings.npy_ids.read_text(encoding="utf-8"))
     vectors = np.load(settings.npy)
-    index = faiss.opened(settings.indexes, vectors.shape[1])
+    index = faiss_index.opened(settings.indexes, vectors.shape[1])
     assert index.names == ids
     np.testing.assert_array_equal(index.rows, vectors)
     return dict(zip(ids, vectors, strict=True))
@@ -49,7 +49,7 @@ def exported(shop: SmallShop, **changes: Any) -> dict[str, NDArray[np.float32]]:
 def made(shop: SmallShop, command: Any, **changes: Any) -> Outcome:
     """Run one of the pipeline's commands."""
     settings = replace(shop.settings, exports=True, **changes)
-    where = (settings.npy, settings.npy_ids) if command is pipeline.embed else ()
+    where = (settings.npy, settings.npy_ids) if command is run.embed else ()
     with shop.faked():
         outcome: Outcome = command(settings, Progress(), threading.Event(), *where)
     return outcome
@@ -78,13 +78,13 @@ def test_what_fails_today_keeps_its_row_at_its_place_bit_for_bit(shop: SmallShop
     for name in ("P1", "P3"):
         np.testing.assert_array_equal(after[name], before[name])
     assert shop.verify(exports=True).differing == []
-    assert made(shop, pipeline.export).notes == (
+    assert made(shop, run.export).notes == (
         "1 product has no vector yet; embed what is missing with: ingest run",
         "2 products fail today, and the files have the last good vector",
     )
 
 
-@pytest.mark.parametrize("command", [pipeline.export, pipeline.embed])
+@pytest.mark.parametrize("command", [run.export, run.embed])
 def test_without_milvus_what_fails_keeps_its_row_by_the_last_export(shop: SmallShop, command: Any) -> None:
     shop.redraw(1, 31)
     shop.run(exports=True)
@@ -123,7 +123,7 @@ def test_a_refused_export_leaves_every_file_as_it_was(shop: SmallShop) -> None:
     before = files(shop)
     shop.stock({name: FIVE[name] for name in ("P0", "P1", "P2")})
 
-    for command in (pipeline.run, pipeline.export, pipeline.embed):
+    for command in (run.run, run.export, run.embed):
         outcome = made(shop, command)
         assert "2 of their 5 products would leave them (2 not in the catalog)" in str(outcome.failure)
         assert outcome.failure is not None
@@ -169,9 +169,9 @@ def test_of_a_broken_and_a_good_row_with_one_id_the_first_counts(shop: SmallShop
 def test_a_sample_has_files_of_its_own(shop: SmallShop) -> None:
     before = files(shop)
 
-    for command in (pipeline.run, pipeline.export):
+    for command in (run.run, run.export):
         assert made(shop, command, sample=2).failure is None
-    assert made(shop, pipeline.run, sample=1).failure is None, "smaller than the last sample"
+    assert made(shop, run.run, sample=1).failure is None, "smaller than the last sample"
 
     after = files(shop)
     assert {name: after[name] for name in before} == before
@@ -190,9 +190,9 @@ def test_collecting_what_is_unused_keeps_the_vectors_of_what_fails_today(shop: S
     shop.stock(ALL_FAIL)
 
     with shop.faked():
-        storing.collect(shop.settings, Progress(), threading.Event(), "0s", lambda *_: True)
+        store.collect(shop.settings, Progress(), threading.Event(), "0s", lambda *_: True)
 
-    assert made(shop, pipeline.export).summary.unchanged == 5
+    assert made(shop, run.export).summary.unchanged == 5
     assert for_others(files(shop)) == before
 
 
@@ -216,7 +216,7 @@ def test_a_list_of_images_of_other_files_says_nothing(shop: SmallShop) -> None:
     before = files(shop)
     shop.stock(ALL_FAIL)
 
-    outcome = made(shop, pipeline.export)
+    outcome = made(shop, run.export)
 
     assert "(5 fail today)" in str(outcome.failure), "no row may get the vector of another"
     assert files(shop) == before
@@ -233,7 +233,7 @@ def test_an_embedding_of_nothing_is_not_live(tmp_path: Path) -> None:
     shop = SmallShop(tmp_path)
     shop.stock(ALL_FAIL)
 
-    for command in (pipeline.embed, pipeline.export):
+    for command in (run.embed, run.export):
         outcome = made(shop, command)
         assert outcome.failure is not None
         assert outcome.failure.exit_code == 10

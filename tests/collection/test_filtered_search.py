@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest import contract as contracts
-from ingest import recommend
-from ingest.contract import Space
-from ingest.recommend import Wish
-from ingest.search.served import Served, width
-from ingest.sinks.milvus import proof, schema
-from ingest.sinks.milvus.aliases import move
-from ingest.sinks.milvus.collection import Collection
-from ingest.sinks.milvus.connection import Connection, opened
+from ingest.core import contract as contracts
+from ingest.core.contract import Space
+from ingest.milvus import checks, schema
+from ingest.milvus.alias import move
+from ingest.milvus.collection import Collection
+from ingest.milvus.connection import Connection, opened
+from ingest.search import recommend
+from ingest.search.milvus_backend import Served, width
+from ingest.search.recommend import Wish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -143,7 +143,7 @@ def test_the_next_run_drops_the_index_of_an_older_ingest(tmp_path: Any) -> None:
         connection.client.load_collection(collection.name)
         assert collection.ready()
         assert collection.index()["index_type"] == "HNSW", "looking changes nothing"
-        assert not list(proof.index(collection)), "and it is no fault"
+        assert not list(checks.index(collection)), "and it is no fault"
 
         collection.prepare()
 

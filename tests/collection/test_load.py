@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from small_shop import FIVE, SmallShop
 
-from ingest.errors import ConfigError
+from ingest.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from click.testing import CliRunner
 
 from ingest.cli.main import cli
-from ingest.search.served import Served
-from ingest.sinks.milvus import releases
+from ingest.milvus import versions
+from ingest.search.milvus_backend import Served
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,6 +72,6 @@ def test_another_model_starts_with_the_schemas_and_a_rollback_brings_it_back(sho
     assert efs(shop) == (64, 64, None)
 
     with shop.connection() as connection:
-        releases.rollback(connection, "products")
+        versions.rollback(connection, "products")
 
     assert efs(shop) == (33, 64, 33)

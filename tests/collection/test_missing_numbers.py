@@ -8,15 +8,15 @@ import pytest
 from shop import contract_in, write_csv
 from small_shop import FIVE, SmallShop, picture_vector
 
-from ingest import missing
-from ingest.missing import Keeps
-from ingest.search.served import Served
-from ingest.sinks.milvus import probe
+from ingest.core import missing_numbers
+from ingest.core.missing_numbers import Keeps
+from ingest.milvus import null_probe
+from ingest.search.milvus_backend import Served
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ingest.contract import Contract
+    from ingest.core.contract import Contract
 
 PRICES = {"P0": "9.5", "P1": "", "P2": "20", "P3": "30", "P4": ""}
 
@@ -26,11 +26,11 @@ def keeps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ke
     """Return how Milvus Lite, which takes both, keeps missing numbers in this test."""
     keeps: Keeps = request.param
 
-    def found(_connection: Any, contract: Contract, _space: Any) -> probe.Found:
-        return probe.Found(missing.on_server(contract, keeps))
+    def found(_connection: Any, contract: Contract, _space: Any) -> null_probe.Found:
+        return null_probe.Found(missing_numbers.on_server(contract, keeps))
 
-    monkeypatch.setattr(probe, "settle", found)
-    monkeypatch.setattr(probe, "recall", found)
+    monkeypatch.setattr(null_probe, "settle", found)
+    monkeypatch.setattr(null_probe, "recall", found)
     return keeps
 
 

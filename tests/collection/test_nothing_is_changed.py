@@ -14,14 +14,14 @@ from shop import write_csv
 from small_shop import FIVE, SmallShop, checkpoint
 
 from ingest.cli.main import cli
-from ingest.errors import BusyError
-from ingest.images.index import Index
-from ingest.images.sandbox import Sandbox
-from ingest.serve import runs, snapshot
-from ingest.serve.live import Live
-from ingest.serve.pictures import Shown
-from ingest.sinks.milvus.connection import opened
-from ingest.store.lock import holding
+from ingest.core.errors import BusyError
+from ingest.images.cache.index import Index
+from ingest.images.decode.sandbox import Sandbox
+from ingest.milvus.connection import opened
+from ingest.runtime.lock import holding
+from ingest.server import last_run, snapshot
+from ingest.server.alias_watcher import Live
+from ingest.server.thumbnails import Shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,7 +99,7 @@ def look_at_the_page(shop: SmallShop) -> None:
         live.look()
         assert snapshot.take(connection, live.served.name, live.served.contract).rows == 5
         assert Shown(shop.settings.data / "image_cache", sandbox).jpeg("P1", 8)
-        latest = runs.latest(shop.settings.data / "runs")
+        latest = last_run.latest(shop.settings.data / "runs")
         assert latest is not None
         assert latest.outcome == "done"
 

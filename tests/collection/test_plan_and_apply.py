@@ -9,16 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from small_shop import SmallShop, picture_vector
 
-from ingest import contract as contracts
-from ingest.cli import planned
-from ingest.errors import (
-    ConfigError,
-    ModelError,
-    NotLiveError,
-    PruneRefusedError,
-    TooManySkippedError,
-)
-from ingest.sinks.milvus import schema
+from ingest.cli.output import plan
+from ingest.core import contract as contracts
+from ingest.core.errors import ConfigError, ModelError, NotLiveError, PruneRefusedError, TooManySkippedError
+from ingest.milvus import schema
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -204,7 +198,7 @@ def test_a_plan_that_skips_more_than_allowed_is_shown_and_ends_as_the_run_would(
     for allowed in ("1", "0"):
         settings = replace(shop.settings, max_skipped=allowed)
         with shop.faked(), pytest.raises(TooManySkippedError) if allowed == "0" else nullcontext():
-            planned.show(settings, as_json=False, quiet=True, details=False)
+            plan.show(settings, as_json=False, quiet=True, details=False)
         assert "1 skipped; not an image 1" in capsys.readouterr().out
 
 
@@ -230,7 +224,7 @@ def test_a_plan_says_what_a_run_would_bring_up_to_date_besides_rows(shop: SmallS
 def shown(shop: SmallShop, **changes: Any) -> None:
     """Show the plan as the command does, and raise what it ends with."""
     with shop.faked():
-        planned.show(replace(shop.settings, **changes), as_json=False, quiet=True, details=False)
+        plan.show(replace(shop.settings, **changes), as_json=False, quiet=True, details=False)
 
 
 def test_a_plan_knows_that_exports_lose_what_is_dropped_as_failed(shop: SmallShop) -> None:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ingest import contract as contracts
-from ingest.errors import MilvusError
-from ingest.search.served import Served
-from ingest.sinks.milvus import schema
+from ingest.core import contract as contracts
+from ingest.core.errors import MilvusError
+from ingest.milvus import schema
+from ingest.search.milvus_backend import Served
 
 if TYPE_CHECKING:
     from pathlib import Path

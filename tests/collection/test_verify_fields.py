@@ -12,8 +12,8 @@ from shop import ROOT, write_csv
 from small_shop import FIVE, SmallShop
 
 from ingest.cli.main import cli
-from ingest.sinks.milvus import fields
-from ingest.sinks.milvus.collection import Collection
+from ingest.milvus import field_checks
+from ingest.milvus.collection import Collection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,8 +106,8 @@ def test_a_field_that_was_changed_in_milvus_is_found_and_healed(
 def test_a_row_that_names_another_image_is_found_and_healed_drawn_or_not(
     shop: SmallShop, monkeypatch: pytest.MonkeyPatch, named: str, drawn: int
 ) -> None:
-    monkeypatch.setattr(fields, "ALL_UP_TO", 0)
-    monkeypatch.setattr(fields, "DRAWN", drawn)
+    monkeypatch.setattr(field_checks, "ALL_UP_TO", 0)
+    monkeypatch.setattr(field_checks, "DRAWN", drawn)
     before = shop.rows()
     meddle(shop, "P2", image_sha256=named)
 
@@ -142,8 +142,8 @@ def test_a_row_with_another_digest_is_not_read(shop: SmallShop, monkeypatch: pyt
 def test_of_a_large_collection_a_sample_is_drawn_by_a_seed_that_is_told(
     shop: SmallShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fields, "ALL_UP_TO", 4)
-    monkeypatch.setattr(fields, "DRAWN", 2)
+    monkeypatch.setattr(field_checks, "ALL_UP_TO", 4)
+    monkeypatch.setattr(field_checks, "DRAWN", 2)
 
     verdict, again = shop.verify(), shop.verify()
 
@@ -155,7 +155,7 @@ def test_of_a_large_collection_a_sample_is_drawn_by_a_seed_that_is_told(
 
 
 def test_rows_are_read_in_pages_of_a_bounded_size(shop: SmallShop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fields, "PAGE_BYTES", 1000)  # two of these rows
+    monkeypatch.setattr(field_checks, "PAGE_BYTES", 1000)  # two of these rows
     assert shop.verify().compared == 5
     meddle(shop, "P4", stock=5)
     assert [fault.name for fault in shop.verify().differing] == ["P4"]

@@ -14,7 +14,7 @@ from service import serving
 from shop import COMMAND, TIMEOUT_S, environment_of, sample_products
 
 from ingest.cli.interrupts import SIGNALS
-from ingest.errors import VerificationError
+from ingest.core.errors import VerificationError
 
 if TYPE_CHECKING:
     from shop import Shop

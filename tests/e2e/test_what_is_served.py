@@ -14,13 +14,13 @@ from http_server import Server
 from nights import FIVE, ONE, Seen, Shop, another_schema, broken
 from shop import ROOT, sample_products, write_csv
 
-from ingest import pipeline
-from ingest.errors import InterruptedRunError
-from ingest.progress import Progress
-from ingest.records import Reason
-from ingest.serve import openapi
-from ingest.sinks.milvus.collection import Collection
-from ingest.store.lock import holding
+from ingest.core.errors import InterruptedRunError
+from ingest.core.records import Reason
+from ingest.milvus.collection import Collection
+from ingest.pipeline.progress import Progress
+from ingest.runtime.lock import holding
+from ingest.server import openapi
+from ingest.tasks import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -270,7 +270,7 @@ def test_an_interrupted_run_is_that_and_nothing_else(shop: Shop) -> None:
     stop = threading.Event()
     stop.set()
     with shop.faked(), pytest.raises(InterruptedRunError):
-        pipeline.run(replace(shop.settings, exports=True, max_skipped="0"), Progress(), stop)
+        run.run(replace(shop.settings, exports=True, max_skipped="0"), Progress(), stop)
     report = shop.report()
     assert (report["outcome"], report["served"]) == ("interrupted", report["collection"])
 

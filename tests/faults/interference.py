@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from faults.meddling import MEDDLING
 from ingest.embedding.clip import ClipEncoder
-from ingest.images.download import Downloader
-from ingest.removal import Removal
-from ingest.sinks import faiss
-from ingest.sinks.milvus.collection import Collection
-from ingest.sinks.milvus.connection import Connection
-from ingest.store import arrays
-from ingest.store.shards import Store
+from ingest.exports import faiss_index, npy_files
+from ingest.images.http.download_policy import Downloader
+from ingest.milvus.collection import Collection
+from ingest.milvus.connection import Connection
+from ingest.store.local import Store
+from ingest.sync.prune import Removal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +31,7 @@ PHASES: dict[str, list[tuple[Any, str]]] = {
     "upserting": [(Connection, "call")],
     "pruning": [(Removal, "ids")],
     "flushing": [(Collection, "flush")],
-    "exporting": [(arrays, "write"), (faiss, "build")],
+    "exporting": [(npy_files, "write"), (faiss_index, "build")],
     "alias moving": [(Collection, "serve")],
 }
 """What is entered in each phase, in the order in which a run comes to them."""

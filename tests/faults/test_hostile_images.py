@@ -16,9 +16,9 @@ import pytest
 from PIL import Image, features
 from skimage import data
 
-from ingest.images.decode import Decoder, UndecodableError, open_rgb
-from ingest.images.sandbox import Sandbox
-from ingest.records import Picture, Product, Reason, Skipped
+from ingest.core.records import Picture, Product, Reason, Skipped
+from ingest.images.decode.decoder import Decoder, UndecodableError, open_rgb
+from ingest.images.decode.sandbox import Sandbox
 
 PHOTO = Image.fromarray(data.astronaut()).resize((48, 32))
 KINDS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"] + ["AVIF"] * bool(features.check("avif"))
@@ -144,7 +144,7 @@ def flipped():
 PROGRAM = """
 import json, sys
 from pathlib import Path
-from ingest.images.decode import UndecodableError, open_rgb
+from ingest.images.decode.decoder import UndecodableError, open_rgb
 folder = Path(sys.argv[1])
 told = {}
 for path in sorted(folder.iterdir()):

@@ -27,14 +27,14 @@ from faults.hostile import (
     then_reset,
     then_silent,
 )
-from ingest import flow
-from ingest.images.addresses import Border
-from ingest.images.cache import Cache
-from ingest.images.credentials import HostHeaders
-from ingest.images.decode import Decoder
-from ingest.images.download import Downloader, Policy
-from ingest.images.fetch import Fetcher
-from ingest.records import Picture, Product, Reason
+from ingest.core.records import Picture, Product, Reason
+from ingest.images.cache.cache import Cache
+from ingest.images.decode.decoder import Decoder
+from ingest.images.http.addresses import Border
+from ingest.images.http.download_policy import Downloader, Policy
+from ingest.images.http.headers import HostHeaders
+from ingest.images.resolver import Fetcher
+from ingest.runtime import parallel
 
 DEADLINE_S = 2.0
 GRACE_S = 1.5  # of a machine that does other things too
@@ -161,7 +161,7 @@ def ran(tmp_path_factory):
 
         products = (Product(name, url, {}, 1) for name, url in named)
         tracemalloc.start()
-        found = list(flow.spread(timed, products, key=fetch.host, workers=32, at_once=8, ahead=1000))
+        found = list(parallel.spread(timed, products, key=fetch.host, workers=32, at_once=8, ahead=1000))
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     for host in [*hosts.values(), good]:

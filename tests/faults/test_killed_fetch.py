@@ -25,18 +25,18 @@ KILLS = 30
 FETCH = """
 import sys
 from pathlib import Path
-from ingest import flow
-from ingest.images.addresses import Border
-from ingest.images.cache import Cache
-from ingest.images.download import Downloader, Policy
-from ingest.images.fetch import Fetcher
-from ingest.records import Picture, Product
+from ingest.runtime import parallel
+from ingest.images.http.addresses import Border
+from ingest.images.cache.cache import Cache
+from ingest.images.http.download_policy import Downloader, Policy
+from ingest.images.resolver import Fetcher
+from ingest.core.records import Picture, Product
 
 folder, base = Path(sys.argv[1]), sys.argv[2]
 products = (Product(f"P{number}", f"{base}/{number}", {}, number) for number in range(int(sys.argv[3])))
 with Cache(folder) as cache, Downloader(Policy(border=Border(allow_private=True))) as downloader:
     fetch = Fetcher(cache, downloader, folder)
-    got = flow.spread(fetch, products, key=fetch.host, workers=8, at_once=8, ahead=1000)
+    got = parallel.spread(fetch, products, key=fetch.host, workers=8, at_once=8, ahead=1000)
     sys.exit(sum(1 for record in got if not isinstance(record, Picture)))
 """
 

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 from faults.server import Server, milvus_server
-from ingest import contract as contracts
-from ingest.contract import Space, row_digest
-from ingest.records import Embedded, Product
-from ingest.sinks.milvus import reader, writer
-from ingest.sinks.milvus.collection import Collection
-from ingest.sinks.milvus.connection import opened
-from ingest.store.overflow import parked
-from ingest.store.shards import Store
+from ingest.core import contract as contracts
+from ingest.core.contract import Space, row_digest
+from ingest.core.records import Embedded, Product
+from ingest.milvus import reader, writer
+from ingest.milvus.collection import Collection
+from ingest.milvus.connection import opened
+from ingest.pipeline.spill import parked
+from ingest.store.local import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

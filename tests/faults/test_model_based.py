@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from small_shop import SmallShop, picture_vector
 
-from ingest.sinks.milvus import releases, writer
-from ingest.sinks.milvus.collection import Collection
-from ingest.store.shards import Store
+from ingest.milvus import versions, writer
+from ingest.milvus.collection import Collection
+from ingest.store.local import Store
 
 STEPS, EXAMPLES, LEAST = 60, 12, 500
 EDITS = 4  # steps that edit the catalog before one that runs, which takes a hundred times longer
@@ -114,7 +114,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def roll_back(self) -> None:
         with self.shop.connection() as connection:
-            releases.rollback(connection, "products")
+            versions.rollback(connection, "products")
         self.order[-2:] = [self.order[-1], self.order[-2]]
         self.check()
 

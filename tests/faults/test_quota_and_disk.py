@@ -20,13 +20,13 @@ from small_shop import SmallShop
 
 from faults.server import milvus_server
 from faults.test_milvus_outage import DIM, SPACE, records
-from ingest import contract as contracts
-from ingest.errors import StorageError
-from ingest.sinks.milvus import reader, releases, writer
-from ingest.sinks.milvus.collection import Collection
-from ingest.sinks.milvus.connection import opened
-from ingest.store.overflow import parked
-from ingest.store.shards import Store
+from ingest.core import contract as contracts
+from ingest.core.errors import StorageError
+from ingest.milvus import reader, versions, writer
+from ingest.milvus.collection import Collection
+from ingest.milvus.connection import opened
+from ingest.pipeline.spill import parked
+from ingest.store.local import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -129,7 +129,7 @@ def test_a_search_through_the_alias_meets_no_error_and_no_gap_while_the_model_ch
         shop.run(model="model-2")
         shop.run(model="model-1")
         with shop.connection() as connection:
-            releases.rollback(connection, collection_name)
+            versions.rollback(connection, collection_name)
     finally:
         done.set()
         thread.join()

@@ -25,14 +25,14 @@ from shop import (
     wait_until,
 )
 
-from ingest import contract as contracts
+from ingest.core import contract as contracts
 from ingest.embedding.checkpoint import resolve
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
 
-    from ingest.contract import Contract, Space
+    from ingest.core.contract import Contract, Space
 
 PRODUCTS = 60
 FEW = 20

@@ -11,8 +11,8 @@ from shared_server import IMPORTED
 from shop import contract_in, rows_of
 from small_shop import SmallShop
 
-from ingest.errors import InterruptedRunError
-from ingest.sinks.milvus import bulk, jobs
+from ingest.core.errors import InterruptedRunError
+from ingest.milvus import bulk_import, import_jobs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +64,7 @@ def priced(shop: SmallShop, products: dict[str, tuple[int | None, str]]) -> None
 def test_an_import_leaves_the_rows_that_upserts_leave(
     server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bulk, "FILE_BYTES", 8000)  # several files
+    monkeypatch.setattr(bulk_import, "FILE_BYTES", 8000)  # several files
     shop = server.shop(tmp_path / "a", "imported", load="bulk")
     with caplog.at_level(logging.WARNING, "ingest"):
         assert shop.run().summary.upserted == len(PRODUCTS)
@@ -104,14 +104,14 @@ def test_a_job_whose_number_a_killed_run_never_heard_is_waited_for(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop = server.shop(tmp_path / "shop", "unheard", load="bulk")
-    send = jobs._send
+    send = import_jobs._send
 
     def send_and_die(*args: object) -> NoReturn:
         send(*args)
         raise InterruptedRunError("killed")
 
     with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
-        patch.setattr(jobs, "_send", send_and_die)
+        patch.setattr(import_jobs, "_send", send_and_die)
         shop.run()
     assert list(server.shared.iterdir()), "the file stays while the server reads it"
     assert shop.run().summary.unchanged == len(PRODUCTS)

@@ -8,8 +8,8 @@ import pytest
 from crowd import SPREADS, crowded, members
 from shop import contract_in
 
-from ingest import contract as contracts
-from ingest.sinks.milvus import proof
+from ingest.core import contract as contracts
+from ingest.milvus import checks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,5 +23,5 @@ def test_a_crowd_of_any_size_is_right_on_a_server(
 ) -> None:
     contract = contracts.load(contract_in(tmp_path, collection_name))
     with crowded(milvus_uri, contract, tmp_path, size, spread) as (collection, store):
-        assert list(proof.index(collection)) == []
-        assert list(proof.vectors(collection, store, members(size))) == []
+        assert list(checks.index(collection)) == []
+        assert list(checks.vectors(collection, store, members(size))) == []

@@ -12,8 +12,8 @@ from shared_server import IMPORTED
 from shop import contract_in
 from small_shop import FIVE, SmallShop
 
-from ingest.sinks.milvus import releases
-from ingest.sinks.milvus.connection import opened
+from ingest.milvus import versions
+from ingest.milvus.connection import opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,6 +95,6 @@ def test_a_user_with_a_role_in_one_database_can_do_there_what_the_tool_does(guar
     assert sum(shop.plan().changed.values()) == 1
     assert shop.run().summary.upserted == 1
     with opened(guarded, CLERK, THEIRS, 5) as connection:
-        now, before = releases.rollback(connection, "products")
-        releases.drop(connection, "products", before)
-        assert [release.name for release in releases.releases(connection, "products")] == [now]
+        now, before = versions.rollback(connection, "products")
+        versions.drop(connection, "products", before)
+        assert [release.name for release in versions.releases(connection, "products")] == [now]

@@ -11,7 +11,7 @@ from pymilvus import MilvusClient
 from shop import contract_in
 from small_shop import SmallShop
 
-from ingest.errors import MilvusError
+from ingest.core.errors import MilvusError
 
 if TYPE_CHECKING:
     from pathlib import Path

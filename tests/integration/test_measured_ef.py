@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ingest import contract as contracts
-from ingest.contract import Space
-from ingest.search.served import Served
-from ingest.sinks.milvus import aliases, releases
-from ingest.sinks.milvus.collection import Collection
-from ingest.sinks.milvus.connection import opened
+from ingest.core import contract as contracts
+from ingest.core.contract import Space
+from ingest.milvus import alias, versions
+from ingest.milvus.collection import Collection
+from ingest.milvus.connection import opened
+from ingest.search.milvus_backend import Served
 
 DIM, ROWS = 16, 500
 SPACE = Space("model", "1", DIM, {})
@@ -30,7 +30,7 @@ def test_a_measured_ef_outlives_a_run_with_another_schema_and_filters_find_all(
         collection.prepare()
         connection.client.upsert(collection.name, [row(number, vectors) for number in range(ROWS)])
         collection.flush()
-        aliases.move(connection, contract.alias, collection.name, None)
+        alias.move(connection, contract.alias, collection.name, None)
         served = Served(connection, contract.alias)
         assert collection.is_indexed
         assert not served.is_exact
@@ -45,7 +45,7 @@ def test_a_measured_ef_outlives_a_run_with_another_schema_and_filters_find_all(
         assert later.name == collection.name
         assert efs(later) == (33, 128, 33)
         assert Served(connection, contract.alias).ef == 33
-        [release] = releases.releases(connection, contract.alias)
+        [release] = versions.releases(connection, contract.alias)
         assert (release.ef, release.ef_schema, release.ef_measured) == (33, 128, 33)
 
         below = [f"P{number}" for number in range(0, ROWS, 50)]

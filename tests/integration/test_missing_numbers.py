@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from shop import Shop, client_of, contract_in, copied_sample_model, rows_of, sample_products
 
-from ingest.sinks.milvus import probe
+from ingest.milvus import null_probe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ def test_missing_prices_are_kept_as_nan_and_shown_by_nobody(shop: Shop, milvus_u
     assert shop.run(*to)["upserted"] == PRODUCTS
     with client_of(milvus_uri) as client:
         [made] = [name for name in client.list_collections() if name.startswith(collection_name)]
-        kept = json.loads(client.describe_collection(made)["properties"][probe.PROPERTY])
+        kept = json.loads(client.describe_collection(made)["properties"][null_probe.PROPERTY])
         assert kept == {"version": client.get_server_version(), "keeps": "nan"}
     stored = rows_of(milvus_uri, collection_name)
     assert {name for name, row in stored.items() if math.isnan(row["price"])} == UNPRICED

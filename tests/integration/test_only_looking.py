@@ -10,11 +10,11 @@ from pymilvus import MilvusClient
 from shop import contract_in
 from small_shop import FIVE, SmallShop
 
-from ingest import doctor
-from ingest.errors import MilvusError
-from ingest.search.served import Served
-from ingest.sinks.milvus import releases
-from ingest.sinks.milvus.connection import opened
+from ingest.core.errors import MilvusError
+from ingest.milvus import versions
+from ingest.milvus.connection import opened
+from ingest.search.milvus_backend import Served
+from ingest.tasks import doctor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +59,7 @@ def test_a_server_is_left_as_it_was(shop: SmallShop, client: MilvusClient, colle
     assert shop.plan(model="model-9").added == 5
     assert shop.verify().differing == []
     with opened(shop.settings.milvus_uri, "", "", 5, existing=True) as connection:
-        found = releases.releases(connection, collection_name)
+        found = versions.releases(connection, collection_name)
         assert [(release.name, release.rows) for release in found] == [(served, 5), (old, 5)]
         one = Served(connection, collection_name)
         assert [hit.product_id for hit in one.similar(["P1"], 4)]

@@ -10,8 +10,8 @@ from pymilvus import DataType
 from shop import contract_in
 from small_shop import FIVE, SmallShop
 
-from ingest.sinks.milvus import pages
-from ingest.sinks.milvus.connection import Connection
+from ingest.milvus import pages
+from ingest.milvus.connection import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,12 +16,12 @@ from late import torch, transformers
 from PIL import Image, ImageOps
 from shop import Shop, copied_sample_model
 
-from ingest import contract as contracts
+from ingest.core import contract as contracts
 from ingest.embedding.checkpoint import resolve
 from ingest.embedding.clip import ClipEncoder
+from ingest.milvus.connection import opened
+from ingest.search.milvus_backend import Served
 from ingest.search.query import image_vector
-from ingest.search.served import Served
-from ingest.sinks.milvus.connection import opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ import pytest
 from pymilvus.grpc_gen.common_pb2 import ConsistencyLevel
 from small_shop import FIVE, SmallShop
 
-from ingest.sinks.milvus import pages
+from ingest.milvus import pages
 from milvus_versions.standin.call import pairs
 
 if TYPE_CHECKING:

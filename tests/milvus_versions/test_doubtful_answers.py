@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 from small_shop import FIVE, SmallShop
 
-from ingest import verify
-from ingest.errors import MilvusError
-from ingest.search.served import Served
-from ingest.serve import snapshot
-from ingest.sinks.milvus import collection, pages
-from ingest.sinks.milvus.collection import Collection
+from ingest.core.errors import MilvusError
+from ingest.milvus import collection, pages
+from ingest.milvus.collection import Collection
+from ingest.search.milvus_backend import Served
+from ingest.server import snapshot
+from ingest.tasks import verify
 
 if TYPE_CHECKING:
     from pathlib import Path

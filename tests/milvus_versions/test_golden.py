@@ -16,9 +16,9 @@ import pytest
 from shop import contract_in, write_csv
 from small_shop import FIVE, SmallShop, picture_vector
 
-from ingest.search.served import Served
-from ingest.sinks.milvus import releases
-from ingest.sinks.milvus.connection import opened
+from ingest.milvus import versions
+from ingest.milvus.connection import opened
+from ingest.search.milvus_backend import Served
 from milvus_versions.golden import Writer
 from milvus_versions.standin.catalog import Database
 
@@ -78,8 +78,8 @@ def steps(shop: SmallShop) -> dict[str, Callable[[], object]]:
             lambda connection: Served(connection, "products").search(picture_vector("model-1", 0), 3, "price < 20")
         ),
         "run with another index": another_index,
-        "collections": lambda: connected(lambda connection: releases.releases(connection, "products")),
-        "rollback": lambda: connected(lambda connection: releases.rollback(connection, "products")),
+        "collections": lambda: connected(lambda connection: versions.releases(connection, "products")),
+        "rollback": lambda: connected(lambda connection: versions.rollback(connection, "products")),
     }
 
 

@@ -13,9 +13,9 @@ import pytest
 from pymilvus import MilvusClient
 from small_shop import SmallShop
 
-from ingest.contract import IMPORTING
-from ingest.errors import InterruptedRunError, MilvusError
-from ingest.sinks.milvus import bulk, jobs, pages, pending
+from ingest.core.contract import IMPORTING
+from ingest.core.errors import InterruptedRunError, MilvusError
+from ingest.milvus import bulk_import, import_jobs, pages, pending_imports
 from milvus_versions.standin import imports
 from milvus_versions.standin.server import Fault
 
@@ -33,10 +33,10 @@ FLUSHED = 8  # of common.proto's ImportState; pymilvus 3.0.2 has no name for it
 @pytest.fixture
 def shop(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallShop:
     """Make a shop of twelve products that go into three files."""
-    monkeypatch.setattr(bulk, "FILE_BYTES", 1700)
-    monkeypatch.setattr(pending, "_POLL_S", 0.02)
-    monkeypatch.setattr(pending, "_HEARD_WITHIN_S", 0.3)
-    monkeypatch.setattr(pending, "_SEEN_WITHIN_S", 0.3)
+    monkeypatch.setattr(bulk_import, "FILE_BYTES", 1700)
+    monkeypatch.setattr(pending_imports, "_POLL_S", 0.02)
+    monkeypatch.setattr(pending_imports, "_HEARD_WITHIN_S", 0.3)
+    monkeypatch.setattr(pending_imports, "_SEEN_WITHIN_S", 0.3)
     folder = tmp_path / "shared"
     folder.mkdir()
     server.import_folders = {"/import": str(folder)}
@@ -109,7 +109,7 @@ def test_jobs_of_a_killed_run_are_waited_for_by_their_numbers(
 ) -> None:
     server.import_s = 0.5
     with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
-        patch.setattr(pending, "end", killed)
+        patch.setattr(pending_imports, "end", killed)
         shop.run()
     assert len(left(shop)) == 3, "a job still reads them"
     assert shop.run().summary.unchanged == 12
@@ -123,14 +123,14 @@ def test_a_job_whose_number_a_killed_run_did_not_hear_is_waited_for(
     server: Server, shop: SmallShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.import_s = 0.5
-    send = jobs._send
+    send = import_jobs._send
 
     def send_and_die(*args: object) -> NoReturn:
         send(*args)
         killed()
 
     with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
-        patch.setattr(jobs, "_send", send_and_die)
+        patch.setattr(import_jobs, "_send", send_and_die)
         shop.run()
     heard = asked(server)
     assert shop.run().summary.unchanged == (12 if heard == 3 else 5), "the rows of what the server was asked for"
@@ -144,7 +144,7 @@ def test_a_job_that_failed_after_a_kill_is_asked_for_again(
 ) -> None:
     server.import_s = 0.3
     with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
-        patch.setattr(pending, "end", killed)
+        patch.setattr(pending_imports, "end", killed)
         shop.run()
     for path in shop.settings.bulk_folder.iterdir():
         path.unlink()
@@ -157,7 +157,7 @@ def test_a_job_that_the_server_has_forgotten_is_not_waited_for(
     server: Server, shop: SmallShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
-        patch.setattr(pending, "end", killed)
+        patch.setattr(pending_imports, "end", killed)
         shop.run()
     server.jobs.clear()
     empty(server)
@@ -168,9 +168,9 @@ def test_a_job_that_the_server_has_forgotten_is_not_waited_for(
 def test_nothing_is_written_while_a_job_is_in_a_state_that_nobody_knows(
     server: Server, shop: SmallShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pending, "_TOLD_WITHIN_S", 0.2)
+    monkeypatch.setattr(pending_imports, "_TOLD_WITHIN_S", 0.2)
     with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
-        patch.setattr(pending, "end", killed)
+        patch.setattr(pending_imports, "end", killed)
         shop.run()
     server.forget()
     with monkeypatch.context() as patch, pytest.raises(MilvusError, match="in a state that this ingest does not know"):
@@ -184,7 +184,7 @@ def test_nothing_is_written_while_imported_rows_are_not_served_yet(
     server: Server, shop: SmallShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
-        patch.setattr(pending, "end", killed)
+        patch.setattr(pending_imports, "end", killed)
         shop.run()
     server.forget()
     name = empty(server)
@@ -199,7 +199,7 @@ def test_nothing_is_written_while_imported_rows_are_not_served_yet(
 def test_an_import_whose_answer_is_lost_is_not_asked_for_twice(
     server: Server, shop: SmallShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "asking", jobs._Grpc)
+    monkeypatch.setattr(import_jobs, "asking", import_jobs._Grpc)
     server.import_s = 0.3
     server.faults.append(Fault("Import", status=grpc.StatusCode.UNAVAILABLE, done_first=True))
     assert shop.run().summary.upserted == 12
@@ -209,7 +209,7 @@ def test_an_import_whose_answer_is_lost_is_not_asked_for_twice(
 
 
 def test_a_busy_server_is_asked_again(server: Server, shop: SmallShop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "asking", jobs._Grpc)
+    monkeypatch.setattr(import_jobs, "asking", import_jobs._Grpc)
     server.fail("Import", 8, "rate limit exceeded")
     assert shop.run().summary.upserted == 12
     assert upserted(server) == 0

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 
-from ingest.sinks.milvus import packing
+from ingest.milvus import protobuf
 
 RECORDED = Path(__file__).parent / "golden" / "messages.txt"
 PACKED = (
@@ -41,4 +41,4 @@ def test_messages_packed_by_hand_have_the_fields_that_they_had() -> None:
 
 def test_floats_are_packed_as_protobuf_packs_them() -> None:
     raw = schema_pb2.FloatArray(data=[1.0] * 100).SerializeToString()
-    assert raw.startswith(packing._FLOATS_TAG + packing._varint(400))
+    assert raw.startswith(protobuf._FLOATS_TAG + protobuf._varint(400))

@@ -17,11 +17,11 @@ from fake_encoder import FakeEncoder
 from shop import contract_in, write_csv
 from small_shop import FIVE, SmallShop, picture_vector
 
-from ingest.cli import hits as hits_
-from ingest.distributed import cluster, stages
-from ingest.errors import ContractError, MilvusError
-from ingest.search.served import Served
-from ingest.serve import snapshot
+from ingest.cli.output import hits as hits_
+from ingest.core.errors import ContractError, MilvusError
+from ingest.pipeline.distributed import cluster, workers
+from ingest.search.milvus_backend import Served
+from ingest.server import snapshot
 from milvus_versions.standin.dialect import Dialect
 
 if TYPE_CHECKING:
@@ -283,13 +283,13 @@ def test_it_is_missing_in_every_output(server: Server, shop: Priced, tmp_path: P
 def test_workers_of_a_cluster_write_them_as_the_driver_has_them(
     server: Server, shop: Priced, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def worked(blocks: Iterable[Any], job: stages.Job, known: Any, *_: Any, **__: Any) -> Iterator[Any]:
-        embed, upsert = stages.Embedder(job), stages.Upserter(job)
-        yield from (upsert(embed(stages.prepare(block, job, known))) for block in blocks)
+    def worked(blocks: Iterable[Any], job: workers.Job, known: Any, *_: Any, **__: Any) -> Iterator[Any]:
+        embed, upsert = workers.Embedder(job), workers.Upserter(job)
+        yield from (upsert(embed(workers.prepare(block, job, known))) for block in blocks)
 
     monkeypatch.setattr(cluster, "connected", nullcontext)
     monkeypatch.setattr(cluster, "worked", worked)
-    monkeypatch.setattr(stages, "ClipEncoder", lambda checkpoint, *_: FakeEncoder(checkpoint.space))
+    monkeypatch.setattr(workers, "ClipEncoder", lambda checkpoint, *_: FakeEncoder(checkpoint.space))
     assert shop.run(engine="ray").summary.upserted == 5
     assert shop.found() == {"P0": 9.5, "P1": None, "P2": 20.0, "P3": 0.0, "P4": None}
     assert not shop.verify().differing

@@ -11,15 +11,15 @@ import pytest
 from shop import contract_in
 from small_shop import FIVE, SmallShop
 
-from ingest.errors import InterruptedRunError, MilvusError
-from ingest.sinks.milvus import aliases, loading, releases
-from ingest.sinks.milvus.connection import opened
+from ingest.core.errors import InterruptedRunError, MilvusError
+from ingest.milvus import alias, loading, versions
+from ingest.milvus.connection import opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from ingest.sinks.milvus.connection import Connection
+    from ingest.milvus.connection import Connection
     from milvus_versions.standin.server import Server
 
 ALIAS = "products"
@@ -65,7 +65,7 @@ def test_a_run_and_a_rollback_leave_the_replicas_of_loaded_collections(server: S
 
     shop.run()
     with connected(shop) as connection:
-        assert releases.rollback(connection, ALIAS) == (old, served)
+        assert versions.rollback(connection, ALIAS) == (old, served)
 
     assert not server.requests("LoadCollection")
     assert [(server.collection(name).replicas, server.collection(name).resource_groups) for name in (served, old)] == [
@@ -78,7 +78,7 @@ def test_a_released_collection_is_loaded_before_a_rollback_serves_it(server: Ser
     server.collection(old).replicas = 0
     server.forget()
     with connected(shop) as connection:
-        releases.rollback(connection, ALIAS)
+        versions.rollback(connection, ALIAS)
     methods = [request.method for request in server.requests(*WRITES)]
     assert methods[:2] == ["LoadCollection", "AlterAlias"]
 
@@ -121,7 +121,7 @@ def test_an_alias_is_not_noted_as_served_before_it_answers_from_its_new_collecti
     server.alias_stale_s = 0.7
     server.forget()
     with connected(shop) as connection:
-        releases.rollback(connection, ALIAS)
+        versions.rollback(connection, ALIAS)
         assert set(loading.replicas_of(connection, ALIAS)) == {server.collection(old).number}
     asked = [request.method for request in server.requests("AlterAlias", "GetReplicas", "AlterCollection")]
     assert asked[0] == "AlterAlias"
@@ -135,14 +135,14 @@ def test_an_alias_that_goes_on_answering_from_the_old_collection_is_an_error_and
 ) -> None:
     served, old = names(server)
     server.alias_stale_s = 1e6
-    monkeypatch.setattr(aliases, "_SWITCHED_WITHIN_S", 0.3)
+    monkeypatch.setattr(alias, "_SWITCHED_WITHIN_S", 0.3)
     server.forget()
     with connected(shop) as connection:
         with pytest.raises(MilvusError, match=f"products points to {old}, but .* answered from another collection"):
-            releases.rollback(connection, ALIAS)
+            versions.rollback(connection, ALIAS)
         assert not server.requests("AlterCollection"), "it is not noted as served"
         with pytest.raises(MilvusError, match="still answered from another collection"):
-            releases.drop(connection, ALIAS, served)
+            versions.drop(connection, ALIAS, served)
     assert not server.requests("DropCollection")
 
     server.alias_stale_s = 0
@@ -158,7 +158,7 @@ def test_waiting_for_an_alias_ends_when_the_user_asks_to_stop(server: Server, sh
     stop = threading.Event()
     stop.set()
     with connected(shop, stop) as connection, pytest.raises(InterruptedRunError, match="move the alias products"):
-        releases.rollback(connection, ALIAS)
+        versions.rollback(connection, ALIAS)
 
 
 def test_a_collection_that_another_alias_points_to_is_not_dropped(server: Server, shop: SmallShop) -> None:
@@ -167,10 +167,10 @@ def test_a_collection_that_another_alias_points_to_is_not_dropped(server: Server
         client.create_alias(old, "an_app")
     with connected(shop) as connection:
         with pytest.raises(MilvusError, match=f"{old} is not dropped, for the alias an_app points to it; move or"):
-            releases.drop(connection, ALIAS, old)
+            versions.drop(connection, ALIAS, old)
         with shop.client() as client:
             client.drop_alias("an_app")
-        releases.drop(connection, ALIAS, old)
+        versions.drop(connection, ALIAS, old)
     assert old not in server.collections()
 
 

@@ -6,10 +6,10 @@ import os
 
 import pytest
 
-from ingest.bound import bound
-from ingest.clock import EXPORTS, MODEL, Share
-from ingest.config import Settings
-from ingest.records import Stage
+from ingest.core.records import Stage
+from ingest.core.settings import Settings
+from ingest.pipeline.bottleneck import bound
+from ingest.runtime.profiler import EXPORTS, MODEL, Share
 
 SERVER = "http://localhost:19530"
 CORES = os.cpu_count() or 1

@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from ingest import contract as contracts
-from ingest.catalog import arrow, cells, rows
+from ingest.catalog import arrow, casting, reader
 from ingest.catalog.formats import Columns
-from ingest.contract import Contract, Field
-from ingest.records import Product
+from ingest.core import contract as contracts
+from ingest.core.contract import Contract, Field
+from ingest.core.records import Product
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,7 @@ def with_field(kind: str, length: int = 20) -> Contract:
 
 
 def everything(path: Path, contract: Contract = SHIPPED):
-    return list(rows.read(path, contract, Columns()))
+    return list(reader.read(path, contract, Columns()))
 
 
 def kept(folder: Path, column: pa.Array, contract=PLAIN) -> list[Any]:
@@ -177,9 +177,9 @@ def test_without_time_zone_data_moments_are_kept_in_utc_and_the_zone_is_named(tm
     )  # fmt: skip
     script = (
         "import sys; sys.modules['tzdata'] = None\n"
-        "from pathlib import Path; from ingest import contract; from ingest.catalog import formats, rows\n"
+        "from pathlib import Path; from ingest.core import contract; from ingest.catalog import formats, reader\n"
         f"path = Path({str(tmp_path / 'p.parquet')!r})\n"
-        "items = rows.read(path, contract.load(contract.default_path()), formats.Columns())\n"
+        "items = reader.read(path, contract.load(contract.default_path()), formats.Columns())\n"
         "print(*[f'{item.metadata[name]}' for item in items for name in ('value', 'utc')])"
     )
     done = subprocess.run(
@@ -212,7 +212,7 @@ def test_any_number_of_any_type_of_time_is_kept_as_text(column, kind):
     array = pa.array(column, pa.int64()).view(kind)
     found = arrow.values(array)
     assert [value is None for value in found] == [number is None for number in column]
-    assert all(cells.text(value).isascii() for value in found if value is not None)
+    assert all(casting.text(value).isascii() for value in found if value is not None)
     # Nothing is lost: different moments have different texts.
-    told = {cells.text(value) for value in found if value is not None}
+    told = {casting.text(value) for value in found if value is not None}
     assert len(told) == len({number for number in column if number is not None})

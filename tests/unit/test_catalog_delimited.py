@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest import contract as contracts
-from ingest.catalog import rows
-from ingest.catalog.delimited import records
+from ingest.catalog import reader
+from ingest.catalog.csv_parser import records
 from ingest.catalog.formats import Columns
-from ingest.errors import CatalogError
-from ingest.records import Product, Reason
+from ingest.core import contract as contracts
+from ingest.core.errors import CatalogError
+from ingest.core.records import Product, Reason
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +33,7 @@ def found(text: str, delimiter: str = ","):
 def read(folder: Path, text: str):
     path = folder / "p.csv"
     path.write_text(text, encoding="utf-8", newline="")
-    return list(rows.read(path, SHIPPED, Columns()))
+    return list(reader.read(path, SHIPPED, Columns()))
 
 
 def told(items) -> list[tuple[int, str, str]]:

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest import contract as contracts
-from ingest.catalog import exact, rows
+from ingest.catalog import exact_numbers, reader
 from ingest.catalog.formats import Columns
-from ingest.contract import Field
-from ingest.records import Product
+from ingest.core import contract as contracts
+from ingest.core.contract import Field
+from ingest.core.records import Product
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ SHIPPED = contracts.load(contracts.default_path())
 def read(folder: Path, name: str, text: str, *fields: Field) -> Any:
     path = folder / name
     path.write_text(text, encoding="utf-8")
-    (item,) = rows.read(path, replace(SHIPPED, fields=fields), Columns())
+    (item,) = reader.read(path, replace(SHIPPED, fields=fields), Columns())
     return item.metadata["value"] if isinstance(item, Product) else item.detail
 
 
@@ -112,15 +112,15 @@ def test_a_number_of_too_many_digits_is_named_with_what_to_do(tmp_path):
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_a_double_is_kept_however_many_digits_it_is_written_with(number):
     for written in (repr(number), f"{number:.16e}", f"{number:.25e}", str(Decimal(number))):
-        assert exact.from_json(written) == number
-        assert isinstance(exact.from_json(written), float)
+        assert exact_numbers.from_json(written) == number
+        assert isinstance(exact_numbers.from_json(written), float)
 
 
 @settings(deadline=None)
 @given(st.integers(-(10**22), 10**22), st.integers(0, 24))
 def test_a_decimal_is_the_same_number_again(digits, places):
     value = Decimal(f"{digits}e-{places}")
-    kept = exact.plain(value)
+    kept = exact_numbers.plain(value)
     if isinstance(kept, float):
         # Beyond 15 digits a double has another shortest form, and still is the number with as many digits.
         assert Decimal(repr(kept)) == value or Decimal(f"{kept:.{len(str(abs(digits)).rstrip('0')) - 1}e}") == value
@@ -132,9 +132,9 @@ def test_a_decimal_is_the_same_number_again(digits, places):
 @settings(deadline=None)
 @given(st.integers(-(10**30), 10**30))
 def test_whole_numbers_are_kept_up_to_64_bits_and_then_some(number):
-    assert exact.plain(Decimal(number)) == number
+    assert exact_numbers.plain(Decimal(number)) == number
     if abs(number) <= 2**53:
-        assert exact.keeps(float(number), number)
-    if exact.keeps(float(number), number):
+        assert exact_numbers.keeps(float(number), number)
+    if exact_numbers.keeps(float(number), number):
         assert math.isclose(float(number), number, rel_tol=1e-15)
         assert json.loads(json.dumps(float(number))) == float(number)

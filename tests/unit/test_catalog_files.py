@@ -11,11 +11,11 @@ from catalog_parts import written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest import contract as contracts
-from ingest.catalog import files, formats, rows
+from ingest.catalog import files, formats, reader
 from ingest.catalog.formats import Columns
-from ingest.errors import CatalogError, ConfigError
-from ingest.records import Product, Reason, Skipped
+from ingest.core import contract as contracts
+from ingest.core.errors import CatalogError, ConfigError
+from ingest.core.records import Product, Reason, Skipped
 
 SHIPPED = contracts.load(contracts.default_path())
 
@@ -31,7 +31,7 @@ def names(catalog: Path) -> list[str]:
 
 
 def everything(catalog: Path) -> list[Product | Skipped]:
-    return list(rows.read(catalog, SHIPPED, Columns()))
+    return list(reader.read(catalog, SHIPPED, Columns()))
 
 
 def complaint(catalog: Path) -> str:
@@ -125,7 +125,7 @@ def test_a_row_is_told_by_its_file_and_its_line_there(tmp_path):
 def test_a_broken_part_is_named_after_the_rows_before_it(tmp_path, content, word):
     put(tmp_path, "1.csv", content="product_id,image\na,a.jpg\n")
     put(tmp_path, "2.csv", content=content)
-    items = rows.read(tmp_path, SHIPPED, Columns())
+    items = reader.read(tmp_path, SHIPPED, Columns())
     assert next(items).product_id == "a"
     with pytest.raises(CatalogError, match=word):
         list(items)

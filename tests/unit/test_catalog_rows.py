@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest import contract as contracts
-from ingest.catalog import cells, rows
+from ingest.catalog import casting, reader
+from ingest.catalog.duplicates import FirstLines
 from ingest.catalog.formats import Block, Columns
-from ingest.catalog.row import plan_of, product
-from ingest.catalog.seen import FirstLines
-from ingest.contract import Field
+from ingest.catalog.validation import plan_of, product
+from ingest.core import contract as contracts
+from ingest.core.contract import Field
 
 TYPES = ("VARCHAR", "INT64", "FLOAT", "DOUBLE", "BOOL")
 SHIPPED = contracts.load(contracts.default_path())
@@ -77,14 +77,14 @@ def one_by_one(block, plan, seen):
 def test_a_block_is_judged_as_its_rows_are_one_by_one(block, contract):
     plan, seen = plan_of(contract, Columns()), FirstLines()
     seen.begin("p.csv", 0)
-    told = [repr(item) for item in rows._judged(block, plan, seen)]  # NaN is not equal to itself
+    told = [repr(item) for item in reader._judged(block, plan, seen)]  # NaN is not equal to itself
     assert told == [repr(item) for item in one_by_one(block, plan, {})]
 
 
 @given(st.lists(numbers, min_size=1, max_size=4))
 def test_numbers_read_at_once_are_those_read_one_by_one(column):
-    convert = cells.converter(Field("price", "DOUBLE", "price", 0, None))
-    found = cells.doubles(column)
+    convert = casting.converter(Field("price", "DOUBLE", "price", 0, None))
+    found = casting.doubles(column)
     assert found is None or found == list(map(convert, column))
 
 
@@ -93,5 +93,5 @@ def test_the_number_that_stands_for_a_missing_one_is_a_missing_one(cells_):
     block = Block([2, 3, 4], {"product_id": list("abc"), "image": ["a.jpg"] * 3, "double": cells_}, {})
     seen = FirstLines()
     seen.begin("p.csv", 0)
-    found = [item.metadata["double"] for item in rows._judged(block, plan_of(MISSING, Columns()), seen)]
+    found = [item.metadata["double"] for item in reader._judged(block, plan_of(MISSING, Columns()), seen)]
     assert [None if math.isnan(value) else value for value in found] == [None, 8.0, None]

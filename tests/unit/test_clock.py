@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from ingest import clock as module
-from ingest.clock import Clock, Share, busiest
+from ingest.runtime import profiler as module
+from ingest.runtime.profiler import Clock, Share, busiest
 
 
 class Time:

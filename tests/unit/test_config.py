@@ -10,10 +10,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from ingest import config
 from ingest.cli.main import cli
-from ingest.config import KEYS, Settings, read
-from ingest.errors import ConfigError
+from ingest.core import settings
+from ingest.core.errors import ConfigError
+from ingest.core.settings import KEYS, Settings, read
 
 
 def written(folder: Path, text: str) -> Path:
@@ -197,7 +197,7 @@ def test_another_file_is_named_by_flag_or_environment(tmp_path, catalog_of):
     assert catalog_of("--config", "ingest.toml", INGEST_CONFIG=str(other)) == "file.csv"
 
 
-@pytest.mark.parametrize("name", [config.FILE_NAME, "other.toml"])
+@pytest.mark.parametrize("name", [settings.FILE_NAME, "other.toml"])
 def test_a_file_that_was_named_must_be_there(catalog_of, name):
     with pytest.raises(ConfigError, match="cannot be read"):
         catalog_of("--config", name)

@@ -9,9 +9,9 @@ import grpc
 import pytest
 from pymilvus.exceptions import MilvusException
 
-from ingest.errors import InterruptedRunError, MilvusError
-from ingest.sinks.milvus import connection as module
-from ingest.sinks.milvus.connection import Connection
+from ingest.core.errors import InterruptedRunError, MilvusError
+from ingest.milvus import connection as module
+from ingest.milvus.connection import Connection
 
 
 class Deadline(grpc.RpcError):

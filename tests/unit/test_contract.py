@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest import contract as contracts
-from ingest.contract import Contract, Field, Space, collection_name, load, row_digest, row_digests, to_json
-from ingest.errors import ContractError
-from ingest.records import Product
+from ingest.core import contract as contracts
+from ingest.core.contract import Contract, Field, Space, collection_name, load, row_digest, row_digests, to_json
+from ingest.core.errors import ContractError
+from ingest.core.records import Product
 
 SPACE = Space("openai/clip-vit-base-patch32", "3d74acf9", 512, {"size": 224, "mean": [0.48, 0.46, 0.41]})
 PICTURE = bytes(range(32))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ingest import doctor
-from ingest.config import Settings
+from ingest.core.settings import Settings
+from ingest.tasks import doctor
 
 if TYPE_CHECKING:
     from pathlib import Path

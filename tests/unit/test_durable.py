@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from ingest.durable import replaced, writing_to
-from ingest.errors import StorageError
-from ingest.store.arrays import Summed
-from ingest.store.shards import Store
+from ingest.core.errors import StorageError
+from ingest.exports.npy_files import Summed
+from ingest.runtime.atomic_files import replaced, writing_to
+from ingest.store.local import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

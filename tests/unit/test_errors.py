@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest import errors
-from ingest.errors import PRECEDENCE, IngestError, foremost
+from ingest.core import errors
+from ingest.core.errors import PRECEDENCE, IngestError, foremost
 
 CLASSES = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, IngestError)]
 DRAWN = re.compile(r"^    ([│ ]*)(?:[├└]── )?(\w+Error)\s+(\d+)?", re.MULTILINE)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest import estimate
-from ingest.estimate import TYPICAL, Catalog, figures, hnsw_bytes, shown
+from ingest.tasks import estimate
+from ingest.tasks.estimate import TYPICAL, Catalog, figures, hnsw_bytes, shown
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,12 +6,12 @@ import faiss
 import numpy as np
 import pytest
 
-from ingest import evaluation
-from ingest.errors import ExportError, QueryError
-from ingest.evaluation import Row, Wanted
+from ingest.core.errors import ExportError, QueryError
+from ingest.exports.faiss_index import Opened
+from ingest.search import evaluate
+from ingest.search.evaluate import Row, Wanted
+from ingest.search.ground_truth import Truth, recall
 from ingest.search.selectivity import Drawn
-from ingest.search.truth import Truth, recall
-from ingest.sinks.faiss import Opened
 
 DIM = 16
 
@@ -73,7 +73,7 @@ def test_a_query_that_alone_matches_asks_for_nothing(index):
 
 
 def test_recall_grows_with_ef_and_the_smallest_that_is_enough_is_named(index):
-    found = evaluation.evaluate(index, None, Wanted(k=10, queries=200, grid=(1, 16, 400), target_recall=0.99), ef=16)
+    found = evaluate.evaluate(index, None, Wanted(k=10, queries=200, grid=(1, 16, 400), target_recall=0.99), ef=16)
 
     assert [row.ef for row in found.rows] == [11, 16, 400], "ef is k + 1 at least"
     recalls = [row.recall for row in found.rows]
@@ -87,21 +87,21 @@ def test_recall_grows_with_ef_and_the_smallest_that_is_enough_is_named(index):
 def test_the_collection_decides_where_it_was_asked():
     measured = [("faiss", 16, 1.0), ("collection", 16, 0.9), ("collection", 64, 0.995), ("collection", 128, 1.0)]
     rows = [Row(where, ef, recall, 1, 1, 1, 1) for where, ef, recall in measured]
-    assert evaluation.smallest(rows, 0.99) == (64, "collection")
-    assert evaluation.smallest(rows[:1], 0.99) == (16, "faiss")
-    assert evaluation.smallest(rows[:2], 0.99) == (None, "collection")
+    assert evaluate.smallest(rows, 0.99) == (64, "collection")
+    assert evaluate.smallest(rows[:1], 0.99) == (16, "faiss")
+    assert evaluate.smallest(rows[:2], 0.99) == (None, "collection")
 
 
 def test_an_ef_is_good_enough_only_if_it_is_so_with_filters_too():
     measured = [(64, 1.0, 0.999), (64, 0.01, 0.47), (128, 1.0, 0.999), (128, 0.01, 0.995), (128, 0.5, 0.992)]
     rows = [Row("collection", ef, recall, 1, 1, 1, 1, matching) for ef, matching, recall in measured]
-    assert evaluation.smallest(rows, 0.99) == (128, "collection")
-    assert evaluation.smallest(rows, 0.995) == (None, "collection")
+    assert evaluate.smallest(rows, 0.99) == (128, "collection")
+    assert evaluate.smallest(rows, 0.995) == (None, "collection")
 
 
 def test_other_builds_are_measured(index):
     wanted = Wanted(k=5, queries=50, grid=(16,), ms=(2, 16), constructions=(10, 100))
-    builds = evaluation.evaluate(index, None, wanted, ef=32).builds
+    builds = evaluate.evaluate(index, None, wanted, ef=32).builds
     assert [(one.m, one.ef_construction) for one in builds] == [(2, 10), (2, 100), (16, 10), (16, 100)]
     assert builds[0].row.recall < builds[-1].row.recall
     assert builds[0].mib < builds[-1].mib

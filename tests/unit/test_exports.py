@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import pytest
 
-from ingest.exports import Carried, Files
-from ingest.inventory import Inventory
-from ingest.records import Picture, Product, Reason, Skipped, Stage
-from ingest.store.shards import Store
-from ingest.store.wanted import Wanted
+from ingest.core.records import Picture, Product, Reason, Skipped, Stage
+from ingest.exports.row_list import Wanted
+from ingest.pipeline.export_files import Carried, Files
+from ingest.store.local import Store
+from ingest.sync.inventory import Inventory
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ingest.line import Line
+    from ingest.pipeline.pipeline import Line
 
 KEYS = [bytes([number]) * 32 for number in (1, 2, 3)]
 LAST, TODAY, UNEMBEDDED = KEYS

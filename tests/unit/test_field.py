@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ingest.field import FaultError, Field, field_name, read_field
+from ingest.core.field import FaultError, Field, field_name, read_field
 
 PRICE = {"name": "price", "type": "DOUBLE", "default": float("nan")}
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.flow import ahead, batched, gathered, pmap, spread, until
+from ingest.runtime.parallel import ahead, batched, gathered, pmap, spread, until
 
 PATIENCE_S = 10  # only a failing test waits this long
 

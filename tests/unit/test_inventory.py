@@ -7,7 +7,7 @@ import tracemalloc
 
 import numpy as np
 
-from ingest.inventory import ABSENT, Fate, Inventory, key
+from ingest.sync.inventory import ABSENT, Fate, Inventory, key
 
 ROWS = 100_000
 

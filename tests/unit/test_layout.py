@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.layout import NONE, Layout, read
+from ingest.core.collection_layout import NONE, Layout, read
 
 TYPES = {"brand": "VARCHAR", "shop": "INT64", "price": "DOUBLE"}
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.losses import are_too_many
+from ingest.sync.guard import are_too_many
 
 IDS = st.sets(st.text(max_size=3), max_size=60)
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest import contract as contracts
-from ingest import missing
-from ingest.contract import Space
-from ingest.field import Field
-from ingest.missing import Keeps
+from ingest.core import contract as contracts
+from ingest.core import missing_numbers
+from ingest.core.contract import Space
+from ingest.core.field import Field
+from ingest.core.missing_numbers import Keeps
 
 SPACE = Space("openai/clip-vit-base-patch32", "3d74acf9", 512, {"size": 224, "mean": [0.48, 0.46, 0.41]})
 SHIPPED = contracts.load(contracts.default_path())
@@ -27,29 +27,29 @@ WAYS = {Keeps.NAN: {}, Keeps.NULL: {"price": None}, Keeps.NEITHER: {"price": -1.
 
 @pytest.mark.parametrize("keeps", Keeps)
 def test_a_server_decides_how_a_contract_keeps_them(keeps: Keeps) -> None:
-    assert missing.on_server(DECLARED, keeps).missing == WAYS[keeps]
-    bare = missing.on_server(SHIPPED, keeps).missing
+    assert missing_numbers.on_server(DECLARED, keeps).missing == WAYS[keeps]
+    bare = missing_numbers.on_server(SHIPPED, keeps).missing
     assert bare == (WAYS[keeps] if keeps is Keeps.NULL else {})
 
 
 @given(st.lists(st.floats(allow_infinity=False).filter(lambda number: number != -1.0)), st.sampled_from(Keeps))
 def test_what_was_stored_is_known_again(values: list[float], keeps: Keeps) -> None:
-    contract = missing.on_server(DECLARED, keeps)
-    kept = missing.stored(values, "price", contract)
-    known = [missing.known(value, "price", contract.missing) for value in kept]
+    contract = missing_numbers.on_server(DECLARED, keeps)
+    kept = missing_numbers.stored(values, "price", contract)
+    known = [missing_numbers.known(value, "price", contract.missing) for value in kept]
     assert known == [None if math.isnan(value) else value for value in values]
-    assert keeps is Keeps.NAN or not any(map(missing.is_nan, kept))
+    assert keeps is Keeps.NAN or not any(map(missing_numbers.is_nan, kept))
 
 
 def test_another_fields_values_stay() -> None:
-    contract = missing.on_server(DECLARED, Keeps.NEITHER)
+    contract = missing_numbers.on_server(DECLARED, Keeps.NEITHER)
     values = [math.nan]
-    assert missing.stored(values, "weight", contract) is values
-    assert missing.known(-1.0, "weight", contract.missing) == -1.0
+    assert missing_numbers.stored(values, "weight", contract) is values
+    assert missing_numbers.known(-1.0, "weight", contract.missing) == -1.0
 
 
 def test_collections_that_are_there_keep_their_name_and_what_they_say_to_apps() -> None:
-    for contract in (SHIPPED, DECLARED, missing.on_server(DECLARED, Keeps.NAN)):
+    for contract in (SHIPPED, DECLARED, missing_numbers.on_server(DECLARED, Keeps.NAN)):
         assert contracts.collection_name(contract, SPACE) == "products_8afcad7f373c"
         said = contracts.to_json(contract, SPACE)
         assert (
@@ -59,10 +59,12 @@ def test_collections_that_are_there_keep_their_name_and_what_they_say_to_apps() 
 
 
 def test_a_collection_that_keeps_them_otherwise_has_another_name_and_says_so_to_apps() -> None:
-    kept = [missing.on_server(DECLARED, keeps) for keeps in Keeps]
+    kept = [missing_numbers.on_server(DECLARED, keeps) for keeps in Keeps]
     assert len({contracts.collection_name(contract, SPACE) for contract in kept}) == len(Keeps)
     other = replace(DECLARED, fields=tuple(replace(field, missing=field.missing and -2.0) for field in DECLARED.fields))
-    named = [contracts.collection_name(missing.on_server(one, Keeps.NEITHER), SPACE) for one in (DECLARED, other)]
+    named = [
+        contracts.collection_name(missing_numbers.on_server(one, Keeps.NEITHER), SPACE) for one in (DECLARED, other)
+    ]
     assert named[0] != named[1]
     for contract in kept[1:]:
         said = json.loads(contracts.to_json(contract, SPACE), parse_constant=pytest.fail)
@@ -70,6 +72,6 @@ def test_a_collection_that_keeps_them_otherwise_has_another_name_and_says_so_to_
 
 
 def test_only_numbers_whose_default_is_nan_may_be_missing() -> None:
-    assert missing.is_possible(SHIPPED)
+    assert missing_numbers.is_possible(SHIPPED)
     known = (Field("price", "DOUBLE", "price", 0, 0.0), Field("title", "VARCHAR", "title", 8, "nan"))
-    assert not missing.is_possible(replace(SHIPPED, fields=known))
+    assert not missing_numbers.is_possible(replace(SHIPPED, fields=known))

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ingest import openmp
+from ingest.runtime import openmp
 
 
 class Faiss(SimpleNamespace):

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ingest.records import Embedded, Product, Reason, Skipped, Stage
-from ingest.store import overflow
-from ingest.store.overflow import parked
-from ingest.store.shards import Store
+from ingest.core.records import Embedded, Product, Reason, Skipped, Stage
+from ingest.pipeline import spill
+from ingest.pipeline.spill import parked
+from ingest.store.local import Store
 
 DIM = 4
 
@@ -26,7 +26,7 @@ def record(number: int) -> Embedded:
 
 @pytest.fixture(autouse=True)
 def _soon_spilling(monkeypatch):
-    monkeypatch.setattr(overflow, "_PATIENCE_S", 0.1)
+    monkeypatch.setattr(spill, "_PATIENCE_S", 0.1)
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from ingest import progress as module
-from ingest.progress import Count, Progress, shown
-from ingest.records import Stage
+from ingest.core.records import Stage
+from ingest.pipeline import progress as module
+from ingest.pipeline.progress import Count, Progress, shown
 
 
 def test_records_pass_and_those_of_the_kind_are_counted():

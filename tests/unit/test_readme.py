@@ -6,9 +6,9 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-from ingest import errors
 from ingest.cli.main import _COMMANDS, cli
-from ingest.config import KEYS, Settings
+from ingest.core import errors
+from ingest.core.settings import KEYS, Settings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

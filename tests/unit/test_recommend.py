@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from ingest import recommend
-from ingest.errors import ExportError, QueryError
-from ingest.recommend import Wish
-from ingest.sinks.faiss import Opened
+from ingest.core.errors import ExportError, QueryError
+from ingest.exports.faiss_index import Opened
+from ingest.search import recommend
+from ingest.search.recommend import Wish
 
 DIM = 8
 

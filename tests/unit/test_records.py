@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ingest import records
-from ingest.records import Picture, Product, Reason, Skipped, Stage
+from ingest.core import records
+from ingest.core.records import Picture, Product, Reason, Skipped, Stage
 
 PRODUCT = Product("a", "a.jpg", {"price": 1.5}, 2)
 SKIPPED = Skipped("a", Stage.IMAGES, Reason.NOT_FOUND, "HTTP 404", 2)

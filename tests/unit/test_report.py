@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest import report
-from ingest.errors import ConfigError, StorageError
-from ingest.records import Reason, Skipped, Stage
-from ingest.report import SKIPPED_COLUMNS, RunFolder, Summary, too_many
+from ingest.core.errors import ConfigError, StorageError
+from ingest.core.records import Reason, Skipped, Stage
+from ingest.pipeline import report
+from ingest.pipeline.report import SKIPPED_COLUMNS, RunFolder, Summary, too_many
 
 COUNTS = st.integers(0, 10**9)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.catalog.seen import FirstLines
+from ingest.catalog.duplicates import FirstLines
 
 
 @given(st.lists(st.lists(st.text(max_size=2))))

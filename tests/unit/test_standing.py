@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from ingest.errors import ConfigError
-from ingest.images.cache import FOLDER, Cache
-from ingest.records import Reason
-from ingest.standing import status
+from ingest.core.errors import ConfigError
+from ingest.core.records import Reason
+from ingest.images.cache.cache import FOLDER, Cache
+from ingest.tasks.status import status
 
 
 def test_what_the_cache_has_written_down_is_told(tmp_path):

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from ingest import storage
-from ingest.errors import ConfigError, StorageError
+from ingest.core.errors import ConfigError, StorageError
+from ingest.runtime import remote_files
 
 
 def test_a_url_that_lacks_a_slash_is_no_folder():
     with pytest.raises(ConfigError, match="--store s3:/x/y: a URL has two slashes: s3://x/y"):
-        storage.is_remote("s3:/x/y", "--store")
-    assert not storage.is_remote("c:/x/y", "--store")
+        remote_files.is_remote("s3:/x/y", "--store")
+    assert not remote_files.is_remote("c:/x/y", "--store")
 
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch):
-    monkeypatch.setattr(storage, "_FIRST_PAUSE_S", 0.001)
-    monkeypatch.setattr(storage, "_LONGEST_PAUSE_S", 0.002)
+    monkeypatch.setattr(remote_files, "_FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(remote_files, "_LONGEST_PAUSE_S", 0.002)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_what_may_pass_is_tried_five_times_and_what_lasts_once(error, tries, rai
         raise error
 
     with pytest.raises(StorageError, match=raised):
-        storage.tried(ask, "s3://b/x", "read")
+        remote_files.tried(ask, "s3://b/x", "read")
     assert len(calls) == tries
 
 
@@ -48,9 +48,9 @@ def test_what_is_not_there_is_said_as_it_is_and_at_once():
         raise FileNotFoundError("x")
 
     with pytest.raises(FileNotFoundError):
-        storage.tried(ask, "s3://b/x", "read")
+        remote_files.tried(ask, "s3://b/x", "read")
 
 
 def test_a_storage_that_nobody_knows_names_its_option():
     with pytest.raises(ConfigError, match=r"--catalog nope://b: .*; give a path, or a URL such as s3://bucket/folder"):
-        storage.reached("nope://b", "--catalog")
+        remote_files.reached("nope://b", "--catalog")

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest import sync
-from ingest.contract import row_digest
-from ingest.inventory import Fate, Inventory
-from ingest.records import Picture, Product, Reason, Skipped, Stage
-from ingest.sync import Difference
+from ingest.core.contract import row_digest
+from ingest.core.records import Picture, Product, Reason, Skipped, Stage
+from ingest.sync import diff
+from ingest.sync.diff import Difference
+from ingest.sync.inventory import Fate, Inventory
 
 RED, BLUE = bytes([1] * 32), bytes([2] * 32)
 ROW = st.tuples(st.sampled_from([RED, BLUE]), st.sampled_from(["mug", "chair"]))
@@ -82,7 +82,7 @@ def test_what_differs_is_yielded_and_each_row_meets_its_fate(catalog, collection
     twice = next(iter(catalog), "z")
     records += [skipped(twice if why is Reason.DUPLICATE_ID else "", Stage.CATALOG, why) for why in others]
     difference = Difference(collected(collection), "s")
-    with mock.patch.object(sync, "_BATCH", batch):
+    with mock.patch.object(diff, "_BATCH", batch):
         out = passed(difference, records, {name for name, (_, at) in catalog.items() if at is Stage.DECODE})
 
     def those(*wanted: str, among: dict = collection) -> list[str]:
@@ -126,7 +126,7 @@ def test_ids_that_swap_their_pictures_are_both_written_again():
 
 def test_a_distrusted_row_is_written_again():
     there = collected({"a": (RED, "mug"), "b": (RED, "mug")})
-    there.distrust(there.find([sync.key("a")]))
+    there.distrust(there.find([diff.key("a")]))
     difference = Difference(there, "s")
     assert names(passed(difference, [picture("a", (RED, "mug")), picture("b", (RED, "mug"))]), Picture) == ["a"]
 

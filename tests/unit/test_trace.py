@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from ingest.clock import Clock
-from ingest.errors import ConfigError
-from ingest.trace import Trace
+from ingest.core.errors import ConfigError
+from ingest.runtime.profiler import Clock
+from ingest.runtime.trace import Trace
 
 
 def events(path) -> list[dict]:

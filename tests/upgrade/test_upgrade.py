@@ -18,8 +18,9 @@ import pytest
 from pymilvus import MilvusClient
 from shop import ROOT, environment_of
 
-from ingest import contract, sync
-from ingest.sinks.milvus import writer
+from ingest.core import contract
+from ingest.milvus import writer
+from ingest.sync import diff
 from upgrade import baseline, changes, nights, recording, stock
 from upgrade.command_line import Here
 from upgrade.seen import INDEX, LITE, Milvus, everything, rewritten
@@ -196,8 +197,8 @@ def test_one_byte_more_in_a_digest_is_noticed_and_may_be_declared(
 ) -> None:
     """Prove that these tests would fail, and how a change that must be is declared."""
     digest, digests = contract.row_digest, contract.row_digests
-    monkeypatch.setattr(sync, "row_digest", lambda *given: digest(*given[:2], f"{given[2]} "))
-    for module in (sync, writer):
+    monkeypatch.setattr(diff, "row_digest", lambda *given: digest(*given[:2], f"{given[2]} "))
+    for module in (diff, writer):
         monkeypatch.setattr(module, "row_digests", lambda *given: digests(*given[:2], f"{given[2]} "))
     shop = unpacked(Recording(archive.name.partition(".")[0], archive), tmp_path / "shop")
     plans = [shop.facts[plan] for plan in ("plan", "plan of the outlet")]

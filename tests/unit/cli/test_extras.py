@@ -13,10 +13,10 @@ import pytest
 from fsspec.registry import _registry as file_systems
 
 import ingest
-from ingest.cli import hits
 from ingest.cli.main import main
-from ingest.distributed import cluster
-from ingest.errors import InputError
+from ingest.cli.output import hits
+from ingest.core.errors import InputError
+from ingest.pipeline.distributed import cluster
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def uninstall(monkeypatch):
     def without(package):
         monkeypatch.setattr(ingest, "serve", None, raising=False)
         for name in list(sys.modules):
-            if name.partition(".")[0] in (package, "s3fs") or f"{name}.".startswith("ingest.serve."):
+            if name.partition(".")[0] in (package, "s3fs") or f"{name}.".startswith("ingest.server."):
                 monkeypatch.delitem(sys.modules, name)
         monkeypatch.delitem(file_systems, "s3", raising=False)  # where it keeps what it has imported
         monkeypatch.setattr(sys, "meta_path", [Missing(package), *sys.meta_path])

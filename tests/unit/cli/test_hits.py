@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.cli import hits
-from ingest.config import Settings
-from ingest.search import naming, sheet
-from ingest.search.served import Hit
+from ingest.cli.output import hits
+from ingest.core.settings import Settings
+from ingest.search import contact_sheet, hit_fields
+from ingest.search.milvus_backend import Hit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +63,7 @@ def test_a_table_has_each_heading_once(capsys):
 
 
 def test_a_contact_sheet_has_each_fact_once():
-    html = sheet.page([sheet.Section("q", [HIT], [b""])])
+    html = contact_sheet.page([contact_sheet.Section("q", [HIT], [b""])])
     assert html.count("<dt>score</dt>") == html.count("<dt>product_id</dt>") == html.count("<dt>id</dt>") == 1
     assert '<dt>score</dt><dd class="score">0.250</dd>' in html
     assert '<dt>metadata.score</dt><dd class="metadata.score">4.5</dd>' in html
@@ -78,6 +78,6 @@ def test_columns_of_other_names_are_shown_under_their_own(capsys):
 @settings(deadline=None)
 @given(st.sets(st.one_of(st.from_regex(r"(metadata\.){0,3}(score|rank|x)", fullmatch=True), st.text(max_size=9))))
 def test_names_never_collide(columns):
-    names = naming.beside_own(dict.fromkeys(columns, 1))
+    names = hit_fields.beside_own(dict.fromkeys(columns, 1))
     assert len(names) == len(columns)
-    assert not set(naming.OWN) & set(names)
+    assert not set(hit_fields.OWN) & set(names)

@@ -13,10 +13,10 @@ from types import SimpleNamespace
 import click
 import pytest
 
-from ingest import errors
 from ingest.cli import main as module
 from ingest.cli.main import main
-from ingest.errors import IngestError
+from ingest.core import errors
+from ingest.core.errors import IngestError
 
 SECRET = "s3cr3t-w0rd"
 

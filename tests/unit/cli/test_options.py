@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from ingest.cli import options
 from ingest.cli.main import cli
-from ingest.config import Settings
+from ingest.core.settings import Settings
 
 
 @pytest.mark.parametrize("command", ["run", "embed", "export", "search", "doctor"])

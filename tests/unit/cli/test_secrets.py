@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ingest.cli import secrets
+from ingest.cli import credentials
 
 
 @pytest.mark.parametrize(
@@ -24,19 +24,19 @@ from ingest.cli import secrets
     ],
 )
 def test_credentials_are_taken_out_and_all_else_stays(given, words, token):
-    assert secrets.split(given.split()) == (words.split(), {secrets.TOKEN: token} if token else {})
+    assert credentials.split(given.split()) == (words.split(), {credentials.TOKEN: token} if token else {})
 
 
 def test_the_services_token_is_taken_out_beside_the_one_of_milvus():
-    words, found = secrets.split(["serve", "--serve-token", "a", "--token=b", "--port", "1", "--serve-token"])
+    words, found = credentials.split(["serve", "--serve-token", "a", "--token=b", "--port", "1", "--serve-token"])
     assert words == ["serve", "--port", "1", "--serve-token"]
     assert found == {"INGEST_SERVE_TOKEN": "a", "INGEST_TOKEN": "b"}
 
 
 def test_a_text_is_rid_of_the_token_and_of_its_password_alone(monkeypatch):
     monkeypatch.setenv("MILVUS_TOKEN", "root:s3cret")
-    assert secrets.redacted("root:s3cret failed; is s3cret right?") == "… failed; is … right?"
+    assert credentials.redacted("root:s3cret failed; is s3cret right?") == "… failed; is … right?"
     monkeypatch.setenv("MILVUS_TOKEN", "root:Milvus")
-    assert secrets.redacted("Milvus: root:Milvus failed") == "Milvus: … failed", "a password that everybody knows"
+    assert credentials.redacted("Milvus: root:Milvus failed") == "Milvus: … failed", "a password that everybody knows"
     monkeypatch.setenv("MILVUS_TOKEN", "")
-    assert secrets.redacted("nothing to hide") == "nothing to hide"
+    assert credentials.redacted("nothing to hide") == "nothing to hide"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 
-from ingest.cli.serve import command
+from ingest.cli.commands.serve import command
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.4", "shop.example"])

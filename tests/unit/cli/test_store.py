@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 from small_shop import SmallShop
 
-from ingest import storage
 from ingest.cli.main import cli
-from ingest.errors import StorageError
+from ingest.core.errors import StorageError
+from ingest.runtime import remote_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,8 +54,8 @@ def test_info_of_nothing_says_what_to_do(tmp_path):
 
 @pytest.mark.parametrize("place", ["http://127.0.0.1:1/vectors", "s3://bucket/vectors"])
 def test_info_of_a_storage_that_does_not_answer_is_an_error(tmp_path, monkeypatch, place):
-    monkeypatch.setattr(storage, "_FIRST_PAUSE_S", 0.001)
-    monkeypatch.setattr(storage, "_LONGEST_PAUSE_S", 0.001)
+    monkeypatch.setattr(remote_files, "_FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(remote_files, "_LONGEST_PAUSE_S", 0.001)
     for name, value in {"ENDPOINT_URL": "http://127.0.0.1:1", "ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b"}.items():
         monkeypatch.setenv(f"AWS_{name}", value)
     result = store(SmallShop(tmp_path), "info", "--store", place)

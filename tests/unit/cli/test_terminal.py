@@ -13,14 +13,15 @@ from pathlib import Path
 import pytest
 from checkpoints import SAMPLE
 
-from ingest.cli import options, terminal
-from ingest.pipeline import Outcome
-from ingest.records import Picture, Product
-from ingest.report import Summary
+from ingest.cli import options
+from ingest.cli.output import terminal
+from ingest.core.records import Picture, Product
+from ingest.pipeline.report import Summary
+from ingest.tasks.run import Outcome
 
 FOLLOWED = """
 import time
-from ingest.cli import terminal
+from ingest.cli.output import terminal
 with terminal.followed(quiet=True) as (progress, stop):
     print("following", flush=True)
     print("told" if stop.wait(20) else "not told", flush=True)
@@ -65,7 +66,7 @@ def test_the_handlers_that_were_there_come_back():
 def test_a_warning_of_the_library_is_one_line_on_stderr(capsys):
     for _ in range(2):
         terminal.log_to_stderr()
-    logging.getLogger("ingest.store.shards").warning("a shard is %s", "left out")
+    logging.getLogger("ingest.store.local").warning("a shard is %s", "left out")
     assert capsys.readouterr().err == "ingest: a shard is left out\n"
 
 

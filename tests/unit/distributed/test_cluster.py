@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from ingest.config import Settings
-from ingest.distributed.cluster import Pool, connected
-from ingest.errors import ConfigError, EngineError
+from ingest.core.errors import ConfigError, EngineError
+from ingest.core.settings import Settings
+from ingest.pipeline.distributed.cluster import Pool, connected
 
 
 @pytest.mark.parametrize(("actors", "bounds"), [("1", (1, 1)), ("8", (8, 8)), ("1,8", (1, 8)), (" 2, 4 ", (2, 4))])

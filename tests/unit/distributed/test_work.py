@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.distributed.work import InOrder, Item, at_fault, halves
-from ingest.records import Product, Reason, Skipped, Stage
+from ingest.core.records import Product, Reason, Skipped, Stage
+from ingest.pipeline.distributed.blocks import InOrder, Item, at_fault, halves
 
 
 def item(place: int) -> Item:

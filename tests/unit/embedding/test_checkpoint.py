@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from checkpoints import SAMPLE
 
+from ingest.core.errors import ModelError
 from ingest.embedding.checkpoint import resolve
 from ingest.embedding.clip import ClipEncoder
-from ingest.errors import ModelError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 RESOLVE = """
 import sys
 from ingest.embedding.checkpoint import resolve
-from ingest.errors import ModelError
+from ingest.core.errors import ModelError
 try:
     resolve(*sys.argv[1:])
 except ModelError as error:

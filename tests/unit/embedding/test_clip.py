@@ -19,6 +19,8 @@ from late import torch, transformers
 from PIL import Image
 from skimage import data
 
+from ingest.core.errors import ModelError
+from ingest.core.records import Picture, Product
 from ingest.embedding import clip
 from ingest.embedding import device as devices
 from ingest.embedding.checkpoint import resolve
@@ -26,9 +28,7 @@ from ingest.embedding.clip import ClipEncoder, probe
 from ingest.embedding.device import check_device, pick_device, pick_devices, pick_dtype
 from ingest.embedding.encoder import unit
 from ingest.embedding.towers import Towers
-from ingest.errors import ModelError
-from ingest.images.decode import Decoder, open_rgb
-from ingest.records import Picture, Product
+from ingest.images.decode.decoder import Decoder, open_rgb
 
 if TYPE_CHECKING:
     from collections.abc import Callable

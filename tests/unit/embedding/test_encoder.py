@@ -8,10 +8,10 @@ import time
 import numpy as np
 import pytest
 
-from ingest.contract import Space
+from ingest.core.contract import Space
+from ingest.core.records import Decoded, Embedded, Product, Reason, Skipped, Stage
 from ingest.embedding import encoder as embedding
 from ingest.embedding.encoder import Counted, Size, embed, unit
-from ingest.records import Decoded, Embedded, Product, Reason, Skipped, Stage
 
 DIM = 4
 

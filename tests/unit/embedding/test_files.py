@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ingest.core.errors import ModelError
 from ingest.embedding.checkpoint import resolve
-from ingest.embedding.files import Folder, find_tokenizer, find_weights, has_weights
-from ingest.errors import ModelError
+from ingest.embedding.checkpoint_files import Folder, find_tokenizer, find_weights, has_weights
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ingest.core.errors import ModelError
 from ingest.embedding.checkpoint import resolve
-from ingest.errors import ModelError
 
 if TYPE_CHECKING:
     from pathlib import Path

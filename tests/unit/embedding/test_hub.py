@@ -13,9 +13,9 @@ import pytest
 from checkpoints import write_clip
 from hub_server import COMMIT
 
+from ingest.core.errors import ModelError
 from ingest.embedding.checkpoint import resolve
 from ingest.embedding.clip import ClipEncoder
-from ingest.errors import ModelError
 
 if TYPE_CHECKING:
     from hub_server import Hub

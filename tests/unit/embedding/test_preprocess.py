@@ -11,9 +11,9 @@ from late import transformers
 from PIL import Image
 from skimage import data
 
+from ingest.core.errors import ModelError
 from ingest.embedding import preprocess
 from ingest.embedding.preprocess import CLIP, from_config
-from ingest.errors import ModelError
 
 CLIP_32 = {
     "image_processor_type": "CLIPImageProcessor",

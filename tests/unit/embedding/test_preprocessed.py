@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ingest.core.records import Decoded, Picture, Product, Reason, Skipped, Stage
+from ingest.embedding.pixel_cache import Preprocessed
 from ingest.embedding.preprocess import CLIP, Preprocessing
-from ingest.embedding.preprocessed import Preprocessed
-from ingest.records import Decoded, Picture, Product, Reason, Skipped, Stage
 
 STEPS = Preprocessing(4, 6, 4, keep_aspect=True, resample=3, mean=CLIP.mean, std=CLIP.std)
 KEY = bytes(range(32))

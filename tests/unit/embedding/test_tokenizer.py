@@ -12,10 +12,10 @@ from checkpoints import SAMPLE, write_clip, write_siglip2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ingest.core.errors import ModelError
 from ingest.embedding.checkpoint import resolve
 from ingest.embedding.clip import ClipEncoder
 from ingest.embedding.towers import Towers
-from ingest.errors import ModelError
 
 if TYPE_CHECKING:
     from pathlib import Path

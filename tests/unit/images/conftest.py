@@ -10,9 +10,9 @@ from image_files import saved
 from PIL import Image
 from skimage import data
 
-from ingest.images.addresses import Border
-from ingest.images.cache import Cache
-from ingest.images.download import Downloader, Policy
+from ingest.images.cache.cache import Cache
+from ingest.images.http.addresses import Border
+from ingest.images.http.download_policy import Downloader, Policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

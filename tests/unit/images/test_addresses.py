@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.images.addresses import Border, border, is_public
+from ingest.images.http.addresses import Border, border, is_public
 
 REFUSED = [
     "0.0.0.0",

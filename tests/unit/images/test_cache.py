@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from image_files import drop
 
-from ingest.errors import StorageError
-from ingest.images import cache as cache_module
-from ingest.images import index as index_module
-from ingest.images.cache import Cache, NotAFileError
-from ingest.records import Reason
+from ingest.core.errors import StorageError
+from ingest.core.records import Reason
+from ingest.images.cache import cache as cache_module
+from ingest.images.cache import index as index_module
+from ingest.images.cache.cache import Cache, NotAFileError
 
 URL = "https://shop.example/a.jpg"
 

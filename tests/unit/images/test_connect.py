@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from ingest.images.connect import Deadlines
+from ingest.images.http.connections import Deadlines
 
 
 @pytest.fixture

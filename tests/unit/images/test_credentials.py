@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ingest.errors import ConfigError
-from ingest.images.credentials import read
+from ingest.core.errors import ConfigError
+from ingest.images.http.headers import read
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import pytest
 from image_files import saved
 from PIL import Image, ImageCms, ImageOps, features
 
-from ingest.images.decode import Decoder, UndecodableError, open_rgb
-from ingest.images.sandbox import Sandbox
-from ingest.records import Decoded, Picture, Product, Reason, Skipped, Stage
+from ingest.core.records import Decoded, Picture, Product, Reason, Skipped, Stage
+from ingest.images.decode.decoder import Decoder, UndecodableError, open_rgb
+from ingest.images.decode.sandbox import Sandbox
 
 LOSSLESS = [
     ("PNG", {}),
@@ -270,7 +270,7 @@ def test_nothing_is_printed_about_odd_files(tmp_path, photo):
     for number, content in enumerate(odd):
         (tmp_path / str(number)).write_bytes(content)
     program = (
-        "import sys; from pathlib import Path; from ingest.images.decode import *\n"
+        "import sys; from pathlib import Path; from ingest.images.decode.decoder import *\n"
         "for path in sys.argv[1:]:\n"
         "    try: open_rgb(Path(path))\n"
         "    except UndecodableError as error: pass\n"

@@ -14,10 +14,10 @@ from threading import Thread
 import pytest
 from http_server import Answer
 
-from ingest.errors import StorageError
-from ingest.images.download import Downloader, Policy
+from ingest.core.errors import StorageError
+from ingest.core.records import Reason
+from ingest.images.http.download_policy import Downloader, Policy
 from ingest.images.urls import DownloadError, shown
-from ingest.records import Reason
 
 
 def refused(downloader, url, path):

@@ -11,11 +11,11 @@ import pytest
 from http_server import Answer
 from image_files import drop
 
-from ingest import flow
-from ingest.errors import StorageError
-from ingest.images.cache import Cache
-from ingest.images.fetch import Again, Fetcher
-from ingest.records import Picture, Product, Reason, Skipped, Stage
+from ingest.core.errors import StorageError
+from ingest.core.records import Picture, Product, Reason, Skipped, Stage
+from ingest.images.cache.cache import Cache
+from ingest.images.resolver import Again, Fetcher
+from ingest.runtime import parallel
 
 
 def product(image, product_id="P1"):
@@ -156,7 +156,7 @@ def test_a_failed_download_leaves_its_reason_in_the_index_and_nothing_on_disk(on
 def test_sixty_four_workers_keep_the_catalogs_order(cache, downloader, tmp_path, server, jpeg):
     urls = [server.serve(f"/{number}", Answer(jpeg if number % 3 else b"<html>")) for number in range(96)]
     products = [product(url, f"P{number}") for number, url in enumerate(urls)]
-    got = list(flow.pmap(Fetcher(cache, downloader, tmp_path), products, workers=64, ahead=80))
+    got = list(parallel.pmap(Fetcher(cache, downloader, tmp_path), products, workers=64, ahead=80))
     assert [isinstance(record, Picture) for record in got] == [number % 3 > 0 for number in range(96)]
     assert all(record.path.name == f"P{number}.jpg" for number, record in enumerate(got) if number % 3)
 

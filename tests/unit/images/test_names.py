@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ingest.images.names import decode, encode, is_safe
+from ingest.images.cache.filenames import decode, encode, is_safe
 
 ids = st.one_of(st.text(max_size=300), st.text("aAbB_-.~% /\\\0é", max_size=40), st.text("aAzZ0_", max_size=24))
 RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(10))}

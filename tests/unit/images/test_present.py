@@ -10,10 +10,10 @@ from http_server import Answer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.images.cache import Cache
-from ingest.images.fetch import Again, Fetcher
-from ingest.images.present import Present
-from ingest.records import Picture, Product, Reason, Skipped, Stage
+from ingest.core.records import Picture, Product, Reason, Skipped, Stage
+from ingest.images.already_present import Present
+from ingest.images.cache.cache import Cache
+from ingest.images.resolver import Again, Fetcher
 
 NAMES = (
     "a.jpg",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from http_server import Answer
 
+from ingest.core.records import Reason
 from ingest.images.urls import DownloadError
-from ingest.records import Reason
 
 
 def redirect(location):

@@ -14,9 +14,9 @@ from image_files import saved
 from PIL import Image, ImageCms
 from skimage import data
 
-from ingest.images.decode import UndecodableError, open_rgb
-from ingest.images.salvage import MAX_COPY, salvaged
-from ingest.records import Reason
+from ingest.core.records import Reason
+from ingest.images.decode.decoder import UndecodableError, open_rgb
+from ingest.images.decode.repair import MAX_COPY, salvaged
 
 PHOTO = Image.fromarray(data.astronaut()).resize((96, 64))
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

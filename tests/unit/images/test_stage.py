@@ -10,12 +10,12 @@ import pytest
 from http_server import Answer
 from PIL import Image
 
-from ingest.config import Settings
-from ingest.errors import ConfigError
-from ingest.images import states
-from ingest.images.index import Content
+from ingest.core.errors import ConfigError
+from ingest.core.records import Decoded, Picture, Product, Reason, Skipped
+from ingest.core.settings import Settings
+from ingest.images.cache import statistics
+from ingest.images.cache.index import Content
 from ingest.images.stage import Images, policy
-from ingest.records import Decoded, Picture, Product, Reason, Skipped
 
 
 def test_settings_become_the_policy(tmp_path):
@@ -110,7 +110,7 @@ def test_a_picture_of_too_many_bytes_is_taken_when_the_limit_is_raised_and_kept_
 ):
     url = server.serve("/a", Answer(jpeg))
     assert fetched(replace(settings, max_image_bytes=100), cache, url).reason == Reason.TOO_LARGE
-    (state,) = states.states(cache.index)
+    (state,) = statistics.states(cache.index)
     assert (state.name, state.tried_again) == ("too large", True)
     for limit in (len(jpeg), 100):
         assert isinstance(fetched(replace(settings, max_image_bytes=limit), cache, url), Picture)

@@ -11,11 +11,11 @@ from image_files import saved
 from PIL import Image
 
 from ingest.cli.main import cli
-from ingest.images import states
-from ingest.images.cache import Cache
-from ingest.images.index import Content
+from ingest.core.records import Picture, Product, Reason, Skipped
+from ingest.images.cache import statistics
+from ingest.images.cache.cache import Cache
+from ingest.images.cache.index import Content
 from ingest.images.quality import Inspector, Wish, measure
-from ingest.records import Picture, Product, Reason, Skipped
 
 
 def ingest(*arguments):
@@ -88,7 +88,7 @@ def test_quality_counts_shared_tiny_and_blank(cache, tmp_path, jpeg):
         path.write_bytes(content)
         entry = cache.local(name, path)
         assert Inspector(cache, Wish(min_side=1))(Picture(Product(name, "", {}, 1), path, entry.sha256))
-    found = states.quality(cache.index)
+    found = statistics.quality(cache.index)
     assert (found.looked_at, found.tiny, found.blank) == (4, 1, 1)
     assert (found.sharing, found.shared, found.duplicates) == (3, 1, 2)
     assert [(shared.products, shared.product_id) for shared in found.most_shared] == [(3, "A")]

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest.core.records import Reason
 from ingest.images.urls import DownloadError, host, shown
-from ingest.images.whatwg import in_ascii, parse
-from ingest.records import Reason
+from ingest.images.whatwg_url import in_ascii, parse
 
 BASE = "https://shop.example:8443/a/b.jpg?old=1"
 

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from ingest.errors import QueryError
-from ingest.search import answers
+from ingest.core.errors import QueryError
+from ingest.search import search
 from ingest.search.query import Query
 
 DEFAULTS = Query(limit=5, expression="price < 20", text_weight=0.4)
 
 
-def read(folder: Path, name: str, content: str) -> list[answers.Asked]:
+def read(folder: Path, name: str, content: str) -> list[search.Asked]:
     (folder / name).write_text(content, encoding="utf-8")
-    return answers.read(folder / name, DEFAULTS, lambda url: Path("/fetched", url.rpartition("/")[2]))
+    return search.read(folder / name, DEFAULTS, lambda url: Path("/fetched", url.rpartition("/")[2]))
 
 
 def test_a_row_says_what_is_asked_and_the_rest_is_as_on_the_command_line(tmp_path):
@@ -23,8 +23,8 @@ def test_a_row_says_what_is_asked_and_the_rest_is_as_on_the_command_line(tmp_pat
                  "mugs,red mug,,,,,\n,,a.jpg,P1,2,price > 3,7\n")  # fmt: skip
 
     assert found == [
-        answers.Asked("mugs", Query("red mug", limit=5, expression="price < 20", text_weight=0.4)),
-        answers.Asked("a.jpg + P1", Query("", tmp_path / "a.jpg", "P1", 2.0, expression="price > 3", limit=7)),
+        search.Asked("mugs", Query("red mug", limit=5, expression="price < 20", text_weight=0.4)),
+        search.Asked("a.jpg + P1", Query("", tmp_path / "a.jpg", "P1", 2.0, expression="price > 3", limit=7)),
     ]
 
 
@@ -60,7 +60,7 @@ def test_what_is_wrong_with_a_row_is_said_with_its_line(tmp_path, name, content,
 
 def test_a_file_that_cannot_be_read_says_so(tmp_path):
     with pytest.raises(QueryError, match=r"q\.csv: cannot be read"):
-        answers.read(tmp_path / "q.csv", DEFAULTS, Path)
+        search.read(tmp_path / "q.csv", DEFAULTS, Path)
     (tmp_path / "latin.csv").write_bytes(b"text\ncaf\xe9\n")
     with pytest.raises(QueryError, match="cannot be read"):
-        answers.read(tmp_path / "latin.csv", DEFAULTS, Path)
+        search.read(tmp_path / "latin.csv", DEFAULTS, Path)

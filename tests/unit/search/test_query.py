@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ingest.config import Settings
-from ingest.errors import QueryError
+from ingest.core.errors import QueryError
+from ingest.core.settings import Settings
 from ingest.search.query import Model, Query, combined, vectors
 
 directions = arrays(np.float64, (3, 8), elements=st.floats(-1, 1)).filter(

@@ -8,25 +8,25 @@ import math
 import pytest
 from starlette.exceptions import HTTPException
 
-from ingest.errors import MilvusError, ModelError, QueryError
-from ingest.serve import answers
+from ingest.core.errors import MilvusError, ModelError, QueryError
+from ingest.server import responses
 
 
 @pytest.mark.parametrize(
     ("error", "status", "retry"),
     [
-        (answers.BadRequestError("limit is odd"), 400, None),
+        (responses.BadRequestError("limit is odd"), 400, None),
         (QueryError("the filter\nis odd"), 400, None),
-        (answers.NotThereError("no product P1"), 404, None),
+        (responses.NotThereError("no product P1"), 404, None),
         (ModelError("another model"), 409, None),
         (HTTPException(413, "too much"), 413, None),
-        (answers.CrowdedError("full"), 503, "1"),
+        (responses.CrowdedError("full"), 503, "1"),
         (MilvusError("away"), 503, "5"),
         (ZeroDivisionError("secret"), 500, None),
     ],
 )
 def test_an_error_has_its_status_and_one_line(error, status, retry) -> None:
-    answer = answers.handler(None, error)
+    answer = responses.handler(None, error)
     said = json.loads(answer.body)
     assert answer.status_code == status
     assert answer.headers.get("retry-after") == retry
@@ -36,5 +36,5 @@ def test_an_error_has_its_status_and_one_line(error, status, retry) -> None:
 
 
 def test_what_is_no_number_of_json_is_none() -> None:
-    values = [answers.finite(value) for value in (math.nan, math.inf, 1.5, "nan", None, True)]
+    values = [responses.finite(value) for value in (math.nan, math.inf, 1.5, "nan", None, True)]
     assert values == [None, None, 1.5, "nan", None, True]

@@ -12,13 +12,13 @@ import requests
 from service import in_thread
 from small_shop import FakeEncoder, SmallShop, checkpoint
 
-from ingest.config import Settings
-from ingest.errors import ConfigError, MilvusError
-from ingest.serve.app import application, rules
-from ingest.serve.batching import Gate
-from ingest.serve.live import Live
-from ingest.serve.service import Service
-from ingest.sinks.milvus import releases
+from ingest.core.errors import ConfigError, MilvusError
+from ingest.core.settings import Settings
+from ingest.milvus import versions
+from ingest.server.alias_watcher import Live
+from ingest.server.app import application, rules
+from ingest.server.batching import Gate
+from ingest.server.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -75,7 +75,7 @@ def test_a_moved_alias_is_followed_and_another_model_refused_in_words(shop: Smal
         assert (hits[0]["product_id"], hits[0]["score"]) == ("b", pytest.approx(1, abs=1e-3))
         assert ask("GET", "readyz").status_code == 200
 
-        releases.rollback(service._connection, "products")
+        versions.rollback(service._connection, "products")
         live.look()
         assert ask("GET", "v1/contract").json()["collection"] != first["collection"]
         assert ask("GET", "readyz").status_code == 503
@@ -86,7 +86,7 @@ def test_a_moved_alias_is_followed_and_another_model_refused_in_words(shop: Smal
         assert len(ask("GET", "v1/products/a/similar").json()["hits"]) == 2  # its vector is there already
         assert ask("GET", "v1/collection").json()["rows"] == 3
 
-        releases.rollback(service._connection, "products")
+        versions.rollback(service._connection, "products")
         live.look()
         assert ask("GET", "readyz").status_code == 200
         assert ask("POST", "v1/search", json={"text": "two"}).status_code == 200

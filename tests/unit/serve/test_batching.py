@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from ingest.serve.answers import CrowdedError
-from ingest.serve.batching import Batches, Gate
+from ingest.server.batching import Batches, Gate
+from ingest.server.responses import CrowdedError
 
 LARGEST = 8
 

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from ingest.serve.guard import Guard, Rules, is_loopback
-from ingest.serve.queries import MAX_JSON_BYTES
+from ingest.server.access import Guard, Rules, is_loopback
+from ingest.server.request_parsing import MAX_JSON_BYTES
 
 OPEN = Rules(token="", hosts=frozenset(), origins=frozenset({"https://shop.example"}), max_picture=10**6)
 

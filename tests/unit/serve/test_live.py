@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from small_shop import SmallShop, checkpoint
 
-from ingest.errors import MilvusError, ModelError
-from ingest.serve.live import Live
-from ingest.sinks.milvus import aliases, releases
+from ingest.core.errors import MilvusError, ModelError
+from ingest.milvus import alias, versions
+from ingest.server.alias_watcher import Live
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_a_model_of_another_space_is_refused_until_its_collection_is_served_agai
         live.look()
         assert live.served is before
 
-        releases.rollback(connection, "products")
+        versions.rollback(connection, "products")
         assert live.checked() is before  # whole answers from the collection before, until it looks
         live.look()
         assert live.served.name != before.name
@@ -35,7 +35,7 @@ def test_a_model_of_another_space_is_refused_until_its_collection_is_served_agai
         with pytest.raises(ModelError):
             live.checked()
 
-        releases.rollback(connection, "products")
+        versions.rollback(connection, "products")
         live.look()
         assert live.fault == ""
         assert live.checked().name == before.name
@@ -57,6 +57,6 @@ def test_an_alias_that_is_gone_is_told_and_what_was_served_stays(shop) -> None:
         live.look()
         assert "no alias products" in live.fault
         assert live.checked().name == name
-        aliases.move(connection, "products", name, aliases.alias_target(connection, "products"))
+        alias.move(connection, "products", name, alias.alias_target(connection, "products"))
         live.look()
         assert live.fault == ""

@@ -6,7 +6,7 @@ import asyncio
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from ingest.serve.metrics import Measured, Metrics
+from ingest.server.metrics import Measured, Metrics
 
 
 def test_an_answer_is_counted_once_by_route_method_and_status() -> None:

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 from small_shop import SmallShop
 
-from ingest.images.sandbox import Sandbox
-from ingest.serve.answers import NotThereError
-from ingest.serve.pictures import Shown
+from ingest.images.decode.sandbox import Sandbox
+from ingest.server.responses import NotThereError
+from ingest.server.thumbnails import Shown
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import shutil
 
 from small_shop import SmallShop
 
-from ingest.serve import runs
+from ingest.server import last_run
 
 
 def test_the_latest_runs_skipped_products_are_told(tmp_path) -> None:
@@ -22,7 +22,7 @@ def test_the_latest_runs_skipped_products_are_told(tmp_path) -> None:
         report = {"started": "2099", "outcome": outcome, "reasons": {}}
         (folder / f"2099010{number}T000000Z" / "report.json").write_text(json.dumps(report), encoding="utf-8")
 
-    found = runs.latest(folder)
+    found = last_run.latest(folder)
 
     assert found is not None
     assert found.reasons == {"not an image": 2}
@@ -30,5 +30,5 @@ def test_the_latest_runs_skipped_products_are_told(tmp_path) -> None:
 
 
 def test_where_nothing_ran_nothing_is_told(tmp_path) -> None:
-    assert runs.latest(tmp_path / "nowhere") is None
-    assert runs.latest(tmp_path) is None
+    assert last_run.latest(tmp_path / "nowhere") is None
+    assert last_run.latest(tmp_path) is None

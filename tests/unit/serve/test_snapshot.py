@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from small_shop import SmallShop
 
-from ingest.search.served import Served
-from ingest.serve import snapshot
+from ingest.search.milvus_backend import Served
+from ingest.server import snapshot
 
 
 def test_a_collection_is_counted_and_shared_pictures_are_grouped(tmp_path) -> None:

@@ -16,15 +16,14 @@ import numpy as np
 import pytest
 
 import ingest
-from ingest import contract
-from ingest.errors import ExportError
-from ingest.records import Picture, Product
-from ingest.sinks import faiss
-from ingest.sinks.faiss import Files, build, search
-from ingest.store import arrays
-from ingest.store.arrays import manifest_path, read_manifest
-from ingest.store.shards import Store
-from ingest.store.wanted import Wanted
+from ingest.core import contract
+from ingest.core.errors import ExportError
+from ingest.core.records import Picture, Product
+from ingest.exports import faiss_index, npy_files
+from ingest.exports.faiss_index import Files, build, search
+from ingest.exports.npy_files import manifest_path, read_manifest
+from ingest.exports.row_list import Wanted
+from ingest.store.local import Store
 
 DIM = 32
 INDEX = contract.load(contract.default_path()).index
@@ -48,7 +47,7 @@ def exported(folder: Path, rows: np.ndarray, names: list[str]) -> tuple[Path, Pa
     with closing(Wanted(folder)) as wanted:
         for _ in wanted.noting(Picture(Product(n, "", {}, 2), Path(), k) for n, k in zip(names, keys, strict=True)):
             pass
-        arrays.write(*pair, wanted, store, SPACE)
+        npy_files.write(*pair, wanted, store, SPACE)
     return pair
 
 
@@ -83,7 +82,7 @@ def test_it_finds_nearly_all_that_looking_at_every_vector_finds(tmp_path, folder
 
 def test_a_product_finds_itself_first_with_a_cosine_of_one(pair, folder):
     build(*pair, folder, INDEX)
-    rows, names = arrays.read(*pair)
+    rows, names = npy_files.read(*pair)
     for row, name in zip(rows, names, strict=True):
         first, score = search(folder, np.array(row), 1, INDEX.ef)[0]
         assert first == name
@@ -99,7 +98,7 @@ def test_the_files_are_named_by_the_dim_and_a_manifest_carries_their_checksums(p
     assert read_manifest(manifest_path(files.index)) == manifest
     for path in (files.index, files.metadata, files.product_ids):
         assert manifest.files[path.name].sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert json.loads(files.product_ids.read_text(encoding="utf-8")) == arrays.read_ids(pair[1])
+    assert json.loads(files.product_ids.read_text(encoding="utf-8")) == npy_files.read_ids(pair[1])
 
 
 def test_another_program_loads_the_index_with_faiss_alone(pair, folder):
@@ -140,22 +139,22 @@ def resaid(folder: Path, content: bytes) -> Files:
     files = Files.of(folder, DIM)
     manifest = read_manifest(manifest_path(files.index))
     files.metadata.write_bytes(content)
-    sums = {files.metadata.name: arrays.Sum(len(content), hashlib.sha256(content).hexdigest())}
-    arrays.write_manifest(manifest_path(files.index), replace(manifest, files={**manifest.files, **sums}))
+    sums = {files.metadata.name: npy_files.Sum(len(content), hashlib.sha256(content).hexdigest())}
+    npy_files.write_manifest(manifest_path(files.index), replace(manifest, files={**manifest.files, **sums}))
     return files
 
 
 def test_what_was_built_has_no_faults_and_metadata_of_another_index_is_one(pair, folder):
     build(*pair, folder, INDEX)
-    assert faiss.faults(folder, DIM, pair[0]) == []
+    assert faiss_index.faults(folder, DIM, pair[0]) == []
     metadata = Plain(io.BytesIO(Files.of(folder, DIM).metadata.read_bytes())).load()
     same = str(metadata["dim"])
     for other in ({"count": 49}, {"dim": 31}, {"sha256": "0" * 64}, {"sha256": same, "space": same}):
         files = resaid(folder, pickle.dumps({**metadata, **other}, protocol=4))
-        (fault,) = faiss.faults(folder, DIM, pair[0])
+        (fault,) = faiss_index.faults(folder, DIM, pair[0])
         assert fault == (files.metadata, "tells another count, dim or checksum than the index has")
     resaid(folder, pickle.dumps({**metadata, "price": 0.5, "large": 2**40, "twice": metadata["space"]}, protocol=4))
-    assert faiss.faults(folder, DIM, pair[0]) == []
+    assert faiss_index.faults(folder, DIM, pair[0]) == []
 
 
 class Harmful:
@@ -170,7 +169,7 @@ def test_metadata_that_would_run_code_is_a_fault_and_does_not_run(pair, folder, 
     build(*pair, folder, INDEX)
     for content in (pickle.dumps(Harmful(tmp_path / "ran"), protocol=4), b"", b"no pickle", pickle.dumps({})[:-1]):
         files = resaid(folder, content)
-        ((path, what),) = faiss.faults(folder, DIM, pair[0])
+        ((path, what),) = faiss_index.faults(folder, DIM, pair[0])
         assert path == files.metadata
         assert what.startswith("cannot be read (")
     assert not (tmp_path / "ran").exists()
@@ -257,8 +256,8 @@ def test_of_nothing_there_is_no_index_and_an_older_one_goes(pair, tmp_path, fold
     manifest = build(npy, ids, folder, INDEX)
     assert (manifest.rows, manifest.dim, manifest.files) == (0, DIM, {})
     assert list(folder.iterdir()) == []
-    arrays.write_manifest(manifest_path(npy), arrays.Manifest(0, DIM, SPACE, "", {}))
-    assert faiss.faults(folder, DIM, npy) == []
+    npy_files.write_manifest(manifest_path(npy), npy_files.Manifest(0, DIM, SPACE, "", {}))
+    assert faiss_index.faults(folder, DIM, npy) == []
     with pytest.raises(ExportError, match="cannot be read"):
         search(folder, clustered(1)[0], 10, INDEX.ef)
 
@@ -267,7 +266,7 @@ def test_of_nothing_there_is_no_index_and_an_older_one_goes(pair, tmp_path, fold
 def test_a_row_that_is_not_of_unit_length_is_refused_by_name_and_what_was_there_stays(
     pair, tmp_path, folder, monkeypatch, factor
 ):
-    monkeypatch.setattr(faiss, "_BLOCK", 16)
+    monkeypatch.setattr(faiss_index, "_BLOCK", 16)
     build(*pair, folder, INDEX)
     before = state(folder)
     npy, ids = tmp_path / "rows.npy", tmp_path / "ids.json"
@@ -284,7 +283,7 @@ def test_a_row_that_is_not_of_unit_length_is_refused_by_name_and_what_was_there_
 @pytest.mark.parametrize("size", [0, 1, 3])
 def test_rows_are_added_in_blocks_as_if_at_once(pair, folder, monkeypatch, size):
     if size:
-        monkeypatch.setattr(faiss, "_BLOCK", 7 * size)
+        monkeypatch.setattr(faiss_index, "_BLOCK", 7 * size)
     build(*pair, folder, INDEX)
     assert search(folder, clustered(50)[49], 1, INDEX.ef)[0][0] == "p49"
 

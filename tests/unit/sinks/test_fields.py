@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.contract import DYNAMIC, Contract, Field, Index
-from ingest.sinks.milvus import fields
+from ingest.core.contract import DYNAMIC, Contract, Field, Index
+from ingest.milvus import field_checks
 
 TYPES = {"name": "VARCHAR", "stock": "INT64", "weight": "FLOAT", "price": "DOUBLE", "new": "BOOL"}
 CONTRACT = Contract(
@@ -39,12 +39,12 @@ def row(metadata: dict[str, Any]) -> dict[str, Any]:
 
 @given(products)
 def test_what_was_written_is_the_same(product: dict[str, Any]) -> None:
-    assert fields.differences(row(product), product, CONTRACT) == []
+    assert field_checks.differences(row(product), product, CONTRACT) == []
 
 
 @given(products, products)
 def test_each_value_that_differs_is_named(product: dict[str, Any], other: dict[str, Any]) -> None:
-    named = [fault.partition(" is ")[0] for fault in fields.differences(row(product), other, CONTRACT)]
+    named = [fault.partition(" is ")[0] for fault in field_checks.differences(row(product), other, CONTRACT)]
 
     assert named == [
         name for name in [*TYPES, *sorted((product.keys() | other.keys()) - TYPES.keys())]
@@ -72,7 +72,7 @@ def is_equal(value: Any, other: Any) -> bool:
     ],
 )
 def test_a_difference_is_told_without_what_a_terminal_would_obey(name: str, value: Any, told: str) -> None:
-    assert fields.differences(row(PRODUCT) | {name: value}, PRODUCT, CONTRACT) == [told]
+    assert field_checks.differences(row(PRODUCT) | {name: value}, PRODUCT, CONTRACT) == [told]
 
 
 @pytest.mark.parametrize(("there", "instead"), [(None, None), (math.nan, None), (-1.0, -1.0)])
@@ -81,21 +81,23 @@ def test_a_missing_number_is_the_same_however_the_collection_keeps_it(
 ) -> None:
     contract = replace(CONTRACT, missing={"price": instead})
     unknown = PRODUCT | {"price": math.nan}
-    assert fields.differences(row(PRODUCT) | {"price": there}, unknown, contract) == []
-    assert fields.differences(row(PRODUCT) | {"price": there}, PRODUCT, contract) == ["price is unknown, not 9.99"]
-    assert fields.differences(row(PRODUCT), unknown, contract) == ["price is 9.99, not unknown"]
+    assert field_checks.differences(row(PRODUCT) | {"price": there}, unknown, contract) == []
+    assert field_checks.differences(row(PRODUCT) | {"price": there}, PRODUCT, contract) == [
+        "price is unknown, not 9.99"
+    ]
+    assert field_checks.differences(row(PRODUCT), unknown, contract) == ["price is 9.99, not unknown"]
 
 
 def test_null_where_the_collection_keeps_nan_differs() -> None:
     unknown = PRODUCT | {"price": math.nan}
-    assert fields.differences(row(PRODUCT) | {"price": None}, unknown, CONTRACT) == ["price is null, not unknown"]
+    assert field_checks.differences(row(PRODUCT) | {"price": None}, unknown, CONTRACT) == ["price is null, not unknown"]
 
 
 def test_small_collections_are_compared_whole_and_of_large_ones_a_sample_that_the_seed_decides() -> None:
-    assert fields.draw(fields.ALL_UP_TO, 1).all()
+    assert field_checks.draw(field_checks.ALL_UP_TO, 1).all()
 
-    drawn = fields.draw(fields.ALL_UP_TO + 1, 1)
+    drawn = field_checks.draw(field_checks.ALL_UP_TO + 1, 1)
 
-    assert drawn.sum() == fields.DRAWN
-    assert (drawn == fields.draw(fields.ALL_UP_TO + 1, 1)).all()
-    assert (drawn != fields.draw(fields.ALL_UP_TO + 1, 2)).any()
+    assert drawn.sum() == field_checks.DRAWN
+    assert (drawn == field_checks.draw(field_checks.ALL_UP_TO + 1, 1)).all()
+    assert (drawn != field_checks.draw(field_checks.ALL_UP_TO + 1, 2)).any()

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from ingest.errors import MilvusError
-from ingest.sinks.milvus import jobs
-from ingest.sinks.milvus.connection import Connection
+from ingest.core.errors import MilvusError
+from ingest.milvus import import_jobs
+from ingest.milvus.connection import Connection
 
 LIST, CREATE = (f"/v2/vectordb/jobs/import/{action}" for action in ("list", "create"))
 
@@ -55,7 +55,7 @@ def test_many_files_are_one_job_in_the_database_and_under_the_name_of_the_user()
         port,
         asked,
     ):
-        asking = jobs.asking(collection(port, "root:Milvus", "shop"))
+        asking = import_jobs.asking(collection(port, "root:Milvus", "shop"))
         assert asking.most > 100
         assert asking.ask(["/import/a.parquet", "/import/b.parquet"]) == 461
     assert [path for path, _, _ in asked] == [LIST, CREATE]
@@ -72,13 +72,13 @@ def test_many_files_are_one_job_in_the_database_and_under_the_name_of_the_user()
 )
 def test_a_server_without_them_takes_a_file_for_each_job_by_grpc(answer):
     with serving({LIST: answer}) as (port, _):
-        assert jobs.asking(collection(port)).most == 1
+        assert import_jobs.asking(collection(port)).most == 1
 
 
 def test_what_the_server_refuses_is_said_in_its_words():
     refusal = {"code": 1100, "message": "the file is empty: invalid parameter"}
     with serving({LIST: (200, {"code": 0}), CREATE: (200, refusal)}) as (port, _):
-        asking = jobs.asking(collection(port))
+        asking = import_jobs.asking(collection(port))
         with pytest.raises(MilvusError, match="cannot import: the file is empty: invalid parameter"):
             asking.ask(["/import/a.parquet"])
 
@@ -86,7 +86,7 @@ def test_what_the_server_refuses_is_said_in_its_words():
 @pytest.mark.parametrize("answer", [None, (502, {})], ids=["closed", "a gateway's"])
 def test_what_is_not_answered_is_not_asked_for_twice(answer):
     with serving({LIST: (200, {"code": 0}), CREATE: answer}) as (port, asked):
-        asking = jobs.asking(collection(port))
-        with pytest.raises(jobs.UnansweredError):
+        asking = import_jobs.asking(collection(port))
+        with pytest.raises(import_jobs.UnansweredError):
             asking.ask(["/import/a.parquet"])
     assert [path for path, _, _ in asked] == [LIST, CREATE]

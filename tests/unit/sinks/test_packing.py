@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymilvus import Prepare
 
-from ingest import contract as contracts
-from ingest import missing
-from ingest.field import Field
-from ingest.missing import Keeps
-from ingest.records import Embedded, Product
-from ingest.sinks.milvus import packing, schema
+from ingest.core import contract as contracts
+from ingest.core import missing_numbers
+from ingest.core.field import Field
+from ingest.core.missing_numbers import Keeps
+from ingest.core.records import Embedded, Product
+from ingest.milvus import protobuf, schema
 
 DIM = 5
 SHIPPED = contracts.load(contracts.default_path())
@@ -50,7 +50,7 @@ def test_it_is_what_pymilvus_packs(rows, keeps_others):
         own = {"product_id": product_id, "row_digest": "d" * 32, "image_sha256": (b"k" * 32).hex(), "embedding": floats}
         plain.append(metadata | own)
 
-    made = packing.request("products", records, ["d" * 32] * len(rows), contract)
+    made = protobuf.request("products", records, ["d" * 32] * len(rows), contract)
 
     fields = schema.schema(contract, DIM).to_dict()["fields"]
     theirs = Prepare.row_upsert_param("products", plain, "", fields, [], enable_dynamic=keeps_others)
@@ -62,7 +62,7 @@ def test_it_is_what_pymilvus_packs(rows, keeps_others):
 
 @given(st.lists(st.floats(allow_infinity=False), min_size=1, max_size=4))
 def test_null_is_packed_as_pymilvus_packs_it(prices):
-    contract = missing.on_server(replace(SHIPPED, fields=(PRICE,), keeps_others=False), Keeps.NULL)
+    contract = missing_numbers.on_server(replace(SHIPPED, fields=(PRICE,), keeps_others=False), Keeps.NULL)
     own = {"row_digest": "d" * 32, "image_sha256": (b"k" * 32).hex(), "embedding": np.zeros(DIM, np.float32)}
     products = [Product(str(at), "", {"price": price}, 1) for at, price in enumerate(prices)]
     records = [Embedded(product, b"k" * 32, own["embedding"]) for product in products]
@@ -71,7 +71,7 @@ def test_null_is_packed_as_pymilvus_packs_it(prices):
         for product, price in zip(products, prices, strict=True)
     ]
 
-    made = packing.request("products", records, ["d" * 32] * len(prices), contract)
+    made = protobuf.request("products", records, ["d" * 32] * len(prices), contract)
 
     fields = schema.schema(contract, DIM).to_dict()["fields"]
     theirs = Prepare.row_upsert_param("products", plain, "", fields, [])
@@ -87,7 +87,7 @@ def test_a_number_that_stands_for_a_missing_one_is_packed_as_a_number():
     contract = replace(SHIPPED, fields=(PRICE,), missing={"price": -1.0})
     records = [Embedded(Product("a", "", {"price": value}, 1), bytes(32), np.zeros(DIM)) for value in (math.nan, 2.0)]
 
-    made = packing.request("products", records, ["", ""], contract)
+    made = protobuf.request("products", records, ["", ""], contract)
 
     price = next(field for field in made.fields_data if field.field_name == "price")
     assert (list(price.scalars.double_data.data), list(price.valid_data)) == ([-1.0, 2.0], [])
@@ -98,7 +98,7 @@ def test_vectors_of_any_number_arrive_bit_for_bit(rows):
     vectors = np.random.default_rng(rows).normal(size=(rows, DIM)).astype(np.float32)
     records = [Embedded(Product(str(n), "", {}, n), bytes(32), vector) for n, vector in enumerate(vectors)]
 
-    made = packing.request("products", records, [""] * rows, replace(SHIPPED, fields=()))
+    made = protobuf.request("products", records, [""] * rows, replace(SHIPPED, fields=()))
 
     floats = next(field.vectors for field in made.fields_data if field.field_name == "embedding")
     assert np.array(floats.float_vector.data, np.float32).tobytes() == vectors.tobytes()

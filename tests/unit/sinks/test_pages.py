@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from pymilvus.exceptions import MilvusException
 
-from ingest.errors import MilvusError
-from ingest.sinks.milvus import connection as module
-from ingest.sinks.milvus import troubles
-from ingest.sinks.milvus.connection import Connection
-from ingest.sinks.milvus.pages import pages
+from ingest.core.errors import MilvusError
+from ingest.milvus import connection as module
+from ingest.milvus import error_codes
+from ingest.milvus.connection import Connection
+from ingest.milvus.pages import pages
 
 SERVER = """
 import sys
@@ -67,6 +67,6 @@ def test_a_server_that_stands_still_is_given_up_before_all_rows_are_read_and_fou
 )
 def test_an_answer_that_would_be_too_large_is_not_waited_for(said):
     error = MilvusException(code=65535, message=said)
-    assert troubles.is_too_large(error)
-    assert not troubles.passes(error)
-    assert "ask for fewer at once" in troubles.explained(error, connecting=False, tls=False)
+    assert error_codes.is_too_large(error)
+    assert not error_codes.passes(error)
+    assert "ask for fewer at once" in error_codes.explained(error, connecting=False, tls=False)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from ingest import contract as contracts
-from ingest.contract import Space
-from ingest.errors import MilvusError
-from ingest.records import Embedded, Product, Reason, Skipped, Stage
-from ingest.sinks.milvus import writer
-from ingest.sinks.milvus.collection import Collection
-from ingest.sinks.milvus.connection import opened
+from ingest.core import contract as contracts
+from ingest.core.contract import Space
+from ingest.core.errors import MilvusError
+from ingest.core.records import Embedded, Product, Reason, Skipped, Stage
+from ingest.milvus import writer
+from ingest.milvus.collection import Collection
+from ingest.milvus.connection import opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

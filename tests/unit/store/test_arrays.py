@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ingest import durable
-from ingest.errors import ExportError, StorageError
-from ingest.records import Picture, Product
-from ingest.store import arrays
-from ingest.store.arrays import manifest_path, read, read_manifest, write
-from ingest.store.shards import Store
-from ingest.store.wanted import Wanted
+from ingest.core.errors import ExportError, StorageError
+from ingest.core.records import Picture, Product
+from ingest.exports import npy_files
+from ingest.exports.npy_files import manifest_path, read, read_manifest, write
+from ingest.exports.row_list import Wanted
+from ingest.runtime import atomic_files
+from ingest.store.local import Store
 
 DIM = 8
 SPACE = "0123456789abcdef"
@@ -51,7 +51,9 @@ def wanted(folder: Path, *products: tuple[str, str]) -> Wanted:
     return noted
 
 
-def written(pair: tuple[Path, Path], store: Store, *products: tuple[str, str], space: str = SPACE) -> arrays.Manifest:
+def written(
+    pair: tuple[Path, Path], store: Store, *products: tuple[str, str], space: str = SPACE
+) -> npy_files.Manifest:
     with closing(wanted(store.folder, *products)) as noted:
         return write(*pair, noted, store, space)
 
@@ -86,7 +88,7 @@ def test_the_manifest_carries_each_files_checksum(pair, store):
 
 
 def test_more_rows_than_a_block_are_written_as_if_they_were_few(pair, store, monkeypatch):
-    monkeypatch.setattr(arrays, "_BLOCK", 2)
+    monkeypatch.setattr(npy_files, "_BLOCK", 2)
     products = [(f"p{number}", ["mug", "chair", "lamp"][number % 3]) for number in range(7)]
     written(pair, store, *products)
     assert_pair(pair, *products)
@@ -173,7 +175,7 @@ def test_a_disk_that_fails_leaves_the_files_that_were_there(pair, store, monkeyp
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch, pytest.raises(StorageError, match="No space left on device"):
-        patch.setattr(durable.os, "fsync", full)
+        patch.setattr(atomic_files.os, "fsync", full)
         written(pair, store, ("b", "chair"))
     assert_pair(pair, ("a", "mug"))
     assert sorted(path.name for path in pair[0].parent.iterdir() if path.suffix != ".json") == [pair[0].name]

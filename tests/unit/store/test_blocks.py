@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from ingest.store import blocks
-from ingest.store.shards import Store
+from ingest.store import concurrent_shards
+from ingest.store.local import Store
 
 DIM = 4
 
@@ -23,15 +23,19 @@ def rows(count: int) -> np.ndarray:
 
 
 def test_a_name_says_the_keys_their_order_and_the_space():
-    names = {blocks.name("a", packed(1, 2)), blocks.name("a", packed(2, 1)), blocks.name("b", packed(1, 2))}
+    names = {
+        concurrent_shards.name("a", packed(1, 2)),
+        concurrent_shards.name("a", packed(2, 1)),
+        concurrent_shards.name("b", packed(1, 2)),
+    }
     assert len(names) == 3
-    assert blocks.name("a", packed(1, 2)) in names
+    assert concurrent_shards.name("a", packed(1, 2)) in names
 
 
 def test_many_writers_of_the_same_and_of_other_shards_lose_nothing(tmp_path):
     place = str(tmp_path / "space")
     with ThreadPoolExecutor(8) as pool:
-        names = list(pool.map(lambda n: blocks.put(place, packed(n % 10), rows(1)), range(80)))
+        names = list(pool.map(lambda n: concurrent_shards.put(place, packed(n % 10), rows(1)), range(80)))
     store = Store(tmp_path / "space", DIM)
     assert len(set(names)) == store.rows == 10
     assert not list((tmp_path / "space").glob(".*"))
@@ -39,11 +43,11 @@ def test_many_writers_of_the_same_and_of_other_shards_lose_nothing(tmp_path):
 
 def test_a_damaged_shard_goes_when_another_process_has_written_its_keys_anew(tmp_path, caplog):
     place = str(tmp_path / "space")
-    broken = blocks.put(place, packed(1, 2), rows(2))
+    broken = concurrent_shards.put(place, packed(1, 2), rows(2))
     (tmp_path / "space" / broken / "embeddings.npy").write_bytes(b"")
     store = Store(tmp_path / "space", DIM)
     assert "left out" in caplog.text
-    store.adopt(blocks.put(place, packed(2, 1), rows(2)))
+    store.adopt(concurrent_shards.put(place, packed(2, 1), rows(2)))
     assert store.holds([bytes(key) for key in packed(1, 2)]) == [True, True]
     caplog.clear()
     assert Store(tmp_path / "space", DIM).rows == 2
@@ -52,7 +56,7 @@ def test_a_damaged_shard_goes_when_another_process_has_written_its_keys_anew(tmp
 
 def test_a_vector_that_was_damaged_is_healed_by_the_numbered_shard(tmp_path):
     key = packed(1)
-    blocks.put(str(tmp_path / "space"), key, np.zeros((1, DIM), np.float32))
+    concurrent_shards.put(str(tmp_path / "space"), key, np.zeros((1, DIM), np.float32))
     store = Store(tmp_path / "space", DIM)
     assert store.find([bytes(key[0])]) == [None]
     store.add([bytes(key[0])], rows(1))

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.store import keys
-from ingest.store.keys import ABSENT, KEY_BYTES, KeyIndex
+from ingest.store import key_index
+from ingest.store.key_index import ABSENT, KEY_BYTES, KeyIndex
 
 # Few prefixes and few endings: many keys share their first 8 bytes, and many come twice.
 KEYS = st.builds(
@@ -27,7 +27,7 @@ def packed(some: list[bytes]) -> np.ndarray:
 @given(batches=BATCHES, asked=st.lists(KEYS, max_size=20), fold_at=st.sampled_from([1, 3, 1000]))
 def test_it_finds_what_a_dictionary_finds(batches, asked, fold_at):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keys, "_FOLD_AT", fold_at)
+        patch.setattr(key_index, "_FOLD_AT", fold_at)
         index, model = KeyIndex(), {}
         for batch in batches:
             index.put(packed([key for key, _ in batch]), np.array([place for _, place in batch], np.int64))
@@ -38,7 +38,7 @@ def test_it_finds_what_a_dictionary_finds(batches, asked, fold_at):
 
 
 def test_a_key_that_comes_again_moves_and_the_others_stay(monkeypatch):
-    monkeypatch.setattr(keys, "_FOLD_AT", 2)
+    monkeypatch.setattr(key_index, "_FOLD_AT", 2)
     index = KeyIndex()
     first, second, third = (bytes([number]) * KEY_BYTES for number in (1, 2, 3))
     index.put(packed([first, second]), np.array([10, 20], np.int64))

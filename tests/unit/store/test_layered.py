@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ingest.store.layered import Layered
-from ingest.store.shards import Store
+from ingest.store.local import Store
+from ingest.store.overlay import Layered
 
 DIM = 4
 

@@ -9,13 +9,13 @@ import sys
 
 import pytest
 
-from ingest.errors import BusyError, StorageError
-from ingest.store.lock import holding, reading
+from ingest.core.errors import BusyError, StorageError
+from ingest.runtime.lock import holding, reading
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from ingest.store.lock import holding, reading
+from ingest.runtime.lock import holding, reading
 with holding(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

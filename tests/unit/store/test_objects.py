@@ -10,11 +10,11 @@ import pytest
 from bucket import IGNORED
 from object_storage import BUCKET
 
-from ingest import storage as storages
-from ingest.errors import ConfigError, StorageError
-from ingest.store import blocks
-from ingest.store.objects import ObjectStore
-from ingest.store.remote import Bucket
+from ingest.core.errors import ConfigError, StorageError
+from ingest.runtime import remote_files as storages
+from ingest.store import concurrent_shards
+from ingest.store.bucket import Bucket
+from ingest.store.object_storage import ObjectStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,12 +141,12 @@ def test_shards_become_one_under_a_reader(url, tmp_path):
 def test_a_worker_s_shard_is_adopted(url, tmp_path):
     store = opened(url, tmp_path)
     packed = np.frombuffer(b"".join(keys(1, 2)), np.uint8).reshape(-1, 32)
-    store.adopt(blocks.put(url, packed, vectors(1, 2)))
+    store.adopt(concurrent_shards.put(url, packed, vectors(1, 2)))
     assert_has(store, 1, 2)
 
 
 def test_the_mirror_makes_room(url, tmp_path, monkeypatch):
-    monkeypatch.setattr("ingest.store.objects.MIRROR_BYTES", 300)
+    monkeypatch.setattr("ingest.store.object_storage.MIRROR_BYTES", 300)
     store = opened(url, tmp_path)
     for name in range(4):
         store.add(keys(name), vectors(name))

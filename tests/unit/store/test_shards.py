@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from shop import wait_until
 
-from ingest.errors import StorageError
-from ingest.records import Embedded, Picture, Product, Reason, Skipped, Stage
-from ingest.store import shards, stage
-from ingest.store.shards import Store
+from ingest.core.errors import StorageError
+from ingest.core.records import Embedded, Picture, Product, Reason, Skipped, Stage
+from ingest.store import local, stage
+from ingest.store.local import Store
 
 DIM = 8
 KILLS = 40 if os.environ.get("INGEST_SOAK") else 4
@@ -76,15 +76,15 @@ class Products(RuleBasedStateMachine):
     def begin(self, merge_at):
         import tempfile
 
-        self.before = shards.MERGE_AT
-        shards.MERGE_AT = merge_at
+        self.before = local.MERGE_AT
+        local.MERGE_AT = merge_at
         self.folder = Path(tempfile.mkdtemp())
         self.store = Store(self.folder / "store", DIM)
         self.shows: dict[str, int] = {}
 
     def teardown(self):
         if hasattr(self, "folder"):
-            shards.MERGE_AT = self.before
+            local.MERGE_AT = self.before
             shutil.rmtree(self.folder)
 
     @rule(product_id=ids, shown=pictures)
@@ -187,7 +187,7 @@ def test_many_small_shards_become_one_and_nothing_is_lost(tmp_path):
     store = Store(tmp_path, DIM)
     for number in range(100):
         added(store, number, f"{number} too")
-    assert len(folders(store)) < shards.MERGE_AT
+    assert len(folders(store)) < local.MERGE_AT
     words = [*range(100), *(f"{number} too" for number in range(100))]
     assert_holds(store, *words)
     assert_holds(Store(tmp_path, DIM), *words)
@@ -195,8 +195,8 @@ def test_many_small_shards_become_one_and_nothing_is_lost(tmp_path):
 
 
 def test_a_full_shard_is_never_rewritten(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "FULL_SHARD_ROWS", 3)
-    monkeypatch.setattr(shards, "MERGE_AT", 2)
+    monkeypatch.setattr(local, "FULL_SHARD_ROWS", 3)
+    monkeypatch.setattr(local, "MERGE_AT", 2)
     store = Store(tmp_path, DIM)
     added(store, 1, 2, 3)
     before = (tmp_path / "00000001" / "embeddings.npy").stat()
@@ -207,11 +207,11 @@ def test_a_full_shard_is_never_rewritten(tmp_path, monkeypatch):
 
 
 def test_merging_does_not_bring_a_damaged_row_back_over_the_good_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "FULL_SHARD_ROWS", 2)
+    monkeypatch.setattr(local, "FULL_SHARD_ROWS", 2)
     store = Store(tmp_path, DIM)
     store.add([key("a")], 2 * vector("a")[None])
     added(store, "a", "b")
-    monkeypatch.setattr(shards, "MERGE_AT", 2)
+    monkeypatch.setattr(local, "MERGE_AT", 2)
     added(store, "c")
     assert len(folders(store)) == 2
     assert_holds(store, "a", "b", "c")
@@ -219,11 +219,11 @@ def test_merging_does_not_bring_a_damaged_row_back_over_the_good_one(tmp_path, m
 
 
 def test_shards_whose_every_row_was_written_again_are_removed(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "FULL_SHARD_ROWS", 2)
+    monkeypatch.setattr(local, "FULL_SHARD_ROWS", 2)
     store = Store(tmp_path, DIM)
     added(store, "a")
     added(store, "b")
-    monkeypatch.setattr(shards, "MERGE_AT", 2)
+    monkeypatch.setattr(local, "MERGE_AT", 2)
     added(store, "a", "b")
     assert folders(store) == ["00000003"]
     assert_holds(store, "a", "b")
@@ -232,10 +232,10 @@ def test_shards_whose_every_row_was_written_again_are_removed(tmp_path, monkeypa
 
 def test_a_kill_between_merging_and_removing_leaves_both_and_loses_nothing(tmp_path, monkeypatch):
     store = Store(tmp_path, DIM)
-    monkeypatch.setattr(shards.folders, "remove", lambda *_: None)
+    monkeypatch.setattr(local.shard_folders, "remove", lambda *_: None)
     for number in range(40):
         added(store, number)
-    assert len(folders(store)) > shards.MERGE_AT
+    assert len(folders(store)) > local.MERGE_AT
     assert_holds(Store(tmp_path, DIM), *range(40))
 
 
@@ -400,10 +400,10 @@ WRITER = """
 import hashlib, sys
 from pathlib import Path
 import numpy as np
-from ingest.store import shards
-from ingest.store.shards import Store
+from ingest.store import local
+from ingest.store.local import Store
 
-shards.MERGE_AT = 4
+local.MERGE_AT = 4
 store = Store(Path(sys.argv[1]), 8)
 number = int(sys.argv[2])
 while True:
@@ -437,11 +437,11 @@ FEW_DESCRIPTORS = """
 import hashlib, os, resource, sys
 from pathlib import Path
 import numpy as np
-from ingest.errors import StorageError
-from ingest.store import shards
-from ingest.store.shards import Store
+from ingest.core.errors import StorageError
+from ingest.store import local
+from ingest.store.local import Store
 
-shards.FULL_SHARD_ROWS = 1
+local.FULL_SHARD_ROWS = 1
 resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
 keys = [hashlib.sha256(str(word).encode()).digest() for word in range(300)]
 rows = np.eye(300, dtype=np.float32)
@@ -502,14 +502,14 @@ def test_a_reader_finds_what_another_process_merges_while_it_reads(tmp_path, mon
     added(writer, "a")
     added(writer, "b")
     reader = Store(tmp_path, DIM)
-    monkeypatch.setattr(shards, "MERGE_AT", 3)
+    monkeypatch.setattr(local, "MERGE_AT", 3)
     added(writer, "c")
     assert len(folders(writer)) == 1
     assert_holds(reader, "a", "b")
 
 
 def test_rows_are_counted_while_others_are_added(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "MERGE_AT", 4)
+    monkeypatch.setattr(local, "MERGE_AT", 4)
     store = Store(tmp_path, DIM)
     with ThreadPoolExecutor(4) as threads:
         for word in range(40):

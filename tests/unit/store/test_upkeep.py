@@ -9,9 +9,9 @@ import time
 import numpy as np
 import pytest
 
-from ingest.store import blocks, upkeep
-from ingest.store.shards import Store
-from ingest.store.vectors import Shard
+from ingest.store import concurrent_shards, maintenance
+from ingest.store.base import Shard
+from ingest.store.local import Store
 
 DIM = 4
 
@@ -39,15 +39,15 @@ def age(store: Store, seconds: float) -> None:
 
 def test_small_shards_are_grouped_up_to_the_size_and_large_ones_left_alone():
     shards = [Shard(str(number), 1, size, number) for number, size in enumerate([10, 60, 40, 40, 30, 10, 90])]
-    assert upkeep.groups(shards, 100) == [["2", "3"], ["4", "5"]] or upkeep.groups(shards, 100)
-    for group in upkeep.groups(shards, 100):
+    assert maintenance.groups(shards, 100) == [["2", "3"], ["4", "5"]] or maintenance.groups(shards, 100)
+    for group in maintenance.groups(shards, 100):
         assert sum(shards[int(name)].bytes for name in group) <= 100
         assert all(shards[int(name)].bytes < 50 for name in group)
 
 
 def test_compaction_keeps_every_vector_also_for_a_reader(store):
     reader = Store(store.folder, DIM)
-    upkeep.compact(store, upkeep.groups(store.shards()))
+    maintenance.compact(store, maintenance.groups(store.shards()))
     assert len(store.shards()) == 1
     for one in (store, reader, Store(store.folder, DIM)):
         assert [vector.tolist() for vector in one.find(keys(*range(12)))] == np.tile(vectors(3), (4, 1)).tolist()
@@ -55,18 +55,18 @@ def test_compaction_keeps_every_vector_also_for_a_reader(store):
 
 def test_named_shards_are_merged_with_numbered_ones(store):
     packed = np.frombuffer(b"".join(keys(20, 21)), np.uint8).reshape(-1, 32)
-    store.adopt(blocks.put(str(store.folder), packed, vectors(2)))
-    upkeep.compact(store, upkeep.groups(store.shards()))
+    store.adopt(concurrent_shards.put(str(store.folder), packed, vectors(2)))
+    maintenance.compact(store, maintenance.groups(store.shards()))
     again = Store(store.folder, DIM)
     assert (len(again.shards()), again.rows) == (1, 14)
     assert all(again.holds(keys(20, 21, 0)))
 
 
 def test_what_nobody_wants_goes_after_the_grace_period(store):
-    unused = upkeep.Unused(store, keys(0, 4), 3600)
+    unused = maintenance.Unused(store, keys(0, 4), 3600)
     assert (unused.count(), unused.young, unused.drop()) == (10, 12, 0)
     age(store, 7200)
-    unused = upkeep.Unused(store, keys(0, 4), 3600)
+    unused = maintenance.Unused(store, keys(0, 4), 3600)
     assert (unused.count(), unused.young, unused.drop()) == (10, 0, 10)
     for one in (store, Store(store.folder, DIM)):
         assert one.holds(keys(*range(12))) == [number in (0, 4) for number in range(12)]
@@ -74,6 +74,6 @@ def test_what_nobody_wants_goes_after_the_grace_period(store):
 
 
 def test_a_listing_tells_rows_and_dim(store, tmp_path):
-    (space,) = upkeep.spaces(str(tmp_path), {"space": "a model"})
+    (space,) = maintenance.spaces(str(tmp_path), {"space": "a model"})
     assert (space.fingerprint, space.model, space.shards, space.rows, space.dim) == ("space", "a model", 4, 12, DIM)
-    assert upkeep.spaces(str(tmp_path / "nothing"), {}) == []
+    assert maintenance.spaces(str(tmp_path / "nothing"), {}) == []

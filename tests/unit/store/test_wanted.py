@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ingest.errors import StorageError
-from ingest.records import Picture, Product, Reason, Skipped, Stage
-from ingest.store.wanted import Wanted
+from ingest.core.errors import StorageError
+from ingest.core.records import Picture, Product, Reason, Skipped, Stage
+from ingest.exports.row_list import Wanted
 
 
 def picture(product_id: str, first: int) -> Picture:

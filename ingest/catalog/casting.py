@@ -1,0 +1,206 @@
+"""A cell as a value: what is empty, what is text, and how a cell becomes a type of the contract."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from datetime import date, time
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from ingest.catalog import exact_numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import TypeGuard
+
+    from ingest.core.field import Field
+    from ingest.core.records import Scalar
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_WHOLE = re.compile(r"[+-]?[0-9]{1,30}(\.0*)?")  # pandas writes 12 as 12.0 where a column has gaps
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_OF_NUMBERS = re.compile(r"[0-9.+-]*")
+_TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_TOO_FINE = "more digits than a DOUBLE keeps (15 to 17); shorten it, or make the field a VARCHAR"
+_SHOWN = 60  # characters of a bad value that a message repeats
+_LONGEST_PLAIN = 100  # digits: a decimal that is longer, such as 1e400, is written with its exponent
+
+
+class UnfitError(ValueError):
+    """A cell that cannot become its field's type; its text, if any, says more than `allowed` does."""
+
+
+def shown(value: Any) -> str:
+    """Return a value for a message: one line, its text in quotes, cut after 60 characters."""
+    if isinstance(value, str):
+        return repr(value if len(value) <= _SHOWN else value[:_SHOWN] + "…")
+    plain = text(value) if isinstance(value, Decimal | date | time | UUID) else repr(value)
+    return plain if len(plain) <= _SHOWN else plain[:_SHOWN] + "…"
+
+
+def is_empty(value: Any) -> bool:
+    """Return whether a cell holds nothing: None, NaN, or text without a visible character."""
+    if isinstance(value, str | bytes):
+        return not value or value.isspace()
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def text(value: Any) -> str:
+    """Return a cell as text: dates as ISO 8601, decimals exactly, true and false in small letters, the rest as JSON.
+
+    Raises ValueError for bytes that are not UTF-8, RecursionError for values nested too deep.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, date | time):  # a datetime is a date, too
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return format(value, "f") if abs(value.adjusted()) < _LONGEST_PLAIN else str(value)
+    if isinstance(value, bool | list | tuple | dict):
+        # Sorted, so that the digest of a row does not hang on the order of keys.
+        return json.dumps(value, ensure_ascii=False, sort_keys=True, default=text)
+    return str(value)
+
+
+def json_scalar(value: Any) -> Scalar | None:
+    """Return a cell as the dynamic field keeps it: a JSON scalar as it is, anything else as text; nothing is rounded.
+
+    None where it is empty, or bytes that are not text, such as a picture.
+    """
+    if is_empty(value):
+        return None
+    if isinstance(value, str | bool):
+        return value
+    if isinstance(value, Decimal):
+        value = exact_numbers.plain(value)
+    # JSON has no infinity, and Milvus no whole number above 64 bits.
+    if (isinstance(value, int) and -(2**63) <= value < 2**63) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    try:
+        return text(value)
+    except (ValueError, RecursionError):
+        return None
+
+
+def control_character(value: str) -> str | None:
+    """Return the first control character of `value` as U+XXXX, or None."""
+    if value.isprintable():
+        return None
+    found = _CONTROL.search(value)
+    return f"U+{ord(found.group()):04X}" if found else None
+
+
+def converter(field: Field) -> Callable[[Any], Scalar]:
+    """Return the function that turns a cell that is not empty into the field's type.
+
+    It raises ValueError, OverflowError or RecursionError for a cell that cannot be turned.
+    """
+    if field.type == "VARCHAR":
+        return _varchar(field.max_length)
+    return {"INT64": _int64, "FLOAT": _float, "DOUBLE": _double, "BOOL": _bool}[field.type]
+
+
+def allowed(field: Field) -> str:
+    """Return what a cell of the field may be, for a message."""
+    return {
+        "VARCHAR": f"text of at most {field.max_length} bytes of UTF-8",
+        "INT64": "a whole number of 64 bits such as 1299",
+        "FLOAT": "a number of 32 bits such as 1299.50: a point before decimals, nothing between thousands",
+        "DOUBLE": "a number such as 1299.50: a point before decimals, nothing between thousands",
+        "BOOL": "true or false, yes or no, 1 or 0",
+    }[field.type]
+
+
+def surely_fits(max_length: int) -> int:
+    """Return how many characters fit into so many bytes whatever they are: none is longer than 4 in UTF-8."""
+    return max_length // 4
+
+
+def all_text(column: Sequence[Any]) -> TypeGuard[Sequence[str]]:
+    """Return whether every cell is text, and none is empty."""
+    return set(map(type, column)) == {str} and all(map(str.strip, column))
+
+
+def doubles(column: Sequence[Any]) -> list[float] | None:
+    """Return a column as what DOUBLE makes of each cell, or None where a cell is not plainly a number."""
+    # Of these characters `float` takes nothing that is not a number; of others it takes "nan", "1_000" and "٣".
+    # Without an exponent, numbers of so few characters are kept as they are.
+    if set(map(type, column)) != {str} or not _OF_NUMBERS.fullmatch("".join(column)):
+        return None
+    if max(map(len, column)) > exact_numbers.SURE_LENGTH:
+        return None
+    try:
+        numbers = list(map(float, column))
+    except ValueError:
+        return None
+    return None if math.inf in numbers or -math.inf in numbers else numbers
+
+
+def _varchar(max_length: int) -> Callable[[Any], str]:
+    fits = surely_fits(max_length)
+
+    def convert(value: Any) -> str:
+        content = value if type(value) is str else text(value)
+        if len(content) > fits and len(content.encode()) > max_length:
+            raise UnfitError
+        return content
+
+    return convert
+
+
+def _int64(value: Any) -> int:
+    if isinstance(value, str):
+        value = value.strip()
+        if not _WHOLE.fullmatch(value):
+            raise UnfitError
+        number = int(value.partition(".")[0])
+    else:
+        too_long = isinstance(value, Decimal) and value.adjusted() > 18  # such as 1e999999999, which is whole
+        if too_long or isinstance(value, bool) or not isinstance(value, int | float | Decimal) or value != int(value):
+            raise UnfitError
+        number = int(value)
+    if not -(2**63) <= number < 2**63:
+        raise UnfitError
+    return number
+
+
+def _number(value: Any) -> float:
+    """Return a cell as the nearest double."""
+    if isinstance(value, str):
+        if not _NUMBER.fullmatch(value):
+            raise UnfitError
+    elif isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        raise UnfitError
+    number = float(value)
+    if math.isinf(number):
+        raise UnfitError
+    return number
+
+
+def _double(value: Any) -> float:
+    value = value.strip() if isinstance(value, str) else value
+    number = _number(value)
+    if not isinstance(value, float) and not exact_numbers.keeps(number, value):
+        raise UnfitError(_TOO_FINE)
+    return number
+
+
+def _float(value: Any) -> float:
+    # Rounded as the collection rounds it: the digest covers what a query returns.
+    return exact_numbers.float32(_double(value))
+
+
+def _bool(value: Any) -> bool:
+    if isinstance(value, str):
+        truth = _TRUTH.get(value.strip().lower())
+        if truth is None:
+            raise UnfitError
+        return truth
+    if not isinstance(value, bool | int | Decimal) or value not in (0, 1):
+        raise UnfitError
+    return bool(value)

@@ -1,0 +1,72 @@
+"""`ingest embed`: the catalog into files, without Milvus."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ingest.cli import options
+from ingest.cli.output import terminal
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command("embed", cls=options.Command)
+@options.catalog
+@options.contract
+@options.images
+@options.model
+@options.batch_size
+@options.data
+@options.store
+@options.configured
+@options.option(
+    "Places",
+    "--output",
+    "-o",
+    type=_FILE,
+    show_default="embeddings/clip_embeddings.npy in --data",
+    help="The vectors: .npy, float32, a unit row a product.",
+)
+@options.option(
+    "Places",
+    "--meta",
+    type=_FILE,
+    show_default="embeddings/embedding_metadata.json in --data",
+    help="The product ids: a JSON list in row order.",
+)
+@options.allow_smaller
+@options.outcome
+@options.profile
+def command(
+    *, output: Path | None, meta: Path | None, as_json: bool, quiet: bool, profile: Path | None, **values: Any
+) -> None:
+    """Embed the catalog into files, without Milvus.
+
+    Without torch, the preprocessed pictures are saved instead and the exit code is 9; the next run with torch
+    uses them.
+    """
+    settings = options.settings(values)
+    npy, ids = output or settings.npy, meta or settings.npy_ids
+    _refuse_unfit(npy, ids)
+    from ingest.tasks import run
+
+    if not quiet:
+        terminal.note_sample(settings.model)
+    with terminal.followed(quiet=quiet, profile=profile) as (progress, stop):
+        outcome = run.embed(settings, progress, stop, npy, ids)
+    terminal.show(outcome, as_json=as_json)
+
+
+def _refuse_unfit(npy: Path, ids: Path) -> None:
+    """Say what two paths cannot be before anything is embedded."""
+    for flag, path in (("--output", npy), ("--meta", ids)):
+        if path.is_dir():
+            raise click.UsageError(f"{flag} {path} is a directory; name a file.")
+    if npy.resolve() == ids.resolve() or (npy.exists() and ids.exists() and npy.samefile(ids)):
+        raise click.UsageError(f"--output and --meta both name {npy}; name two files.")
+    for ending in (".manifest.json", ".images.npz"):
+        if ids.resolve() == npy.with_name(f"{npy.stem}{ending}").resolve():
+            raise click.UsageError(f"--meta {ids} is the name of --output's manifest; name another.")

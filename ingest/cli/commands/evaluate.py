@@ -1,0 +1,217 @@
+"""`ingest evaluate`: recall, latency, and the smallest ef that is good enough."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ingest.cli import options
+from ingest.cli.commands.search import collection
+from ingest.cli.output import terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ingest.core.settings import Settings
+    from ingest.exports.faiss_index import Opened
+    from ingest.search.evaluate import Evaluation
+    from ingest.search.milvus_backend import Served
+
+_MOST = 32_768  # what ef and efConstruction are at most
+
+
+def _numbers(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
+    """Return whole numbers that stand with commas between them."""
+    try:
+        numbers = tuple(int(part) for part in value.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or not all(0 < number <= _MOST for number in numbers):
+        raise click.BadParameter(f"{value!r}: numbers from 1 to {_MOST} with commas between them", ctx, param)
+    return numbers
+
+
+def _shares(ctx: click.Context, param: click.Parameter, value: str) -> tuple[float, ...]:
+    """Return percentages that stand with commas between them as shares of 1; none for "none"."""
+    if value.strip() == "none":
+        return ()
+    try:
+        shares = tuple(float(part) / 100 for part in value.split(","))
+    except ValueError:
+        shares = ()
+    if not shares or not all(0 < share < 1 for share in shares):
+        raise click.BadParameter(
+            f"{value!r}: percentages above 0 and below 100 with commas between, or none", ctx, param
+        )
+    return tuple(dict.fromkeys(shares))
+
+
+def _proof(*names: str, **kwargs: Any) -> Callable[[options.F], options.F]:
+    return click.option(*names, cls=options.Grouped, group="Evaluation", **kwargs)
+
+
+@click.command("evaluate", cls=options.Command)
+@_proof("--k", type=click.IntRange(1, 1000), default=10, show_default=True, help="Neighbours looked for.")
+@_proof("--queries", type=click.IntRange(1), default=500, show_default=True, metavar="N",
+        help="Products held out as queries.")  # fmt: skip
+@_proof("--ef", "grid", callback=_numbers, default="16,32,64,128,256,512", show_default=True, metavar="N,…",
+        help="Values of ef to try.")  # fmt: skip
+@_proof("--selectivity", "shares", callback=_shares, default="1,10,50", show_default=True, metavar="PERCENT,…",
+        help="Ask the collection also with filters that about so many products match; or none.")  # fmt: skip
+@_proof("--backend", type=click.Choice(["both", "milvus", "faiss"]), default="both", show_default=True,
+        help="Whom to measure.")  # fmt: skip
+@_proof("--target-recall", type=click.FloatRange(0, 1), default=0.99, show_default=True, help="What is good enough.")
+@_proof("--apply", is_flag=True, help="Write the smallest ef that is into the collection's contract; searches use it.")
+@_proof("--labels", metavar="FIELD", default="", help="Precision@k by this field too, such as category.")
+@_proof("--sweep-build", is_flag=True, help="Try M and efConstruction too, with FAISS only.")
+@_proof("--sweep-m", callback=_numbers, default="8,16,32,64", show_default=True, metavar="N,…", help="Values of M.")
+@_proof("--sweep-ef-construction", callback=_numbers, default="100,200,400", show_default=True, metavar="N,…",
+        help="Values of efConstruction.")  # fmt: skip
+@options.contract
+@options.milvus
+@options.data
+@options.configured
+@click.option("--json", "as_json", is_flag=True, cls=options.Grouped, group="Outcome", help="All of it, for machines.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", cls=options.Grouped,
+              group="Outcome", help="The curves, ….png or ….svg; needs ingest[plots].")  # fmt: skip
+def command(
+    *, k: int, queries: int, grid: tuple[int, ...], shares: tuple[float, ...], backend: str, target_recall: float,
+    apply: bool, labels: str, sweep_build: bool, sweep_m: tuple[int, ...], sweep_ef_construction: tuple[int, ...],
+    as_json: bool, plot: Path | None, **values: Any,
+) -> None:  # fmt: skip
+    """Measure recall@k against exact search, and latency, over a grid of ef.
+
+    \b
+    ingest evaluate
+    ingest evaluate --target-recall 0.995 --apply
+    ingest evaluate --labels category --plot curves.png
+    ingest evaluate --backend faiss --sweep-build
+
+    Queries are products of the exported files, each left out of its own answers. The filters are drawn from the
+    collection's own fields; what is good enough is so without a filter and with each.
+    """  # noqa: D301  Click looks for the character itself
+    from ingest.cli.output import recall_plot
+    from ingest.core import contract as contracts
+    from ingest.core.errors import ExportError
+    from ingest.search import evaluate
+
+    terminal.log_to_stderr()
+    settings = options.settings(values)
+    contract = contracts.load(settings.schema)
+    if plot is not None:  # what cannot be done is said before minutes are spent
+        recall_plot.check(plot)
+    if apply and backend == "faiss":
+        raise click.UsageError(
+            "--apply sets the collection's ef, so measure the collection: leave out --backend faiss."
+        )
+    if sweep_build and min(sweep_m) < 2:
+        raise click.UsageError("--sweep-m: M is 2 at least.")
+    wanted = evaluate.Wanted(
+        k, queries, grid, target_recall, backend != "milvus", backend != "faiss", labels,
+        sweep_m if sweep_build else (), sweep_ef_construction, shares,
+    )  # fmt: skip
+    with ExitStack() as stack:
+        index, fingerprint = _index(settings)
+        asked = wanted.collection or apply or labels
+        served = stack.enter_context(collection(settings)) if asked else None
+        if served is not None and fingerprint not in ("", served.contract["fingerprint"]):
+            raise ExportError(
+                f"{settings.indexes}: built with another model than the collection; write it again with: ingest export"
+            )
+        found = evaluate.evaluate(index, served, wanted, contract.index.ef)
+        if plot is not None:
+            recall_plot.draw(found, plot)
+        _print(found, plot, as_json=as_json)
+        if apply:
+            assert served is not None
+            _apply(served, found)
+
+
+def _index(settings: Settings) -> tuple[Opened, str]:
+    """Load the exported index; return it and the fingerprint of its space, "" where that is not known."""
+    from ingest.exports import faiss_index, npy_files
+
+    rows, _ = npy_files.read(settings.npy, settings.npy_ids)
+    dim = int(rows.shape[1])
+    manifest = npy_files.read_manifest(npy_files.manifest_path(faiss_index.Files.of(settings.indexes, dim).index))
+    return faiss_index.opened(settings.indexes, dim), manifest.fingerprint if manifest else ""
+
+
+def _apply(served: Served, found: Evaluation) -> None:
+    from ingest.core import search_ef
+    from ingest.core.errors import VerificationError
+
+    ef = found.smallest_ef
+    if ef is None:
+        raise VerificationError(
+            f"no ef tried reaches recall@{found.k} of {found.target_recall:g}; nothing was applied; try larger ones "
+            "with --ef, or build with a larger M: ingest evaluate --sweep-build"
+        )
+    served.tell_ef(ef)
+    click.echo(f"the contract that {served.name} carries: {search_ef.described(served.contract)}", err=True)
+
+
+def _print(found: Evaluation, plot: Path | None, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(asdict(found), ensure_ascii=False, indent=2))
+        return
+    click.echo(f"{found.queries:,} of {found.products:,} products as queries, each left out of its own answers\n")
+    recall = f"recall@{found.k}"
+    _table(
+        ("where", "ef", "match", recall, "p50 ms", "p95 ms", "p99 ms", "queries/s"),
+        [
+            (row.where, str(row.ef), _percent(row.matching), f"{row.recall:.4f}", f"{row.p50_ms:.2f}",
+             f"{row.p95_ms:.2f}", f"{row.p99_ms:.2f}", f"{row.queries_per_s:,.0f}")
+            for row in found.rows
+        ],
+    )  # fmt: skip
+    if found.filters:
+        click.echo()
+    for one in found.filters:
+        click.echo(f"{_percent(one.matching)}: {one.expression} ({one.products:,} products)")
+    if found.precisions:
+        total = sum(one.queries for one in found.precisions)
+        mean = sum(one.precision * one.queries for one in found.precisions) / total
+        rows = [(one.label, f"{one.queries:,}", f"{one.precision:.3f}") for one in found.precisions]
+        click.echo()
+        _table((found.labels, "queries", f"precision@{found.k}"), [*rows, ("all", f"{total:,}", f"{mean:.3f}")])
+    if found.builds:
+        click.echo()
+        _table(
+            ("M", "efConstruction", "build s", "MiB", "ef", recall, "p50 ms"),
+            [
+                (str(one.m), str(one.ef_construction), f"{one.build_s:.1f}", f"{one.mib:,.1f}", str(one.row.ef),
+                 f"{one.row.recall:.4f}", f"{one.row.p50_ms:.2f}")
+                for one in found.builds
+            ],
+        )  # fmt: skip
+    click.echo()
+    for note in found.notes:
+        click.echo(f"note: {note}")
+    who = {"collection": "the collection", "faiss": "FAISS"}[found.judged_by]
+    if found.smallest_ef is None:
+        click.echo(f"none of these ef reaches a recall of {found.target_recall:g} in {who}")
+    else:
+        click.echo(f"the smallest ef with a recall of {found.target_recall:g} in {who}: {found.smallest_ef}")
+    if plot is not None:
+        click.echo(f"curves: {plot}")
+
+
+def _percent(share: float) -> str:
+    return "all" if share == 1 else f"{100 * share:.3g} %"
+
+
+def _table(names: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """Print columns, the first to the left and all others, numbers, to the right."""
+    widths = [max(len(line[at]) for line in (names, *rows)) for at in range(len(names))]
+    for line in (names, *rows):
+        cells = [
+            line[0].ljust(widths[0]),
+            *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
+        ]
+        click.echo("  ".join(cells).rstrip())

@@ -1,0 +1,115 @@
+"""`ingest recommend`: products like one, like a basket, or the neighbours of all."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ingest.cli import options
+from ingest.cli.commands.search import collection, filter_option, limit_option, note_unknown
+from ingest.cli.output import hits, terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ingest.core.settings import Settings
+    from ingest.search.recommend import Wish, Written
+
+
+def _choice(*names: str, **kwargs: Any) -> Callable[[options.F], options.F]:
+    return click.option(*names, cls=options.Grouped, group="Choice", **kwargs)
+
+
+@click.command("recommend", cls=options.Command)
+@click.argument("product_ids", metavar="ID…", nargs=-1)
+@limit_option
+@filter_option
+@_choice("--diverse", is_flag=True, help="Unlike one another too, by maximal marginal relevance.")
+@_choice("--balance", type=click.FloatRange(0, 1), default=0.5, show_default=True, metavar="LAMBDA",
+         help="With --diverse: 1 looks at likeness alone, 0 at difference alone.")  # fmt: skip
+@_choice("--same", metavar="FIELD", default="", help="Only products that equal it in this field: category.")
+@_choice("--other", metavar="FIELD", default="", help="Only products that differ from it in this field.")
+@click.option("--all", "everything", is_flag=True, cls=options.Grouped, group="All",
+              help="For every product of the FAISS files, into --out.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", cls=options.Grouped,
+              group="All", help="….parquet or ….csv: product_id, rank, other_id, score.")  # fmt: skip
+@hits.places
+@options.contract
+@options.milvus
+@options.data
+@options.configured
+@hits.outputs
+def command(
+    *, product_ids: tuple[str, ...], limit: int, expression: str, diverse: bool, balance: float, same: str,
+    other: str, everything: bool, out: Path | None, as_json: bool, as_csv: bool, html: Path | None,
+    pictures: bool | None, **values: Any,
+) -> None:  # fmt: skip
+    """Recommend products like one product, or like a basket of several.
+
+    \b
+    ingest recommend P0017
+    ingest recommend P0017 P0042 --diverse --other category
+    ingest recommend --all --limit 20 --out neighbours.parquet
+
+    They themselves are left out, and products that share a picture with them. No model is needed.
+    """  # noqa: D301  Click looks for the character itself
+    from ingest.search.recommend import Wish
+
+    if everything == bool(product_ids) or everything != (out is not None):
+        raise click.UsageError("Give one or more IDs; or --all and --out FILE.")
+    if everything and (expression or as_csv or html):
+        raise click.UsageError("--all goes with --limit, --diverse, --same, --other and --json alone.")
+    hits.check(as_json=as_json, as_csv=as_csv)
+    terminal.log_to_stderr()
+    settings = options.settings(values)
+    wish = Wish(limit, balance if diverse else None, same, other, expression)
+    if out is not None:
+        _tell(_write_all(settings, wish, out), out, as_json=as_json)
+        return
+    found = _like(settings, list(dict.fromkeys(product_ids)), wish)
+    hits.show([found], settings, several=False, as_json=as_json, as_csv=as_csv, html=html, pictures=pictures)
+
+
+def _like(settings: Settings, product_ids: list[str], wish: Wish) -> hits.Found:
+    from ingest.search import recommend
+
+    with collection(settings, reading=True) as served:
+        found = hits.Found("like " + " + ".join(product_ids), recommend.like(served, product_ids, wish))
+        note_unknown(served, wish.expression, found)
+    return found
+
+
+def _write_all(settings: Settings, wish: Wish, out: Path) -> Written:
+    from ingest.core import contract as contracts
+    from ingest.core.errors import ExportError
+    from ingest.exports import npy_files
+    from ingest.search import recommend
+
+    ef = contracts.load(settings.schema).index.ef
+    rows, _ = npy_files.read(settings.npy, settings.npy_ids)
+    index = recommend.opened(settings.indexes, int(rows.shape[1]))
+    if not index.names:
+        raise ExportError(f"{settings.indexes}: holds no products; fill it with: ingest run")
+    labels = {}
+    with ExitStack() as stack:
+        if fields := [name for name in (wish.same, wish.other) if name]:
+            served = stack.enter_context(collection(settings, reading=True))
+            labels = {name: served.values(name) for name in fields}
+    return recommend.write(recommend.everything(index, wish, ef, labels), index.names, out)
+
+
+def _tell(written: Written, out: Path, *, as_json: bool) -> None:
+    rate = written.products / max(written.seconds, 1e-9)
+    if as_json:
+        told = {"products": written.products, "rows": written.rows, "seconds": round(written.seconds, 3),
+                "products_per_second": round(rate, 1), "out": str(out)}  # fmt: skip
+        click.echo(json.dumps(told, ensure_ascii=False, indent=2))
+    else:
+        click.echo(
+            f"{written.products:,} products, {written.rows:,} neighbours in {written.seconds:.1f} s "
+            f"({rate:,.0f} products/s): {out}"
+        )

@@ -1,0 +1,181 @@
+"""`ingest search`: products like a text, a picture, another product, or a mixture of them."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ingest.cli import options
+from ingest.cli.output import hits, terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ingest.core.settings import Settings
+    from ingest.search.milvus_backend import Served
+    from ingest.search.query import Query
+    from ingest.search.search import Asked, Place
+
+log = logging.getLogger(__name__)
+
+
+def _query(*names: str, **kwargs: Any) -> Callable[[options.F], options.F]:
+    return click.option(*names, cls=options.Grouped, group="Query", **kwargs)
+
+
+def _weight(name: str) -> Callable[[options.F], options.F]:
+    text = f"How much the {name} counts; below 0 leads away from it."
+    return _query(f"--{name}-weight", type=float, default=1.0, show_default=True, metavar="W", help=text)
+
+
+filter_option = _query("--filter", "-f", "expression", default="", metavar="EXPRESSION",
+                       help="A Milvus filter, such as 'price < 20 and category == \"mug\"'.")  # fmt: skip
+limit_option = _query("--limit", "-n", type=click.IntRange(1, 1000), default=10, show_default=True, help="How many.")
+
+
+@click.command("search", cls=options.Command)
+@click.argument("text", required=False)
+@_query("--text", "text_option", metavar="TEXT", help="The same as TEXT.")
+@_query("--image", "-i", metavar="FILE|URL", help="A picture file, or the URL of one.")
+@_query("--product", "-p", metavar="ID", help="A product; it is left out itself.")
+@_weight("text")
+@_weight("image")
+@_weight("product")
+@_query("--queries", type=click.Path(path_type=Path), metavar="FILE",
+        help="Many at once: CSV, TSV or JSON Lines with text, image, product_id, filter, limit, …")  # fmt: skip
+@filter_option
+@limit_option
+@_query("--backend", type=click.Choice(["milvus", "faiss"]), default="milvus", show_default=True,
+        help="The collection, or the exported FAISS files.")  # fmt: skip
+@options.requests
+@hits.places
+@options.model
+@options.contract
+@options.milvus
+@options.data
+@options.configured
+@hits.outputs
+def command(
+    *, text: str | None, text_option: str | None, image: str | None, product: str | None, text_weight: float,
+    image_weight: float, product_weight: float, queries: Path | None, expression: str, limit: int, backend: str,
+    as_json: bool, as_csv: bool, html: Path | None, pictures: bool | None, **values: Any,
+) -> None:  # fmt: skip
+    """Find products by text, by picture, by another product, or by a mixture.
+
+    \b
+    ingest search "red striped mug"
+    ingest search --image photo.jpg --filter 'price < 20'
+    ingest search --product P0017 --json
+    ingest search --image shoe.jpg --text "in red" --text-weight 0.4
+    ingest search --queries queries.csv --html found.html
+
+    Each part becomes a unit vector; their sum by weight is what is searched for.
+    """  # noqa: D301  Click looks for the character itself
+    from ingest.search.query import Query
+
+    if text is not None and text_option is not None:
+        raise click.UsageError("Give TEXT or --text TEXT, not both.")
+    text = text if text is not None else text_option
+    if (queries is None) == (text is None and image is None and product is None):
+        raise click.UsageError("Give TEXT, --image, --product or a mixture of them; or --queries FILE.")
+    if expression and backend == "faiss":
+        raise click.UsageError("--filter needs --backend milvus; the FAISS files carry no metadata.")
+    hits.check(as_json=as_json, as_csv=as_csv)
+    terminal.log_to_stderr()
+    settings = options.settings(values)
+    asked = Query(
+        text_weight=text_weight, image_weight=image_weight, product_weight=product_weight, expression=expression,
+        limit=limit,
+    )  # fmt: skip
+    with ExitStack() as stack:
+        fetch = _fetcher(stack, settings)
+        several = _read(queries, asked, fetch) if queries else [_one(asked, text, image, product, fetch)]
+        place = stack.enter_context(collection(settings, reading=True) if backend == "milvus" else _files(settings))
+        found = _answered(place, settings, several)
+        hits.show(
+            found, settings, several=queries is not None, as_json=as_json, as_csv=as_csv, html=html, pictures=pictures
+        )
+
+
+def _one(asked: Query, text: str | None, image: str | None, product: str | None, fetch: Callable[[str], Path]) -> Asked:
+    from ingest.core.errors import QueryError
+    from ingest.images.urls import host, shown
+    from ingest.search.search import Asked
+
+    if text is not None and not text.strip():
+        raise QueryError("the text to search for is empty")
+    picture = None if image is None else fetch(image) if host(image) else Path(image)
+    named = None if image is None else shown(image) if host(image) else image
+    name = " + ".join(part for part in (text, named, product) if part)
+    return Asked(name, replace(asked, text=text or "", image=picture, product_id=product or ""))
+
+
+def _read(path: Path, asked: Query, fetch: Callable[[str], Path]) -> list[Asked]:
+    from ingest.search import search
+
+    return search.read(path, asked, fetch)
+
+
+def _answered(place: Place, settings: Settings, several: list[Asked]) -> list[hits.Found]:
+    from ingest.search.milvus_backend import Served
+    from ingest.search.query import Model
+    from ingest.search.search import answers
+
+    found = answers(place, Model(settings), [asked.query for asked in several])
+    shown = [hits.Found(asked.name, one, asked.query.image) for asked, one in zip(several, found, strict=True)]
+    if isinstance(place, Served):
+        for asked, one in zip(several, shown, strict=True):
+            note_unknown(place, asked.query.expression, one)
+    return shown
+
+
+def note_unknown(served: Served, expression: str, found: hits.Found) -> None:
+    """Say which names in a filter neither the contract nor any hit has: Milvus finds nothing for them, silently."""
+    from ingest.search.filters import like
+
+    for name in served.unknown_names(expression):
+        if not any(name in hit.metadata for hit in found.hits):
+            guess = like(name, ["product_id", *served.fields])
+            log.warning(
+                "--filter: %s is no field of the contract%s; only products whose catalog row had such a column have it",
+                name, guess,
+            )  # fmt: skip
+
+
+def _fetcher(stack: ExitStack, settings: Settings) -> Callable[[str], Path]:
+    """Return what gets a picture by its URL, into a folder that goes when the command ends."""
+
+    def fetch(url: str) -> Path:
+        from ingest.search.product_images import fetched
+
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ingest-"))
+        return fetched(url, settings, Path(folder))
+
+    return fetch
+
+
+@contextmanager
+def collection(settings: Settings, *, reading: bool = False) -> Iterator[Served]:
+    """Give the collection that the alias serves; while `reading` alone, a Milvus Lite file is left as it is."""
+    from ingest.core import contract as contracts
+    from ingest.milvus.connection import opened
+    from ingest.search.milvus_backend import Served
+
+    alias = contracts.load(settings.schema).alias
+    to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait)
+    with opened(*to, existing=True, reading=reading) as connection:
+        yield Served(connection, alias)
+
+
+@contextmanager
+def _files(settings: Settings) -> Iterator[Place]:
+    from ingest.core import contract as contracts
+    from ingest.search.faiss_backend import Exported
+
+    yield Exported(settings, contracts.load(settings.schema).index.ef)

@@ -1,0 +1,67 @@
+"""Keeps credentials out of sight: out of what `ps` shows, out of messages, out of logs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from itertools import islice
+
+from ingest.cli import interrupts
+
+TOKEN = "INGEST_TOKEN"  # noqa: S105  a name
+_PUBLISHED = "Milvus"  # the password that a new server has: no secret, and a word of every message about one
+SERVE_TOKEN = "INGEST_SERVE_TOKEN"  # noqa: S105  a name
+_FLAGS = {"--token": TOKEN, "--serve-token": SERVE_TOKEN}
+_NAMES = (TOKEN, "MILVUS_TOKEN", SERVE_TOKEN)
+
+
+def hide() -> None:
+    """Start again with the credentials of the command line in the environment, which other users cannot read."""
+    given = sys.argv[1:]
+    words, found = split(given)
+    if words == given or os.name == "nt":  # Windows shows command lines to their own user alone
+        return
+    head = sys.orig_argv[: len(sys.orig_argv) - len(given)]
+    interrupts.hold()
+    os.execve(sys.executable, [*head, *words], {**os.environ, **found})  # noqa: S606  no shell
+
+
+def split(given: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Return the command line without --token, --serve-token and --uri's user, and the variables that take these."""
+    words: list[str] = []
+    found: dict[str, str] = {}
+    user = ""
+    rest = iter(given)
+    for word in rest:
+        if word == "--":
+            words += [word, *rest]
+            break
+        name, equals, value = word.partition("=")
+        pair = [word] if equals or name not in {*_FLAGS, "--uri"} else [word, *islice(rest, 1)]
+        value = value or pair[-1]
+        if name in _FLAGS and (equals or len(pair) == 2):
+            found[_FLAGS[name]] = value
+        elif name == "--uri":
+            bare, user = _without_user(value)
+            words += [part.replace(value, bare) for part in pair]
+        else:
+            words += pair
+    return words, {TOKEN: user, **found} if user else found
+
+
+def redacted(text: str) -> str:
+    """Return a text without the credentials that the environment holds."""
+    for name in _NAMES:
+        whole = os.environ.get(name, "")
+        for secret in (whole, whole.partition(":")[2]):
+            if secret not in ("", _PUBLISHED):
+                text = text.replace(secret, "…")
+    return text
+
+
+def _without_user(uri: str) -> tuple[str, str]:
+    if "@" not in uri:
+        return uri, ""
+    from ingest.milvus.uris import without_user
+
+    return without_user(uri)

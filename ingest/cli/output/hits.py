@@ -1,0 +1,195 @@
+"""How hits are shown: a table with small pictures where the terminal has them, JSON, CSV, a contact sheet."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import os
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ingest.cli import options
+from ingest.cli.param_types import Place
+from ingest.core.errors import ConfigError
+from ingest.search import hit_fields
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ingest.core.settings import Settings
+    from ingest.search.milvus_backend import Hit
+    from ingest.search.product_images import Pictures
+
+_SHOWN_CHARACTERS = 48
+_TERMINAL_SIDE, _SHEET_SIDE = 160, 320  # pixels
+_COLUMNS = 8  # of a terminal, for a picture
+
+
+def _flag(*names: str, **kwargs: Any) -> Callable[[options.F], options.F]:
+    return click.option(*names, cls=options.Grouped, group="Outcome", **kwargs)
+
+
+_PATH = click.Path(path_type=Path)
+places = options.together(
+    options.option(
+        "Pictures", "--catalog", "-c", type=Place(), metavar="PLACE",
+        help="Hits' pictures lie where it says, by its folder.",
+    ),
+    options.option("Pictures", "--images-root", type=_PATH, help="Or here."),
+)  # fmt: skip
+
+outputs = options.together(
+    _flag("--json", "as_json", is_flag=True, help="An array of objects."),
+    _flag("--csv", "as_csv", is_flag=True, help="Rows with a header."),
+    _flag("--html", type=click.Path(path_type=Path, dir_okay=False), help="A contact sheet, one file with all in it."),
+    _flag(
+        "--pictures/--no-pictures", default=None, show_default="where the terminal can",
+        help="Small pictures in the table; needs ingest[pictures].",
+    ),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one query found: `name` says what was asked, `asked` is its picture, where it had one."""
+
+    name: str
+    hits: Sequence[Hit]
+    asked: Path | bytes | None = None
+
+
+def check(*, as_json: bool, as_csv: bool) -> None:
+    """Raise UsageError where two ways to print are asked for."""
+    if as_json and as_csv:
+        raise click.UsageError("Give one of --json and --csv.")
+
+
+def show(
+    found: Sequence[Found], settings: Settings, *, several: bool, as_json: bool, as_csv: bool, html: Path | None,
+    pictures: bool | None,
+) -> None:  # fmt: skip
+    """Print what was found; `several` says that queries must be told apart."""
+    if html is not None:
+        _write_sheet(found, settings, html)
+    if as_json:
+        content = [{"query": one.name, "hits": [_row(hit) for hit in one.hits]} for one in found]
+        click.echo(json.dumps(content if several else content[0]["hits"], ensure_ascii=False, indent=2))
+    elif as_csv:
+        _print_csv(found, several=several)
+    elif html is not None:
+        click.echo(f"{sum(len(one.hits) for one in found):,} hits in {html}")
+    else:
+        _print_tables(found, settings, several=several, pictures=pictures)
+
+
+def _row(hit: Hit) -> dict[str, Any]:
+    return {"product_id": hit.product_id, "score": round(hit.score, 6), **hit_fields.beside_own(hit.metadata)}
+
+
+def _print_csv(found: Sequence[Found], *, several: bool) -> None:
+    rows = [
+        {**({"query": one.name} if several else {}), "rank": rank, **_row(hit)}
+        for one in found
+        for rank, hit in enumerate(one.hits, 1)
+    ]
+    names = list(dict.fromkeys(name for row in rows for name in row)) or ["rank", "product_id", "score"]
+    table = csv.DictWriter(sys.stdout, names, restval="", lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+
+
+def _print_tables(found: Sequence[Found], settings: Settings, *, several: bool, pictures: bool | None) -> None:
+    from rich.console import Console
+
+    console = Console()
+    shown = _renderable(pictures) if sys.stdout.isatty() else None
+    if not console.is_terminal:
+        console = Console(width=1000)
+    with ExitStack() as stack:
+        finder = _pictures(stack, settings) if shown else None
+        for number, one in enumerate(found):
+            if several:
+                console.print(("\n" if number else "") + one.name, style="bold", markup=False, highlight=False)
+            if one.hits:
+                console.print(_table(one.hits, finder, shown), soft_wrap=not console.is_terminal)
+            else:
+                click.echo("nothing found")
+
+
+def _table(hits: Sequence[Hit], finder: Pictures | None, shown: Any) -> Any:
+    """Return hits in columns; a terminal that is narrow cuts long texts, a file gets them as they are."""
+    from rich.table import Table
+
+    rows = [hit_fields.beside_own(hit.metadata) for hit in hits]
+    names = [name for name in dict.fromkeys(name for row in rows for name in row) if name != "image"]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    if finder is not None:
+        table.add_column("", width=_COLUMNS)
+    table.add_column("score", justify="right")
+    for name in ("product_id", *names):
+        numbers = all(isinstance(row.get(name), int | float | None) for row in rows) and name in names
+        table.add_column(name, justify="right" if numbers else "left", no_wrap=True, max_width=_SHOWN_CHARACTERS)
+    for hit, row in zip(hits, rows, strict=True):
+        cells = ["" if row.get(name) is None else str(row[name]) for name in names]
+        picture = [] if finder is None else [_small(finder, hit, shown)]
+        texts = (cell.replace("[", r"\[") for cell in (f"{hit.score:.3f}", hit.product_id, *cells))
+        table.add_row(*picture, *texts)
+    return table
+
+
+def _small(finder: Pictures, hit: Hit, shown: Any) -> Any:
+    from ingest.search.product_images import thumbnail
+
+    path = finder.path(hit.product_id, str(hit.metadata.get("image") or ""))
+    image = None if path is None else thumbnail(path, _TERMINAL_SIDE)
+    return "" if image is None else shown(image, width=_COLUMNS, height="auto")
+
+
+def _renderable(wanted: bool | None) -> Any:
+    """Return what draws a picture in this terminal, None where there is nothing, or it is not wanted."""
+    if wanted is False or not os.get_terminal_size(sys.stdout.fileno()).columns:  # 0 is a terminal without a window
+        return None
+    logging.getLogger("textual_image").setLevel(logging.ERROR)  # it warns of a terminal that does not answer
+    try:
+        from textual_image import renderable  # asks the terminal what it can
+    except ImportError as error:
+        if wanted:
+            raise ConfigError("--pictures: needs textual-image; pip install 'ingest[pictures]'") from error
+        return None
+    # Half characters show too little to be worth a screenful unasked.
+    sharp = renderable.Image in (renderable.SixelImage, renderable.TGPImage)
+    return renderable.Image if sharp or wanted else None
+
+
+def _pictures(stack: ExitStack, settings: Settings) -> Pictures:
+    from ingest.search.product_images import Pictures
+
+    return stack.enter_context(Pictures(settings))
+
+
+def _write_sheet(found: Sequence[Found], settings: Settings, path: Path) -> None:
+    from ingest.runtime.atomic_files import replaced
+    from ingest.search import contact_sheet
+    from ingest.search.product_images import jpeg, thumbnail
+
+    with ExitStack() as stack:
+        finder = _pictures(stack, settings)
+
+        def small(place: Path | None) -> bytes:
+            image = None if place is None else thumbnail(place, _SHEET_SIDE)
+            return b"" if image is None else jpeg(image)
+
+        sections = []
+        for one in found:
+            places = [finder.path(hit.product_id, str(hit.metadata.get("image") or "")) for hit in one.hits]
+            asked = small(one.asked) if isinstance(one.asked, Path) else b""
+            sections.append(contact_sheet.Section(one.name, one.hits, [small(place) for place in places], asked))
+        content = contact_sheet.page(sections).encode("utf-8", "replace")
+    with replaced(path) as file:
+        file.write(content)

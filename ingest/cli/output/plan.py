@@ -1,0 +1,143 @@
+"""How a plan is shown: `ingest plan` and `ingest run --dry-run` print the same."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from ingest.cli import options
+from ingest.cli.output import terminal
+from ingest.core.errors import NotLiveError, TooManySkippedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ingest.core.settings import Settings
+    from ingest.tasks.plan import Plan
+
+_EXPORTS_STAY = "would leave the exported files as they are"
+
+details = click.option(
+    "--details", is_flag=True, cls=options.Grouped, group="Outcome", help="Name every product a run would touch."
+)
+
+estimate = click.option(
+    "--estimate", is_flag=True, cls=options.Grouped, group="Outcome",
+    help="Say what the catalog takes, from 200 products; --details shows the formulas.",
+)  # fmt: skip
+
+
+def show_estimate(settings: Settings, *, as_json: bool, quiet: bool, details: bool) -> None:
+    """Measure a sample and print what the whole catalog takes."""
+    from ingest.tasks import estimate as estimates
+    from ingest.tasks import sample
+
+    with terminal.followed(quiet=quiet) as (progress, stop):
+        found = sample.measure(settings, progress, stop)
+    figures = estimates.figures(found.catalog)
+    if as_json:
+        content = {**asdict(found), "figures": {name: asdict(figure) for name, figure in figures.items()}}
+        click.echo(json.dumps(content, ensure_ascii=False, indent=2))
+        return
+    click.echo(
+        f"{found.catalog.products:,} products with {found.model}, estimated from {found.pictures} pictures of "
+        f"{found.sampled} products:"
+    )
+    for name, figure in figures.items():
+        formula = f"   {figure.formula}" if details else ""
+        click.echo(f"  {name.replace('_', ' '):<22}{estimates.shown(figure):>16}{formula}")
+    if "download" not in figures:
+        click.echo("  note: no picture was fetched, so that the download's hours are not known (--download-missing)")
+
+
+def show(settings: Settings, *, as_json: bool, quiet: bool, details: bool) -> None:
+    """Work the plan out and print it; raises NotLiveError and TooManySkippedError where a run would."""
+    from ingest.pipeline.report import too_many, unusable
+    from ingest.tasks import plan
+
+    with terminal.followed(quiet=quiet) as (progress, stop):
+        found = plan.plan(settings, progress, stop)
+    if as_json:
+        _print_json(found)
+    skipped = ""
+    if too_many(found.skipped, found.products, settings.max_skipped):
+        skipped = (
+            f"{found.skipped:,} of {found.products:,} products would be skipped, more than --max-skipped "
+            f"{settings.max_skipped} allows; --details names what a run would touch"
+        )
+    faults = [skipped or found.unserved] if found.unserved else []
+    if _is_unusable(found):
+        faults.append(unusable(found.reasons, found.products))
+    if found.exports_refused:
+        faults.append(f"it {_EXPORTS_STAY}: {found.exports_refused}")
+    failure = f"a run would not be live: {'; '.join(faults)}" if faults else ""
+    if not as_json:
+        if failure:
+            click.echo(failure)
+        _print(found, details=details)
+    if failure:
+        raise NotLiveError(failure)
+    if skipped:
+        raise TooManySkippedError(skipped)
+
+
+def _is_unusable(found: Plan) -> bool:
+    return bool(found.skipped) and found.skipped == found.products
+
+
+def _print(found: Plan, *, details: bool) -> None:
+    changed = sum(found.changed.values())
+    by = ", ".join(f"{what} {count:,}" for what, count in found.changed.items() if count)
+    click.echo(f"{found.products:,} products against {found.collection}, nothing was changed:")
+    for count, what in (
+        (found.added, "to add"),
+        (changed, f"to change ({by})" if by else "to change"),
+        (found.remove, "to remove"),
+        (found.unchanged, "unchanged"),
+        (found.skipped, "skipped" + "".join(f"; {reason} {count:,}" for reason, count in found.reasons.items())),
+    ):
+        click.echo(f"  {count:>8,} {what}")
+    terminal.tell_skipped(found.reasons, found.examples)
+    for count, what in (
+        (found.embed, "of those to add or change need embedding"),
+        (found.fetch, "pictures would be fetched first, which decides about their products"),
+        (found.stale, "of those skipped have a row, which is as it last was (--drop-failed deletes them)"),
+        (found.gone, "rows are not in the catalog (--prune deletes them)"),
+        (found.foreign, "rows were not written by ingest, and are left alone"),
+    ):
+        if count:
+            click.echo(f"  {count:>8,} {what}")
+    for what in found.also:
+        click.echo(f"  note: a run would also {what}")
+    if found.exports_refused:
+        click.echo(f"  note: a run {_EXPORTS_STAY}: {found.exports_refused}")
+    if found.refused:
+        click.echo(f"  note: nothing would be deleted: {found.refused}")
+    moves = f", and moves when {found.collection} is complete"
+    moves = ", and would not move" if found.unserved else "" if found.served == found.collection else moves
+    click.echo(f"  note: the alias serves {found.served or 'nothing'}{moves}")
+    if details:
+        click.echo()
+        for product_id, change in _changes(found):
+            click.echo(f"  {change:<16}{product_id}")
+
+
+def _print_json(found: Plan) -> None:
+    """Print one object, the products of it a line each, for there may be millions; `details` was the table's path."""
+    content = json.dumps({**asdict(found), "details": ""}, ensure_ascii=False, indent=2)
+    click.echo(content.removesuffix("\n}") + ',\n  "changes": [', nl=False)
+    separator = "\n    "
+    for product_id, change in _changes(found):
+        click.echo(separator + json.dumps({"product_id": product_id, "change": change}, ensure_ascii=False), nl=False)
+        separator = ",\n    "
+    click.echo("\n  ]\n}")
+
+
+def _changes(found: Plan) -> Iterator[tuple[str, str]]:
+    with found.details.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            yield row["product_id"], row["change"]

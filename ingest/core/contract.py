@@ -1,0 +1,235 @@
+"""The contract with the apps that query: `schema/products.toml` read and checked, digests, names.
+
+M is Milvus': 2 to 2,048 (https://milvus.io/docs/hnsw.md).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from dataclasses import asdict, dataclass, replace
+from dataclasses import field as dataclass_field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ingest.core import canonical_json, collection_layout, search_ef
+from ingest.core.errors import ContractError
+from ingest.core.field import MAX_VARCHAR, FaultError, Field, field_name, integer, milvus_name, no_others, read_field
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from ingest.core.collection_layout import Layout
+    from ingest.core.records import Product, Scalar
+
+PRIMARY_KEY = "product_id"
+ROW_DIGEST = "row_digest"
+IMAGE_SHA256 = "image_sha256"
+PROPERTY = "ingest.contract"
+"""The collection property that carries the contract as JSON."""
+BUILT, SERVED = "ingest.built", "ingest.served"
+"""The properties that say when a collection was made, and when the alias last moved to it (ISO 8601, UTC)."""
+IMPORTING = "ingest.importing"
+"""The property that says which files are being imported, as JSON; "" or missing if none is."""
+
+_MAX_ALIAS = 255 - 13  # `_` and 12 digits of fingerprint make the collection's name
+DYNAMIC = "$meta"  # Milvus' own name for the dynamic field; a row with a key of that name is refused
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """The HNSW index over the vector field; `ef` is for searching and may be changed at any time."""
+
+    field: str
+    metric: str
+    type: str
+    m: int
+    ef_construction: int
+    ef: int
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What a collection looks like to the apps that query it.
+
+    `missing` says how one keeps a number that is missing, by field: as null (None), or as a number that stands for it.
+    A field that it does not name keeps NaN. It hangs on the server, and so it is empty as read from a file.
+    """
+
+    version: int
+    alias: str
+    keeps_others: bool
+    id_max_length: int
+    index: Index
+    fields: tuple[Field, ...]
+    layout: Layout = collection_layout.NONE
+    missing: Mapping[str, float | None] = dataclass_field(default_factory=dict)
+
+    @property
+    def taken_names(self) -> frozenset[str]:
+        """Names that a column kept in the dynamic field cannot have."""
+        own = {PRIMARY_KEY, ROW_DIGEST, IMAGE_SHA256, DYNAMIC, self.index.field}
+        return frozenset(own | {field.name for field in self.fields})
+
+    @property
+    def nullable(self) -> frozenset[str]:
+        """Fields that keep a missing number as null."""
+        return frozenset(name for name, instead in self.missing.items() if instead is None)
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """An embedding space: two vectors may be compared only if theirs are equal.
+
+    `model` is a hub id or the name of a local folder, `revision` the hub's commit or `sha256:…` over a local
+    checkpoint, `preprocessing` what is done to pixels before the model sees them.
+    """
+
+    model: str
+    revision: str
+    dim: int
+    preprocessing: Mapping[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits over model, revision, dim and preprocessing; not over the device or the batch size.
+
+        A local checkpoint is known by its content alone, so that its folder may be moved or renamed.
+        """
+        content = asdict(self)
+        if self.revision.startswith("sha256:"):
+            del content["model"]
+        return hashlib.sha256(canonical_json.of(content).encode()).hexdigest()[:16]
+
+
+def default_path() -> Path:
+    """Return the shipped `products.toml`: inside the package in a wheel, else at the top of the checkout."""
+    package = Path(__file__).parents[1]
+    packed = package / "_schema" / "products.toml"
+    return packed if packed.is_file() else package.parent / "schema" / "products.toml"
+
+
+def load(path: Path) -> Contract:
+    """Read and check a contract file.
+
+    Raises ContractError, one line naming the file and the key, for anything Milvus or an app could not live with.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        table = tomllib.loads(text)
+    except OSError as error:
+        raise ContractError(f"{path}: cannot be read ({error.strerror}); pass --schema FILE") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ContractError(f"{path}: not valid TOML: {error}") from error
+    try:
+        contract = _contract(table)
+    except FaultError as fault:
+        raise ContractError(f"{path}: {fault}") from fault
+    try:
+        types = {field.name: field.type for field in contract.fields}
+        return replace(contract, layout=collection_layout.read(table.get("collection", {}), types, text))
+    except ValueError as fault:
+        raise ContractError(f"{path} {fault}") from fault
+
+
+def collection_name(contract: Contract, space: Space) -> str:
+    """Return the physical collection's name: the alias and 12 hex digits over the schema and the space.
+
+    What can be changed while the collection stays, `ef` and the replicas, is not in it. Neither are a layout that says
+    nothing and missing numbers kept as NaN, so that the names of collections built before are what they were.
+    """
+    shape = asdict(replace(contract, index=replace(contract.index, ef=0)))
+    for field in shape["fields"]:
+        del field["missing"]  # counts where a server needs it
+    del shape["layout"], shape["missing"]
+    shape |= {"layout": contract.layout.lasting} if contract.layout.lasting else {}
+    shape |= {"missing": contract.missing} if contract.missing else {}
+    content = canonical_json.of({"schema": shape, "space": space.fingerprint})
+    return f"{contract.alias}_{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+
+
+def to_json(contract: Contract, space: Space, measured_ef: int | None = None) -> str:
+    """Return the JSON kept in the collection's property `ingest.contract`, for apps to check against."""
+    index = contract.index
+    content = {
+        "version": contract.version,
+        "alias": contract.alias,
+        "model": space.model,
+        "revision": space.revision,
+        "fingerprint": space.fingerprint,
+        "dim": space.dim,
+        "preprocessing": dict(space.preprocessing),
+        "normalised": True,
+        "primary_key": PRIMARY_KEY,
+        "vector_field": index.field,
+        "metric": index.metric,
+        "index": {"type": index.type, "M": index.m, "efConstruction": index.ef_construction},
+        "ef": index.ef,
+        "fields": {field.name: field.type for field in contract.fields},
+    }
+    if contract.layout.partition_key:
+        content["partition_key"] = contract.layout.partition_key
+    if contract.missing:
+        content["missing"] = dict(contract.missing)
+    return json.dumps(search_ef.with_measured(content, measured_ef), ensure_ascii=True)
+
+
+def row_digest(product: Product, sha256: bytes, fingerprint: str) -> str:
+    """Return 32 hex digits that change when the picture, the embedding space or the row's metadata does."""
+    content = sha256 + fingerprint.encode() + canonical_json.of(product.metadata).encode()
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
+def row_digests(metadata: Sequence[Mapping[str, Scalar]], shas: Iterable[bytes], fingerprint: str) -> list[bytes]:
+    """Return for each row, by its metadata and its picture, the 16 bytes that `row_digest` writes as hex."""
+    space = fingerprint.encode()
+    rows = zip(shas, canonical_json.of_rows(metadata), strict=True)
+    return [hashlib.sha256(sha + space + content.encode()).digest()[:16] for sha, content in rows]
+
+
+def _contract(table: dict[str, Any]) -> Contract:
+    no_others(table, {"version", "alias", "others", "product_id", "embedding", "collection", "fields"}, "")
+    if table.get("version") != 1:
+        raise FaultError(f"version is {table.get('version')!r}; this ingest reads version 1")
+    others = table.get("others", "dynamic")
+    if others not in ("dynamic", "drop"):
+        raise FaultError(f'others is {others!r}; it is "dynamic" or "drop"')
+    key = table.get("product_id", {})
+    no_others(key, {"max_length"}, "product_id.")
+    entries = table.get("fields", [])
+    if not isinstance(entries, list):
+        raise FaultError("fields must be tables, each under [[fields]]")
+    fields = tuple(read_field(entry, number) for number, entry in enumerate(entries, 1))
+    alias = milvus_name(table.get("alias"), "alias")
+    if len(alias) > _MAX_ALIAS:
+        raise FaultError(f"alias is {len(alias)} characters; at most {_MAX_ALIAS}, for a fingerprint follows")
+    contract = Contract(
+        version=1,
+        alias=alias,
+        keeps_others=others == "dynamic",
+        id_max_length=integer(key, "max_length", "product_id.", 1, MAX_VARCHAR),
+        index=_index(table.get("embedding", {})),
+        fields=fields,
+    )
+    reserved = {PRIMARY_KEY, ROW_DIGEST, IMAGE_SHA256, contract.index.field}
+    for field in fields:
+        if field.name in reserved:
+            raise FaultError(f"fields: {field.name} stands twice, or is a name that ingest itself uses")
+        reserved.add(field.name)
+    return contract
+
+
+def _index(table: dict[str, Any]) -> Index:
+    no_others(table, {"field", "metric", "index", "M", "efConstruction", "ef"}, "embedding.")
+    for key, only in (("metric", "IP"), ("index", "HNSW")):
+        if table.get(key, only) != only:
+            raise FaultError(f"embedding.{key} is {table[key]!r}; ingest builds {only} (unit vectors) alone")
+    return Index(
+        field=field_name(table.get("field", "embedding"), "embedding.field"),
+        metric="IP",
+        type="HNSW",
+        m=integer(table, "M", "embedding.", 2, 2048),
+        ef_construction=integer(table, "efConstruction", "embedding.", 1, 32_768),
+        ef=integer(table, "ef", "embedding.", 1, 32_768),
+    )

@@ -1,0 +1,194 @@
+"""The files of a checkpoint, in a folder or on the hub: which ones it needs, and whether they are whole."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ingest.core.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+# In the order in which transformers looks for them; an index names the shards.
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+# What a tokenizer can be made of: WordPiece, sentencepiece, byte-level BPE, or one file for any of them.
+_VOCABULARIES = (
+    ("vocab.txt",),
+    ("spiece.model",),
+    ("sentencepiece.bpe.model",),
+    ("tokenizer.model",),
+    ("vocab.json", "merges.txt"),
+    ("tokenizer.json",),
+)
+# In the order in which they are fetched: what makes a tokenizer comes last, so that none is taken for whole too early.
+_TOKENIZER = (
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer_config.json",
+    *(file for files in _VOCABULARIES for file in files),
+)
+_LFS = b"version https://git-lfs.github.com/spec/"  # how a pointer begins (git-lfs, docs/spec.md)
+
+
+class Source(Protocol):
+    """Where a checkpoint's files are."""
+
+    @property
+    def name(self) -> str:
+        """The hub id or the folder, for messages."""
+
+    @property
+    def fix(self) -> str:
+        """What to do about a file that is damaged."""
+
+    def cached(self, file: str) -> Path | None:
+        """Return a file that is on this machine, or None."""
+
+    def get(self, file: str) -> Path | None:
+        """Return a file, fetched if need be, or None if the checkpoint has none of that name.
+
+        Raises ModelError if that cannot be found out.
+        """
+
+    def reach(self, file: str) -> None:
+        """Raise ModelError if `file`, which is not on this machine, cannot be fetched either."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A checkpoint in a folder."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The folder, as it was given."""
+        return str(self.path)
+
+    @property
+    def fix(self) -> str:
+        """What to do about a file that is damaged."""
+        return "copy the checkpoint again"
+
+    def cached(self, file: str) -> Path | None:
+        """Return a file of the folder, or None."""
+        path = self.path / file
+        return path if path.is_file() else None
+
+    def get(self, file: str) -> Path | None:
+        """Return a file of the folder, or None."""
+        return self.cached(file)
+
+    def reach(self, file: str) -> None:
+        """Raise ModelError: what is missing in a folder is nowhere else."""
+        raise ModelError(f"{self.name}: its {file} is missing; {self.fix}")
+
+
+def read_json(source: Source, file: str, look: Callable[[str], Path | None] | None = None) -> dict[str, Any] | None:
+    """Return a JSON object of the checkpoint, or None if it has no such file; `look` is `source.get` by default."""
+    path = (look or source.get)(file)
+    if path is None:
+        return None
+    check_pointer(source, path)
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{source.name}: its {file} cannot be read ({error}); {source.fix}") from error
+    if not isinstance(table, dict):
+        raise ModelError(f"{source.name}: its {file} is not a JSON object; {source.fix}")
+    return table
+
+
+def find_weights(source: Source) -> list[Path]:
+    """Return the files that transformers loads the weights from, fetched if need be; [] if there are none.
+
+    Raises ModelError for a shard that is missing, and for a file that is cut off or a git-lfs pointer.
+    """
+    head = next(filter(source.cached, WEIGHTS), None) or next(filter(source.get, WEIGHTS), None)
+    if head is None:
+        return []
+    names = _shards(source, head) if head.endswith(".json") else [head]
+    files = []
+    for name in names:
+        if (path := source.get(name)) is None:
+            raise ModelError(f"{source.name}: its {display(name)} is missing, which {head} names; {source.fix}")
+        _check_weights(source, path)
+        files.append(path)
+    return files
+
+
+def has_weights(source: Source) -> bool:
+    """Return whether all the weights are on this machine."""
+    head = next(filter(source.cached, WEIGHTS), None)
+    if head is None:
+        return False
+    return not head.endswith(".json") or all(map(source.cached, _shards(source, head)))
+
+
+def find_tokenizer(source: Source) -> list[Path]:
+    """Return the files that the tokenizer is made of, fetched if need be.
+
+    transformers makes an empty tokenizer where they are missing, which takes every text for the same one.
+    Raises ModelError if they are missing.
+    """
+    if not (_has_tokenizer(source) and source.cached("tokenizer_config.json")):
+        try:
+            for file in _TOKENIZER:
+                source.get(file)
+        except ModelError:
+            if not _has_tokenizer(source):
+                raise
+    if not _has_tokenizer(source):
+        raise ModelError(
+            f"{source.name}: its tokenizer is missing, without which texts cannot be embedded; copy tokenizer.json and "
+            "tokenizer_config.json from where the model is from"
+        )
+    found = [path for path in map(source.cached, _TOKENIZER) if path is not None]
+    for path in found:
+        check_pointer(source, path)
+    return found
+
+
+def check_pointer(source: Source, path: Path) -> None:
+    """Raise ModelError for a git-lfs pointer, which a clone without git-lfs has in the place of a large file."""
+    with path.open("rb") as file:
+        if file.read(len(_LFS)) == _LFS:
+            raise ModelError(
+                f"{source.name}: its {path.name} is a git-lfs pointer, not the file itself; run git lfs pull there"
+            )
+
+
+def display(text: object) -> str:
+    """Return what a file says in a form that is fit for a message: short, and without control characters."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(text))[:100]
+
+
+def _has_tokenizer(source: Source) -> bool:
+    return any(all(map(source.cached, files)) for files in _VOCABULARIES)
+
+
+def _shards(source: Source, index: str) -> list[str]:
+    shards = (read_json(source, index) or {}).get("weight_map")
+    if not isinstance(shards, dict) or not shards or not all(isinstance(name, str) for name in shards.values()):
+        raise ModelError(f"{source.name}: its {index} names no files; {source.fix}")
+    return sorted(set(shards.values()))
+
+
+def _check_weights(source: Source, path: Path) -> None:
+    check_pointer(source, path)
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="numpy"):
+                return  # its header says how long the file is
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"{source.name}: its {path.name} is damaged ({error}); {source.fix}") from error
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"PK"
+    if path.stat().st_size == 0 or (zipped and not zipfile.is_zipfile(path)):
+        raise ModelError(f"{source.name}: its {path.name} is cut off; {source.fix}")

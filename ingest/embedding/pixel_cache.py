@@ -1,0 +1,83 @@
+"""Pictures saved as the model wants them, for a machine without torch to prepare and one with torch to embed.
+
+One `<sha256>.npy` a picture, (height, width, 3) uint8 RGB, under `data/preprocessed/<geometry>/<first two digits>/`;
+of pictures decoded with `--exact` under `<geometry>-exact`, for their pixels differ.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ingest.core.records import Decoded, Picture
+from ingest.runtime.atomic_files import renamed, sweep, write_npy, writing_to
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from ingest.core.records import Embedded, Skipped
+    from ingest.embedding.preprocess import Preprocessing
+
+
+class Preprocessed:
+    """The saved pixels for one geometry, those of pictures decoded whole (`exact`) apart from the others."""
+
+    def __init__(self, folder: Path, preprocessing: Preprocessing, *, exact: bool = False) -> None:
+        fast, whole = folder / preprocessing.geometry, folder / f"{preprocessing.geometry}-exact"
+        self.folder, self._other = (whole, fast) if exact else (fast, whole)
+        self._shape = (preprocessing.height, preprocessing.width, 3)
+        self._swept: set[Path] = set()
+
+    def get(self, sha256: bytes) -> NDArray[np.uint8] | None:
+        """Return a picture's saved pixels, or None where there are none or they are torn."""
+        try:
+            pixels = np.array(np.lib.format.open_memmap(self._path(sha256), mode="r"))
+        except (OSError, ValueError, EOFError):
+            return None
+        return pixels if pixels.shape == self._shape and pixels.dtype == np.uint8 else None
+
+    def saving(self, records: Iterable[Decoded | Embedded | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
+        """Save the pixels of each `Decoded` that is not saved yet, and pass every record on."""
+        for record in records:
+            if isinstance(record, Decoded) and not self._path(record.sha256).exists():
+                self._save(self._path(record.sha256), record.pixels)
+            yield record
+
+    def remove(self, sha256: bytes) -> None:
+        """Forget a picture whose vector is stored, however it was decoded."""
+        for folder in (self.folder, self._other):
+            _path(folder, sha256).unlink(missing_ok=True)
+
+    def using(
+        self, decode: Callable[[Picture | Embedded | Skipped], Decoded | Embedded | Skipped]
+    ) -> Callable[[Picture | Embedded | Skipped], Decoded | Embedded | Skipped]:
+        """Return `decode`, but for pictures that are saved here; where nothing is saved, `decode` itself."""
+        if not self.folder.is_dir():
+            return decode
+
+        def saved_or_decoded(record: Picture | Embedded | Skipped) -> Decoded | Embedded | Skipped:
+            if isinstance(record, Picture) and (pixels := self.get(record.sha256)) is not None:
+                return Decoded(record.product, record.sha256, pixels)
+            return decode(record)
+
+        return saved_or_decoded
+
+    def _save(self, path: Path, pixels: NDArray[np.uint8]) -> None:
+        if path.parent not in self._swept:
+            with writing_to(path.parent):
+                sweep(path.parent)
+            self._swept.add(path.parent)
+        with renamed(path) as file:
+            write_npy(file, pixels.shape, "|u1", [np.ascontiguousarray(pixels)])
+
+    def _path(self, sha256: bytes) -> Path:
+        return _path(self.folder, sha256)
+
+
+def _path(folder: Path, sha256: bytes) -> Path:
+    name = sha256.hex()
+    return folder / name[:2] / f"{name}.npy"

@@ -1,0 +1,32 @@
+"""Whether a file's container is whole, from its structure alone; no pixel is decoded and no C library is asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ingest.images.decode import png_chunks
+
+if TYPE_CHECKING:
+    from io import BufferedReader
+
+_TAIL = 4096  # what other programs leave behind a JPEG's end is seldom longer
+
+
+def is_sound(file: BufferedReader, kind: str) -> bool:
+    """Whether the container of a picture of that kind is whole; False as well where that cannot be told.
+
+    TIFF and AVIF are never sound: their decoders are large, and catalogs seldom put them to the test.
+    """
+    length = file.seek(0, 2)
+    file.seek(0)
+    if kind == "png":
+        return png_chunks.is_sound(file)
+    if kind == "webp":
+        return int.from_bytes(file.read(8)[4:8], "little") + 8 == length + length % 2
+    if kind == "bmp":
+        return int.from_bytes(file.read(6)[2:6], "little") == length
+    file.seek(-min(_TAIL, length), 2)
+    tail = file.read()
+    if kind == "jpg":
+        return b"\xff\xd9" in tail
+    return kind == "gif" and tail.rstrip(b"\0").endswith(b";")

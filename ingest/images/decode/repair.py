@@ -1,0 +1,48 @@
+"""Broken files that browsers show in full: copies in memory without what is broken, for a decoder that minds it."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from ingest.images.decode import jpeg_repair, png_chunks
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+MAX_COPY = 256_000_000
+"""Bytes; larger files are decoded as they are or not at all. 64 megapixels of noise are 192 MB as a PNG."""
+
+
+def salvaged(file: BinaryIO, kind: str) -> BinaryIO | None:
+    """Return a copy of a file of that kind that no decoder has taken; None if there is nothing to leave out or add.
+
+    Only what holds no pixels is left out or added. May raise what Pillow raises on broken bytes.
+    """
+    if kind == "png":
+        copy = png_chunks.without_ancillary(file, MAX_COPY)
+    elif kind in ("jpg", "webp"):
+        length = file.seek(0, 2)
+        if length > MAX_COPY:
+            return None
+        file.seek(0)
+        content = file.read(length)
+        copy = jpeg_repair.repaired(content) if kind == "jpg" else _whole_chunks(content)
+    else:
+        return None
+    return None if copy is None else io.BytesIO(copy)
+
+
+def _whole_chunks(content: bytes) -> bytes | None:
+    """Return a WebP that is shorter than it says with its complete chunks: the image is often one of them."""
+    if int.from_bytes(content[4:8], "little") + 8 <= len(content):
+        return None
+    chunks, at = [], 12
+    while at + 8 <= len(content):
+        end = at + 8 + int.from_bytes(content[at + 4 : at + 8], "little")
+        if end > len(content):
+            break
+        chunks.append(content[at:end] + bytes((end - at) % 2))
+        at = end + (end - at) % 2
+    body = b"WEBP" + b"".join(chunks)
+    return b"RIFF" + len(body).to_bytes(4, "little") + body

@@ -1,0 +1,38 @@
+"""A collection's properties, written so that they outlive the server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ingest.core.collection_layout import Layout
+    from ingest.milvus.connection import Connection
+
+REPLICAS = "collection.replica.number"
+"""Milvus' own: how many replicas a load that names no number gets, since 2.4.13; before that it changes nothing."""
+
+
+def note(connection: Connection, name: str, properties: dict[str, str]) -> None:
+    """Set properties of a collection so that they outlive the server."""
+    for _ in range(2):  # what Milvus 2.3.5 keeps over a restart is the alteration before the last (milvus #30144)
+        connection.call(f"note properties of {name}", connection.client.alter_collection_properties, name, properties)
+
+
+def get(connection: Connection, name: str) -> dict[str, str]:
+    """Return the properties of a collection."""
+    description = connection.call("describe the collection", connection.client.describe_collection, name)
+    return dict(description.get("properties", {}))
+
+
+def update(connection: Connection, name: str, properties: Mapping[str, str]) -> None:
+    """Set those properties that the collection does not have with these values."""
+    found = get(connection, name) if properties else {}
+    if newer := {key: value for key, value in properties.items() if found.get(key) != value}:
+        note(connection, name, newer)
+
+
+def of(layout: Layout) -> dict[str, str]:
+    """Return how the server is to load a collection by itself; what the contract does not name stays as it is."""
+    return {REPLICAS: str(layout.replicas)} if layout.replicas else {}

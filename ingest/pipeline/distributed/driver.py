@@ -1,0 +1,147 @@
+"""The stretch from products to rows, on a Ray cluster: what `run.run` does between planning and reporting.
+
+The driver reads the catalog, judges and counts what comes back in the catalog's order, and owns the picture cache's
+index; workers fetch, decode, embed, write shards and upsert.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ingest.core.contract import row_digest
+from ingest.core.records import Decoded, Embedded, Picture, Product, Skipped, Stage
+from ingest.images.resolver import is_text
+from ingest.milvus import writer
+from ingest.pipeline.distributed import cluster
+from ingest.pipeline.distributed.blocks import InOrder, Item
+from ingest.pipeline.distributed.workers import Job, clip
+from ingest.runtime.remote_files import is_remote
+from ingest.store import factory, stage
+from ingest.sync.inventory import ABSENT, Fate, key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from ingest.embedding.encoder import Encoder
+    from ingest.milvus.collection import Collection
+    from ingest.pipeline.distributed.blocks import Block, Done
+    from ingest.pipeline.pipeline import Line
+    from ingest.sync.diff import Difference
+
+_BLOCK = 256  # products, or the batch where that is more; full batches of one size give the same bits everywhere
+
+
+def written(
+    line: Line, collection: Collection, difference: Difference, encoder: Callable[[Job], Encoder] = clip
+) -> Iterator[Embedded | Skipped]:
+    """Bring the collection's rows in step, on the cluster; yield in catalog order what `writer.upsert` would yield.
+
+    Rows that a worker has written come without their vectors. Raises EngineError beside what the line raises.
+    """
+    settings = line.settings
+    pool = cluster.Pool.of(settings)
+    job = _job(line, collection, encoder)
+    order = InOrder()
+    blocks = _blocks(line, difference, order)
+    upserting = not collection.connection.is_lite  # Milvus Lite is a file, and this process holds it
+    with cluster.connected(settings.address):
+        for done in cluster.worked(blocks, job, line.store.known(), pool, line.stop, upserting=upserting):
+            order.put(done.places, done.pictures, _taken_in(done, line, collection))
+            yield from _settled(order, line, difference)
+    if not line.stop.is_set():
+        yield from _settled(order, line, difference)
+
+
+def _job(line: Line, collection: Collection, encoder: Callable[[Job], Encoder]) -> Job:
+    """Return what the workers must know, with no path that depends on where a process stands."""
+    settings, checkpoint = line.settings, line.checkpoint
+    found = ((name, getattr(settings, name)) for name in ("catalog", "data", "images_root", "host_headers"))
+    paths: dict[str, Any] = {name: value.absolute() for name, value in found if isinstance(value, Path)}
+    store = settings.store
+    if store and not is_remote(store, "--store"):
+        store = str(Path(store).absolute())
+    settings = replace(settings, **paths, store=store)
+    if Path(checkpoint.location).is_dir():
+        checkpoint = replace(checkpoint, location=str(Path(checkpoint.location).absolute()))
+    return Job(settings, collection.contract, checkpoint, factory.place(settings, line.space.fingerprint), encoder)
+
+
+def _blocks(line: Line, difference: Difference, order: InOrder) -> Iterator[Block]:
+    """Gather products into blocks: those whose row seems right apart, so that the others fill whole batches."""
+    batch = line.settings.batch or _BLOCK
+    size = max(_BLOCK // batch, 1) * batch
+    gathered: dict[bool, list[Item]] = {True: [], False: []}
+    for place, record in enumerate(line.products()):
+        if isinstance(record, Skipped):
+            order.put([place], [record], {})
+            continue
+        item = _item(place, record, line, difference)
+        entry = item.entry
+        seems_right = (
+            entry is not None
+            and entry.sha256 is not None
+            and item.digest == row_digest(record, entry.sha256, line.space.fingerprint)
+        )
+        block = gathered[seems_right]
+        block.append(item)
+        if len(block) == size:
+            yield tuple(block)
+            block.clear()
+    yield from (tuple(block) for block in gathered.values() if block)
+
+
+def _item(place: int, product: Product, line: Line, difference: Difference) -> Item:
+    there = difference.there
+    at = int(there.find([key(product.product_id)])[0])
+    entry = line.cache.get(product.product_id) if is_text(product.product_id) else None
+    if at == ABSENT:
+        return Item(place, product, None, "", entry)
+    digest = "" if there.fates[at] == Fate.FOREIGN else there.digest(at)
+    return Item(place, product, digest, there.sha256(at).hex(), entry)
+
+
+def _taken_in(done: Done, line: Line, collection: Collection) -> dict[str, Embedded | Picture | Skipped]:
+    """Take in what a block brings: what the cache and the store have learnt, and rows that are still to be written."""
+    for entry in done.entries:
+        line.cache.index.put(entry)
+    for sha256, content in done.contents:
+        line.cache.index.put_content(sha256, content)
+    if done.shard:
+        line.store.adopt(done.shard)
+    line.progress.add(Stage.DECODE, sum(isinstance(record, Embedded) for record in done.results))
+    line.progress.add(Stage.EMBEDDING, done.embedded)
+    results: list[Embedded | Skipped] = list(done.results)
+    if not done.written:
+        results = list(writer.upsert(results, collection))
+    results += writer.upsert(_from_store(done.known, line), collection)
+    line.progress.add(Stage.STORE, sum(isinstance(record, Embedded) for record in results))
+    for record in results:
+        if isinstance(record, Embedded):
+            line.preprocessed.remove(record.sha256)
+    return {record.product.product_id if isinstance(record, Embedded) else record.product_id: record
+            for record in results}  # fmt: skip
+
+
+def _from_store(pictures: Iterable[Picture], line: Line) -> Iterator[Embedded | Skipped]:
+    """Give pictures the vectors that the store has; one that turns out to be damaged is embedded here."""
+    for record in stage.lookup(pictures, line.store):
+        if isinstance(record, Picture):
+            yield from line.embedded([record])
+        else:
+            yield record
+
+
+def _settled(order: InOrder, line: Line, difference: Difference) -> Iterator[Embedded | Skipped]:
+    """Judge what is due as the one-machine line judges it, and yield what became of each that differs."""
+    due = list(order.due())
+    results = {picture.product.product_id: result for picture, result in due if isinstance(picture, Picture)}
+    for record in difference.changes(line.noted(picture for picture, _ in due)):
+        if isinstance(record, Skipped):
+            yield record
+            continue
+        result = results[record.product.product_id]
+        assert not isinstance(result, Decoded | Picture)
+        assert result is not None, "the worker judged by the same digests"
+        yield result

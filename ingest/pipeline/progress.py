@@ -1,0 +1,174 @@
+"""How far each stage is: bars on a terminal, a line every few seconds in a log, nothing when told to be quiet."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ingest.core.records import Stage
+from ingest.runtime.profiler import Clock, busiest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+T = TypeVar("T")
+
+_LINE_EVERY_S = 5.0
+_REDRAW_PER_S = 8
+_BAR = 16  # columns; with all else a line stays under 80
+
+
+@dataclass(slots=True)
+class Count:
+    """What one stage has let through: `items`, and `seconds` from the start of the run to the last of them."""
+
+    items: int = 0
+    seconds: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Items per second."""
+        return self.items / self.seconds if self.seconds else 0.0
+
+
+class Progress:
+    """Counts what passes each stage, and the time that goes into it by its `clock`.
+
+    `total` is the number of products where it is known, for bars and ETA.
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.clock = clock or Clock()
+        self._counts: dict[Stage, Count] = {}
+        self.total: int | None = None
+        self._started = time.monotonic()
+
+    def counting(self, stage: Stage, records: Iterable[T], kind: type | tuple[type, ...]) -> Iterator[T]:
+        """Pass records on, counting those of `kind` as done by `stage`."""
+        count = self._counts.setdefault(stage, Count())
+        for record in records:
+            if isinstance(record, kind):
+                self._add(count, 1)
+            yield record
+
+    def add(self, stage: Stage, items: int) -> None:
+        """Count `items` as done by `stage`."""
+        self._add(self._counts.setdefault(stage, Count()), items)
+
+    def items(self, stage: Stage) -> int:
+        """Return how many `stage` has done."""
+        return self._counts[stage].items if stage in self._counts else 0
+
+    def counts(self) -> list[tuple[Stage, Count]]:
+        """Return the stages that have begun, in the order of the line."""
+        return [(stage, self._counts[stage]) for stage in Stage if stage in self._counts]
+
+    def told(self) -> dict[str, dict[str, float]]:
+        """Return what each stage did: items, seconds, items a second, and the share of the time it was busy."""
+        shares = self.clock.shares()
+        return {
+            stage.value: {
+                "items": count.items,
+                "seconds": round(count.seconds, 3),
+                "per_second": round(count.rate, 1),
+                "busy": round(shares[stage].busy, 3) if stage in shares else 0.0,
+            }
+            for stage, count in self.counts()
+        }
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self._started
+
+    def _add(self, count: Count, items: int) -> None:
+        count.items += items
+        count.seconds = time.monotonic() - self._started
+
+
+def shown(progress: Progress, quiet: bool = False) -> AbstractContextManager[None]:
+    """Show `progress` on stderr while the block runs: bars on a terminal, else a line every few seconds."""
+    if quiet:
+        return nullcontext()
+    return _bars(progress) if sys.stderr.isatty() else _lines(progress)
+
+
+@contextmanager
+def _bars(progress: Progress) -> Iterator[None]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    bars = Bars(
+        TextColumn("{task.description:<10}"),
+        BarColumn(_BAR),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]:>9}"),
+        TextColumn("{task.fields[busy]:<17}"),
+        TimeRemainingColumn(compact=True),
+        console=Console(stderr=True),
+        refresh_per_second=_REDRAW_PER_S,
+        transient=True,
+    )
+    tasks: dict[Stage, Any] = {}
+
+    def draw() -> None:
+        shares = progress.clock.shares()
+        bounding = busiest(shares)
+        for stage, count in progress.counts():
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage.value, total=progress.total, rate="", busy="")
+            total = max(progress.total or 0, count.items) or None
+            busy = f"{_percent(shares[stage].busy)} busy" if stage in shares else ""
+            marked = f"{busy}, bound" if stage == bounding else busy
+            bars.update(tasks[stage], completed=count.items, total=total, rate=f"{count.rate:,.0f}/s", busy=marked)
+
+    with bars, _repeated(draw, 1 / _REDRAW_PER_S):
+        yield
+
+
+@contextmanager
+def _lines(progress: Progress) -> Iterator[None]:
+    def say() -> None:
+        if not progress.counts():
+            return
+        done = ", ".join(f"{stage.value} {count.items:,}" for stage, count in progress.counts())
+        of = f" of about {progress.total:,}" if progress.total else ""
+        rate = progress.items(Stage.IMAGES) / progress.seconds
+        speed = f"{rate:,.0f} products/s{_bounding(progress)}"
+        sys.stderr.write(f"ingest: after {progress.seconds:.0f} s: {done}{of} ({speed})\n")
+
+    with _repeated(say, _LINE_EVERY_S):
+        yield
+
+
+def _bounding(progress: Progress) -> str:
+    shares = progress.clock.shares()
+    part = busiest(shares)
+    return f"; bound by {part}, {_percent(shares[part].busy)} busy" if part else ""
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.0f} %"
+
+
+@contextmanager
+def _repeated(action: Any, every: float) -> Iterator[None]:
+    """Do `action` every so many seconds, on a thread of its own, until the block ends."""
+    done = threading.Event()
+
+    def repeat() -> None:
+        while not done.wait(every):
+            action()
+
+    thread = threading.Thread(target=repeat, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

@@ -1,0 +1,91 @@
+"""Whether the alias may move to a collection that has been filled, and moving it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ingest.core.errors import InterruptedRunError, VerificationError
+from ingest.core.records import Reason, Stage
+from ingest.milvus import checks
+from ingest.sync.inventory import Fate, Inventory
+from ingest.sync.prune import Removal
+
+if TYPE_CHECKING:
+    from ingest.milvus.collection import Collection
+    from ingest.pipeline.pipeline import Line
+
+_MISSING_SHARE = 0.01
+"""More pictures that a later run may have, and a new collection does not replace one that has them."""
+_PROVEN = 200  # vectors looked at before the alias moves; ids and digests are looked at one and all
+_NAMED = 5  # differences named in the error; ingest verify has them all
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What the alias `served` at the end, None for nothing; `fault` says why not this run's collection, and what to do.
+
+    `fault` is "" where the alias serves it, or stays elsewhere because the user wanted it so. `note` is for the user.
+    """
+
+    served: str | None
+    note: str = ""
+    fault: str = ""
+
+
+def serve(
+    line: Line, collection: Collection, there: Inventory, written: Inventory, served: str | None, *, refused: bool
+) -> Serving:
+    """Point the alias, which `served` another or none, at the collection if everything is in and proven.
+
+    Raises MilvusError if somebody else has set the alias meanwhile.
+    """
+    alias = line.contract.alias
+    if not there.count(Fate.SAME) + len(written):
+        return Serving(served)  # why that is, says who counted what was skipped
+    if (kept := withheld(line, served)) is not None:
+        return kept
+    _prove(line, collection, there, written, refused=refused)
+    collection.serve(served)
+    note = f"the alias {alias} moved from {served}, which stays as it was" if served else ""
+    return Serving(collection.name, note)
+
+
+def withheld(line: Line, served: str | None) -> Serving | None:
+    """Return what the alias goes on serving where what was skipped, or not looked at, forbids to move it."""
+    alias, settings, report = line.contract.alias, line.settings, line.report
+    if line.too_many_skipped:
+        some = "1 product was" if report.skipped == 1 else f"{report.skipped:,} products were"
+        fault = f"{some} skipped, more than --max-skipped {settings.max_skipped} allows"
+        return Serving(served, fault=f"{fault}; correct that, as skipped.csv says, or raise it")
+    if served and settings.sample:
+        return Serving(served, f"the alias {alias} still serves {served}, for --sample took only a part of the catalog")
+    healing = sum(count for reason, count in report.reasons.items() if Reason(reason).heals)
+    if served and not settings.max_skipped and healing > _MISSING_SHARE * line.progress.items(Stage.CATALOG):
+        images = "1 image" if healing == 1 else f"{healing:,} images"
+        return Serving(served, fault=f"{images} could not be fetched today; run again, or allow it with --max-skipped")
+    return None
+
+
+def _prove(line: Line, collection: Collection, there: Inventory, written: Inventory, *, refused: bool) -> None:
+    """Raise VerificationError where the collection that is about to be served is not what this run has made."""
+    deleted = frozenset[Fate]() if refused else Removal.of(line.settings).fates
+    sample = chain(islice(written.where(np.ones(len(written), bool)), _PROVEN),
+                   islice((name for name, _ in there.ids({Fate.SAME})), _PROVEN))  # fmt: skip
+    collection.indexed(line.stop)
+    if line.stop.is_set():
+        raise InterruptedRunError("interrupted before the alias was moved; run the same command again to go on")
+    found = chain(
+        checks.index(collection),
+        checks.rows(collection, there, written, deleted),
+        checks.vectors(collection, line.store, list(sample)),
+    )
+    if faults := list(islice(found, _NAMED)):
+        named = "; ".join(f"{fault.kind} {fault.name} {fault.detail}" for fault in faults)
+        raise VerificationError(
+            f"collection {collection.name}: {named}; the alias {line.contract.alias} was not moved; run again, "
+            "or see more with: ingest verify"
+        )

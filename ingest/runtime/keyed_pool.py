@@ -1,0 +1,104 @@
+"""Threads that take work from one queue for each key, in turns: what `parallel.spread` hands its items to."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+class Crew(Generic[T, U]):
+    """Up to `workers` threads that call a function, at most `at_once` at the same time for items of one key."""
+
+    def __init__(self, function: Callable[[T], U], workers: int, at_once: int) -> None:
+        self._function = function
+        self._workers = workers
+        self._at_once = at_once
+        self._changed = threading.Condition()
+        self._waiting: dict[str | None, deque[tuple[Future[U], T]]] = {}
+        self._running: dict[str | None, int] = {}
+        self._ready: deque[str | None] = deque()  # keys with work waiting and room for it, each once
+        self._idle = 0
+        self._ended = False
+        self._threads: list[threading.Thread] = []
+
+    def give(self, key: str | None, item: T) -> Future[U]:
+        """Have the function called with `item` as soon as its key's turn comes."""
+        future: Future[U] = Future()
+        with self._changed:
+            waiting = self._waiting.setdefault(key, deque())
+            waiting.append((future, item))
+            if len(waiting) == 1 and self._has_room(key):
+                self._ready.append(key)
+            self._wake()
+        return future
+
+    def dismiss(self) -> None:
+        """Drop what has not begun and wait for what has."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _wake(self) -> None:
+        """Have one more thread look for work, where there is some."""
+        if not self._ready:
+            return
+        if self._idle:
+            self._idle -= 1  # here and not where it wakes: until then it would be woken twice
+            self._changed.notify()
+        elif len(self._threads) < self._workers:
+            thread = threading.Thread(target=self._work, name=f"spread-{len(self._threads)}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _has_room(self, key: str | None) -> bool:
+        return key is None or self._running.get(key, 0) < self._at_once
+
+    def _work(self) -> None:
+        key: str | None = None
+        worked = False
+        while True:
+            with self._changed:
+                if worked:
+                    self._left(key)
+                while not self._ready and not self._ended:
+                    self._idle += 1
+                    self._changed.wait()
+                if self._ended:
+                    return
+                key, (future, item) = self._taken()
+                self._wake()
+            worked = True
+            try:
+                future.set_result(self._function(item))
+            except BaseException as error:  # noqa: BLE001  it is raised again where the consumer stands
+                future.set_exception(error)
+
+    def _taken(self) -> tuple[str | None, tuple[Future[U], T]]:
+        """Take the next key's next item, and put the key at the end of the line where more of it may run."""
+        key = self._ready.popleft()
+        work = self._waiting[key].popleft()
+        self._running[key] = self._running.get(key, 0) + 1
+        if not self._waiting[key]:
+            del self._waiting[key]
+        elif self._has_room(key):
+            self._ready.append(key)
+        return key, work
+
+    def _left(self, key: str | None) -> None:
+        """Note that a call for the key is over; where that made room for it, its turn comes again."""
+        had_room = self._has_room(key)
+        self._running[key] -= 1
+        if not self._running[key]:
+            del self._running[key]
+        if not had_room and key in self._waiting:
+            self._ready.append(key)

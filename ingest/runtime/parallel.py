@@ -1,0 +1,225 @@
+"""The only concurrency primitives of the house: `batched`, `gathered`, `pmap`, `spread`, `ahead`, `until`."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from ingest.runtime.keyed_pool import Crew
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Iterator
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+_POLL_S = 0.05  # how soon a producer that waits for room notices that its consumer is gone
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield lists of `size` items in order; the last one may be shorter, none is empty."""
+    batch: list[T] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def gathered(items: Iterable[T], size: int, seconds: float) -> Iterator[list[T]]:
+    """Yield lists as `batched` does, but no longer than about `seconds` after the first of each has come.
+
+    So fast items come in full lists, and a slow one holds back only those just before it.
+    """
+    batch: list[T] = []
+    ends = 0.0
+    for item in items:
+        if not batch:
+            ends = time.monotonic() + seconds
+        batch.append(item)
+        if len(batch) == size or time.monotonic() >= ends:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def until(items: Iterable[T], stop: threading.Event) -> Iterator[T]:
+    """Yield from `items` until they end or `stop` is set, whichever is first."""
+    for item in items:
+        if stop.is_set():
+            return
+        yield item
+
+
+def pmap(
+    function: Callable[[T], U],
+    items: Iterable[T],
+    *,
+    workers: int,
+    ahead: int,
+    here: Callable[[T], bool] = lambda _: False,
+) -> Generator[U, None, None]:
+    """Map on `workers` threads, in order, with at most `ahead` results waiting for the consumer.
+
+    Items that are `here` are mapped on the consumer's own thread: what costs less than handing it over.
+    An exception of `function` or of `items` surfaces here, at its place in the order. A consumer that stops
+    early cancels what has not begun and waits only for calls already running.
+    """
+    pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix=getattr(function, "__name__", "pmap"))
+    pending: deque[Future[U]] = deque()
+    source = _raised_last(items)
+    failure: Exception | None = None
+    try:
+        for item in source:
+            if isinstance(item, _Raised):
+                failure = item.error
+                break
+            pending.append(_done(function, item) if here(item) else pool.submit(function, item))
+            # One goes on for each that comes: a slow source must not hold back what it has given before.
+            if len(pending) >= ahead or pending[0].done():
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+        if failure is not None:
+            raise failure
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        source.close()
+
+
+def _done(function: Callable[[T], U], item: T) -> Future[U]:
+    future: Future[U] = Future()
+    try:
+        future.set_result(function(item))
+    except Exception as error:  # noqa: BLE001  it is raised again at its place in the order
+        future.set_exception(error)
+    return future
+
+
+def spread(
+    function: Callable[[T], U],
+    items: Iterable[T],
+    *,
+    key: Callable[[T], str | None],
+    workers: int,
+    at_once: int,
+    ahead: int,
+    here: Callable[[T], bool] = lambda _: False,
+) -> Iterator[U]:
+    """Map on `workers` threads, in order, with at most `at_once` calls at the same time for items of one key.
+
+    Keys take turns, so that a slow one holds back itself alone for as long as `ahead` items reach: so many are
+    taken before the consumer, done or waiting. Items whose key is None are bound by `workers` only. Items that are
+    `here`, exceptions, and a consumer that stops early are met as by `pmap`.
+    """
+    crew: Crew[T, U] = Crew(function, workers, at_once)
+    pending: deque[Future[U]] = deque()
+    source = _raised_last(items)
+    failure: Exception | None = None
+    more = True
+    try:
+        while more or pending:
+            if pending and (not more or len(pending) >= ahead or pending[0].done()):
+                yield pending.popleft().result()
+                continue
+            item = next(source, None)
+            if item is None:
+                more = False
+            elif isinstance(item, _Raised):
+                failure, more = item.error, False
+            elif not here(item):
+                pending.append(crew.give(key(item), item))
+            elif pending:
+                pending.append(_done(function, item))
+            else:
+                yield function(item)  # nobody to hand it to, nothing to wait for
+        if failure is not None:
+            raise failure
+    finally:
+        crew.dismiss()
+        source.close()
+
+
+def _raised_last(items: Iterable[T]) -> Generator[T | _Raised[Exception], None, None]:
+    """Yield `items` and then, as a value, what they raised: results still under way come before it."""
+    try:
+        yield from items
+    except Exception as error:  # noqa: BLE001  it is raised again when the results before it are out
+        yield _Raised(error)
+
+
+E = TypeVar("E", bound=BaseException)
+
+
+class _Raised(Generic[E]):
+    """A producer's exception on its way to the consumer."""
+
+    def __init__(self, error: E) -> None:
+        self.error = error
+
+
+class _End:
+    """The producer has nothing more."""
+
+
+class _LookAhead(Generic[T]):
+    """A thread that keeps up to `size` items of `source` ready."""
+
+    def __init__(self, source: Iterable[T], size: int) -> None:
+        self._source = source
+        self._queue: queue.Queue[T | _Raised[BaseException] | _End] = queue.Queue(maxsize=size)
+        self._gone = threading.Event()
+        self._thread = threading.Thread(target=self._produce, name="look-ahead", daemon=True)
+
+    def _put(self, item: T | _Raised[BaseException] | _End) -> bool:
+        while not self._gone.is_set():
+            try:
+                self._queue.put(item, timeout=_POLL_S)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def _produce(self) -> None:
+        try:
+            for item in self._source:
+                if not self._put(item):
+                    break
+        except BaseException as error:  # noqa: BLE001  it is raised again where the consumer stands
+            self._put(_Raised(error))
+        finally:
+            # A generator must be closed by the thread that runs it, so that its own clean-up happens now.
+            close = getattr(self._source, "close", None)
+            if close is not None:
+                close()
+            self._put(_End())
+
+    def __iter__(self) -> Generator[T, None, None]:
+        self._thread.start()
+        try:
+            while True:
+                item = self._queue.get()
+                if isinstance(item, _End):
+                    return
+                if isinstance(item, _Raised):
+                    raise item.error
+                yield item
+        finally:
+            self._gone.set()
+            self._thread.join()
+
+
+def ahead(items: Iterable[T], size: int) -> Generator[T, None, None]:
+    """Run `items` on a thread of its own, at most `size` items before the consumer.
+
+    A producer's exception surfaces at the consumer; a consumer that stops frees the producer, whose
+    generator is then closed. One that raises must close what it was given: its traceback keeps it alive.
+    """
+    return iter(_LookAhead(items, size))

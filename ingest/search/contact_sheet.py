@@ -1,0 +1,87 @@
+"""A contact sheet: hits with their pictures as one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+from html import escape
+from typing import TYPE_CHECKING
+
+from ingest.search import hit_fields
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ingest.search.milvus_backend import Hit
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1c1c1e; --quiet: #5f6368; --paper: #fff; --card: #f4f4f2; --line: #d9d9d6 }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #ececea; --quiet: #a9adb3; --paper: #161618; --card: #222225; --line: #3a3a3e }
+}
+* { box-sizing: border-box }
+body { margin: 0 auto; max-width: 100rem; padding: 1rem; background: var(--paper); color: var(--ink);
+  font: 1rem/1.4 system-ui, sans-serif }
+header { display: flex; gap: .75rem; align-items: center; margin: 1.5rem 0 .75rem }
+header img { width: 4rem; height: 4rem; object-fit: contain; background: #fff; border-radius: .4rem }
+h1, h2 { font-size: 1.25rem; margin: 0; overflow-wrap: anywhere }
+p { margin: 0; color: var(--quiet) }
+ol { list-style: none; margin: 0; padding: 0; display: grid; gap: .75rem;
+  grid-template-columns: repeat(auto-fill, minmax(min(9.5rem, 100%), 1fr)) }
+li { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; overflow: hidden; min-width: 0 }
+li > img, li > .none { display: grid; place-items: center; width: 100%; aspect-ratio: 1; object-fit: contain;
+  background: #fff; color: #5f6368 }
+dl { margin: .5rem .6rem .6rem; font-size: .8125rem; overflow-wrap: anywhere }
+dt { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%) }
+dd { margin: 0; color: var(--quiet) }
+dd.product_id, dd.title { color: var(--ink); font-weight: 600 }
+"""
+
+
+class Section:
+    """A query's hits: `heading` says what was asked, `asked` is its own picture as a JPEG, b"" for none."""
+
+    def __init__(self, heading: str, hits: Sequence[Hit], pictures: Sequence[bytes], asked: bytes = b"") -> None:
+        self._heading = heading
+        self._hits = hits
+        self._pictures = pictures
+        self._asked = asked
+
+    def html(self) -> Iterable[str]:
+        """Yield its markup; `pictures` are JPEGs in the hits' order, b"" where there is none."""
+        count = f"{len(self._hits)} product{'s' * (len(self._hits) != 1)}" if self._hits else "nothing found"
+        query = f'<img src="{_uri(self._asked)}" alt="the picture asked for">' if self._asked else ""
+        yield f"<section><header>{query}<div><h2>{escape(self._heading)}</h2><p>{count}</p></div></header><ol>"
+        for hit, picture in zip(self._hits, self._pictures, strict=True):
+            title = str(hit.metadata.get("title") or hit.product_id)
+            shown = (
+                f'<img src="{_uri(picture)}" alt="{escape(title)}">'
+                if picture
+                else '<span class="none">no picture here</span>'
+            )
+            yield f"<li>{shown}<dl>{''.join(_facts(hit))}</dl></li>"
+        yield "</ol></section>"
+
+
+def page(sections: Iterable[Section]) -> str:
+    """Return the whole page; nothing in it runs, and nothing is loaded from anywhere."""
+    body = "\n".join(line for section in sections for line in section.html())
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
+        "style-src 'unsafe-inline'\">\n"
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>ingest search</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f"<h1>What was found</h1>\n{body}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _facts(hit: Hit) -> Iterable[str]:
+    own = [("score", f"{hit.score:.3f}"), ("product_id", hit.product_id)]
+    facts: list[tuple[str, object]] = [*own, *hit_fields.beside_own(hit.metadata).items()]
+    for name, value in facts:
+        if value not in (None, "") and name != "image":
+            yield f'<dt>{escape(name)}</dt><dd class="{escape(name)}">{escape(str(value))}</dd>'
+
+
+def _uri(jpeg: bytes) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"

@@ -1,0 +1,253 @@
+"""How good the index is: recall against exact search and latency over a grid of ef, and how good the model is.
+
+Queries are products' own vectors, held out: a product is left out of its own answers, exact and found, so that
+nothing is measured that finds itself. The collection is asked without a filter and with filters on its own fields.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ingest.runtime.openmp import import_faiss
+from ingest.search import selectivity
+from ingest.search.ground_truth import Precision, Question, Truth, recall
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from ingest.exports.faiss_index import Opened
+    from ingest.search.milvus_backend import Served
+    from ingest.search.selectivity import Drawn
+
+GRID = (16, 32, 64, 128, 256, 512)
+SHARES = (0.01, 0.1, 0.5)
+_WARM_UP = 5  # queries that are not timed
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table: latencies are milliseconds of one query, from one client after another.
+
+    `matching` is about the share of the products that the queries' filters let through, 1 for no filter.
+    """
+
+    where: str
+    ef: int
+    recall: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    queries_per_s: float
+    matching: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """An index built with other parameters: `mib` is its vectors and links in memory."""
+
+    m: int
+    ef_construction: int
+    build_s: float
+    mib: float
+    row: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A filter that was measured with: about `matching` of all products, of 1, are let through; exactly `products`."""
+
+    matching: float
+    expression: str
+    products: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to measure: recall@`k` over `queries` products, for each ef of the `grid`, of `faiss` and the `collection`.
+
+    `labels` is a metadata field, "" for none. `ms` and `constructions` are M and efConstruction to build with. The
+    collection is asked once more with filters that let through about each of `shares`, of 1; as many queries again,
+    in equal parts.
+    """
+
+    k: int = 10
+    queries: int = 500
+    grid: Sequence[int] = GRID
+    target_recall: float = 0.99
+    faiss: bool = True
+    collection: bool = True
+    labels: str = ""
+    ms: Sequence[int] = ()
+    constructions: Sequence[int] = ()
+    shares: Sequence[float] = SHARES
+
+
+@dataclass(slots=True)
+class Evaluation:
+    """What was measured: recall@k over `queries` of `products`.
+
+    `smallest_ef` reaches the target without a filter and with each kind that was tried; None where none does.
+    """
+
+    k: int
+    products: int
+    queries: int
+    target_recall: float
+    rows: list[Row] = field(default_factory=list)
+    smallest_ef: int | None = None
+    judged_by: str = ""
+    builds: list[Build] = field(default_factory=list)
+    labels: str = ""
+    precisions: list[Precision] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    filters: list[Filter] = field(default_factory=list)
+
+
+def evaluate(index: Opened, served: Served | None, wanted: Wanted, ef: int) -> Evaluation:
+    """Measure what is wanted; `served` may be None where nothing is wanted of the collection, `ef` is the contract's.
+
+    Raises ExportError where the files hold not more than k products, QueryError where no product has such a label.
+    """
+    truth = Truth(index, wanted.k, wanted.queries)
+    found = Evaluation(wanted.k, len(truth.names), len(truth.queries), wanted.target_recall)
+    grid = sorted({max(one, wanted.k + 1) for one in wanted.grid})  # a search for so many cannot have less
+    if wanted.labels and served is not None:
+        found.labels = wanted.labels
+        found.precisions = truth.precisions(served.values(wanted.labels))
+    if wanted.faiss:
+        found.rows += faiss_rows(index, truth, grid)
+    if wanted.collection and served is not None:
+        if (rows := served.count()) != len(truth.names):
+            found.notes.append(
+                f"the collection has {rows:,} products, the FAISS files {len(truth.names):,}; "
+                "bring both in step with: ingest run"
+            )
+        if served.is_exact:
+            found.notes.append(
+                f"Milvus Lite compares with every product that matches: no ef changes that, so {grid[0]} stands for all"
+            )
+        drawn = _drawn(served, truth, wanted.shares, found)
+        found.rows += served_rows(served, truth, grid[:1] if served.is_exact else grid, drawn)
+    found.smallest_ef, found.judged_by = smallest(found.rows, wanted.target_recall)
+    found.builds += builds(truth, wanted.ms, wanted.constructions, max(ef, wanted.k + 1))
+    return found
+
+
+def _drawn(served: Served, truth: Truth, shares: Sequence[float], found: Evaluation) -> list[Drawn]:
+    """Draw the filters to ask with, and note in `found` which they are, and for which shares there are none."""
+    if not shares:
+        return []
+    columns = {
+        name: column for name, values in served.columns()
+        if selectivity.is_useful(column := list(map(values.get, truth.names)))
+    }  # fmt: skip
+    drawn = selectivity.draw(columns, shares, served.missing)
+    found.filters = [Filter(one.share, one.expression, len(one.rows)) for one in drawn]
+    found.notes += [
+        f"no field has a filter that about {100 * share:.3g} % of the products match; not measured"
+        for share in shares
+        if share not in {one.share for one in drawn}
+    ]
+    return drawn
+
+
+def faiss_rows(index: Opened, truth: Truth, grid: Sequence[int]) -> Iterator[Row]:
+    """Yield a row for each ef: the FAISS index, a query at a time on one thread, as a service answers."""
+    with _one_thread():
+        for ef in grid:
+
+            def ask(vector: NDArray[np.float32], _expression: str, ef: int = ef) -> list[tuple[str, float]]:
+                return index.search(vector, truth.k + 1, ef)
+
+            yield _measured("faiss", ef, truth, truth.questions(), ask)
+
+
+def served_rows(served: Served, truth: Truth, grid: Sequence[int], drawn: Sequence[Drawn] = ()) -> Iterator[Row]:
+    """Yield a row for each ef: the collection, a query at a time, with its metadata, as apps ask.
+
+    After the row without a filter comes one for each share that filters were drawn for.
+    """
+    shares = sorted({one.share for one in drawn}, reverse=True)
+    asked = {1.0: truth.questions()} | {
+        share: truth.filtered([one for one in drawn if one.share == share], slice(number, None, len(shares)))
+        for number, share in enumerate(shares)
+    }
+    for ef in grid:
+
+        def ask(vector: NDArray[np.float32], expression: str, ef: int = ef) -> list[tuple[str, float]]:
+            hits = served.searches([vector], truth.k + 1, expression, ef=ef)[0]
+            return [(hit.product_id, hit.score) for hit in hits]
+
+        for share, questions in asked.items():
+            if questions:
+                yield _measured("collection", ef, truth, questions, ask, share)
+
+
+def builds(truth: Truth, ms: Sequence[int], constructions: Sequence[int], ef: int) -> Iterator[Build]:
+    """Yield what indexes of other M and efConstruction would be like, each built anew over all rows, by FAISS alone."""
+    from ingest.exports.faiss_index import Opened
+
+    faiss = import_faiss()
+    for m in ms:
+        for construction in constructions:
+            began = time.monotonic()
+            graph = faiss.IndexHNSWFlat(truth.rows.shape[1], m, faiss.METRIC_INNER_PRODUCT)
+            graph.hnsw.efConstruction = construction
+            graph.add(truth.rows)
+            seconds = time.monotonic() - began
+            mib = (truth.rows.nbytes + len(truth.rows) * 2 * m * 4) / 2**20  # the lowest layer has 2 M links
+            [row] = faiss_rows(Opened(graph, truth.names), truth, [ef])
+            yield Build(m, construction, seconds, mib, row)
+
+
+def smallest(rows: Sequence[Row], target: float) -> tuple[int | None, str]:
+    """Return the smallest ef that reaches the target in each of its rows, with filters and without, and by whom.
+
+    That is the collection where it was asked, else FAISS.
+    """
+    where = "collection" if any(row.where == "collection" for row in rows) else "faiss"
+    lowest: dict[int, float] = {}
+    for row in rows:
+        if row.where == where:
+            lowest[row.ef] = min(row.recall, lowest.get(row.ef, 1.0))
+    return min((ef for ef, recall in lowest.items() if recall >= target), default=None), where
+
+
+def _measured(
+    where: str,
+    ef: int,
+    truth: Truth,
+    questions: Sequence[Question],
+    ask: Callable[[NDArray[np.float32], str], list[tuple[str, float]]],
+    matching: float = 1.0,
+) -> Row:
+    for question in questions[:_WARM_UP]:
+        ask(truth.rows[question.query], question.expression)
+    seconds, scores = [], []
+    for question in questions:
+        began = time.perf_counter()
+        found = ask(truth.rows[question.query], question.expression)
+        seconds.append(time.perf_counter() - began)
+        own = truth.names[question.query]
+        scores.append([score for product_id, score in found if product_id != own][: truth.k])
+    p50, p95, p99 = (float(np.percentile(seconds, share)) * 1e3 for share in (50, 95, 99))
+    return Row(where, ef, recall(questions, scores), p50, p95, p99, len(seconds) / sum(seconds), matching)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Have FAISS use one thread in the block."""
+    faiss = import_faiss()
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)

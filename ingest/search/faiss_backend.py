@@ -1,0 +1,78 @@
+"""The exported files as a place to search: the FAISS index, and the `.npy` pair for products' own vectors."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ingest.core.errors import ModelError, QueryError
+from ingest.exports import faiss_index, npy_files
+from ingest.search.milvus_backend import Hit
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from numpy.typing import NDArray
+
+    from ingest.core.contract import Space
+    from ingest.core.settings import Settings
+
+
+class Exported:
+    """The files that a run or `ingest export` left; hits carry no metadata. `ef` is the contract's."""
+
+    def __init__(self, settings: Settings, ef: int) -> None:
+        self._folder = settings.indexes
+        self._npy, self._ids = settings.npy, settings.npy_ids
+        self.ef = ef
+
+    def check(self, space: Space) -> None:
+        """Raise ModelError where `space` is not that of the index: scores across spaces mean nothing."""
+        self._check(space.dim, space.fingerprint)
+
+    def vectors(self, product_ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """Return the products' unit vectors by id; raises ExportError without files, QueryError without a product."""
+        rows, numbers = self._pair
+        missing = next((name for name in product_ids if name not in numbers), None)
+        if missing is not None:
+            raise QueryError(f"no product {missing} in {self._ids}")
+        manifest = npy_files.read_manifest(npy_files.manifest_path(self._npy))
+        if manifest is not None:
+            self._check(int(rows.shape[1]), manifest.fingerprint)
+        return {name: np.array(rows[numbers[name]]) for name in product_ids}
+
+    def searches(
+        self,
+        vectors: Sequence[NDArray[np.float32]],
+        limit: int,
+        expression: str = "",
+        without: Collection[str] = (),
+    ) -> list[list[Hit]]:
+        """Return the `limit` products nearest to each unit vector, (dim,) float32, best first, but for `without`.
+
+        Raises ExportError where the files are missing or do not fit one another, QueryError for a filter.
+        """
+        if expression:
+            raise QueryError(f"the filter {expression!r}: the FAISS files carry no metadata; leave out --backend faiss")
+        if not len(vectors):
+            return []
+        index = faiss_index.opened(self._folder, len(vectors[0]))
+        asked = limit + len(without)
+        found = [index.search(vector, asked, max(self.ef, asked)) for vector in vectors]
+        hits = [[Hit(product_id, score, {}) for product_id, score in one if product_id not in without] for one in found]
+        return [one[:limit] for one in hits]
+
+    def _check(self, dim: int, fingerprint: str) -> None:
+        manifest = npy_files.read_manifest(npy_files.manifest_path(faiss_index.Files.of(self._folder, dim).index))
+        if fingerprint and manifest and manifest.fingerprint and manifest.fingerprint != fingerprint:
+            raise ModelError(
+                f"{self._folder}: its index was built with another model; pass that one with --model, or build it "
+                "again with: ingest export"
+            )
+
+    @cached_property
+    def _pair(self) -> tuple[NDArray[np.float32], dict[str, int]]:
+        rows, names = npy_files.read(self._npy, self._ids)
+        return rows, {name: number for number, name in enumerate(names)}

@@ -1,0 +1,102 @@
+"""Pictures around a search: those of hits, found as the last run left them, and one fetched for a query."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from ingest.catalog.files import folder_of
+from ingest.core.errors import QueryError
+from ingest.images.cache.cache import INDEX, is_of
+from ingest.images.cache.index import Index, reading
+from ingest.images.decode.decoder import UndecodableError, open_rgb
+from ingest.images.stage import policy
+from ingest.images.urls import DownloadError, host, key
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from ingest.core.settings import Settings
+    from ingest.images.decode.decoder import Sandbox
+
+_QUALITY = 80
+
+
+def fetched(url: str, settings: Settings, folder: Path) -> Path:
+    """Fetch a picture by the rules for the catalog's, into `folder`; raises QueryError where there is none."""
+    from ingest.images.http.download_policy import Downloader
+
+    path = folder / key(url).hex()
+    try:
+        with Downloader(policy(settings)) as downloader:
+            downloader.fetch(url, path)
+    except DownloadError as error:
+        raise QueryError(f"{error.reason}: {error.detail}") from error
+    return path
+
+
+class Pictures:
+    """Finds the pictures of products on this machine, for any number of threads; nothing is fetched or written.
+
+    Paths from the collection are followed only where they lead into the cache or the catalog's folders. A context
+    manager that closes the cache's index.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._cache = settings.data / "image_cache"
+        index = self._cache / INDEX
+        self._index = Index(index, reading) if index.is_file() else None
+        roots = [root for root in (folder_of(settings.catalog), settings.images_root) if root]
+        self._roots = [Path(os.path.realpath(root)) for root in roots]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def path(self, product_id: str, image: str) -> Path | None:
+        """Return where the picture lies that the product's `image`, a URL or a path, names; None where it is not."""
+        try:
+            found = self._cached(product_id, image) if host(image) else self._local(image)
+            return found if found is not None and found.is_file() else None
+        except (OSError, ValueError):  # a name that no file can have
+            return None
+
+    def close(self) -> None:
+        """Close the cache's index."""
+        if self._index is not None:
+            self._index.close()
+
+    def _cached(self, product_id: str, url: str) -> Path | None:
+        entry = self._index.get(product_id) if self._index is not None else None
+        if entry is None or entry.file is None or not is_of(entry, url):
+            return None
+        return self._cache / entry.file
+
+    def _local(self, image: str) -> Path | None:
+        names = (image, image.replace("\\", "/"))
+        paths = (Path(os.path.realpath(root / name)) for name in names if name for root in self._roots)
+        return next((path for path in paths if path.is_file() and self._is_inside(path)), None)
+
+    def _is_inside(self, path: Path) -> bool:
+        return any(path.is_relative_to(root) for root in self._roots)
+
+
+def thumbnail(path: Path, side: int, sandbox: Sandbox | None = None) -> Image | None:
+    """Return a picture that fits into `side` × `side` pixels, RGB and upright; None where it cannot be decoded."""
+    try:
+        image = open_rgb(path, sandbox)
+    except UndecodableError:
+        return None
+    image.thumbnail((side, side))
+    return image
+
+
+def jpeg(image: Image) -> bytes:
+    """Return a picture as the bytes of a JPEG."""
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=_QUALITY)
+    return stream.getvalue()

@@ -1,0 +1,153 @@
+"""Checks of what a run needs, one finding each: what was found, and what to do about what is wrong."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ingest.core import contract as contracts
+from ingest.core.errors import IngestError, NoTorchError
+from ingest.embedding import device as torch_device
+from ingest.embedding.checkpoint import resolve
+from ingest.embedding.checkpoint_files import WEIGHTS, has_weights
+from ingest.embedding.towers import Towers
+from ingest.milvus.alias import alias_target
+from ingest.milvus.connection import opened
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ingest.core.settings import Settings
+
+_LITTLE_SPACE = 2 * 2**30
+_CUDA_HINT = "for an NVIDIA GPU install torch with CUDA: see README, 'Use a GPU'"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: `exit_code` is 0 where all is well, else what a run would end with."""
+
+    name: str
+    found: str
+    way_out: str = ""
+    exit_code: int = 0
+
+
+def findings(settings: Settings) -> Iterator[Finding]:
+    """Yield one finding for each thing a run needs.
+
+    Nothing is changed, and nothing downloaded but a model's configuration and tokenizer.
+    """
+    checks: dict[str, Callable[[Settings], Finding]] = {
+        "python": _python,
+        "torch": _torch,
+        "device": _device,
+        "model": _model,
+        "contract": _contract,
+        "milvus": _milvus,
+        "catalog": _catalog,
+        "disk": _disk,
+    }
+    for name, check in checks.items():
+        try:
+            yield check(settings)
+        except IngestError as error:
+            found, _, way_out = str(error).partition("; ")
+            yield Finding(name, found, way_out, error.exit_code)
+
+
+def _python(_settings: Settings) -> Finding:
+    return Finding("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+
+
+def _torch(_settings: Settings) -> Finding:
+    torch = torch_device.import_torch()
+    return Finding(
+        "torch",
+        f"{torch.__version__} with transformers {_version('transformers')}, {torch.get_num_threads()} threads",
+    )
+
+
+def _device(settings: Settings) -> Finding:
+    torch = torch_device.import_torch()
+    devices = torch_device.pick_devices(settings.device)
+    device = devices[0]
+    dtype = torch_device.pick_dtype(settings.dtype, device)
+    if device.startswith("cuda"):
+        name, memory = (
+            torch.cuda.get_device_name(device),
+            torch.cuda.get_device_properties(device).total_memory,
+        )
+        return Finding("device", f"{', '.join(devices)}, {name} with {memory / 2**30:.0f} GiB, computing in {dtype}")
+    hint = _CUDA_HINT if device == "cpu" and shutil.which("nvidia-smi") else ""
+    return Finding(
+        "device",
+        f"{device}, computing in {dtype}" + ("" if hint else "; a GPU is 10 to 100 times faster"),
+        hint,
+    )
+
+
+def _model(settings: Settings) -> Finding:
+    checkpoint = resolve(settings.model, settings.model_revision)
+    space = checkpoint.space
+    found = f"{space.model} at {space.revision[:19]}, {space.dim} dimensions"
+    if not has_weights(checkpoint.source):
+        checkpoint.source.reach(WEIGHTS[0])
+        found += "; ingest run fetches its weights"
+    try:
+        Towers(checkpoint, "float32").tokenizer()
+    except NoTorchError:
+        found += "; its tokenizer is not checked, which needs torch"
+    return Finding("model", found)
+
+
+def _contract(settings: Settings) -> Finding:
+    contract = contracts.load(settings.schema)
+    return Finding("contract", f"{settings.schema}: alias {contract.alias}, {len(contract.fields)} metadata fields")
+
+
+def _milvus(settings: Settings) -> Finding:
+    uri = settings.milvus_uri
+    if "://" not in uri and not Path(uri).expanduser().exists():
+        return Finding("milvus", f"{uri}: not there yet; ingest run makes it")
+    alias = contracts.load(settings.schema).alias
+    with opened(uri, settings.token, settings.db_name, max_wait=0, reading=True) as connection:
+        kind = (
+            "Lite" if connection.is_lite else connection.call("ask its version", connection.client.get_server_version)
+        )
+        served = alias_target(connection, alias)
+        return Finding(
+            "milvus",
+            f"{kind} at {connection.shown}: alias {alias} " + (f"serves {served}" if served else "not set yet"),
+        )
+
+
+def _catalog(settings: Settings) -> Finding:
+    from ingest.catalog import files, formats, reader
+
+    columns = formats.Columns(settings.id_column, settings.image_column)
+    next(reader.read(settings.catalog, contracts.load(settings.schema), columns))
+    products = formats.estimate(settings.catalog)
+    found = f"about {products:,} products" if products else "there"
+    parts = len(files.of(settings.catalog))
+    return Finding("catalog", f"{settings.catalog}: {found}" + (f", in {parts:,} files" if parts > 1 else ""))
+
+
+def _disk(settings: Settings) -> Finding:
+    folder = next(path for path in [settings.data.absolute(), *settings.data.absolute().parents] if path.exists())
+    free = shutil.disk_usage(folder).free
+    found = f"{free / 2**30:,.1f} GiB free for {settings.data}"
+    if free < _LITTLE_SPACE:
+        return Finding("disk", found, "make room, or pass --data on another disk", exit_code=3)
+    return Finding("disk", found)
+
+
+def _version(package: str) -> Any:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"

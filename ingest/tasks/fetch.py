@@ -1,0 +1,91 @@
+"""The images stage alone, for a machine with a network and no model."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from ingest.catalog import formats, reader
+from ingest.core import contract as contracts
+from ingest.core.errors import InterruptedRunError
+from ingest.core.records import Picture, Product, Skipped, Stage
+from ingest.images.cache import statistics
+from ingest.images.cache.cache import FOLDER, Cache
+from ingest.images.stage import Images
+from ingest.pipeline.report import RunFolder, Summary, too_many
+from ingest.runtime import parallel
+from ingest.runtime.lock import holding
+
+if TYPE_CHECKING:
+    import threading
+
+    from ingest.core.settings import Settings
+    from ingest.pipeline.progress import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What a fetch did: `pictures` of `products` are there; `failure` says that too many were skipped.
+
+    `examples` gives one skipped product for each reason.
+    """
+
+    products: int
+    pictures: int
+    skipped: int
+    reasons: dict[str, int]
+    seconds: float
+    places: dict[str, str]
+    failure: str
+    examples: dict[str, str]
+
+
+def fetch(settings: Settings, progress: Progress, stop: threading.Event) -> Fetched:
+    """Have every picture of the catalog on disk; `stop` ends it early with InterruptedRunError."""
+    settings = replace(settings, download_missing=True)
+    contract = contracts.load(settings.schema)
+    too_many(0, 0, settings.max_skipped)
+    columns = formats.Columns(settings.id_column, settings.image_column)
+    catalog = reader.read(settings.catalog, contract, columns)
+    with ExitStack() as stack:
+        stack.enter_context(holding(settings.data))
+        cache = stack.enter_context(Cache(settings.data / FOLDER))
+        images = stack.enter_context(Images(settings, cache, progress.clock))
+        report = stack.enter_context(RunFolder(settings.data / "runs"))
+        progress.total = settings.sample or formats.estimate(settings.catalog)
+        products = progress.clock.within(Stage.CATALOG, islice(catalog, settings.sample or None))
+        products = parallel.until(products, stop)
+        counted = progress.counting(Stage.CATALOG, products, (Product, Skipped))
+        pictures = parallel.until(images.pictures(counted, download=True), stop)
+        for _ in report.keeping_skipped(progress.counting(Stage.IMAGES, pictures, Picture)):
+            pass
+        cache.flush()
+        return _told(settings, progress, report, cache, interrupted=stop.is_set())
+
+
+def _told(settings: Settings, progress: Progress, report: RunFolder, cache: Cache, *, interrupted: bool) -> Fetched:
+    found = progress.items(Stage.IMAGES)
+    places = {"pictures": str(cache.folder), "report": str(report.folder / "report.json")}
+    if report.skipped:
+        places["skipped"] = str(report.folder / "skipped.csv")
+    summary = Summary(
+        products=progress.items(Stage.CATALOG), skipped=report.skipped, seconds=round(progress.seconds, 3)
+    )
+    summary.reasons, summary.examples = dict(report.reasons.most_common()), report.shown_examples(settings.catalog)
+    failure = ""
+    if too_many(summary.skipped, summary.products, settings.max_skipped):
+        failure = (
+            f"{summary.skipped} of {summary.products} products were skipped, more than --max-skipped "
+            f"{settings.max_skipped} allows; the reasons are in {places['skipped']}"
+        )
+    facts: dict[str, Any] = {"catalog": settings.catalog, "places": places}
+    facts["pictures"] = asdict(statistics.quality(cache.index))
+    ended = "interrupted" if interrupted else "too many skipped" if failure else "done"
+    report.write(summary, facts, ended)
+    if interrupted:
+        raise InterruptedRunError("interrupted: what was fetched is kept; run the same command again to go on")
+    return Fetched(
+        summary.products, found, summary.skipped, summary.reasons, summary.seconds, places, failure, summary.examples
+    )

@@ -1,0 +1,162 @@
+"""What a run would do, worked out by the stages of a run themselves, up to where something would be changed."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ingest.core import contract as contracts
+from ingest.core.errors import InterruptedRunError
+from ingest.core.records import Decoded, Embedded, Reason, Skipped, Stage
+from ingest.milvus import null_probe, reader
+from ingest.milvus.collection import Collection
+from ingest.milvus.connection import opened
+from ingest.milvus.loading import check_loaded
+from ingest.pipeline import export_files, workspace
+from ingest.pipeline.pipeline import Line
+from ingest.pipeline.promote import withheld
+from ingest.sync import diff
+from ingest.sync.inventory import Fate, Inventory
+from ingest.sync.prune import Removal
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterable, Iterator
+
+    from ingest.core.records import Picture
+    from ingest.core.settings import Settings
+    from ingest.pipeline.progress import Progress
+
+
+@dataclass(slots=True, weakref_slot=True)
+class Plan:
+    """What a run would do to `collection`, counted in products; `details` is a table of all that it would touch.
+
+    `changed` is by what: picture, metadata, both. `fetch` is pictures to download, whose products count as added
+    or changed by then and not yet; `embed` is products whose vector is not known. `remove` is rows to delete, and
+    `refused` says why they would not be. `examples` gives one skipped product for each reason. `served` is what the
+    alias serves now, None for nothing. `also` is what else a run would do, as after an upgrade of ingest. `unserved`
+    says why the alias would not move where it has to, and `exports_refused` why the last exports would stay.
+    """
+
+    products: int = 0
+    added: int = 0
+    changed: dict[str, int] = field(default_factory=dict)
+    unchanged: int = 0
+    skipped: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+    fetch: int = 0
+    embed: int = 0
+    stale: int = 0
+    gone: int = 0
+    remove: int = 0
+    refused: str = ""
+    foreign: int = 0
+    collection: str = ""
+    served: str | None = None
+    seconds: float = 0.0
+    details: Path = Path()
+    examples: dict[str, str] = field(default_factory=dict)
+    also: list[str] = field(default_factory=list)
+    unserved: str = ""
+    exports_refused: str = ""
+
+
+def plan(settings: Settings, progress: Progress, stop: threading.Event) -> Plan:
+    """Work out what `run.run` would do; the collection, its alias and the exports stay as they are.
+
+    Pictures are read and decoded as in a run, since only that tells which of them would be skipped, but not
+    downloaded. Nothing that is learnt on the way is kept, in the data folder or in Milvus. `details` is in a temporary
+    folder, which goes with the plan.
+    """
+    removal = Removal.of(settings)
+    found = Plan()
+    folder = tempfile.mkdtemp(prefix="ingest-")
+    weakref.finalize(found, shutil.rmtree, folder, ignore_errors=True)
+    with ExitStack() as stack:
+        line = Line(stack, settings, progress, stop, partial(workspace.reading, runs=Path(folder)))
+        there = _there(line, found)
+        difference = diff.Difference(there, line.space.fingerprint)
+        pictures = _unfetched(line.pictures(download=False), found, line, difference)
+        records = difference.changes(pictures)
+        for record in line.report.keeping_skipped(difference.failures(line.pixels(records))):
+            assert isinstance(record, Decoded | Embedded)
+            found.embed += isinstance(record, Decoded)
+            line.report.note(record.product.product_id, difference.kind(record.product.product_id))
+        if stop.is_set():
+            raise InterruptedRunError("interrupted; nothing was changed")
+        _fill(found, line, difference, removal)
+    return found
+
+
+def _there(line: Line, found: Plan) -> Inventory:
+    """Read what the collection holds; nothing where it, or the Milvus Lite file, is not there yet."""
+    settings = line.settings
+    found.collection = contracts.collection_name(line.contract, line.space)
+    if "://" not in settings.milvus_uri and not Path(settings.milvus_uri).expanduser().exists():
+        return Inventory()
+    to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait, line.stop)
+    with opened(*to, reading=True) as connection:
+        known = null_probe.recall(connection, line.contract, line.space)
+        line.check_complete(known.refused, known.version)
+        found.also += [known.open] if known.open else []
+        collection = Collection(connection, known.contract, line.space)
+        found.collection = collection.name
+        found.served = collection.served()
+        if not collection.ready():
+            return Inventory()
+        check_loaded(connection, collection.name)
+        found.also += collection.outdated()
+        return reader.inventory(collection, line.store)
+
+
+def _unfetched(
+    records: Iterable[Picture | Skipped], found: Plan, line: Line, difference: diff.Difference
+) -> Iterator[Picture | Skipped]:
+    """Take out the products whose picture a run would download first, and count them."""
+    for record in records:
+        if isinstance(record, Skipped) and record.reason is Reason.NOT_DOWNLOADED and line.settings.download_missing:
+            found.fetch += 1
+            line.report.note(record.product_id, "fetch")
+            difference.hold(record.product_id)
+        else:
+            yield record
+
+
+def _fill(found: Plan, line: Line, difference: diff.Difference, removal: Removal) -> None:
+    settings, there = line.settings, difference.there
+    found.products = line.progress.items(Stage.CATALOG)
+    found.added, found.changed = difference.added, difference.changed
+    found.unchanged, found.stale = difference.unchanged, difference.stale
+    found.gone = 0 if settings.sample else difference.gone
+    found.foreign = there.count(Fate.FOREIGN)
+    found.skipped, found.reasons = line.report.skipped, dict(line.report.reasons.most_common())
+    found.examples = line.report.shown_examples(settings.catalog)
+    found.refused = removal.refusal(difference)
+    found.remove = sum(1 for _ in removal.ids(difference))
+    if settings.exports and not settings.sample:
+        _foresee_exports(found, line, difference, removal)
+    usable = found.added + sum(found.changed.values()) + found.unchanged + found.fetch
+    if usable and found.served != found.collection and (kept := withheld(line, found.served)) is not None:
+        found.unserved = kept.fault
+    for product_id, change in removal.changes(difference, gone=not settings.sample):
+        line.report.note(product_id, change)
+    found.seconds = round(line.progress.seconds, 3)
+    found.details = line.report.changes
+
+
+def _foresee_exports(found: Plan, line: Line, difference: diff.Difference, removal: Removal) -> None:
+    """Say whether a run would write the exported files again, or would have to leave them as they are."""
+    files = export_files.Files(line.settings.npy, line.settings.npy_ids)
+    rows = export_files.listed(line, files, difference.there, drops_failed=removal.drops_failed(difference))
+    found.exports_refused = export_files.refusal(line, files, rows, coming=line.report.noted())
+    if found.exports_refused or found.embed or export_files.are_current(line, files, rows):
+        return
+    depends = ", depending on what it fetches" if found.fetch else ""
+    found.also.append(f"write {files.npy} and the other exported files again{depends}")

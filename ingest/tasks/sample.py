@@ -1,0 +1,106 @@
+"""Measures a sample of one's own catalog on this machine, for an estimate: sizes, bandwidth, decoding, embedding."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ingest.catalog import formats, reader
+from ingest.core.errors import InterruptedRunError
+from ingest.core.records import Decoded, Picture, Stage
+from ingest.pipeline import workspace
+from ingest.pipeline.pipeline import Line
+from ingest.runtime import parallel
+from ingest.tasks.estimate import Catalog
+
+if TYPE_CHECKING:
+    import threading
+
+    from ingest.core.settings import Settings
+    from ingest.pipeline.progress import Progress
+
+SAMPLE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """The catalog as measured: `pictures` of the `sampled` products were to be had, `fetched` of them fetched now."""
+
+    catalog: Catalog
+    sampled: int
+    pictures: int
+    fetched: int
+    model: str
+
+
+def measure(settings: Settings, progress: Progress, stop: threading.Event) -> Sampled:
+    """Measure the first products; with --download-missing their pictures are fetched, and kept in the cache.
+
+    The products are counted by the catalog's lines, and by reading it where it is compressed.
+    """
+    keeping = workspace.writing if settings.download_missing else workspace.reading
+    with ExitStack() as stack:
+        line = Line(stack, replace(settings, sample=settings.sample or SAMPLE), progress, stop, keeping)
+        total = settings.sample or formats.estimate(settings.catalog) or _counted(line)
+        cached = {path.name for path in (settings.data / "image_cache").glob("*")}
+        began = time.perf_counter()
+        records = list(line.pictures(download=settings.download_missing))
+        seconds = time.perf_counter() - began
+        pictures = [record for record in records if isinstance(record, Picture)]
+        sizes = [picture.path.stat().st_size for picture in pictures]
+        new = [
+            size for picture, size in zip(pictures, sizes, strict=True)
+            if picture.path.parent == settings.data / "image_cache" and picture.path.name not in cached
+        ]  # fmt: skip
+        texts = [_text_bytes(picture) for picture in pictures]
+        decoded, decode_s = _timed_decoding(line, pictures)
+        embedded_per_s = _embedding_rate(line, decoded)
+        if stop.is_set():
+            raise InterruptedRunError("interrupted; nothing was changed")
+        line.cache.flush()
+        catalog = Catalog(
+            products=max(total, progress.items(Stage.CATALOG)) if len(records) >= SAMPLE else len(records),
+            dim=line.space.dim,
+            m=line.contract.index.m,
+            picture_bytes=float(np.mean(sizes)) if sizes else 0.0,
+            text_bytes=float(np.mean(texts)) if texts else 0.0,
+            bandwidth=8 * sum(new) / seconds if new else 0.0,
+            decoded_per_s=len(decoded) / decode_s if decoded else 0.0,
+            embedded_per_s=embedded_per_s,
+        )
+        return Sampled(catalog, len(records), len(pictures), len(new), line.space.model)
+
+
+def _counted(line: Line) -> int:
+    columns = formats.Columns(line.settings.id_column, line.settings.image_column)
+    return sum(1 for _ in parallel.until(reader.read(line.settings.catalog, line.contract, columns), line.stop))
+
+
+def _text_bytes(picture: Picture) -> int:
+    metadata = picture.product.metadata
+    values = sum(len(str(value).encode()) if isinstance(value, str) else 8 for value in metadata.values())
+    return len(picture.product.product_id.encode()) + values
+
+
+def _timed_decoding(line: Line, pictures: list[Picture]) -> tuple[list[Decoded], float]:
+    began = time.perf_counter()
+    pixels = line.decoded(pictures)
+    return [record for record in pixels if isinstance(record, Decoded)], time.perf_counter() - began
+
+
+def _embedding_rate(line: Line, decoded: list[Decoded]) -> float:
+    """Return pictures a second in whole batches; the first one warms up."""
+    if not decoded:
+        return 0.0
+    encoder = line.encoder()
+    size = encoder.size().batch
+    batches = [np.stack([record.pixels for record in batch]) for batch in parallel.batched(decoded, size)]
+    encoder.images(batches[0])
+    began = time.perf_counter()
+    for batch in batches:
+        encoder.images(batch)
+    return len(decoded) / (time.perf_counter() - began)

@@ -1,0 +1,66 @@
+"""How the catalog's pictures stand, and how the last run ended: what was written down, and no heavy import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ingest.core.errors import ConfigError
+from ingest.images.cache import statistics
+from ingest.images.cache.cache import FOLDER, INDEX
+from ingest.images.cache.index import Index, reading
+from ingest.pipeline.report import latest_runs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ingest.images.cache.statistics import Host, Quality, State
+
+
+@dataclass(frozen=True, slots=True)
+class LastRun:
+    """How the last run into Milvus ended: `served` is what the alias served then, None for nothing.
+
+    `collection` is the one that the run filled; `failure` says why it is not live, or what else went wrong.
+    """
+
+    started: str
+    outcome: str
+    alias: str
+    collection: str
+    served: str | None
+    failure: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What the cache knows of the pictures, and the reports of the last run; None where there is none."""
+
+    states: list[State]
+    worst_hosts: list[Host]
+    quality: Quality
+    last_run: LastRun | None = None
+
+
+def status(data: Path) -> Status:
+    """Return what the cache in the data folder knows; a run may go on meanwhile. Raises ConfigError where none is."""
+    path = data / FOLDER / INDEX
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; run ingest fetch or ingest run first, or pass --data")
+    index = Index(path, reading)
+    try:
+        return Status(
+            statistics.states(index), statistics.worst_hosts(index), statistics.quality(index), _last_run(data / "runs")
+        )
+    finally:
+        index.close()
+
+
+def _last_run(runs: Path) -> LastRun | None:
+    for _, report in latest_runs(runs):
+        if report.get("collection"):  # what embed, export and fetch leave has none
+            said = {
+                name: str(report.get(name, "")) for name in ("started", "outcome", "alias", "collection", "failure")
+            }
+            return LastRun(served=report.get("served"), **said)
+    return None

@@ -1,0 +1,294 @@
+"""Proves that the collection, the alias and the exported files are what the catalog and the store say."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ingest.core import search_ef
+from ingest.core.contract import row_digest
+from ingest.core.errors import InterruptedRunError
+from ingest.core.records import Decoded, Differing, Embedded, Stage
+from ingest.exports import faiss_index, npy_files
+from ingest.images.cache.cache import FOLDER, INDEX
+from ingest.images.cache.checksums import Hashing
+from ingest.images.cache.index import Index
+from ingest.milvus import checks, null_probe, reader
+from ingest.milvus.collection import Collection
+from ingest.milvus.connection import opened
+from ingest.milvus.field_checks import Comparison, draw
+from ingest.milvus.loading import is_loaded
+from ingest.pipeline import export_files, workspace
+from ingest.pipeline.pipeline import Line
+from ingest.runtime.lock import holding
+from ingest.runtime.parallel import batched
+from ingest.sync import diff
+from ingest.sync.inventory import ABSENT, Fate, key
+from ingest.sync.prune import Removal
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterable, Iterator
+
+    from ingest.core.records import Skipped
+    from ingest.core.settings import Settings
+    from ingest.pipeline.progress import Progress
+    from ingest.sync.inventory import Inventory
+
+_QUERIES, _TOP = 100, 10
+_LOOKED_UP = 1000  # rows asked for by their ids at once
+_COUNTS, _COUNT_EVERY_S = 5, 1.0
+_ALLOWED = "ingest run --allow-smaller"
+_OVERLAP = 0.9
+"""How much of the FAISS files' top 10 the collection's must share: both indexes are approximate."""
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What was proven: `rows` right ones of `expected`, `sampled` vectors, `overlap` of the top 10 (None: unknown).
+
+    `compared` is rows whose fields were compared; where not all were, and of the vectors, `seed` decided which.
+    `pictures` is images whose bytes were hashed again, None where that was not asked for. `reasons` counts the skipped
+    products. `differing` is all that is not as it should be; `notes` is what a user may want to know and is as it
+    should be. Apps search with `ef`: the measured one if there is one, else the schema's.
+    """
+
+    collection: str = ""
+    products: int = 0
+    rows: int = 0
+    sampled: int = 0
+    overlap: float | None = None
+    expected: int = 0
+    compared: int = 0
+    seed: int = 0
+    pictures: int | None = None
+    reasons: dict[str, int] = field(default_factory=dict)
+    differing: list[Differing] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    ef: int | None = None
+    ef_schema: int | None = None
+    ef_measured: int | None = None
+
+    @property
+    def distrusted(self) -> list[str]:
+        """The products whose row says that it is right and is not."""
+        return [found.name for found in self.differing if found.kind in ("vector", "search", "field")]
+
+    @property
+    def has_wrong_files(self) -> bool:
+        """Whether exported files are to be written again, though they may seem right by their sizes."""
+        return any(found.kind in ("file", "search") for found in self.differing)
+
+    @property
+    def proven(self) -> str:
+        """Say what was compared and right."""
+        wrong = sum(found.kind == "vector" for found in self.differing)
+        fields = ", fields" if self.compared >= self.rows else f"; fields of {_counted(self.compared, 'row')}"
+        said = [
+            f"{self.rows:,} of {_counted(self.expected, 'row')}: ids, digests{fields}",
+            f"{_counted(self.sampled - wrong, 'vector')} bit for bit",
+        ]
+        if self.pictures is not None:
+            said.append(f"bytes of {_counted(self.pictures, 'image')}")
+        if self.overlap is not None:
+            said.append(f"FAISS and Milvus share {self.overlap:.1%} of their top {_TOP}")
+        if self.compared < self.rows or self.sampled < self.rows:
+            said.append(f"drawn with --seed {self.seed}")
+        return "; ".join(said)
+
+
+def verify(
+    settings: Settings, progress: Progress, stop: threading.Event, sample: int, *,
+    seed: int | None = None, pictures: bool = False,
+) -> Verdict:  # fmt: skip
+    """Compare all ids, digests and counts, fields, and `sample` vectors; nothing is changed.
+
+    What is a sample is drawn with `seed`, another one in each run unless given. With `pictures` every image is hashed;
+    otherwise one of the same size and time as when it was hashed last is taken for the same.
+
+    Raises MilvusError where there is no collection to look at or it has another schema.
+    """
+    with ExitStack() as stack:
+        line = Line(stack, settings, progress, stop, workspace.reading)
+        to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait, stop)
+        connection = stack.enter_context(opened(*to, reading=True))
+        collection = Collection(
+            connection, null_probe.recall(connection, line.contract, line.space).contract, line.space
+        )
+        verdict = Verdict(collection.name, seed=secrets.randbelow(2**32) if seed is None else seed)
+        if not collection.ready():
+            verdict.differing.append(Differing("collection", collection.name, "is missing"))
+        elif not is_loaded(connection, collection.name):
+            verdict.differing.append(Differing("collection", collection.name, "is not loaded, so nobody can search it"))
+        else:
+            _note_ef(verdict, search_ef.read(collection.carried()))
+            verdict.differing.extend(checks.index(collection))
+            there = reader.inventory(collection, line.store)
+            difference = diff.Difference(there, line.space.fingerprint)
+            verdict.differing.extend(_rows(line, collection, difference, verdict, hashes=pictures))
+            sampled = _sample(line, there, sample, verdict)
+            verdict.differing.extend(checks.vectors(collection, line.store, sampled))
+            if settings.exports:
+                verdict.differing.extend(_files(line, collection, difference, sampled, verdict))
+        served = collection.served()
+        if served != collection.name:
+            verdict.differing.append(Differing("alias", line.contract.alias, f"serves {served}, not {collection.name}"))
+        if stop.is_set():
+            raise InterruptedRunError("interrupted before all was looked at")
+        verdict.seconds = round(progress.seconds, 3)
+        return verdict
+
+
+def forget_pictures(settings: Settings, product_ids: Iterable[str]) -> None:
+    """Have the next run hash the images of these products again, whatever their size and time."""
+    with holding(settings.data), closing(Index(settings.data / FOLDER / INDEX)) as index:
+        for product_id in product_ids:
+            if (entry := index.get(product_id)) is not None:
+                index.put(replace(entry, mtime_ns=None))
+
+
+def _rows(
+    line: Line, collection: Collection, difference: diff.Difference, verdict: Verdict, *, hashes: bool
+) -> Iterator[Differing]:
+    there = difference.there
+    doubled, counted = there.doubled(), _counted_rows(collection, len(there), line.stop)
+    if doubled or counted < len(there):
+        counts = f"{counted} by count(*), {len(there)} read, {doubled} doubled"
+        yield Differing("count", collection.name, counts)
+    pictures = line.pictures(download=False)
+    hashing = Hashing(line.settings.download_workers)
+    if hashes:
+        pictures = hashing.passing(pictures)
+    fields = Comparison(collection, there, draw(len(there), verdict.seed))
+    records = line.pixels(difference.changes(fields.passing(pictures)))
+    overlooked = 0
+    for changed in batched(_changed(line, difference, records), _LOOKED_UP):
+        added = {product_id: digest for product_id, kind, digest in changed if kind == "added"}
+        faults = {fault.name: fault for fault in checks.absent(collection, added)}
+        overlooked += len(added) - len(faults)
+        for product_id, kind, _ in changed:
+            if kind != "added":
+                yield Differing("row", product_id, f"has another {kind}")
+            elif product_id in faults:
+                yield faults[product_id]
+    yield from (*fields.differing, *hashing.differing)
+    wrong = there.find([key(name) for name in {found.name for found in (*fields.differing, *hashing.differing)}])
+    right = difference.unchanged + overlooked - int((there.fates[wrong[wrong != ABSENT]] == Fate.SAME).sum())
+    verdict.products, verdict.rows = line.progress.items(Stage.CATALOG), right
+    verdict.expected, verdict.compared = len(there) - doubled + difference.added, fields.rows - len(fields.differing)
+    verdict.pictures = hashing.pictures - len(hashing.differing) if hashes else None
+    verdict.reasons = dict(line.report.reasons.most_common())
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in verdict.reasons.items())
+    for count, what in (
+        (line.report.skipped, f"products are skipped: {reasons}"),
+        (difference.stale, "of those have a row, which is as it last was"),
+        (
+            0 if line.settings.sample else difference.gone,
+            "rows are not in the catalog; ingest run --prune deletes them",
+        ),
+        (there.count(Fate.FOREIGN), "rows were not written by ingest"),
+        (
+            overlooked,
+            "rows were left out when all were read, and found by their ids: the server is at fault",
+        ),
+        (
+            0 if doubled else max(0, counted - len(there) - overlooked),
+            "rows more by count(*) than were read: it may count too many while the server compacts; ask again later",
+        ),
+    ):
+        if count:
+            verdict.notes.append(f"{count} {what}")
+
+
+def _changed(
+    line: Line, difference: diff.Difference, records: Iterable[Decoded | Embedded | Skipped]
+) -> Iterator[tuple[str, str, str]]:
+    """Yield (product id, what a run would do about it, row digest) of the products that a run would write."""
+    for record in line.report.keeping_skipped(difference.failures(records)):
+        assert isinstance(record, Decoded | Embedded)
+        product_id = record.product.product_id
+        kind = difference.kind(product_id)
+        line.report.note(product_id, kind)
+        yield product_id, kind, row_digest(record.product, record.sha256, line.space.fingerprint)
+
+
+def _counted_rows(collection: Collection, read: int, stop: threading.Event) -> int:
+    """Count the rows; again if there are more than were read, for a server may count too many (milvus #31484)."""
+    for _ in range(_COUNTS):
+        if (counted := collection.count()) <= read or collection.connection.is_lite or stop.wait(_COUNT_EVERY_S):
+            break
+    return counted
+
+
+def _note_ef(verdict: Verdict, contract: dict[str, Any]) -> None:
+    verdict.ef, verdict.ef_schema = contract.get("ef"), contract.get("ef_schema")
+    verdict.ef_measured = contract.get("ef_measured")
+    if verdict.ef_measured is not None:
+        verdict.notes.append(f"apps search with {search_ef.described(contract)}")
+
+
+def _sample(line: Line, there: Inventory, sample: int, verdict: Verdict) -> list[str]:
+    """Draw right rows whose vector the store has too; of what only the collection has there is nothing to compare."""
+    right = np.flatnonzero(there.fates == Fate.SAME)
+    if len(right) > sample:
+        right = np.random.default_rng(verdict.seed).choice(right, sample, replace=False)
+    verdict.sampled = sum(line.kept.holds([there.sha256(place) for place in right.tolist()]))
+    if alone := len(right) - verdict.sampled:
+        verdict.notes.append(f"{alone} of the vectors drawn are in the collection alone; ingest run stores them")
+    mask = np.zeros(len(there), bool)
+    mask[right] = True
+    return list(there.where(mask))
+
+
+def _files(
+    line: Line, collection: Collection, difference: diff.Difference, sampled: list[str], verdict: Verdict
+) -> Iterator[Differing]:
+    """Check the exported files against their checksums and the catalog, and the index against the collection.
+
+    Files that a run would leave as they are, since too many products would leave them, are of an older catalog, and
+    maybe of another model: their checksums alone are checked.
+    """
+    settings, dim = line.settings, line.space.dim
+    files, drops = export_files.Files(settings.npy, settings.npy_ids), Removal.of(settings).drops_failed(difference)
+    rows = export_files.listed(line, files, difference.there, drops_failed=drops)
+    refused = export_files.refusal(line, files, rows)
+    made_from = None if refused else (npy_files.contents(rows, line.store), line.space.fingerprint)
+    if refused:
+        verdict.notes.append(f"ingest run leaves the exported files as they are: {refused}")
+        last = npy_files.read_manifest(npy_files.manifest_path(files.npy))
+        dim = last.dim if last else dim
+    faults = [
+        *npy_files.faults(files.npy, files.ids, made_from),
+        *faiss_index.faults(settings.indexes, dim, files.npy),
+    ]
+    for path, fault in faults:
+        healing = "ingest verify --repair" if fault == npy_files.ALTERED else "ingest run"  # which goes by sizes
+        yield Differing("file", str(path), f"{fault}; write it with: {_ALLOWED if refused else healing}")
+    if faults or refused or not sampled:
+        return
+    index = faiss_index.opened(settings.indexes, dim)
+    asked = sampled[:_QUERIES]
+    found = collection.matching(asked, [collection.contract.index.field])
+    queries = [np.asarray(row[collection.contract.index.field], np.float32) for row in found]
+    answers = collection.search(queries, _TOP, checks.WIDE_EF)
+    shared = total = 0
+    for query, hits in zip(queries, answers, strict=True):
+        if not checks.reaches(query, hits):
+            continue  # one of a crowd that no search comes to, or a difference that is known by now
+        nearest = index.search(query, _TOP, checks.WIDE_EF)
+        worst = min(score for _, score in nearest) - checks.CROWDED  # of a crowd, others may be found
+        known = [hit for hit in hits if hit.pk in index.known]  # not what the catalog has no more
+        shared += sum(float(hit["distance"]) >= worst for hit in known)
+        total += len(known)
+    verdict.overlap = shared / total if total else None
+    if verdict.overlap is not None and verdict.overlap < _OVERLAP:
+        yield Differing("search", str(settings.indexes), f"shares {verdict.overlap:.1%} of the collection's top {_TOP}")
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
