@@ -9,22 +9,12 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
-from bucket import s3_server, storage  # noqa: F401  fixtures: a bucket for the tests of every folder
-from checkpoints import write_clip, write_siglip
-from groups import (  # noqa: F401  hooks
-    pytest_collection_modifyitems,
-    pytest_itemcollected,
-    pytest_xdist_make_scheduler,
-)
-from hub_server import hub, offline  # noqa: F401  fixtures: a model hub for the tests of every folder
-from service import service  # noqa: F401  a fixture: one service for the tests of every folder
-from shared_server import (  # noqa: F401  fixtures and hooks: one Milvus server for them
-    collection_name,
-    import_folder,
-    milvus_uri,
-    pytest_configure,
-    pytest_unconfigure,
-)
+from support.bucket import s3_server, storage  # noqa: F401  fixtures: a bucket for the tests of every folder
+from support.checkpoints import write_clip, write_siglip
+from support.groups import pytest_collection_modifyitems, pytest_itemcollected, pytest_xdist_make_scheduler  # noqa: F401  hooks
+from support.hub_server import hub, offline  # noqa: F401  fixtures: a model hub for the tests of every folder
+from support.service import service  # noqa: F401  a fixture: one service for the tests of every folder
+from support.shared_server import collection_name, import_folder, milvus_uri, pytest_configure, pytest_unconfigure  # noqa: F401  fixtures and hooks: one Milvus server for them
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ import pytest
 from page import Page
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service as Driver
-from service import Service, serving
+from support.service import Service, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from selenium.webdriver import Chrome
     from selenium.webdriver.remote.webelement import WebElement
-    from service import Service
+    from support.service import Service
 
 PATIENCE_S = 20
 _DROP = """

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from selenium.webdriver import Chrome
-    from service import Service
+    from support.service import Service
 
 QUESTION = "red striped mug"
 VIEWS = {"search": "?q=red+striped+mug", "like": "?like=P0001&q=blue", "collection": "?tab=collection"}

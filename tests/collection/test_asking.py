@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from small_shop import SmallShop, picture_vector
+from support.small_shop import SmallShop, picture_vector
 
 from ingest.core import contract as contracts
 from ingest.core.errors import QueryError

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import boto3
 import pytest
-from bucket import IGNORED
-from object_storage import BUCKET
-from shop import write_csv
-from small_shop import SmallShop
+from support.bucket import IGNORED
+from support.object_storage import BUCKET
+from support.shop import write_csv
+from support.small_shop import SmallShop
 
 from ingest.core.errors import PruneRefusedError, StorageError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from small_shop import FIVE, SmallShop, checkpoint, picture_vector
+from support.small_shop import FIVE, SmallShop, checkpoint, picture_vector
 
 from ingest.core import contract as contracts
 from ingest.core.contract import default_path

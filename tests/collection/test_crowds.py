@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from crowd import SPREADS, crowded, members
 from PIL import Image, PngImagePlugin
-from small_shop import SmallShop
+from support.crowd import SPREADS, crowded, members
+from support.small_shop import SmallShop
 
 from ingest.core import contract as contracts
 from ingest.milvus import checks, schema

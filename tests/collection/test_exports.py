@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from nights import Shop as TypedShop
-from small_shop import FIVE, SmallShop, picture_vector
+from support.nights import Shop as TypedShop
+from support.small_shop import FIVE, SmallShop, picture_vector
 
 from ingest.exports import faiss_index
 from ingest.pipeline.export_files import images_path

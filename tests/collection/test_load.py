@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 import pytest
-from small_shop import FIVE, SmallShop
+from support.small_shop import FIVE, SmallShop
 
 from ingest.core.errors import ConfigError
 

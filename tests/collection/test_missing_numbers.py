@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from shop import contract_in, write_csv
-from small_shop import FIVE, SmallShop, picture_vector
+from support.shop import contract_in, write_csv
+from support.small_shop import FIVE, SmallShop, picture_vector
 
 from ingest.core import missing_numbers
 from ingest.core.missing_numbers import Keeps

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
-from shop import write_csv
-from small_shop import FIVE, SmallShop, checkpoint
+from support.shop import write_csv
+from support.small_shop import FIVE, SmallShop, checkpoint
 
 from ingest.cli.main import cli
 from ingest.core.errors import BusyError

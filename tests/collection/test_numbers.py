@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from pyarrow import parquet
-from small_shop import FIVE, SmallShop
+from support.small_shop import FIVE, SmallShop
 
 if TYPE_CHECKING:
     from pathlib import Path

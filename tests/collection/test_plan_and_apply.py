@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from small_shop import SmallShop, picture_vector
+from support.small_shop import SmallShop, picture_vector
 
 from ingest.cli.output import plan
 from ingest.core import contract as contracts

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bucket import IGNORED
-from object_storage import BUCKET
-from small_shop import SmallShop
+from support.bucket import IGNORED
+from support.object_storage import BUCKET
+from support.small_shop import SmallShop
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from object_storage import Storage
+    from support.object_storage import Storage
 
 pytestmark = IGNORED
 

@@ -15,7 +15,7 @@ from ingest.search.milvus_backend import Served
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from small_shop import SmallShop
+    from support.small_shop import SmallShop
 
 
 def index_file(shop: SmallShop) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from small_shop import FIVE, SmallShop, picture_vector
+from support.small_shop import FIVE, SmallShop, picture_vector
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
-from shop import ROOT, write_csv
-from small_shop import FIVE, SmallShop
+from support.shop import ROOT, write_csv
+from support.small_shop import FIVE, SmallShop
 
 from ingest.cli.main import cli
 from ingest.milvus import field_checks

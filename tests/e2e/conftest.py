@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from shop import Shop, copied_sample_model, perturbed_model, sample_products
+from support.shop import Shop, copied_sample_model, perturbed_model, sample_products
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shop import Shop, sample_products, write_csv
+from support.shop import Shop, sample_products, write_csv
 
 if TYPE_CHECKING:
     from pathlib import Path

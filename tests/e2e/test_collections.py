@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from shop import Ended, Shop
+    from support.shop import Ended, Shop
 
 
 def listed(shop: Shop) -> dict[str, bool]:

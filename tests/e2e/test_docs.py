@@ -7,10 +7,10 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from shop import ROOT, run_in
+from support.shop import ROOT, run_in
 
 if TYPE_CHECKING:
-    from shop import Shop
+    from support.shop import Shop
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/querying.md"])

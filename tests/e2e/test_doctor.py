@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shop import Shop, sample_products, without_torch
+from support.shop import Shop, sample_products, without_torch
 
 if TYPE_CHECKING:
     from e2e.conftest import Finished

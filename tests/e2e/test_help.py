@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from shop import COMMAND, ROOT, Ended, run_in
+from support.shop import COMMAND, ROOT, Ended, run_in
 
 COMMANDS = ["run", "embed", "export", "fetch", "search", "recommend", "evaluate", "status", "doctor"]
 GROUPS = {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from PIL import Image
-from shop import Shop, sample_products, without_torch
+from support.shop import Shop, sample_products, without_torch
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,10 +6,10 @@ import json
 from typing import TYPE_CHECKING
 
 from PIL import Image
-from shop import sample_products
+from support.shop import sample_products
 
 if TYPE_CHECKING:
-    from shop import Shop
+    from support.shop import Shop
 
 
 def test_tiny_and_blank_pictures_are_counted_and_skipped_where_told(new_shop: Shop) -> None:

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from shop import Shop, sample_products
+from support.shop import Shop, sample_products
 
 if TYPE_CHECKING:
     from e2e.conftest import Finished

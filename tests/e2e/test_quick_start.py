@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import faiss
 import numpy as np
 import pytest
-from shop import COMMAND, ROOT, Ended, run_in
+from support.shop import COMMAND, ROOT, Ended, run_in
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from pyarrow import csv, parquet
-from shop import ROOT, sample_products
+from support.shop import ROOT, sample_products
 
 if TYPE_CHECKING:
-    from shop import Shop
+    from support.shop import Shop
 
     from e2e.conftest import Finished
 

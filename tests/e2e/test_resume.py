@@ -7,12 +7,12 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from shop import BATCH, TIMEOUT_S, Shop, embedded, sample_products, spied, wait_until
+from support.shop import BATCH, TIMEOUT_S, Shop, embedded, sample_products, spied, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from forked import Running
+    from support.forked import Running
 
     from e2e.conftest import Finished
 

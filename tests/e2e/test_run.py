@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from filelock import FileLock
-from http_server import Answer, Server
 from PIL import Image, ImageOps
-from shop import BATCH, COMMAND, ROOT, Shop, client_of, copied_sample_model, run_in, sample_products, write_csv
+from support.http_server import Answer, Server
+from support.shop import BATCH, COMMAND, ROOT, Shop, client_of, copied_sample_model, run_in, sample_products, write_csv
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

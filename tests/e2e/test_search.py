@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from http_server import Answer, Server
-from shop import Shop, sample_products
+from support.http_server import Answer, Server
+from support.shop import Shop, sample_products
 
 if TYPE_CHECKING:
     from pathlib import Path

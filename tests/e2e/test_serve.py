@@ -13,11 +13,11 @@ from urllib.parse import quote
 import pytest
 import requests
 from faults.test_hostile_images import REFUSED, SHOWN
-from service import serving
+from support.service import serving
 
 if TYPE_CHECKING:
-    from service import Service
-    from shop import Shop
+    from support.service import Service
+    from support.shop import Shop
 
 CLIENTS = 64
 NOTHING_OUTSIDE = [

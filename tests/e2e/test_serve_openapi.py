@@ -6,10 +6,10 @@ import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shop import run_in
+from support.shop import run_in
 
 if TYPE_CHECKING:
-    from service import Service
+    from support.service import Service
 
 SCHEMATHESIS = Path(sysconfig.get_path("scripts"), "schemathesis")
 # Not `positive_data_acceptance`: a filter is a language, and an id a matter of what is there; no schema says that.

@@ -10,14 +10,14 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from service import serving
-from shop import COMMAND, TIMEOUT_S, environment_of, sample_products
+from support.service import serving
+from support.shop import COMMAND, TIMEOUT_S, environment_of, sample_products
 
 from ingest.cli.interrupts import SIGNALS
 from ingest.core.errors import VerificationError
 
 if TYPE_CHECKING:
-    from shop import Shop
+    from support.shop import Shop
 
 MOMENTS, STARTS, SERVICES = (300, 40, 20) if os.environ.get("INGEST_SOAK") else (42, 8, 3)
 COMMANDS: dict[str, tuple[str, ...]] = {

@@ -8,11 +8,11 @@ import threading
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-import nights
 import pytest
-from http_server import Server
-from nights import FIVE, ONE, Seen, Shop, another_schema, broken
-from shop import ROOT, sample_products, write_csv
+from support import nights
+from support.http_server import Server
+from support.nights import FIVE, ONE, Seen, Shop, another_schema, broken
+from support.shop import ROOT, sample_products, write_csv
 
 from ingest.core.errors import InterruptedRunError
 from ingest.core.records import Reason

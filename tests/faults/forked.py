@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from forked import fork_server
-from shop import COMMAND, TIMEOUT_S, environment_of
+from support.forked import fork_server
+from support.shop import COMMAND, TIMEOUT_S, environment_of
 
 if TYPE_CHECKING:
     from pathlib import Path

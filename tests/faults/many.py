@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
-from shop import client_of, contract_in
+from support.shop import client_of, contract_in
 
 if TYPE_CHECKING:
     from faults.forked import Forked

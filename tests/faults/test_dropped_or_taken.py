@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from shop import client_of
+from support.shop import client_of
 
 from faults.many import SHARING, ManyProducts
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import pytest
 from PIL import Image
 from skimage import data
+from support import certificates
 
-from faults import certificates, hostile
+from faults import hostile
 from faults.hostile import (
     answer,
     dripping,

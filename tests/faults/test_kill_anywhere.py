@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import faiss
 import numpy as np
 import pytest
-from checkpoints import write_clip
-from http_server import Answer, Server
 from PIL import Image
-from shop import client_of, contract_in
+from support.checkpoints import write_clip
+from support.http_server import Answer, Server
+from support.shop import client_of, contract_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
-from forked import fork_server
+from support.forked import fork_server
 
 if TYPE_CHECKING:
     from pathlib import Path

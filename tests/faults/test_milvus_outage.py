@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from support.milvus_server import Server, milvus_server
 
-from faults.server import Server, milvus_server
 from ingest.core import contract as contracts
 from ingest.core.contract import Space, row_digest
 from ingest.core.records import Embedded, Product

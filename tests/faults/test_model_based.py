@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from small_shop import SmallShop, picture_vector
+from support.small_shop import SmallShop, picture_vector
 
 from ingest.milvus import versions, writer
 from ingest.milvus.collection import Collection

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from shop import contract_in
-from small_shop import SmallShop
+from support.milvus_server import milvus_server
+from support.shop import contract_in
+from support.small_shop import SmallShop
 
-from faults.server import milvus_server
 from faults.test_milvus_outage import DIM, SPACE, records
 from ingest.core import contract as contracts
 from ingest.core.errors import StorageError
@@ -151,7 +151,7 @@ def test_two_processes_with_two_stores_keep_one_collection_right(
     for shop in shops:
         shop.stock({f"P{number}": (number, f"Product {number}") for number in range(60)})
     script = (
-        "import sys, pathlib; from small_shop import SmallShop; "
+        "import sys, pathlib; from support.small_shop import SmallShop; "
         "SmallShop(pathlib.Path(sys.argv[1]), sys.argv[2], schema=pathlib.Path(sys.argv[3])).run()"
     )
     path = os.pathsep.join((str(Path(__file__).parents[2]), str(Path(__file__).parents[1])))

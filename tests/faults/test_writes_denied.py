@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from pymilvus import MilvusException
-from shop import client_of
+from support.milvus_server import Server, milvus_server
+from support.shop import client_of
 
 from faults.many import SHARING, ManyProducts
-from faults.server import Server, milvus_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from pymilvus import DataType, MilvusClient
-from shop import (
+from support.shop import (
     Ended,
     Row,
     Shop,

@@ -7,9 +7,9 @@ import math
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import pytest
-from shared_server import IMPORTED
-from shop import contract_in, rows_of
-from small_shop import SmallShop
+from support.shared_server import IMPORTED
+from support.shop import contract_in, rows_of
+from support.small_shop import SmallShop
 
 from ingest.core.errors import InterruptedRunError
 from ingest.milvus import bulk_import, import_jobs
@@ -17,7 +17,7 @@ from ingest.milvus import bulk_import, import_jobs
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from shop import Row
+    from support.shop import Row
 
 PRODUCTS = {f"P{number}": (number % 7, f"Prodüct {number}") for number in range(40)}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from crowd import SPREADS, crowded, members
-from shop import contract_in
+from support.crowd import SPREADS, crowded, members
+from support.shop import contract_in
 
 from ingest.core import contract as contracts
 from ingest.milvus import checks

@@ -6,11 +6,11 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-from faults.server import milvus_server
 from pymilvus import MilvusClient
-from shared_server import IMPORTED
-from shop import contract_in
-from small_shop import FIVE, SmallShop
+from support.milvus_server import milvus_server
+from support.shared_server import IMPORTED
+from support.shop import contract_in
+from support.small_shop import FIVE, SmallShop
 
 from ingest.milvus import versions
 from ingest.milvus.connection import opened

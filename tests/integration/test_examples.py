@@ -9,8 +9,8 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from service import serving, stock
-from shop import ROOT, Ended, Shop, contract_in, copied_sample_model, run_in
+from support.service import serving, stock
+from support.shop import ROOT, Ended, Shop, contract_in, copied_sample_model, run_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

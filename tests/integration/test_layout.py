@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from pymilvus import MilvusClient
-from shop import contract_in
-from small_shop import SmallShop
+from support.shop import contract_in
+from support.small_shop import SmallShop
 
 from ingest.core.errors import MilvusError
 

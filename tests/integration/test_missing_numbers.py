@@ -8,7 +8,7 @@ import math
 from typing import TYPE_CHECKING
 
 import pytest
-from shop import Shop, client_of, contract_in, copied_sample_model, rows_of, sample_products
+from support.shop import Shop, client_of, contract_in, copied_sample_model, rows_of, sample_products
 
 from ingest.milvus import null_probe
 

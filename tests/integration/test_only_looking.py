@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from pymilvus import MilvusClient
-from shop import contract_in
-from small_shop import FIVE, SmallShop
+from support.shop import contract_in
+from support.small_shop import FIVE, SmallShop
 
 from ingest.core.errors import MilvusError
 from ingest.milvus import versions

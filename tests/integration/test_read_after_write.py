@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from pymilvus import DataType
-from shop import contract_in
-from small_shop import FIVE, SmallShop
+from support.shop import contract_in
+from support.small_shop import FIVE, SmallShop
 
 from ingest.milvus import pages
 from ingest.milvus.connection import Connection

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import skimage
-from late import torch, transformers
 from PIL import Image, ImageOps
-from shop import Shop, copied_sample_model
+from support.late import torch, transformers
+from support.shop import Shop, copied_sample_model
 
 from ingest.core import contract as contracts
 from ingest.embedding.checkpoint import resolve

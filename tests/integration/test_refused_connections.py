@@ -6,9 +6,9 @@ import shutil
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from faults import certificates
-from faults.server import milvus_server
-from shop import Ended, Shop, copied_sample_model, sample_products
+from support import certificates
+from support.milvus_server import milvus_server
+from support.shop import Ended, Shop, copied_sample_model, sample_products
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from shop import Shop, contract_in, sample_products
+from support.shop import Shop, contract_in, sample_products
 
 from milvus_versions.standin.catalog import Database
 

@@ -7,8 +7,8 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from service import Service, serving
-from shop import copied_sample_model
+from support.service import Service, serving
+from support.shop import copied_sample_model
 
 from milvus_versions.shops import DATABASE, IDS, ODD, REPLICAS, UNPRICED, WIDE, Served, open_for, prices
 from milvus_versions.standin.dialect import VERSIONS

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from service import serving
-from shop import Shop, copied_sample_model, sample_products
+from support.service import serving
+from support.shop import Shop, copied_sample_model, sample_products
 
 if TYPE_CHECKING:
     from pathlib import Path

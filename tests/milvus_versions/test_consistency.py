@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from pymilvus.grpc_gen.common_pb2 import ConsistencyLevel
-from small_shop import FIVE, SmallShop
+from support.small_shop import FIVE, SmallShop
 
 from ingest.milvus import pages
 from milvus_versions.standin.call import pairs

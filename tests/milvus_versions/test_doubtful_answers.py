@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from small_shop import FIVE, SmallShop
+from support.small_shop import FIVE, SmallShop
 
 from ingest.core.errors import MilvusError
 from ingest.milvus import collection, pages

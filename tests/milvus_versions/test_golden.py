@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from shop import contract_in, write_csv
-from small_shop import FIVE, SmallShop, picture_vector
+from support.shop import contract_in, write_csv
+from support.small_shop import FIVE, SmallShop, picture_vector
 
 from ingest.milvus import versions
 from ingest.milvus.connection import opened

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 import grpc
 import pytest
 from pymilvus import MilvusClient
-from small_shop import SmallShop
+from support.small_shop import SmallShop
 
 from ingest.core.contract import IMPORTING
 from ingest.core.errors import InterruptedRunError, MilvusError

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import pytest
 from click.testing import CliRunner
-from fake_encoder import FakeEncoder
-from shop import contract_in, write_csv
-from small_shop import FIVE, SmallShop, picture_vector
+from support.fake_encoder import FakeEncoder
+from support.shop import contract_in, write_csv
+from support.small_shop import FIVE, SmallShop, picture_vector
 
 from ingest.cli.output import hits as hits_
 from ingest.core.errors import ContractError, MilvusError

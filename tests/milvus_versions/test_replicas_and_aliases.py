@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from shop import contract_in
-from small_shop import FIVE, SmallShop
+from support.shop import contract_in
+from support.small_shop import FIVE, SmallShop
 
 from ingest.core.errors import InterruptedRunError, MilvusError
 from ingest.milvus import alias, loading, versions

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from shop import ROOT
+from support.shop import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from late import Late, torch, transformers
 from PIL import Image
+from support.late import Late, torch, transformers
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "data" / "models" / "sample-clip"

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shop import ROOT, environment_of
+from support.shop import ROOT, environment_of
 
 from upgrade.command_line import Elsewhere
 

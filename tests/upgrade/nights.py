@@ -6,7 +6,7 @@ import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from http_server import Server
+from support.http_server import Server
 
 from upgrade import stock
 

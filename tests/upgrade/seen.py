@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pymilvus import MilvusClient
-from shop import client_of
+from support.shop import client_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -10,17 +10,17 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from checkpoints import write_clip
-from http_server import Answer
 from PIL import Image
 from safetensors.numpy import load_file, save_file
-from shop import write_csv
+from support.checkpoints import write_clip
+from support.http_server import Answer
+from support.shop import write_csv
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from http_server import Server
+    from support.http_server import Server
 
 CATALOG, IMAGES = "catalog", "catalog/images"
 FIRST, SECOND = "models/first", "models/second"

@@ -16,7 +16,7 @@ from unittest import mock
 import numpy as np
 import pytest
 from pymilvus import MilvusClient
-from shop import ROOT, environment_of
+from support.shop import ROOT, environment_of
 
 from ingest.core import contract
 from ingest.milvus import writer

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from ray_shop import running_cluster
+from support.ray_shop import running_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from object_storage import Storage
     from ray.cluster_utils import Cluster
+    from support.object_storage import Storage
 
 
 @pytest.fixture(scope="package")
 def storage() -> Iterator[Storage]:
-    from object_storage import object_storage  # moto, which most tests need not wait for
+    from support.object_storage import object_storage  # moto, which most tests need not wait for
 
     with object_storage() as storage:
         yield storage

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from PIL import Image
-from ray_shop import IGNORED, POISON, DiesOfPoison, DiesOnce, Plain, exported, mixed, on_ray
-from small_shop import SIDE, SmallShop
+from support.ray_shop import IGNORED, POISON, DiesOfPoison, DiesOnce, Plain, exported, mixed, on_ray
+from support.small_shop import SIDE, SmallShop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,8 +147,8 @@ def test_a_driver_that_is_killed_goes_on_where_it_was(cluster, many):
 _DRIVER = """
 import sys
 from pathlib import Path
-from ray_shop import Plain, encoding
-from small_shop import SmallShop
+from support.ray_shop import Plain, encoding
+from support.small_shop import SmallShop
 shop = SmallShop(Path(sys.argv[1]), images_root=(Path(sys.argv[1]) / "images").resolve().parent)
 with shop.faked(), encoding(Plain(0.2)):
     shop.run(engine="ray", address=sys.argv[2], batch_size=32)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from contextlib import closing
 
 import boto3
-import bucket
-import ray_shop
-from object_storage import BUCKET
 from pymilvus import MilvusClient
-from ray_shop import MIXED, exported, mixed, on_ray, stock
-from shop import contract_in
-from small_shop import SmallShop
+from support import bucket, ray_shop
+from support.object_storage import BUCKET
+from support.ray_shop import MIXED, exported, mixed, on_ray, stock
+from support.shop import contract_in
+from support.small_shop import SmallShop
 
 pytestmark = [*ray_shop.IGNORED, *bucket.IGNORED]
 

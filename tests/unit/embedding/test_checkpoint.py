@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from checkpoints import SAMPLE
+from support.checkpoints import SAMPLE
 
 from ingest.core.errors import ModelError
 from ingest.embedding.checkpoint import resolve

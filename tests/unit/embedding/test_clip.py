@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from checkpoints import DIM, SAMPLE
-from late import torch, transformers
 from PIL import Image
 from skimage import data
+from support.checkpoints import DIM, SAMPLE
+from support.late import torch, transformers
 
 from ingest.core.errors import ModelError
 from ingest.core.records import Picture, Product

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from checkpoints import write_clip
-from hub_server import COMMIT
+from support.checkpoints import write_clip
+from support.hub_server import COMMIT
 
 from ingest.core.errors import ModelError
 from ingest.embedding.checkpoint import resolve
 from ingest.embedding.clip import ClipEncoder
 
 if TYPE_CHECKING:
-    from hub_server import Hub
+    from support.hub_server import Hub
 
 NAME = "acme/tiny-clip"
 SMALL = {"config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json"}

@@ -6,10 +6,10 @@ import json
 
 import numpy as np
 import pytest
-from checkpoints import SAMPLE
-from late import transformers
 from PIL import Image
 from skimage import data
+from support.checkpoints import SAMPLE
+from support.late import transformers
 
 from ingest.core.errors import ModelError
 from ingest.embedding import preprocess

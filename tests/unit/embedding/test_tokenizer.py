@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from checkpoints import SAMPLE, write_clip, write_siglip2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.checkpoints import SAMPLE, write_clip, write_siglip2
 
 from ingest.core.errors import ModelError
 from ingest.embedding.checkpoint import resolve

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from http_server import Server
-from image_files import saved
 from PIL import Image
 from skimage import data
+from support.http_server import Server
+from support.image_files import saved
 
 from ingest.images.cache.cache import Cache
 from ingest.images.http.addresses import Border

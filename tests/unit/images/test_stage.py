@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from http_server import Answer
 from PIL import Image
+from support.http_server import Answer
 
 from ingest.core.errors import ConfigError
 from ingest.core.records import Decoded, Picture, Product, Reason, Skipped

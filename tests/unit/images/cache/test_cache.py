@@ -1,0 +1,276 @@
+"""The picture cache: its order of writing, what it adopts, and what it does not trust."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+from support.image_files import drop
+
+from ingest.core.errors import StorageError
+from ingest.core.records import Reason
+from ingest.images.cache import cache as cache_module
+from ingest.images.cache import index as index_module
+from ingest.images.cache.cache import Cache, NotAFileError
+
+URL = "https://shop.example/a.jpg"
+
+
+def put(cache, product_id, content, source=URL, kind="jpg"):
+    """Store `content` as a download would."""
+    temporary = cache.temporary()
+    temporary.write_bytes(content)
+    return cache.store(
+        product_id, source, temporary, sha256=hashlib.sha256(content).digest(), extension=kind, etag='"1"'
+    )
+
+
+def rows(folder):
+    """Read as another program would, so only what is committed."""
+    with sqlite3.connect(folder / "index.sqlite") as db:
+        found = db.execute("SELECT product_id, file, tries, failure FROM picture ORDER BY product_id").fetchall()
+    db.close()
+    return found
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    """Every path that is hashed from now on."""
+    seen = []
+    real = cache_module._hashed
+    monkeypatch.setattr(cache_module, "_hashed", lambda path: seen.append(path) or real(path))
+    return seen
+
+
+def test_a_stored_picture_is_found_in_the_next_run(tmp_path, jpeg, hashed):
+    with Cache(tmp_path) as cache:
+        put(cache, "P0017", jpeg)
+    with Cache(tmp_path) as cache:
+        entry = cache.find("P0017", URL)
+    assert cache.path(entry) == tmp_path / "P0017.jpg"
+    assert (tmp_path / "P0017.jpg").read_bytes() == jpeg
+    assert entry.sha256 == hashlib.sha256(jpeg).digest()
+    assert (entry.etag, entry.tries, entry.failure) == ('"1"', 1, None)
+    assert hashed == []
+
+
+def test_a_file_without_a_row_is_adopted(tmp_path, jpeg):
+    with Cache(tmp_path) as cache:
+        put(cache, "P1", jpeg)
+    with sqlite3.connect(tmp_path / "index.sqlite") as db:  # as a kill between the rename and the row leaves it
+        db.execute("DELETE FROM picture")
+    db.close()
+    with Cache(tmp_path) as cache:
+        assert cache.find("P1", URL).sha256 == hashlib.sha256(jpeg).digest()
+    assert rows(tmp_path) == [("P1", "P1.jpg", 0, None)]
+
+
+@pytest.mark.parametrize("name", ["shoe.jpg", "shoe~f.jpeg", "shoe.JPG", "shoe.png"])
+def test_a_file_that_the_user_dropped_is_adopted_under_either_name(cache, jpeg, name):
+    drop(cache, name, jpeg)
+    assert cache.find("shoe", URL).file == name
+    assert cache.find("SHOE", URL) is None
+
+
+def test_where_case_is_ignored_an_adopted_file_gets_a_name_of_its_own(cache, jpeg):
+    cache._ignores_case = True
+    drop(cache, "shoe.jpg", jpeg)
+    assert cache.find("SHOE", URL) is None
+    assert cache.find("shoe", URL).file == "shoe~f.jpg"
+    assert (cache.folder / "shoe~f.jpg").read_bytes() == jpeg
+
+
+def test_a_dropped_file_that_is_no_picture_is_not_adopted(cache):
+    (cache.folder / "P1.jpg").write_text("<html>not found</html>")
+    assert cache.find("P1", URL) is None
+
+
+def test_a_dropped_file_may_be_replaced(cache, jpeg, other_jpeg):
+    drop(cache, "P1.jpg", jpeg)
+    cache.find("P1", URL)
+    drop(cache, "P1.jpg", other_jpeg)
+    assert cache.find("P1", URL).sha256 == hashlib.sha256(other_jpeg).digest()
+
+
+def test_a_row_whose_file_is_gone_or_changed_is_not_trusted(cache, jpeg):
+    entry = put(cache, "P1", jpeg)
+    cache.path(entry).write_bytes(jpeg[:-1])
+    assert cache.find("P1", URL) is None
+    cache.path(entry).write_bytes(jpeg[:-2] + b"xx")
+    os.utime(cache.path(entry), ns=(1, 1))
+    assert cache.find("P1", URL) is None
+    cache.path(entry).unlink()
+    assert cache.find("P1", URL) is None
+
+
+def test_a_file_that_was_only_touched_is_trusted_after_one_hash(cache, jpeg, hashed):
+    entry = put(cache, "P1", jpeg)
+    os.utime(cache.path(entry), ns=(1, 1))
+    assert cache.find("P1", URL).sha256 == entry.sha256
+    assert cache.find("P1", URL).tries == 1
+    assert len(hashed) == 1
+
+
+def test_a_picture_of_another_url_is_not_used(cache, jpeg):
+    put(cache, "P1", jpeg)
+    assert cache.find("P1", URL + "?v=2") is None
+    assert cache.find("P1", URL) is not None
+
+
+def test_a_new_kind_of_picture_replaces_the_old_file(cache, jpeg):
+    put(cache, "P1", jpeg)
+    put(cache, "P1", jpeg, source=URL + "2", kind="png")
+    assert [path.name for path in cache.folder.glob("P1.*")] == ["P1.png"]
+
+
+def test_a_failure_is_recorded_and_counted(tmp_path):
+    with Cache(tmp_path) as cache:
+        cache.fail("P1", URL, Reason.NOT_FOUND, "404")
+        cache.fail("P1", URL, Reason.NOT_FOUND, "404")
+        assert cache.find("P1", URL) is None
+    assert rows(tmp_path) == [("P1", None, 2, "not found")]
+
+
+def test_an_old_urls_picture_is_not_adopted_for_a_new_url_that_failed(cache, jpeg):
+    put(cache, "P1", jpeg)
+    cache.fail("P1", URL + "2", Reason.HTTP_5XX, "503")
+    assert cache.find("P1", URL + "2") is None
+
+
+def test_leftover_temporary_files_are_removed_and_others_kept(tmp_path, jpeg):
+    with Cache(tmp_path) as cache:
+        left = cache.temporary()
+        left.write_bytes(jpeg[:99])
+    kept = [tmp_path / name for name in (".hidden.part", "P1.part", ".DS_Store")]
+    for path in kept:
+        path.write_bytes(b"")
+    Cache(tmp_path).close()
+    assert not left.exists()
+    assert all(path.exists() for path in kept)
+
+
+def test_an_unchanged_local_picture_is_hashed_once(tmp_path, jpeg, hashed):
+    path = tmp_path / "shoe.jpg"
+    path.write_bytes(jpeg)
+    for _ in range(2):
+        with Cache(tmp_path / "cache") as cache:
+            entry = cache.local("P1", path)
+    assert cache.path(entry) == path
+    assert entry.sha256 == hashlib.sha256(jpeg).digest()
+    assert hashed == [path]
+    assert [name.name for name in (tmp_path / "cache").iterdir()] == ["index.sqlite"]
+
+
+def test_a_change_of_mtime_or_size_alone_is_noticed(cache, tmp_path, jpeg):
+    path = tmp_path / "shoe.jpg"
+    path.write_bytes(jpeg)
+    os.utime(path, ns=(10**18, 10**18))
+    first = cache.local("P1", path).sha256
+    path.write_bytes(jpeg[::-1])
+    os.utime(path, ns=(10**18, 10**18 + 1))
+    second = cache.local("P1", path).sha256
+    path.write_bytes(jpeg + b"x")
+    os.utime(path, ns=(10**18, 10**18 + 1))
+    assert len({first, second, cache.local("P1", path).sha256}) == 3
+
+
+def test_a_local_path_that_is_no_file_is_told_apart(cache, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe", Path("/dev/null")):
+        with pytest.raises(NotAFileError):
+            cache.local("P1", path)
+
+
+def test_rows_are_seen_at_once_and_committed_by_batch(tmp_path, monkeypatch):
+    monkeypatch.setattr(index_module, "BATCH_S", 1e9)
+    with Cache(tmp_path) as cache:
+        for number in range(300):
+            cache.fail(f"P{number}", URL, Reason.NOT_FOUND, "404")
+        assert cache.get("P299") is not None
+        assert len(rows(tmp_path)) == 256
+        cache.flush()
+        assert len(rows(tmp_path)) == 300
+
+
+def test_a_batch_ends_with_time_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(index_module, "BATCH_S", 0.0)
+    with Cache(tmp_path) as cache:
+        cache.fail("P1", URL, Reason.NOT_FOUND, "404")
+        assert len(rows(tmp_path)) == 1
+
+
+def test_many_threads_share_the_cache(tmp_path, jpeg):
+    def work(first):
+        for number in range(first, 400, 16):
+            put(cache, f"P{number}", jpeg)
+            assert cache.find(f"P{number}", URL) is not None
+
+    with Cache(tmp_path) as cache:
+        threads = [threading.Thread(target=work, args=(first,)) for first in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(rows(tmp_path)) == 400
+
+
+def test_a_run_that_fails_still_commits(tmp_path):
+    cache = Cache(tmp_path)
+    cache.fail("P1", URL, Reason.NOT_FOUND, "404")
+    with pytest.raises(ZeroDivisionError), cache:
+        _ = 1 / 0
+    assert len(rows(tmp_path)) == 1
+    cache.close()
+
+
+@pytest.mark.parametrize("product_id", ["../../etc/passwd", "a/b\\c", "nul", "é\u202e😀", "a\0b", ".", "x" * 999])
+def test_an_odd_id_stays_in_the_folder_and_is_found_again(tmp_path, jpeg, product_id):
+    with Cache(tmp_path) as cache:
+        put(cache, product_id, jpeg)
+    with Cache(tmp_path) as cache:
+        path = cache.path(cache.find(product_id, URL))
+    assert path.parent == tmp_path
+    assert path.read_bytes() == jpeg
+
+
+def test_a_broken_index_is_one_line_with_a_way_out(tmp_path):
+    (tmp_path / "index.sqlite").write_bytes(b"not a database at all" * 100)
+    with pytest.raises(StorageError, match=r"index\.sqlite: .*delete this file") as caught:
+        Cache(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_index_of_a_newer_layout_is_left_alone(tmp_path):
+    Cache(tmp_path).close()
+    with sqlite3.connect(tmp_path / "index.sqlite") as db:
+        db.execute("PRAGMA user_version = 9")
+    db.close()
+    with pytest.raises(StorageError, match="newer ingest"):
+        Cache(tmp_path)
+
+
+def test_a_full_disk_is_a_storage_error(tmp_path):
+    with Cache(tmp_path) as cache:
+        cache._index._db.execute("PRAGMA max_page_count = 8")
+        with pytest.raises(StorageError, match="full; free some disk space"):
+            cache.fail("P1", URL, Reason.NOT_FOUND, "x" * 100_000)
+
+
+def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError, match="cannot be written"):
+        Cache(tmp_path / "file" / "cache")
+
+
+def test_a_rename_onto_a_full_disk_is_a_storage_error(cache, jpeg, monkeypatch):
+    def full(self, target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(StorageError, match="No space left"):
+        put(cache, "P1", jpeg)

@@ -1,0 +1,149 @@
+"""What the index says of the pictures, and the commands that show it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+from support.http_server import Answer
+from support.image_files import saved
+
+from ingest.cli.main import cli
+from ingest.core.records import Picture, Product, Reason, Skipped
+from ingest.images.cache import statistics
+from ingest.images.cache.cache import Cache
+from ingest.images.cache.index import Content
+from ingest.images.quality import Inspector, Wish, measure
+
+
+def ingest(*arguments):
+    ended = CliRunner().invoke(cli, [str(word) for word in arguments])
+    if ended.exception is not None and not isinstance(ended.exception, SystemExit):
+        raise ended.exception
+    return ended.output
+
+
+@pytest.fixture
+def shop(tmp_path, server, jpeg):
+    """A catalog of four products: one whole, one gone, one broken for now, and one local."""
+    (tmp_path / "local.jpg").write_bytes(jpeg)
+    rows = {
+        "A": server.serve("/a", Answer(jpeg, headers={"ETag": '"1"'}), Answer(status=304)),
+        "B": server.url("/gone"),
+        "C": server.serve("/c", Answer(status=500)),
+        "D": "local.jpg",
+    }
+    lines = ["product_id,image", *(f"{name},{image}" for name, image in rows.items())]
+    (tmp_path / "products.csv").write_text("\n".join(lines), encoding="utf-8")
+    flags = ["--catalog", tmp_path / "products.csv", "--data", tmp_path / "data", "--allow-private", "-q", "--json"]
+
+    def fetch(*more):
+        return json.loads(ingest("fetch", *flags, "--download-tries", "1", *more))
+
+    return fetch
+
+
+def test_what_heals_is_tried_again_and_what_does_not_is_left(shop, server):
+    first = shop()
+    assert (first["products"], first["pictures"]) == (4, 2)
+    assert first["reasons"] == {"not found": 1, "http 5xx": 1}
+    assert shop()["reasons"] == {"not found": 1, "http 5xx": 1}
+    assert [server.asked(path) for path in ("/a", "/gone", "/c")] == [1, 1, 2]
+    shop("--retry-failed")
+    assert [server.asked(path) for path in ("/a", "/gone", "/c")] == [1, 2, 3]
+
+
+def test_a_refresh_asks_with_validators_and_keeps_what_has_not_changed(shop, server):
+    shop()
+    assert shop("--refresh-older-than", "7d")["pictures"] == 2
+    assert server.asked("/a") == 1
+    assert shop("--refresh")["pictures"] == 2
+    assert server.asked("/a") == 2
+    assert server.requests[-1][1].get("If-None-Match") or any("If-None-Match" in head for _, head in server.requests)
+
+
+def test_status_shows_states_hosts_and_quality(shop, tmp_path):
+    shop()
+    status = json.loads(ingest("status", "--data", tmp_path / "data", "--json"))
+    assert {state["name"]: (state["pictures"], state["tried_again"]) for state in status["states"]} == {
+        "fetched": (1, False),
+        "local": (1, False),
+        "http 5xx": (1, True),
+        "not found": (1, False),
+    }
+    (host,) = status["worst_hosts"]
+    assert (host["name"], host["failed"], host["pictures"]) == ("127.0.0.1", 2, 3)
+    assert status["quality"]["sharing"] == 2
+    text = ingest("status", "--data", tmp_path / "data")
+    assert "worst hosts" in text
+    assert "2 products have the picture of A" in text
+
+
+def test_quality_counts_shared_tiny_and_blank(cache, tmp_path, jpeg):
+    blank = saved(Image.new("RGB", (300, 40), (9, 9, 9)), "JPEG")
+    for name, content in {"A": jpeg, "B": jpeg, "C": jpeg, "D": blank}.items():
+        path = tmp_path / f"{name}.jpg"
+        path.write_bytes(content)
+        entry = cache.local(name, path)
+        assert Inspector(cache, Wish(min_side=1))(Picture(Product(name, "", {}, 1), path, entry.sha256))
+    found = statistics.quality(cache.index)
+    assert (found.looked_at, found.tiny, found.blank) == (4, 1, 1)
+    assert (found.sharing, found.shared, found.duplicates) == (3, 1, 2)
+    assert [(shared.products, shared.product_id) for shared in found.most_shared] == [(3, "A")]
+
+
+@pytest.mark.parametrize(
+    ("wish", "reason"),
+    [
+        (Wish(), None),
+        (Wish(min_side=40, skip_blank=False), None),
+        (Wish(min_side=41), Reason.TOO_SMALL),
+        (Wish(skip_blank=True), Reason.BLANK),
+    ],
+)
+def test_unwanted_pictures_are_skipped(cache, tmp_path, wish, reason):
+    path = tmp_path / "a.png"
+    path.write_bytes(saved(Image.new("RGB", (300, 40), "red"), "PNG"))
+    picture = Picture(Product("A", "a.png", {}, 3), path, cache.local("A", path).sha256)
+    for _ in range(2):  # looked at, then known
+        record = Inspector(cache, wish)(picture)
+        assert getattr(record, "reason", None) == reason
+    skipped = Skipped("B", "images", Reason.NO_IMAGE, "none", 1)
+    assert Inspector(cache, wish)(skipped) is skipped
+
+
+def test_noise_of_compression_is_still_one_colour(photo):
+    grey = Image.new("RGB", (64, 64), (120, 121, 119))
+    grey.putpixel((63, 0), (122, 121, 119))
+    assert measure(grey) == Content(64, 64, blank=True)
+    grey.putpixel((63, 0), (160, 121, 119))
+    assert not measure(grey).blank
+    assert not measure(photo).blank
+
+
+def test_status_without_a_cache_is_one_line(tmp_path):
+    with pytest.raises(Exception, match="run ingest fetch or ingest run first"):
+        ingest("status", "--data", tmp_path)
+
+
+def test_a_run_of_the_first_layout_is_taken_over_without_its_secrets(tmp_path, jpeg):
+    import sqlite3
+
+    layout_1 = """CREATE TABLE picture (product_id TEXT PRIMARY KEY, source TEXT NOT NULL, file TEXT, sha256 BLOB,
+        size INTEGER, mtime_ns INTEGER, etag TEXT, last_modified TEXT, fetched_at REAL NOT NULL, tries INTEGER NOT NULL,
+        failure TEXT, detail TEXT NOT NULL) WITHOUT ROWID"""
+    url = "https://me:s3cret@shop.example/a.jpg?sig=s3cret"
+    (tmp_path / "P1.jpg").write_bytes(jpeg)
+    with sqlite3.connect(tmp_path / "index.sqlite") as db:
+        db.execute(layout_1)
+        row = ("P1", url, None, None, None, None, None, None, 5.0, 2, "http 4xx", "403")
+        db.execute(f"INSERT INTO picture VALUES ({', '.join('?' * 12)})", row)
+        db.execute("PRAGMA user_version = 1")
+    db.close()
+    with Cache(tmp_path) as cache:
+        entry = cache.get("P1")
+        assert (entry.source, entry.host, entry.tries) == ("https://shop.example/a.jpg", "shop.example", 2)
+        assert cache.find("P1", url) is not None
+    assert b"s3cret" not in (tmp_path / "index.sqlite").read_bytes()

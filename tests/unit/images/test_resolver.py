@@ -1,0 +1,228 @@
+"""The images stage: a Product in, a Picture or a Skipped out, whatever the catalog says."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import sys
+from pathlib import Path
+
+import pytest
+from support.http_server import Answer
+from support.image_files import drop
+
+from ingest.core.errors import StorageError
+from ingest.core.records import Picture, Product, Reason, Skipped, Stage
+from ingest.images.cache.cache import Cache
+from ingest.images.resolver import Again, Fetcher
+from ingest.runtime import parallel
+
+
+def product(image, product_id="P1"):
+    return Product(product_id, image, {}, 7)
+
+
+@pytest.fixture
+def offline(cache, tmp_path):
+    return Fetcher(cache, None, tmp_path)
+
+
+@pytest.fixture
+def online(cache, downloader, tmp_path):
+    return Fetcher(cache, downloader, tmp_path)
+
+
+def test_a_relative_path_starts_from_the_catalogs_folder(offline, tmp_path, jpeg):
+    (tmp_path / "images").mkdir()
+    path = tmp_path / "images" / "é 1.jpg"
+    path.write_bytes(jpeg)
+    picture = offline(product("images/é 1.jpg"))
+    assert (picture.path, picture.sha256) == (path, hashlib.sha256(jpeg).digest())
+    assert offline(product(str(path))) == Picture(product(str(path)), path, picture.sha256)
+
+
+def test_windows_separators_are_understood(offline, tmp_path, jpeg):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.jpg").write_bytes(jpeg)
+    assert offline(product("images\\a.jpg")).path == tmp_path / "images" / "a.jpg"
+
+
+def test_a_name_with_a_colon_or_a_backslash_is_a_file_all_the_same(offline, tmp_path, jpeg):
+    for name in ("12:30.jpg", "a\\b.jpg"):
+        (tmp_path / name).write_bytes(jpeg)
+        assert offline(product(name)).path == tmp_path / name
+
+
+def test_a_skipped_record_passes_through(offline):
+    record = Skipped("P1", Stage.CATALOG, Reason.NO_ID, "no id", 3)
+    assert offline(record) is record
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        ("missing.jpg", Reason.NOT_FOUND),
+        ("/no/such/folder/a.jpg", Reason.DISALLOWED),
+        ("C:\\pictures\\a.jpg", Reason.NOT_FOUND),
+        ("file.txt/a.jpg", Reason.NOT_FOUND),
+        ("a\0b.jpg", Reason.NOT_FOUND),
+        ("x" * 5000, Reason.NOT_FOUND),
+        ("loop", Reason.NOT_FOUND),
+        (".", Reason.NOT_AN_IMAGE),
+        ("/dev/zero", Reason.DISALLOWED),
+        ("   ", Reason.NO_IMAGE),
+        ("\ud800.jpg", Reason.BAD_ROW),
+        ("http://", Reason.DISALLOWED),
+        ("https:///a.jpg", Reason.DISALLOWED),
+        ("https:a.jpg", Reason.DISALLOWED),
+        ("http://[::1/a.jpg", Reason.DISALLOWED),
+        ("ftp://host/a.jpg", Reason.DISALLOWED),
+        ("s3://bucket/a.jpg", Reason.DISALLOWED),
+        ("FILE:///etc/passwd", Reason.DISALLOWED),
+        ("data:image/png;base64,AAAA", Reason.DISALLOWED),
+    ],
+)
+def test_what_cannot_be_had_is_skipped_with_a_reason(offline, tmp_path, image, reason):
+    (tmp_path / "file.txt").write_text("")
+    (tmp_path / "loop").symlink_to("loop")
+    skipped = offline(product(image))
+    assert (skipped.stage, skipped.reason, skipped.line) == (Stage.IMAGES, reason, 7)
+    assert skipped.detail.isprintable()
+    assert len(skipped.detail) < 300
+
+
+def test_a_file_that_may_not_be_read_is_skipped(offline, tmp_path, monkeypatch):
+    def denied(self):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", denied)
+    assert offline(product("a.jpg")).reason == Reason.DISALLOWED
+
+
+@pytest.mark.parametrize(("code", "ends"), [(errno.EMFILE, True), (errno.ENOSPC, True), (errno.EIO, False)])
+def test_trouble_that_every_product_would_meet_ends_the_run(offline, monkeypatch, code, ends):
+    def trouble(*_):
+        raise OSError(code, "trouble")
+
+    monkeypatch.setattr(Cache, "local", trouble)
+    if ends:
+        with pytest.raises(StorageError, match="trouble"):
+            offline(product("a.jpg"))
+    else:
+        assert offline(product("a.jpg")).reason == Reason.UNREADABLE
+
+
+def test_without_downloads_only_the_cache_is_used(offline, cache, jpeg):
+    url = "https://shop.example/a.jpg?sig=s3cret"
+    skipped = offline(product(url))
+    assert skipped.reason == Reason.NOT_DOWNLOADED
+    assert skipped.detail == "https://shop.example/a.jpg: not in the cache; pass --download-missing"
+    drop(cache, "P1.jpg", jpeg)
+    assert offline(product(url)).path == cache.folder / "P1.jpg"
+
+
+def test_a_picture_is_downloaded_once(online, cache, server, jpeg):
+    url = server.serve("/a", Answer(jpeg))
+    first = online(product(url))
+    assert first.path == cache.folder / "P1.jpg"
+    assert online(product(url)) == first
+    assert server.asked("/a") == 1
+
+
+def test_a_changed_url_is_fetched_and_a_changed_file_fetched_again(online, server, jpeg, other_jpeg):
+    old, new = server.serve("/old", Answer(jpeg)), server.serve("/new", Answer(other_jpeg))
+    first, second = online(product(old)), online(product(new))
+    assert first.sha256 != second.sha256
+    second.path.write_bytes(b"damaged")
+    assert online(product(new)).sha256 == second.sha256
+    assert server.asked("/new") == 2
+
+
+def test_a_failed_download_leaves_its_reason_in_the_index_and_nothing_on_disk(online, cache, server, jpeg):
+    url = server.serve("/a", Answer(jpeg[:500], length=len(jpeg)))
+    skipped = online(product(url))
+    assert skipped.reason == Reason.TRUNCATED
+    assert cache.get("P1").failure == "truncated"
+    assert {path.name for path in cache.folder.iterdir()} <= {
+        "index.sqlite",
+        "index.sqlite-wal",
+        "index.sqlite-shm",
+    }
+    server.serve("/a", Answer(jpeg))
+    assert isinstance(online(product(url)), Picture)
+    assert cache.get("P1").tries == 2
+
+
+def test_sixty_four_workers_keep_the_catalogs_order(cache, downloader, tmp_path, server, jpeg):
+    urls = [server.serve(f"/{number}", Answer(jpeg if number % 3 else b"<html>")) for number in range(96)]
+    products = [product(url, f"P{number}") for number, url in enumerate(urls)]
+    got = list(parallel.pmap(Fetcher(cache, downloader, tmp_path), products, workers=64, ahead=80))
+    assert [isinstance(record, Picture) for record in got] == [number % 3 > 0 for number in range(96)]
+    assert all(record.path.name == f"P{number}.jpg" for number, record in enumerate(got) if number % 3)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
+def test_an_id_cannot_leave_the_cache_folder(online, cache, server, jpeg):
+    picture = online(product(server.serve("/a", Answer(jpeg)), "../../P1"))
+    assert picture.path.parent == cache.folder
+
+
+def test_a_local_path_may_not_leave_the_catalogs_folder_unless_allowed(cache, tmp_path, jpeg):
+    catalog, other = tmp_path / "catalog", tmp_path / "other"
+    catalog.mkdir()
+    other.mkdir()
+    (other / "a.jpg").write_bytes(jpeg)
+    (catalog / "link.jpg").symlink_to(other / "a.jpg")
+    for image in ("../other/a.jpg", str(other / "a.jpg"), "link.jpg", "/etc/hostname"):
+        skipped = Fetcher(cache, None, catalog)(product(image))
+        assert skipped.reason == Reason.DISALLOWED
+        assert "--images-root" in skipped.detail
+    for image in ("../other/a.jpg", str(other / "a.jpg"), "link.jpg", "a.jpg"):
+        assert isinstance(Fetcher(cache, None, catalog, other)(product(image)), Picture)
+
+
+def test_a_local_path_has_no_place_where_the_catalog_has_no_folder(cache, tmp_path, jpeg):
+    (tmp_path / "shirt.jpg").write_bytes(jpeg)
+    for image in ("shirt.jpg", str(tmp_path / "shirt.jpg")):
+        skipped = Fetcher(cache, None)(product(image=image))
+        assert skipped.reason is Reason.DISALLOWED
+        assert skipped.detail.endswith("a catalog behind a URL has no folder; name one with --images-root")
+        assert isinstance(Fetcher(cache, None, tmp_path)(product(image=image)), Picture)
+
+
+def test_a_changed_picture_is_taken_by_a_refresh_and_a_failing_one_kept(
+    online, cache, downloader, server, jpeg, other_jpeg
+):
+    url = server.serve("/a", Answer(jpeg), Answer(other_jpeg), Answer(status=404))
+    refresh = Fetcher(cache, downloader, cache.folder, again=Again(older_than_s=0))
+    first, second, third = online(product(url)), refresh(product(url)), refresh(product(url))
+    assert first.sha256 != second.sha256 == third.sha256
+    assert cache.get("P1").failure == "not found"
+    assert online(product(url)) == third
+
+
+def test_a_picture_that_cannot_be_decoded_is_fetched_again_where_that_may_help(online, cache, server, jpeg):
+    url = server.serve("/a", Answer(jpeg[:900]), Answer(jpeg))
+    picture = online(product(url))
+    cache.reject("P1", picture.sha256, Reason.TRUNCATED, "cut off")
+    assert not picture.path.exists()
+    assert online(product(url)).sha256 == hashlib.sha256(jpeg).digest()
+    cache.reject("P1", hashlib.sha256(jpeg).digest(), Reason.NOT_AN_IMAGE, "damaged")
+    skipped = online(product(url))
+    assert (skipped.reason, "--retry-failed" in skipped.detail) == (Reason.NOT_AN_IMAGE, True)
+    assert server.asked("/a") == 2
+
+
+def test_a_picture_that_the_user_dropped_in_is_never_removed(offline, cache, jpeg):
+    drop(cache, "P1.jpg", jpeg)
+    picture = offline(product("https://shop.example/a.jpg"))
+    cache.reject("P1", picture.sha256, Reason.NOT_AN_IMAGE, "damaged")
+    assert picture.path.exists()
+
+
+def test_the_index_keeps_no_secret_of_a_url(online, cache, server, jpeg):
+    url = server.serve("/a.jpg?sig=s3cret", Answer(jpeg)).replace("//", "//me:s3cret@")
+    assert isinstance(online(product(url)), Picture)
+    online(product(url.replace("a.jpg", "none.jpg")))
+    cache.flush()
+    assert "s3cret" not in repr(cache.get("P1"))

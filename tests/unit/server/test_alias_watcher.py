@@ -1,0 +1,62 @@
+"""The alias is followed while it moves: to another model and back, and through an outage."""
+
+from __future__ import annotations
+
+import pytest
+from support.small_shop import SmallShop, checkpoint
+
+from ingest.core.errors import MilvusError, ModelError
+from ingest.milvus import alias, versions
+from ingest.server.alias_watcher import Live
+
+
+@pytest.fixture
+def shop(tmp_path) -> SmallShop:
+    """Make a shop that was filled with one model, and then with another, which is served."""
+    made = SmallShop(tmp_path)
+    made.stock({"a": (1, "one"), "b": (2, "two")})
+    made.run(model="model-1")
+    made.run(model="model-2")
+    return made
+
+
+def test_a_model_of_another_space_is_refused_until_its_collection_is_served_again(shop) -> None:
+    with shop.connection() as connection:
+        live = Live(connection, "products", checkpoint("model-2").space)
+        before = live.served
+        live.look()
+        assert live.served is before
+
+        versions.rollback(connection, "products")
+        assert live.checked() is before  # whole answers from the collection before, until it looks
+        live.look()
+        assert live.served.name != before.name
+        assert "was built with model-1" in live.fault
+        with pytest.raises(ModelError):
+            live.checked()
+
+        versions.rollback(connection, "products")
+        live.look()
+        assert live.fault == ""
+        assert live.checked().name == before.name
+
+
+def test_it_does_not_start_with_the_wrong_model_or_without_a_collection(shop) -> None:
+    with shop.connection() as connection:
+        with pytest.raises(ModelError):
+            Live(connection, "products", checkpoint("model-1").space)
+        with pytest.raises(MilvusError, match="ingest run"):
+            Live(connection, "nobody", checkpoint("model-1").space)
+
+
+def test_an_alias_that_is_gone_is_told_and_what_was_served_stays(shop) -> None:
+    with shop.connection() as connection:
+        live = Live(connection, "products", checkpoint("model-2").space)
+        name = live.served.name
+        connection.client.drop_alias("products")
+        live.look()
+        assert "no alias products" in live.fault
+        assert live.checked().name == name
+        alias.move(connection, "products", name, alias.alias_target(connection, "products"))
+        live.look()
+        assert live.fault == ""

@@ -1,0 +1,135 @@
+"""The whole application in this process, with a model that is none: what a request meets when things change."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import requests
+from support.service import in_thread
+from support.small_shop import FakeEncoder, SmallShop, checkpoint
+
+from ingest.core.errors import ConfigError, MilvusError
+from ingest.core.settings import Settings
+from ingest.milvus import versions
+from ingest.server.alias_watcher import Live
+from ingest.server.app import application, rules
+from ingest.server.batching import Gate
+from ingest.server.service import Service
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+SHOP_PAGE = "https://shop.example"
+
+
+class Model:
+    """Stands where `search.query.Model` does; embeds a text by its hash."""
+
+    def __init__(self, name: str) -> None:
+        self.space = checkpoint(name).space
+        self.preprocessing = checkpoint(name).preprocessing
+        self.encoder = self
+
+    def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        seeds = [list(hashlib.sha256(text.encode()).digest()) for text in texts]
+        return np.stack([np.random.default_rng(seed).normal(size=self.space.dim) for seed in seeds]).astype(np.float32)
+
+    def images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return FakeEncoder(self.space).images(pixels)
+
+
+@contextmanager
+def served(shop: SmallShop) -> Iterator[tuple[str, Service, Live]]:
+    with shop.connection() as connection:
+        model = Model("model-2")
+        live = Live(connection, "products", model.space)
+        service = Service(shop.settings, connection, live, model)  # type: ignore[arg-type]
+        with in_thread(application(service, rules(shop.settings))) as address:
+            yield address, service, live
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> SmallShop:
+    made = SmallShop(tmp_path, allow_origin=SHOP_PAGE)
+    made.stock({"a": (1, "one"), "b": (2, "two"), "c": (3, "three")})
+    made.run(model="model-1")
+    made.run(model="model-2")
+    return made
+
+
+def test_a_moved_alias_is_followed_and_another_model_refused_in_words(shop: SmallShop) -> None:
+    def ask(method: str, path: str, **options: object) -> requests.Response:
+        return requests.request(method, address + path, timeout=20, **options)
+
+    with served(shop) as (address, service, live):
+        first = ask("GET", "v1/contract").json()
+        picture = (shop.folder / "images" / "2.png").read_bytes()
+        hits = ask("POST", "v1/search", files={"picture": picture}).json()["hits"]
+        assert (hits[0]["product_id"], hits[0]["score"]) == ("b", pytest.approx(1, abs=1e-3))
+        assert ask("GET", "readyz").status_code == 200
+
+        versions.rollback(service._connection, "products")
+        live.look()
+        assert ask("GET", "v1/contract").json()["collection"] != first["collection"]
+        assert ask("GET", "readyz").status_code == 503
+        assert "was built with model-1" in ask("GET", "readyz").json()["error"]
+        for path in ("v1/search", "v1/embed"):
+            refused = ask("POST", path, json={"text": "two"})
+            assert (refused.status_code, "model-1" in refused.json()["error"]) == (409, True)
+        assert len(ask("GET", "v1/products/a/similar").json()["hits"]) == 2  # its vector is there already
+        assert ask("GET", "v1/collection").json()["rows"] == 3
+
+        versions.rollback(service._connection, "products")
+        live.look()
+        assert ask("GET", "readyz").status_code == 200
+        assert ask("POST", "v1/search", json={"text": "two"}).status_code == 200
+
+
+def test_more_than_may_wait_are_told_when_to_come_again(shop: SmallShop) -> None:
+    with served(shop) as (address, service, _live):
+        service.uploads = Gate(0)
+        crowded = requests.post(f"{address}v1/embed", files={"picture": b"x"}, timeout=20)
+        assert requests.post(f"{address}v1/embed", json={"text": "two"}, timeout=20).status_code == 200
+        service.gate = Gate(0)
+        closed = requests.post(f"{address}v1/search", json={"text": "two"}, timeout=20)
+    for answer in (crowded, closed):
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+
+
+def test_milvus_that_is_away_is_told_as_such(shop: SmallShop, monkeypatch: pytest.MonkeyPatch) -> None:
+    with served(shop) as (address, _service, live):
+
+        def away(*_: object) -> None:
+            raise MilvusError("Milvus at nowhere: cannot search: away")
+
+        monkeypatch.setattr(live.served, "search", away)
+        answer = requests.post(f"{address}v1/search", json={"text": "two"}, timeout=20)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+    assert answer.json() == {"error": "Milvus at nowhere: cannot search: away"}
+
+
+def test_a_page_that_is_allowed_may_ask_and_no_other(shop: SmallShop) -> None:
+    with served(shop) as (address, _service, _live):
+
+        def preflight(origin: str) -> requests.Response:
+            headers = {"Origin": origin, "Access-Control-Request-Method": "POST",
+                       "Access-Control-Request-Headers": "authorization,content-type"}  # fmt: skip
+            return requests.options(f"{address}v1/search", headers=headers, timeout=20)
+
+        assert preflight(SHOP_PAGE).headers["Access-Control-Allow-Origin"] == SHOP_PAGE
+        assert "Access-Control-Allow-Origin" not in preflight("https://evil.example").headers
+        answer = requests.get(f"{address}v1/contract", headers={"Origin": SHOP_PAGE}, timeout=20)
+        assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (200, SHOP_PAGE)
+
+
+@pytest.mark.parametrize("origin", ["*", "shop.example", "https://", "https://shop.example/page", "file:///etc"])
+def test_an_origin_that_no_browser_sends_is_refused(origin: str) -> None:
+    with pytest.raises(ConfigError, match="--allow-origin"):
+        rules(Settings(allow_origin=f"{SHOP_PAGE},{origin}"))

@@ -1,0 +1,55 @@
+"""The arithmetic of sizing: its formulas against FAISS' own bytes, and the table of docs/operations.md."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.tasks import estimate
+from ingest.tasks.estimate import TYPICAL, Catalog, figures, hnsw_bytes, shown
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize(("dim", "m"), [(32, 16), (64, 8), (48, 32)])
+def test_a_vector_takes_in_faiss_what_the_formula_says(dim, m):
+    rows = 4000
+    index = faiss.IndexHNSWFlat(dim, m, faiss.METRIC_INNER_PRODUCT)
+    index.hnsw.efConstruction = 8
+    index.add(np.random.default_rng(0).normal(size=(rows, dim)).astype(np.float32))
+    assert len(faiss.serialize_index(index)) / rows == pytest.approx(hnsw_bytes(dim, m), rel=0.01)
+
+
+def test_the_table_of_the_docs_is_what_the_formulas_give():
+    assert estimate.table() in (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+
+
+def test_a_million_of_512_is_what_one_reckons_by_hand():
+    found = figures(replace(TYPICAL, products=1_000_000))
+    assert found["vectors"].value == pytest.approx(2.048)
+    assert found["hnsw"].value == pytest.approx((2048 + 128 + 64 / 15 + 12) / 1000)
+    assert found["query_memory"].value == pytest.approx((found["hnsw"].value + 0.296) / 0.9)
+    assert found["diskann_disk"].value == pytest.approx(4.096)
+    assert found["download"].value == pytest.approx(240 / 3600)
+    assert found["embed"].value == pytest.approx(1000 / 3600)
+
+
+def test_hours_that_nothing_was_measured_for_are_left_out():
+    found = figures(Catalog(10, 512, 16, 1000, 10, 0, 0, 0))
+    assert not {"download", "decode", "embed"} & set(found)
+
+
+@given(st.integers(0, 10**11), st.integers(2, 4096), st.integers(2, 2048), st.floats(0, 1e8), st.floats(0, 1e6))
+def test_every_figure_can_be_shown_and_grows_with_the_catalog(products, dim, m, picture, text):
+    small = figures(Catalog(products, dim, m, picture, text, 1e9, 10, 10))
+    large = figures(Catalog(2 * products, dim, m, picture, text, 1e9, 10, 10))
+    for name, figure in small.items():
+        assert shown(figure)
+        assert figure.formula
+        assert large[name].value >= figure.value

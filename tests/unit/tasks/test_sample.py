@@ -1,0 +1,46 @@
+"""An estimate measures a sample of one's own catalog, with the real sample model, and changes nothing."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from support.shop import Shop, copied_sample_model, sample_products
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    shop = Shop(tmp_path / "shop", copied_sample_model(tmp_path / "clip"))
+    shop.stock(sample_products(30))
+    return shop
+
+
+def test_an_estimate_says_what_the_catalog_takes_and_how_it_was_reckoned(shop: Shop) -> None:
+    ended = shop.ingest("plan", "--estimate", "--json")
+    assert ended.code == 0, ended.err
+    found = ended.json
+    sizes = [path.stat().st_size for path in shop.images.glob("*")]
+    assert (found["catalog"]["products"], found["sampled"], found["pictures"], found["fetched"]) == (30, 30, 30, 0)
+    assert found["catalog"]["picture_bytes"] == pytest.approx(sum(sizes) / len(sizes))
+    assert found["catalog"]["embedded_per_s"] > 0
+    assert found["figures"]["vectors"]["value"] == pytest.approx(30 * 4 * 128 / 1e9)
+    assert all(figure["formula"] for figure in found["figures"].values())
+    assert not (shop.data / "milvus.db").exists()
+    assert shop.stored() == 0
+
+    shown = shop.ingest("plan", "--estimate", "--details").out
+    assert shown.startswith("30 products with ")
+    assert "N × (4 dim + 8 M" in shown
+    assert "the download's hours are not known" in shown
+
+
+def test_a_compressed_catalog_is_counted_by_reading_it(shop: Shop) -> None:
+    packed = shop.folder / "products.csv.gz"
+    packed.write_bytes(gzip.compress((shop.folder / "products.csv").read_bytes()))
+    ended = shop.ingest("plan", "--estimate", "--json", "--catalog", packed)
+    assert json.loads(ended.out)["catalog"]["products"] == 30
