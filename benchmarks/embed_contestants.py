@@ -32,7 +32,7 @@ def ours(model: Path) -> Callable[[Path, Path], float]:
     from ingest.core.settings import Settings
     from ingest.embedding.checkpoint import resolve
     from ingest.embedding.clip import ClipEncoder
-    from ingest.pipeline.pipeline import Line
+    from ingest.pipeline.pipeline import Pipeline
     from ingest.pipeline.progress import Progress
 
     checkpoint = resolve(str(model))
@@ -45,7 +45,7 @@ def ours(model: Path) -> Callable[[Path, Path], float]:
     def run(pictures: Path, output: Path) -> float:
         settings = Settings(catalog=pictures / "products.csv", data=output, model=str(model))
         with ExitStack() as stack:
-            line = Line(stack, settings, Progress(), threading.Event())
+            line = Pipeline(stack, settings, Progress(), threading.Event())
             stack.enter_context(mock.patch.object(line, "encoder", return_value=encoder))
             begun = time.perf_counter()
             done = sum(isinstance(record, Embedded) for record in line.embedded(line.pictures()))

@@ -23,10 +23,10 @@ import numpy as np
 
 from ingest.core import contract as contracts
 from ingest.core.contract import Space
-from ingest.milvus.alias import move
+from ingest.milvus.alias import switch
 from ingest.milvus.collection import Collection
-from ingest.milvus.connection import opened
-from ingest.search.milvus_backend import Served
+from ingest.milvus.connection import connect
+from ingest.search.milvus_backend import SearchableCollection
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,7 +54,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             if arguments.uri:
                 drawn.forget(arguments.uri)
-            with opened(arguments.uri or str(Path(folder) / "milvus.db"), "", "", 60) as connection:
+            with connect(arguments.uri or str(Path(folder) / "milvus.db"), "", "", 60) as connection:
                 found += measured(connection, Stock(rows, spread=arguments.vectors == "random"), queries)
     worst = {"lowest_recall": min(row["recall@10"] for row in found), "short": sum(row["short"] for row in found)}
     bench.finish("filtered", found, worst, arguments.json, ("pymilvus", "milvus-lite", "numpy"))
@@ -104,8 +104,8 @@ def measured(connection: Connection, stock: Stock, queries: int) -> list[dict[st
         time.sleep(2)  # the server begins to index
         while (collection.index() or {}).get("pending_index_rows"):
             time.sleep(1)
-    move(connection, CONTRACT.alias, collection.name, None)
-    served = Served(connection, CONTRACT.alias)
+    switch(connection, CONTRACT.alias, collection.name, None)
+    served = SearchableCollection(connection, CONTRACT.alias)
     asked = stock.vectors[np.random.default_rng(1).permutation(rows)[:queries]]
     served.search(asked[0], TOP)
     found = []

@@ -25,7 +25,7 @@ from ingest.exports import faiss_index as sink
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ingest.core.contract import Index
+    from ingest.core.contract import HnswIndex
 
 ROWS, QUICK_ROWS, DIM, CLUSTERS, QUERIES, TOP = 100_000, 20_000, 512, 1000, 1000, 10
 SPREAD = 0.6
@@ -50,7 +50,7 @@ def main() -> None:
         for number in range(1 if arguments.quick else arguments.rounds):
             rows += [built("ingest", folder / f"ingest{number}", folder, index)]
             rows += [built("faiss", folder / f"faiss{number}", folder, index)]
-        found = searched(sink.opened(folder / "ingest0", DIM), queries, exact(vectors, queries), index)
+        found = searched(sink.open_index(folder / "ingest0", DIM), queries, exact(vectors, queries), index)
     ours, theirs = (bench.median(rows, "seconds", what=what) for what in ("ingest", "faiss"))
     ratios = {
         "build_vs_faiss": round(ours / theirs, 3),
@@ -70,7 +70,7 @@ def unit(rows: NDArray[Any]) -> NDArray[np.float32]:
     return np.ascontiguousarray(rows / lengths, np.float32)
 
 
-def built(what: str, to: Path, folder: Path, index: Index) -> dict[str, Any]:
+def built(what: str, to: Path, folder: Path, index: HnswIndex) -> dict[str, Any]:
     """Build on all cores, from the .npy to files that survive a power cut."""
     to.mkdir()
     started = time.perf_counter()
@@ -81,7 +81,7 @@ def built(what: str, to: Path, folder: Path, index: Index) -> dict[str, Any]:
     return {"what": what, "seconds": round(time.perf_counter() - started, 2)}
 
 
-def direct(npy: Path, to: Path, index: Index) -> None:
+def direct(npy: Path, to: Path, index: HnswIndex) -> None:
     rows = np.load(npy)
     graph = faiss.IndexHNSWFlat(DIM, index.m, faiss.METRIC_INNER_PRODUCT)
     graph.hnsw.efConstruction = index.ef_construction
@@ -99,7 +99,7 @@ def exact(vectors: NDArray[np.float32], queries: NDArray[np.float32]) -> NDArray
 
 
 def searched(
-    opened: sink.Opened, queries: NDArray[np.float32], nearest: NDArray[np.int64], index: Index
+    opened: sink.FaissIndex, queries: NDArray[np.float32], nearest: NDArray[np.int64], index: HnswIndex
 ) -> dict[str, float]:
     faiss.omp_set_num_threads(1)
     for query in queries[:100]:

@@ -25,11 +25,11 @@ from sync import stored
 
 from ingest.core import contract as contracts
 from ingest.core.contract import Space, row_digest
-from ingest.core.records import Picture, Product
+from ingest.core.records import ImageFile, Product
 from ingest.milvus import writer
 from ingest.milvus.collection import Collection
-from ingest.milvus.connection import opened
-from ingest.store.local import Store
+from ingest.milvus.connection import connect
+from ingest.store.local import LocalStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,7 +89,7 @@ def prepare(folder: Path, count: int) -> None:
     vectors = np.random.default_rng(0).normal(size=(count, DIM))
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     np.save(folder / "vectors.npy", vectors)
-    store = Store(folder / "store", DIM)
+    store = LocalStore(folder / "store", DIM)
     for start in range(0, count, 8192):
         some = range(start, min(start + 8192, count))
         store.add([key_of(number) for number in some], vectors[start : some.stop])
@@ -99,19 +99,19 @@ def key_of(number: int) -> bytes:
     return number.to_bytes(32, "big")
 
 
-def pictures(folder: Path, count: int) -> Iterator[Picture]:
+def pictures(folder: Path, count: int) -> Iterator[ImageFile]:
     for number in range(count):
         metadata: dict[str, Scalar] = {
             "title": f"Product {number}", "category": "mugs", "colour": "red", "price": number % 97 + 0.5,
             "brand": "Acme", "image": f"{number}.jpg",
         }  # fmt: skip
-        yield Picture(Product(f"P{number:07d}", f"{number}.jpg", metadata, number), folder, key_of(number))
+        yield ImageFile(Product(f"P{number:07d}", f"{number}.jpg", metadata, number), folder, key_of(number))
 
 
 def part(name: str, folder: Path, uri: str) -> dict[str, Any]:
     """Load all into a new collection; return the figures."""
-    store = Store(folder / "store", DIM)
-    with opened(uri, "", "", 60) as connection:
+    store = LocalStore(folder / "store", DIM)
+    with connect(uri, "", "", 60) as connection:
         collection = Collection(connection, contracts.load(contracts.default_path()), SPACE)
         if collection.exists():
             connection.client.drop_collection(collection.name)
@@ -126,12 +126,12 @@ def part(name: str, folder: Path, uri: str) -> dict[str, Any]:
     return {"seconds": round(seconds, 2), "rows_per_s": round(store.rows / seconds, 1), "cpu_seconds": round(cpu, 2)}
 
 
-def ours(folder: Path, collection: Collection, store: Store) -> None:
+def ours(folder: Path, collection: Collection, store: LocalStore) -> None:
     """Look the vectors up and upsert, as a run does."""
     assert sum(1 for _ in writer.upsert(stored(pictures(folder, store.rows), store), collection)) == store.rows
 
 
-def plain(folder: Path, collection: Collection, store: Store) -> None:
+def plain(folder: Path, collection: Collection, store: LocalStore) -> None:
     """Make a dictionary of each row, and upsert 1,000 at a time."""
     batch: list[dict[str, Any]] = []
     vectors = np.load(folder / "vectors.npy")

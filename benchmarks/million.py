@@ -29,11 +29,11 @@ from sync import key_of, pictures, stored
 from ingest.core import contract as contracts
 from ingest.core.contract import Space
 from ingest.exports import faiss_index, npy_files
-from ingest.exports.row_list import Wanted
+from ingest.exports.row_list import ExportRows
 from ingest.milvus import reader, writer
 from ingest.milvus.collection import Collection
-from ingest.milvus.connection import opened
-from ingest.store.local import Store
+from ingest.milvus.connection import connect
+from ingest.store.local import LocalStore
 from ingest.store.stage import lookup
 from ingest.sync import diff
 
@@ -88,7 +88,7 @@ def measured(name: str, folder: Path, count: int, uri: str | None) -> dict[str, 
     """Run a part here, and say how long it took and what it held at most."""
     contract = contracts.load(contracts.default_path())
     start, began = _peak_mb(), time.perf_counter()
-    with closing(Wanted(folder)) as wanted:
+    with closing(ExportRows(folder)) as wanted:
         done = stock(folder, count) if name == "stock" else PARTS[name](folder, contract, wanted, uri)
     seconds = time.perf_counter() - began
     assert done == count, (name, done)
@@ -107,7 +107,7 @@ def stock(folder: Path, count: int) -> int:
         for n in range(count):
             table.writerow((f"P{n:07d}", f"{n}.jpg", f"Product {n}", "mugs", "red", f"{n % 97}.5", "Acme"))
     centres = random.normal(size=(CLUSTERS, DIM)).astype(np.float32)
-    store = Store(folder / "store", DIM)
+    store = LocalStore(folder / "store", DIM)
     shuffled = random.permutation(count)
     for start in range(0, count, SHARD):
         numbers = shuffled[start : start + SHARD]
@@ -118,61 +118,61 @@ def stock(folder: Path, count: int) -> int:
     return count
 
 
-def plan(folder: Path, contract: Contract, wanted: Wanted, _uri: str | None) -> int:
+def plan(folder: Path, contract: Contract, wanted: ExportRows, _uri: str | None) -> int:
     """Read the catalog and look every vector up, as a run against an empty collection does."""
-    store = Store(folder / "store", DIM)
+    store = LocalStore(folder / "store", DIM)
     return sum(1 for _ in lookup(wanted.noting(pictures(folder, contract)), store))
 
 
-def export(folder: Path, contract: Contract, wanted: Wanted, _uri: str | None) -> int:
+def export(folder: Path, contract: Contract, wanted: ExportRows, _uri: str | None) -> int:
     """Write the .npy pair, the reading of the catalog included."""
-    store = Store(folder / "store", DIM)
+    store = LocalStore(folder / "store", DIM)
     for _ in wanted.noting(pictures(folder, contract)):
         pass
     return npy_files.write(folder / "x.npy", folder / "x.json", wanted, store, SPACE.fingerprint).rows
 
 
-def build(folder: Path, contract: Contract, _wanted: Wanted, _uri: str | None) -> int:
+def build(folder: Path, contract: Contract, _wanted: ExportRows, _uri: str | None) -> int:
     """Build the FAISS index over the pair, with the contract's M and efConstruction."""
     return faiss_index.build(folder / "x.npy", folder / "x.json", folder / "indexes", contract.index).rows
 
 
-def verify(folder: Path, contract: Contract, wanted: Wanted, _uri: str | None) -> int:
+def verify(folder: Path, contract: Contract, wanted: ExportRows, _uri: str | None) -> int:
     """Prove the files against catalog and store, and load the index, as `ingest verify` does."""
-    store = Store(folder / "store", DIM)
+    store = LocalStore(folder / "store", DIM)
     for _ in wanted.noting(pictures(folder, contract)):
         pass
     content = npy_files.contents(wanted, store)
     assert not npy_files.faults(folder / "x.npy", folder / "x.json", (content, SPACE.fingerprint))
     assert not faiss_index.faults(folder / "indexes", DIM, folder / "x.npy")
-    return len(faiss_index.opened(folder / "indexes", DIM).known)
+    return len(faiss_index.open_index(folder / "indexes", DIM).known)
 
 
-def load(folder: Path, contract: Contract, _wanted: Wanted, uri: str | None) -> int:
+def load(folder: Path, contract: Contract, _wanted: ExportRows, uri: str | None) -> int:
     """Fill the collection from the store by upserts."""
-    with opened(uri or "", "", "", 60) as connection:
+    with connect(uri or "", "", "", 60) as connection:
         collection = Collection(connection, contract, SPACE)
         if collection.exists():
             connection.client.drop_collection(collection.name)
         collection.prepare()
-        records = stored(pictures(folder, contract), Store(folder / "store", DIM))
+        records = stored(pictures(folder, contract), LocalStore(folder / "store", DIM))
         written = sum(1 for _ in writer.upsert(records, collection))
         collection.flush()
         return written
 
 
-def nothing_to_do(folder: Path, contract: Contract, wanted: Wanted, uri: str | None) -> int:
+def nothing_to_do(folder: Path, contract: Contract, wanted: ExportRows, uri: str | None) -> int:
     """Compare the catalog with a collection that has it all, as `ingest plan` does."""
-    store = Store(folder / "store", DIM)
-    with opened(uri or "", "", "", 60) as connection:
+    store = LocalStore(folder / "store", DIM)
+    with connect(uri or "", "", "", 60) as connection:
         collection = Collection(connection, contract, SPACE)
         assert collection.ready()
-        difference = diff.Difference(reader.inventory(collection, store), SPACE.fingerprint)
+        difference = diff.CollectionDiff(reader.inventory(collection, store), SPACE.fingerprint)
         assert not list(difference.changes(wanted.noting(pictures(folder, contract))))
         return difference.unchanged
 
 
-PARTS: dict[str, Callable[[Path, Contract, Wanted, str | None], int]] = {
+PARTS: dict[str, Callable[[Path, Contract, ExportRows, str | None], int]] = {
     "plan": plan, "export": export, "faiss": build, "verify": verify, "load": load, "nothing_to_do": nothing_to_do
 }  # fmt: skip
 

@@ -33,12 +33,12 @@ from ingest.embedding.encoder import embed
 from ingest.exports import faiss_index, npy_files
 from ingest.milvus import writer
 from ingest.milvus.collection import Collection
-from ingest.milvus.connection import opened
-from ingest.pipeline.pipeline import Line
+from ingest.milvus.connection import connect
+from ingest.pipeline.pipeline import Pipeline
 from ingest.pipeline.progress import Progress
-from ingest.runtime.profiler import Clock
+from ingest.runtime.profiler import StageProfiler
 from ingest.runtime.trace import Trace
-from ingest.store.local import Store
+from ingest.store.local import LocalStore
 from ingest.store.stage import append
 from ingest.tasks import run
 
@@ -125,8 +125,8 @@ def prepared(part: str, settings: Settings, trace: Trace | None, stack: ExitStac
     if "://" in settings.milvus_uri:
         drawn.forget(settings.milvus_uri)
     if part == "run":
-        return lambda: run.run(settings, Progress(Clock(trace)), threading.Event())
-    line = Line(stack, settings, Progress(), threading.Event())
+        return lambda: run.run(settings, Progress(StageProfiler(trace)), threading.Event())
+    line = Pipeline(stack, settings, Progress(), threading.Event())
     if part == "images":
         return lambda: exhaust(line.pictures())
     pictures = list(line.pictures())
@@ -139,11 +139,11 @@ def prepared(part: str, settings: Settings, trace: Trace | None, stack: ExitStac
     return kept(part, line, list(line.embedded(pictures)))
 
 
-def kept(part: str, line: Line, embedded: list[Embedded | Skipped]) -> Callable[[], object]:
+def kept(part: str, line: Pipeline, embedded: list[Embedded | Skipped]) -> Callable[[], object]:
     """Return one of the stages that put vectors where they stay."""
     settings = line.settings
     if part == "store":
-        return lambda: exhaust(append(embedded, Store(settings.data / "alone", line.space.dim), BATCH))
+        return lambda: exhaust(append(embedded, LocalStore(settings.data / "alone", line.space.dim), BATCH))
     if part == "exports":
 
         def export() -> None:
@@ -153,7 +153,7 @@ def kept(part: str, line: Line, embedded: list[Embedded | Skipped]) -> Callable[
         return export
 
     def fill() -> None:
-        with opened(settings.milvus_uri, "", "", 60) as connection:
+        with connect(settings.milvus_uri, "", "", 60) as connection:
             collection = Collection(connection, line.contract, line.space)
             collection.prepare()
             exhaust(writer.upsert(embedded, collection))

@@ -23,7 +23,7 @@ from ingest.core.contract import default_path, load
 from ingest.exports import faiss_index as files
 from ingest.exports import npy_files
 from ingest.search import recommend
-from ingest.search.recommend import Wish
+from ingest.search.recommend import RecommendOptions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 ROWS, QUICK_ROWS, DIM, CLUSTERS = 100_000, 20_000, 512, 500
 LIMIT = 10
 PLAIN = 2_000  # products that the plain loop asks for
-WISHES = {"nearest": Wish(limit=LIMIT), "diverse": Wish(limit=LIMIT, balance=0.5)}
+WISHES = {"nearest": RecommendOptions(limit=LIMIT), "diverse": RecommendOptions(limit=LIMIT, balance=0.5)}
 
 
 def main() -> None:
@@ -52,7 +52,7 @@ def main() -> None:
 
 def prepare(folder: Path, count: int) -> None:
     """Write the `.npy` pair and build the index, unless they are there."""
-    if files.Files.of(folder, DIM).index.exists():
+    if files.IndexFiles.of(folder, DIM).index.exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "rows.npy", vectors(count))
@@ -76,12 +76,12 @@ def measured(folder: Path) -> list[dict[str, Any]]:
     results = []
     for name, wish in WISHES.items():
         began = time.monotonic()
-        index = recommend.opened(folder, DIM)
-        found = recommend.write(recommend.everything(index, wish, ef, {}), index.names, folder / "out.parquet")
+        index = recommend.open_index(folder, DIM)
+        found = recommend.write(recommend.all_neighbours(index, wish, ef, {}), index.names, folder / "out.parquet")
         results.append(row(name, found.products, time.monotonic() - began))
-    graph = faiss.read_index(str(files.Files.of(folder, DIM).index))
+    graph = faiss.read_index(str(files.IndexFiles.of(folder, DIM).index))
     assert isinstance(graph, faiss.IndexHNSW)
-    names = npy_files.read_ids(files.Files.of(folder, DIM).product_ids)
+    names = npy_files.read_ids(files.IndexFiles.of(folder, DIM).product_ids)
     graph.hnsw.efSearch = ef
     queries = np.load(folder / "rows.npy", mmap_mode="r")[:PLAIN]
     began = time.monotonic()

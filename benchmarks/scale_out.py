@@ -30,7 +30,7 @@ from ingest.core.records import Stage
 from ingest.core.settings import Settings
 from ingest.embedding.encoder import Size
 from ingest.pipeline.distributed import driver
-from ingest.pipeline.distributed.workers import clip
+from ingest.pipeline.distributed.workers import load_clip
 from ingest.pipeline.progress import Progress
 from ingest.tasks import run
 
@@ -135,7 +135,7 @@ def compared(folder: Path, count: int) -> list[dict[str, Any]]:
     return found
 
 
-def timed(folder: Path, encoder: Callable[[Job], Encoder] = clip, **changes: Any) -> list[float]:
+def timed(folder: Path, encoder: Callable[[Job], Encoder] = load_clip, **changes: Any) -> list[float]:
     """Run once over a fresh data folder; return when pictures came out of the model and when it ended, in seconds."""
     shutil.rmtree(folder / "data", ignore_errors=True)
     settings = replace(
@@ -144,7 +144,7 @@ def timed(folder: Path, encoder: Callable[[Job], Encoder] = clip, **changes: Any
     )  # fmt: skip
     progress = Watched()
     began = time.monotonic()
-    with mock.patch.object(driver, "written", partial(driver.written, encoder=encoder)):
+    with mock.patch.object(driver, "write_rows", partial(driver.write_rows, encoder=encoder)):
         run.run(settings, progress, threading.Event())
     return [moment - began for moment in (*progress.moments, time.monotonic())]
 

@@ -28,16 +28,16 @@ from ingest.catalog import formats
 from ingest.catalog import reader as catalog_reader
 from ingest.core import contract as contracts
 from ingest.core.contract import Space
-from ingest.core.records import Picture, Product
+from ingest.core.records import ImageFile, Product
 from ingest.milvus import reader, writer
 from ingest.milvus.collection import Collection
-from ingest.milvus.connection import opened
-from ingest.pipeline.spill import parked
+from ingest.milvus.connection import connect
+from ingest.pipeline.spill import spill
 from ingest.runtime import parallel
-from ingest.store.local import Store
+from ingest.store.local import LocalStore
 from ingest.store.stage import lookup
 from ingest.sync import diff
-from ingest.sync.inventory import Fate
+from ingest.sync.inventory import RowState
 from ingest.tasks.run import FLUSHED_FROM
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def measured(folder: Path, uri: str, count: int, *, quick: bool) -> list[dict[st
 def prepare(folder: Path, count: int) -> None:
     """Write the catalog, and the vectors of all its pictures."""
     write_catalog(folder, count)
-    store = Store(folder / "store", DIM)
+    store = LocalStore(folder / "store", DIM)
     chance = np.random.default_rng(0)
     for start in range(0, count, SHARD):
         numbers = range(start, min(start + SHARD, count))
@@ -116,22 +116,22 @@ def key_of(image: str) -> bytes:
     return hashlib.sha256(image.encode()).digest()
 
 
-def pictures(folder: Path, contract: Contract) -> Iterator[Picture | Skipped]:
-    for record in catalog_reader.read(folder / "products.csv", contract, formats.Columns()):
-        yield Picture(record, folder, key_of(record.image)) if isinstance(record, Product) else record
+def pictures(folder: Path, contract: Contract) -> Iterator[ImageFile | Skipped]:
+    for record in catalog_reader.read_catalog(folder / "products.csv", contract, formats.Columns()):
+        yield ImageFile(record, folder, key_of(record.image)) if isinstance(record, Product) else record
 
 
-def stored(records: Iterable[Picture | Skipped], store: Store) -> Iterator[Embedded | Skipped]:
+def stored(records: Iterable[ImageFile | Skipped], store: LocalStore) -> Iterator[Embedded | Skipped]:
     """Give every picture its vector; the store has them all."""
     for record in lookup(records, store):
-        assert not isinstance(record, Picture)
+        assert not isinstance(record, ImageFile)
         yield record
 
 
 def part(name: str, folder: Path, uri: str, count: int) -> dict[str, Any]:
     contract = contracts.load(contracts.default_path())
-    store = Store(folder / "store", DIM)
-    with opened(uri, "", "", 60) as connection:
+    store = LocalStore(folder / "store", DIM)
+    with connect(uri, "", "", 60) as connection:
         collection = Collection(connection, contract, SPACE)
         if name in ("plain_upsert", "first_load") and collection.exists():
             connection.client.drop_collection(collection.name)
@@ -162,13 +162,13 @@ def at_rest(collection: Collection, seconds: float) -> None:
             since = time.monotonic()
 
 
-def synced(folder: Path, collection: Collection, store: Store) -> int:
+def synced(folder: Path, collection: Collection, store: LocalStore) -> int:
     """Do what a run does from the catalog to the flush; return the rows written and deleted."""
-    difference = diff.Difference(reader.inventory(collection, store), SPACE.fingerprint)
+    difference = diff.CollectionDiff(reader.inventory(collection, store), SPACE.fingerprint)
     known = stored(difference.changes(pictures(folder, collection.contract)), store)
-    written = sum(1 for _ in difference.failures(writer.upsert(parked(known, store, 2048, folder), collection)))
+    written = sum(1 for _ in difference.failures(writer.upsert(spill(known, store, 2048, folder), collection)))
     deleted = 0
-    for batch in parallel.batched((product_id for product_id, _ in difference.there.ids({Fate.GONE})), 1000):
+    for batch in parallel.batched((product_id for product_id, _ in difference.there.ids({RowState.GONE})), 1000):
         collection.delete(batch)
         deleted += len(batch)
     if written + deleted >= FLUSHED_FROM:
@@ -176,7 +176,7 @@ def synced(folder: Path, collection: Collection, store: Store) -> int:
     return written + deleted
 
 
-def plain(folder: Path, collection: Collection, store: Store) -> int:
+def plain(folder: Path, collection: Collection, store: LocalStore) -> int:
     """Upsert as people write it by hand: read rows, make dictionaries, call `MilvusClient.upsert` 1,000 at a time."""
     client, done = collection.connection.client, 0
     batch: list[dict[str, Any]] = []

@@ -24,7 +24,7 @@ def main(embeddings: Path, meta: Path, output: Path, schema: Path) -> None:
         manifest = faiss_index.build(embeddings, meta, output, contract.load(schema).index)
     except IngestError as error:
         raise SystemExit(_told(error)) from error
-    place = faiss_index.Files.of(output, manifest.dim).index
+    place = faiss_index.IndexFiles.of(output, manifest.dim).index
     if manifest.rows:
         click.echo(f"{manifest.rows:,} vectors of {manifest.dim} dimensions in {place}")
     else:

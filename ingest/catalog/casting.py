@@ -29,11 +29,11 @@ _SHOWN = 60  # characters of a bad value that a message repeats
 _LONGEST_PLAIN = 100  # digits: a decimal that is longer, such as 1e400, is written with its exponent
 
 
-class UnfitError(ValueError):
-    """A cell that cannot become its field's type; its text, if any, says more than `allowed` does."""
+class CastError(ValueError):
+    """A cell that cannot become its field's type; its text, if any, says more than `describe_allowed` does."""
 
 
-def shown(value: Any) -> str:
+def display(value: Any) -> str:
     """Return a value for a message: one line, its text in quotes, cut after 60 characters."""
     if isinstance(value, str):
         return repr(value if len(value) <= _SHOWN else value[:_SHOWN] + "…")
@@ -105,7 +105,7 @@ def converter(field: Field) -> Callable[[Any], Scalar]:
     return {"INT64": _int64, "FLOAT": _float, "DOUBLE": _double, "BOOL": _bool}[field.type]
 
 
-def allowed(field: Field) -> str:
+def describe_allowed(field: Field) -> str:
     """Return what a cell of the field may be, for a message."""
     return {
         "VARCHAR": f"text of at most {field.max_length} bytes of UTF-8",
@@ -147,7 +147,7 @@ def _varchar(max_length: int) -> Callable[[Any], str]:
     def convert(value: Any) -> str:
         content = value if type(value) is str else text(value)
         if len(content) > fits and len(content.encode()) > max_length:
-            raise UnfitError
+            raise CastError
         return content
 
     return convert
@@ -157,15 +157,15 @@ def _int64(value: Any) -> int:
     if isinstance(value, str):
         value = value.strip()
         if not _WHOLE.fullmatch(value):
-            raise UnfitError
+            raise CastError
         number = int(value.partition(".")[0])
     else:
         too_long = isinstance(value, Decimal) and value.adjusted() > 18  # such as 1e999999999, which is whole
         if too_long or isinstance(value, bool) or not isinstance(value, int | float | Decimal) or value != int(value):
-            raise UnfitError
+            raise CastError
         number = int(value)
     if not -(2**63) <= number < 2**63:
-        raise UnfitError
+        raise CastError
     return number
 
 
@@ -173,12 +173,12 @@ def _number(value: Any) -> float:
     """Return a cell as the nearest double."""
     if isinstance(value, str):
         if not _NUMBER.fullmatch(value):
-            raise UnfitError
+            raise CastError
     elif isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        raise UnfitError
+        raise CastError
     number = float(value)
     if math.isinf(number):
-        raise UnfitError
+        raise CastError
     return number
 
 
@@ -186,7 +186,7 @@ def _double(value: Any) -> float:
     value = value.strip() if isinstance(value, str) else value
     number = _number(value)
     if not isinstance(value, float) and not exact_numbers.keeps(number, value):
-        raise UnfitError(_TOO_FINE)
+        raise CastError(_TOO_FINE)
     return number
 
 
@@ -199,8 +199,8 @@ def _bool(value: Any) -> bool:
     if isinstance(value, str):
         truth = _TRUTH.get(value.strip().lower())
         if truth is None:
-            raise UnfitError
+            raise CastError
         return truth
     if not isinstance(value, bool | int | Decimal) or value not in (0, 1):
-        raise UnfitError
+        raise CastError
     return bool(value)

@@ -13,7 +13,7 @@ _NOT_CLOSED = 'a quoted cell is not closed: a " is missing, or one inside the ce
 _NOT_DOUBLED = 'a " inside a quoted cell is not doubled ("")'
 
 
-class Record(NamedTuple):
+class CsvRecord(NamedTuple):
     """A record and the line it begins in; if it has a `fault`, its cells are those before the first quote."""
 
     line: int
@@ -42,7 +42,7 @@ class _Held:
         self._again.append(self.held.pop())
 
 
-def records(lines: Iterable[str], delimiter: str) -> Iterator[Record]:
+def records(lines: Iterable[str], delimiter: str) -> Iterator[CsvRecord]:
     """Yield the records of a file that are not blank, the header first; after a broken header nothing more.
 
     What RFC 4180 allows is read as `csv` reads it. Where a quote is not closed, or one inside a quoted cell is not
@@ -70,7 +70,7 @@ def records(lines: Iterable[str], delimiter: str) -> Iterator[Record]:
             yield record
 
 
-def _read(source: _Held, delimiter: str, width: int) -> Iterator[Record]:
+def _read(source: _Held, delimiter: str, width: int) -> Iterator[CsvRecord]:
     reader = csv.reader(source, delimiter=delimiter, strict=True)
     held = source.held
     while True:
@@ -78,7 +78,7 @@ def _read(source: _Held, delimiter: str, width: int) -> Iterator[Record]:
         held.clear()
         cells, error = _next(reader)
         if len(held) == 1 and not error:
-            yield Record(source.line, cells)
+            yield CsvRecord(source.line, cells)
             continue
         if not held:
             return
@@ -114,21 +114,21 @@ def _has_swallowed(cells: list[str], held: list[str], delimiter: str, width: int
     return any(len(_trimmed(_alone(text, delimiter)[0], width)) == width for text in held[1:])
 
 
-def _record(line: int, text: str, cells: list[str], error: str, delimiter: str) -> Record:
+def _record(line: int, text: str, cells: list[str], error: str, delimiter: str) -> CsvRecord:
     if not error:
-        return Record(line, cells)
+        return CsvRecord(line, cells)
     fault = _NOT_DOUBLED if "expected after" in error else _NOT_CLOSED if "end of data" in error else error
     return _broken(line, text, delimiter, fault)
 
 
-def _broken(line: int, text: str, delimiter: str, fault: str) -> Record:
+def _broken(line: int, text: str, delimiter: str, fault: str) -> CsvRecord:
     """Return a broken record with the cells that are certain, those before its first quote."""
     cells = text.partition('"')[0].split(delimiter)[:-1]
     escapes = r"; \" is no quote in CSV, write it as " + '""' if '\\"' in text else ""
-    return Record(line, cells, fault + escapes)
+    return CsvRecord(line, cells, fault + escapes)
 
 
-def _is_blank(record: Record) -> bool:
+def _is_blank(record: CsvRecord) -> bool:
     cells = record.cells
     return len(cells) < 2 and not record.fault and not "".join(cells).strip()
 

@@ -29,7 +29,7 @@ _HIDDEN = ("_", ".")  # what Spark and Hadoop put beside the parts: _SUCCESS, _t
 _AT_ONCE = 8  # small files of a storage, where each costs the time of a round trip
 
 
-class Entry(NamedTuple):
+class FileEntry(NamedTuple):
     """What a folder holds by one name. `size` is in bytes."""
 
     name: str
@@ -37,7 +37,7 @@ class Entry(NamedTuple):
     size: int
 
 
-class File(Protocol):
+class CatalogFile(Protocol):
     """One file of a catalog; as text, its whole path or URL, for messages."""
 
     @property
@@ -48,7 +48,7 @@ class File(Protocol):
     def is_local(self) -> bool:
         """Whether reading it through costs little."""
 
-    def held(self) -> File:
+    def held(self) -> CatalogFile:
         """Return the file with its content in memory, where it is small and that saves time; else the file itself."""
 
     def streamed(self) -> AbstractContextManager[io.BufferedReader]:
@@ -58,20 +58,20 @@ class File(Protocol):
         """Open it for a reader that jumps."""
 
 
-class Tree(Protocol):
+class FileTree(Protocol):
     """Folders and files by their paths, on a disk or in a storage; what it cannot say is a CatalogError."""
 
-    def entry(self, path: str) -> Entry | None:
+    def entry(self, path: str) -> FileEntry | None:
         """Return what is there, None where nothing is."""
 
-    def entries(self, folder: str) -> list[Entry]:
+    def entries(self, folder: str) -> list[FileEntry]:
         """Return all that is directly in a folder, in any order."""
 
-    def file(self, path: str, name: str, size: int) -> File:
+    def file(self, path: str, name: str, size: int) -> CatalogFile:
         """Return the file that is there under the name that its catalog gives it."""
 
 
-def of(catalog: Path | str) -> list[File]:
+def list_files(catalog: Path | str) -> list[CatalogFile]:
     """Return a catalog's files, ordered by name and all of one kind; a string is a URL.
 
     A folder stands for the files directly in it. Of a glob's `**` any number of folders is matched. Names that begin
@@ -82,7 +82,7 @@ def of(catalog: Path | str) -> list[File]:
         from ingest.catalog.remote import RemoteTree
 
         remote = RemoteTree(catalog)
-        tree, path = cast("Tree", remote), remote.root
+        tree, path = cast("FileTree", remote), remote.root
     else:
         is_remote(str(catalog), "--catalog")  # a path that once was a URL has lost a slash
         tree, path = _Disk(), catalog.as_posix()
@@ -102,7 +102,7 @@ def of(catalog: Path | str) -> list[File]:
     return found
 
 
-def kind_of(file: File) -> str:
+def kind_of(file: CatalogFile) -> str:
     """Return the ending that tells the format, such as `.csv` or `.jsonl.gz`."""
     kind = _ending(file.name)
     if not kind:
@@ -125,17 +125,17 @@ def folder_of(catalog: Path | str) -> Path | None:
     return catalog.parent
 
 
-def fetched(files: Iterable[File]) -> Generator[File, None, None]:
+def prefetch_files(files: Iterable[CatalogFile]) -> Generator[CatalogFile, None, None]:
     """Yield files in order; small ones of a storage come whole, several got at once."""
-    with closing(parallel.pmap(_held, files, workers=_AT_ONCE, ahead=_AT_ONCE, here=_is_local)) as held:
+    with closing(parallel.parallel_map(_held, files, workers=_AT_ONCE, ahead=_AT_ONCE, here=_is_local)) as held:
         yield from held
 
 
-def _held(file: File) -> File:
+def _held(file: CatalogFile) -> CatalogFile:
     return file.held()
 
 
-def _is_local(file: File) -> bool:
+def _is_local(file: CatalogFile) -> bool:
     return file.is_local
 
 
@@ -150,7 +150,7 @@ class _LocalFile:
     def __str__(self) -> str:
         return str(self.path)
 
-    def held(self) -> File:
+    def held(self) -> CatalogFile:
         return self
 
     def streamed(self) -> io.BufferedReader:
@@ -162,20 +162,20 @@ class _LocalFile:
 class _Disk:
     """The files of this machine."""
 
-    def entry(self, path: str) -> Entry | None:
+    def entry(self, path: str) -> FileEntry | None:
         # These are false, and raise nothing, for what no path can be.
         if not os.path.exists(path):  # noqa: PTH110
             return None
-        return Entry(os.path.basename(path), os.path.isdir(path), 0)  # noqa: PTH112, PTH119
+        return FileEntry(os.path.basename(path), os.path.isdir(path), 0)  # noqa: PTH112, PTH119
 
-    def entries(self, folder: str) -> list[Entry]:
+    def entries(self, folder: str) -> list[FileEntry]:
         try:
             with os.scandir(folder or ".") as entries:
-                return [Entry(entry.name, entry.is_dir(), 0) for entry in entries]
+                return [FileEntry(entry.name, entry.is_dir(), 0) for entry in entries]
         except OSError as error:
             raise CatalogError(f"{folder or '.'}: cannot be listed: {error.strerror}") from error
 
-    def file(self, path: str, name: str, _size: int) -> File:
+    def file(self, path: str, name: str, _size: int) -> CatalogFile:
         return _LocalFile(Path(path), name)
 
 
@@ -190,7 +190,7 @@ def _joined(folder: str, name: str) -> str:
     return f"{folder.rstrip('/')}/{name}" if folder else name
 
 
-def _matching(tree: Tree, folder: str, below: str, patterns: set[tuple[str, ...]]) -> Iterator[tuple[str, int]]:
+def _matching(tree: FileTree, folder: str, below: str, patterns: set[tuple[str, ...]]) -> Iterator[tuple[str, int]]:
     """Yield the names below `folder`, and the sizes, of files that one of the patterns matches, in any order.
 
     `glob` and fsspec leave out a folder that cannot be listed; here it is an error, for what is missing in a catalog
@@ -219,8 +219,8 @@ def _matching(tree: Tree, folder: str, below: str, patterns: set[tuple[str, ...]
             )
 
 
-def _check_kinds(catalog: Path | str, files: Sequence[File]) -> None:
-    kinds: dict[str, File] = {}
+def _check_kinds(catalog: Path | str, files: Sequence[CatalogFile]) -> None:
+    kinds: dict[str, CatalogFile] = {}
     for file in files:
         kinds.setdefault(kind_of(file), file)
     if len(kinds) > 1:

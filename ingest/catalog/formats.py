@@ -13,8 +13,8 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar, cast
 
 from ingest.catalog import arrow, csv_parser, exact_numbers, files
-from ingest.catalog.casting import shown
-from ingest.catalog.files import DELIMITERS, PARQUET, File, kind_of
+from ingest.catalog.casting import display
+from ingest.catalog.files import DELIMITERS, PARQUET, CatalogFile, kind_of
 from ingest.catalog.text_lines import Lines
 from ingest.core.errors import CatalogError, InputError
 
@@ -43,7 +43,7 @@ class Columns:
     image: str = "image"
 
 
-class Row(NamedTuple):
+class FileRow(NamedTuple):
     """A row as its file has it; `fault` says what is wrong with it as a row, before any cell is looked at."""
 
     line: int
@@ -51,7 +51,7 @@ class Row(NamedTuple):
     fault: str = ""
 
 
-class Block(NamedTuple):
+class RowBlock(NamedTuple):
     """Rows that follow one another in a file, by columns, with None where a row has no such cell; faults by place."""
 
     lines: list[int]
@@ -62,9 +62,11 @@ class Block(NamedTuple):
         """Return the cells under a name, which the file need not have."""
         return self.columns.get(name) or [None] * len(self.lines)
 
-    def row(self, at: int) -> Row:
+    def row(self, at: int) -> FileRow:
         """Return the row at a place."""
-        return Row(self.lines[at], {name: column[at] for name, column in self.columns.items()}, self.faults.get(at, ""))
+        return FileRow(
+            self.lines[at], {name: column[at] for name, column in self.columns.items()}, self.faults.get(at, "")
+        )
 
 
 def estimate(catalog: Path | str) -> int | None:
@@ -74,7 +76,7 @@ def estimate(catalog: Path | str) -> int | None:
     only the latter is asked, and of few files. What cannot be read is None here; `read` says what is wrong with it.
     """
     try:
-        parts = files.of(catalog)
+        parts = files.list_files(catalog)
         near = len(parts) <= _FOOTERS or all(part.is_local for part in parts)
         counts = [_count(part) if near else None for part in parts]
     except (InputError, OSError, ValueError):
@@ -82,7 +84,7 @@ def estimate(catalog: Path | str) -> int | None:
     return None if None in counts else sum(filter(None, counts))
 
 
-def _count(file: File) -> int | None:
+def _count(file: CatalogFile) -> int | None:
     kind = kind_of(file)
     if kind in PARQUET:
         from pyarrow import parquet
@@ -103,11 +105,13 @@ def _count_lines(stream: BinaryIO) -> int:
     return count + (last != b"\n")
 
 
-def read(file: File, columns: Columns, needs: Callable[[str], bool], *, known: bool = False) -> Iterator[Block]:
+def read(
+    file: CatalogFile, columns: Columns, needs: Callable[[str], bool], *, known: bool = False
+) -> Iterator[RowBlock]:
     """Yield the rows of a file in order, some at a time; of Parquet, only the columns that `needs` says yes to.
 
     `known` is whether a file before has shown the two columns: JSON Lines leave out what a row has not, and need not
-    show them in each. Raises CatalogError as `reader.read` documents.
+    show them in each. Raises CatalogError as `reader.read_catalog` documents.
     """
     kind = kind_of(file)
     if kind in PARQUET:
@@ -132,7 +136,7 @@ def _unzipped(stream: BufferedReader) -> BufferedReader:
     return cast("BufferedReader", gzip.GzipFile(fileobj=stream))
 
 
-def _delimited(lines: Lines, delimiter: str, file: File, columns: Columns) -> Iterator[Block]:
+def _delimited(lines: Lines, delimiter: str, file: CatalogFile, columns: Columns) -> Iterator[RowBlock]:
     rows = csv_parser.records(lines, delimiter)
     header = next(rows, None)
     if header is None:
@@ -153,7 +157,7 @@ def _delimited(lines: Lines, delimiter: str, file: File, columns: Columns) -> It
             elif count < needed:
                 faults.setdefault(at, f"{count} cells end before the id and the image; the header has {len(names)}")
             table[at] = [*table[at][: len(names)], *[None] * (len(names) - count)]
-        yield Block(list(numbers), dict(zip(names, zip(*table, strict=True), strict=True)), faults)
+        yield RowBlock(list(numbers), dict(zip(names, zip(*table, strict=True), strict=True)), faults)
 
 
 def _batches(rows: Iterable[T], lines: Lines, most: int = _ROWS) -> Iterator[list[T]]:
@@ -174,10 +178,10 @@ def _batches(rows: Iterable[T], lines: Lines, most: int = _ROWS) -> Iterator[lis
         yield batch
 
 
-def _json_lines(lines: Lines, file: File, columns: Columns | None) -> Iterator[Block]:
+def _json_lines(lines: Lines, file: CatalogFile, columns: Columns | None) -> Iterator[RowBlock]:
     """Yield the lines that are not blank as rows; `columns`, if any, must be in one of the first."""
     rows = (_json_row(line, number) for number, line in enumerate(lines, 1) if not line.isspace())
-    head: list[Row] = []
+    head: list[FileRow] = []
     if columns is not None:
         for row in islice(rows, _JSON_HEAD):
             head.append(row)
@@ -193,7 +197,7 @@ def _json_lines(lines: Lines, file: File, columns: Columns | None) -> Iterator[B
         yield from _tables(batch)
 
 
-def _tables(rows: list[Row]) -> Iterator[Block]:
+def _tables(rows: list[FileRow]) -> Iterator[RowBlock]:
     """Yield rows, whose cells may have any names, as one table, or as several where that one would be mostly empty."""
     names = dict.fromkeys(name for row in rows for name in row.cells)
     if len(names) * len(rows) > _CELLS and len(rows) > 1:
@@ -201,25 +205,25 @@ def _tables(rows: list[Row]) -> Iterator[Block]:
         yield from chain(_tables(rows[:middle]), _tables(rows[middle:]))
         return
     columns = {name: [row.cells.get(name) for row in rows] for name in names}
-    yield Block([row.line for row in rows], columns, {at: row.fault for at, row in enumerate(rows) if row.fault})
+    yield RowBlock([row.line for row in rows], columns, {at: row.fault for at, row in enumerate(rows) if row.fault})
 
 
-def _json_row(line: str, number: int) -> Row:
+def _json_row(line: str, number: int) -> FileRow:
     try:
         cells = _JSON.decode(line)
         if "\\ud" in line or "\\uD" in line:
             # An escape may spell half a character ("\ud83d"), which no UTF-8 holds.
             json.dumps(cells, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
-        return Row(number, {}, f"not JSON: {error.msg} at column {error.colno}")
+        return FileRow(number, {}, f"not JSON: {error.msg} at column {error.colno}")
     except (ValueError, RecursionError) as error:
-        return Row(number, {}, f"not JSON that can be kept: {error}")
+        return FileRow(number, {}, f"not JSON that can be kept: {error}")
     if not isinstance(cells, dict):
-        return Row(number, {}, f"not a JSON object but {shown(cells)}")
-    return Row(number, cells)
+        return FileRow(number, {}, f"not a JSON object but {display(cells)}")
+    return FileRow(number, cells)
 
 
-def _parquet(file: File, columns: Columns, needs: Callable[[str], bool]) -> Iterator[Block]:
+def _parquet(file: CatalogFile, columns: Columns, needs: Callable[[str], bool]) -> Iterator[RowBlock]:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -239,7 +243,7 @@ def _parquet(file: File, columns: Columns, needs: Callable[[str], bool]) -> Iter
                 values = list(map(arrow.values, batch.columns))
                 first, row = row + 1, row + batch.num_rows
                 if batch.num_rows:
-                    yield Block(list(range(first, row + 1)), dict(zip(batch.schema.names, values, strict=True)), {})
+                    yield RowBlock(list(range(first, row + 1)), dict(zip(batch.schema.names, values, strict=True)), {})
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         place = f"{file} after row {row}" if row else f"{file}"
         cause = " ".join(str(error).split())
@@ -250,21 +254,21 @@ def _parquet(file: File, columns: Columns, needs: Callable[[str], bool]) -> Iter
 def _warn_of_zone(zone: str, column: str) -> None:
     log.warning(
         "this machine has no data of the time zone %s, so %s is kept in UTC; pip install tzdata",
-        shown(zone),
-        shown(column),
+        display(zone),
+        display(column),
     )
 
 
-def _check_columns(names: list[str], file: File, columns: Columns) -> None:
+def _check_columns(names: list[str], file: CatalogFile, columns: Columns) -> None:
     """Raise CatalogError where a name stands twice or one of the two columns is not there."""
     seen: set[str] = set()
     for name in filter(None, names):  # spreadsheets write empty columns; nothing can be kept under no name
         if name in seen:
-            raise CatalogError(f"{file}: two columns are called {shown(name)}; rename one")
+            raise CatalogError(f"{file}: two columns are called {display(name)}; rename one")
         seen.add(name)
     for option, name in (("--id-column", columns.product_id), ("--image-column", columns.image)):
         if name not in seen:
-            present = ", ".join(shown(present) for present in names[:20]) + (", …" if len(names) > 20 else "")
+            present = ", ".join(display(present) for present in names[:20]) + (", …" if len(names) > 20 else "")
             raise CatalogError(
-                f"{file}: no column {shown(name)}; the columns are {present}; say which with {option} NAME"
+                f"{file}: no column {display(name)}; the columns are {present}; say which with {option} NAME"
             )

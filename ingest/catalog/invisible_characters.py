@@ -19,11 +19,11 @@ _FLAG = re.compile("\U0001f3f4[\U000e0020-\U000e007f]+")  # of a region: a black
 
 
 def may_have(text: str) -> bool:
-    """Return whether a text may have invisible characters: `first` and `stripped` need be asked for no other."""
+    """Return whether a text may have invisible characters: `find_first` and `strip` need be asked for no other."""
     return not text.isascii() and _INVISIBLE.search(text) is not None
 
 
-def first(text: str) -> str | None:
+def find_first(text: str) -> str | None:
     """Return the first invisible character of a text that has no business there, as U+XXXX and its name, or None.
 
     Those that shape what is seen have some: joiners in emoji and in scripts that need them, selectors of a variant
@@ -36,7 +36,7 @@ def first(text: str) -> str | None:
     return None
 
 
-def stripped(text: str) -> str:
+def strip(text: str) -> str:
     """Return a text without blanks and invisible characters at its ends; those that shape what is seen stay."""
     start, end = 0, len(text)
     while start < end and (text[start].isspace() or _INVISIBLE.match(text[start])):

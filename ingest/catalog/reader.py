@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ingest.catalog import casting, files, formats, invisible_characters
 from ingest.catalog.duplicates import FirstLines
-from ingest.catalog.validation import MAX_DYNAMIC, UnfitRowError, plan_of, product
+from ingest.catalog.validation import MAX_DYNAMIC, InvalidRowError, row_rules, validate
 from ingest.core.errors import CatalogError
 from ingest.core.records import Product
 
@@ -21,34 +21,34 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from ingest.catalog.files import File
-    from ingest.catalog.formats import Block
-    from ingest.catalog.validation import Plan, Typed
+    from ingest.catalog.files import CatalogFile
+    from ingest.catalog.formats import RowBlock
+    from ingest.catalog.validation import RowRules, TypedColumn
     from ingest.core.contract import Contract
     from ingest.core.records import Scalar, Skipped
 
 T = TypeVar("T")
 
 
-def read(catalog: Path | str, contract: Contract, columns: formats.Columns) -> Iterator[Product | Skipped]:
+def read_catalog(catalog: Path | str, contract: Contract, columns: formats.Columns) -> Iterator[Product | Skipped]:
     """Return an iterator over the rows of a catalog, in order: each a Product, or a Skipped that says why not.
 
-    The catalog is a file, a folder of part files or a glob, by its path or by its URL, a string; `files.of` says which
-    files it is. `line` counts physical lines of its `file` from 1, as an editor does, and is where the row begins; in
-    Parquet it is the number of the row. The first row with an id is the one that counts, even if it is broken or
-    skipped. Memory grows with the ids alone. The format is known by the file's ending; text may be gzipped.
+    The catalog is a file, a folder of part files or a glob, by its path or by its URL, a string; `files.list_files`
+    says which files it is. `line` counts physical lines of its `file` from 1, as an editor does, and is where the row
+    begins; in Parquet it is the number of the row. The first row with an id is the one that counts, even if it is
+    broken or skipped. Memory grows with the ids alone. The format is known by the file's ending; text may be gzipped.
 
     Raises CatalogError, one line: at once where there is no such file or its ending is unknown, with the
     first item where the header is at fault, and at its place where text is not UTF-8 or a quote stays open.
     A storage that does not answer is a StorageError. After either no row may be missed as if it were not there.
     """
-    return _products(catalog, files.of(catalog), plan_of(contract, columns))
+    return _products(catalog, files.list_files(catalog), row_rules(contract, columns))
 
 
-def _products(catalog: Path | str, parts: list[File], plan: Plan) -> Iterator[Product | Skipped]:
+def _products(catalog: Path | str, parts: list[CatalogFile], plan: RowRules) -> Iterator[Product | Skipped]:
     seen = FirstLines()
     last: int | None = None
-    with closing(files.fetched(parts)) as fetched:
+    with closing(files.prefetch_files(parts)) as fetched:
         for file in fetched:
             seen.begin(file.name, last or 0)
             for block in formats.read(file, plan.columns, plan.needs, known=last is not None):
@@ -58,7 +58,7 @@ def _products(catalog: Path | str, parts: list[File], plan: Plan) -> Iterator[Pr
         raise CatalogError(f"{catalog}: is empty, it has no products")
 
 
-def _judged(block: Block, plan: Plan, seen: FirstLines) -> list[Product | Skipped]:
+def _judged(block: RowBlock, plan: RowRules, seen: FirstLines) -> list[Product | Skipped]:
     columns = plan.columns
     unfit: set[int] = set()  # places of rows that are no products; whatever stands for them in a column is not used
 
@@ -76,11 +76,11 @@ def _judged(block: Block, plan: Plan, seen: FirstLines) -> list[Product | Skippe
     metadata = _metadata(own, plan, unfit)
     judged: list[Product | Skipped] = list(map(Product, ids, images, metadata, block.lines, repeat(seen.file)))
     for at in unfit:
-        judged[at] = product(block.row(at), plan, seen.file, firsts.get(at, ""))
+        judged[at] = validate(block.row(at), plan, seen.file, firsts.get(at, ""))
     return judged
 
 
-def _firsts(ids: list[str], block: Block, seen: FirstLines, nameless: set[int]) -> dict[int, str]:
+def _firsts(ids: list[str], block: RowBlock, seen: FirstLines, nameless: set[int]) -> dict[int, str]:
     """Take note of the ids, those of broken rows too, and return where the first is of those that have been before."""
     noted = [at for at in range(len(ids)) if at not in nameless] if nameless else range(len(ids))
     lines = [seen.before + block.lines[at] for at in noted]
@@ -90,7 +90,7 @@ def _firsts(ids: list[str], block: Block, seen: FirstLines, nameless: set[int]) 
     return {at: seen.place(first) for at, line, first in zip(noted, lines, found, strict=True) if first != line}
 
 
-def _metadata(block: Block, plan: Plan, unfit: set[int]) -> list[dict[str, Scalar]]:
+def _metadata(block: RowBlock, plan: RowRules, unfit: set[int]) -> list[dict[str, Scalar]]:
     form = dict.fromkeys(typed.field.name for typed in plan.typed)
     rows: list[dict[str, Any]] = [form.copy() for _ in block.lines]
     for typed in plan.typed:
@@ -121,7 +121,7 @@ def _texts(column: Sequence[Any], exact: Callable[[Any], str], fits: int, unfit:
     return _each(column, exact, "", unfit)
 
 
-def _typed(column: Sequence[Any], typed: Typed, unfit: set[int]) -> Sequence[Scalar]:
+def _typed(column: Sequence[Any], typed: TypedColumn, unfit: set[int]) -> Sequence[Scalar]:
     if typed.fits and casting.all_text(column) and max(map(len, column)) <= typed.fits:
         return column
     numbers = casting.doubles(column) if typed.field.type == "DOUBLE" else None
@@ -135,7 +135,7 @@ def _each(column: Sequence[Any], exact: Callable[[Any], T], instead: T, unfit: s
     for at, cell in enumerate(column):
         try:
             values.append(exact(cell))
-        except UnfitRowError:
+        except InvalidRowError:
             unfit.add(at)
             values.append(instead)
     return values

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, cast
 
-from ingest.catalog.files import Entry
+from ingest.catalog.files import FileEntry
 from ingest.core.errors import CatalogError, ConfigError
-from ingest.runtime.remote_files import reached, tried, without_slash
+from ingest.runtime.remote_files import open_filesystem, strip_slash, with_retries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ingest.catalog.files import File
+    from ingest.catalog.files import CatalogFile
 
 _BLOCK = 4 << 20  # bytes asked for together, and what a file may have to be got whole
 _VERSION = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "updated", "created", "modified")
@@ -26,27 +26,27 @@ class RemoteTree:
 
     def __init__(self, url: str) -> None:
         _check_no_secret(url)
-        self._files, self.root = reached(without_slash(url, "--catalog"), "--catalog")
+        self._files, self.root = open_filesystem(strip_slash(url, "--catalog"), "--catalog")
 
-    def entry(self, path: str) -> Entry | None:
+    def entry(self, path: str) -> FileEntry | None:
         """Return what is there, None where nothing is."""
         try:
-            about = tried(lambda: self._files.info(path), self._url(path), "looked up")
+            about = with_retries(lambda: self._files.info(path), self._url(path), "looked up")
         except FileNotFoundError:
             return None
         return _entry(path, about)
 
-    def entries(self, folder: str) -> list[Entry]:
+    def entries(self, folder: str) -> list[FileEntry]:
         """Return all that is directly in a folder, in any order."""
         url = self._url(folder)
         try:
-            found = tried(lambda: self._files.ls(folder, detail=True), url, "listed")
+            found = with_retries(lambda: self._files.ls(folder, detail=True), url, "listed")
         except FileNotFoundError as error:
             raise CatalogError(f"{url}: no such folder; correct --catalog") from error
         # A storage's console makes an empty object to show a folder, under the folder's own name.
         return [_entry(about["name"], about) for about in found if about["name"].strip("/") != folder.strip("/")]
 
-    def file(self, path: str, name: str, size: int) -> File:
+    def file(self, path: str, name: str, size: int) -> CatalogFile:
         """Return the file that is there under the name that its catalog gives it."""
         return RemoteFile(self._files, path, name, self._url(path), size)
 
@@ -73,7 +73,7 @@ class RemoteFile:
     def __str__(self) -> str:
         return self.url
 
-    def held(self) -> File:
+    def held(self) -> CatalogFile:
         """Return the file with its content, where it is no longer than a block."""
         return replace(self, content=self._whole())
 
@@ -114,7 +114,7 @@ class RemoteFile:
 
     def _tried(self, function: Callable[[], Any]) -> Any:
         try:
-            return tried(function, self.url, "read")
+            return with_retries(function, self.url, "read")
         except FileNotFoundError as error:
             raise CatalogError(f"{self.url}: is gone since it was listed; run again") from error
 
@@ -151,13 +151,13 @@ class _Blocks(io.RawIOBase):
         return len(content)
 
 
-def _entry(path: str, about: dict[str, Any]) -> Entry:
+def _entry(path: str, about: dict[str, Any]) -> FileEntry:
     name = path.rstrip("/").rpartition("/")[2]
     if about["type"] == "directory":
-        return Entry(name, is_folder=True, size=0)
+        return FileEntry(name, is_folder=True, size=0)
     if about.get("size") is None:
         raise CatalogError(f"{about['name']}: its server does not say how long it is; download it, and pass its path")
-    return Entry(name, is_folder=False, size=int(about["size"]))
+    return FileEntry(name, is_folder=False, size=int(about["size"]))
 
 
 def _check_no_secret(url: str) -> None:

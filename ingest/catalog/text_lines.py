@@ -10,7 +10,7 @@ from ingest.core.errors import CatalogError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ingest.catalog.files import File
+    from ingest.catalog.files import CatalogFile
 
 _BOM = b"\xef\xbb\xbf"
 _NOT_IN_WINDOWS = "\udc81\udc8d\udc8f\udc90\udc9d"  # the bytes 0x81 … as Python reads what is not UTF-8
@@ -22,7 +22,7 @@ class Lines:
     `offset` is how many bytes have been read.
     """
 
-    def __init__(self, stream: io.BufferedReader, file: File) -> None:
+    def __init__(self, stream: io.BufferedReader, file: CatalogFile) -> None:
         self.offset = len(_BOM) if stream.peek(len(_BOM)).startswith(_BOM) else 0
         stream.read(self.offset)
         # A strict decoder would fail for a whole buffer, before the good lines in it have been seen.

@@ -49,7 +49,7 @@ def split(given: list[str]) -> tuple[list[str], dict[str, str]]:
     return words, {TOKEN: user, **found} if user else found
 
 
-def redacted(text: str) -> str:
+def redact(text: str) -> str:
     """Return a text without the credentials that the environment holds."""
     for name in _NAMES:
         whole = os.environ.get(name, "")
@@ -62,6 +62,6 @@ def redacted(text: str) -> str:
 def _without_user(uri: str) -> tuple[str, str]:
     if "@" not in uri:
         return uri, ""
-    from ingest.milvus.uris import without_user
+    from ingest.milvus.uris import split_user
 
-    return without_user(uri)
+    return split_user(uri)

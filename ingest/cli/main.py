@@ -122,14 +122,14 @@ def main(arguments: list[str] | None = None, command: click.Command = cli, progr
 
 
 def _one_line(error: BaseException) -> str:
-    return credentials.redacted(" ".join(str(error).split()))
+    return credentials.redact(" ".join(str(error).split()))
 
 
 def _log(error: BaseException) -> str:
     import tempfile
     import traceback
 
-    text = credentials.redacted("".join(traceback.format_exception(error)))
+    text = credentials.redact("".join(traceback.format_exception(error)))
     with tempfile.NamedTemporaryFile("w", prefix="ingest-", suffix=".log", delete=False, encoding="utf-8") as file:
         file.write(text)
     return file.name

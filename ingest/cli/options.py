@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from ingest.cli.param_types import Batch, Place
+from ingest.cli.param_types import BatchSize, PathOrUrl
 from ingest.core import settings as configuration
 from ingest.core.errors import ConfigError
 from ingest.core.settings import Settings
@@ -38,7 +38,7 @@ class Grouped(click.Option):
         except click.BadParameter as error:
             if ctx.get_parameter_source(str(self.name)) is not ParameterSource.DEFAULT_MAP:
                 raise
-            place = configuration.place(ctx.meta[_CONFIG], str(self.name))
+            place = configuration.locate_key(ctx.meta[_CONFIG], str(self.name))
             raise ConfigError(f"{place}: {self.name}: {error.message.rstrip('.')}") from error
 
 
@@ -70,7 +70,7 @@ def option(group: str, *names: str, envvar: str | list[str] | None = None, **kwa
     return click.option(*names, cls=Grouped, group=group, envvar=envvar or f"INGEST_{key.upper()}", **kwargs)
 
 
-def together(*options: Callable[[F], F]) -> Callable[[F], F]:
+def combine(*options: Callable[[F], F]) -> Callable[[F], F]:
     """Make one decorator of several, which --help shows in this order."""
 
     def decorate(function: F) -> F:
@@ -81,16 +81,16 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
-catalog_file = together(
+catalog_file = combine(
     option(
-        "Catalog", "--catalog", "-c", type=Place(), metavar="PLACE",
+        "Catalog", "--catalog", "-c", type=PathOrUrl(), metavar="PLACE",
         help="CSV, TSV, JSON Lines or Parquet: a file, a folder or a glob of files; or such a URL, s3://bucket/folder.",
     ),
     option("Catalog", "--id-column", help="Its column of product ids."),
     option("Catalog", "--image-column", help="Its column of picture URLs or paths, relative to the catalog's folder."),
 )  # fmt: skip
 
-catalog = together(
+catalog = combine(
     catalog_file,
     option(
         "Catalog",
@@ -122,7 +122,7 @@ store = option(
     help="Folder or URL of the vectors: s3://bucket/folder.",
 )  # fmt: skip
 
-engine = together(
+engine = combine(
     option("Engine", "--engine", type=click.Choice(["threads", "ray"]), help="This machine, or a Ray cluster."),
     option("Engine", "--address", help="Of the cluster: ray://…, auto, or local to start one here."),
     option("Engine", "--actors", metavar="N|MIN,MAX", help="Models at work; between the two, Ray adds and removes."),
@@ -130,7 +130,7 @@ engine = together(
     option("Engine", "--upsert-parallelism", type=click.IntRange(1), help="Processes that write to Milvus."),
 )
 
-requests = together(
+requests = combine(
     option("Pictures", "--download-timeout", type=click.FloatRange(0.1), help="Seconds to wait for a byte."),
     option("Pictures", "--download-tries", type=click.IntRange(1, 20), help="Tries for each picture."),
     option("Pictures", "--max-image-bytes", type=click.IntRange(1), help="The largest picture fetched."),
@@ -141,7 +141,7 @@ requests = together(
     option("Pictures", "--allow-private", is_flag=True, help="Fetch from loopback and private addresses."),
 )
 
-downloads = together(
+downloads = combine(
     option("Pictures", "--download-workers", type=click.IntRange(1, 1024), help="Pictures fetched at once."),
     option("Pictures", "--download-per-host", type=click.IntRange(1, 1024), help="Of these, from one host."),
     requests,
@@ -155,7 +155,7 @@ downloads = together(
     option("Pictures", "--skip-blank", is_flag=True, help="Skip pictures of one colour."),
 )
 
-images = together(
+images = combine(
     option("Pictures", "--download-missing", is_flag=True, help="Fetch http(s) pictures that are not in the cache."),
     downloads,
     option(
@@ -165,7 +165,7 @@ images = together(
     option("Pictures", "--exact", is_flag=True, help="Decode every pixel of large JPEGs too, which is slower."),
 )  # fmt: skip
 
-model = together(
+model = combine(
     option("Model", "--model", "-m", help="A CLIP or SigLIP: a hub id, or a folder."),
     option(
         "Model",
@@ -183,10 +183,10 @@ model = together(
 )
 
 batch_size = option(
-    "Model", "--batch-size", "-b", type=Batch(1, 65536), metavar="auto|N", help="Pictures embedded at once."
+    "Model", "--batch-size", "-b", type=BatchSize(1, 65536), metavar="auto|N", help="Pictures embedded at once."
 )
 
-milvus = together(
+milvus = combine(
     option(
         "Milvus", "--uri", envvar=["INGEST_URI", "MILVUS_URI"], show_default="milvus.db in --data",
         help="A Milvus Lite file (….db), http://… or https://…",
@@ -199,7 +199,7 @@ milvus = together(
     option("Milvus", "--max-wait", type=click.FloatRange(0), help="Seconds to wait for a server that is away or busy."),
 )  # fmt: skip
 
-loading = together(
+loading = combine(
     option(
         "Milvus", "--load", type=click.Choice(["auto", "upsert", "bulk"]),
         help="How rows go in; auto imports into an empty collection where --bulk-folder is set.",
@@ -208,7 +208,7 @@ loading = together(
     option("Milvus", "--bulk-path", show_default="the same", help="What the server calls that folder."),
 )  # fmt: skip
 
-removal = together(
+removal = combine(
     option("Removal", "--prune", is_flag=True, help="Delete the rows of products that left the catalog."),
     option("Removal", "--drop-failed", is_flag=True, help="Delete the rows of products that fail now."),
     option(
@@ -222,7 +222,7 @@ allow_smaller = option(
     help="Write exports that lack more than 20 % of the last ones' products.",
 )  # fmt: skip
 
-outcome = together(
+outcome = combine(
     option("Outcome", "--max-skipped", metavar="N|N%", help="Exit with 4 when more products are skipped."),
     click.option(
         "--json",
@@ -249,7 +249,7 @@ profile = click.option(
 )  # fmt: skip
 
 
-def configured(function: F) -> F:
+def config_option(function: F) -> F:
     """Add --config, which is read before any other option looks for its default."""
     return click.option(
         "--config", type=_FILE, is_eager=True, expose_value=False, callback=_read_config, envvar="INGEST_CONFIG",
@@ -262,21 +262,21 @@ def settings(values: dict[str, Any]) -> Settings:
     return Settings(**{key: value for key, value in values.items() if key in _DEFAULTS})
 
 
-def given(ctx: click.Context, *names: str) -> list[str]:
+def explicit_flags(ctx: click.Context, *names: str) -> list[str]:
     """Return those of the named flags that stand on the command line, with their values, to repeat in advice."""
-    from ingest.milvus.uris import without_user
+    from ingest.milvus.uris import split_user
 
     words = []
     for name in names:
         if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             value = str(ctx.params[name])
-            words += [f"--{name.replace('_', '-')}", without_user(value)[0] if name == "uri" else value]
+            words += [f"--{name.replace('_', '-')}", split_user(value)[0] if name == "uri" else value]
     return words
 
 
 def refuse(ctx: click.Context, why: str, *names: str) -> None:
     """Raise UsageError for the first of the named flags on the command line, where it would be ignored."""
-    for word in given(ctx, *names)[:1]:
+    for word in explicit_flags(ctx, *names)[:1]:
         raise click.UsageError(f"{word} {why}", ctx)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 
-class Batch(click.IntRange):
+class BatchSize(click.IntRange):
     """A number of pictures, or `auto`."""
 
     name = "number or auto"
@@ -18,7 +18,7 @@ class Batch(click.IntRange):
         return value if value == "auto" else super().convert(value, param, ctx)
 
 
-class Place(click.Path):
+class PathOrUrl(click.Path):
     """A path, or a URL, which stays a string."""
 
     name = "path or url"

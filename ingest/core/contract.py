@@ -38,7 +38,7 @@ DYNAMIC = "$meta"  # Milvus' own name for the dynamic field; a row with a key of
 
 
 @dataclass(frozen=True, slots=True)
-class Index:
+class HnswIndex:
     """The HNSW index over the vector field; `ef` is for searching and may be changed at any time."""
 
     field: str
@@ -61,7 +61,7 @@ class Contract:
     alias: str
     keeps_others: bool
     id_max_length: int
-    index: Index
+    index: HnswIndex
     fields: tuple[Field, ...]
     layout: Layout = collection_layout.NONE
     missing: Mapping[str, float | None] = dataclass_field(default_factory=dict)
@@ -100,7 +100,7 @@ class Space:
         content = asdict(self)
         if self.revision.startswith("sha256:"):
             del content["model"]
-        return hashlib.sha256(canonical_json.of(content).encode()).hexdigest()[:16]
+        return hashlib.sha256(canonical_json.encode(content).encode()).hexdigest()[:16]
 
 
 def default_path() -> Path:
@@ -145,7 +145,7 @@ def collection_name(contract: Contract, space: Space) -> str:
     del shape["layout"], shape["missing"]
     shape |= {"layout": contract.layout.lasting} if contract.layout.lasting else {}
     shape |= {"missing": contract.missing} if contract.missing else {}
-    content = canonical_json.of({"schema": shape, "space": space.fingerprint})
+    content = canonical_json.encode({"schema": shape, "space": space.fingerprint})
     return f"{contract.alias}_{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
 
@@ -172,19 +172,19 @@ def to_json(contract: Contract, space: Space, measured_ef: int | None = None) ->
         content["partition_key"] = contract.layout.partition_key
     if contract.missing:
         content["missing"] = dict(contract.missing)
-    return json.dumps(search_ef.with_measured(content, measured_ef), ensure_ascii=True)
+    return json.dumps(search_ef.add_measured(content, measured_ef), ensure_ascii=True)
 
 
 def row_digest(product: Product, sha256: bytes, fingerprint: str) -> str:
     """Return 32 hex digits that change when the picture, the embedding space or the row's metadata does."""
-    content = sha256 + fingerprint.encode() + canonical_json.of(product.metadata).encode()
+    content = sha256 + fingerprint.encode() + canonical_json.encode(product.metadata).encode()
     return hashlib.sha256(content).hexdigest()[:32]
 
 
 def row_digests(metadata: Sequence[Mapping[str, Scalar]], shas: Iterable[bytes], fingerprint: str) -> list[bytes]:
     """Return for each row, by its metadata and its picture, the 16 bytes that `row_digest` writes as hex."""
     space = fingerprint.encode()
-    rows = zip(shas, canonical_json.of_rows(metadata), strict=True)
+    rows = zip(shas, canonical_json.encode_rows(metadata), strict=True)
     return [hashlib.sha256(sha + space + content.encode()).digest()[:16] for sha, content in rows]
 
 
@@ -220,12 +220,12 @@ def _contract(table: dict[str, Any]) -> Contract:
     return contract
 
 
-def _index(table: dict[str, Any]) -> Index:
+def _index(table: dict[str, Any]) -> HnswIndex:
     no_others(table, {"field", "metric", "index", "M", "efConstruction", "ef"}, "embedding.")
     for key, only in (("metric", "IP"), ("index", "HNSW")):
         if table.get(key, only) != only:
             raise FaultError(f"embedding.{key} is {table[key]!r}; ingest builds {only} (unit vectors) alone")
-    return Index(
+    return HnswIndex(
         field=field_name(table.get("field", "embedding"), "embedding.field"),
         metric="IP",
         type="HNSW",

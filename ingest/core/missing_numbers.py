@@ -41,7 +41,7 @@ def on_server(contract: Contract, keeps: Keeps) -> Contract:
     return replace(contract, missing=found[keeps])
 
 
-def stored(values: Sequence[Any], name: str, contract: Contract) -> Sequence[Any]:
+def to_stored(values: Sequence[Any], name: str, contract: Contract) -> Sequence[Any]:
     """Return a field's values as its collection keeps them: None for null."""
     if name not in contract.missing:
         return values
@@ -49,7 +49,7 @@ def stored(values: Sequence[Any], name: str, contract: Contract) -> Sequence[Any
     return [instead if is_nan(value) else value for value in values]
 
 
-def known(value: Any, name: str, missing: Mapping[str, float | None]) -> Any:
+def from_stored(value: Any, name: str, missing: Mapping[str, float | None]) -> Any:
     """Return a value as Milvus gives it, None for a number that is missing, however the collection keeps it.
 
     `missing` is the contract's, or that of the property which a collection carries.

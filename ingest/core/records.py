@@ -61,12 +61,12 @@ class Reason(StrEnum):
     KILLED_WORKER = "killed worker"
 
     @property
-    def heals(self) -> bool:
+    def is_transient(self) -> bool:
         """Whether the same command may succeed later: the cause lies in the network or a server, not in the data.
 
         What only another flag can heal, such as an image that was not downloaded, does not.
         """
-        return self in _HEALS
+        return self in _TRANSIENT
 
     @property
     def depends_on_settings(self) -> bool:
@@ -76,10 +76,10 @@ class Reason(StrEnum):
     @property
     def remedy(self) -> str:
         """What to do about it, to end a message with."""
-        return _REMEDIES.get(self, "run again" if self.heals else "correct the catalog, as skipped.csv says")
+        return _REMEDIES.get(self, "run again" if self.is_transient else "correct the catalog, as skipped.csv says")
 
 
-_HEALS = frozenset(
+_TRANSIENT = frozenset(
     {
         Reason.DNS,
         Reason.CONNECT,
@@ -130,7 +130,7 @@ class Product(NamedTuple):
         return Skipped(self.product_id, stage, reason, detail, self.line, self.file)
 
 
-class Picture(NamedTuple):
+class ImageFile(NamedTuple):
     """A product whose picture's bytes are on disk at `path`; `sha256` is their digest, 32 bytes."""
 
     product: Product
@@ -174,7 +174,7 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
-class Differing:
+class Mismatch:
     """One thing that is not as it should be: what kind, of which product (or which thing), and how."""
 
     kind: str

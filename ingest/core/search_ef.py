@@ -16,7 +16,7 @@ def read(carried: str) -> dict[str, Any]:
     """Return the contract that a collection carries as JSON, with all three ef values; {} if it is not valid."""
     try:
         contract = json.loads(carried)
-        return with_measured(contract, measured_ef(carried))
+        return add_measured(contract, measured_ef(carried))
     except (ValueError, TypeError, KeyError, AttributeError):
         return {}
 
@@ -34,7 +34,7 @@ def measured_ef(carried: str) -> int | None:
     return found if type(found) is int and 1 <= found <= LARGEST_EF else None
 
 
-def with_measured(contract: Mapping[str, Any], ef: int | None) -> dict[str, Any]:
+def add_measured(contract: Mapping[str, Any], ef: int | None) -> dict[str, Any]:
     """Return a contract in which apps read the measured ef, or the schema's where that is None.
 
     `ef` is the one to search with; `ef_schema` and `ef_measured` say where it comes from. A contract written before
@@ -44,7 +44,7 @@ def with_measured(contract: Mapping[str, Any], ef: int | None) -> dict[str, Any]
     return {**contract, "ef": default if ef is None else ef, "ef_schema": default, "ef_measured": ef}
 
 
-def described(contract: Mapping[str, Any]) -> str:
+def describe(contract: Mapping[str, Any]) -> str:
     """Say in words which ef apps read, and where it comes from."""
     if contract.get("ef_measured") is None:
         return f"ef {contract['ef']} (the schema's; none was measured)"

@@ -171,7 +171,7 @@ def read(path: Path) -> dict[str, Any]:
     return {key: _placed(key, value, path.parent) for key, value in table.items()}
 
 
-def place(path: Path, key: str) -> str:
+def locate_key(path: Path, key: str) -> str:
     """Return the file and the line in it that a key stands on, to begin a message with."""
     return f"{path} line {_line(path.read_text(encoding='utf-8'), key)}"
 

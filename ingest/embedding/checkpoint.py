@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from ingest.core.contract import Space
 from ingest.core.errors import ModelError
 from ingest.embedding import checkpoint_files, preprocess, unsupported_checkpoints
-from ingest.embedding.hub import Repository
+from ingest.embedding.hub import HubRepository
 
 if TYPE_CHECKING:
-    from ingest.embedding.checkpoint_files import Source
+    from ingest.embedding.checkpoint_files import CheckpointSource
     from ingest.embedding.preprocess import Preprocessing
 
 # All that lies in a folder counts, what transformers does not load too: a folder's revision must stay what it was.
@@ -35,12 +35,12 @@ class Checkpoint:
     preprocessing: Preprocessing
 
     @property
-    def source(self) -> Source:
+    def source(self) -> CheckpointSource:
         """Where its files are, on the machine that asks."""
         return (
-            checkpoint_files.Folder(Path(self.location))
+            checkpoint_files.CheckpointFolder(Path(self.location))
             if self.revision is None
-            else Repository(self.location, self.revision)
+            else HubRepository(self.location, self.revision)
         )
 
 
@@ -66,7 +66,7 @@ def resolve(name: str, revision: str | None = None) -> Checkpoint:
 
 
 def _local(folder: Path) -> Checkpoint:
-    source = checkpoint_files.Folder(folder)
+    source = checkpoint_files.CheckpointFolder(folder)
     dim, steps = _read(source)
     if not checkpoint_files.find_weights(source):
         raise unsupported_checkpoints.refusal(source, "no model.safetensors there; copy the checkpoint again")
@@ -80,19 +80,19 @@ def _local(folder: Path) -> Checkpoint:
 
 
 def _hub(name: str, revision: str | None) -> Checkpoint:
-    config_path = Repository(name, revision).get("config.json")
+    config_path = HubRepository(name, revision).get("config.json")
     if config_path is None:
         raise unsupported_checkpoints.refusal(
-            Repository(name, revision), "has no config.json on the hub; choose a CLIP or SigLIP model"
+            HubRepository(name, revision), "has no config.json on the hub; choose a CLIP or SigLIP model"
         )
     commit = config_path.parent.name  # …/snapshots/<commit>/config.json
-    source = Repository(name, commit)
+    source = HubRepository(name, commit)
     dim, steps = _read(source)
     checkpoint_files.find_tokenizer(source)
     return Checkpoint(name, commit, Space(name, commit, dim, asdict(steps)), steps)
 
 
-def _read(source: Source) -> tuple[int, Preprocessing]:
+def _read(source: CheckpointSource) -> tuple[int, Preprocessing]:
     """Return how long the vectors are, and the preprocessing, once it is seen to fit the model."""
     config = checkpoint_files.read_json(source, "config.json")
     if config is None:
@@ -110,7 +110,7 @@ def _read(source: Source) -> tuple[int, Preprocessing]:
     return dim, steps
 
 
-def _steps(source: Source) -> dict[str, Any]:
+def _steps(source: CheckpointSource) -> dict[str, Any]:
     """Return the image processor's settings; transformers 5 saves a whole processor in one file."""
     for look in (source.cached, source.get):
         if (alone := checkpoint_files.read_json(source, "preprocessor_config.json", look)) is not None:
@@ -124,7 +124,7 @@ def _steps(source: Source) -> dict[str, Any]:
     )
 
 
-def _dim(config: dict[str, Any], source: Source) -> int:
+def _dim(config: dict[str, Any], source: CheckpointSource) -> int:
     """Return how long the vectors are: CLIP's by `projection_dim`, SigLIP's as wide as its vision tower."""
     kind = checkpoint_files.display(config.get("model_type"))
     width = _tower(config, "vision").get("hidden_size") or _WIDTH.get(kind)
@@ -137,7 +137,7 @@ def _dim(config: dict[str, Any], source: Source) -> int:
     return dim
 
 
-def _check_size(config: dict[str, Any], steps: Preprocessing, source: Source) -> None:
+def _check_size(config: dict[str, Any], steps: Preprocessing, source: CheckpointSource) -> None:
     """Raise ModelError if the preprocessing makes images of another size than the vision tower takes.
 
     CLIP takes one size; SigLIP any that has as many patches. Of other models nothing is known.

@@ -34,7 +34,7 @@ _TOKENIZER = (
 _LFS = b"version https://git-lfs.github.com/spec/"  # how a pointer begins (git-lfs, docs/spec.md)
 
 
-class Source(Protocol):
+class CheckpointSource(Protocol):
     """Where a checkpoint's files are."""
 
     @property
@@ -59,7 +59,7 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
+class CheckpointFolder:
     """A checkpoint in a folder."""
 
     path: Path
@@ -88,7 +88,9 @@ class Folder:
         raise ModelError(f"{self.name}: its {file} is missing; {self.fix}")
 
 
-def read_json(source: Source, file: str, look: Callable[[str], Path | None] | None = None) -> dict[str, Any] | None:
+def read_json(
+    source: CheckpointSource, file: str, look: Callable[[str], Path | None] | None = None
+) -> dict[str, Any] | None:
     """Return a JSON object of the checkpoint, or None if it has no such file; `look` is `source.get` by default."""
     path = (look or source.get)(file)
     if path is None:
@@ -103,7 +105,7 @@ def read_json(source: Source, file: str, look: Callable[[str], Path | None] | No
     return table
 
 
-def find_weights(source: Source) -> list[Path]:
+def find_weights(source: CheckpointSource) -> list[Path]:
     """Return the files that transformers loads the weights from, fetched if need be; [] if there are none.
 
     Raises ModelError for a shard that is missing, and for a file that is cut off or a git-lfs pointer.
@@ -121,7 +123,7 @@ def find_weights(source: Source) -> list[Path]:
     return files
 
 
-def has_weights(source: Source) -> bool:
+def has_weights(source: CheckpointSource) -> bool:
     """Return whether all the weights are on this machine."""
     head = next(filter(source.cached, WEIGHTS), None)
     if head is None:
@@ -129,7 +131,7 @@ def has_weights(source: Source) -> bool:
     return not head.endswith(".json") or all(map(source.cached, _shards(source, head)))
 
 
-def find_tokenizer(source: Source) -> list[Path]:
+def find_tokenizer(source: CheckpointSource) -> list[Path]:
     """Return the files that the tokenizer is made of, fetched if need be.
 
     transformers makes an empty tokenizer where they are missing, which takes every text for the same one.
@@ -153,7 +155,7 @@ def find_tokenizer(source: Source) -> list[Path]:
     return found
 
 
-def check_pointer(source: Source, path: Path) -> None:
+def check_pointer(source: CheckpointSource, path: Path) -> None:
     """Raise ModelError for a git-lfs pointer, which a clone without git-lfs has in the place of a large file."""
     with path.open("rb") as file:
         if file.read(len(_LFS)) == _LFS:
@@ -167,18 +169,18 @@ def display(text: object) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in str(text))[:100]
 
 
-def _has_tokenizer(source: Source) -> bool:
+def _has_tokenizer(source: CheckpointSource) -> bool:
     return any(all(map(source.cached, files)) for files in _VOCABULARIES)
 
 
-def _shards(source: Source, index: str) -> list[str]:
+def _shards(source: CheckpointSource, index: str) -> list[str]:
     shards = (read_json(source, index) or {}).get("weight_map")
     if not isinstance(shards, dict) or not shards or not all(isinstance(name, str) for name in shards.values()):
         raise ModelError(f"{source.name}: its {index} names no files; {source.fix}")
     return sorted(set(shards.values()))
 
 
-def _check_weights(source: Source, path: Path) -> None:
+def _check_weights(source: CheckpointSource, path: Path) -> None:
     check_pointer(source, path)
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError, safe_open

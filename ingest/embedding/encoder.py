@@ -42,7 +42,7 @@ class Encoder(Protocol):
         """Return how many pictures to give at once, and on how many threads; may load the model to find out."""
 
 
-class Counted:
+class CountingEncoder:
     """An Encoder that tells `done` how many pictures each call embedded, and embeds them `at_work`."""
 
     def __init__(
@@ -104,11 +104,11 @@ def embed(
     known = _Known(max((_REMEMBERED + 2 * size.lanes) * size.batch, _REMEMBERED_LEAST))
 
     def vectors(group: _Group) -> NDArray[np.float32]:
-        return unit(encoder.images(np.stack(list(group.new.values()))))
+        return normalize(encoder.images(np.stack(list(group.new.values()))))
 
     groups = _grouped(chain([record], source), known, size.batch)
     ahead = size.lanes + (size.lanes > 1)  # a lane alone has the whole batch, and a kill loses no more than that
-    done = parallel.pmap(
+    done = parallel.parallel_map(
         lambda group: (group, vectors(group) if group.new else None),
         groups, workers=size.lanes, ahead=ahead, here=lambda group: not group.new,
     )  # fmt: skip
@@ -119,7 +119,7 @@ def embed(
             yield from _finished(group, known)
 
 
-def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+def normalize(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scale rows of (n, dim) to unit length, in float64 and back; a row without a direction becomes NaN."""
     wide = vectors.astype(np.float64)
     lengths = np.linalg.norm(wide, axis=1, keepdims=True)

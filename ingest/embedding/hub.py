@@ -14,7 +14,7 @@ _FIX = (
 )
 
 
-class Repository:
+class HubRepository:
     """The files of one model on the hub at one revision: a commit, a branch or a tag; None for the main branch."""
 
     def __init__(self, name: str, revision: str | None) -> None:

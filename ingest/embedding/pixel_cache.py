@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ingest.core.records import Decoded, Picture
-from ingest.runtime.atomic_files import renamed, sweep, write_npy, writing_to
+from ingest.core.records import Decoded, ImageFile
+from ingest.runtime.atomic_files import atomic_write_unswept, storage_errors, sweep, write_npy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ingest.embedding.preprocess import Preprocessing
 
 
-class Preprocessed:
+class PixelCache:
     """The saved pixels for one geometry, those of pictures decoded whole (`exact`) apart from the others."""
 
     def __init__(self, folder: Path, preprocessing: Preprocessing, *, exact: bool = False) -> None:
@@ -53,14 +53,14 @@ class Preprocessed:
             _path(folder, sha256).unlink(missing_ok=True)
 
     def using(
-        self, decode: Callable[[Picture | Embedded | Skipped], Decoded | Embedded | Skipped]
-    ) -> Callable[[Picture | Embedded | Skipped], Decoded | Embedded | Skipped]:
+        self, decode: Callable[[ImageFile | Embedded | Skipped], Decoded | Embedded | Skipped]
+    ) -> Callable[[ImageFile | Embedded | Skipped], Decoded | Embedded | Skipped]:
         """Return `decode`, but for pictures that are saved here; where nothing is saved, `decode` itself."""
         if not self.folder.is_dir():
             return decode
 
-        def saved_or_decoded(record: Picture | Embedded | Skipped) -> Decoded | Embedded | Skipped:
-            if isinstance(record, Picture) and (pixels := self.get(record.sha256)) is not None:
+        def saved_or_decoded(record: ImageFile | Embedded | Skipped) -> Decoded | Embedded | Skipped:
+            if isinstance(record, ImageFile) and (pixels := self.get(record.sha256)) is not None:
                 return Decoded(record.product, record.sha256, pixels)
             return decode(record)
 
@@ -68,10 +68,10 @@ class Preprocessed:
 
     def _save(self, path: Path, pixels: NDArray[np.uint8]) -> None:
         if path.parent not in self._swept:
-            with writing_to(path.parent):
+            with storage_errors(path.parent):
                 sweep(path.parent)
             self._swept.add(path.parent)
-        with renamed(path) as file:
+        with atomic_write_unswept(path) as file:
             write_npy(file, pixels.shape, "|u1", [np.ascontiguousarray(pixels)])
 
     def _path(self, sha256: bytes) -> Path:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from ingest.embedding.checkpoint_files import Source
+    from ingest.embedding.checkpoint_files import CheckpointSource
 
 _GEMMA = {"<pad>": 0, "<eos>": 1, "<bos>": 2}  # the ids of Gemma's vocabulary, SigLIP 2's (arXiv:2502.14786, 2.1)
 _LEGACY_EOS = 2  # in configurations of before transformers PR 24773: the end is the highest token of a text
@@ -25,7 +25,7 @@ class Tokenizer:
     Raises ModelError if it cannot be loaded or is not the model's: then every search would find nonsense.
     """
 
-    def __init__(self, source: Source, files: Sequence[Path], config: Any) -> None:
+    def __init__(self, source: CheckpointSource, files: Sequence[Path], config: Any) -> None:
         import_torch()
         self._source = source
         self._text = config.text_config

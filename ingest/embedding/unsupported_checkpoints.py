@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ingest.core.errors import ModelError
-from ingest.embedding.checkpoint_files import WEIGHTS, Folder, display, read_json
+from ingest.embedding.checkpoint_files import WEIGHTS, CheckpointFolder, display, read_json
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ingest.embedding.checkpoint_files import Source
+    from ingest.embedding.checkpoint_files import CheckpointSource
 
 _OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _OTHER_WEIGHTS = {
@@ -22,7 +22,7 @@ _OTHER_WEIGHTS = {
 _CACHED = "models--"  # how the hub's cache names a model's folder (huggingface_hub, "Understand caching")
 
 
-def refusal(source: Source, otherwise: str) -> ModelError:
+def refusal(source: CheckpointSource, otherwise: str) -> ModelError:
     """Return what to raise for a source that is no checkpoint: what it is instead, if that can be said."""
     try:
         said = _describe(source)
@@ -31,7 +31,7 @@ def refusal(source: Source, otherwise: str) -> ModelError:
     return ModelError(f"{source.name}: {said or otherwise}")
 
 
-def _describe(source: Source) -> str:
+def _describe(source: CheckpointSource) -> str:
     """Return what the source is and what to do, or "" if nobody knows; nothing large is fetched to find out."""
     if (adapter := read_json(source, "adapter_config.json")) is not None:
         kind = str(adapter.get("peft_type", "LORA")).replace("LORA", "LoRA")
@@ -52,12 +52,12 @@ def _describe(source: Source) -> str:
     for file, framework in _OTHER_WEIGHTS.items():
         if source.cached(file) is not None and not any(map(source.cached, WEIGHTS)):
             return f"has weights for {framework} only; choose a checkpoint with model.safetensors"
-    return _folder(source.path) if isinstance(source, Folder) else ""
+    return _folder(source.path) if isinstance(source, CheckpointFolder) else ""
 
 
-def _inner(source: Source) -> str:
+def _inner(source: CheckpointSource) -> str:
     """Say where in a sentence-transformers model its CLIP is."""
-    inner = _inner_folder(source.path) if isinstance(source, Folder) else None
+    inner = _inner_folder(source.path) if isinstance(source, CheckpointFolder) else None
     return f"pass its inner model: --model {inner}" if inner else "choose the CLIP or SigLIP that it is made from"
 
 

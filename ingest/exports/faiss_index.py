@@ -13,7 +13,7 @@ import numpy as np
 
 from ingest.core.errors import ExportError
 from ingest.exports import npy_files
-from ingest.runtime.atomic_files import reason, replaced, sync_folder, writing_to
+from ingest.runtime.atomic_files import atomic_write, reason, storage_errors, sync_folder
 from ingest.runtime.openmp import import_faiss
 from ingest.store.local import UNIT_TOLERANCE
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ingest.core.contract import Index
+    from ingest.core.contract import HnswIndex
     from ingest.exports.npy_files import Manifest
 
 _BLOCK = 16_384  # rows read and added at a time; through a memory map all of them would come to lie in memory
@@ -32,7 +32,7 @@ _FRAME = frozenset({"PROTO", "FRAME", "EMPTY_DICT", "MARK", "SETITEMS", "STOP"})
 
 
 @dataclass(frozen=True, slots=True)
-class Files:
+class IndexFiles:
     """The names of one index in `folder`: the index, its metadata, its product ids in row order, its manifest."""
 
     index: Path
@@ -40,13 +40,13 @@ class Files:
     product_ids: Path
 
     @classmethod
-    def of(cls, folder: Path, dim: int) -> Files:
+    def of(cls, folder: Path, dim: int) -> IndexFiles:
         """Return the names for vectors of `dim`."""
         stem = f"hnsw_clip_{dim}"
         return cls(folder / f"{stem}.faiss", folder / f"{stem}.pkl", folder / f"{stem}_product_ids.json")
 
 
-def build(npy: Path, ids: Path, folder: Path, index: Index, *, rewrite: bool = False) -> Manifest:
+def build(npy: Path, ids: Path, folder: Path, index: HnswIndex, *, rewrite: bool = False) -> Manifest:
     """Build the index over an exported pair and write its files; leave them where they already fit the pair.
 
     With `rewrite` they are written whether they fit or not.
@@ -61,7 +61,7 @@ def build(npy: Path, ids: Path, folder: Path, index: Index, *, rewrite: bool = F
     fingerprint = source.fingerprint if source else ""
     parameters = f"M={index.m} efConstruction={index.ef_construction}"
     content = f"{_content(source, npy, ids)} {parameters}"
-    files = Files.of(folder, dim)
+    files = IndexFiles.of(folder, dim)
     there = npy_files.read_manifest(npy_files.manifest_path(files.index))
     paths = (files.index, files.metadata, files.product_ids)
     if not names:
@@ -70,9 +70,9 @@ def build(npy: Path, ids: Path, folder: Path, index: Index, *, rewrite: bool = F
     if there is not None and there.holds_for(content, fingerprint, *paths) and not rewrite:
         return there
     graph = _graph(npy, rows, names, index)
-    sums: dict[str, npy_files.Sum] = {}
-    with replaced(files.index) as file:
-        summed = npy_files.Summed(file, files.index)
+    sums: dict[str, npy_files.FileChecksum] = {}
+    with atomic_write(files.index) as file:
+        summed = npy_files.ChecksumWriter(file, files.index)
         import_faiss().write_index(graph, import_faiss().PyCallbackIOWriter(summed.write))
         sums[files.index.name] = summed.sum()
         npy_files.forget_manifest(files.index)
@@ -81,8 +81,8 @@ def build(npy: Path, ids: Path, folder: Path, index: Index, *, rewrite: bool = F
         (files.metadata, pickle.dumps(metadata, protocol=4)),
         (files.product_ids, json.dumps(names, ensure_ascii=False, indent=0).encode() + b"\n"),
     ):
-        with replaced(path) as file:
-            summed = npy_files.Summed(file, path)
+        with atomic_write(path) as file:
+            summed = npy_files.ChecksumWriter(file, path)
             summed.write(payload)
             sums[path.name] = summed.sum()
     manifest = npy_files.Manifest(len(names), dim, fingerprint, content, sums)
@@ -90,7 +90,7 @@ def build(npy: Path, ids: Path, folder: Path, index: Index, *, rewrite: bool = F
     return manifest
 
 
-class Opened:
+class FaissIndex:
     """An index in memory; `names` is the product ids in row order, `known` the same as a set."""
 
     def __init__(self, index: Any, names: list[str]) -> None:
@@ -122,13 +122,13 @@ class Opened:
         return [(self.names[row], float(score)) for score, row in zip(scores[0], rows[0], strict=True) if row >= 0]
 
 
-def opened(folder: Path, dim: int) -> Opened:
+def open_index(folder: Path, dim: int) -> FaissIndex:
     """Load the files in `folder` for vectors of `dim`.
 
     Raises ExportError where they are missing or do not fit one another.
     """
     faiss = import_faiss()
-    files = Files.of(folder, dim)
+    files = IndexFiles.of(folder, dim)
     names = npy_files.read_ids(files.product_ids)
     if not files.index.is_file():
         raise ExportError(f"{files.index}: not there; write it with: ingest export")
@@ -144,12 +144,12 @@ def opened(folder: Path, dim: int) -> Opened:
         raise ExportError(
             f"{files.index}: {index.ntotal} vectors, but {len(names)} ids; write both with: ingest export"
         )
-    return Opened(index, names)
+    return FaissIndex(index, names)
 
 
 def search(folder: Path, query: NDArray[np.float32], limit: int, ef: int) -> list[tuple[str, float]]:
-    """Return what `Opened.search` does, of the files in `folder`; raises ExportError as `opened` does."""
-    return opened(folder, len(query)).search(query, limit, ef)
+    """Return what `FaissIndex.search` does, of the files in `folder`; raises ExportError as `open_index` does."""
+    return open_index(folder, len(query)).search(query, limit, ef)
 
 
 def faults(folder: Path, dim: int, npy: Path) -> list[tuple[Path, str]]:
@@ -157,12 +157,12 @@ def faults(folder: Path, dim: int, npy: Path) -> list[tuple[Path, str]]:
 
     Of a `.npy` without rows there are none.
     """
-    files = Files.of(folder, dim)
+    files = IndexFiles.of(folder, dim)
     source = npy_files.read_manifest(npy_files.manifest_path(npy))
     if source is not None and not source.rows and not files.index.exists():
         return []
     manifest = npy_files.read_manifest(npy_files.manifest_path(files.index))
-    found = npy_files.summed_faults(
+    found = npy_files.checksum_faults(
         manifest, npy_files.manifest_path(files.index), files.index, files.metadata, files.product_ids
     )
     if found or manifest is None:
@@ -202,13 +202,13 @@ def _remove(index: Path, *paths: Path) -> None:
     if not index.parent.is_dir():
         return
     npy_files.forget_manifest(index)
-    with writing_to(index):
+    with storage_errors(index):
         for path in paths:
             path.unlink(missing_ok=True)
         sync_folder(index.parent)
 
 
-def _graph(npy: Path, rows: NDArray[np.float32], names: list[str], parameters: Index) -> Any:
+def _graph(npy: Path, rows: NDArray[np.float32], names: list[str], parameters: HnswIndex) -> Any:
     faiss = import_faiss()
     graph = faiss.IndexHNSWFlat(int(rows.shape[1]), parameters.m, faiss.METRIC_INNER_PRODUCT)
     graph.hnsw.efConstruction = parameters.ef_construction
@@ -243,7 +243,7 @@ def _read(npy: Path, rows: NDArray[np.float32], start: int) -> NDArray[np.float3
     return np.fromfile(npy, np.float32, count * dim, offset=rows.offset + start * dim * rows.itemsize).reshape(-1, dim)
 
 
-def _metadata(rows: int, dim: int, index: Index, fingerprint: str, file: npy_files.Sum) -> dict[str, Any]:
+def _metadata(rows: int, dim: int, index: HnswIndex, fingerprint: str, file: npy_files.FileChecksum) -> dict[str, Any]:
     return {
         "index_type": "HNSW",
         "metric": "inner_product",
@@ -263,5 +263,5 @@ def _content(source: Manifest | None, npy: Path, ids: Path) -> str:
     """Identify the pair by its own checksums; a pair that another program wrote, by size and time."""
     if source is not None and source.holds_for(source.content, source.fingerprint, npy, ids):
         return " ".join(source.files[path.name].sha256 for path in (npy, ids))
-    with writing_to(npy):
+    with storage_errors(npy):
         return " ".join(f"{path.stat().st_size}-{path.stat().st_mtime_ns}" for path in (npy, ids))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 import numpy as np
 
 from ingest.core.errors import ExportError
-from ingest.runtime.atomic_files import reason, replaced, sync_folder, writing_to
+from ingest.runtime.atomic_files import atomic_write, reason, storage_errors, sync_folder
 from ingest.runtime.parallel import batched
 
 if TYPE_CHECKING:
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ingest.store.base import Vectors
+    from ingest.store.base import EmbeddingStore
 
 ALTERED = "is not the file its manifest was written for"
 """A fault that only reading a whole file finds: a run, which goes by sizes, may leave such a file as it is."""
 _BLOCK = 4096  # rows looked up and written at a time
 
 
-class Listed(Protocol):
+class RowSource(Protocol):
     """The rows that an export should have: `store.wanted.Wanted`, or `export_files.Carried`."""
 
     @property
@@ -43,7 +43,7 @@ class Listed(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Sum:
+class FileChecksum:
     """A file's size in bytes and its SHA-256 in hex, as `sha256sum` prints it."""
 
     bytes: int
@@ -54,14 +54,14 @@ class Sum:
 class Manifest:
     """What exported files are: `rows` unit vectors of `dim` float32 in the space `fingerprint`.
 
-    `content` is the digest of the wanted list they were written from; `files` has a `Sum` for each by name.
+    `content` is the digest of the wanted list they were written from; `files` has a `FileChecksum` for each by name.
     """
 
     rows: int
     dim: int
     fingerprint: str
     content: str
-    files: dict[str, Sum]
+    files: dict[str, FileChecksum]
 
     def holds_for(self, content: str, fingerprint: str, *paths: Path) -> bool:
         """Tell whether `paths` are there, of the noted sizes, and from this content in this space."""
@@ -81,14 +81,14 @@ def read_manifest(path: Path) -> Manifest | None:
     """Read a manifest; None where there is none or it is torn, so that the files are written again."""
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
-        return Manifest(**{**table, "files": {name: Sum(**entry) for name, entry in table["files"].items()}})
+        return Manifest(**{**table, "files": {name: FileChecksum(**entry) for name, entry in table["files"].items()}})
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
     """Write a manifest whole or not at all."""
-    with replaced(path) as file:
+    with atomic_write(path) as file:
         file.write(json.dumps(asdict(manifest), indent=2).encode() + b"\n")
 
 
@@ -98,13 +98,14 @@ def forget_manifest(path: Path) -> None:
     Their sizes may be what it says, as when two products change places.
     """
     manifest = manifest_path(path)
-    with writing_to(manifest):
+    with storage_errors(manifest):
         manifest.unlink(missing_ok=True)
         sync_folder(manifest.parent)
 
 
 def write(
-    npy: Path, ids: Path, wanted: Listed, store: Vectors, fingerprint: str, check: Callable[[], None] | None = None, *,
+    npy: Path, ids: Path, wanted: RowSource, store: EmbeddingStore, fingerprint: str,
+    check: Callable[[], None] | None = None, *,
     rewrite: bool = False,
 ) -> Manifest:  # fmt: skip
     """Write `npy`, (n, dim) float32 in catalog order, `ids`, a JSON list of product ids in row order, and the manifest.
@@ -139,11 +140,11 @@ class _OtherRowsError(Exception):
         self.rows = rows
 
 
-def _write(npy: Path, ids: Path, wanted: Listed, store: Vectors, rows: int) -> dict[str, Sum]:
+def _write(npy: Path, ids: Path, wanted: RowSource, store: EmbeddingStore, rows: int) -> dict[str, FileChecksum]:
     """Write the pair, which must have so many rows; nothing is replaced where it has not."""
     written = 0
-    with replaced(npy) as array_file, replaced(ids) as ids_file:
-        array, listing = Summed(array_file, npy), Summed(ids_file, ids)
+    with atomic_write(npy) as array_file, atomic_write(ids) as ids_file:
+        array, listing = ChecksumWriter(array_file, npy), ChecksumWriter(ids_file, ids)
         header = {"descr": "<f4", "fortran_order": False, "shape": (rows, store.dim)}
         np.lib.format.write_array_header_1_0(array, header)  # all it needs is write()
         separator = "\n"
@@ -160,12 +161,12 @@ def _write(npy: Path, ids: Path, wanted: Listed, store: Vectors, rows: int) -> d
     return {npy.name: array.sum(), ids.name: listing.sum()}
 
 
-def contents(wanted: Listed, store: Vectors) -> str:
+def contents(wanted: RowSource, store: EmbeddingStore) -> str:
     """Return 64 hex digits over what is wanted and which of it the store holds: more vectors make other files."""
     return _contents(wanted, store)[0]
 
 
-def _contents(wanted: Listed, store: Vectors) -> tuple[str, int]:
+def _contents(wanted: RowSource, store: EmbeddingStore) -> tuple[str, int]:
     """Return that digest, and how many of the wanted the store holds."""
     digest, rows = hashlib.sha256(wanted.content.encode()), 0
     for block in batched(wanted.pairs(), _BLOCK):
@@ -175,7 +176,7 @@ def _contents(wanted: Listed, store: Vectors) -> tuple[str, int]:
     return digest.hexdigest(), rows
 
 
-def _blocks(wanted: Listed, store: Vectors) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+def _blocks(wanted: RowSource, store: EmbeddingStore) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
     for block in batched(wanted.pairs(), _BLOCK):
         sound, vectors = store.take([key for _, key in block])
         if len(vectors):
@@ -185,7 +186,7 @@ def _blocks(wanted: Listed, store: Vectors) -> Iterator[tuple[list[str], NDArray
 def faults(npy: Path, ids: Path, made_from: tuple[str, str] | None) -> list[tuple[Path, str]]:
     """Return what is wrong with an exported pair, by file; it must be `made_from` this content and space, if given."""
     manifest = read_manifest(manifest_path(npy))
-    found = summed_faults(manifest, manifest_path(npy), npy, ids)
+    found = checksum_faults(manifest, manifest_path(npy), npy, ids)
     if found or manifest is None:
         return found
     if made_from is not None and (manifest.content, manifest.fingerprint) != made_from:
@@ -199,7 +200,7 @@ def faults(npy: Path, ids: Path, made_from: tuple[str, str] | None) -> list[tupl
     return []
 
 
-def summed_faults(manifest: Manifest | None, place: Path, *paths: Path) -> list[tuple[Path, str]]:
+def checksum_faults(manifest: Manifest | None, place: Path, *paths: Path) -> list[tuple[Path, str]]:
     """Return the files that are not what their manifest says, by size and SHA-256."""
     if manifest is None:
         return [(place, "is not there or torn")]
@@ -247,7 +248,7 @@ def read_ids(path: Path) -> list[str]:
     return names
 
 
-class Summed:
+class ChecksumWriter:
     """Writes to the file that becomes `path`, and counts and sums up what it wrote."""
 
     def __init__(self, file: BinaryIO, path: Path) -> None:
@@ -260,9 +261,9 @@ class Summed:
         """Write `data` and add it to the sum; raises StorageError with the path where the disk is full."""
         self._digest.update(data)
         self._bytes += len(data)
-        with writing_to(self._path):
+        with storage_errors(self._path):
             return self._file.write(data)
 
-    def sum(self) -> Sum:
+    def sum(self) -> FileChecksum:
         """Return size and SHA-256 of all that was written."""
-        return Sum(self._bytes, self._digest.hexdigest())
+        return FileChecksum(self._bytes, self._digest.hexdigest())

@@ -8,8 +8,8 @@ import tempfile
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from ingest.core.records import Picture, Reason, Skipped
-from ingest.runtime.atomic_files import writing_to
+from ingest.core.records import ImageFile, Reason, Skipped
+from ingest.runtime.atomic_files import storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,7 +21,7 @@ _HEX = 64  # digits of a key, before the id as JSON writes it
 _NONE = "-" * _HEX  # of a product without a picture
 
 
-class Wanted:
+class ExportRows:
     """The (product id, picture key) pairs of one pass over a catalog, and the products that came without a picture.
 
     They lie in an unnamed file in `folder`, which the system removes with the process, and not in memory.
@@ -31,7 +31,7 @@ class Wanted:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        with writing_to(folder):
+        with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self._file = tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder)  # noqa: SIM115  as long as we live
         self._digest = hashlib.sha256()
@@ -45,7 +45,7 @@ class Wanted:
     def noting(self, records: Iterable[T]) -> Iterator[T]:
         """Pass every record on, and note the pictures among them, and which products have none."""
         for record in records:
-            if isinstance(record, Picture):
+            if isinstance(record, ImageFile):
                 line = f"{record.sha256.hex()}{json.dumps(record.product.product_id)}\n"
                 self._write(line)
                 self._digest.update(line.encode())
@@ -60,14 +60,14 @@ class Wanted:
 
     def named(self) -> Iterator[tuple[str, bytes | None]]:
         """Yield every product that the catalog names, in its order: its id, and its picture's key if it has one."""
-        with writing_to(self._folder):
+        with storage_errors(self._folder):
             self._file.flush()
         self._file.seek(0)
         for line in self._file:
             yield json.loads(line[_HEX:]), None if line.startswith(_NONE) else bytes.fromhex(line[:_HEX])
 
     def _write(self, line: str) -> None:
-        with writing_to(self._folder):
+        with storage_errors(self._folder):
             self._file.write(line)
 
     def close(self) -> None:

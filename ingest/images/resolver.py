@@ -11,14 +11,14 @@ from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
 
 from ingest.core.errors import StorageError
-from ingest.core.records import Picture, Product, Reason, Skipped, Stage
+from ingest.core.records import ImageFile, Product, Reason, Skipped, Stage
 from ingest.images.cache.cache import NotAFileError, is_of
-from ingest.images.urls import DownloadError, host, plain, shown
+from ingest.images.urls import DownloadError, host, plain, redact
 from ingest.images.whatwg_url import parse
 
 if TYPE_CHECKING:
-    from ingest.images.cache.cache import Cache
-    from ingest.images.cache.index import Entry
+    from ingest.images.cache.cache import ImageCache
+    from ingest.images.cache.index import CacheEntry
     from ingest.images.http.download_policy import Downloader
 
 # Two letters at least: `C:` is a drive. Without `//` only schemes that are well known, since a file may be
@@ -35,19 +35,19 @@ _EARLIER = " (found by an earlier run; --retry-failed tries again)"
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class RefetchPolicy:
     """What is asked for once more: what failed for good, and pictures fetched more than `older_than_s` ago."""
 
     failed: bool = False
     older_than_s: float | None = None
 
-    def wants(self, entry: Entry) -> bool:
+    def wants(self, entry: CacheEntry) -> bool:
         """Whether a fetched picture is to be compared with its source; one that was dropped in has none."""
         return self.older_than_s is not None and entry.tries > 0 and time.time() - entry.fetched_at >= self.older_than_s
 
 
-class Fetcher:
-    """Turns a Product into its Picture, or into a Skipped that says why not; passes a Skipped through.
+class ImageResolver:
+    """Turns a Product into its ImageFile, or into a Skipped that says why not; passes a Skipped through.
 
     It may be called from many threads. `downloader` is None where downloads are off. Local pictures must lie
     in one of the folders `roots`, of which the first, the catalog's if it has one, is where relative paths start from.
@@ -56,10 +56,10 @@ class Fetcher:
 
     def __init__(
         self,
-        cache: Cache,
+        cache: ImageCache,
         downloader: Downloader | None,
         *roots: Path,
-        again: Again = Again(),
+        again: RefetchPolicy = RefetchPolicy(),
     ) -> None:
         self._cache = cache
         self._downloader = downloader
@@ -67,8 +67,8 @@ class Fetcher:
         self._real_roots = [Path(os.path.realpath(root)) for root in roots]
         self._again = again
 
-    def __call__(self, record: Product | Skipped) -> Picture | Skipped:
-        """Return the product's Picture, or a Skipped of `Stage.IMAGES`."""
+    def __call__(self, record: Product | Skipped) -> ImageFile | Skipped:
+        """Return the product's ImageFile, or a Skipped of `Stage.IMAGES`."""
         if isinstance(record, Skipped):
             return record
         image = record.image.strip()
@@ -83,24 +83,24 @@ class Fetcher:
         except DownloadError as error:
             return _skipped(record, error.reason, error.detail)
 
-    def host(self, record: Picture | Product | Skipped) -> str | None:
+    def host(self, record: ImageFile | Product | Skipped) -> str | None:
         """Return the host that a product's picture would be fetched from, None for one that needs no network."""
         if self._downloader is None or not isinstance(record, Product):
             return None
         image = record.image.strip()
         return host(image) or None if image[:4].lower() == "http" else None
 
-    def _remote(self, product: Product, url: str) -> Picture | Skipped:
+    def _remote(self, product: Product, url: str) -> ImageFile | Skipped:
         if url[:5].lower() == "file:":
             raise DownloadError(Reason.DISALLOWED, f"{plain(url)}: not fetched; write the path without file:")
         parse(url)
         try:
             entry = self._cache.find(product.product_id, url)
         except OSError as error:
-            return _unreadable(product, f"the cached picture of {shown(url)}", error)
+            return _unreadable(product, f"the cached picture of {redact(url)}", error)
         if self._downloader is None:
             if entry is None:
-                detail = f"{shown(url)}: not in the cache; pass --download-missing"
+                detail = f"{redact(url)}: not in the cache; pass --download-missing"
                 return _skipped(product, Reason.NOT_DOWNLOADED, detail)
         elif entry is None:
             self._check_failed(product.product_id, url)
@@ -115,18 +115,18 @@ class Fetcher:
         if self._again.failed or entry is None or entry.failure is None or not is_of(entry, url):
             return
         reason = Reason(entry.failure)
-        if not (reason.heals or reason.depends_on_settings):
+        if not (reason.is_transient or reason.depends_on_settings):
             earlier = entry.detail.removesuffix(_EARLIER)
             raise DownloadError(reason, f"{earlier}{_EARLIER}")
 
-    def _refreshed(self, downloader: Downloader, product_id: str, url: str, entry: Entry) -> Entry:
+    def _refreshed(self, downloader: Downloader, product_id: str, url: str, entry: CacheEntry) -> CacheEntry:
         """Ask whether the picture is still the same; where that cannot be learnt, it stays in use."""
         try:
             return self._fetched(downloader, product_id, url, entry)
         except DownloadError as error:
             return self._cache.keep(entry, error.reason, error.detail)
 
-    def _fetched(self, downloader: Downloader, product_id: str, url: str, prior: Entry | None) -> Entry:
+    def _fetched(self, downloader: Downloader, product_id: str, url: str, prior: CacheEntry | None) -> CacheEntry:
         temporary = self._cache.temporary()
         try:
             validators = (prior.etag, prior.last_modified) if prior is not None else ()
@@ -151,7 +151,7 @@ class Fetcher:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def _local(self, product: Product, image: str) -> Picture | Skipped:
+    def _local(self, product: Product, image: str) -> ImageFile | Skipped:
         if not self._roots:
             raise DownloadError(
                 Reason.DISALLOWED, f"{plain(image)}: a catalog behind a URL has no folder; name one with --images-root"
@@ -200,9 +200,9 @@ def is_text(text: str) -> bool:
     return True
 
 
-def _picture(product: Product, path: Path, sha256: bytes | None) -> Picture:
+def _picture(product: Product, path: Path, sha256: bytes | None) -> ImageFile:
     assert sha256 is not None, "a found or fetched picture has a digest"
-    return Picture(product, path, sha256)
+    return ImageFile(product, path, sha256)
 
 
 def _skipped(product: Product, reason: Reason, detail: str) -> Skipped:

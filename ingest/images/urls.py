@@ -35,7 +35,7 @@ def plain(text: str) -> str:
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
-def shown(url: str) -> str:
+def redact(url: str) -> str:
     """Return a URL as it may be shown, `scheme://host/path`: no user, password, query or fragment."""
     match = _PARTS.match(url)
     if match is None:
@@ -57,6 +57,6 @@ def host(url: str) -> str:
     return name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
 
 
-def unusable(url: str) -> DownloadError:
+def unusable_url(url: str) -> DownloadError:
     """Return the error for a URL that no request can be made of."""
-    return DownloadError(Reason.DISALLOWED, f"{shown(url)}: not a usable URL; write http(s)://host/path")
+    return DownloadError(Reason.DISALLOWED, f"{redact(url)}: not a usable URL; write http(s)://host/path")

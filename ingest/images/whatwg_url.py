@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 import idna
 
 from ingest.core.records import Reason
-from ingest.images.urls import DownloadError, shown, unusable
+from ingest.images.urls import DownloadError, redact, unusable_url
 
 _PORTS = {"http": 80, "https": 443}
 _C0_OR_SPACE = "".join(map(chr, range(0x21)))
@@ -60,7 +60,7 @@ def parse(text: str, base: Url | None = None) -> Url:
     try:
         return _parsed(text, base)
     except ValueError:
-        raise unusable(text) from None
+        raise unusable_url(text) from None
 
 
 def in_ascii(name: str) -> str:
@@ -79,7 +79,7 @@ def _parsed(text: str, base: Url | None) -> Url:
     if match := _SCHEME.fullmatch(rest):
         scheme, rest = match[1].lower(), match[2]
         if scheme not in _PORTS:
-            raise DownloadError(Reason.DISALLOWED, f"{shown(text)}: only http and https are fetched")
+            raise DownloadError(Reason.DISALLOWED, f"{redact(text)}: only http and https are fetched")
     rest = rest.replace("\\", "/")
     slashes = len(rest) - len(rest.lstrip("/"))
     if slashes > 2 or (base is None and (scheme is None or slashes == 0)):

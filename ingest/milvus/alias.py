@@ -33,7 +33,7 @@ def alias_target(connection: Connection, alias: str) -> str | None:
     return name
 
 
-def check_untaken(connection: Connection, alias: str, name: str, before: str | None) -> str | None:
+def check_not_taken(connection: Connection, alias: str, name: str, before: str | None) -> str | None:
     """Return what the alias serves; raise MilvusError where that is neither `name` nor what it served before."""
     target = alias_target(connection, alias)
     if target not in (None, name, before):
@@ -44,14 +44,14 @@ def check_untaken(connection: Connection, alias: str, name: str, before: str | N
     return target
 
 
-def move(connection: Connection, alias: str, name: str, instead_of: str | None) -> None:
+def switch(connection: Connection, alias: str, name: str, instead_of: str | None) -> None:
     """Point the alias at a collection, in one call, wait until apps are answered from it, and note when.
 
     It is loaded first if it is not. `instead_of` is what the alias served when this began. Raises MilvusError where it
     serves something else by now, or goes on answering from it.
     """
     load(connection, name)
-    if check_untaken(connection, alias, name, instead_of) is not None:
+    if check_not_taken(connection, alias, name, instead_of) is not None:
         connection.call("move the alias", connection.client.alter_alias, collection_name=name, alias=alias)
     else:
         _create(connection, alias, name, instead_of)
@@ -61,7 +61,7 @@ def move(connection: Connection, alias: str, name: str, instead_of: str | None) 
 def confirm(connection: Connection, alias: str, name: str) -> None:
     """Wait until apps that query the alias, which points to this collection, are answered from it; note when."""
     await_switch(connection, alias, name)
-    properties.note(connection, name, {SERVED: datetime.now(UTC).isoformat(timespec="milliseconds")})
+    properties.set_properties(connection, name, {SERVED: datetime.now(UTC).isoformat(timespec="milliseconds")})
 
 
 def await_switch(connection: Connection, alias: str, name: str) -> None:
@@ -99,7 +99,7 @@ def _create(connection: Connection, alias: str, name: str, instead_of: str | Non
     try:
         connection.call("set the alias", connection.client.create_alias, **where)
     except MilvusError as error:
-        check_untaken(connection, alias, name, instead_of)
+        check_not_taken(connection, alias, name, instead_of)
         try:
             connection.call("move the alias", connection.client.alter_alias, **where)
         except MilvusError:

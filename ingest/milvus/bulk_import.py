@@ -23,8 +23,8 @@ from ingest.core.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST
 from ingest.core.errors import InterruptedRunError, MilvusError
 from ingest.core.records import Embedded
 from ingest.milvus import import_jobs, pending_imports, writer
-from ingest.milvus.import_jobs import Standing, UnansweredError
-from ingest.runtime.atomic_files import writing_to
+from ingest.milvus.import_jobs import JobState, UnansweredError
+from ingest.runtime.atomic_files import storage_errors
 from ingest.runtime.parallel import batched
 from ingest.sync.inventory import ABSENT, key
 
@@ -52,7 +52,7 @@ _LOOKED_UP = 8192  # ids; a strong read waits for the next tick of the server's 
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
+class ImportFolder:
     """Where files for the server go: `here` on this machine, which the server sees as `there`."""
 
     here: Path
@@ -63,13 +63,13 @@ class Folder:
 class _Part:
     """Records that go into one file; `refused` is why they did not go in, "" if they did."""
 
-    file: pending_imports.File
+    file: pending_imports.PendingFile
     records: list[Embedded]
     refused: str = ""
 
 
 def load(
-    records: Iterable[Embedded | Skipped], collection: Collection, present: Inventory, folder: Folder,
+    records: Iterable[Embedded | Skipped], collection: Collection, present: Inventory, folder: ImportFolder,
     stop: threading.Event,
 ) -> Iterator[Embedded | Skipped]:  # fmt: skip
     """Import the rows that are not `present`, upsert the others, and yield each record when its row is there.
@@ -82,7 +82,7 @@ def load(
         return
     rest = iter(records)
     files = _files(rest)
-    asking = import_jobs.asking(collection)
+    asking = import_jobs.import_api(collection)
     while batches := list(islice(files, FILES_AT_ONCE)):
         parted = [_parted(batch, collection, present) for batch in batches]
         for _, others in parted:
@@ -148,17 +148,21 @@ def _known(records: Sequence[Embedded], collection: Collection) -> set[str]:
 def _part(records: list[Embedded], collection: Collection) -> _Part:
     ids, digests, _ = writer.identities(records, collection)
     name = f"{collection.name}_{uuid.uuid4().hex}.parquet"
-    return _Part(pending_imports.file(name, dict(zip(ids, digests, strict=True))), records)
+    return _Part(pending_imports.pending_file(name, dict(zip(ids, digests, strict=True))), records)
 
 
 def _import(
-    parts: Sequence[_Part], collection: Collection, asking: import_jobs.Asking, folder: Folder, stop: threading.Event
+    parts: Sequence[_Part],
+    collection: Collection,
+    asking: import_jobs.ImportApi,
+    folder: ImportFolder,
+    stop: threading.Event,
 ) -> None:
     """Import files, and return when every row of those that were not refused can be read, with its digest."""
     if not parts:
         return
     for part in parts:
-        with writing_to(folder.here / part.file.name):
+        with storage_errors(folder.here / part.file.name):
             folder.here.mkdir(parents=True, exist_ok=True)
             _write(folder.here / part.file.name, part.records, collection)
     pending_imports.remember(collection, [part.file for part in parts])
@@ -172,7 +176,7 @@ def _import(
     pending_imports.remember(collection, [part.file for part in parts if part.file.job])
     for number in {part.file.job for part in parts if part.file.job}:
         ended = pending_imports.end(collection, number, stop)
-        if ended.standing is not Standing.COMPLETED:
+        if ended.standing is not JobState.COMPLETED:
             for part in parts:
                 if part.file.job == number:
                     part.refused = f"the import job ended as {ended.standing.value}: {ended.said}"
@@ -184,7 +188,7 @@ def _import(
     pending_imports.forget(collection, [part.file.name for part in parts], folder.here)
 
 
-def _ask(parts: Sequence[_Part], asking: import_jobs.Asking, folder: Folder) -> None:
+def _ask(parts: Sequence[_Part], asking: import_jobs.ImportApi, folder: ImportFolder) -> None:
     """Ask for jobs over all files; those that the server refuses are not imported."""
     for group in batched(parts, asking.most):
         try:
@@ -238,7 +242,7 @@ def _write(path: Path, records: Sequence[Embedded], collection: Collection) -> N
         IMAGE_SHA256: pa.array(shas, pa.string()),
     }
     for field in contract.fields:
-        values = missing_numbers.stored(
+        values = missing_numbers.to_stored(
             [record.product.metadata[field.name] for record in records], field.name, contract
         )
         columns[field.name] = pa.array(values, types.get(field.type, pa.bool_()))

@@ -1,6 +1,6 @@
 """Proves a collection: every row and digest, sampled vectors bit for bit, that each is found, and its index.
 
-Each function yields `Differing`, what is not as it should be; nothing where all is well.
+Each function yields `Mismatch`, what is not as it should be; nothing where all is well.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ingest.core.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST
-from ingest.core.records import Differing
+from ingest.core.records import Mismatch
 from ingest.runtime.parallel import batched
-from ingest.sync.inventory import ABSENT, SHA256_BYTES, Fate, Inventory, key, unhexed
+from ingest.sync.inventory import ABSENT, SHA256_BYTES, Inventory, RowState, from_hex, key
 
 if TYPE_CHECKING:
     from collections.abc import Collection as Fates
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ingest.milvus.collection import Collection
-    from ingest.store.base import Vectors
+    from ingest.store.base import EmbeddingStore
 
 _AT_ONCE = 200  # vectors read, and searched for, in one call
 _LOOKED_UP = 1000  # rows asked for by their ids at once
@@ -33,13 +33,13 @@ rounded apart, at twice the angle, by 4e-4."""
 WIDE_EF = 512  # wide, so that a miss means a row that the index lacks, and not a search that gave up early
 
 
-def rows(collection: Collection, there: Inventory, written: Inventory, deleted: Fates[Fate]) -> Iterator[Differing]:
+def rows(collection: Collection, there: Inventory, written: Inventory, deleted: Fates[RowState]) -> Iterator[Mismatch]:
     """Compare all rows with what a run leaves: those of `there` that were right, and those it has `written`.
 
     Rows of `there` with a fate in `deleted` must be gone; what else there may be is none of its business. An iterator
     over a collection may leave rows out (milvus-io/milvus #52055): those that it lacks are asked for by their ids.
     """
-    right = there.fates == Fate.SAME
+    right = there.fates == RowState.SAME
     seen_there, seen_written = np.zeros(len(there), bool), np.zeros(len(written), bool)
     for batch in collection.rows():
         keys = [key(row[PRIMARY_KEY]) for row in batch]
@@ -53,42 +53,42 @@ def rows(collection: Collection, there: Inventory, written: Inventory, deleted: 
                 digest = there.digest(old)
             else:
                 if old != ABSENT and there.fates[old] in deleted:
-                    yield Differing("row", row[PRIMARY_KEY], "was deleted and is there")
+                    yield Mismatch("row", row[PRIMARY_KEY], "was deleted and is there")
                 continue
             if row[ROW_DIGEST] != digest:
-                yield Differing("row", row[PRIMARY_KEY], f"has digest {row[ROW_DIGEST]}, not {digest}")
+                yield Mismatch("row", row[PRIMARY_KEY], f"has digest {row[ROW_DIGEST]}, not {digest}")
     for inventory, missing in ((written, ~seen_written), (there, right & ~seen_there)):
         for product_ids in batched(inventory.where(missing), _LOOKED_UP):
             at = inventory.find([key(product_id) for product_id in product_ids]).tolist()
             yield from absent(collection, dict(zip(product_ids, map(inventory.digest, at), strict=True)))
 
 
-def absent(collection: Collection, digests: Mapping[str, str]) -> Iterator[Differing]:
+def absent(collection: Collection, digests: Mapping[str, str]) -> Iterator[Mismatch]:
     """Ask for the rows of these products, by their ids, and compare their digests."""
     found = collection.digests(list(digests)) if digests else {}
     for product_id, digest in digests.items():
         if product_id not in found:
-            yield Differing("row", product_id, "is missing")
+            yield Mismatch("row", product_id, "is missing")
         elif found[product_id] != digest:
-            yield Differing("row", product_id, f"has digest {found[product_id]}, not {digest}")
+            yield Mismatch("row", product_id, f"has digest {found[product_id]}, not {digest}")
 
 
-def index(collection: Collection) -> Iterator[Differing]:
+def index(collection: Collection) -> Iterator[Mismatch]:
     """Check that the index is the contract's, and that every flushed row is in it; Milvus Lite needs none."""
     if not collection.is_indexed:
         return
     description = collection.index()
     if description is None:
-        yield Differing("index", collection.name, "there is none")
+        yield Mismatch("index", collection.name, "there is none")
         return
     for fault in collection.index_faults(description):
-        yield Differing("index", collection.name, fault)
+        yield Mismatch("index", collection.name, fault)
     pending, state = int(description.get("pending_index_rows", 0)), str(description.get("state", "Finished"))
     if pending or state != "Finished":
-        yield Differing("index", collection.name, f"is {state} with {pending} rows pending; wait, or flush")
+        yield Mismatch("index", collection.name, f"is {state} with {pending} rows pending; wait, or flush")
 
 
-def vectors(collection: Collection, store: Vectors, product_ids: Sequence[str]) -> Iterator[Differing]:
+def vectors(collection: Collection, store: EmbeddingStore, product_ids: Sequence[str]) -> Iterator[Mismatch]:
     """Compare these products' vectors with the store's bit for bit, and see that a search comes as near as each is.
 
     Equal vectors have equal scores, so whoever comes first is right: the best score must reach the product's own. Where
@@ -100,21 +100,21 @@ def vectors(collection: Collection, store: Vectors, product_ids: Sequence[str]) 
     unreached: list[tuple[str, NDArray[np.float32]]] = []
     for batch in batched(product_ids, _AT_ONCE):
         found = collection.matching(batch, [PRIMARY_KEY, IMAGE_SHA256, field])
-        shas, _ = unhexed([row[IMAGE_SHA256] for row in found], SHA256_BYTES)
+        shas, _ = from_hex([row[IMAGE_SHA256] for row in found], SHA256_BYTES)
         stored = store.find(list(map(bytes, shas)))
         own: list[NDArray[np.float32]] = [np.asarray(row[field], np.float32) for row in found]
         for row, vector, known in zip(found, own, stored, strict=True):
             if known is None:
-                yield Differing("vector", row[PRIMARY_KEY], "is not in the store")
+                yield Mismatch("vector", row[PRIMARY_KEY], "is not in the store")
             elif vector.tobytes() != known.astype(np.float32).tobytes():
-                yield Differing("vector", row[PRIMARY_KEY], "is not the store's")
+                yield Mismatch("vector", row[PRIMARY_KEY], "is not the store's")
         answers = collection.search(own, 1, WIDE_EF) if own else []
         for row, vector, hits in zip(found, own, answers, strict=True):
             if not reaches(vector, hits):
                 unreached.append((row[PRIMARY_KEY], vector))
     for (product_id, _), near in zip(unreached, _neighbours(collection, store, unreached), strict=True):
         if near <= collection.contract.index.m:
-            yield Differing("search", product_id, "is not found by its own vector, and nothing as near is")
+            yield Mismatch("search", product_id, "is not found by its own vector, and nothing as near is")
 
 
 def reaches(vector: NDArray[np.float32], hits: Sequence[Any]) -> bool:
@@ -124,7 +124,7 @@ def reaches(vector: NDArray[np.float32], hits: Sequence[Any]) -> bool:
 
 
 def _neighbours(
-    collection: Collection, store: Vectors, products: Sequence[tuple[str, NDArray[np.float32]]]
+    collection: Collection, store: EmbeddingStore, products: Sequence[tuple[str, NDArray[np.float32]]]
 ) -> list[int]:
     """Count for each (product id, vector) the other rows of the collection that are nearly equal, by comparing all."""
     if not products:
@@ -133,7 +133,7 @@ def _neighbours(
     queries, which = np.unique(np.stack([vector for _, vector in products]), axis=0, return_inverse=True)
     counts = np.zeros(len(queries), np.int64)
     for rows_ in collection.rows():
-        shas, sound = unhexed([row[IMAGE_SHA256] for row in rows_], SHA256_BYTES)
+        shas, sound = from_hex([row[IMAGE_SHA256] for row in rows_], SHA256_BYTES)
         for block in batched(map(bytes, shas[sound]), _COMPARED):
             _, known = store.take(block)
             counts += (known @ queries.T >= 1 - CROWDED).sum(axis=0)

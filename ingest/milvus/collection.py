@@ -63,7 +63,7 @@ class Collection:
                 properties={
                     contracts.PROPERTY: contracts.to_json(self.contract, self.space),
                     contracts.BUILT: datetime.now(UTC).isoformat(timespec="milliseconds"),
-                    **properties.of(self.contract.layout),
+                    **properties.of_layout(self.contract.layout),
                 },
                 timeout=CALL_TIMEOUT_S,
                 **shards,
@@ -165,14 +165,14 @@ class Collection:
 
     def serve(self, instead_of: str | None) -> None:
         """Point the alias here, in one call; raises MilvusError where it serves neither `instead_of` nor this."""
-        alias.move(self.connection, self.contract.alias, self.name, instead_of)
+        alias.switch(self.connection, self.contract.alias, self.name, instead_of)
 
-    def check_untaken(self) -> None:
+    def check_not_taken(self) -> None:
         """Raise MilvusError where the alias, which served this collection, serves another by now.
 
         What a run that was killed when it had moved the alias had still to do is done.
         """
-        alias.check_untaken(self.connection, self.contract.alias, self.name, self.name)
+        alias.check_not_taken(self.connection, self.contract.alias, self.name, self.name)
         if contracts.SERVED not in properties.get(self.connection, self.name):
             alias.confirm(self.connection, self.contract.alias, self.name)
 
@@ -226,7 +226,7 @@ class Collection:
     def _note_properties(self) -> None:
         """Bring what apps and the server read up to date; an ef that was measured on this collection stays."""
         newer = self._newer_contract()
-        wanted = properties.of(self.contract.layout) | ({contracts.PROPERTY: newer} if newer else {})
+        wanted = properties.of_layout(self.contract.layout) | ({contracts.PROPERTY: newer} if newer else {})
         properties.update(self.connection, self.name, wanted)
 
     def _newer_contract(self) -> str:

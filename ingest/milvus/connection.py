@@ -16,7 +16,7 @@ from ingest.core.errors import BusyError, IngestError, InterruptedRunError, Milv
 from ingest.milvus import error_codes, lite, uris
 from ingest.runtime import openmp
 from ingest.runtime.atomic_files import reason
-from ingest.runtime.lock import holding_file, reading_file
+from ingest.runtime.lock import lock_file, lock_file_shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,12 +82,12 @@ class Connection:
             try:
                 return function(*args, **self._bounded(function, kwargs, left))
             except (MilvusException, grpc.RpcError, ValueError, OSError) as error:
-                if error_codes.unanswered(error) and time.monotonic() < ends and self._lives():
+                if error_codes.is_timeout(error) and time.monotonic() < ends and self._lives():
                     heard = time.monotonic()
                     self.say(f"Milvus at {self.shown} is still at work ({doing}); waiting for it")
                     continue
                 left = self._max_wait - (time.monotonic() - heard)
-                if doing == "connect" or not error_codes.passes(error) or left <= 0:
+                if doing == "connect" or not error_codes.is_transient(error) or left <= 0:
                     raise self._error(doing, error) from error
                 said = self._without_secrets(error_codes.first_line(error))
                 self.say(
@@ -180,7 +180,7 @@ class Connection:
     def _error(self, doing: str, error: BaseException) -> IngestError:
         if doing == "connect" and self.is_lite and _is_held(self.place):
             return _busy(self.shown)
-        told = error_codes.explained(error, connecting=doing == "connect", tls=self.shown.startswith("https:"))
+        told = error_codes.explain(error, connecting=doing == "connect", tls=self.shown.startswith("https:"))
         return MilvusError(f"Milvus at {self.shown}: cannot {doing}: {self._without_secrets(told)}")
 
     def _interrupted(self, doing: str) -> InterruptedRunError:
@@ -196,7 +196,7 @@ class Connection:
 
 
 @contextmanager
-def opened(
+def connect(
     uri: str,
     token: str,
     db_name: str,
@@ -215,14 +215,14 @@ def opened(
     place = ""
     if existing and "://" not in uri and not Path(uri).expanduser().exists():
         raise MilvusError(
-            f"{uris.without_user(uri)[0]}: no such Milvus Lite file; fill it with: ingest run, or pass --uri"
+            f"{uris.split_user(uri)[0]}: no such Milvus Lite file; fill it with: ingest run, or pass --uri"
         )
     with ExitStack() as stack:
         if "://" not in uri:
             path = Path(uris.target(uri)[1])
             if not existing:
                 uris.make_folder(uri, path.parent)
-            stack.enter_context(reading_file(path) if existing else holding_file(path))
+            stack.enter_context(lock_file_shared(path) if existing else lock_file(path))
             if reading:
                 place = str(stack.enter_context(_stand_in(path)))
         connection = Connection(uri, token, db_name, max_wait, stop, place)

@@ -54,14 +54,14 @@ _REFUSED_STATUS = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED"})
 _LONGEST = 300
 
 
-def passes(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Tell whether trying again may help."""
     if is_too_large(error):
         return False
     status = _status(error)
     if status in _PASSING_STATUS or _code(error) in _PASSING_CODES or getattr(error, "retriable", False):
         return True
-    return _PASSING_WORDS.search(str(error)) is not None or unanswered(error)
+    return _PASSING_WORDS.search(str(error)) is not None or is_timeout(error)
 
 
 def is_too_large(error: BaseException | None) -> bool:
@@ -69,7 +69,7 @@ def is_too_large(error: BaseException | None) -> bool:
     return error is not None and _TOO_LARGE_WORDS.search(str(error)) is not None
 
 
-def unanswered(error: BaseException) -> bool:
+def is_timeout(error: BaseException) -> bool:
     """Tell whether the time for a call ran out, be it that the server is away or that it is still at work."""
     return _status(error) == "DEADLINE_EXCEEDED" or _UNANSWERED_WORDS.search(_text(error)) is not None
 
@@ -82,7 +82,7 @@ def first_line(error: BaseException) -> str:
     return said[:_LONGEST]
 
 
-def explained(error: BaseException, *, connecting: bool, tls: bool) -> str:
+def explain(error: BaseException, *, connecting: bool, tls: bool) -> str:
     """Return what happened and what to do about it, in one line; `tls` is whether https:// was asked for."""
     cause = error.__cause__
     if connecting and cause is not None and _status(cause):  # of which pymilvus tells only that there is none
@@ -99,7 +99,7 @@ def _way_out(text: str, error: BaseException) -> str:
         "the server denies writes: give it more memory or disk, or raise its quota, and run again": (
             code in _DENIED or "quota exceeded" in low
         ),
-        "it gives no answer: see its log, ask ingest doctor, or wait longer with --max-wait": unanswered(error),
+        "it gives no answer: see its log, ask ingest doctor, or wait longer with --max-wait": is_timeout(error),
         "is it running? docker compose up -d --wait, or ingest doctor": "unavailable" in low
         or "fail connecting" in low,
         "check MILVUS_TOKEN (user:password, or an API key)": (

@@ -11,7 +11,7 @@ import numpy as np
 
 from ingest.core import canonical_json, missing_numbers
 from ingest.core.contract import DYNAMIC, IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST, row_digests
-from ingest.core.records import Differing, Picture
+from ingest.core.records import ImageFile, Mismatch
 from ingest.milvus import writer
 from ingest.runtime.parallel import batched
 from ingest.sync.inventory import ABSENT, key
@@ -53,12 +53,12 @@ def draw(rows: int, seed: int) -> NDArray[np.bool_]:
 class _Alike(NamedTuple):
     """A product whose row has its digest, 32 hex digits, and whether the row names its image's SHA-256 too."""
 
-    picture: Picture
+    picture: ImageFile
     digest: str
     names_image: bool
 
 
-class Comparison:
+class FieldComparison:
     """Compares the rows of `there` that are `drawn`, (n,) bool, with the images that pass; `rows` counts them.
 
     So are rows that name another image than their digest is of, drawn or not. A row with another digest than the
@@ -67,7 +67,7 @@ class Comparison:
 
     def __init__(self, collection: Collection, there: Inventory, drawn: NDArray[np.bool_]) -> None:
         self.rows = 0
-        self.differing: list[Differing] = []
+        self.differing: list[Mismatch] = []
         self._collection = collection
         self._there = there
         self._drawn = drawn
@@ -77,7 +77,7 @@ class Comparison:
     def passing(self, records: Iterable[T]) -> Iterator[T]:
         """Pass every record on, and compare the rows of the images among them."""
         for batch in batched(records, _LOOKED_UP):
-            for row in self._alike([record for record in batch if isinstance(record, Picture)]):
+            for row in self._alike([record for record in batch if isinstance(record, ImageFile)]):
                 size = writer.text_bytes(row.picture.product)
                 if len(self._page) == PAGE_ROWS or (self._page and self._bytes + size > PAGE_BYTES):
                     self._compare()
@@ -86,7 +86,7 @@ class Comparison:
             yield from batch
         self._compare()
 
-    def _alike(self, pictures: list[Picture]) -> Iterator[_Alike]:
+    def _alike(self, pictures: list[ImageFile]) -> Iterator[_Alike]:
         """Yield the rows to compare, of those whose digest is the product's."""
         there, fingerprint = self._there, self._collection.space.fingerprint
         found = there.find([key(picture.product.product_id) for picture in pictures])
@@ -117,7 +117,7 @@ class Comparison:
             self.rows += 1
             faults = [] if names_image else [f"{IMAGE_SHA256} is not {picture.sha256.hex()}"]
             if faults := faults + differences(row, picture.product.metadata, contract):
-                self.differing.append(Differing("field", product_id, "; ".join(faults)))
+                self.differing.append(Mismatch("field", product_id, "; ".join(faults)))
 
 
 def differences(row: Mapping[str, Any], metadata: Mapping[str, Scalar], contract: Contract) -> list[str]:
@@ -128,7 +128,11 @@ def differences(row: Mapping[str, Any], metadata: Mapping[str, Scalar], contract
     kept = contract.missing
     row = {
         **row,
-        **{name: math.nan for name in kept if name in row and missing_numbers.known(row[name], name, kept) is None},
+        **{
+            name: math.nan
+            for name in kept
+            if name in row and missing_numbers.from_stored(row[name], name, kept) is None
+        },
     }
     typed = {field.name: field.type for field in contract.fields}
     own = {PRIMARY_KEY, ROW_DIGEST, IMAGE_SHA256, DYNAMIC, contract.index.field}
@@ -149,7 +153,7 @@ def _is_same(row: Mapping[str, Any], metadata: Mapping[str, Any], name: str, kin
         return _is_number(there) and bool(np.array_equal(width(there), width(wanted), equal_nan=True))
     if kind in ("INT64", "BOOL", "VARCHAR"):
         return type(there) is type(wanted) and bool(there == wanted)
-    return canonical_json.of({name: there}) == canonical_json.of({name: wanted})
+    return canonical_json.encode({name: there}) == canonical_json.encode({name: wanted})
 
 
 def _is_number(value: Any) -> bool:

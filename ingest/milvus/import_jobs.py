@@ -33,7 +33,7 @@ _FILES = 1000  # of one job; Milvus takes 1,024 (dataCoord.import.maxImportFileN
 _IMPORTS = "/v2/vectordb/jobs/import/"
 
 
-class Standing(Enum):
+class JobState(Enum):
     """How a job stands. FORGOTTEN ended hours ago, and the server no longer knows how; UNKNOWN may be anything."""
 
     UNFINISHED = "unfinished"
@@ -44,19 +44,19 @@ class Standing(Enum):
 
 
 _STANDINGS = {
-    "Pending": Standing.UNFINISHED,
-    "Started": Standing.UNFINISHED,
-    "Persisted": Standing.UNFINISHED,
-    "Completed": Standing.COMPLETED,
-    "Failed": Standing.FAILED,
-    "Failed and cleaned": Standing.FAILED,
+    "Pending": JobState.UNFINISHED,
+    "Started": JobState.UNFINISHED,
+    "Persisted": JobState.UNFINISHED,
+    "Completed": JobState.COMPLETED,
+    "Failed": JobState.FAILED,
+    "Failed and cleaned": JobState.FAILED,
 }
 
 
-class Job(NamedTuple):
+class ImportJob(NamedTuple):
     """How a job stands, and what the server says of it, in one line."""
 
-    standing: Standing
+    standing: JobState
     said: str
 
 
@@ -64,7 +64,7 @@ class UnansweredError(Exception):
     """A job was asked for and no answer came: it may exist or not."""
 
 
-class Asking(Protocol):
+class ImportApi(Protocol):
     """A way to ask for a job, with `most` files."""
 
     most: int
@@ -76,32 +76,32 @@ class Asking(Protocol):
         """
 
 
-def asking(collection: Collection) -> Asking:
+def import_api(collection: Collection) -> ImportApi:
     """Return the way that takes the most files."""
     rest = _Rest(collection)
     return rest if rest.is_there() else _Grpc(collection)
 
 
-def job(collection: Collection, number: int) -> Job:
+def job(collection: Collection, number: int) -> ImportJob:
     """Ask how a job stands."""
     try:
         state = _call(collection, "watch the import", "get_bulk_insert_state", number)
     except MilvusError as error:
         if _UNKNOWN_JOB.search(str(error)):
-            return Job(Standing.FORGOTTEN, str(error))
+            return ImportJob(JobState.FORGOTTEN, str(error))
         raise
     said = " ".join(str(state.failed_reason or state.state_name).split())[:300]
-    return Job(_STANDINGS.get(state.state_name, Standing.UNKNOWN), said)
+    return ImportJob(_STANDINGS.get(state.state_name, JobState.UNKNOWN), said)
 
 
-def unfinished(collection: Collection, *, unknown: bool) -> int:
+def count_unfinished(collection: Collection, *, unknown: bool) -> int:
     """Count the jobs of a collection that are under way; with `unknown` those too of which one cannot tell."""
     try:
         tasks = _call(collection, "list the imports", "list_bulk_insert_tasks", _LISTED, collection.name)
     except MilvusError:  # a server without import jobs has none that are unfinished
         return 0
-    wanted = {Standing.UNFINISHED, *({Standing.UNKNOWN} if unknown else set())}
-    return sum(_STANDINGS.get(task.state_name, Standing.UNKNOWN) in wanted for task in tasks)
+    wanted = {JobState.UNFINISHED, *({JobState.UNKNOWN} if unknown else set())}
+    return sum(_STANDINGS.get(task.state_name, JobState.UNKNOWN) in wanted for task in tasks)
 
 
 class _Grpc:

@@ -17,7 +17,7 @@ _LOCK = "LOCK"
 _FILES = "collections/{}/partitions/*/indexes/*.hnsw.idx"
 
 
-def without_torn_indexes(database: str, name: str) -> int:
+def remove_torn_indexes(database: str, name: str) -> int:
     """Remove the index files of a collection that cannot be read, and return how many.
 
     Lite writes them in place, so that a process killed meanwhile leaves one that it cannot load.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ingest.core.errors import MilvusError
 from ingest.milvus.connection import CALL_TIMEOUT_S
-from ingest.milvus.lite import without_torn_indexes
+from ingest.milvus.lite import remove_torn_indexes
 
 if TYPE_CHECKING:
     from ingest.milvus.connection import Connection
@@ -108,7 +108,7 @@ def _load_lite(connection: Connection, name: str) -> None:
     try:
         _load(connection, name)
     except MilvusError:
-        if not without_torn_indexes(connection.place, name):
+        if not remove_torn_indexes(connection.place, name):
             raise
         log.warning("%s: the index of %s was cut short by a kill; it is built again", connection.shown, name)
         _load(connection, name)

@@ -19,7 +19,7 @@ import numpy as np
 
 from ingest.core import contract as contracts
 from ingest.core import missing_numbers
-from ingest.core.contract import Contract, Index
+from ingest.core.contract import Contract, HnswIndex
 from ingest.core.errors import MilvusError
 from ingest.core.field import Field
 from ingest.core.missing_numbers import Keeps
@@ -44,7 +44,8 @@ _ABANDONED_S = 600.0
 """A probe takes a second or so: one that is older was left behind by a run that was killed."""
 _NUMBER, _DIM = "number", 2
 _TRIED = Contract(
-    version=1, alias="probe", keeps_others=False, id_max_length=8, index=Index("embedding", "IP", "HNSW", 16, 64, 16),
+    version=1, alias="probe", keeps_others=False, id_max_length=8,
+    index=HnswIndex("embedding", "IP", "HNSW", 16, 64, 16),
     fields=(Field(_NUMBER, "DOUBLE", _NUMBER, 0, math.nan),),
 )  # fmt: skip
 
@@ -57,7 +58,7 @@ class Memory(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ProbeResult:
     """A contract as this server's collection has it.
 
     `refused` names the fields whose missing numbers the server takes in no way. `properties` are to be set on the
@@ -71,13 +72,13 @@ class Found:
     open: str = ""
 
 
-def settle(connection: Connection, contract: Contract, space: Space) -> Found:
+def settle(connection: Connection, contract: Contract, space: Space) -> ProbeResult:
     """Return the contract as the server's collection is to have it; asks the server, and writes to it, if need be.
 
     Raises MilvusError where the server lets nothing be made and no run has found it out before.
     """
     if connection.is_lite or not missing_numbers.is_possible(contract):  # Milvus Lite takes NaN
-        return Found(contract)
+        return ProbeResult(contract)
     memory, there, names = _look(connection, contract, space)
     _sweep(connection, contract.alias, names)
     version = _version(connection)
@@ -97,10 +98,10 @@ def settle(connection: Connection, contract: Contract, space: Space) -> Found:
     return replace(found, properties={PROPERTY: json.dumps(memory._asdict())})
 
 
-def recall(connection: Connection, contract: Contract, space: Space) -> Found:
+def recall(connection: Connection, contract: Contract, space: Space) -> ProbeResult:
     """Return the contract as the server's collection has it, by what is there; nothing is written to the server."""
     if connection.is_lite or not missing_numbers.is_possible(contract):
-        return Found(contract)
+        return ProbeResult(contract)
     memory, there, _ = _look(connection, contract, space)
     version = _version(connection)
     if memory is not None and memory.version == version:
@@ -123,10 +124,10 @@ _WILL = {
 }
 
 
-def _found(contract: Contract, memory: Memory) -> Found:
+def _found(contract: Contract, memory: Memory) -> ProbeResult:
     kept = missing_numbers.on_server(contract, memory.keeps)
     lacking = (field.name for field in contract.fields if field.may_be_missing and field.name not in kept.missing)
-    return Found(kept, memory.version, tuple(lacking) if memory.keeps is Keeps.NEITHER else ())
+    return ProbeResult(kept, memory.version, tuple(lacking) if memory.keeps is Keeps.NEITHER else ())
 
 
 def _look(

@@ -18,7 +18,7 @@ from ingest.core.contract import IMPORTING
 from ingest.core.errors import InterruptedRunError, MilvusError
 from ingest.milvus import import_jobs, properties
 from ingest.milvus.connection import CALL_TIMEOUT_S
-from ingest.milvus.import_jobs import Standing
+from ingest.milvus.import_jobs import JobState
 
 if TYPE_CHECKING:
     import threading
@@ -41,7 +41,7 @@ _SAMPLE = 8
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class PendingFile:
     """A file to import: its name, digests of some of its rows, by id, and the number of its job, 0 if not known."""
 
     name: str
@@ -49,17 +49,17 @@ class File:
     job: int = 0
 
 
-def file(name: str, digests: Mapping[str, str]) -> File:
+def pending_file(name: str, digests: Mapping[str, str]) -> PendingFile:
     """Return a file to import, whose rows have these digests by id; some of them are remembered, first and last too."""
     ids = list(digests)
     step = max(1, (len(ids) - 1) // (_SAMPLE - 1))
-    return File(name, {one: digests[one] for one in (*ids[::step][:_SAMPLE], ids[-1])})
+    return PendingFile(name, {one: digests[one] for one in (*ids[::step][:_SAMPLE], ids[-1])})
 
 
-def remember(collection: Collection, files: Sequence[File]) -> None:
+def remember(collection: Collection, files: Sequence[PendingFile]) -> None:
     """Note that these files are being imported; none any more if there are none."""
     noted = {"asked": time.time(), "files": [asdict(one) for one in files]} if files else None
-    properties.note(collection.connection, collection.name, {IMPORTING: json.dumps(noted) if noted else ""})
+    properties.set_properties(collection.connection, collection.name, {IMPORTING: json.dumps(noted) if noted else ""})
 
 
 def settle(collection: Collection, folder: Path | None, stop: threading.Event) -> None:
@@ -76,7 +76,7 @@ def settle(collection: Collection, folder: Path | None, stop: threading.Event) -
         return
     log.warning("a run before this one left %d files to be imported into %s", len(files), collection.name)
     for number in sorted({one.job for one in files if one.job}):
-        if end(collection, number, stop).standing is not Standing.COMPLETED:
+        if end(collection, number, stop).standing is not JobState.COMPLETED:
             files = [one for one in files if one.job != number]
     awaited = {one: digest for file_ in files if file_.job for one, digest in file_.rows.items()}
     if missing := _missing(collection, awaited, _SEEN_WITHIN_S, stop):
@@ -99,14 +99,14 @@ def forget(collection: Collection, names: Sequence[str], folder: Path | None) ->
     remember(collection, [])
 
 
-def end(collection: Collection, number: int, stop: threading.Event) -> import_jobs.Job:
+def end(collection: Collection, number: int, stop: threading.Event) -> import_jobs.ImportJob:
     """Wait for a job's end and return how it ended; raises MilvusError if that cannot be told."""
     untold = time.monotonic()
     while True:
         found = import_jobs.job(collection, number)
-        if found.standing not in (Standing.UNFINISHED, Standing.UNKNOWN):
+        if found.standing not in (JobState.UNFINISHED, JobState.UNKNOWN):
             return found
-        if found.standing is Standing.UNFINISHED:
+        if found.standing is JobState.UNFINISHED:
             untold = time.monotonic()
         elif time.monotonic() - untold > _TOLD_WITHIN_S:
             raise MilvusError(
@@ -155,11 +155,11 @@ def _await_unanswered(collection: Collection, rows: Mapping[str, str], stop: thr
 def _wait_for_all(collection: Collection, stop: threading.Event, *, unknown: bool) -> bool:
     """Wait until no job of the collection is under way; return whether one was."""
     began, waited = time.monotonic(), False
-    while count := import_jobs.unfinished(collection, unknown=unknown):
+    while count := import_jobs.count_unfinished(collection, unknown=unknown):
         if not waited:
             log.warning("waiting for %d import jobs of a run before this one", count)
         waited = True
-        if not import_jobs.unfinished(collection, unknown=False) and time.monotonic() - began > _TOLD_WITHIN_S:
+        if not import_jobs.count_unfinished(collection, unknown=False) and time.monotonic() - began > _TOLD_WITHIN_S:
             raise MilvusError(
                 f"Milvus at {collection.connection.shown}: import jobs into {collection.name} are in a state that this "
                 "ingest does not know; run again when the server has ended them"
@@ -170,11 +170,11 @@ def _wait_for_all(collection: Collection, stop: threading.Event, *, unknown: boo
     return waited
 
 
-def _remembered(collection: Collection) -> tuple[float, list[File]]:
+def _remembered(collection: Collection) -> tuple[float, list[PendingFile]]:
     """Return when the imports under way were asked for, in seconds since 1970, and their files."""
     carried = properties.get(collection.connection, collection.name).get(IMPORTING, "")
     noted: dict[str, Any] = json.loads(carried or "{}")
-    return float(noted.get("asked", 0)), [File(**one) for one in noted.get("files", [])]
+    return float(noted.get("asked", 0)), [PendingFile(**one) for one in noted.get("files", [])]
 
 
 def _pause(stop: threading.Event) -> None:

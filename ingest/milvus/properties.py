@@ -14,7 +14,7 @@ REPLICAS = "collection.replica.number"
 """Milvus' own: how many replicas a load that names no number gets, since 2.4.13; before that it changes nothing."""
 
 
-def note(connection: Connection, name: str, properties: dict[str, str]) -> None:
+def set_properties(connection: Connection, name: str, properties: dict[str, str]) -> None:
     """Set properties of a collection so that they outlive the server."""
     for _ in range(2):  # what Milvus 2.3.5 keeps over a restart is the alteration before the last (milvus #30144)
         connection.call(f"note properties of {name}", connection.client.alter_collection_properties, name, properties)
@@ -30,9 +30,9 @@ def update(connection: Connection, name: str, properties: Mapping[str, str]) -> 
     """Set those properties that the collection does not have with these values."""
     found = get(connection, name) if properties else {}
     if newer := {key: value for key, value in properties.items() if found.get(key) != value}:
-        note(connection, name, newer)
+        set_properties(connection, name, newer)
 
 
-def of(layout: Layout) -> dict[str, str]:
+def of_layout(layout: Layout) -> dict[str, str]:
     """Return how the server is to load a collection by itself; what the contract does not name stays as it is."""
     return {REPLICAS: str(layout.replicas)} if layout.replicas else {}

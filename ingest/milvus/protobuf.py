@@ -42,7 +42,7 @@ def request(collection: str, records: Sequence[Embedded], digests: Sequence[str]
         _scalars(IMAGE_SHA256, "VARCHAR", [record.sha256.hex() for record in records]),
     ]
     for field in contract.fields:
-        values = missing_numbers.stored([row[field.name] for row in rows], field.name, contract)
+        values = missing_numbers.to_stored([row[field.name] for row in rows], field.name, contract)
         fields.append((_nullable if field.name in contract.nullable else _scalars)(field.name, field.type, values))
     if contract.keeps_others:
         fields.append(_dynamic(rows, {field.name for field in contract.fields}))

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from ingest.core.errors import MilvusError
 
 
-def without_user(uri: str) -> tuple[str, str]:
+def split_user(uri: str) -> tuple[str, str]:
     """Return a URI without its credentials, and these as `user:password`, or "" where it carries none."""
     if "@" not in uri:
         return uri, ""
@@ -23,12 +23,12 @@ def without_user(uri: str) -> tuple[str, str]:
 def target(uri: str) -> tuple[str, str, str]:
     """Return what to show, what to connect to, and `user:password` where the URI carries one."""
     if "://" in uri:
-        bare, user = without_user(uri)
+        bare, user = split_user(uri)
         return bare, bare, user
     path = Path(uri).expanduser()
     if path.suffix != ".db":
         raise MilvusError(
-            f"--uri {without_user(uri)[0]}: neither http://… nor a Milvus Lite file, whose name ends in .db"
+            f"--uri {split_user(uri)[0]}: neither http://… nor a Milvus Lite file, whose name ends in .db"
         )
     return uri, str(path), ""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ingest.core import search_ef
 from ingest.core.contract import BUILT, PROPERTY, SERVED
 from ingest.core.errors import MilvusError
-from ingest.milvus.alias import alias_target, await_switch, move
+from ingest.milvus.alias import alias_target, await_switch, switch
 from ingest.milvus.connection import CALL_TIMEOUT_S
 from ingest.milvus.loading import load_state
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
+class CollectionVersion:
     """One collection. `built` and `last_served` are ISO times in UTC, "" where not known or never.
 
     `bytes` estimates what its vectors and links take in memory; Milvus does not tell. `rows` of one that is not loaded
@@ -40,7 +40,7 @@ class Release:
     ef_measured: int | None
 
 
-def releases(connection: Connection, alias: str) -> list[Release]:
+def list_versions(connection: Connection, alias: str) -> list[CollectionVersion]:
     """Return the collections that ingest built for `alias`, the served one first, then the newest."""
     client = connection.client
     served = alias_target(connection, alias)
@@ -58,18 +58,18 @@ def rollback(connection: Connection, alias: str) -> tuple[str, str]:
 
     Raises MilvusError where there is none, or it is empty.
     """
-    found = releases(connection, alias)
+    found = list_versions(connection, alias)
     serving = next((release for release in found if release.serves), None)
     before = next((release for release in found if release.last_served and not release.serves), None)
     if before is None:
         raise MilvusError(f"Milvus at {connection.shown}: there is no collection that {alias} served before this one")
     if not before.rows:
         raise MilvusError(f"Milvus at {connection.shown}: {before.name}, which {alias} served before, is empty")
-    move(connection, alias, before.name, serving.name if serving else None)
+    switch(connection, alias, before.name, serving.name if serving else None)
     return before.name, serving.name if serving else ""
 
 
-def superseded(found: Sequence[Release], keep: int) -> list[Release]:
+def select_prunable(found: Sequence[CollectionVersion], keep: int) -> list[CollectionVersion]:
     """Return those to drop: all but the served one, the `keep` newest that were served, and any now being filled."""
     serving = next((release for release in found if release.serves), None)
     if serving is None:
@@ -100,11 +100,11 @@ def drop(connection: Connection, alias: str, name: str) -> None:
 
 def _release(
     connection: Connection, name: str, contract: dict[str, Any], properties: dict[str, str], *, serves: bool
-) -> Release:
+) -> CollectionVersion:
     rows = _count(connection, name)
     # HNSW's lowest layer: 2 M neighbours of 4 bytes
     links = 0 if connection.is_lite else 2 * 4 * int(contract["index"]["M"])
-    return Release(
+    return CollectionVersion(
         name=name,
         serves=serves,
         rows=rows,

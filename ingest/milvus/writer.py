@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
-    from ingest.core.records import Picture, Product, Skipped
+    from ingest.core.records import ImageFile, Product, Skipped
     from ingest.milvus.collection import Collection
 
 _IN_FLIGHT = 2
@@ -82,7 +82,9 @@ def _batches(records: Iterable[Embedded | Skipped]) -> Iterator[dict[str, Embedd
         yield batch
 
 
-def identities(records: Sequence[Embedded | Picture], collection: Collection) -> tuple[list[str], list[str], list[str]]:
+def identities(
+    records: Sequence[Embedded | ImageFile], collection: Collection
+) -> tuple[list[str], list[str], list[str]]:
     """Return the records' product ids, row digests and pictures' SHA-256, as they stand in the collection."""
     shas = [record.sha256 for record in records]
     digests = row_digests([record.product.metadata for record in records], shas, collection.space.fingerprint)

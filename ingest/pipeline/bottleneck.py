@@ -11,7 +11,7 @@ from ingest.runtime.profiler import EXPORTS, busiest
 
 if TYPE_CHECKING:
     from ingest.core.settings import Settings
-    from ingest.runtime.profiler import Share
+    from ingest.runtime.profiler import BusyShare
 
 _HINTED_AT = 0.7
 """A part that is busy for less of the time would not make the run much shorter."""
@@ -20,7 +20,7 @@ _WORKED_BY: dict[str, str] = {Stage.EMBEDDING: "device ", Stage.DECODE: "workers
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
+class Bottleneck:
     """The busiest part of a run, how busy it was (0 to 1), and a hint or nothing."""
 
     part: str
@@ -32,13 +32,13 @@ class Bound:
         return f"{self.part} ({_WORKED_BY.get(self.part, '')}{self.busy * 100:.0f} % busy)"
 
 
-def bound(shares: dict[str, Share], settings: Settings, device: str) -> Bound | None:
+def find_bottleneck(shares: dict[str, BusyShare], settings: Settings, device: str) -> Bottleneck | None:
     """Return what a run was bound by, None where nothing was measured. `device` is where it embedded, or nothing."""
     part = busiest(shares)
     if part is None:
         return None
     busy, threads = shares[part]
-    return Bound(part, busy, _hint(part, threads, settings, device) if busy >= _HINTED_AT else "")
+    return Bottleneck(part, busy, _hint(part, threads, settings, device) if busy >= _HINTED_AT else "")
 
 
 def _hint(part: str, threads: int, settings: Settings, device: str) -> str:

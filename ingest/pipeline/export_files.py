@@ -19,18 +19,18 @@ import numpy as np
 
 from ingest.core.errors import ExportError, NotLiveError
 from ingest.exports import faiss_index, npy_files
-from ingest.runtime.atomic_files import replaced
+from ingest.runtime.atomic_files import atomic_write
 from ingest.runtime.parallel import batched
-from ingest.sync.guard import LEAST_KEPT_PERCENT, are_too_many
-from ingest.sync.inventory import ABSENT, SHA256_BYTES, Fate, Inventory, key
+from ingest.sync.guard import LEAST_KEPT_PERCENT, loses_too_many
+from ingest.sync.inventory import ABSENT, SHA256_BYTES, Inventory, RowState, key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from ingest.exports.npy_files import Listed, Manifest
-    from ingest.pipeline.pipeline import Line
-    from ingest.store.base import Vectors
+    from ingest.exports.npy_files import Manifest, RowSource
+    from ingest.pipeline.pipeline import Pipeline
+    from ingest.store.base import EmbeddingStore
 
 _BLOCK = 4096  # products looked up at a time
 _NO_IMAGE = bytes(SHA256_BYTES)
@@ -38,7 +38,7 @@ _NO_DIGEST = "0" * 32
 
 
 @dataclass(frozen=True, slots=True)
-class Files:
+class ExportPaths:
     """Where an export goes: the `.npy`, its ids, and the folder of the FAISS files, None for none of them."""
 
     npy: Path
@@ -47,7 +47,7 @@ class Files:
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
+class ExportResult:
     """What became of an export: its `rows`, of which `carried` are by the last good image of a product that fails.
 
     `missing` counts products that have an image and no row. `refusal` says why the last files stay as they were, "" if
@@ -60,13 +60,13 @@ class Exported:
     refusal: str = ""
 
 
-class Carried:
+class ExportContent:
     """What an export should hold: what the catalog wants, and the last good image of each product that fails today.
 
     A product that has a vector by some row of today's does not fail, and each product that does is carried once.
     """
 
-    def __init__(self, line: Line, files: Files, collection: Inventory | None) -> None:
+    def __init__(self, line: Pipeline, files: ExportPaths, collection: Inventory | None) -> None:
         self._wanted = line.wanted
         self._images = self._found(line.store, _LastGood(files, collection))
         self._without_image = len(self._images)
@@ -78,7 +78,7 @@ class Carried:
             pairs += image is not None
         self._content = digest.hexdigest()
 
-    def _found(self, store: Vectors, last: _LastGood) -> dict[str, bytes]:
+    def _found(self, store: EmbeddingStore, last: _LastGood) -> dict[str, bytes]:
         """Return the last good images of the products that have no vector today."""
         images: dict[str, bytes] = {}
         for failing, _ in self._split(store):
@@ -89,7 +89,7 @@ class Carried:
                 del images[product_id]
         return images
 
-    def _split(self, store: Vectors) -> Iterator[tuple[list[str], list[str]]]:
+    def _split(self, store: EmbeddingStore) -> Iterator[tuple[list[str], list[str]]]:
         """Yield the products without a vector and those with one, some thousands at a time."""
         for block in batched(self._wanted.named(), _BLOCK):
             held = store.holds([image or _NO_IMAGE for _, image in block])
@@ -120,7 +120,7 @@ class Carried:
 class _LastGood:
     """The images that products had when they last came through, by their rows or by the last export."""
 
-    def __init__(self, files: Files, collection: Inventory | None) -> None:
+    def __init__(self, files: ExportPaths, collection: Inventory | None) -> None:
         self._files = files
         self._collection = collection or Inventory()
 
@@ -148,22 +148,27 @@ def _images(rows: Inventory, product_ids: Sequence[str]) -> dict[str, bytes]:
     return {
         product_id: rows.sha256(place)
         for product_id, place in zip(product_ids, places, strict=True)
-        if place != ABSENT and rows.fates[place] != Fate.FOREIGN
+        if place != ABSENT and rows.fates[place] != RowState.FOREIGN
     }
 
 
-def listed(
-    line: Line, files: Files, collection: Inventory | None, *, drops_failed: bool = False, is_judged: bool = True
-) -> Listed:
+def export_content(
+    line: Pipeline,
+    files: ExportPaths,
+    collection: Inventory | None,
+    *,
+    drops_failed: bool = False,
+    is_judged: bool = True,
+) -> RowSource:
     """Return which rows an export has: also the last good ones of what fails today, unless a run `drops_failed`.
 
     If all `is_judged`, what fails is what was skipped.
     """
     fails = line.report.skipped or not is_judged
-    return Carried(line, files, collection) if fails and not drops_failed else line.wanted
+    return ExportContent(line, files, collection) if fails and not drops_failed else line.wanted
 
 
-def write(line: Line, files: Files, rows: Listed, *, rewrite: bool = False) -> Exported:
+def write(line: Pipeline, files: ExportPaths, rows: RowSource, *, rewrite: bool = False) -> ExportResult:
     """Write the `.npy` pair and the FAISS files, unless too many of the last export's products would leave them.
 
     Files made from just these rows are left as they are, unless told to `rewrite` them.
@@ -178,23 +183,23 @@ def write(line: Line, files: Files, rows: Listed, *, rewrite: bool = False) -> E
     try:
         manifest = npy_files.write(npy, ids, rows, line.store, line.space.fingerprint, check, rewrite=rewrite)
     except NotLiveError as refused:
-        return Exported(refusal=str(refused))
+        return ExportResult(refusal=str(refused))
     _note_images(npy, manifest, rows, line)
     if files.indexes is not None:
         faiss_index.build(npy, ids, files.indexes, line.contract.index, rewrite=rewrite)
-    if isinstance(rows, Carried):
-        return Exported(manifest.rows, len(rows), rows.missing(manifest.rows))
-    return Exported(manifest.rows)
+    if isinstance(rows, ExportContent):
+        return ExportResult(manifest.rows, len(rows), rows.missing(manifest.rows))
+    return ExportResult(manifest.rows)
 
 
-def are_current(line: Line, files: Files, rows: Listed) -> bool:
+def are_current(line: Pipeline, files: ExportPaths, rows: RowSource) -> bool:
     """Return whether the exported pair was made from just these rows, so that it would not be written again."""
     manifest = npy_files.read_manifest(npy_files.manifest_path(files.npy))
     content, fingerprint = npy_files.contents(rows, line.store), line.space.fingerprint
     return manifest is not None and manifest.holds_for(content, fingerprint, files.npy, files.ids)
 
 
-def refusal(line: Line, files: Files, rows: Listed, coming: Iterable[str] = ()) -> str:
+def refusal(line: Pipeline, files: ExportPaths, rows: RowSource, coming: Iterable[str] = ()) -> str:
     """Return why `rows` may not replace the last export, whose products would leave it, or "" if they may.
 
     `coming` is products that will have a row, though the store may lack their vector until a run has made it.
@@ -209,7 +214,7 @@ def refusal(line: Line, files: Files, rows: Listed, coming: Iterable[str] = ()) 
     for block in batched(rows.pairs(), _BLOCK):
         held = line.store.holds([image for _, image in block])
         lost.difference_update(compress((product_id for product_id, _ in block), held))
-    if not are_too_many(lost, last, allowed=line.settings.allow_smaller):
+    if not loses_too_many(lost, last, allowed=line.settings.allow_smaller):
         return ""
     if are_current(line, files, rows):
         return ""  # the ids are damaged, and name what was never exported
@@ -244,7 +249,7 @@ def _noted(npy: Path) -> _Noted | None:
     return _Noted(images, ids.tobytes(), str(content))
 
 
-def _note_images(npy: Path, manifest: Manifest, rows: Listed, line: Line) -> None:
+def _note_images(npy: Path, manifest: Manifest, rows: RowSource, line: Pipeline) -> None:
     """Write down which image each exported row was made from, unless it stands there already."""
     noted = _noted(npy)
     if noted is not None and noted.content == manifest.content:
@@ -256,7 +261,7 @@ def _note_images(npy: Path, manifest: Manifest, rows: Listed, line: Line) -> Non
     images = np.frombuffer(bytes(keys), np.uint8).reshape(-1, SHA256_BYTES)
     if len(images) == manifest.rows:  # a damaged vector may have been found while they were written
         (ids,) = (bytes.fromhex(said.sha256) for name, said in manifest.files.items() if name != npy.name)
-        with replaced(images_path(npy)) as file:
+        with atomic_write(images_path(npy)) as file:
             np.savez(file, images=images, ids=np.frombuffer(ids, np.uint8), content=np.array(manifest.content))
 
 

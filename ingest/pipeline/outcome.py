@@ -15,13 +15,13 @@ from ingest.core.errors import (
 )
 from ingest.core.records import Stage
 from ingest.images.cache import statistics
-from ingest.pipeline.bottleneck import bound
+from ingest.pipeline.bottleneck import find_bottleneck
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ingest.core.records import Picture
-    from ingest.pipeline.pipeline import Line
+    from ingest.core.records import ImageFile
+    from ingest.pipeline.pipeline import Pipeline
     from ingest.pipeline.report import Summary
 
 _OUTCOMES = {NotLiveError: "not live", PruneRefusedError: "prune refused", TooManySkippedError: "too many skipped"}
@@ -37,13 +37,13 @@ class Outcome:
 
     summary: Summary
     places: dict[str, str]
-    example: Picture | None
+    example: ImageFile | None
     notes: tuple[str, ...]
     failure: IngestError | None = None
 
 
 def finish(
-    line: Line,
+    line: Pipeline,
     summary: Summary,
     places: dict[str, Any],
     notes: Sequence[str] = (),
@@ -84,7 +84,7 @@ def finish(
     return Outcome(summary, shown, line.example if findable else None, tuple(notes), failure)
 
 
-def stop_if_told(line: Line, summary: Summary) -> None:
+def raise_if_stopped(line: Pipeline, summary: Summary) -> None:
     """Write the report and raise InterruptedRunError, if the user has asked to stop."""
     if line.stop.is_set():
         complete(line, summary)
@@ -95,7 +95,7 @@ def stop_if_told(line: Line, summary: Summary) -> None:
         )
 
 
-def complete(line: Line, summary: Summary) -> None:
+def complete(line: Pipeline, summary: Summary) -> None:
     """Fill in what the line has counted."""
     progress = line.progress
     summary.products = progress.items(Stage.CATALOG)
@@ -105,13 +105,13 @@ def complete(line: Line, summary: Summary) -> None:
     summary.examples = line.report.shown_examples(line.settings.catalog)
     summary.seconds = round(progress.seconds, 3)
     summary.stages = progress.told()
-    found = bound(progress.clock.shares(), line.settings, line.device)
+    found = find_bottleneck(progress.clock.shares(), line.settings, line.device)
     if found and (summary.embedded or summary.upserted or summary.deleted):
         summary.bound_by, summary.hint = str(found), found.hint
 
 
 def report(
-    line: Line,
+    line: Pipeline,
     summary: Summary,
     ended: str,
     places: dict[str, Any],
@@ -136,7 +136,7 @@ def report(
     line.report.write(summary, facts, ended)
 
 
-def _what_is_served(line: Line, summary: Summary) -> str:
+def _what_is_served(line: Pipeline, summary: Summary) -> str:
     """Say what apps find now; "" where Milvus was not asked."""
     alias = line.contract.alias
     if not summary.collection:

@@ -14,16 +14,16 @@ from ingest.catalog import formats, reader
 from ingest.core import contract as contracts
 from ingest.core import missing_numbers
 from ingest.core.errors import ContractError
-from ingest.core.records import Decoded, Embedded, Picture, Product, Skipped, Stage
+from ingest.core.records import Decoded, Embedded, ImageFile, Product, Skipped, Stage
 from ingest.embedding import encoder as embedding
 from ingest.embedding.checkpoint import resolve
 from ingest.embedding.clip import ClipEncoder
 from ingest.embedding.device import check_device
-from ingest.embedding.pixel_cache import Preprocessed
-from ingest.images.stage import Images
+from ingest.embedding.pixel_cache import PixelCache
+from ingest.images.stage import ImageStage
 from ingest.pipeline import workspace
 from ingest.pipeline.report import too_many
-from ingest.pipeline.spill import parked
+from ingest.pipeline.spill import spill
 from ingest.runtime import lock, parallel
 from ingest.runtime.profiler import MODEL
 from ingest.store import stage
@@ -44,15 +44,15 @@ _BATCH = 64  # where the batch is not known before the model is; four of them wa
 _WAITING = 2048  # records that may wait in memory for Milvus: two upserts
 
 
-class Line:
+class Pipeline:
     """The parts of the line for one command; each method is a stretch of it, from records to records.
 
-    `opened` is `workspace.reading` for a command that changes nothing.
+    `opened` is `workspace.open_read_only` for a command that changes nothing.
     """
 
     def __init__(
         self, stack: ExitStack, settings: Settings, progress: Progress, stop: threading.Event,
-        opened: Callable[[ExitStack, Settings, Space], Workspace] = workspace.writing,
+        opened: Callable[[ExitStack, Settings, Space], Workspace] = workspace.open_for_writing,
     ) -> None:  # fmt: skip
         self.settings = settings
         self.progress = progress
@@ -62,17 +62,18 @@ class Line:
         next(self._catalog(), None)  # what is wrong with what was typed is said before anything is made or waited for
         too_many(0, 0, settings.max_skipped)
         if settings.data.is_dir():
-            with lock.reading(settings.data):  # a folder that a run holds is said before a model that cannot be used
+            # a folder that a run holds is said before a model that cannot be used
+            with lock.lock_folder_shared(settings.data):
                 pass
         check_device(settings.device)
         self.checkpoint: Checkpoint = resolve(settings.model, settings.model_revision)
         self.space = self.checkpoint.space
         self.store, self.kept, self.wanted, self.cache, self.report = opened(stack, settings, self.space)
-        self._stage = stack.enter_context(Images(settings, self.cache, self._clock))
+        self._stage = stack.enter_context(ImageStage(settings, self.cache, self._clock))
         saved = settings.data / "preprocessed"
-        self.preprocessed = Preprocessed(saved, self.checkpoint.preprocessing, exact=settings.exact)
+        self.preprocessed = PixelCache(saved, self.checkpoint.preprocessing, exact=settings.exact)
         self.device = ""  # where pictures are embedded, as soon as one is
-        self.example: Picture | None = None
+        self.example: ImageFile | None = None
         self._flows = stack.enter_context(ExitStack())  # entered last: no thread outlives what it works on
 
     def products(self) -> Iterator[Product | Skipped]:
@@ -80,13 +81,13 @@ class Line:
         settings = self.settings
         self.progress.total = settings.sample or formats.estimate(settings.catalog)
         products = self._clock.within(Stage.CATALOG, _first(self._catalog(), settings.sample))
-        return self.progress.counting(Stage.CATALOG, parallel.until(products, self.stop), (Product, Skipped))
+        return self.progress.counting(Stage.CATALOG, parallel.take_until(products, self.stop), (Product, Skipped))
 
     def check_complete(self, names: Collection[str], version: str) -> None:
         """Raise ContractError for the first product without one of these numbers, which a server keeps in no way."""
         if not names:
             return
-        for product in parallel.until(_first(self._catalog(), self.settings.sample), self.stop):
+        for product in parallel.take_until(_first(self._catalog(), self.settings.sample), self.stop):
             metadata = product.metadata if isinstance(product, Product) else {}
             if lacking := next((name for name in names if missing_numbers.is_nan(metadata.get(name))), ""):
                 raise ContractError(
@@ -95,47 +96,47 @@ class Line:
                     "missing = -1.0, or upgrade Milvus to 2.5"
                 )
 
-    def pictures(self, *, download: bool = True) -> Iterator[Picture | Skipped]:
+    def pictures(self, *, download: bool = True) -> Iterator[ImageFile | Skipped]:
         """Have every product's picture on disk, and note what is wanted."""
-        return self.noted(parallel.until(self._stage.pictures(self.products(), download=download), self.stop))
+        return self.noted(parallel.take_until(self._stage.pictures(self.products(), download=download), self.stop))
 
-    def noted(self, pictures: Iterable[Picture | Skipped]) -> Iterator[Picture | Skipped]:
+    def noted(self, pictures: Iterable[ImageFile | Skipped]) -> Iterator[ImageFile | Skipped]:
         """Note of pictures on disk, in the catalog's order, that they are wanted, and count them."""
         pictures = self.wanted.noting(self._exemplified(pictures))
-        return self.progress.counting(Stage.IMAGES, pictures, Picture)
+        return self.progress.counting(Stage.IMAGES, pictures, ImageFile)
 
-    def pixels(self, pictures: Iterable[Picture | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
+    def pixels(self, pictures: Iterable[ImageFile | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
         """Decode those whose vector the store does not know."""
         known = stage.lookup(self._clock.waiting(pictures), self.store)
         known = self._clock.within(Stage.STORE, known)
         return self.progress.counting(Stage.DECODE, self.decoded(known), Decoded)
 
-    def decoded(self, pictures: Iterable[Picture | Embedded | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
+    def decoded(self, pictures: Iterable[ImageFile | Embedded | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
         """Decode every picture, known or not."""
         steps = self.checkpoint.preprocessing
         decode = self.preprocessed.using(self._stage.decoder(steps, steps.least))
-        decode = self._clock.timed(Stage.DECODE, decode, Picture, _named)
+        decode = self._clock.timed(Stage.DECODE, decode, ImageFile, _named)
         workers = self.settings.decode_workers or os.cpu_count() or 1
-        return parallel.pmap(decode, pictures, workers=workers, ahead=self._ahead, here=_is_no_picture)
+        return parallel.parallel_map(decode, pictures, workers=workers, ahead=self._ahead, here=_is_no_picture)
 
-    def embedded(self, pictures: Iterable[Picture | Skipped]) -> Iterator[Embedded | Skipped]:
+    def embedded(self, pictures: Iterable[ImageFile | Skipped]) -> Iterator[Embedded | Skipped]:
         """Give every picture its vector, from the store or from the model; new ones are on disk before they go on."""
         model = self.encoder()
-        encoder = embedding.Counted(
+        encoder = embedding.CountingEncoder(
             model,
             lambda pictures: self.progress.add(Stage.EMBEDDING, pictures),
             lambda: self._clock.working(Stage.EMBEDDING),
         )
-        pixels = parallel.until(self._owned(parallel.ahead(self.pixels(pictures), self._ahead)), self.stop)
+        pixels = parallel.take_until(self._owned(parallel.prefetch(self.pixels(pictures), self._ahead)), self.stop)
         pixels = self._loading(self._clock.waiting(pixels), model)
         vectors = self._clock.waiting(embedding.embed(pixels, encoder, model.size))
         stored = stage.append(vectors, self.store, lambda: model.size().batch)
         stored = self._clock.within(Stage.STORE, stored)
         return self._tidied(self.progress.counting(Stage.STORE, stored, Embedded))
 
-    def parked(self, records: Iterable[Embedded | Skipped]) -> Iterator[Embedded | Skipped]:
+    def spilled(self, records: Iterable[Embedded | Skipped]) -> Iterator[Embedded | Skipped]:
         """Let the stages before go on by themselves, also while Milvus is away for long."""
-        return self._owned(parked(records, self.store, max(self._ahead, _WAITING), self.settings.data / "embeddings"))
+        return self._owned(spill(records, self.store, max(self._ahead, _WAITING), self.settings.data / "embeddings"))
 
     @property
     def too_many_skipped(self) -> bool:
@@ -152,7 +153,7 @@ class Line:
 
     def _catalog(self) -> Iterator[Product | Skipped]:
         columns = formats.Columns(self.settings.id_column, self.settings.image_column)
-        return reader.read(self.settings.catalog, self.contract, columns)
+        return reader.read_catalog(self.settings.catalog, self.contract, columns)
 
     def _owned(self, records: Generator[T, None, None]) -> Iterator[T]:
         self._flows.enter_context(closing(records))
@@ -173,9 +174,9 @@ class Line:
                 self.device = model.devices[0]
             yield record
 
-    def _exemplified(self, pictures: Iterable[Picture | Skipped]) -> Iterator[Picture | Skipped]:
+    def _exemplified(self, pictures: Iterable[ImageFile | Skipped]) -> Iterator[ImageFile | Skipped]:
         for record in pictures:
-            if self.example is None and isinstance(record, Picture):
+            if self.example is None and isinstance(record, ImageFile):
                 self.example = record
             yield record
 
@@ -186,12 +187,12 @@ class Line:
             yield record
 
 
-def _named(record: Picture | Embedded | Skipped) -> str:
+def _named(record: ImageFile | Embedded | Skipped) -> str:
     return record.product_id if isinstance(record, Skipped) else record.product.product_id
 
 
-def _is_no_picture(record: Picture | Embedded | Skipped) -> bool:
-    return not isinstance(record, Picture)
+def _is_no_picture(record: ImageFile | Embedded | Skipped) -> bool:
+    return not isinstance(record, ImageFile)
 
 
 def _first(records: Iterable[Product | Skipped], products: int) -> Iterable[Product | Skipped]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ingest.core.records import Stage
-from ingest.runtime.profiler import Clock, busiest
+from ingest.runtime.profiler import StageProfiler, busiest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,7 +23,7 @@ _BAR = 16  # columns; with all else a line stays under 80
 
 
 @dataclass(slots=True)
-class Count:
+class StageCount:
     """What one stage has let through: `items`, and `seconds` from the start of the run to the last of them."""
 
     items: int = 0
@@ -41,15 +41,15 @@ class Progress:
     `total` is the number of products where it is known, for bars and ETA.
     """
 
-    def __init__(self, clock: Clock | None = None) -> None:
-        self.clock = clock or Clock()
-        self._counts: dict[Stage, Count] = {}
+    def __init__(self, clock: StageProfiler | None = None) -> None:
+        self.clock = clock or StageProfiler()
+        self._counts: dict[Stage, StageCount] = {}
         self.total: int | None = None
         self._started = time.monotonic()
 
     def counting(self, stage: Stage, records: Iterable[T], kind: type | tuple[type, ...]) -> Iterator[T]:
         """Pass records on, counting those of `kind` as done by `stage`."""
-        count = self._counts.setdefault(stage, Count())
+        count = self._counts.setdefault(stage, StageCount())
         for record in records:
             if isinstance(record, kind):
                 self._add(count, 1)
@@ -57,13 +57,13 @@ class Progress:
 
     def add(self, stage: Stage, items: int) -> None:
         """Count `items` as done by `stage`."""
-        self._add(self._counts.setdefault(stage, Count()), items)
+        self._add(self._counts.setdefault(stage, StageCount()), items)
 
     def items(self, stage: Stage) -> int:
         """Return how many `stage` has done."""
         return self._counts[stage].items if stage in self._counts else 0
 
-    def counts(self) -> list[tuple[Stage, Count]]:
+    def counts(self) -> list[tuple[Stage, StageCount]]:
         """Return the stages that have begun, in the order of the line."""
         return [(stage, self._counts[stage]) for stage in Stage if stage in self._counts]
 
@@ -85,12 +85,12 @@ class Progress:
         """Seconds since the start."""
         return time.monotonic() - self._started
 
-    def _add(self, count: Count, items: int) -> None:
+    def _add(self, count: StageCount, items: int) -> None:
         count.items += items
         count.seconds = time.monotonic() - self._started
 
 
-def shown(progress: Progress, quiet: bool = False) -> AbstractContextManager[None]:
+def show(progress: Progress, quiet: bool = False) -> AbstractContextManager[None]:
     """Show `progress` on stderr while the block runs: bars on a terminal, else a line every few seconds."""
     if quiet:
         return nullcontext()

@@ -11,12 +11,12 @@ import numpy as np
 from ingest.core.errors import InterruptedRunError, VerificationError
 from ingest.core.records import Reason, Stage
 from ingest.milvus import checks
-from ingest.sync.inventory import Fate, Inventory
-from ingest.sync.prune import Removal
+from ingest.sync.inventory import Inventory, RowState
+from ingest.sync.prune import PrunePolicy
 
 if TYPE_CHECKING:
     from ingest.milvus.collection import Collection
-    from ingest.pipeline.pipeline import Line
+    from ingest.pipeline.pipeline import Pipeline
 
 _MISSING_SHARE = 0.01
 """More pictures that a later run may have, and a new collection does not replace one that has them."""
@@ -25,7 +25,7 @@ _NAMED = 5  # differences named in the error; ingest verify has them all
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
+class Promotion:
     """What the alias `served` at the end, None for nothing; `fault` says why not this run's collection, and what to do.
 
     `fault` is "" where the alias serves it, or stays elsewhere because the user wanted it so. `note` is for the user.
@@ -36,45 +36,49 @@ class Serving:
     fault: str = ""
 
 
-def serve(
-    line: Line, collection: Collection, there: Inventory, written: Inventory, served: str | None, *, refused: bool
-) -> Serving:
+def promote(
+    line: Pipeline, collection: Collection, there: Inventory, written: Inventory, served: str | None, *, refused: bool
+) -> Promotion:
     """Point the alias, which `served` another or none, at the collection if everything is in and proven.
 
     Raises MilvusError if somebody else has set the alias meanwhile.
     """
     alias = line.contract.alias
-    if not there.count(Fate.SAME) + len(written):
-        return Serving(served)  # why that is, says who counted what was skipped
-    if (kept := withheld(line, served)) is not None:
+    if not there.count(RowState.SAME) + len(written):
+        return Promotion(served)  # why that is, says who counted what was skipped
+    if (kept := served_instead(line, served)) is not None:
         return kept
     _prove(line, collection, there, written, refused=refused)
     collection.serve(served)
     note = f"the alias {alias} moved from {served}, which stays as it was" if served else ""
-    return Serving(collection.name, note)
+    return Promotion(collection.name, note)
 
 
-def withheld(line: Line, served: str | None) -> Serving | None:
+def served_instead(line: Pipeline, served: str | None) -> Promotion | None:
     """Return what the alias goes on serving where what was skipped, or not looked at, forbids to move it."""
     alias, settings, report = line.contract.alias, line.settings, line.report
     if line.too_many_skipped:
         some = "1 product was" if report.skipped == 1 else f"{report.skipped:,} products were"
         fault = f"{some} skipped, more than --max-skipped {settings.max_skipped} allows"
-        return Serving(served, fault=f"{fault}; correct that, as skipped.csv says, or raise it")
+        return Promotion(served, fault=f"{fault}; correct that, as skipped.csv says, or raise it")
     if served and settings.sample:
-        return Serving(served, f"the alias {alias} still serves {served}, for --sample took only a part of the catalog")
-    healing = sum(count for reason, count in report.reasons.items() if Reason(reason).heals)
+        return Promotion(
+            served, f"the alias {alias} still serves {served}, for --sample took only a part of the catalog"
+        )
+    healing = sum(count for reason, count in report.reasons.items() if Reason(reason).is_transient)
     if served and not settings.max_skipped and healing > _MISSING_SHARE * line.progress.items(Stage.CATALOG):
         images = "1 image" if healing == 1 else f"{healing:,} images"
-        return Serving(served, fault=f"{images} could not be fetched today; run again, or allow it with --max-skipped")
+        return Promotion(
+            served, fault=f"{images} could not be fetched today; run again, or allow it with --max-skipped"
+        )
     return None
 
 
-def _prove(line: Line, collection: Collection, there: Inventory, written: Inventory, *, refused: bool) -> None:
+def _prove(line: Pipeline, collection: Collection, there: Inventory, written: Inventory, *, refused: bool) -> None:
     """Raise VerificationError where the collection that is about to be served is not what this run has made."""
-    deleted = frozenset[Fate]() if refused else Removal.of(line.settings).fates
+    deleted = frozenset[RowState]() if refused else PrunePolicy.of(line.settings).fates
     sample = chain(islice(written.where(np.ones(len(written), bool)), _PROVEN),
-                   islice((name for name, _ in there.ids({Fate.SAME})), _PROVEN))  # fmt: skip
+                   islice((name for name, _ in there.ids({RowState.SAME})), _PROVEN))  # fmt: skip
     collection.indexed(line.stop)
     if line.stop.is_set():
         raise InterruptedRunError("interrupted before the alias was moved; run the same command again to go on")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from ingest.core.errors import ConfigError, StorageError
 from ingest.core.records import Reason, Skipped
-from ingest.runtime.atomic_files import writing_to
+from ingest.runtime.atomic_files import storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -66,12 +66,12 @@ class Summary:
         return self.embedded / self.seconds if self.seconds else 0.0
 
 
-class RunFolder:
+class RunReport:
     """The folder of one run; skipped products are written as they come, so that memory does not grow with them."""
 
     def __init__(self, runs: Path) -> None:
         now = datetime.now(UTC)
-        with writing_to(runs):
+        with storage_errors(runs):
             self.folder = _new_folder(runs, now)
             self._file = _table_file(self.folder / "skipped.csv")
             self._changes_file = _table_file(self.changes)
@@ -89,7 +89,7 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with writing_to(self.folder), closing(self._file), closing(self._changes_file):
+        with storage_errors(self.folder), closing(self._file), closing(self._changes_file):
             pass
 
     @property
@@ -113,7 +113,7 @@ class RunFolder:
             if isinstance(record, Skipped):
                 self.reasons[record.reason.value] += 1
                 self.examples.setdefault(record.reason.value, record)
-                with writing_to(self.folder):
+                with storage_errors(self.folder):
                     row = record.product_id, record.stage, record.reason, record.detail, record.line, record.file
                     self._table.writerow(row)
             else:
@@ -121,12 +121,12 @@ class RunFolder:
 
     def note(self, product_id: str, change: str) -> None:
         """Write down what was, or would be, done to a product."""
-        with writing_to(self.folder):
+        with storage_errors(self.folder):
             self._changes.writerow((product_id, change))
 
     def noted(self) -> Iterator[str]:
         """Yield the ids of the products written down so far."""
-        with writing_to(self.folder):
+        with storage_errors(self.folder):
             self._changes_file.flush()
         with self.changes.open(encoding="utf-8", newline="") as file:
             yield from (row["product_id"] for row in csv.DictReader(file))
@@ -135,7 +135,7 @@ class RunFolder:
         """Write report.json: the summary (a dataclass), how the run ended, and the facts it ran under, no secrets."""
         content = {"started": self.started, "outcome": outcome, **asdict(summary), **facts}
         text = json.dumps(content, indent=2, ensure_ascii=False, default=str)
-        with writing_to(self.folder):
+        with storage_errors(self.folder):
             self._file.flush()
             self._changes_file.flush()
             (self.folder / "report.json").write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")

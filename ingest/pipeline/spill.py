@@ -15,21 +15,21 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ingest.core.records import Embedded, Product, Reason, Skipped, Stage
-from ingest.runtime.atomic_files import writing_to
+from ingest.runtime.atomic_files import storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
     from pathlib import Path
 
-    from ingest.store.base import Vectors
+    from ingest.store.base import EmbeddingStore
 
 _READ_AT_ONCE = 256
 _PATIENCE_S = 1.0  # a batch is upserted within that; who takes longer waits for a server
 _POLL_S = 0.2
 
 
-def parked(
-    records: Iterable[Embedded | Skipped], store: Vectors, memory: int, folder: Path
+def spill(
+    records: Iterable[Embedded | Skipped], store: EmbeddingStore, memory: int, folder: Path
 ) -> Generator[Embedded | Skipped, None, None]:
     """Run `records`, whose vectors `store` has, on a thread of its own, in order, as far ahead as they go.
 
@@ -53,13 +53,13 @@ def parked(
 class _Queue:
     """First in, first out; once the file has something in it, all that comes goes there too."""
 
-    def __init__(self, store: Vectors, memory: int, folder: Path) -> None:
+    def __init__(self, store: EmbeddingStore, memory: int, folder: Path) -> None:
         self.gone = threading.Event()
         self.failure: BaseException | None = None
         self._store = store
         self._memory = memory
         self._folder = folder
-        with writing_to(folder):
+        with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  as long as we live
         self._waiting: deque[Embedded | Skipped] = deque()
@@ -120,7 +120,7 @@ class _Queue:
             self._waiting.append(record)
             return
         line = _line(record)
-        with writing_to(self._folder):
+        with storage_errors(self._folder):
             self._file.seek(self._written_to)
             self._file.write(line)
         self._written_to += len(line)

@@ -9,60 +9,60 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ingest.exports.row_list import Wanted
-from ingest.images.cache.cache import FOLDER, Cache
-from ingest.pipeline.report import RunFolder
+from ingest.exports.row_list import ExportRows
+from ingest.images.cache.cache import FOLDER, ImageCache
+from ingest.pipeline.report import RunReport
 from ingest.runtime import lock
 from ingest.runtime.remote_files import is_remote
 from ingest.store import factory
-from ingest.store.local import Store
-from ingest.store.overlay import Layered
+from ingest.store.local import LocalStore
+from ingest.store.overlay import OverlayStore
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from ingest.core.contract import Space
     from ingest.core.settings import Settings
-    from ingest.store.base import Vectors
+    from ingest.store.base import EmbeddingStore
 
 
 class Workspace(NamedTuple):
     """The parts that a command writes to; `kept` is the vectors that stay when it ends."""
 
-    store: Vectors
-    kept: Vectors
-    wanted: Wanted
-    cache: Cache
-    report: RunFolder
+    store: EmbeddingStore
+    kept: EmbeddingStore
+    wanted: ExportRows
+    cache: ImageCache
+    report: RunReport
 
 
-def writing(stack: ExitStack, settings: Settings, space: Space) -> Workspace:
+def open_for_writing(stack: ExitStack, settings: Settings, space: Space) -> Workspace:
     """Open the data folder for a run, and hold it; raises BusyError and StorageError."""
-    stack.enter_context(lock.holding(settings.data))
+    stack.enter_context(lock.lock_folder(settings.data))
     if settings.store and not is_remote(settings.store, "--store"):
-        stack.enter_context(lock.holding(Path(settings.store)))  # runs with a data folder each may share it
-    store = factory.opened(settings, space, factory.mirror(settings, space))
-    wanted = Wanted(settings.data / "embeddings")
+        stack.enter_context(lock.lock_folder(Path(settings.store)))  # runs with a data folder each may share it
+    store = factory.open_store(settings, space, factory.mirror_folder(settings, space))
+    wanted = ExportRows(settings.data / "embeddings")
     stack.callback(wanted.close)
-    cache = stack.enter_context(Cache(settings.data / FOLDER))
-    return Workspace(store, store, wanted, cache, stack.enter_context(RunFolder(settings.data / "runs")))
+    cache = stack.enter_context(ImageCache(settings.data / FOLDER))
+    return Workspace(store, store, wanted, cache, stack.enter_context(RunReport(settings.data / "runs")))
 
 
-def reading(stack: ExitStack, settings: Settings, space: Space, runs: Path | None = None) -> Workspace:
+def open_read_only(stack: ExitStack, settings: Settings, space: Space, runs: Path | None = None) -> Workspace:
     """Open stand-ins, and keep runs off the data folder meanwhile; nothing in it is changed.
 
     The tables of the report go below `runs`, or with the rest. Raises BusyError and StorageError.
     """
-    stack.enter_context(lock.reading(settings.data))
+    stack.enter_context(lock.lock_folder_shared(settings.data))
     if settings.store and not is_remote(settings.store, "--store"):
-        stack.enter_context(lock.reading(Path(settings.store)))
+        stack.enter_context(lock.lock_folder_shared(Path(settings.store)))
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ingest-")))
-    kept = factory.opened(settings, space, _linked(factory.mirror(settings, space), folder / "mirror"))
-    wanted = Wanted(folder / "embeddings")
+    kept = factory.open_store(settings, space, _linked(factory.mirror_folder(settings, space), folder / "mirror"))
+    wanted = ExportRows(folder / "embeddings")
     stack.callback(wanted.close)
-    cache = stack.enter_context(Cache(settings.data / FOLDER, changes=False))
-    report = stack.enter_context(RunFolder(runs or folder / "runs"))
-    return Workspace(Layered(kept, Store(folder / "store", space.dim)), kept, wanted, cache, report)
+    cache = stack.enter_context(ImageCache(settings.data / FOLDER, changes=False))
+    report = stack.enter_context(RunReport(runs or folder / "runs"))
+    return Workspace(OverlayStore(kept, LocalStore(folder / "store", space.dim)), kept, wanted, cache, report)
 
 
 def _linked(mirror: Path, folder: Path) -> Path:

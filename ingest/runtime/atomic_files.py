@@ -22,7 +22,7 @@ _ABANDONED_S = 3600.0
 
 
 @contextmanager
-def writing_to(place: Path) -> Iterator[None]:
+def storage_errors(place: Path) -> Iterator[None]:
     """Turn an OSError of the block into a StorageError that names `place`: a full disk, a missing right."""
     try:
         yield
@@ -36,19 +36,19 @@ def reason(error: Exception) -> str:
 
 
 @contextmanager
-def replaced(path: Path) -> Iterator[BinaryIO]:
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Open a file that takes the name `path` when the block ends well, and leaves no trace when it does not."""
-    with writing_to(path):
+    with storage_errors(path):
         sweep(path.parent, path.name)
-    with renamed(path) as file:
+    with atomic_write_unswept(path) as file:
         yield file
 
 
 @contextmanager
-def renamed(path: Path) -> Iterator[BinaryIO]:
-    """Do what `replaced` does, but look for nothing left behind: for many files in a folder, swept once."""
+def atomic_write_unswept(path: Path) -> Iterator[BinaryIO]:
+    """Do what `atomic_write` does, but look for nothing left behind: for many files in a folder, swept once."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with writing_to(path):
+    with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with beside.open("wb") as file:

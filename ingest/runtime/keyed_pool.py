@@ -1,4 +1,6 @@
-"""Threads that take work from one queue for each key, in turns: what `parallel.spread` hands its items to."""
+"""Threads that take work from one queue for each key, in turns: what `parallel.parallel_map_by_key` hands its items
+to.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
-class Crew(Generic[T, U]):
+class KeyedThreadPool(Generic[T, U]):
     """Up to `workers` threads that call a function, at most `at_once` at the same time for items of one key."""
 
     def __init__(self, function: Callable[[T], U], workers: int, at_once: int) -> None:

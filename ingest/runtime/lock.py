@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from ingest.core.errors import BusyError
-from ingest.runtime.atomic_files import writing_to
+from ingest.runtime.atomic_files import storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,34 +20,34 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def holding(data: Path) -> Iterator[None]:
+def lock_folder(data: Path) -> Iterator[None]:
     """Hold the data folder while the block runs; the system frees it with the process, however that ends.
 
     Raises BusyError naming the other process where one holds it.
     """
-    with writing_to(data):
+    with storage_errors(data):
         data.mkdir(parents=True, exist_ok=True)
     with _locked(data / ".lock", f"{data}: another run", "wait for it, or pass another --data"):
         yield
 
 
 @contextmanager
-def reading(data: Path) -> Iterator[None]:
+def lock_folder_shared(data: Path) -> Iterator[None]:
     """Keep runs off the data folder while the block reads there; one where no run has been is not held."""
     with _read(data / ".lock", f"{data}: another run", "wait for it, or pass another --data"):
         yield
 
 
 @contextmanager
-def holding_file(path: Path) -> Iterator[None]:
-    """Hold a Milvus Lite file, which data folders may share, by a lock beside it; as `holding`."""
+def lock_file(path: Path) -> Iterator[None]:
+    """Hold a Milvus Lite file, which data folders may share, by a lock beside it; as `lock_folder`."""
     with _locked(_beside(path), f"{path}: another command", "wait for it"):
         yield
 
 
 @contextmanager
-def reading_file(path: Path) -> Iterator[None]:
-    """Keep other commands off an existing Milvus Lite file; as `reading`."""
+def lock_file_shared(path: Path) -> Iterator[None]:
+    """Keep other commands off an existing Milvus Lite file; as `lock_folder_shared`."""
     with _read(_beside(path), f"{path}: another command", "wait for it"):
         yield
 
@@ -59,7 +59,7 @@ def _beside(path: Path) -> Path:
 @contextmanager
 def _locked(path: Path, whose: str, way_out: str) -> Iterator[None]:
     holder = _holder(path)
-    with writing_to(path.parent):
+    with storage_errors(path.parent):
         lock = _acquired(path, whose, way_out)
         holder.write_text(f"{os.getpid()}\n", encoding="ascii")
     try:

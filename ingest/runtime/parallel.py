@@ -1,4 +1,6 @@
-"""The only concurrency primitives of the house: `batched`, `gathered`, `pmap`, `spread`, `ahead`, `until`."""
+"""The only concurrency primitives of the house: `batched`, `batched_within`, `parallel_map`, `parallel_map_by_key`,
+`prefetch`, `take_until`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from ingest.runtime.keyed_pool import Crew
+from ingest.runtime.keyed_pool import KeyedThreadPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -32,7 +34,7 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def gathered(items: Iterable[T], size: int, seconds: float) -> Iterator[list[T]]:
+def batched_within(items: Iterable[T], size: int, seconds: float) -> Iterator[list[T]]:
     """Yield lists as `batched` does, but no longer than about `seconds` after the first of each has come.
 
     So fast items come in full lists, and a slow one holds back only those just before it.
@@ -50,7 +52,7 @@ def gathered(items: Iterable[T], size: int, seconds: float) -> Iterator[list[T]]
         yield batch
 
 
-def until(items: Iterable[T], stop: threading.Event) -> Iterator[T]:
+def take_until(items: Iterable[T], stop: threading.Event) -> Iterator[T]:
     """Yield from `items` until they end or `stop` is set, whichever is first."""
     for item in items:
         if stop.is_set():
@@ -58,7 +60,7 @@ def until(items: Iterable[T], stop: threading.Event) -> Iterator[T]:
         yield item
 
 
-def pmap(
+def parallel_map(
     function: Callable[[T], U],
     items: Iterable[T],
     *,
@@ -103,7 +105,7 @@ def _done(function: Callable[[T], U], item: T) -> Future[U]:
     return future
 
 
-def spread(
+def parallel_map_by_key(
     function: Callable[[T], U],
     items: Iterable[T],
     *,
@@ -117,9 +119,9 @@ def spread(
 
     Keys take turns, so that a slow one holds back itself alone for as long as `ahead` items reach: so many are
     taken before the consumer, done or waiting. Items whose key is None are bound by `workers` only. Items that are
-    `here`, exceptions, and a consumer that stops early are met as by `pmap`.
+    `here`, exceptions, and a consumer that stops early are met as by `parallel_map`.
     """
-    crew: Crew[T, U] = Crew(function, workers, at_once)
+    crew: KeyedThreadPool[T, U] = KeyedThreadPool(function, workers, at_once)
     pending: deque[Future[U]] = deque()
     source = _raised_last(items)
     failure: Exception | None = None
@@ -216,7 +218,7 @@ class _LookAhead(Generic[T]):
             self._thread.join()
 
 
-def ahead(items: Iterable[T], size: int) -> Generator[T, None, None]:
+def prefetch(items: Iterable[T], size: int) -> Generator[T, None, None]:
     """Run `items` on a thread of its own, at most `size` items before the consumer.
 
     A producer's exception surfaces at the consumer; a consumer that stops frees the producer, whose

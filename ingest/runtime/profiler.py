@@ -24,14 +24,14 @@ EXPORTS = "exports"
 """Writing the `.npy` pair and the FAISS files, when all else is done."""
 
 
-class Share(NamedTuple):
+class BusyShare(NamedTuple):
     """How busy a part was: `busy`, the share of the run's time it worked in (0 to 1), on so many `threads`."""
 
     busy: float
     threads: int
 
 
-class Clock:
+class StageProfiler:
     """Gives every moment of every thread to the part that works in it, and draws it in `trace` where there is one."""
 
     def __init__(self, trace: Trace | None = None) -> None:
@@ -92,7 +92,7 @@ class Clock:
         call.__name__ = str(part)  # which names the threads that call it
         return call
 
-    def shares(self) -> dict[str, Share]:
+    def shares(self) -> dict[str, BusyShare]:
         """Return how busy each part has been since the start.
 
         Of a part whose threads take turns at the same work it is their mean; of another one, its busiest thread.
@@ -106,7 +106,7 @@ class Clock:
             for part, of_part in seconds.items():
                 worked.setdefault(part, []).append(of_part)
         return {
-            part: Share(min((sum(each) / len(each) if part in self._crews else max(each)) / wall, 1.0), len(each))
+            part: BusyShare(min((sum(each) / len(each) if part in self._crews else max(each)) / wall, 1.0), len(each))
             for part, each in worked.items()
         }
 
@@ -121,7 +121,7 @@ class Clock:
         return thread
 
 
-def busiest(shares: dict[str, Share]) -> str | None:
+def busiest(shares: dict[str, BusyShare]) -> str | None:
     """Return the part that a run spends most of its time in, None before any has begun."""
     return max(shares, key=lambda part: shares[part].busy, default=None)
 

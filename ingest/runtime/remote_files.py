@@ -26,7 +26,7 @@ def is_remote(place: str, option: str) -> bool:
     return "://" in place
 
 
-def without_slash(url: str, option: str) -> str:
+def strip_slash(url: str, option: str) -> str:
     """Return a URL without slashes at its end; raises ConfigError where nothing is left behind its `://`."""
     kind, _, rest = url.partition("://")
     if not rest.strip("/"):
@@ -34,7 +34,7 @@ def without_slash(url: str, option: str) -> str:
     return url.rstrip("/")
 
 
-def reached(url: str, option: str) -> tuple[Any, str]:
+def open_filesystem(url: str, option: str) -> tuple[Any, str]:
     """Return fsspec's file system for a URL, and the URL's path in it.
 
     Credentials and endpoint are found as the storage's own tools find them. Raises ConfigError where `option` names no
@@ -63,7 +63,7 @@ def reached(url: str, option: str) -> tuple[Any, str]:
     return files, root
 
 
-def tried(function: Callable[[], T], place: str, doing: str) -> T:
+def with_retries(function: Callable[[], T], place: str, doing: str) -> T:
     """Return what a function gives that asks a storage, trying a few times.
 
     What stays wrong is a StorageError that says that `place` cannot be `doing`; FileNotFoundError is raised as it is.

@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 
 from ingest.core.errors import ConfigError
-from ingest.runtime.atomic_files import reason, writing_to
+from ingest.runtime.atomic_files import reason, storage_errors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,21 +44,21 @@ class Trace:
                 f"{path}: cannot be written ({reason(error)}); have --profile name another file"
             ) from error
         first = {"name": "process_name", "ph": "M", "pid": os.getpid(), "tid": 0, "args": {"name": "ingest"}}
-        with writing_to(path):
+        with storage_errors(path):
             self._file.write("[\n" + json.dumps(first))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._lock, writing_to(self._path), self._file:
+        with self._lock, storage_errors(self._path), self._file:
             for row in list(self._held):
                 self._draw(row)
             self._file.write("\n]\n")
 
     def add(self, thread: int, part: str, start: float, end: float, name: str = "") -> None:
         """Draw what `thread` did for `part` between two readings of `time.perf_counter`; `name` says with what."""
-        with self._lock, writing_to(self._path):
+        with self._lock, storage_errors(self._path):
             if self._file.closed:  # a thread that an error left behind
                 return
             row = self._row(thread, part)

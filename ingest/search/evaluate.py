@@ -15,16 +15,16 @@ import numpy as np
 
 from ingest.runtime.openmp import import_faiss
 from ingest.search import selectivity
-from ingest.search.ground_truth import Precision, Question, Truth, recall
+from ingest.search.ground_truth import GroundTruth, Precision, Question, recall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from ingest.exports.faiss_index import Opened
-    from ingest.search.milvus_backend import Served
-    from ingest.search.selectivity import Drawn
+    from ingest.exports.faiss_index import FaissIndex
+    from ingest.search.milvus_backend import SearchableCollection
+    from ingest.search.selectivity import DrawnFilter
 
 GRID = (16, 32, 64, 128, 256, 512)
 SHARES = (0.01, 0.1, 0.5)
@@ -32,7 +32,7 @@ _WARM_UP = 5  # queries that are not timed
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class EfMeasurement:
     """One line of the table: latencies are milliseconds of one query, from one client after another.
 
     `matching` is about the share of the products that the queries' filters let through, 1 for no filter.
@@ -49,18 +49,18 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Build:
+class IndexBuild:
     """An index built with other parameters: `mib` is its vectors and links in memory."""
 
     m: int
     ef_construction: int
     build_s: float
     mib: float
-    row: Row
+    row: EfMeasurement
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class MeasuredFilter:
     """A filter that was measured with: about `matching` of all products, of 1, are let through; exactly `products`."""
 
     matching: float
@@ -69,7 +69,7 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class EvaluationConfig:
     """What to measure: recall@`k` over `queries` products, for each ef of the `grid`, of `faiss` and the `collection`.
 
     `labels` is a metadata field, "" for none. `ms` and `constructions` are M and efConstruction to build with. The
@@ -100,22 +100,22 @@ class Evaluation:
     products: int
     queries: int
     target_recall: float
-    rows: list[Row] = field(default_factory=list)
+    rows: list[EfMeasurement] = field(default_factory=list)
     smallest_ef: int | None = None
     judged_by: str = ""
-    builds: list[Build] = field(default_factory=list)
+    builds: list[IndexBuild] = field(default_factory=list)
     labels: str = ""
     precisions: list[Precision] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    filters: list[Filter] = field(default_factory=list)
+    filters: list[MeasuredFilter] = field(default_factory=list)
 
 
-def evaluate(index: Opened, served: Served | None, wanted: Wanted, ef: int) -> Evaluation:
+def evaluate(index: FaissIndex, served: SearchableCollection | None, wanted: EvaluationConfig, ef: int) -> Evaluation:
     """Measure what is wanted; `served` may be None where nothing is wanted of the collection, `ef` is the contract's.
 
     Raises ExportError where the files hold not more than k products, QueryError where no product has such a label.
     """
-    truth = Truth(index, wanted.k, wanted.queries)
+    truth = GroundTruth(index, wanted.k, wanted.queries)
     found = Evaluation(wanted.k, len(truth.names), len(truth.queries), wanted.target_recall)
     grid = sorted({max(one, wanted.k + 1) for one in wanted.grid})  # a search for so many cannot have less
     if wanted.labels and served is not None:
@@ -134,13 +134,15 @@ def evaluate(index: Opened, served: Served | None, wanted: Wanted, ef: int) -> E
                 f"Milvus Lite compares with every product that matches: no ef changes that, so {grid[0]} stands for all"
             )
         drawn = _drawn(served, truth, wanted.shares, found)
-        found.rows += served_rows(served, truth, grid[:1] if served.is_exact else grid, drawn)
+        found.rows += collection_rows(served, truth, grid[:1] if served.is_exact else grid, drawn)
     found.smallest_ef, found.judged_by = smallest(found.rows, wanted.target_recall)
     found.builds += builds(truth, wanted.ms, wanted.constructions, max(ef, wanted.k + 1))
     return found
 
 
-def _drawn(served: Served, truth: Truth, shares: Sequence[float], found: Evaluation) -> list[Drawn]:
+def _drawn(
+    served: SearchableCollection, truth: GroundTruth, shares: Sequence[float], found: Evaluation
+) -> list[DrawnFilter]:
     """Draw the filters to ask with, and note in `found` which they are, and for which shares there are none."""
     if not shares:
         return []
@@ -149,7 +151,7 @@ def _drawn(served: Served, truth: Truth, shares: Sequence[float], found: Evaluat
         if selectivity.is_useful(column := list(map(values.get, truth.names)))
     }  # fmt: skip
     drawn = selectivity.draw(columns, shares, served.missing)
-    found.filters = [Filter(one.share, one.expression, len(one.rows)) for one in drawn]
+    found.filters = [MeasuredFilter(one.share, one.expression, len(one.rows)) for one in drawn]
     found.notes += [
         f"no field has a filter that about {100 * share:.3g} % of the products match; not measured"
         for share in shares
@@ -158,7 +160,7 @@ def _drawn(served: Served, truth: Truth, shares: Sequence[float], found: Evaluat
     return drawn
 
 
-def faiss_rows(index: Opened, truth: Truth, grid: Sequence[int]) -> Iterator[Row]:
+def faiss_rows(index: FaissIndex, truth: GroundTruth, grid: Sequence[int]) -> Iterator[EfMeasurement]:
     """Yield a row for each ef: the FAISS index, a query at a time on one thread, as a service answers."""
     with _one_thread():
         for ef in grid:
@@ -169,7 +171,9 @@ def faiss_rows(index: Opened, truth: Truth, grid: Sequence[int]) -> Iterator[Row
             yield _measured("faiss", ef, truth, truth.questions(), ask)
 
 
-def served_rows(served: Served, truth: Truth, grid: Sequence[int], drawn: Sequence[Drawn] = ()) -> Iterator[Row]:
+def collection_rows(
+    served: SearchableCollection, truth: GroundTruth, grid: Sequence[int], drawn: Sequence[DrawnFilter] = ()
+) -> Iterator[EfMeasurement]:
     """Yield a row for each ef: the collection, a query at a time, with its metadata, as apps ask.
 
     After the row without a filter comes one for each share that filters were drawn for.
@@ -190,9 +194,9 @@ def served_rows(served: Served, truth: Truth, grid: Sequence[int], drawn: Sequen
                 yield _measured("collection", ef, truth, questions, ask, share)
 
 
-def builds(truth: Truth, ms: Sequence[int], constructions: Sequence[int], ef: int) -> Iterator[Build]:
+def builds(truth: GroundTruth, ms: Sequence[int], constructions: Sequence[int], ef: int) -> Iterator[IndexBuild]:
     """Yield what indexes of other M and efConstruction would be like, each built anew over all rows, by FAISS alone."""
-    from ingest.exports.faiss_index import Opened
+    from ingest.exports.faiss_index import FaissIndex
 
     faiss = import_faiss()
     for m in ms:
@@ -203,11 +207,11 @@ def builds(truth: Truth, ms: Sequence[int], constructions: Sequence[int], ef: in
             graph.add(truth.rows)
             seconds = time.monotonic() - began
             mib = (truth.rows.nbytes + len(truth.rows) * 2 * m * 4) / 2**20  # the lowest layer has 2 M links
-            [row] = faiss_rows(Opened(graph, truth.names), truth, [ef])
-            yield Build(m, construction, seconds, mib, row)
+            [row] = faiss_rows(FaissIndex(graph, truth.names), truth, [ef])
+            yield IndexBuild(m, construction, seconds, mib, row)
 
 
-def smallest(rows: Sequence[Row], target: float) -> tuple[int | None, str]:
+def smallest(rows: Sequence[EfMeasurement], target: float) -> tuple[int | None, str]:
     """Return the smallest ef that reaches the target in each of its rows, with filters and without, and by whom.
 
     That is the collection where it was asked, else FAISS.
@@ -223,11 +227,11 @@ def smallest(rows: Sequence[Row], target: float) -> tuple[int | None, str]:
 def _measured(
     where: str,
     ef: int,
-    truth: Truth,
+    truth: GroundTruth,
     questions: Sequence[Question],
     ask: Callable[[NDArray[np.float32], str], list[tuple[str, float]]],
     matching: float = 1.0,
-) -> Row:
+) -> EfMeasurement:
     for question in questions[:_WARM_UP]:
         ask(truth.rows[question.query], question.expression)
     seconds, scores = [], []
@@ -238,7 +242,7 @@ def _measured(
         own = truth.names[question.query]
         scores.append([score for product_id, score in found if product_id != own][: truth.k])
     p50, p95, p99 = (float(np.percentile(seconds, share)) * 1e3 for share in (50, 95, 99))
-    return Row(where, ef, recall(questions, scores), p50, p95, p99, len(seconds) / sum(seconds), matching)
+    return EfMeasurement(where, ef, recall(questions, scores), p50, p95, p99, len(seconds) / sum(seconds), matching)
 
 
 @contextmanager

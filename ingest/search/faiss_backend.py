@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ingest.core.settings import Settings
 
 
-class Exported:
+class ExportedIndex:
     """The files that a run or `ingest export` left; hits carry no metadata. `ef` is the contract's."""
 
     def __init__(self, settings: Settings, ef: int) -> None:
@@ -58,14 +58,14 @@ class Exported:
             raise QueryError(f"the filter {expression!r}: the FAISS files carry no metadata; leave out --backend faiss")
         if not len(vectors):
             return []
-        index = faiss_index.opened(self._folder, len(vectors[0]))
+        index = faiss_index.open_index(self._folder, len(vectors[0]))
         asked = limit + len(without)
         found = [index.search(vector, asked, max(self.ef, asked)) for vector in vectors]
         hits = [[Hit(product_id, score, {}) for product_id, score in one if product_id not in without] for one in found]
         return [one[:limit] for one in hits]
 
     def _check(self, dim: int, fingerprint: str) -> None:
-        manifest = npy_files.read_manifest(npy_files.manifest_path(faiss_index.Files.of(self._folder, dim).index))
+        manifest = npy_files.read_manifest(npy_files.manifest_path(faiss_index.IndexFiles.of(self._folder, dim).index))
         if fingerprint and manifest and manifest.fingerprint and manifest.fingerprint != fingerprint:
             raise ModelError(
                 f"{self._folder}: its index was built with another model; pass that one with --model, or build it "

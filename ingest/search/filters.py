@@ -36,13 +36,13 @@ def names(expression: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def like(name: str, known: Iterable[str]) -> str:
+def suggest(name: str, known: Iterable[str]) -> str:
     """Return a guess at what was meant, in words to put behind a name, or ""."""
     near = get_close_matches(name, list(known), n=1)
     return f" (did you mean {near[0]}?)" if near else ""
 
 
-def both(*expressions: str) -> str:
+def all_of(*expressions: str) -> str:
     """Return an expression that holds where all of these do; those that are "" do not count."""
     given = [expression for expression in expressions if expression.strip()]
     return given[0] if len(given) == 1 else " and ".join(f"({expression})" for expression in given)
@@ -58,6 +58,6 @@ def not_among(name: str, values: Collection[Scalar]) -> str:
     return f"{name} not in {json.dumps(list(values), ensure_ascii=False)}" if values else ""
 
 
-def field(name: str) -> str:
+def quote_field(name: str) -> str:
     """Return a field's name as an expression takes it; a column kept under a name of its own is a key."""
     return name if re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) else f"$meta[{json.dumps(name, ensure_ascii=False)}]"

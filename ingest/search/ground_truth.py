@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ingest.core.records import Scalar
-    from ingest.exports.faiss_index import Opened
-    from ingest.search.selectivity import Drawn
+    from ingest.exports.faiss_index import FaissIndex
+    from ingest.search.selectivity import DrawnFilter
 
 _SAME_SCORE = 1e-5
 """Scores this near are one: products that share a picture are found in any order, and float32 sums differ."""
@@ -41,10 +41,10 @@ class Question:
     nearest: NDArray[np.float32]
 
 
-class Truth:
+class GroundTruth:
     """The exact neighbours of sampled products: `queries` are their row numbers, `nearest` is (n, k), best first."""
 
-    def __init__(self, index: Opened, k: int, sample: int) -> None:
+    def __init__(self, index: FaissIndex, k: int, sample: int) -> None:
         """Compare everything; raises ExportError where there are not more than k products."""
         faiss = import_faiss()
         rows = index.rows
@@ -63,7 +63,7 @@ class Truth:
         """Return all queries, without a filter."""
         return [Question(query, "", scores) for query, scores in zip(self.queries.tolist(), self.scores, strict=True)]
 
-    def filtered(self, drawn: Sequence[Drawn], part: slice) -> list[Question]:
+    def filtered(self, drawn: Sequence[DrawnFilter], part: slice) -> list[Question]:
         """Return a part of the queries, under each filter in turn; left out where nothing but the query matches."""
         faiss = import_faiss()
         questions = []

@@ -16,7 +16,7 @@ PREFIX = "metadata."
 _TAKEN = re.compile(f"({re.escape(PREFIX)})*({'|'.join(OWN)})")
 
 
-def shown(name: str) -> str:
+def display_name(name: str) -> str:
     """Return the name a column is shown by: `score` as `metadata.score`, and `metadata.score` with one more prefix.
 
     So two columns never share a name, whichever others a row has.
@@ -26,4 +26,4 @@ def shown(name: str) -> str:
 
 def beside_own(metadata: Mapping[str, Scalar | None]) -> dict[str, Scalar | None]:
     """Return metadata under names that may stand beside ingest's own."""
-    return {shown(name): value for name, value in metadata.items()}
+    return {display_name(name): value for name, value in metadata.items()}

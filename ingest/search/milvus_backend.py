@@ -16,10 +16,10 @@ from ingest.milvus import error_codes, pages
 from ingest.milvus.alias import alias_target
 from ingest.milvus.connection import CALL_TIMEOUT_S
 from ingest.milvus.loading import check_loaded
-from ingest.milvus.properties import note
+from ingest.milvus.properties import set_properties
 from ingest.runtime.parallel import batched
 from ingest.search import filters
-from ingest.search.query import combined
+from ingest.search.query import combine
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -54,7 +54,7 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredProduct:
     """A product as it stands in the collection: `vector` is (dim,) float32 of unit length."""
 
     product_id: str
@@ -63,7 +63,7 @@ class Stored:
     image_sha256: str
 
 
-class Served:
+class SearchableCollection:
     """The collection that the alias serves now, and the contract it carries; for any number of threads.
 
     It keeps to that collection where the alias moves on; `is_current` tells.
@@ -121,15 +121,15 @@ class Served:
                 f"pass that one with --model, or rebuild with: ingest run"
             )
 
-    def products(self, product_ids: Sequence[str]) -> dict[str, Stored]:
+    def products(self, product_ids: Sequence[str]) -> dict[str, StoredProduct]:
         """Return the products by id, in the order asked for; raises QueryError where one is not there."""
-        found: dict[str, Stored] = {}
+        found: dict[str, StoredProduct] = {}
         field = self.contract["vector_field"]
         for names in batched(dict.fromkeys(product_ids), _READ):
             for row in pages.rows(self._connection, self.name, names, self._shown(field)):
                 product_id = str(row[PRIMARY_KEY])
                 vector = np.asarray(row[field], np.float32)
-                found[product_id] = Stored(product_id, vector, self._metadata(row), str(row[IMAGE_SHA256]))
+                found[product_id] = StoredProduct(product_id, vector, self._metadata(row), str(row[IMAGE_SHA256]))
         if absent := [name for name in product_ids if name not in found]:
             more = f" (and {len(absent) - 1} more)" if len(absent) > 1 else ""
             raise QueryError(f"no product {absent[0]}{more} in the collection behind {self.alias}")
@@ -148,14 +148,14 @@ class Served:
         """Return every product's value of a metadata field, by id; None where it has none."""
         fields = [PRIMARY_KEY, field if field in self.contract["fields"] else _DYNAMIC]
         if not self.keeps_others and field not in self.contract["fields"]:
-            raise QueryError(f"{field} is no field of the collection{filters.like(field, self.fields)}")
+            raise QueryError(f"{field} is no field of the collection{filters.suggest(field, self.fields)}")
         rows = pages.pages(self._connection, self.name, fields, "Bounded")
         return {str(row[PRIMARY_KEY]): self._known(row.get(field), field) for batch in rows for row in batch}
 
     def tell_ef(self, ef: int) -> None:
         """Have the contract that the collection carries say this measured `ef`, for every app that reads it."""
-        self.contract = search_ef.with_measured(self.contract, ef)
-        note(self._connection, self.name, {contracts.PROPERTY: json.dumps(self.contract, ensure_ascii=True)})
+        self.contract = search_ef.add_measured(self.contract, ef)
+        set_properties(self._connection, self.name, {contracts.PROPERTY: json.dumps(self.contract, ensure_ascii=True)})
 
     def search(
         self, vector: NDArray[np.float32], limit: int, expression: str = "", without: Collection[str] = ()
@@ -182,7 +182,7 @@ class Served:
         where None.
         """
         self._check_filter(expression)
-        whole = filters.both(
+        whole = filters.all_of(
             expression,
             filters.not_among(PRIMARY_KEY, without),
             filters.not_among(IMAGE_SHA256, without_pictures),
@@ -211,7 +211,7 @@ class Served:
         not there.
         """
         products = self.products(product_ids)
-        middle = combined([(product.vector, 1.0) for product in products.values()])
+        middle = combine([(product.vector, 1.0) for product in products.values()])
         pictures = set() if copies else {product.image_sha256 for product in products.values()}
         return self.searches([middle], limit, expression, product_ids, pictures)[0]
 
@@ -228,7 +228,7 @@ class Served:
             fields = ", ".join(f"{name} ({kind})" for name, kind in self.fields.items())
             raise QueryError(
                 f"the filter {expression!r}: {unknown[0]} is no field of the collection"
-                f"{filters.like(unknown[0], self.fields)}; fields: {fields}"
+                f"{filters.suggest(unknown[0], self.fields)}; fields: {fields}"
             )
 
     def _answers(self, vectors: Sequence[NDArray[np.float32]], limit: int, expression: str, ef: int) -> list[Any]:
@@ -254,7 +254,10 @@ class Served:
             limit=limit,
             filter=expression,
             output_fields=self._shown(),
-            search_params={"metric_type": "IP", "params": {"ef": width(ef, limit, filters_late=self._filters_late)}},
+            search_params={
+                "metric_type": "IP",
+                "params": {"ef": effective_ef(ef, limit, filters_late=self._filters_late)},
+            },
             timeout=CALL_TIMEOUT_S,
         )
 
@@ -279,11 +282,11 @@ class Served:
         return {name: self._known(entity[name], name) for name in names if name in entity}
 
     def _known(self, value: Any, name: str) -> Scalar | None:
-        found: Scalar | None = missing_numbers.known(value, name, self.missing)
+        found: Scalar | None = missing_numbers.from_stored(value, name, self.missing)
         return found
 
 
-def width(ef: int, limit: int, *, filters_late: bool) -> int:
+def effective_ef(ef: int, limit: int, *, filters_late: bool) -> int:
     """Return the ef to search with: how many candidates are collected, at least as many as there may be hits.
 
     A server walks its graph until enough rows match. Milvus Lite collects ef rows and drops what does not match

@@ -10,34 +10,34 @@ from typing import TYPE_CHECKING, Self
 from ingest.catalog.files import folder_of
 from ingest.core.errors import QueryError
 from ingest.images.cache.cache import INDEX, is_of
-from ingest.images.cache.index import Index, reading
+from ingest.images.cache.index import ImageIndex, open_read_only
 from ingest.images.decode.decoder import UndecodableError, open_rgb
-from ingest.images.stage import policy
+from ingest.images.stage import download_policy
 from ingest.images.urls import DownloadError, host, key
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ingest.core.settings import Settings
-    from ingest.images.decode.decoder import Sandbox
+    from ingest.images.decode.decoder import DecodeSandbox
 
 _QUALITY = 80
 
 
-def fetched(url: str, settings: Settings, folder: Path) -> Path:
+def fetch_image(url: str, settings: Settings, folder: Path) -> Path:
     """Fetch a picture by the rules for the catalog's, into `folder`; raises QueryError where there is none."""
     from ingest.images.http.download_policy import Downloader
 
     path = folder / key(url).hex()
     try:
-        with Downloader(policy(settings)) as downloader:
+        with Downloader(download_policy(settings)) as downloader:
             downloader.fetch(url, path)
     except DownloadError as error:
         raise QueryError(f"{error.reason}: {error.detail}") from error
     return path
 
 
-class Pictures:
+class ProductImages:
     """Finds the pictures of products on this machine, for any number of threads; nothing is fetched or written.
 
     Paths from the collection are followed only where they lead into the cache or the catalog's folders. A context
@@ -47,7 +47,7 @@ class Pictures:
     def __init__(self, settings: Settings) -> None:
         self._cache = settings.data / "image_cache"
         index = self._cache / INDEX
-        self._index = Index(index, reading) if index.is_file() else None
+        self._index = ImageIndex(index, open_read_only) if index.is_file() else None
         roots = [root for root in (folder_of(settings.catalog), settings.images_root) if root]
         self._roots = [Path(os.path.realpath(root)) for root in roots]
 
@@ -85,7 +85,7 @@ class Pictures:
         return any(path.is_relative_to(root) for root in self._roots)
 
 
-def thumbnail(path: Path, side: int, sandbox: Sandbox | None = None) -> Image | None:
+def thumbnail(path: Path, side: int, sandbox: DecodeSandbox | None = None) -> Image | None:
     """Return a picture that fits into `side` × `side` pixels, RGB and upright; None where it cannot be decoded."""
     try:
         image = open_rgb(path, sandbox)

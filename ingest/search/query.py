@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ingest.embedding.clip import ClipEncoder
     from ingest.embedding.encoder import Encoder
     from ingest.embedding.preprocess import Preprocessing
-    from ingest.images.decode.decoder import Sandbox
+    from ingest.images.decode.decoder import DecodeSandbox
 
 _NO_DIRECTION = 1e-6
 """Shorter than this, what is left of weighted unit vectors is rounding."""
@@ -53,7 +53,7 @@ class Query:
         return bool(self.text) or self.image is not None
 
 
-class Model:
+class QueryModel:
     """The model that the settings name, found when it is first needed and loaded when it first embeds."""
 
     def __init__(self, settings: Settings, batch: int = 1) -> None:
@@ -87,9 +87,9 @@ class Model:
 
 def vectors(
     queries: Sequence[Query],
-    model: Model,
+    model: QueryModel,
     find: Callable[[Sequence[str]], Mapping[str, NDArray[np.float32]]],
-    sandbox: Sandbox | None = None,
+    sandbox: DecodeSandbox | None = None,
 ) -> list[NDArray[np.float32]]:
     """Return the queries' unit vectors, (dim,) float32 each; all their texts are embedded in one call.
 
@@ -110,11 +110,11 @@ def vectors(
             parts.append((picture, query.image_weight))
         if query.product_id:
             parts.append((by_product[query.product_id], query.product_weight))
-        rows.append(combined(parts))
+        rows.append(combine(parts))
     return rows
 
 
-def combined(parts: Sequence[tuple[NDArray[np.float32], float]]) -> NDArray[np.float32]:
+def combine(parts: Sequence[tuple[NDArray[np.float32], float]]) -> NDArray[np.float32]:
     """Return the unit vector along the weighted sum of unit vectors, (dim,) float32.
 
     Raises QueryError where there is none: no parts, parts that cancel out, or a model that gave no usable vector.
@@ -135,33 +135,35 @@ def combined(parts: Sequence[tuple[NDArray[np.float32], float]]) -> NDArray[np.f
 
 def text_vector(encoder: Encoder, text: str) -> NDArray[np.float32]:
     """Return the unit vector of a text, (dim,) float32."""
-    return combined([(text_vectors(encoder, [text])[0], 1.0)])
+    return combine([(text_vectors(encoder, [text])[0], 1.0)])
 
 
 def text_vectors(encoder: Encoder, texts: Sequence[str]) -> NDArray[np.float32]:
     """Return the unit vectors of texts, (n, dim) float32, NaN where the model gives none; embedded in one call."""
-    from ingest.embedding.encoder import unit
+    from ingest.embedding.encoder import normalize
 
     if not all(text.strip() for text in texts):
         raise QueryError("the text to search for is empty")
-    return unit(encoder.texts(texts))
+    return normalize(encoder.texts(texts))
 
 
 def image_vector(
-    encoder: Encoder, preprocessing: Preprocessing, image: Path | bytes, sandbox: Sandbox | None = None
+    encoder: Encoder, preprocessing: Preprocessing, image: Path | bytes, sandbox: DecodeSandbox | None = None
 ) -> NDArray[np.float32]:
     """Return the unit vector of a picture, (dim,) float32; raises QueryError where it cannot be decoded."""
-    return combined([(image_vectors(encoder, [pixels(image, preprocessing, sandbox)])[0], 1.0)])
+    return combine([(image_vectors(encoder, [pixels(image, preprocessing, sandbox)])[0], 1.0)])
 
 
 def image_vectors(encoder: Encoder, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
     """Return the unit vectors of pictures that `pixels` made, (n, dim) float32, NaN where the model gives none."""
-    from ingest.embedding.encoder import unit
+    from ingest.embedding.encoder import normalize
 
-    return unit(encoder.images(np.stack(pictures)))
+    return normalize(encoder.images(np.stack(pictures)))
 
 
-def pixels(image: Path | bytes, preprocessing: Preprocessing, sandbox: Sandbox | None = None) -> NDArray[np.uint8]:
+def pixels(
+    image: Path | bytes, preprocessing: Preprocessing, sandbox: DecodeSandbox | None = None
+) -> NDArray[np.uint8]:
     """Decode a picture's file or bytes as catalog pictures are, (height, width, 3) uint8.
 
     What is not sound is decoded by the sandbox, where there is one. Raises QueryError where it is no picture.
@@ -176,7 +178,7 @@ def pixels(image: Path | bytes, preprocessing: Preprocessing, sandbox: Sandbox |
     return _pixels(image, str(image), preprocessing, sandbox)
 
 
-def _pixels(path: Path, name: str, preprocessing: Preprocessing, sandbox: Sandbox | None) -> NDArray[np.uint8]:
+def _pixels(path: Path, name: str, preprocessing: Preprocessing, sandbox: DecodeSandbox | None) -> NDArray[np.uint8]:
     from ingest.images.decode.decoder import UndecodableError, open_rgb
 
     try:

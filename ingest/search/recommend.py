@@ -11,9 +11,9 @@ import numpy as np
 
 from ingest.core.errors import ExportError, QueryError
 from ingest.exports import faiss_index
-from ingest.runtime.atomic_files import replaced
+from ingest.runtime.atomic_files import atomic_write
 from ingest.search import filters
-from ingest.search.query import combined
+from ingest.search.query import combine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ingest.core.records import Scalar
-    from ingest.exports.faiss_index import Opened
-    from ingest.search.milvus_backend import Hit, Served, Stored
+    from ingest.exports.faiss_index import FaissIndex
+    from ingest.search.milvus_backend import Hit, SearchableCollection, StoredProduct
 
 _POOL, _LEAST_POOL, _LARGEST_POOL = 5, 50, 1000
 """Candidates for each product wanted, where the best are not simply taken."""
@@ -33,7 +33,7 @@ _PRODUCTS = 1 << 24  # inner products held at once where everything is compared
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class RecommendOptions:
     """What to recommend.
 
     `balance` is None for the nearest, else lambda of maximal marginal relevance: 1 looks at likeness alone, 0 at
@@ -54,19 +54,19 @@ class Wish:
         return min(max(_POOL * self.limit, _LEAST_POOL), max(_LARGEST_POOL, self.limit))
 
 
-def like(served: Served, product_ids: Sequence[str], wish: Wish) -> list[Hit]:
+def like(served: SearchableCollection, product_ids: Sequence[str], wish: RecommendOptions) -> list[Hit]:
     """Return products like one, or like the middle of several: best first, or in the order they were chosen in.
 
     These themselves are left out, and those that share a picture with them. Raises QueryError for a product that is
     not there, or one without a value for `same` or `other`.
     """
     basket = served.products(product_ids)
-    middle = combined([(product.vector, 1.0) for product in basket.values()])
+    middle = combine([(product.vector, 1.0) for product in basket.values()])
     pictures = {product.image_sha256 for product in basket.values()}
-    expression = filters.both(
+    expression = filters.all_of(
         wish.expression,
-        filters.among(filters.field(wish.same), _values(served, basket, wish.same)) if wish.same else "",
-        filters.not_among(filters.field(wish.other), _values(served, basket, wish.other)) if wish.other else "",
+        filters.among(filters.quote_field(wish.same), _values(served, basket, wish.same)) if wish.same else "",
+        filters.not_among(filters.quote_field(wish.other), _values(served, basket, wish.other)) if wish.other else "",
     )
     [hits] = served.searches([middle], wish.pool, expression, product_ids, pictures)
     if wish.balance is None or not hits:
@@ -100,7 +100,9 @@ def diverse(scores: NDArray[np.float32], rows: NDArray[np.float32], limit: int, 
     return chosen
 
 
-def everything(index: Opened, wish: Wish, ef: int, labels: Mapping[str, Mapping[str, Scalar | None]]) -> Neighbours:
+def all_neighbours(
+    index: FaissIndex, wish: RecommendOptions, ef: int, labels: Mapping[str, Mapping[str, Scalar | None]]
+) -> Neighbours:
     """Return what finds the neighbours of all products in an index.
 
     `labels` holds, for the fields `same` and `other` of the wish, each product's value by id. Raises QueryError
@@ -124,7 +126,12 @@ class Neighbours:
     """
 
     def __init__(
-        self, index: Opened, wish: Wish, ef: int, same: NDArray[np.int64] | None, other: NDArray[np.int64] | None
+        self,
+        index: FaissIndex,
+        wish: RecommendOptions,
+        ef: int,
+        same: NDArray[np.int64] | None,
+        other: NDArray[np.int64] | None,
     ) -> None:
         self._index = index
         self._wish = wish
@@ -182,7 +189,7 @@ class Neighbours:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenNeighbours:
     """What was written: `products` with neighbours, `rows` of them in the file, in `seconds`."""
 
     products: int
@@ -190,7 +197,7 @@ class Written:
     seconds: float
 
 
-def write(neighbours: Neighbours, names: Sequence[str], path: Path) -> Written:
+def write(neighbours: Neighbours, names: Sequence[str], path: Path) -> WrittenNeighbours:
     """Write product_id, rank, other_id, score for every product into a .parquet or .csv, whole or not at all.
 
     Raises ExportError for another ending, StorageError where it cannot be written.
@@ -205,7 +212,7 @@ def write(neighbours: Neighbours, names: Sequence[str], path: Path) -> Written:
     kinds = (("product_id", pa.string()), ("rank", pa.int32()), ("other_id", pa.string()), ("score", pa.float32()))
     known = pa.array(names, pa.string())
     products = rows = 0
-    with replaced(path) as file, writers[path.suffix.lower()](file, pa.schema(kinds)) as writer:
+    with atomic_write(path) as file, writers[path.suffix.lower()](file, pa.schema(kinds)) as writer:
         for asked, found, scores in neighbours.batches():
             there = found >= 0
             ranks = np.broadcast_to(np.arange(1, found.shape[1] + 1, dtype=np.int32), found.shape)
@@ -218,21 +225,23 @@ def write(neighbours: Neighbours, names: Sequence[str], path: Path) -> Written:
             writer.write_table(pa.table(columns, pa.schema(kinds)))
             products += int(there.any(axis=1).sum())
             rows += int(there.sum())
-    return Written(products, rows, time.monotonic() - began)
+    return WrittenNeighbours(products, rows, time.monotonic() - began)
 
 
-def opened(folder: Path, dim: int) -> Opened:
+def open_index(folder: Path, dim: int) -> FaissIndex:
     """Load the FAISS files in `folder`; raises ExportError where they are missing, torn, or hold nothing."""
-    return faiss_index.opened(folder, dim)
+    return faiss_index.open_index(folder, dim)
 
 
-def _values(served: Served, basket: Mapping[str, Stored], field: str) -> list[Scalar]:
+def _values(served: SearchableCollection, basket: Mapping[str, StoredProduct], field: str) -> list[Scalar]:
     values = []
     for product in basket.values():
         value = product.metadata.get(field)
         if value in (None, ""):
             known = "" if field in served.fields else f"; fields: {', '.join(served.fields)}"
-            raise QueryError(f"product {product.product_id} has no {field}{filters.like(field, served.fields)}{known}")
+            raise QueryError(
+                f"product {product.product_id} has no {field}{filters.suggest(field, served.fields)}{known}"
+            )
         assert value is not None
         values.append(value)
     return list(dict.fromkeys(values))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ingest.core.contract import Space
     from ingest.search.milvus_backend import Hit
-    from ingest.search.query import Model
+    from ingest.search.query import QueryModel
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _JSON_LINES = (".jsonl", ".ndjson")
@@ -30,7 +30,7 @@ _KEYS = ("name", "text", "image", "product_id", *_WEIGHTS, "filter", "limit")
 _MAX_LIMIT = 1000
 
 
-class Place(Protocol):
+class SearchBackend(Protocol):
     """Where vectors are searched for: the served collection, or the exported files."""
 
     def check(self, space: Space) -> None:
@@ -46,14 +46,14 @@ class Place(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class NamedQuery:
     """A query as a person put it: `name` is what the answer stands under."""
 
     name: str
     query: Query
 
 
-def answers(place: Place, model: Model, queries: Sequence[Query]) -> list[list[Hit]]:
+def answer_queries(place: SearchBackend, model: QueryModel, queries: Sequence[Query]) -> list[list[Hit]]:
     """Return the hits for each query, in order; those alike in all but their vector go in one call.
 
     A product that was asked for is left out of its own hits. Raises QueryError, and ModelError where the model is
@@ -75,7 +75,7 @@ def answers(place: Place, model: Model, queries: Sequence[Query]) -> list[list[H
     return hits
 
 
-def read(path: Path, defaults: Query, fetch: Callable[[str], Path]) -> list[Asked]:
+def read_queries(path: Path, defaults: Query, fetch: Callable[[str], Path]) -> list[NamedQuery]:
     """Read queries from a CSV, TSV or JSON Lines file, a row each; what a row leaves out is as in `defaults`.
 
     Columns are name, text, image, product_id, text_weight, image_weight, product_weight, filter and limit. Pictures
@@ -92,7 +92,7 @@ def read(path: Path, defaults: Query, fetch: Callable[[str], Path]) -> list[Aske
     return asked
 
 
-def _asked(row: Mapping[str, Any], line: int, path: Path, defaults: Query, fetch: Callable[[str], Path]) -> Asked:
+def _asked(row: Mapping[str, Any], line: int, path: Path, defaults: Query, fetch: Callable[[str], Path]) -> NamedQuery:
     for key in row:
         if key not in _KEYS:
             raise QueryError(f"{key!r} is no column of a query; known: {', '.join(_KEYS)}")
@@ -111,7 +111,9 @@ def _asked(row: Mapping[str, Any], line: int, path: Path, defaults: Query, fetch
         raise QueryError(f"limit is {query.limit}; 1 to {_MAX_LIMIT}")
     if not (text or image or product_id):
         raise QueryError("nothing is asked for; give a text, an image or a product_id")
-    return Asked(str(given.get("name", "")) or " + ".join(filter(None, (text, image, product_id))) or str(line), query)
+    return NamedQuery(
+        str(given.get("name", "")) or " + ".join(filter(None, (text, image, product_id))) or str(line), query
+    )
 
 
 def _number(value: Any, key: str) -> float:

@@ -26,7 +26,7 @@ _NEAR = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class DrawnFilter:
     """A filter: `share` is the wanted one, of 1; `rows` are the numbers, (n,), of the products that it lets through."""
 
     share: float
@@ -42,7 +42,7 @@ def is_useful(column: Sequence[Scalar | None]) -> bool:
 
 def draw(
     columns: Mapping[str, Sequence[Scalar | None]], shares: Sequence[float], missing: Mapping[str, float | None]
-) -> list[Drawn]:
+) -> list[DrawnFilter]:
     """Return filters for each share: `category == "mugs"`, whose products are alike, and `price < 12.5`, spread out.
 
     `columns` holds each field's values, a product each, in the same order, None for one that is missing. `missing` is
@@ -57,14 +57,14 @@ def draw(
     ]
 
 
-def _nearest(share: float, candidates: Iterator[tuple[str, NDArray[np.bool_]]]) -> list[Drawn]:
+def _nearest(share: float, candidates: Iterator[tuple[str, NDArray[np.bool_]]]) -> list[DrawnFilter]:
     found = []
     for expression, matching in candidates:
         own = float(matching.mean()) if len(matching) else 0.0
         if 0 < own < 1 and max(own / share, share / own) <= _NEAR:
             found.append((abs(math.log(own / share)), expression, np.flatnonzero(matching)))
     found.sort(key=lambda one: one[:2])
-    return [Drawn(share, expression, rows) for _, expression, rows in found[:_OF_A_KIND]]
+    return [DrawnFilter(share, expression, rows) for _, expression, rows in found[:_OF_A_KIND]]
 
 
 def _values(columns: Mapping[str, Sequence[Scalar | None]], share: float) -> Iterator[tuple[str, NDArray[np.bool_]]]:
@@ -77,7 +77,7 @@ def _values(columns: Mapping[str, Sequence[Scalar | None]], share: float) -> Ite
             matching = np.fromiter(
                 (type(other) is type(value) and other == value for other in column), bool, len(column)
             )
-            yield f"{filters.field(name)} == {json.dumps(value, ensure_ascii=False)}", matching
+            yield f"{filters.quote_field(name)} == {json.dumps(value, ensure_ascii=False)}", matching
 
 
 def _bounds(
@@ -94,8 +94,8 @@ def _bounds(
         bound = float(known[min(round(share * len(column)), len(known) - 1)])
         if "e" not in repr(bound):
             instead = missing.get(name)
-            known_only = "" if instead is None else f" and {filters.field(name)} != {instead!r}"
-            yield f"{filters.field(name)} < {bound!r}{known_only}", numbers < bound
+            known_only = "" if instead is None else f" and {filters.quote_field(name)} != {instead!r}"
+            yield f"{filters.quote_field(name)} < {bound!r}{known_only}", numbers < bound
 
 
 def _can_be_written(value: Scalar | None) -> bool:

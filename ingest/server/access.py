@@ -13,7 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 
 from ingest.server.request_parsing import body_limit, too_large
-from ingest.server.responses import failed
+from ingest.server.responses import error_response
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -33,7 +33,7 @@ _ALWAYS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class AccessRules:
     """What is let in.
 
     `token` is asked of whoever asks `/v1/` and `/metrics`, where there is one. `hosts` are the names that a Host
@@ -55,10 +55,10 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-class Guard:
+class AccessGuard:
     """ASGI middleware that holds the rules, and puts headers for browsers on every answer."""
 
-    def __init__(self, app: ASGIApp, rules: Rules) -> None:
+    def __init__(self, app: ASGIApp, rules: AccessRules) -> None:
         self._app = app
         self._rules = rules
 
@@ -84,16 +84,16 @@ class Guard:
 
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
         if self._rules.hosts and _name(headers.get("host", "")) not in self._rules.hosts:
-            return failed(421, f"this service answers to {', '.join(sorted(self._rules.hosts))} alone")
+            return error_response(421, f"this service answers to {', '.join(sorted(self._rules.hosts))} alone")
         guarded = scope["path"].startswith(_GUARDED)
         if guarded and not self._is_from_here(headers):
-            return failed(403, "a page of another origin may not ask; allow it with --allow-origin")
+            return error_response(403, "a page of another origin may not ask; allow it with --allow-origin")
         if guarded and not may_ask(self._rules, headers):
-            return failed(401, "the token is missing or wrong; send Authorization: Bearer TOKEN",
+            return error_response(401, "the token is missing or wrong; send Authorization: Bearer TOKEN",
                           {"WWW-Authenticate": "Bearer"})  # fmt: skip
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length[:20]) > body_limit(_type(headers), self._rules.max_picture):
-            return failed(413, _too_much(headers, self._rules.max_picture), {"Connection": "close"})
+            return error_response(413, _too_much(headers, self._rules.max_picture), {"Connection": "close"})
         return None
 
     def _is_from_here(self, headers: Headers) -> bool:
@@ -118,7 +118,7 @@ class Guard:
         return counted
 
 
-def may_ask(rules: Rules, headers: Headers) -> bool:
+def may_ask(rules: AccessRules, headers: Headers) -> bool:
     """Tell whether a request carries the token, in a time that does not tell how much of it is right."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
     told = token.strip().encode("utf-8", "replace")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ingest.core.contract import PROPERTY
 from ingest.core.errors import IngestError, MilvusError
 from ingest.milvus.alias import alias_target
-from ingest.search.milvus_backend import Served
+from ingest.search.milvus_backend import SearchableCollection
 
 if TYPE_CHECKING:
     from ingest.core.contract import Space
@@ -21,7 +21,7 @@ LOOK_EVERY_S = 2.0
 """How long a moved alias may go unseen; until then, answers come whole from the collection before."""
 
 
-class Live:
+class AliasWatcher:
     """What is served, and whether it can be: `served` and `checked` for the routes, `fault` for /readyz."""
 
     def __init__(self, connection: Connection, alias: str, space: Space) -> None:
@@ -36,7 +36,7 @@ class Live:
         self.checked()
 
     @property
-    def served(self) -> Served:
+    def served(self) -> SearchableCollection:
         """The collection and its contract."""
         return self._served
 
@@ -45,7 +45,7 @@ class Live:
         """Why the service is not ready; "" where it is."""
         return str(self._fault or self._mismatch or "")
 
-    def checked(self) -> Served:
+    def checked(self) -> SearchableCollection:
         """Return the collection to search by a vector of the service's model; raises ModelError for another space."""
         if self._mismatch is not None:
             raise self._mismatch
@@ -72,7 +72,7 @@ class Live:
         seen = (name, str(described.get("properties", {}).get(PROPERTY)))
         if seen == self._seen:
             return
-        served = Served(self._connection, self._alias)
+        served = SearchableCollection(self._connection, self._alias)
         mismatch = None
         try:
             served.check(self._space)

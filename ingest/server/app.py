@@ -15,12 +15,12 @@ from starlette.middleware.cors import CORSMiddleware
 
 from ingest.core import contract as contracts
 from ingest.core.errors import ConfigError
-from ingest.milvus.connection import opened
-from ingest.search.query import Model
+from ingest.milvus.connection import connect
+from ingest.search.query import QueryModel
 from ingest.server import responses
-from ingest.server.access import Guard, Rules, is_loopback
-from ingest.server.alias_watcher import Live
-from ingest.server.metrics import Measured
+from ingest.server.access import AccessGuard, AccessRules, is_loopback
+from ingest.server.alias_watcher import AliasWatcher
+from ingest.server.metrics import MetricsMiddleware
 from ingest.server.routes import routes
 from ingest.server.service import Service
 
@@ -36,9 +36,9 @@ _IDLE_S = 75
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
-def rules(settings: Settings) -> Rules:
+def access_rules(settings: Settings) -> AccessRules:
     """Return what is let in; raises ConfigError for an origin that is none."""
-    return Rules(
+    return AccessRules(
         token=settings.serve_token,
         hosts=frozenset({*_LOCAL, settings.host}) if is_loopback(settings.host) else frozenset(),
         origins=frozenset(_origins(settings.allow_origin)),
@@ -46,15 +46,15 @@ def rules(settings: Settings) -> Rules:
     )
 
 
-def application(service: Service, let_in: Rules) -> Starlette:
+def application(service: Service, let_in: AccessRules) -> Starlette:
     """Return the service as an ASGI application."""
-    middleware = [Middleware(Measured, metrics=service.metrics)]
+    middleware = [Middleware(MetricsMiddleware, metrics=service.metrics)]
     if let_in.origins:  # a browser asks whether it may, without a token: so this stands before the guard
         middleware.append(Middleware(
             CORSMiddleware, allow_origins=list(let_in.origins), allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type"],
         ))  # fmt: skip
-    middleware.append(Middleware(Guard, rules=let_in))
+    middleware.append(Middleware(AccessGuard, rules=let_in))
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -77,15 +77,15 @@ def run(settings: Settings, started: Callable[[str], None]) -> None:
     Raises ConfigError where the address cannot be had or an origin is none, MilvusError where nothing is served, and
     ModelError where the model is not the collection's.
     """
-    alias, let_in = contracts.load(settings.schema).alias, rules(settings)
+    alias, let_in = contracts.load(settings.schema).alias, access_rules(settings)
     with ExitStack() as stack:
         listening = stack.enter_context(_listening(settings.host, settings.port))
         patience = min(settings.max_wait, _PATIENCE_S)
         connection = stack.enter_context(
-            opened(settings.milvus_uri, settings.token, settings.db_name, patience, reading=True)
+            connect(settings.milvus_uri, settings.token, settings.db_name, patience, reading=True)
         )
-        model = Model(settings)
-        service = Service(settings, connection, Live(connection, alias, model.space), model)
+        model = QueryModel(settings)
+        service = Service(settings, connection, AliasWatcher(connection, alias, model.space), model)
         service.warm_up()
         config = uvicorn.Config(
             application(service, let_in), log_config=None, access_log=False, server_header=False,

@@ -7,7 +7,7 @@ from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from ingest.server.responses import CrowdedError
+from ingest.server.responses import OverloadedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,9 +88,9 @@ class Gate:
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """Hold a place while the block runs; raises CrowdedError where there is none. For one event loop."""
+        """Hold a place while the block runs; raises OverloadedError where there is none. For one event loop."""
         if self.inside >= self._places:
-            raise CrowdedError(f"{self.inside} requests are waiting already; ask again in a second")
+            raise OverloadedError(f"{self.inside} requests are waiting already; ask again in a second")
         self.inside += 1
         try:
             yield

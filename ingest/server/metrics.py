@@ -51,7 +51,7 @@ class Metrics:
         return generate_latest(self._registry)
 
 
-class Measured:
+class MetricsMiddleware:
     """ASGI middleware that counts and times every answer under its route's pattern: ids would make endless labels."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:

@@ -30,7 +30,7 @@ _FORM_OVERHEAD = 2**17  # boundaries, headers, and the query beside the picture
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SearchRequest:
     """A search as it was asked for, less its picture."""
 
     text: str | None = None
@@ -41,7 +41,7 @@ class Asked:
 
 
 @asynccontextmanager
-async def asked(request: Request, max_picture: int) -> AsyncIterator[tuple[dict[str, Any], UploadFile | None]]:
+async def read_request(request: Request, max_picture: int) -> AsyncIterator[tuple[dict[str, Any], UploadFile | None]]:
     """Yield the JSON object of a request and its picture; both come from a form where there is one.
 
     `max_picture`, in bytes, bounds the picture. Raises BadRequestError, and HTTPException (408, 413, 415).
@@ -76,10 +76,10 @@ def body_limit(content_type: str, max_picture: int) -> int:
     return max_picture + _FORM_OVERHEAD if content_type.startswith("multipart/") else MAX_JSON_BYTES
 
 
-def search(content: Mapping[str, Any], *, with_picture: bool) -> Asked:
+def search(content: Mapping[str, Any], *, with_picture: bool) -> SearchRequest:
     """Read the object of a search; raises BadRequestError naming what is wrong."""
     only(content, {"text", "product_id", "filter", "limit", "weights"})
-    found = Asked(
+    found = SearchRequest(
         text=_text(content, "text", MAX_TEXT),
         product_id=_text(content, "product_id", MAX_ID),
         filter=_text(content, "filter", MAX_FILTER) or "",
@@ -104,10 +104,10 @@ def embedding(content: Mapping[str, Any], *, with_picture: bool) -> str | None:
     return text
 
 
-def similar(parameters: Mapping[str, str]) -> Asked:
+def similar(parameters: Mapping[str, str]) -> SearchRequest:
     """Read the query part of an address: `limit` and `filter`."""
     only(parameters, {"filter", "limit"})
-    return Asked(filter=_text(parameters, "filter", MAX_FILTER) or "",
+    return SearchRequest(filter=_text(parameters, "filter", MAX_FILTER) or "",
                  limit=_limit(whole(parameters, "limit", DEFAULT_LIMIT)))  # fmt: skip
 
 

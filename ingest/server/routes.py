@@ -14,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 from ingest.server import request_parsing
 from ingest.server.access import may_ask
 from ingest.server.openapi import document
-from ingest.server.responses import BadRequestError, NotThereError, failed, finite
+from ingest.server.responses import BadRequestError, NotFoundError, error_response, finite
 from ingest.server.thumbnails import SIDES
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from ingest.search.milvus_backend import Hit
-    from ingest.server.access import Rules
+    from ingest.server.access import AccessRules
     from ingest.server.service import Service
 
 _PAGE = files("ingest.server") / "static"
@@ -32,7 +32,7 @@ _JSON = {"Cache-Control": "no-store"}
 _DEFAULT_SIDE = 512
 
 
-def routes(service: Service, rules: Rules) -> list[BaseRoute]:
+def routes(service: Service, rules: AccessRules) -> list[BaseRoute]:
     """Return every route of the service."""
     index = (_PAGE / "index.html").read_text(encoding="utf-8")
     if rules.token:  # the page asks for it before it asks for anything else
@@ -151,11 +151,11 @@ async def _healthz(_service: Service, _request: Request) -> Response:
     return JSONResponse({"status": "alive"}, headers=_JSON)
 
 
-async def _readyz(rules: Rules, service: Service, request: Request) -> Response:
+async def _readyz(rules: AccessRules, service: Service, request: Request) -> Response:
     """Say why not to those who may ask: a reason names machines and models."""
     if not (fault := service.live.fault):
         return JSONResponse({"status": "ready"}, headers=_JSON)
-    return failed(503, fault if may_ask(rules, request.headers) else "not ready", _JSON)
+    return error_response(503, fault if may_ask(rules, request.headers) else "not ready", _JSON)
 
 
 async def _metrics(service: Service, _request: Request) -> Response:
@@ -169,7 +169,7 @@ async def _openapi(service: Service, _request: Request) -> Response:
 def _id(request: Request) -> str:
     product_id: str = request.path_params["product_id"]
     if not 1 <= len(product_id) <= request_parsing.MAX_ID or any(character < " " for character in product_id):
-        raise NotThereError("no product has such an id")
+        raise NotFoundError("no product has such an id")
     return product_id
 
 

@@ -21,8 +21,8 @@ from ingest.search import query
 from ingest.server import alias_watcher, last_run, request_parsing, snapshot
 from ingest.server.batching import Batches, Gate
 from ingest.server.metrics import Metrics
-from ingest.server.responses import NotThereError
-from ingest.server.thumbnails import Shown
+from ingest.server.responses import NotFoundError
+from ingest.server.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from ingest.core.settings import Settings
     from ingest.embedding.encoder import Encoder
     from ingest.milvus.connection import Connection
-    from ingest.search.milvus_backend import Hit, Served, Stored
-    from ingest.search.query import Model
-    from ingest.server.alias_watcher import Live
+    from ingest.search.milvus_backend import Hit, SearchableCollection, StoredProduct
+    from ingest.search.query import QueryModel
+    from ingest.server.alias_watcher import AliasWatcher
     from ingest.server.last_run import LatestRun
-    from ingest.server.request_parsing import Asked
+    from ingest.server.request_parsing import SearchRequest
     from ingest.server.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ _FRESH_S = 300.0
 class Service:
     """One collection, one model, and the threads that work for them while `running`."""
 
-    def __init__(self, settings: Settings, connection: Connection, current: Live, model: Model) -> None:
+    def __init__(self, settings: Settings, connection: Connection, current: AliasWatcher, model: QueryModel) -> None:
         self.settings = settings
         self.live = current
         self.metrics = Metrics()
@@ -73,7 +73,7 @@ class Service:
             self.metrics.batch("picture"),
         )  # fmt: skip
         self._sandbox = Sandbox()
-        self.shown = Shown(settings.data / "image_cache", self._sandbox)
+        self.shown = Thumbnails(settings.data / "image_cache", self._sandbox)
         self._snapshot: tuple[str, float, Snapshot] | None = None
         self._taking: asyncio.Task[Snapshot] | None = None
         self.metrics.watch(lambda: self.gate.inside, lambda: float(not current.fault))
@@ -108,19 +108,19 @@ class Service:
 
     @asynccontextmanager
     async def received(self, request: Request) -> AsyncIterator[tuple[dict[str, Any], UploadFile | None]]:
-        """Yield a request's object and its picture as `request_parsing.asked` does; so many uploads at once, and no
-        more.
+        """Yield a request's object and its picture as `request_parsing.read_request` does; so many uploads at once, and
+        no more.
         """
         is_form = request.headers.get("content-type", "").lower().startswith("multipart/")
         with self.uploads.entered() if is_form else nullcontext():
-            async with request_parsing.asked(request, self.settings.max_image_bytes) as found:
+            async with request_parsing.read_request(request, self.settings.max_image_bytes) as found:
                 yield found
 
-    async def search(self, asked: Asked, picture: BinaryIO | None = None) -> list[Hit]:
+    async def search(self, asked: SearchRequest, picture: BinaryIO | None = None) -> list[Hit]:
         """Return the products nearest to what is asked, best first, the product asked for left out.
 
         Raises ModelError where a text or a picture is asked with and the model is not the collection's,
-        NotThereError where the product is not there, and QueryError for a filter with a mistake.
+        NotFoundError where the product is not there, and QueryError for a filter with a mistake.
         """
         embeds = asked.text is not None or picture is not None
         served = self.live.checked() if embeds else self.live.served
@@ -133,35 +133,35 @@ class Service:
             product = await self.product(served, asked.product_id)
             parts.append((product.vector, asked.weights.get("product", 1.0)))
         itself = () if asked.product_id is None else (asked.product_id,)
-        return await self.ask(served.search, query.combined(parts), asked.limit, asked.filter, itself)
+        return await self.ask(served.search, query.combine(parts), asked.limit, asked.filter, itself)
 
-    async def similar(self, product_id: str, asked: Asked) -> list[Hit]:
+    async def similar(self, product_id: str, asked: SearchRequest) -> list[Hit]:
         """Return the products most like a product, those with its very picture left out; raises as `search` does."""
         served = self.live.served
         await self.product(served, product_id)
         return await self.ask(served.similar, [product_id], asked.limit, asked.filter)
 
-    async def product(self, served: Served, product_id: str) -> Stored:
-        """Return a product as it stands in a collection; raises NotThereError."""
+    async def product(self, served: SearchableCollection, product_id: str) -> StoredProduct:
+        """Return a product as it stands in a collection; raises NotFoundError."""
         try:
             return (await self.ask(served.products, [product_id]))[product_id]
         except QueryError as error:
-            raise NotThereError(str(error)) from error
+            raise NotFoundError(str(error)) from error
 
     async def text_row(self, text: str) -> NDArray[np.float32]:
         """Return the unit vector of a text, (dim,) float32."""
-        return query.combined([(await self._texts.row(text), 1.0)])
+        return query.combine([(await self._texts.row(text), 1.0)])
 
     async def picture_row(self, file: BinaryIO) -> NDArray[np.float32]:
         """Return the unit vector of an uploaded picture, (dim,) float32; raises QueryError where it is none."""
         pixels = await to_thread.run_sync(self._decoded, file, limiter=self._decoding)
-        return query.combined([(await self._pixels.row(pixels), 1.0)])
+        return query.combine([(await self._pixels.row(pixels), 1.0)])
 
     def _decoded(self, file: BinaryIO) -> NDArray[np.uint8]:
         return query.pixels(file.read(), self._steps, self._sandbox)
 
     async def jpeg(self, product_id: str, side: int) -> tuple[bytes, str]:
-        """Return a product's picture as `Shown.jpeg` does."""
+        """Return a product's picture as `Thumbnails.jpeg` does."""
         return await to_thread.run_sync(self.shown.jpeg, product_id, side, limiter=self._decoding)
 
     async def ask(self, function: Callable[..., Answer], *arguments: Any) -> Answer:
@@ -188,7 +188,7 @@ class Service:
         """Return what the latest run left in the data folder."""
         return await to_thread.run_sync(last_run.latest, self.settings.data / "runs")
 
-    async def _take(self, served: Served) -> Snapshot:
+    async def _take(self, served: SearchableCollection) -> Snapshot:
         taken = await to_thread.run_sync(snapshot.take, self._connection, served.name, served.contract)
         self._snapshot = (served.name, time.monotonic(), taken)
         return taken

@@ -49,7 +49,7 @@ class Facet:
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
+class SharedImage:
     """A picture that several products share: how many, and the first of them."""
 
     products: int
@@ -74,7 +74,7 @@ class Snapshot:
     rows: int
     pictures: int
     facets: list[Facet]
-    shared: list[Shared]
+    shared: list[SharedImage]
     sharing: int
     plane: Plane
 
@@ -91,14 +91,14 @@ def take(connection: Connection, name: str, contract: Mapping[str, Any]) -> Snap
             pictures[row[IMAGE_SHA256]].append(len(ids))
             ids.append(row[PRIMARY_KEY])
             for field, column in columns.items():
-                column.append(missing_numbers.known(row.get(field), field, instead))
+                column.append(missing_numbers.from_stored(row.get(field), field, instead))
     facets = [_facet(field, kind, columns[field], instead.get(field)) for field, kind in kinds.items()]
     groups = sorted((group for group in pictures.values() if len(group) > 1), key=len, reverse=True)
     return Snapshot(
         rows=len(ids),
         pictures=len(pictures),
         facets=facets,
-        shared=[Shared(len(group), [ids[at] for at in group[:MAX_MEMBERS]]) for group in groups[:MAX_GROUPS]],
+        shared=[SharedImage(len(group), [ids[at] for at in group[:MAX_MEMBERS]]) for group in groups[:MAX_GROUPS]],
         sharing=sum(map(len, groups)),
         plane=_plane(connection, name, contract["vector_field"], ids, columns, facets),
     )

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from ingest.core.errors import IngestError
 from ingest.images.cache.cache import INDEX
-from ingest.images.cache.index import Index, reading
+from ingest.images.cache.index import ImageIndex, open_read_only
 from ingest.search.product_images import jpeg, thumbnail
-from ingest.server.responses import NotThereError
+from ingest.server.responses import NotFoundError
 
 if TYPE_CHECKING:
     from ingest.images.decode.sandbox import Sandbox
@@ -22,7 +22,7 @@ SIDES = (16, 2048)
 _KEPT_BYTES = 64 * 2**20
 
 
-class Shown:
+class Thumbnails:
     """The catalog's pictures as the runs recorded them, made small; for many threads.
 
     A product's file is looked up in the cache's index, never made of its id, and shown only while its content has
@@ -37,7 +37,7 @@ class Shown:
         self._bytes = 0
 
     def jpeg(self, product_id: str, side: int) -> tuple[bytes, str]:
-        """Return a JPEG of at most `side` pixels a side, and a tag that changes with it; raises NotThereError."""
+        """Return a JPEG of at most `side` pixels a side, and a tag that changes with it; raises NotFoundError."""
         path, sha256 = self._found(product_id)
         tag = f'"{sha256.hex()[:32]}-{side}"'
         with self._lock:
@@ -56,11 +56,12 @@ class Shown:
 
     def _found(self, product_id: str) -> tuple[Path, bytes]:
         path = self._folder / INDEX
-        nothing = NotThereError(f"no picture of product {product_id} on this machine")
+        nothing = NotFoundError(f"no picture of product {product_id} on this machine")
         if not path.is_file():
             raise nothing
         try:
-            index = Index(path, reading)  # opened each time: a run may have replaced the file, and opening is cheap
+            # opened each time: a run may have replaced the file, and opening is cheap
+            index = ImageIndex(path, open_read_only)
             try:
                 entry = index.get(product_id)
             finally:
@@ -72,7 +73,7 @@ class Shown:
         return (self._folder / entry.file if entry.file else Path(entry.source)), entry.sha256
 
     def _made(self, path: Path, sha256: bytes, side: int) -> bytes:
-        gone = NotThereError("the picture has changed or gone since the last run")
+        gone = NotFoundError("the picture has changed or gone since the last run")
         try:
             with path.open("rb") as file:
                 if hashlib.file_digest(file, "sha256").digest() != sha256:

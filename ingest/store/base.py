@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ingest.store.key_index import Parts
+    from ingest.store.key_index import KeyArrays
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Shard:
     modified: float
 
 
-class Vectors(Protocol):
+class EmbeddingStore(Protocol):
     """The vectors of one embedding space, (dim,) float32 of unit length, by the SHA-256 of the pictures' bytes."""
 
     dim: int
@@ -44,7 +44,7 @@ class Vectors(Protocol):
     def holds(self, keys: Sequence[bytes]) -> list[bool]:
         """Tell for each key whether a vector is there, without reading it."""
 
-    def known(self) -> Parts:
+    def known(self) -> KeyArrays:
         """Return which keys there are, for a process without the store."""
 
     def add(self, keys: Sequence[bytes], vectors: NDArray[np.float32]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ingest.core.errors import StorageError
 from ingest.runtime.parallel import batched
-from ingest.runtime.remote_files import reached, tried, without_slash
+from ingest.runtime.remote_files import open_filesystem, strip_slash, with_retries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _AT_ONCE = 64  # small objects got together
 
 
-class Found(NamedTuple):
+class StoredObject(NamedTuple):
     """An object in a listing: its size in bytes, and when it was put, in seconds since 1970."""
 
     size: int
@@ -31,15 +31,15 @@ class Bucket:
     """
 
     def __init__(self, url: str) -> None:
-        self.url = without_slash(url, "--store")
-        self._files, self._root = reached(self.url, "--store")
+        self.url = strip_slash(url, "--store")
+        self._files, self._root = open_filesystem(self.url, "--store")
 
-    def list(self, below: str = "") -> dict[str, Found]:
+    def list(self, below: str = "") -> dict[str, StoredObject]:
         """Return all objects, or those below a name, by what comes after it."""
         root = f"{self._root}/{below}".rstrip("/")
         entries = self._tried("listed", below, lambda: self._listing(root))
         return {
-            path.removeprefix(root).lstrip("/"): Found(int(about["size"]), _modified(about))
+            path.removeprefix(root).lstrip("/"): StoredObject(int(about["size"]), _modified(about))
             for path, about in entries.items()
         }
 
@@ -92,7 +92,7 @@ class Bucket:
         return found
 
     def _tried(self, doing: str, name: str, function: Callable[[], Any]) -> Any:
-        return tried(function, f"{self.url}/{name}".rstrip("/"), doing)
+        return with_retries(function, f"{self.url}/{name}".rstrip("/"), doing)
 
 
 def _modified(about: dict[str, Any]) -> float:

@@ -13,7 +13,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ingest.runtime.atomic_files import sync_folder, write_npy, writing_to
+from ingest.runtime.atomic_files import storage_errors, sync_folder, write_npy
 from ingest.runtime.remote_files import is_remote
 from ingest.store import shard_folders
 from ingest.store.bucket import Bucket
@@ -53,7 +53,7 @@ def put_objects(bucket: Bucket, called: str, keys: NDArray[np.uint8], vectors: N
 def _put_folder(folder: Path, called: str, keys: NDArray[np.uint8], vectors: NDArray[np.float32]) -> None:
     """Build a shard aside and rename it; one of its name that is there has the same keys, and stays."""
     aside = folder / f".{called}.{uuid.uuid4().hex}.tmp"
-    with writing_to(folder):
+    with storage_errors(folder):
         if (folder / called).is_dir():
             return
         try:

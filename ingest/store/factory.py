@@ -5,36 +5,36 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ingest.runtime.remote_files import is_remote, without_slash
+from ingest.runtime.remote_files import is_remote, strip_slash
 from ingest.store.bucket import Bucket
-from ingest.store.local import Store
-from ingest.store.object_storage import ObjectStore
+from ingest.store.local import LocalStore
+from ingest.store.object_storage import ObjectStorageStore
 
 if TYPE_CHECKING:
     from ingest.core.contract import Space
     from ingest.core.settings import Settings
-    from ingest.store.base import Vectors
+    from ingest.store.base import EmbeddingStore
 
 
-def place(settings: Settings, fingerprint: str) -> str:
+def store_location(settings: Settings, fingerprint: str) -> str:
     """Return the folder or URL of one space's vectors."""
     root = settings.store_place
     if is_remote(root, "--store"):
-        return f"{without_slash(root, '--store')}/{fingerprint}"
+        return f"{strip_slash(root, '--store')}/{fingerprint}"
     return str(Path(root) / fingerprint)
 
 
-def mirror(settings: Settings, space: Space) -> Path:
+def mirror_folder(settings: Settings, space: Space) -> Path:
     """Return the folder for what is read of a space's vectors on object storage."""
     return settings.data / "embeddings" / "mirror" / space.fingerprint
 
 
-def opened(settings: Settings, space: Space, mirror: Path) -> Vectors:
+def open_store(settings: Settings, space: Space, mirror: Path) -> EmbeddingStore:
     """Open the vectors of a space, those on object storage with this `mirror`.
 
     Raises ConfigError or StorageError where their place cannot be used.
     """
-    where = place(settings, space.fingerprint)
+    where = store_location(settings, space.fingerprint)
     if is_remote(where, "--store"):
-        return ObjectStore(Bucket(where), space.dim, mirror)
-    return Store(Path(where), space.dim)
+        return ObjectStorageStore(Bucket(where), space.dim, mirror)
+    return LocalStore(Path(where), space.dim)

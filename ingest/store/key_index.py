@@ -20,7 +20,7 @@ ABSENT = -1
 _FOLD_AT = 65_536  # recent keys are sorted in once there are this many
 
 
-class Parts(NamedTuple):
+class KeyArrays(NamedTuple):
     """An index as arrays: keys (n, 32) uint8, sorted by `prefixes`, (n,) uint64, and their places, (n,) int64."""
 
     keys: NDArray[np.uint8]
@@ -52,13 +52,13 @@ class KeyIndex:
             found = np.where(found == ABSENT, older, found)
         return found
 
-    def parts(self) -> Parts:
+    def parts(self) -> KeyArrays:
         """Return all there is as arrays, which `of` takes: other processes may share their memory."""
         self._fold()
-        return Parts(self._keys, self._prefixes, self._places)
+        return KeyArrays(self._keys, self._prefixes, self._places)
 
     @classmethod
-    def of(cls, parts: Parts) -> KeyIndex:
+    def of(cls, parts: KeyArrays) -> KeyIndex:
         """Return the index that gave these parts."""
         index = cls()
         index._keys, index._prefixes, index._places = parts

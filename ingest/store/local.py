@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ingest.core.errors import StorageError
-from ingest.runtime.atomic_files import reason, sync_folder, writing_to
+from ingest.runtime.atomic_files import reason, storage_errors, sync_folder
 from ingest.runtime.npy import header
 from ingest.store import shard_folders
 from ingest.store.base import Shard
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ingest.store.key_index import Parts
+    from ingest.store.key_index import KeyArrays
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class _Shard(NamedTuple):
     offset: int
 
 
-class Store:
+class LocalStore:
     """The vectors of one embedding space in `folder`. One writer at a time; any number of readers."""
 
     fewest = 1
@@ -117,7 +117,7 @@ class Store:
             if len(small) >= MERGE_AT:
                 self._merge(small)
 
-    def known(self) -> Parts:
+    def known(self) -> KeyArrays:
         """Return which keys there are, for a process without the store."""
         with self._lock:
             return self._index.parts()
@@ -131,14 +131,14 @@ class Store:
 
     def shards(self) -> list[Shard]:
         """List the shards that are sound, the oldest first."""
-        with self._lock, writing_to(self.folder):
+        with self._lock, storage_errors(self.folder):
             paths = [(self._path(number), shard.rows) for number, shard in self._shards.items()]
             row = 4 * self.dim + KEY_BYTES
             found = [Shard(path.name, rows, rows * row, (path / "keys.npy").stat().st_mtime) for path, rows in paths]
         return sorted(found, key=lambda shard: shard.modified)
 
     def rewrite(self, names: Sequence[str], keep: Callable[[NDArray[np.uint8]], NDArray[np.bool_]]) -> None:
-        """Make one shard of several, of the rows whose keys `keep` wants, as `Vectors` says."""
+        """Make one shard of several, of the rows whose keys `keep` wants, as `EmbeddingStore` says."""
         with self._lock:
             self._merge([number for number in self._shards if self._path(number).name in names], keep)
 
@@ -226,7 +226,7 @@ class Store:
         return self._names.get(number) or f"{number:08d}"
 
     def _write(self, keys: NDArray[np.uint8], parts: Iterable[NDArray[np.float32]]) -> None:
-        with writing_to(self.folder):
+        with storage_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             if not self._swept:
                 shard_folders.sweep(self.folder)
@@ -254,7 +254,7 @@ class Store:
         """
         keys, live = {}, {}
         for number in numbers:
-            with writing_to(self._path(number)):
+            with storage_errors(self._path(number)):
                 keys[number] = np.load(self._path(number) / "keys.npy", allow_pickle=False)
             live[number] = self._index.find(list(map(bytes, keys[number]))) == _places(number, len(keys[number]))
             if keep is not None:

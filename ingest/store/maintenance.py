@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ingest.runtime.remote_files import is_remote
-from ingest.store.bucket import Bucket, Found
+from ingest.store.bucket import Bucket, StoredObject
 from ingest.store.key_index import KEY_BYTES
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ingest.store.base import Shard, Vectors
+    from ingest.store.base import EmbeddingStore, Shard
 
 FULL_BYTES = 256 * 2**20
 """What a shard is merged up to; those of half of it and more are left alone."""
@@ -39,7 +39,7 @@ class SpaceInfo:
 
 def spaces(place: str, models: dict[str, str]) -> list[SpaceInfo]:
     """List the spaces of a store by its objects' sizes alone; `models` are names by fingerprint."""
-    found: dict[str, dict[str, dict[str, Found]]] = {}
+    found: dict[str, dict[str, dict[str, StoredObject]]] = {}
     for name, about in _listing(place):
         parts = name.split("/")
         if len(parts) == 3 and parts[2] in ("keys.npy", "embeddings.npy") and not parts[1].startswith("."):
@@ -62,16 +62,16 @@ def groups(shards: Sequence[Shard], full: int = FULL_BYTES) -> list[list[str]]:
     return [group for group in made if len(group) > 1]
 
 
-def compact(store: Vectors, groups_: Iterable[Sequence[str]]) -> None:
+def compact(store: EmbeddingStore, groups_: Iterable[Sequence[str]]) -> None:
     """Make one shard of each group; a key that several have is kept once."""
     for names in groups_:
         store.rewrite(names, lambda keys: np.ones(len(keys), bool))
 
 
-class Unused:
+class UnusedVectors:
     """The vectors that nobody wants: those of `store` whose key is not `wanted`, in shards older than `grace_s`."""
 
-    def __init__(self, store: Vectors, wanted: Iterable[bytes], grace_s: float) -> None:
+    def __init__(self, store: EmbeddingStore, wanted: Iterable[bytes], grace_s: float) -> None:
         self._store = store
         whole = np.frombuffer(b"".join(wanted), np.uint8).reshape(-1, KEY_BYTES)
         self._wanted = np.unique(_void(whole))
@@ -99,7 +99,7 @@ def _void(keys: NDArray[np.uint8]) -> NDArray[np.void]:
     return np.ascontiguousarray(keys).view(np.dtype((np.void, KEY_BYTES))).ravel()
 
 
-def _space(fingerprint: str, models: dict[str, str], shards: Iterable[dict[str, Found]]) -> SpaceInfo:
+def _space(fingerprint: str, models: dict[str, str], shards: Iterable[dict[str, StoredObject]]) -> SpaceInfo:
     whole = [shard for shard in shards if len(shard) == 2]
     rows = [max(shard["keys.npy"].size - _HEADER, 0) // KEY_BYTES for shard in whole]
     widths = [(shard["embeddings.npy"].size - _HEADER) // (4 * n) for shard, n in zip(whole, rows, strict=True) if n]
@@ -107,11 +107,11 @@ def _space(fingerprint: str, models: dict[str, str], shards: Iterable[dict[str, 
     return SpaceInfo(fingerprint, models.get(fingerprint, ""), len(whole), sum(rows), max(widths, default=0), size)
 
 
-def _listing(place: str) -> Iterator[tuple[str, Found]]:
+def _listing(place: str) -> Iterator[tuple[str, StoredObject]]:
     if is_remote(place, "--store"):
         yield from Bucket(place).list().items()
         return
     root = Path(place)
     for path in root.glob("*/*/*.npy"):
         about = path.stat()
-        yield path.relative_to(root).as_posix(), Found(about.st_size, about.st_mtime)
+        yield path.relative_to(root).as_posix(), StoredObject(about.st_size, about.st_mtime)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ingest.runtime.atomic_files import renamed, sweep, writing_to
+from ingest.runtime.atomic_files import atomic_write_unswept, storage_errors, sweep
 from ingest.runtime.npy import header
 from ingest.store import concurrent_shards
 from ingest.store.base import Shard
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ingest.store.bucket import Bucket, Found
-    from ingest.store.key_index import Parts
+    from ingest.store.bucket import Bucket, StoredObject
+    from ingest.store.key_index import KeyArrays
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class _Held(NamedTuple):
     modified: float
 
 
-class ObjectStore:
+class ObjectStorageStore:
     """The vectors of one embedding space in a bucket's folder, whose last part is the space's fingerprint.
 
     `mirror` is a folder of this machine alone. Raises StorageError where the storage stays away or refuses.
@@ -65,7 +65,7 @@ class ObjectStore:
         self._mirror = mirror
         self._fingerprint = bucket.url.rpartition("/")[2]
         self._lock = threading.Lock()
-        with writing_to(mirror):
+        with storage_errors(mirror):
             mirror.mkdir(parents=True, exist_ok=True)
             sweep(mirror)
         self._open()
@@ -86,7 +86,7 @@ class ObjectStore:
                 return self._found(keys)
 
     def take(self, keys: Sequence[bytes]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-        """Return which keys have a sound vector, and those vectors, as `Vectors` says."""
+        """Return which keys have a sound vector, and those vectors, as `EmbeddingStore` says."""
         found = self.find(keys)
         sound = np.array([vector is not None for vector in found], bool)
         kept = [vector for vector in found if vector is not None]
@@ -97,7 +97,7 @@ class ObjectStore:
         with self._lock:
             return [place != ABSENT for place in self._index.find(keys).tolist()]
 
-    def known(self) -> Parts:
+    def known(self) -> KeyArrays:
         """Return which keys there are, for a process without the store."""
         with self._lock:
             return self._index.parts()
@@ -122,7 +122,7 @@ class ObjectStore:
             return [Shard(shard.name, shard.rows, shard.size, shard.modified) for shard in self._shards.values()]
 
     def rewrite(self, names: Sequence[str], keep: Callable[[NDArray[np.uint8]], NDArray[np.bool_]]) -> None:
-        """Make one shard of several, of the rows whose keys `keep` wants, as `Vectors` says."""
+        """Make one shard of several, of the rows whose keys `keep` wants, as `EmbeddingStore` says."""
         with self._lock:
             kept: list[NDArray[np.uint8]] = []
             vectors: list[NDArray[np.float32]] = []
@@ -155,7 +155,7 @@ class ObjectStore:
         # What was put later counts: a damaged vector is healed by another shard with its key.
         self._load(dict(sorted(whole.items(), key=lambda item: (item[1][0].modified, item[0]))))
 
-    def _load(self, found: dict[str, tuple[Found, Found]]) -> None:
+    def _load(self, found: dict[str, tuple[StoredObject, StoredObject]]) -> None:
         keys = self._got_keys({name: entry.size for name, (entry, _) in found.items()})
         for name, (entry, embeddings) in found.items():
             if name not in keys:
@@ -180,7 +180,7 @@ class ObjectStore:
             name = path.removesuffix("/keys.npy")
             found[name] = keys = self._checked(name, content)
             if keys is not None:
-                with renamed(self._mirrored(name, "keys")) as file:
+                with atomic_write_unswept(self._mirrored(name, "keys")) as file:
                     file.write(content)
         return found
 
@@ -208,7 +208,7 @@ class ObjectStore:
         self._load({name: self._objects(name)})
         return name
 
-    def _objects(self, name: str) -> tuple[Found, Found]:
+    def _objects(self, name: str) -> tuple[StoredObject, StoredObject]:
         """Return a shard's two objects as they are now, keys first; raises FileNotFoundError where it is gone."""
         listing = self._bucket.list(name)
         if not {"keys.npy", "embeddings.npy"} <= set(listing):
@@ -250,9 +250,9 @@ class ObjectStore:
 
     def _fetch(self, shard: _Held, path: Path) -> None:
         content = self._bucket.get(f"{shard.name}/embeddings.npy", self._objects(shard.name)[1].size)
-        with writing_to(self._mirror):
+        with storage_errors(self._mirror):
             self._make_room(len(content))
-        with renamed(path) as file:
+        with atomic_write_unswept(path) as file:
             file.write(content)
 
     def _make_room(self, size: int) -> None:

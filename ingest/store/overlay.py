@@ -11,14 +11,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ingest.store.base import Shard, Vectors
-    from ingest.store.key_index import Parts
+    from ingest.store.base import EmbeddingStore, Shard
+    from ingest.store.key_index import KeyArrays
 
 
-class Layered:
-    """The vectors of `below` and of `above`, as `Vectors` says; what is added goes into `above`, and `below` stays."""
+class OverlayStore:
+    """The vectors of `below` and of `above`, as `EmbeddingStore` says; what is added goes into `above`, and `below`
+    stays.
+    """
 
-    def __init__(self, below: Vectors, above: Vectors) -> None:
+    def __init__(self, below: EmbeddingStore, above: EmbeddingStore) -> None:
         self.dim, self.fewest = below.dim, below.fewest
         self._below = below
         self._above = above
@@ -37,7 +39,7 @@ class Layered:
         return found
 
     def take(self, keys: Sequence[bytes]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-        """Return which keys have a sound vector, and those vectors, as `Vectors` says."""
+        """Return which keys have a sound vector, and those vectors, as `EmbeddingStore` says."""
         if not self._above.rows:
             return self._below.take(keys)
         found = self.find(keys)
@@ -50,7 +52,7 @@ class Layered:
         pairs = zip(self._below.holds(keys), self._above.holds(keys), strict=True)
         return [below or above for below, above in pairs]
 
-    def known(self) -> Parts:
+    def known(self) -> KeyArrays:
         """Return which keys `below` has."""
         return self._below.known()
 

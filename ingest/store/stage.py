@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ingest.core.records import Embedded, Picture
-from ingest.runtime.parallel import gathered
+from ingest.core.records import Embedded, ImageFile
+from ingest.runtime.parallel import batched_within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -15,27 +15,27 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ingest.core.records import Skipped
-    from ingest.store.base import Vectors
+    from ingest.store.base import EmbeddingStore
 
 _LOOKED_UP, _LOOKED_UP_S = 256, 0.05  # pictures looked up together, and how long the first of them may wait
 _HELD = 32  # batches of records that may wait for one vector to be written, so that memory is bounded
 
 
-def lookup(records: Iterable[Picture | Skipped], store: Vectors) -> Iterator[Picture | Embedded | Skipped]:
+def lookup(records: Iterable[ImageFile | Skipped], store: EmbeddingStore) -> Iterator[ImageFile | Embedded | Skipped]:
     """Turn each picture whose vector is known into an `Embedded`, in order; they are looked up some at a time."""
-    for group in gathered(records, _LOOKED_UP, _LOOKED_UP_S):
-        pictures = [record for record in group if isinstance(record, Picture)]
+    for group in batched_within(records, _LOOKED_UP, _LOOKED_UP_S):
+        pictures = [record for record in group if isinstance(record, ImageFile)]
         found = dict(zip([p.sha256 for p in pictures], store.find([p.sha256 for p in pictures]), strict=True))
         for record in group:
-            vector = found.get(record.sha256) if isinstance(record, Picture) else None
-            if isinstance(record, Picture) and vector is not None:
+            vector = found.get(record.sha256) if isinstance(record, ImageFile) else None
+            if isinstance(record, ImageFile) and vector is not None:
                 yield Embedded(record.product, record.sha256, vector, stored=True)
             else:
                 yield record
 
 
 def append(
-    records: Iterable[Embedded | Skipped], store: Vectors, batch: int | Callable[[], int]
+    records: Iterable[Embedded | Skipped], store: EmbeddingStore, batch: int | Callable[[], int]
 ) -> Iterator[Embedded | Skipped]:
     """Write new vectors as a shard for each `batch` of them, and let nothing pass before it is on disk.
 

@@ -11,7 +11,7 @@ LEAST_KEPT_PERCENT = 80
 """Of the products that could be found before, at least this share must still be found afterwards."""
 
 
-def are_too_many(lost: Collection[str], served: Collection[str], *, allowed: bool) -> bool:
+def loses_too_many(lost: Collection[str], served: Collection[str], *, allowed: bool) -> bool:
     """Return whether fewer than 80 % of the `served` ids would be left without the `lost` ones, which are among them.
 
     `allowed` is that the user has agreed to any loss.

@@ -24,7 +24,7 @@ _HASHES = Struct("qq")
 _BLOCK = 65_536  # ids taken apart at a time
 
 
-class Fate(IntEnum):
+class RowState(IntEnum):
     """What a pass over the catalog has found out about a row; GONE is where it starts."""
 
     GONE = 0
@@ -57,13 +57,13 @@ class Inventory:
             raise ValueError(f"{len(ids)} ids, {len(digests)} digests, {len(shas)} pictures")
         rows = np.zeros(len(ids), _RECORD)
         rows["key"] = np.frombuffer(b"".join(map(key, ids)), np.uint8).reshape(-1, KEY_BYTES)
-        rows["digest"], own = unhexed(digests, DIGEST_BYTES)
-        rows["sha"], _ = unhexed(shas, SHA256_BYTES)
+        rows["digest"], own = from_hex(digests, DIGEST_BYTES)
+        rows["sha"], _ = from_hex(shas, SHA256_BYTES)
         names = [product_id.encode() for product_id in ids]
         self._records += rows.tobytes()
         self._names += b"".join(names)
         self._lengths += np.fromiter(map(len, names), np.uint16, len(names)).tobytes()
-        self._fates += np.where(own, np.uint8(Fate.GONE), np.uint8(Fate.FOREIGN)).tobytes()
+        self._fates += np.where(own, np.uint8(RowState.GONE), np.uint8(RowState.FOREIGN)).tobytes()
 
     @property
     def fates(self) -> NDArray[np.uint8]:
@@ -100,7 +100,7 @@ class Inventory:
         wanted = np.frombuffer(b"".join(digests), np.uint64).reshape(-1, DIGEST_BYTES // 8)
         at = places[there]
         equal = (self._array["digest"][at].view(np.uint64) == wanted[there]).all(axis=1)
-        there[there] = equal & (self.fates[at] != Fate.FOREIGN)
+        there[there] = equal & (self.fates[at] != RowState.FOREIGN)
         return there
 
     def digest(self, place: int) -> str:
@@ -115,15 +115,15 @@ class Inventory:
         """Forget the digests at these places, so that no row there counts as being as it should."""
         self._array["digest"][places] = 0
 
-    def count(self, *fates: Fate) -> int:
+    def count(self, *fates: RowState) -> int:
         """Count the rows of any of these fates."""
         return int(np.isin(self.fates, list(fates)).sum())
 
-    def ids(self, fates: Collection[Fate]) -> Iterator[tuple[str, Fate]]:
+    def ids(self, fates: Collection[RowState]) -> Iterator[tuple[str, RowState]]:
         """Yield (product id, fate) of the rows with one of `fates`, in the order they came."""
         mask = np.isin(self.fates, list(fates))
         for product_id, fate in zip(self.where(mask), self.fates[mask].tolist(), strict=True):
-            yield product_id, Fate(fate)
+            yield product_id, RowState(fate)
 
     def where(self, mask: NDArray[np.bool_]) -> Iterator[str]:
         """Yield the product ids of the rows that `mask`, (n,) bool, has."""
@@ -147,10 +147,10 @@ class Inventory:
             first = int(self.find([bytes(self._array["key"][place])])[0])
             if first == place:
                 continue  # its id differs after the first 8 bytes
-            if Fate.FOREIGN in (self.fates[first], self.fates[place]):
-                self.fates[[first, place]] = Fate.FOREIGN
+            if RowState.FOREIGN in (self.fates[first], self.fates[place]):
+                self.fates[[first, place]] = RowState.FOREIGN
             else:
-                self.fates[place] = Fate.DOUBLE
+                self.fates[place] = RowState.DOUBLE
                 self.distrust(np.array([first]))
 
     def doubled(self) -> int:
@@ -177,7 +177,7 @@ def key(product_id: str) -> bytes:
     return _HASHES.pack(hash(product_id), hash(f"\0{product_id}"))
 
 
-def unhexed(texts: Sequence[str], size: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+def from_hex(texts: Sequence[str], size: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Return hex digits as (n, size) uint8, zero where a text is not that, and (n,) bool: whether it is."""
     sound = np.ones(len(texts), bool)
     whole = _unhex("".join(texts), size * len(texts)) if set(map(len, texts)) <= {2 * size} else None

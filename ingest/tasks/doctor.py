@@ -16,7 +16,7 @@ from ingest.embedding.checkpoint import resolve
 from ingest.embedding.checkpoint_files import WEIGHTS, has_weights
 from ingest.embedding.towers import Towers
 from ingest.milvus.alias import alias_target
-from ingest.milvus.connection import opened
+from ingest.milvus.connection import connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -115,7 +115,7 @@ def _milvus(settings: Settings) -> Finding:
     if "://" not in uri and not Path(uri).expanduser().exists():
         return Finding("milvus", f"{uri}: not there yet; ingest run makes it")
     alias = contracts.load(settings.schema).alias
-    with opened(uri, settings.token, settings.db_name, max_wait=0, reading=True) as connection:
+    with connect(uri, settings.token, settings.db_name, max_wait=0, reading=True) as connection:
         kind = (
             "Lite" if connection.is_lite else connection.call("ask its version", connection.client.get_server_version)
         )
@@ -130,10 +130,10 @@ def _catalog(settings: Settings) -> Finding:
     from ingest.catalog import files, formats, reader
 
     columns = formats.Columns(settings.id_column, settings.image_column)
-    next(reader.read(settings.catalog, contracts.load(settings.schema), columns))
+    next(reader.read_catalog(settings.catalog, contracts.load(settings.schema), columns))
     products = formats.estimate(settings.catalog)
     found = f"about {products:,} products" if products else "there"
-    parts = len(files.of(settings.catalog))
+    parts = len(files.list_files(settings.catalog))
     return Finding("catalog", f"{settings.catalog}: {found}" + (f", in {parts:,} files" if parts > 1 else ""))
 
 

@@ -22,7 +22,7 @@ _KEY_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Catalog:
+class CatalogSize:
     """What an estimate is made from: sizes are bytes a product, rates are pictures a second, 0 for not known.
 
     `text_bytes` is the id and the metadata of a row, `bandwidth` bits a second.
@@ -58,7 +58,7 @@ def diskann_disk_bytes(dim: int) -> float:
     return _SECTOR / (_SECTOR // node) if node <= _SECTOR else _SECTOR * math.ceil(node / _SECTOR)
 
 
-def figures(catalog: Catalog) -> dict[str, Figure]:
+def figures(catalog: CatalogSize) -> dict[str, Figure]:
     """Return what a catalog costs, by name; hours that depend on a rate not known are left out."""
     n, dim, m = catalog.products, catalog.dim, catalog.m
     scalars = n * (catalog.text_bytes + _DIGESTS)
@@ -94,7 +94,7 @@ def figures(catalog: Catalog) -> dict[str, Figure]:
 
 
 SIZES = (10**6, 10**7, 10**8, 10**9, 10**10)
-TYPICAL = Catalog(0, 512, 16, 30_000, 200, 1e9, 0, 1000)
+TYPICAL = CatalogSize(0, 512, 16, 30_000, 200, 1e9, 0, 1000)
 """The catalog of the sizing table in docs/operations.md: ViT-B/32, 30 kB a picture, 200 bytes of text, 1 Gbit/s."""
 _COLUMNS = (
     "products", "vectors", "hnsw", "query_memory", "query_nodes", "half_precision_memory", "diskann_memory",
@@ -108,14 +108,14 @@ def table() -> str:
     lines = [f"| {' | '.join(heads)} |", "|" + " ---: |" * len(heads)]
     for size in SIZES:
         made = figures(
-            Catalog(size, TYPICAL.dim, TYPICAL.m, TYPICAL.picture_bytes, TYPICAL.text_bytes, TYPICAL.bandwidth, 0,
+            CatalogSize(size, TYPICAL.dim, TYPICAL.m, TYPICAL.picture_bytes, TYPICAL.text_bytes, TYPICAL.bandwidth, 0,
                     TYPICAL.embedded_per_s)
         )  # fmt: skip
-        lines.append(f"| {' | '.join(shown(made[name]).removesuffix(f' of {NODE_GB} GB') for name in _COLUMNS)} |")
+        lines.append(f"| {' | '.join(display(made[name]).removesuffix(f' of {NODE_GB} GB') for name in _COLUMNS)} |")
     return "\n".join(lines)
 
 
-def shown(figure: Figure) -> str:
+def display(figure: Figure) -> str:
     """Return a figure as it is printed, three digits of it, in MB to PB or minutes to days."""
     value, unit = figure.value, figure.unit
     if unit == "GB":

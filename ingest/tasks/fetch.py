@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from ingest.catalog import formats, reader
 from ingest.core import contract as contracts
 from ingest.core.errors import InterruptedRunError
-from ingest.core.records import Picture, Product, Skipped, Stage
+from ingest.core.records import ImageFile, Product, Skipped, Stage
 from ingest.images.cache import statistics
-from ingest.images.cache.cache import FOLDER, Cache
-from ingest.images.stage import Images
-from ingest.pipeline.report import RunFolder, Summary, too_many
+from ingest.images.cache.cache import FOLDER, ImageCache
+from ingest.images.stage import ImageStage
+from ingest.pipeline.report import RunReport, Summary, too_many
 from ingest.runtime import parallel
-from ingest.runtime.lock import holding
+from ingest.runtime.lock import lock_folder
 
 if TYPE_CHECKING:
     import threading
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class FetchResult:
     """What a fetch did: `pictures` of `products` are there; `failure` says that too many were skipped.
 
     `examples` gives one skipped product for each reason.
@@ -42,30 +42,32 @@ class Fetched:
     examples: dict[str, str]
 
 
-def fetch(settings: Settings, progress: Progress, stop: threading.Event) -> Fetched:
+def fetch(settings: Settings, progress: Progress, stop: threading.Event) -> FetchResult:
     """Have every picture of the catalog on disk; `stop` ends it early with InterruptedRunError."""
     settings = replace(settings, download_missing=True)
     contract = contracts.load(settings.schema)
     too_many(0, 0, settings.max_skipped)
     columns = formats.Columns(settings.id_column, settings.image_column)
-    catalog = reader.read(settings.catalog, contract, columns)
+    catalog = reader.read_catalog(settings.catalog, contract, columns)
     with ExitStack() as stack:
-        stack.enter_context(holding(settings.data))
-        cache = stack.enter_context(Cache(settings.data / FOLDER))
-        images = stack.enter_context(Images(settings, cache, progress.clock))
-        report = stack.enter_context(RunFolder(settings.data / "runs"))
+        stack.enter_context(lock_folder(settings.data))
+        cache = stack.enter_context(ImageCache(settings.data / FOLDER))
+        images = stack.enter_context(ImageStage(settings, cache, progress.clock))
+        report = stack.enter_context(RunReport(settings.data / "runs"))
         progress.total = settings.sample or formats.estimate(settings.catalog)
         products = progress.clock.within(Stage.CATALOG, islice(catalog, settings.sample or None))
-        products = parallel.until(products, stop)
+        products = parallel.take_until(products, stop)
         counted = progress.counting(Stage.CATALOG, products, (Product, Skipped))
-        pictures = parallel.until(images.pictures(counted, download=True), stop)
-        for _ in report.keeping_skipped(progress.counting(Stage.IMAGES, pictures, Picture)):
+        pictures = parallel.take_until(images.pictures(counted, download=True), stop)
+        for _ in report.keeping_skipped(progress.counting(Stage.IMAGES, pictures, ImageFile)):
             pass
         cache.flush()
         return _told(settings, progress, report, cache, interrupted=stop.is_set())
 
 
-def _told(settings: Settings, progress: Progress, report: RunFolder, cache: Cache, *, interrupted: bool) -> Fetched:
+def _told(
+    settings: Settings, progress: Progress, report: RunReport, cache: ImageCache, *, interrupted: bool
+) -> FetchResult:
     found = progress.items(Stage.IMAGES)
     places = {"pictures": str(cache.folder), "report": str(report.folder / "report.json")}
     if report.skipped:
@@ -86,6 +88,6 @@ def _told(settings: Settings, progress: Progress, report: RunFolder, cache: Cach
     report.write(summary, facts, ended)
     if interrupted:
         raise InterruptedRunError("interrupted: what was fetched is kept; run the same command again to go on")
-    return Fetched(
+    return FetchResult(
         summary.products, found, summary.skipped, summary.reasons, summary.seconds, places, failure, summary.examples
     )

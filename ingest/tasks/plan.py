@@ -16,20 +16,20 @@ from ingest.core.errors import InterruptedRunError
 from ingest.core.records import Decoded, Embedded, Reason, Skipped, Stage
 from ingest.milvus import null_probe, reader
 from ingest.milvus.collection import Collection
-from ingest.milvus.connection import opened
+from ingest.milvus.connection import connect
 from ingest.milvus.loading import check_loaded
 from ingest.pipeline import export_files, workspace
-from ingest.pipeline.pipeline import Line
-from ingest.pipeline.promote import withheld
+from ingest.pipeline.pipeline import Pipeline
+from ingest.pipeline.promote import served_instead
 from ingest.sync import diff
-from ingest.sync.inventory import Fate, Inventory
-from ingest.sync.prune import Removal
+from ingest.sync.inventory import Inventory, RowState
+from ingest.sync.prune import PrunePolicy
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Iterable, Iterator
 
-    from ingest.core.records import Picture
+    from ingest.core.records import ImageFile
     from ingest.core.settings import Settings
     from ingest.pipeline.progress import Progress
 
@@ -75,14 +75,14 @@ def plan(settings: Settings, progress: Progress, stop: threading.Event) -> Plan:
     downloaded. Nothing that is learnt on the way is kept, in the data folder or in Milvus. `details` is in a temporary
     folder, which goes with the plan.
     """
-    removal = Removal.of(settings)
+    removal = PrunePolicy.of(settings)
     found = Plan()
     folder = tempfile.mkdtemp(prefix="ingest-")
     weakref.finalize(found, shutil.rmtree, folder, ignore_errors=True)
     with ExitStack() as stack:
-        line = Line(stack, settings, progress, stop, partial(workspace.reading, runs=Path(folder)))
+        line = Pipeline(stack, settings, progress, stop, partial(workspace.open_read_only, runs=Path(folder)))
         there = _there(line, found)
-        difference = diff.Difference(there, line.space.fingerprint)
+        difference = diff.CollectionDiff(there, line.space.fingerprint)
         pictures = _unfetched(line.pictures(download=False), found, line, difference)
         records = difference.changes(pictures)
         for record in line.report.keeping_skipped(difference.failures(line.pixels(records))):
@@ -95,14 +95,14 @@ def plan(settings: Settings, progress: Progress, stop: threading.Event) -> Plan:
     return found
 
 
-def _there(line: Line, found: Plan) -> Inventory:
+def _there(line: Pipeline, found: Plan) -> Inventory:
     """Read what the collection holds; nothing where it, or the Milvus Lite file, is not there yet."""
     settings = line.settings
     found.collection = contracts.collection_name(line.contract, line.space)
     if "://" not in settings.milvus_uri and not Path(settings.milvus_uri).expanduser().exists():
         return Inventory()
     to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait, line.stop)
-    with opened(*to, reading=True) as connection:
+    with connect(*to, reading=True) as connection:
         known = null_probe.recall(connection, line.contract, line.space)
         line.check_complete(known.refused, known.version)
         found.also += [known.open] if known.open else []
@@ -117,8 +117,8 @@ def _there(line: Line, found: Plan) -> Inventory:
 
 
 def _unfetched(
-    records: Iterable[Picture | Skipped], found: Plan, line: Line, difference: diff.Difference
-) -> Iterator[Picture | Skipped]:
+    records: Iterable[ImageFile | Skipped], found: Plan, line: Pipeline, difference: diff.CollectionDiff
+) -> Iterator[ImageFile | Skipped]:
     """Take out the products whose picture a run would download first, and count them."""
     for record in records:
         if isinstance(record, Skipped) and record.reason is Reason.NOT_DOWNLOADED and line.settings.download_missing:
@@ -129,13 +129,13 @@ def _unfetched(
             yield record
 
 
-def _fill(found: Plan, line: Line, difference: diff.Difference, removal: Removal) -> None:
+def _fill(found: Plan, line: Pipeline, difference: diff.CollectionDiff, removal: PrunePolicy) -> None:
     settings, there = line.settings, difference.there
     found.products = line.progress.items(Stage.CATALOG)
     found.added, found.changed = difference.added, difference.changed
     found.unchanged, found.stale = difference.unchanged, difference.stale
     found.gone = 0 if settings.sample else difference.gone
-    found.foreign = there.count(Fate.FOREIGN)
+    found.foreign = there.count(RowState.FOREIGN)
     found.skipped, found.reasons = line.report.skipped, dict(line.report.reasons.most_common())
     found.examples = line.report.shown_examples(settings.catalog)
     found.refused = removal.refusal(difference)
@@ -143,7 +143,7 @@ def _fill(found: Plan, line: Line, difference: diff.Difference, removal: Removal
     if settings.exports and not settings.sample:
         _foresee_exports(found, line, difference, removal)
     usable = found.added + sum(found.changed.values()) + found.unchanged + found.fetch
-    if usable and found.served != found.collection and (kept := withheld(line, found.served)) is not None:
+    if usable and found.served != found.collection and (kept := served_instead(line, found.served)) is not None:
         found.unserved = kept.fault
     for product_id, change in removal.changes(difference, gone=not settings.sample):
         line.report.note(product_id, change)
@@ -151,10 +151,10 @@ def _fill(found: Plan, line: Line, difference: diff.Difference, removal: Removal
     found.details = line.report.changes
 
 
-def _foresee_exports(found: Plan, line: Line, difference: diff.Difference, removal: Removal) -> None:
+def _foresee_exports(found: Plan, line: Pipeline, difference: diff.CollectionDiff, removal: PrunePolicy) -> None:
     """Say whether a run would write the exported files again, or would have to leave them as they are."""
-    files = export_files.Files(line.settings.npy, line.settings.npy_ids)
-    rows = export_files.listed(line, files, difference.there, drops_failed=removal.drops_failed(difference))
+    files = export_files.ExportPaths(line.settings.npy, line.settings.npy_ids)
+    rows = export_files.export_content(line, files, difference.there, drops_failed=removal.drops_failed(difference))
     found.exports_refused = export_files.refusal(line, files, rows, coming=line.report.noted())
     if found.exports_refused or found.embed or export_files.are_current(line, files, rows):
         return

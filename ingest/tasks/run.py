@@ -14,18 +14,18 @@ from ingest.core.records import Decoded, Embedded, Stage
 from ingest.exports import faiss_index
 from ingest.milvus import bulk_import, null_probe, pending_imports, properties, reader, writer
 from ingest.milvus.collection import Collection
-from ingest.milvus.connection import opened
+from ingest.milvus.connection import connect
 from ingest.pipeline import export_files
 from ingest.pipeline.distributed import driver
-from ingest.pipeline.outcome import Outcome, complete, finish, report, stop_if_told
-from ingest.pipeline.pipeline import Line
-from ingest.pipeline.promote import Serving, serve
+from ingest.pipeline.outcome import Outcome, complete, finish, raise_if_stopped, report
+from ingest.pipeline.pipeline import Pipeline
+from ingest.pipeline.promote import Promotion, promote
 from ingest.pipeline.report import Summary, unusable
 from ingest.runtime import parallel
 from ingest.runtime.profiler import EXPORTS
 from ingest.sync import diff
-from ingest.sync.inventory import Fate, Inventory, key
-from ingest.sync.prune import Removal
+from ingest.sync.inventory import Inventory, RowState, key
+from ingest.sync.prune import PrunePolicy
 
 if TYPE_CHECKING:
     import threading
@@ -54,14 +54,14 @@ def run(
     `distrusted` names products whose rows are written again whatever their digest says; with `rewrite` the exports are
     written again though they are of just these rows.
     """
-    Removal.of(settings)
+    PrunePolicy.of(settings)
     if settings.load == "bulk" and settings.bulk_folder is None:
         raise ConfigError("--load bulk: name a folder that the server sees too, with --bulk-folder (and --bulk-path)")
     if settings.load == "bulk" and settings.engine == "ray":
         raise ConfigError("--load bulk: on a cluster the workers upsert; pass --engine threads, or leave --load out")
-    with _line(settings, progress, stop) as line:
+    with _open_pipeline(settings, progress, stop) as line:
         to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait, stop)
-        with opened(*to) as connection:
+        with connect(*to) as connection:
             found = null_probe.settle(connection, line.contract, line.space)
             line.check_complete(found.refused, found.version)
             collection = Collection(connection, found.contract, line.space)
@@ -70,22 +70,22 @@ def run(
 
 def embed(settings: Settings, progress: Progress, stop: threading.Event, npy: Path, ids: Path) -> Outcome:
     """Embed the catalog into the store and write the `.npy` pair; Milvus is not needed."""
-    with _line(settings, progress, stop) as line:
+    with _open_pipeline(settings, progress, stop) as line:
         summary = Summary()
         usable = sum(1 for _ in line.report.keeping_skipped(line.embedded(line.pictures())))
-        stop_if_told(line, summary)
-        found = _export(line, export_files.Files(npy, ids))
+        raise_if_stopped(line, summary)
+        found = _export(line, export_files.ExportPaths(npy, ids))
         summary.unchanged = usable - min(usable, progress.items(Stage.EMBEDDING))
         return finish(line, summary, {"vectors": npy, "ids": ids}, _carried(found), _faults(line, usable, found))
 
 
 def export(settings: Settings, progress: Progress, stop: threading.Event) -> Outcome:
     """Write the `.npy` pair and the FAISS files from the store; nothing is downloaded or embedded."""
-    with _line(settings, progress, stop) as line:
+    with _open_pipeline(settings, progress, stop) as line:
         summary = Summary()
         for _ in line.report.keeping_skipped(line.pictures(download=False)):
             pass
-        stop_if_told(line, summary)
+        raise_if_stopped(line, summary)
         found = _export(line, _files(settings), is_judged=False)
         summary.unchanged = found.rows
         some = "1 product has" if found.missing == 1 else f"{found.missing:,} products have"
@@ -95,7 +95,7 @@ def export(settings: Settings, progress: Progress, stop: threading.Event) -> Out
 
 
 def _run(
-    line: Line, collection: Collection, noted: Mapping[str, str], distrusted: Sequence[str], *, rewrite: bool
+    line: Pipeline, collection: Collection, noted: Mapping[str, str], distrusted: Sequence[str], *, rewrite: bool
 ) -> Outcome:
     clock = line.progress.clock
     with clock.working(Stage.MILVUS):
@@ -106,7 +106,7 @@ def _run(
         pending_imports.settle(collection, line.settings.bulk_folder, line.stop)
         there = reader.inventory(collection, line.store)
     there.distrust(there.find([key(product_id) for product_id in distrusted]))
-    difference = diff.Difference(there, line.space.fingerprint)
+    difference = diff.CollectionDiff(there, line.space.fingerprint)
     written = line.progress.counting(Stage.MILVUS, _written(line, collection, difference), Embedded)
     summary, left = Summary(collection=collection.name, served=served), Inventory()
     for batch in parallel.batched(line.report.keeping_skipped(difference.failures(written)), writer.MAX_ROWS):
@@ -116,14 +116,14 @@ def _run(
         if moves:
             left.add(*writer.identities(batch, collection))
     _count(line, summary, difference)
-    stop_if_told(line, summary)
+    raise_if_stopped(line, summary)
     refused = _remove(line, collection, difference, summary)
     if summary.upserted + summary.deleted >= (1 if moves or collection.connection.is_lite else FLUSHED_FROM):
         with clock.working(Stage.MILVUS):
             collection.flush()
     found = None
     if line.settings.exports:
-        drops = Removal.of(line.settings).drops_failed(difference)
+        drops = PrunePolicy.of(line.settings).drops_failed(difference)
         found = _export(line, _files(line.settings), there, drops_failed=drops, rewrite=rewrite)
     notes = _left(line, difference, summary)
     faults = _faults(line, summary.upserted + summary.unchanged, found)
@@ -134,22 +134,22 @@ def _run(
         faults = ([serving.fault] if serving.fault else []) + faults
     else:
         with clock.working(Stage.MILVUS):
-            collection.check_untaken()
+            collection.check_not_taken()
     places = {"collection": f"{_served(line.contract.alias, summary)}, at {collection.connection.shown}"}
     return finish(line, summary, places | (_exported(line) if found else {}), notes, faults, refused)
 
 
 def _serve(
-    line: Line, collection: Collection, there: Inventory, written: Inventory, summary: Summary, *, refused: str
-) -> Serving:
+    line: Pipeline, collection: Collection, there: Inventory, written: Inventory, summary: Summary, *, refused: str
+) -> Promotion:
     """Move the alias here if it may; if the collection turns out not to be as it should, the report says so.
 
     Raises VerificationError then, and InterruptedRunError if the user has asked to stop.
     """
-    stop_if_told(line, summary)
+    raise_if_stopped(line, summary)
     try:
         with line.progress.clock.working(Stage.MILVUS):
-            return serve(line, collection, there, written, summary.served, refused=bool(refused))
+            return promote(line, collection, there, written, summary.served, refused=bool(refused))
     except (VerificationError, InterruptedRunError) as error:
         complete(line, summary)
         ended = "interrupted" if isinstance(error, InterruptedRunError) else "not verified"
@@ -166,36 +166,36 @@ def _served(alias: str, summary: Summary) -> str:
     return f"{alias} still serves {summary.served}, not {summary.collection}"
 
 
-def _written(line: Line, collection: Collection, difference: diff.Difference) -> Iterator[Embedded | Skipped]:
+def _written(line: Pipeline, collection: Collection, difference: diff.CollectionDiff) -> Iterator[Embedded | Skipped]:
     """Bring the rows that differ in step: on this machine's threads, or on a Ray cluster."""
     if line.settings.engine == "ray":
-        return driver.written(line, collection, difference)
+        return driver.write_rows(line, collection, difference)
     clock = line.progress.clock
-    embedded = clock.waiting(line.parked(line.embedded(difference.changes(line.pictures()))))
+    embedded = clock.waiting(line.spilled(line.embedded(difference.changes(line.pictures()))))
     return clock.within(Stage.MILVUS, _write(line, collection, difference.there, embedded))
 
 
 def _write(
-    line: Line, collection: Collection, there: Inventory, records: Iterator[Embedded | Skipped]
+    line: Pipeline, collection: Collection, there: Inventory, records: Iterator[Embedded | Skipped]
 ) -> Iterator[Embedded | Skipped]:
     """Upsert, or have the server import, as --load says; by itself only into an empty collection."""
     settings = line.settings
     if settings.load == "upsert" or settings.bulk_folder is None or (settings.load == "auto" and len(there)):
         return writer.upsert(records, collection)
-    folder = bulk_import.Folder(settings.bulk_folder, settings.bulk_path or str(settings.bulk_folder.absolute()))
+    folder = bulk_import.ImportFolder(settings.bulk_folder, settings.bulk_path or str(settings.bulk_folder.absolute()))
     return bulk_import.load(records, collection, there, folder, line.stop)
 
 
-def _count(line: Line, summary: Summary, difference: diff.Difference) -> None:
+def _count(line: Pipeline, summary: Summary, difference: diff.CollectionDiff) -> None:
     summary.unchanged, summary.stale = difference.unchanged, difference.stale
     summary.added, summary.changed = difference.added, difference.changed
     # A sample, or a run that was stopped, has not seen who else is in the catalog.
     summary.gone = 0 if line.settings.sample or line.stop.is_set() else difference.gone
 
 
-def _remove(line: Line, collection: Collection, difference: diff.Difference, summary: Summary) -> str:
+def _remove(line: Pipeline, collection: Collection, difference: diff.CollectionDiff, summary: Summary) -> str:
     """Delete the rows that are to go; return why none was, where too many would have."""
-    removal = Removal.of(line.settings)
+    removal = PrunePolicy.of(line.settings)
     for product_id, change in removal.changes(difference, gone=not line.settings.sample):
         line.report.note(product_id, change)
     for batch in parallel.batched(removal.ids(difference), _DELETED_AT_ONCE):
@@ -204,57 +204,57 @@ def _remove(line: Line, collection: Collection, difference: diff.Difference, sum
     return removal.refusal(difference)
 
 
-def _left(line: Line, difference: diff.Difference, summary: Summary) -> list[str]:
+def _left(line: Pipeline, difference: diff.CollectionDiff, summary: Summary) -> list[str]:
     """Say which rows stay although their product is gone or failed."""
-    foreign = difference.there.count(Fate.FOREIGN)
+    foreign = difference.there.count(RowState.FOREIGN)
     notes = [f"{foreign} rows that ingest did not write were left alone"] if foreign else []
     for fate, rows, why in (
-        (Fate.GONE, summary.gone, "rows are not in the catalog; delete them with --prune"),
-        (Fate.FAILED, summary.stale, "rows are stale, for their product fails now; delete them with --drop-failed"),
+        (RowState.GONE, summary.gone, "rows are not in the catalog; delete them with --prune"),
+        (RowState.FAILED, summary.stale, "rows are stale, for their product fails now; delete them with --drop-failed"),
     ):
-        if rows and fate not in Removal.of(line.settings).fates:
+        if rows and fate not in PrunePolicy.of(line.settings).fates:
             named = ", ".join(product_id for product_id, _ in islice(difference.there.ids({fate}), _NAMED))
             notes.append(f"{rows} {why}: {named}{', …' if rows > _NAMED else ''}")
     return notes
 
 
 def _export(
-    line: Line, files: export_files.Files, collection: Inventory | None = None, *,
+    line: Pipeline, files: export_files.ExportPaths, collection: Inventory | None = None, *,
     drops_failed: bool = False, is_judged: bool = True, rewrite: bool = False,
-) -> export_files.Exported:  # fmt: skip
+) -> export_files.ExportResult:  # fmt: skip
     with line.progress.clock.working(EXPORTS):
-        rows = export_files.listed(line, files, collection, drops_failed=drops_failed, is_judged=is_judged)
+        rows = export_files.export_content(line, files, collection, drops_failed=drops_failed, is_judged=is_judged)
         return export_files.write(line, files, rows, rewrite=rewrite)
 
 
-def _faults(line: Line, usable: int, found: export_files.Exported | None) -> list[str]:
+def _faults(line: Pipeline, usable: int, found: export_files.ExportResult | None) -> list[str]:
     """Say what keeps that which was made from being live, apart from the alias."""
     reasons = {} if usable else line.report.reasons
     faults = [unusable(reasons, line.progress.items(Stage.CATALOG))] if reasons else []
     return faults + ([found.refusal] if found and found.refusal else [])
 
 
-def _carried(found: export_files.Exported) -> list[str]:
+def _carried(found: export_files.ExportResult) -> list[str]:
     what = "1 product fails" if found.carried == 1 else f"{found.carried:,} products fail"
     return [f"{what} today, and the files have the last good vector"] if found.carried else []
 
 
-def _files(settings: Settings) -> export_files.Files:
-    return export_files.Files(settings.npy, settings.npy_ids, settings.indexes)
+def _files(settings: Settings) -> export_files.ExportPaths:
+    return export_files.ExportPaths(settings.npy, settings.npy_ids, settings.indexes)
 
 
-def _exported(line: Line) -> dict[str, Any]:
+def _exported(line: Pipeline) -> dict[str, Any]:
     settings = line.settings
-    files = faiss_index.Files.of(settings.indexes, line.space.dim)
+    files = faiss_index.IndexFiles.of(settings.indexes, line.space.dim)
     places = {"vectors": settings.npy, "ids": settings.npy_ids, "FAISS": files.index}
     return {name: path for name, path in places.items() if path.exists()}
 
 
 @contextmanager
-def _line(settings: Settings, progress: Progress, stop: threading.Event) -> Iterator[Line]:
+def _open_pipeline(settings: Settings, progress: Progress, stop: threading.Event) -> Iterator[Pipeline]:
     """Open the line; where torch turns out to be missing, save what it would have embedded."""
     with ExitStack() as stack:
-        line = Line(stack, settings, progress, stop)
+        line = Pipeline(stack, settings, progress, stop)
         try:
             yield line
         except NoTorchError as error:
@@ -266,6 +266,6 @@ def _line(settings: Settings, progress: Progress, stop: threading.Event) -> Iter
             ) from error
 
 
-def _save_pixels(line: Line) -> int:
+def _save_pixels(line: Pipeline) -> int:
     pixels = line.preprocessed.saving(line.pixels(line.pictures()))
     return sum(1 for record in pixels if isinstance(record, Decoded))

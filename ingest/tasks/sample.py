@@ -11,11 +11,11 @@ import numpy as np
 
 from ingest.catalog import formats, reader
 from ingest.core.errors import InterruptedRunError
-from ingest.core.records import Decoded, Picture, Stage
+from ingest.core.records import Decoded, ImageFile, Stage
 from ingest.pipeline import workspace
-from ingest.pipeline.pipeline import Line
+from ingest.pipeline.pipeline import Pipeline
 from ingest.runtime import parallel
-from ingest.tasks.estimate import Catalog
+from ingest.tasks.estimate import CatalogSize
 
 if TYPE_CHECKING:
     import threading
@@ -27,30 +27,30 @@ SAMPLE = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Sampled:
+class CatalogSample:
     """The catalog as measured: `pictures` of the `sampled` products were to be had, `fetched` of them fetched now."""
 
-    catalog: Catalog
+    catalog: CatalogSize
     sampled: int
     pictures: int
     fetched: int
     model: str
 
 
-def measure(settings: Settings, progress: Progress, stop: threading.Event) -> Sampled:
+def measure(settings: Settings, progress: Progress, stop: threading.Event) -> CatalogSample:
     """Measure the first products; with --download-missing their pictures are fetched, and kept in the cache.
 
     The products are counted by the catalog's lines, and by reading it where it is compressed.
     """
-    keeping = workspace.writing if settings.download_missing else workspace.reading
+    keeping = workspace.open_for_writing if settings.download_missing else workspace.open_read_only
     with ExitStack() as stack:
-        line = Line(stack, replace(settings, sample=settings.sample or SAMPLE), progress, stop, keeping)
+        line = Pipeline(stack, replace(settings, sample=settings.sample or SAMPLE), progress, stop, keeping)
         total = settings.sample or formats.estimate(settings.catalog) or _counted(line)
         cached = {path.name for path in (settings.data / "image_cache").glob("*")}
         began = time.perf_counter()
         records = list(line.pictures(download=settings.download_missing))
         seconds = time.perf_counter() - began
-        pictures = [record for record in records if isinstance(record, Picture)]
+        pictures = [record for record in records if isinstance(record, ImageFile)]
         sizes = [picture.path.stat().st_size for picture in pictures]
         new = [
             size for picture, size in zip(pictures, sizes, strict=True)
@@ -62,7 +62,7 @@ def measure(settings: Settings, progress: Progress, stop: threading.Event) -> Sa
         if stop.is_set():
             raise InterruptedRunError("interrupted; nothing was changed")
         line.cache.flush()
-        catalog = Catalog(
+        catalog = CatalogSize(
             products=max(total, progress.items(Stage.CATALOG)) if len(records) >= SAMPLE else len(records),
             dim=line.space.dim,
             m=line.contract.index.m,
@@ -72,27 +72,29 @@ def measure(settings: Settings, progress: Progress, stop: threading.Event) -> Sa
             decoded_per_s=len(decoded) / decode_s if decoded else 0.0,
             embedded_per_s=embedded_per_s,
         )
-        return Sampled(catalog, len(records), len(pictures), len(new), line.space.model)
+        return CatalogSample(catalog, len(records), len(pictures), len(new), line.space.model)
 
 
-def _counted(line: Line) -> int:
+def _counted(line: Pipeline) -> int:
     columns = formats.Columns(line.settings.id_column, line.settings.image_column)
-    return sum(1 for _ in parallel.until(reader.read(line.settings.catalog, line.contract, columns), line.stop))
+    return sum(
+        1 for _ in parallel.take_until(reader.read_catalog(line.settings.catalog, line.contract, columns), line.stop)
+    )
 
 
-def _text_bytes(picture: Picture) -> int:
+def _text_bytes(picture: ImageFile) -> int:
     metadata = picture.product.metadata
     values = sum(len(str(value).encode()) if isinstance(value, str) else 8 for value in metadata.values())
     return len(picture.product.product_id.encode()) + values
 
 
-def _timed_decoding(line: Line, pictures: list[Picture]) -> tuple[list[Decoded], float]:
+def _timed_decoding(line: Pipeline, pictures: list[ImageFile]) -> tuple[list[Decoded], float]:
     began = time.perf_counter()
     pixels = line.decoded(pictures)
     return [record for record in pixels if isinstance(record, Decoded)], time.perf_counter() - began
 
 
-def _embedding_rate(line: Line, decoded: list[Decoded]) -> float:
+def _embedding_rate(line: Pipeline, decoded: list[Decoded]) -> float:
     """Return pictures a second in whole batches; the first one warms up."""
     if not decoded:
         return 0.0

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from ingest.core.errors import ConfigError
 from ingest.images.cache import statistics
 from ingest.images.cache.cache import FOLDER, INDEX
-from ingest.images.cache.index import Index, reading
+from ingest.images.cache.index import ImageIndex, open_read_only
 from ingest.pipeline.report import latest_runs
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ingest.images.cache.statistics import Host, Quality, State
+    from ingest.images.cache.statistics import HostFailures, QualityCounts, StateCount
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,9 @@ class LastRun:
 class Status:
     """What the cache knows of the pictures, and the reports of the last run; None where there is none."""
 
-    states: list[State]
-    worst_hosts: list[Host]
-    quality: Quality
+    states: list[StateCount]
+    worst_hosts: list[HostFailures]
+    quality: QualityCounts
     last_run: LastRun | None = None
 
 
@@ -47,7 +47,7 @@ def status(data: Path) -> Status:
     path = data / FOLDER / INDEX
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; run ingest fetch or ingest run first, or pass --data")
-    index = Index(path, reading)
+    index = ImageIndex(path, open_read_only)
     try:
         return Status(
             statistics.states(index), statistics.worst_hosts(index), statistics.quality(index), _last_run(data / "runs")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from ingest.core.errors import ConfigError
 from ingest.core.records import Reason, Skipped
-from ingest.pipeline.export_files import Carried, Files
-from ingest.pipeline.pipeline import Line
+from ingest.pipeline.export_files import ExportContent, ExportPaths
+from ingest.pipeline.pipeline import Pipeline
 from ingest.store import maintenance
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def info(settings: Settings) -> list[SpaceInfo]:
 def compact(settings: Settings, progress: Progress, stop: threading.Event, full: int) -> tuple[int, int]:
     """Merge the small shards of the model's space into ones of `full` bytes; return the shards before and after."""
     with ExitStack() as stack:
-        store = Line(stack, settings, progress, stop).store
+        store = Pipeline(stack, settings, progress, stop).store
         before = store.shards()
         for group in maintenance.groups(before, full):
             if stop.is_set():
@@ -42,7 +42,7 @@ def compact(settings: Settings, progress: Progress, stop: threading.Event, full:
         return len(before), len(store.shards())
 
 
-def collect(
+def collect_garbage(
     settings: Settings, progress: Progress, stop: threading.Event, grace: str, agreed: Callable[[int, int], bool]
 ) -> int:
     """Drop the vectors that no picture of the catalog has; return how many rows went.
@@ -52,19 +52,21 @@ def collect(
     """
     grace_s = _duration(grace)
     with ExitStack() as stack:
-        line = Line(stack, settings, progress, stop)
+        line = Pipeline(stack, settings, progress, stop)
         absent = 0
         for record in line.pictures(download=False):
-            absent += isinstance(record, Skipped) and (record.reason.heals or record.reason is Reason.NOT_DOWNLOADED)
+            absent += isinstance(record, Skipped) and (
+                record.reason.is_transient or record.reason is Reason.NOT_DOWNLOADED
+            )
         if absent:
             raise ConfigError(
                 f"{settings.catalog}: {absent} pictures are not on this disk, so their vectors may be used; "
                 "fetch them first with: ingest fetch"
             )
         # What fails today is wanted by its last good image too: that vector is in the exports.
-        exported = Carried(line, Files(settings.npy, settings.npy_ids), None)
+        exported = ExportContent(line, ExportPaths(settings.npy, settings.npy_ids), None)
         wanted = {image for _, image in chain(line.wanted.pairs(), exported.pairs())}
-        unused = maintenance.Unused(line.store, wanted, grace_s)
+        unused = maintenance.UnusedVectors(line.store, wanted, grace_s)
         if stop.is_set() or not agreed(unused.count(), unused.young):
             return 0
         return unused.drop()

@@ -12,23 +12,23 @@ import numpy as np
 from ingest.core import search_ef
 from ingest.core.contract import row_digest
 from ingest.core.errors import InterruptedRunError
-from ingest.core.records import Decoded, Differing, Embedded, Stage
+from ingest.core.records import Decoded, Embedded, Mismatch, Stage
 from ingest.exports import faiss_index, npy_files
 from ingest.images.cache.cache import FOLDER, INDEX
-from ingest.images.cache.checksums import Hashing
-from ingest.images.cache.index import Index
+from ingest.images.cache.checksums import ImageHasher
+from ingest.images.cache.index import ImageIndex
 from ingest.milvus import checks, null_probe, reader
 from ingest.milvus.collection import Collection
-from ingest.milvus.connection import opened
-from ingest.milvus.field_checks import Comparison, draw
+from ingest.milvus.connection import connect
+from ingest.milvus.field_checks import FieldComparison, draw
 from ingest.milvus.loading import is_loaded
 from ingest.pipeline import export_files, workspace
-from ingest.pipeline.pipeline import Line
-from ingest.runtime.lock import holding
+from ingest.pipeline.pipeline import Pipeline
+from ingest.runtime.lock import lock_folder
 from ingest.runtime.parallel import batched
 from ingest.sync import diff
-from ingest.sync.inventory import ABSENT, Fate, key
-from ingest.sync.prune import Removal
+from ingest.sync.inventory import ABSENT, RowState, key
+from ingest.sync.prune import PrunePolicy
 
 if TYPE_CHECKING:
     import threading
@@ -67,7 +67,7 @@ class Verdict:
     seed: int = 0
     pictures: int | None = None
     reasons: dict[str, int] = field(default_factory=dict)
-    differing: list[Differing] = field(default_factory=list)
+    differing: list[Mismatch] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
     ef: int | None = None
@@ -114,22 +114,22 @@ def verify(
     Raises MilvusError where there is no collection to look at or it has another schema.
     """
     with ExitStack() as stack:
-        line = Line(stack, settings, progress, stop, workspace.reading)
+        line = Pipeline(stack, settings, progress, stop, workspace.open_read_only)
         to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait, stop)
-        connection = stack.enter_context(opened(*to, reading=True))
+        connection = stack.enter_context(connect(*to, reading=True))
         collection = Collection(
             connection, null_probe.recall(connection, line.contract, line.space).contract, line.space
         )
         verdict = Verdict(collection.name, seed=secrets.randbelow(2**32) if seed is None else seed)
         if not collection.ready():
-            verdict.differing.append(Differing("collection", collection.name, "is missing"))
+            verdict.differing.append(Mismatch("collection", collection.name, "is missing"))
         elif not is_loaded(connection, collection.name):
-            verdict.differing.append(Differing("collection", collection.name, "is not loaded, so nobody can search it"))
+            verdict.differing.append(Mismatch("collection", collection.name, "is not loaded, so nobody can search it"))
         else:
             _note_ef(verdict, search_ef.read(collection.carried()))
             verdict.differing.extend(checks.index(collection))
             there = reader.inventory(collection, line.store)
-            difference = diff.Difference(there, line.space.fingerprint)
+            difference = diff.CollectionDiff(there, line.space.fingerprint)
             verdict.differing.extend(_rows(line, collection, difference, verdict, hashes=pictures))
             sampled = _sample(line, there, sample, verdict)
             verdict.differing.extend(checks.vectors(collection, line.store, sampled))
@@ -137,34 +137,34 @@ def verify(
                 verdict.differing.extend(_files(line, collection, difference, sampled, verdict))
         served = collection.served()
         if served != collection.name:
-            verdict.differing.append(Differing("alias", line.contract.alias, f"serves {served}, not {collection.name}"))
+            verdict.differing.append(Mismatch("alias", line.contract.alias, f"serves {served}, not {collection.name}"))
         if stop.is_set():
             raise InterruptedRunError("interrupted before all was looked at")
         verdict.seconds = round(progress.seconds, 3)
         return verdict
 
 
-def forget_pictures(settings: Settings, product_ids: Iterable[str]) -> None:
+def forget_images(settings: Settings, product_ids: Iterable[str]) -> None:
     """Have the next run hash the images of these products again, whatever their size and time."""
-    with holding(settings.data), closing(Index(settings.data / FOLDER / INDEX)) as index:
+    with lock_folder(settings.data), closing(ImageIndex(settings.data / FOLDER / INDEX)) as index:
         for product_id in product_ids:
             if (entry := index.get(product_id)) is not None:
                 index.put(replace(entry, mtime_ns=None))
 
 
 def _rows(
-    line: Line, collection: Collection, difference: diff.Difference, verdict: Verdict, *, hashes: bool
-) -> Iterator[Differing]:
+    line: Pipeline, collection: Collection, difference: diff.CollectionDiff, verdict: Verdict, *, hashes: bool
+) -> Iterator[Mismatch]:
     there = difference.there
     doubled, counted = there.doubled(), _counted_rows(collection, len(there), line.stop)
     if doubled or counted < len(there):
         counts = f"{counted} by count(*), {len(there)} read, {doubled} doubled"
-        yield Differing("count", collection.name, counts)
+        yield Mismatch("count", collection.name, counts)
     pictures = line.pictures(download=False)
-    hashing = Hashing(line.settings.download_workers)
+    hashing = ImageHasher(line.settings.download_workers)
     if hashes:
         pictures = hashing.passing(pictures)
-    fields = Comparison(collection, there, draw(len(there), verdict.seed))
+    fields = FieldComparison(collection, there, draw(len(there), verdict.seed))
     records = line.pixels(difference.changes(fields.passing(pictures)))
     overlooked = 0
     for changed in batched(_changed(line, difference, records), _LOOKED_UP):
@@ -173,12 +173,12 @@ def _rows(
         overlooked += len(added) - len(faults)
         for product_id, kind, _ in changed:
             if kind != "added":
-                yield Differing("row", product_id, f"has another {kind}")
+                yield Mismatch("row", product_id, f"has another {kind}")
             elif product_id in faults:
                 yield faults[product_id]
     yield from (*fields.differing, *hashing.differing)
     wrong = there.find([key(name) for name in {found.name for found in (*fields.differing, *hashing.differing)}])
-    right = difference.unchanged + overlooked - int((there.fates[wrong[wrong != ABSENT]] == Fate.SAME).sum())
+    right = difference.unchanged + overlooked - int((there.fates[wrong[wrong != ABSENT]] == RowState.SAME).sum())
     verdict.products, verdict.rows = line.progress.items(Stage.CATALOG), right
     verdict.expected, verdict.compared = len(there) - doubled + difference.added, fields.rows - len(fields.differing)
     verdict.pictures = hashing.pictures - len(hashing.differing) if hashes else None
@@ -191,7 +191,7 @@ def _rows(
             0 if line.settings.sample else difference.gone,
             "rows are not in the catalog; ingest run --prune deletes them",
         ),
-        (there.count(Fate.FOREIGN), "rows were not written by ingest"),
+        (there.count(RowState.FOREIGN), "rows were not written by ingest"),
         (
             overlooked,
             "rows were left out when all were read, and found by their ids: the server is at fault",
@@ -206,7 +206,7 @@ def _rows(
 
 
 def _changed(
-    line: Line, difference: diff.Difference, records: Iterable[Decoded | Embedded | Skipped]
+    line: Pipeline, difference: diff.CollectionDiff, records: Iterable[Decoded | Embedded | Skipped]
 ) -> Iterator[tuple[str, str, str]]:
     """Yield (product id, what a run would do about it, row digest) of the products that a run would write."""
     for record in line.report.keeping_skipped(difference.failures(records)):
@@ -229,12 +229,12 @@ def _note_ef(verdict: Verdict, contract: dict[str, Any]) -> None:
     verdict.ef, verdict.ef_schema = contract.get("ef"), contract.get("ef_schema")
     verdict.ef_measured = contract.get("ef_measured")
     if verdict.ef_measured is not None:
-        verdict.notes.append(f"apps search with {search_ef.described(contract)}")
+        verdict.notes.append(f"apps search with {search_ef.describe(contract)}")
 
 
-def _sample(line: Line, there: Inventory, sample: int, verdict: Verdict) -> list[str]:
+def _sample(line: Pipeline, there: Inventory, sample: int, verdict: Verdict) -> list[str]:
     """Draw right rows whose vector the store has too; of what only the collection has there is nothing to compare."""
-    right = np.flatnonzero(there.fates == Fate.SAME)
+    right = np.flatnonzero(there.fates == RowState.SAME)
     if len(right) > sample:
         right = np.random.default_rng(verdict.seed).choice(right, sample, replace=False)
     verdict.sampled = sum(line.kept.holds([there.sha256(place) for place in right.tolist()]))
@@ -246,16 +246,19 @@ def _sample(line: Line, there: Inventory, sample: int, verdict: Verdict) -> list
 
 
 def _files(
-    line: Line, collection: Collection, difference: diff.Difference, sampled: list[str], verdict: Verdict
-) -> Iterator[Differing]:
+    line: Pipeline, collection: Collection, difference: diff.CollectionDiff, sampled: list[str], verdict: Verdict
+) -> Iterator[Mismatch]:
     """Check the exported files against their checksums and the catalog, and the index against the collection.
 
     Files that a run would leave as they are, since too many products would leave them, are of an older catalog, and
     maybe of another model: their checksums alone are checked.
     """
     settings, dim = line.settings, line.space.dim
-    files, drops = export_files.Files(settings.npy, settings.npy_ids), Removal.of(settings).drops_failed(difference)
-    rows = export_files.listed(line, files, difference.there, drops_failed=drops)
+    files, drops = (
+        export_files.ExportPaths(settings.npy, settings.npy_ids),
+        PrunePolicy.of(settings).drops_failed(difference),
+    )
+    rows = export_files.export_content(line, files, difference.there, drops_failed=drops)
     refused = export_files.refusal(line, files, rows)
     made_from = None if refused else (npy_files.contents(rows, line.store), line.space.fingerprint)
     if refused:
@@ -268,10 +271,10 @@ def _files(
     ]
     for path, fault in faults:
         healing = "ingest verify --repair" if fault == npy_files.ALTERED else "ingest run"  # which goes by sizes
-        yield Differing("file", str(path), f"{fault}; write it with: {_ALLOWED if refused else healing}")
+        yield Mismatch("file", str(path), f"{fault}; write it with: {_ALLOWED if refused else healing}")
     if faults or refused or not sampled:
         return
-    index = faiss_index.opened(settings.indexes, dim)
+    index = faiss_index.open_index(settings.indexes, dim)
     asked = sampled[:_QUERIES]
     found = collection.matching(asked, [collection.contract.index.field])
     queries = [np.asarray(row[collection.contract.index.field], np.float32) for row in found]
@@ -287,7 +290,7 @@ def _files(
         total += len(known)
     verdict.overlap = shared / total if total else None
     if verdict.overlap is not None and verdict.overlap < _OVERLAP:
-        yield Differing("search", str(settings.indexes), f"shares {verdict.overlap:.1%} of the collection's top {_TOP}")
+        yield Mismatch("search", str(settings.indexes), f"shares {verdict.overlap:.1%} of the collection's top {_TOP}")
 
 
 def _counted(number: int, thing: str) -> str:

@@ -13,11 +13,11 @@ from ingest.core import contract as contracts
 from ingest.core.errors import QueryError
 from ingest.exports import faiss_index
 from ingest.search import evaluate, recommend
-from ingest.search.faiss_backend import Exported
-from ingest.search.milvus_backend import Served
-from ingest.search.query import Model, Query
-from ingest.search.recommend import Wish
-from ingest.search.search import answers
+from ingest.search.faiss_backend import ExportedIndex
+from ingest.search.milvus_backend import SearchableCollection
+from ingest.search.query import Query, QueryModel
+from ingest.search.recommend import RecommendOptions
+from ingest.search.search import answer_queries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,13 +44,13 @@ def connection(shop: SmallShop) -> Iterator[Connection]:
 
 
 @pytest.fixture(scope="module")
-def served(connection: Connection) -> Served:
-    return Served(connection, "products")
+def served(connection: Connection) -> SearchableCollection:
+    return SearchableCollection(connection, "products")
 
 
 @pytest.fixture(scope="module")
-def exported(shop: SmallShop) -> Exported:
-    return Exported(shop.settings, ef=64)
+def exported(shop: SmallShop) -> ExportedIndex:
+    return ExportedIndex(shop.settings, ef=64)
 
 
 def exactly(product_id: str, allowed: set[str]) -> list[str]:
@@ -63,7 +63,7 @@ def exactly(product_id: str, allowed: set[str]) -> list[str]:
     return sorted(allowed, key=lambda other: -score(other))
 
 
-def test_several_vectors_are_answered_in_one_call_as_each_alone(served: Served) -> None:
+def test_several_vectors_are_answered_in_one_call_as_each_alone(served: SearchableCollection) -> None:
     rows = [picture_vector("model-1", number) for number in range(5)]
 
     together = served.searches(rows, 3)
@@ -76,7 +76,7 @@ def test_several_vectors_are_answered_in_one_call_as_each_alone(served: Served) 
     assert len(together[4][0].image_sha256) == 64
 
 
-def test_products_come_back_with_vector_and_metadata(served: Served) -> None:
+def test_products_come_back_with_vector_and_metadata(served: SearchableCollection) -> None:
     found = served.products(['quo"te', "P4"])
 
     assert list(found) == ['quo"te', "P4"]
@@ -87,7 +87,7 @@ def test_products_come_back_with_vector_and_metadata(served: Served) -> None:
         served.products(["P4", "nobody", "none"])
 
 
-def test_what_is_similar_is_neither_itself_nor_has_its_picture(served: Served) -> None:
+def test_what_is_similar_is_neither_itself_nor_has_its_picture(served: SearchableCollection) -> None:
     hits = served.similar(["P0"], 5)
     with_copies = served.similar(["P0"], 5, copies=True)
 
@@ -96,11 +96,13 @@ def test_what_is_similar_is_neither_itself_nor_has_its_picture(served: Served) -
     assert with_copies[0].product_id == "twin"
 
 
-def test_both_places_answer_a_query_alike(shop: SmallShop, served: Served, exported: Exported) -> None:
+def test_both_places_answer_a_query_alike(
+    shop: SmallShop, served: SearchableCollection, exported: ExportedIndex
+) -> None:
     queries = [Query(product_id="P1", limit=4), Query(product_id="P2", limit=4), Query(product_id='quo"te', limit=2)]
-    model = Model(shop.settings)
+    model = QueryModel(shop.settings)
 
-    one, other = answers(served, model, queries), answers(exported, model, queries)
+    one, other = answer_queries(served, model, queries), answer_queries(exported, model, queries)
 
     assert [len(hits) for hits in one] == [4, 4, 2]
     assert [hits[0].product_id for hits in one[:2]] != ["P1", "P2"], "left out themselves"
@@ -108,7 +110,7 @@ def test_both_places_answer_a_query_alike(shop: SmallShop, served: Served, expor
         pytest.approx([hit.score for hit in hits], abs=1e-5) for hits in other
     ]
     with pytest.raises(QueryError, match="no metadata"):
-        answers(exported, model, [Query(product_id="P1", expression="price < 3")])
+        answer_queries(exported, model, [Query(product_id="P1", expression="price < 3")])
 
 
 def test_a_name_that_no_product_can_have_is_refused_where_other_columns_are_dropped(tmp_path: Path) -> None:
@@ -119,7 +121,7 @@ def test_a_name_that_no_product_can_have_is_refused_where_other_columns_are_drop
     shop.stock(dict(list(PRODUCTS.items())[:3]))
     shop.run()
     with shop.connection() as connection:
-        served = Served(connection, "products")
+        served = SearchableCollection(connection, "products")
         with pytest.raises(QueryError, match=r"titel is no field of the collection \(did you mean title\?\)"):
             served.search(picture_vector("model-1", 0), 3, 'titel == "odd"')
         with pytest.raises(QueryError, match="no field"):
@@ -128,26 +130,29 @@ def test_a_name_that_no_product_can_have_is_refused_where_other_columns_are_drop
         assert [hit.product_id for hit in found] == ["P1"]
 
 
-def test_names_that_may_be_others_columns_are_only_told(served: Served) -> None:
+def test_names_that_may_be_others_columns_are_only_told(served: SearchableCollection) -> None:
     assert served.search(picture_vector("model-1", 0), 3, "nosuch == 1") == []
     assert served.unknown_names('nosuch == 1 and title == "nosuch2"') == ["nosuch"]
 
 
-def test_a_recommendation_keeps_to_the_same_or_goes_to_another(served: Served) -> None:
-    same = recommend.like(served, ["P4"], Wish(limit=50, same="title"))
-    other = recommend.like(served, ["P4", "P1"], Wish(limit=50, other="title"))
+def test_a_recommendation_keeps_to_the_same_or_goes_to_another(served: SearchableCollection) -> None:
+    same = recommend.like(served, ["P4"], RecommendOptions(limit=50, same="title"))
+    other = recommend.like(served, ["P4", "P1"], RecommendOptions(limit=50, other="title"))
 
     assert {hit.product_id for hit in same} == {f"P{number}" for number in range(0, 30, 2)} - {"P4"}
     assert {hit.product_id for hit in other} == {'quo"te', "nameless"}
-    for wish, words in ((Wish(same="titel"), "did you mean title"), (Wish(other="price"), "has no price")):
+    for wish, words in (
+        (RecommendOptions(same="titel"), "did you mean title"),
+        (RecommendOptions(other="price"), "has no price"),
+    ):
         with pytest.raises(QueryError, match=words):
             recommend.like(served, ["P4"], wish)
     with pytest.raises(QueryError, match="has no title"):
-        recommend.like(served, ["nameless"], Wish(same="title"))
+        recommend.like(served, ["nameless"], RecommendOptions(same="title"))
 
 
-def test_diverse_recommendations_are_chosen_from_more(served: Served) -> None:
-    near, far = (recommend.like(served, ["P4"], Wish(limit=5, balance=balance)) for balance in (None, 0.2))
+def test_diverse_recommendations_are_chosen_from_more(served: SearchableCollection) -> None:
+    near, far = (recommend.like(served, ["P4"], RecommendOptions(limit=5, balance=balance)) for balance in (None, 0.2))
 
     def alike(hits: list[recommend.Hit]) -> float:
         rows = np.stack(list(served.vectors([hit.product_id for hit in hits]).values()))
@@ -157,12 +162,12 @@ def test_diverse_recommendations_are_chosen_from_more(served: Served) -> None:
     assert alike(far) < alike(near)
 
 
-def test_all_products_get_theirs_by_the_collections_own_fields(shop: SmallShop, served: Served) -> None:
-    index = faiss_index.opened(shop.settings.indexes, 8)
+def test_all_products_get_theirs_by_the_collections_own_fields(shop: SmallShop, served: SearchableCollection) -> None:
+    index = faiss_index.open_index(shop.settings.indexes, 8)
     titles = served.values("title")
     assert titles == {name: title for name, (_, title) in PRODUCTS.items()}
 
-    finder = recommend.everything(index, Wish(limit=40, same="title"), 64, {"title": titles})
+    finder = recommend.all_neighbours(index, RecommendOptions(limit=40, same="title"), 64, {"title": titles})
 
     for asked, found, _ in finder.batches():
         for one, others in zip(asked, found, strict=True):
@@ -173,9 +178,11 @@ def test_all_products_get_theirs_by_the_collections_own_fields(shop: SmallShop, 
             }
 
 
-def test_ef_is_measured_and_told_to_every_app(shop: SmallShop, connection: Connection, served: Served) -> None:
-    index = faiss_index.opened(shop.settings.indexes, 8)
-    wanted = evaluate.Wanted(k=3, queries=10, grid=(8, 64), target_recall=0.9, labels="title")
+def test_ef_is_measured_and_told_to_every_app(
+    shop: SmallShop, connection: Connection, served: SearchableCollection
+) -> None:
+    index = faiss_index.open_index(shop.settings.indexes, 8)
+    wanted = evaluate.EvaluationConfig(k=3, queries=10, grid=(8, 64), target_recall=0.9, labels="title")
 
     found = evaluate.evaluate(index, served, wanted, served.ef)
 
@@ -201,4 +208,4 @@ def test_ef_is_measured_and_told_to_every_app(shop: SmallShop, connection: Conne
     served.tell_ef(96)
     carried = json.loads(connection.client.describe_collection(served.name)["properties"][contracts.PROPERTY])
     assert (carried["ef"], carried["ef_schema"], carried["ef_measured"]) == (96, 64, 96)
-    assert Served(connection, "products").ef == 96
+    assert SearchableCollection(connection, "products").ef == 96

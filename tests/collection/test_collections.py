@@ -59,9 +59,9 @@ def test_pruning_keeps_the_served_one_the_newest_before_and_one_being_filled(sho
     found = shop.releases()
     assert [release.model for release in found] == ["model-3", "model-2", "model-1", "model-4"]
 
-    assert [release.model for release in versions.superseded(found, 1)] == ["model-1"]
-    assert [release.model for release in versions.superseded(found, 0)] == ["model-2", "model-1"]
-    assert versions.superseded(found, 2) == []
+    assert [release.model for release in versions.select_prunable(found, 1)] == ["model-1"]
+    assert [release.model for release in versions.select_prunable(found, 0)] == ["model-2", "model-1"]
+    assert versions.select_prunable(found, 2) == []
     with shop.connection() as connection:
         versions.drop(connection, "products", found[2].name)
         with pytest.raises(MilvusError, match="is not dropped, for the alias products points to it"):
@@ -84,11 +84,11 @@ def test_an_alias_that_somebody_else_has_set_meanwhile_is_left_to_them(shop: Sma
     shop.run()
     with shop.connection() as connection:
         collection = Collection(connection, contracts.load(default_path()), checkpoint("model-1").space)
-        collection.check_untaken()
+        collection.check_not_taken()
         client = connection.client
         client.create_collection("theirs", dimension=4)
         client.alter_alias("theirs", "products")
-        for ours in (collection.check_untaken, lambda: collection.serve(None), lambda: collection.serve("another")):
+        for ours in (collection.check_not_taken, lambda: collection.serve(None), lambda: collection.serve("another")):
             with pytest.raises(MilvusError, match="the alias products was set to theirs meanwhile, by somebody else"):
                 ours()
         assert collection.served() == "theirs"

@@ -40,7 +40,7 @@ def exported(shop: SmallShop, **changes: Any) -> dict[str, NDArray[np.float32]]:
     settings = replace(shop.settings, **changes)
     ids = json.loads(settings.npy_ids.read_text(encoding="utf-8"))
     vectors = np.load(settings.npy)
-    index = faiss_index.opened(settings.indexes, vectors.shape[1])
+    index = faiss_index.open_index(settings.indexes, vectors.shape[1])
     assert index.names == ids
     np.testing.assert_array_equal(index.rows, vectors)
     return dict(zip(ids, vectors, strict=True))
@@ -190,7 +190,7 @@ def test_collecting_what_is_unused_keeps_the_vectors_of_what_fails_today(shop: S
     shop.stock(ALL_FAIL)
 
     with shop.faked():
-        store.collect(shop.settings, Progress(), threading.Event(), "0s", lambda *_: True)
+        store.collect_garbage(shop.settings, Progress(), threading.Event(), "0s", lambda *_: True)
 
     assert made(shop, run.export).summary.unchanged == 5
     assert for_others(files(shop)) == before

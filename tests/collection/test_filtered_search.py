@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from ingest.core import contract as contracts
 from ingest.core.contract import Space
 from ingest.milvus import checks, schema
-from ingest.milvus.alias import move
+from ingest.milvus.alias import switch
 from ingest.milvus.collection import Collection
-from ingest.milvus.connection import Connection, opened
+from ingest.milvus.connection import Connection, connect
 from ingest.search import recommend
-from ingest.search.milvus_backend import Served, width
-from ingest.search.recommend import Wish
+from ingest.search.milvus_backend import SearchableCollection, effective_ef
+from ingest.search.recommend import RecommendOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ CONTRACT = contracts.load(contracts.default_path())
 class Stock:
     """A collection of clustered products: a category is a cluster, prices are spread over all of them."""
 
-    served: Served
+    served: SearchableCollection
     vectors: NDArray[np.float32]
     clusters: NDArray[np.int64]
     prices: NDArray[np.float64]
@@ -72,12 +72,12 @@ def row(number: int, vectors: Any, clusters: Any, prices: Any) -> dict[str, Any]
 @pytest.fixture(scope="module", params=["by this ingest", "by an ingest that built an index there"])
 def stock(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stock]:
     path = tmp_path_factory.mktemp("filtered") / "milvus.db"
-    with opened(str(path), "", "", 5) as connection:
+    with connect(str(path), "", "", 5) as connection:
         collection, vectors, clusters, prices = fill(connection)
         if request.param != "by this ingest":
             connection.client.create_index(collection.name, schema.index_params(CONTRACT))
-        move(connection, CONTRACT.alias, collection.name, None)
-        yield Stock(Served(connection, CONTRACT.alias), vectors, clusters, prices)
+        switch(connection, CONTRACT.alias, collection.name, None)
+        yield Stock(SearchableCollection(connection, CONTRACT.alias), vectors, clusters, prices)
 
 
 FILTERS: dict[str, tuple[str, Callable[[Stock], NDArray[np.bool_]]]] = {
@@ -114,21 +114,21 @@ def test_what_is_like_a_product_in_its_category_or_out_of_it_is_found_in_full(st
     own, others = stock.clusters == stock.clusters[5], stock.clusters != stock.clusters[5]
     own[5] = False
 
-    same = recommend.like(stock.served, ["P5"], Wish(limit=1000, same="category"))
-    other = recommend.like(stock.served, ["P5"], Wish(limit=10, other="category"))
+    same = recommend.like(stock.served, ["P5"], RecommendOptions(limit=1000, same="category"))
+    other = recommend.like(stock.served, ["P5"], RecommendOptions(limit=10, other="category"))
 
     assert [hit.product_id for hit in same] == stock.exact(stock.vectors[5], own, 1000)
     assert [hit.product_id for hit in other] == stock.exact(stock.vectors[5], others, 10)
 
 
 def test_half_of_what_is_changed_or_deleted_hides_nothing(tmp_path: Any) -> None:
-    with opened(str(tmp_path / "milvus.db"), "", "", 5) as connection:
+    with connect(str(tmp_path / "milvus.db"), "", "", 5) as connection:
         collection, vectors, clusters, prices = fill(connection)
         collection.delete([f"P{number}" for number in range(0, ROWS, 4)])
         rows = [row(number, vectors, clusters, prices + 1000) for number in range(1, ROWS, 4)]
         connection.client.upsert(collection.name, rows)
-        move(connection, CONTRACT.alias, collection.name, None)
-        served = Served(connection, CONTRACT.alias)
+        switch(connection, CONTRACT.alias, collection.name, None)
+        served = SearchableCollection(connection, CONTRACT.alias)
 
         assert {hit.product_id for hit in served.search(vectors[0], ROWS, "price < 1000")} == {
             f"P{number}" for number in range(ROWS) if number % 4 > 1
@@ -137,7 +137,7 @@ def test_half_of_what_is_changed_or_deleted_hides_nothing(tmp_path: Any) -> None
 
 
 def test_the_next_run_drops_the_index_of_an_older_ingest(tmp_path: Any) -> None:
-    with opened(str(tmp_path / "milvus.db"), "", "", 5) as connection:
+    with connect(str(tmp_path / "milvus.db"), "", "", 5) as connection:
         collection, *_ = fill(connection)
         connection.client.create_index(collection.name, schema.index_params(CONTRACT))
         connection.client.load_collection(collection.name)
@@ -155,5 +155,5 @@ def test_the_next_run_drops_the_index_of_an_older_ingest(tmp_path: Any) -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.integers(1, 32_768), st.integers(1, 16_384), st.booleans())
 def test_a_search_is_as_wide_as_the_ef_the_hits_and_a_late_filter_need(ef: int, limit: int, late: bool) -> None:
-    assert width(ef, limit, filters_late=False) == max(ef, limit)
-    assert width(ef, limit, filters_late=True) >= 100_000
+    assert effective_ef(ef, limit, filters_late=False) == max(ef, limit)
+    assert effective_ef(ef, limit, filters_late=True) >= 100_000

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from ingest.cli.main import cli
 from ingest.milvus import versions
-from ingest.search.milvus_backend import Served
+from ingest.search.milvus_backend import SearchableCollection
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 def apply(shop: SmallShop, ef: int) -> None:
     with shop.connection() as connection:
-        Served(connection, "products").tell_ef(ef)
+        SearchableCollection(connection, "products").tell_ef(ef)
 
 
 def efs(shop: SmallShop) -> tuple[int, int, int | None]:
     with shop.connection() as connection:
-        contract = Served(connection, "products").contract
+        contract = SearchableCollection(connection, "products").contract
     return contract["ef"], contract["ef_schema"], contract["ef_measured"]
 
 

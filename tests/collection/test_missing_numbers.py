@@ -11,7 +11,7 @@ from support.small_shop import FIVE, SmallShop, picture_vector
 from ingest.core import missing_numbers
 from ingest.core.missing_numbers import Keeps
 from ingest.milvus import null_probe
-from ingest.search.milvus_backend import Served
+from ingest.search.milvus_backend import SearchableCollection
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,8 +26,8 @@ def keeps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ke
     """Return how Milvus Lite, which takes both, keeps missing numbers in this test."""
     keeps: Keeps = request.param
 
-    def found(_connection: Any, contract: Contract, _space: Any) -> null_probe.Found:
-        return null_probe.Found(missing_numbers.on_server(contract, keeps))
+    def found(_connection: Any, contract: Contract, _space: Any) -> null_probe.ProbeResult:
+        return null_probe.ProbeResult(missing_numbers.on_server(contract, keeps))
 
     monkeypatch.setattr(null_probe, "settle", found)
     monkeypatch.setattr(null_probe, "recall", found)
@@ -49,7 +49,7 @@ def shop(tmp_path: Path, keeps: Keeps) -> SmallShop:
 
 def found(shop: SmallShop, expression: str = "") -> dict[str, Any]:
     with shop.connection() as connection:
-        hits = Served(connection, "products").search(picture_vector("model-1", 0), 10, expression)
+        hits = SearchableCollection(connection, "products").search(picture_vector("model-1", 0), 10, expression)
     return {hit.product_id: hit.metadata["price"] for hit in hits}
 
 

@@ -15,13 +15,13 @@ from support.small_shop import FIVE, SmallShop, checkpoint
 
 from ingest.cli.main import cli
 from ingest.core.errors import BusyError
-from ingest.images.cache.index import Index
+from ingest.images.cache.index import ImageIndex
 from ingest.images.decode.sandbox import Sandbox
-from ingest.milvus.connection import opened
-from ingest.runtime.lock import holding
+from ingest.milvus.connection import connect
+from ingest.runtime.lock import lock_folder
 from ingest.server import last_run, snapshot
-from ingest.server.alias_watcher import Live
-from ingest.server.thumbnails import Shown
+from ingest.server.alias_watcher import AliasWatcher
+from ingest.server.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,11 +94,11 @@ def verify_what_differs(shop: SmallShop) -> None:
 
 
 def look_at_the_page(shop: SmallShop) -> None:
-    with opened(shop.settings.milvus_uri, "", "", 5, reading=True) as connection, Sandbox() as sandbox:
-        live = Live(connection, "products", checkpoint(shop.settings.model).space)
+    with connect(shop.settings.milvus_uri, "", "", 5, reading=True) as connection, Sandbox() as sandbox:
+        live = AliasWatcher(connection, "products", checkpoint(shop.settings.model).space)
         live.look()
         assert snapshot.take(connection, live.served.name, live.served.contract).rows == 5
-        assert Shown(shop.settings.data / "image_cache", sandbox).jpeg("P1", 8)
+        assert Thumbnails(shop.settings.data / "image_cache", sandbox).jpeg("P1", 8)
         latest = last_run.latest(shop.settings.data / "runs")
         assert latest is not None
         assert latest.outcome == "done"
@@ -162,7 +162,7 @@ def test_the_vectors_that_the_store_has_lost_are_read_from_the_collection_and_no
 
 
 def test_what_a_killed_run_wrote_down_last_is_read_too(shop: SmallShop) -> None:
-    index = Index(shop.settings.data / "image_cache" / "index.sqlite")
+    index = ImageIndex(shop.settings.data / "image_cache" / "index.sqlite")
     entry = index.get("P1")
     assert entry is not None
     index.select("PRAGMA wal_autocheckpoint = 0")
@@ -206,7 +206,7 @@ def test_a_milvus_lite_file_that_a_kill_left_is_read_and_left_so(shop: SmallShop
 
 
 def test_who_only_looks_waits_for_no_run_and_does_not_take_its_lock(shop: SmallShop) -> None:
-    with holding(shop.settings.data):
+    with lock_folder(shop.settings.data):
         with pytest.raises(BusyError, match=f"process {os.getpid()}"):
             shop.plan()
         assert (shop.settings.data / ".lock.pid").exists()

@@ -10,7 +10,7 @@ import pytest
 from ingest.core import contract as contracts
 from ingest.core.errors import MilvusError
 from ingest.milvus import schema
-from ingest.search.milvus_backend import Served
+from ingest.search.milvus_backend import SearchableCollection
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +45,7 @@ def test_who_searches_first_builds_it_again_and_says_so(shop: SmallShop, caplog:
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
     with caplog.at_level(logging.WARNING, "ingest"), shop.connection() as connection:
-        assert Served(connection, "products").count() == 5
+        assert SearchableCollection(connection, "products").count() == 5
     assert [record.message for record in caplog.records if record.name.startswith("ingest")] == [
         f"{shop.settings.milvus_uri}: the index of {shop.releases()[0].name} was cut short by a kill; it is built again"
     ]

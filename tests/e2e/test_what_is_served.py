@@ -18,7 +18,7 @@ from ingest.core.errors import InterruptedRunError
 from ingest.core.records import Reason
 from ingest.milvus.collection import Collection
 from ingest.pipeline.progress import Progress
-from ingest.runtime.lock import holding
+from ingest.runtime.lock import lock_folder
 from ingest.server import openapi
 from ingest.tasks import run
 
@@ -94,7 +94,7 @@ REASONS = table("## What drops out, and what is served then")
 def test_the_table_of_reasons_has_them_all_with_what_to_do():
     assert list(REASONS) == [reason.value for reason in Reason]
     for reason in Reason:
-        assert REASONS[reason.value][0] == ("yes" if reason.heals else "no")
+        assert REASONS[reason.value][0] == ("yes" if reason.is_transient else "no")
         assert REASONS[reason.value][1] == reason.remedy
     assert set(Reason) - set(nights.BREAKS) == {Reason.KILLED_WORKER}
 
@@ -210,14 +210,14 @@ def lose_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def take_the_alias(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have somebody else set the alias while the run works."""
-    check_untaken = Collection.check_untaken
+    check_untaken = Collection.check_not_taken
 
     def take(collection: Collection) -> None:
         collection.connection.client.create_collection("theirs", dimension=4)
         collection.connection.client.alter_alias("theirs", "products")
         check_untaken(collection)
 
-    monkeypatch.setattr(Collection, "check_untaken", take)
+    monkeypatch.setattr(Collection, "check_not_taken", take)
 
 
 SEVERAL: dict[tuple[int, ...], tuple[Callable[[Shop], list[str]], Callable[[pytest.MonkeyPatch], None] | None]] = {
@@ -255,7 +255,7 @@ def test_where_several_hold_the_exit_code_is_the_first_in_the_table(
 
 
 def test_a_folder_that_is_held_is_said_before_a_model_that_cannot_be_used(shop: Shop) -> None:
-    with holding(shop.settings.data):
+    with lock_folder(shop.settings.data):
         assert shop.run_as_typed("--device", "gpu")[0] == 8
 
 

@@ -18,8 +18,8 @@ from ingest.exports import faiss_index, npy_files
 from ingest.images.http.download_policy import Downloader
 from ingest.milvus.collection import Collection
 from ingest.milvus.connection import Connection
-from ingest.store.local import Store
-from ingest.sync.prune import Removal
+from ingest.store.local import LocalStore
+from ingest.sync.prune import PrunePolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 PHASES: dict[str, list[tuple[Any, str]]] = {
     "fetching": [(Downloader, "fetch")],
     "embedding": [(ClipEncoder, "images")],
-    "shard writing": [(Store, "add")],
+    "shard writing": [(LocalStore, "add")],
     "upserting": [(Connection, "call")],
-    "pruning": [(Removal, "ids")],
+    "pruning": [(PrunePolicy, "ids")],
     "flushing": [(Collection, "flush")],
     "exporting": [(npy_files, "write"), (faiss_index, "build")],
     "alias moving": [(Collection, "serve")],

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image, features
 from skimage import data
 
-from ingest.core.records import Picture, Product, Reason, Skipped
+from ingest.core.records import ImageFile, Product, Reason, Skipped
 from ingest.images.decode.decoder import Decoder, UndecodableError, open_rgb
 from ingest.images.decode.sandbox import Sandbox
 
@@ -224,7 +224,7 @@ def test_every_orientation_is_exact(tmp_path, orientation):
 def picture(folder, name, content):
     path = folder / name
     path.write_bytes(content)
-    return Picture(Product(name, name, {}, 1), path, hashlib.sha256(content).digest())
+    return ImageFile(Product(name, name, {}, 1), path, hashlib.sha256(content).digest())
 
 
 def test_the_sandbox_gives_the_same_pixels_and_the_same_reasons(tmp_path):

@@ -28,13 +28,13 @@ from faults.hostile import (
     then_reset,
     then_silent,
 )
-from ingest.core.records import Picture, Product, Reason
-from ingest.images.cache.cache import Cache
+from ingest.core.records import ImageFile, Product, Reason
+from ingest.images.cache.cache import ImageCache
 from ingest.images.decode.decoder import Decoder
-from ingest.images.http.addresses import Border
-from ingest.images.http.download_policy import Downloader, Policy
+from ingest.images.http.addresses import AddressPolicy
+from ingest.images.http.download_policy import Downloader, DownloadPolicy
 from ingest.images.http.headers import HostHeaders
-from ingest.images.resolver import Fetcher
+from ingest.images.resolver import ImageResolver
 from ingest.runtime import parallel
 
 DEADLINE_S = 2.0
@@ -141,28 +141,28 @@ def ran(tmp_path_factory):
     for number in range(GOOD):
         named.insert(number * (step + 1) % len(named), (f"good {number}", good.url(f"/{number}")))
     seconds = {}
-    policy = Policy(
+    policy = DownloadPolicy(
         connect_s=1,
         read_s=0.7,
         deadline_s=DEADLINE_S,
         tries=2,
         max_bytes=LIMIT,
-        border=Border(hosts=frozenset(host.name for host in [*hosts.values(), good])),
+        border=AddressPolicy(hosts=frozenset(host.name for host in [*hosts.values(), good])),
     )
     folder = tmp_path_factory.mktemp("hostile")
-    with Cache(folder / "cache") as cache, Downloader(policy) as downloader:
-        fetch = Fetcher(cache, downloader, folder)
+    with ImageCache(folder / "cache") as cache, Downloader(policy) as downloader:
+        fetch = ImageResolver(cache, downloader, folder)
         decode = Decoder(lambda image: image)
 
         def timed(product):
             began = time.monotonic()
             record = fetch(product)
             seconds[product.product_id] = time.monotonic() - began
-            return decode(record) if isinstance(record, Picture) else record
+            return decode(record) if isinstance(record, ImageFile) else record
 
         products = (Product(name, url, {}, 1) for name, url in named)
         tracemalloc.start()
-        found = list(parallel.spread(timed, products, key=fetch.host, workers=32, at_once=8, ahead=1000))
+        found = list(parallel.parallel_map_by_key(timed, products, key=fetch.host, workers=32, at_once=8, ahead=1000))
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     for host in [*hosts.values(), good]:
@@ -195,9 +195,12 @@ def fetched(tmp_path):
 
     def fetch(url, **policy):
         policy = {"read_s": 0.7, "connect_s": 1, "deadline_s": DEADLINE_S, "tries": 2, **policy}
-        with Cache(tmp_path / "cache") as cache, Downloader(Policy(**policy), lambda _: None) as downloader:
-            record = Fetcher(cache, downloader, tmp_path)(Product("P", url, {}, 1))
-            return "arrives" if isinstance(record, Picture) else record.reason
+        with (
+            ImageCache(tmp_path / "cache") as cache,
+            Downloader(DownloadPolicy(**policy), lambda _: None) as downloader,
+        ):
+            record = ImageResolver(cache, downloader, tmp_path)(Product("P", url, {}, 1))
+            return "arrives" if isinstance(record, ImageFile) else record.reason
 
     return fetch
 
@@ -220,7 +223,7 @@ def test_no_credentials_reach_another_host(host, fetched, location):
     other = host(201, raw(OK + JPEG))
     first = host(200, redirect(location.format(other=f"{other.name}:{other.port}")))
     secrets = HostHeaders({name: {"Authorization": "Bearer s3cret", "X-Key": "s3cret"} for name in [first.name]})
-    border = Border(hosts=frozenset({first.name, other.name}))
+    border = AddressPolicy(hosts=frozenset({first.name, other.name}))
     url = first.url("/a.jpg?sig=s3cret").replace("//", "//me:s3cret@")
     assert fetched(url, border=border, host_headers=secrets) == "arrives"
     assert b"Bearer s3cret" in first.requests[0]
@@ -232,7 +235,7 @@ def test_a_redirect_does_not_borrow_the_credentials_of_the_host_it_leads_to(host
     other = host(203, raw(OK + JPEG))
     first = host(202, redirect(other.url()))
     secrets = HostHeaders({other.name: {"Authorization": "Bearer s3cret"}})
-    assert fetched(first.url(), border=Border(hosts=frozenset({first.name, other.name})), host_headers=secrets)
+    assert fetched(first.url(), border=AddressPolicy(hosts=frozenset({first.name, other.name})), host_headers=secrets)
     assert b"s3cret" not in other.requests[0]
 
 
@@ -259,7 +262,7 @@ def test_a_name_that_is_public_when_checked_and_private_when_used_gains_nothing(
 def test_a_name_that_is_not_known_and_a_port_where_nobody_listens(host, fetched):
     closed = host(205, raw(b""))
     closed.stop()
-    allowed = Border(hosts=frozenset({closed.name}))
+    allowed = AddressPolicy(hosts=frozenset({closed.name}))
     assert fetched(closed.url(), border=allowed) == Reason.CONNECT
     assert fetched("http://no-such-name.invalid/a.jpg") == Reason.DNS
 
@@ -268,12 +271,12 @@ def test_loopback_is_not_fetched_from_unless_allowed(host, fetched):
     here = host(206, raw(OK + JPEG))
     assert fetched(here.url()) == Reason.BLOCKED_ADDRESS
     assert here.requests == []
-    assert fetched(here.url(), border=Border(allow_private=True)) == "arrives"
+    assert fetched(here.url(), border=AddressPolicy(allow_private=True)) == "arrives"
 
 
 def test_a_port_that_does_not_speak_tls(host, fetched):
     plain, mute = host(207, then_closed(raw(b"HTTP/1.1 400 Bad Request\r\n\r\n"))), host(208, silent)
-    hasty = {"border": Border(allow_private=True), "connect_s": 0.3, "tries": 1}
+    hasty = {"border": AddressPolicy(allow_private=True), "connect_s": 0.3, "tries": 1}
     assert fetched(plain.url(scheme="https"), **hasty) in (Reason.TLS, Reason.TIMEOUT)
     assert fetched(mute.url(scheme="https"), **hasty) == Reason.TIMEOUT
 
@@ -281,7 +284,7 @@ def test_a_port_that_does_not_speak_tls(host, fetched):
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="certificates are made by the openssl command")
 def test_certificates_are_checked(host, fetched, tmp_path, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates.authority(tmp_path)))
-    allowed = Border(allow_private=True)
+    allowed = AddressPolicy(allow_private=True)
 
     def served(number, context):
         return fetched(host(number, raw(OK + JPEG), context).url(scheme="https"), border=allowed)

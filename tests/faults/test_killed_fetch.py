@@ -26,18 +26,18 @@ FETCH = """
 import sys
 from pathlib import Path
 from ingest.runtime import parallel
-from ingest.images.http.addresses import Border
-from ingest.images.cache.cache import Cache
-from ingest.images.http.download_policy import Downloader, Policy
-from ingest.images.resolver import Fetcher
-from ingest.core.records import Picture, Product
+from ingest.images.http.addresses import AddressPolicy
+from ingest.images.cache.cache import ImageCache
+from ingest.images.http.download_policy import Downloader, DownloadPolicy
+from ingest.images.resolver import ImageResolver
+from ingest.core.records import ImageFile, Product
 
 folder, base = Path(sys.argv[1]), sys.argv[2]
 products = (Product(f"P{number}", f"{base}/{number}", {}, number) for number in range(int(sys.argv[3])))
-with Cache(folder) as cache, Downloader(Policy(border=Border(allow_private=True))) as downloader:
-    fetch = Fetcher(cache, downloader, folder)
-    got = parallel.spread(fetch, products, key=fetch.host, workers=8, at_once=8, ahead=1000)
-    sys.exit(sum(1 for record in got if not isinstance(record, Picture)))
+with ImageCache(folder) as cache, Downloader(DownloadPolicy(border=AddressPolicy(allow_private=True))) as downloader:
+    fetch = ImageResolver(cache, downloader, folder)
+    got = parallel.parallel_map_by_key(fetch, products, key=fetch.host, workers=8, at_once=8, ahead=1000)
+    sys.exit(sum(1 for record in got if not isinstance(record, ImageFile)))
 """
 
 

@@ -18,9 +18,9 @@ from ingest.core.contract import Space, row_digest
 from ingest.core.records import Embedded, Product
 from ingest.milvus import reader, writer
 from ingest.milvus.collection import Collection
-from ingest.milvus.connection import opened
-from ingest.pipeline.spill import parked
-from ingest.store.local import Store
+from ingest.milvus.connection import connect
+from ingest.pipeline.spill import spill
+from ingest.store.local import LocalStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,15 +41,15 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    store = Store(tmp_path_factory.mktemp("outage") / "store", DIM)
+def store(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
+    store = LocalStore(tmp_path_factory.mktemp("outage") / "store", DIM)
     vectors = np.random.default_rng(0).normal(size=(ROWS, DIM))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     store.add([number.to_bytes(32, "big") for number in range(ROWS)], vectors.astype(np.float32))
     return store
 
 
-def records(store: Store, title: str) -> Iterator[Embedded]:
+def records(store: LocalStore, title: str) -> Iterator[Embedded]:
     for number in range(ROWS):
         key = number.to_bytes(32, "big")
         metadata = {"title": title, "category": "", "colour": "", "price": 1.0, "brand": "", "image": ""}
@@ -72,7 +72,7 @@ def outage(kind: str, server: Server, seconds: float) -> None:
 
 @pytest.mark.parametrize("number", range(ROUNDS))
 def test_an_upsert_loses_and_doubles_nothing(
-    server: Server, store: Store, tmp_path: Path, number: int, capsys: pytest.CaptureFixture[str]
+    server: Server, store: LocalStore, tmp_path: Path, number: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kind = OUTAGES[number % len(OUTAGES)]
     chance = random.Random(number)
@@ -81,11 +81,11 @@ def test_an_upsert_loses_and_doubles_nothing(
     contract = contracts.load(contracts.default_path())
     title = f"round {number}"
     started = time.monotonic()
-    with opened(server.uri, "", "", MAX_WAIT_S) as connection, ThreadPoolExecutor(1) as pool:
+    with connect(server.uri, "", "", MAX_WAIT_S) as connection, ThreadPoolExecutor(1) as pool:
         collection = Collection(connection, contract, SPACE)
         collection.prepare()
         broken = None
-        for row, _ in enumerate(writer.upsert(parked(records(store, title), store, 512, tmp_path), collection), 1):
+        for row, _ in enumerate(writer.upsert(spill(records(store, title), store, 512, tmp_path), collection), 1):
             if row == at:
                 if kind.endswith("flushes"):
                     pool.submit(_quietly, lambda: connection.client.flush(collection.name, timeout=5))

@@ -17,9 +17,9 @@ from support.small_shop import SmallShop, picture_vector
 
 from ingest.milvus import versions, writer
 from ingest.milvus.collection import Collection
-from ingest.store.local import Store
+from ingest.store.local import LocalStore
 
-STEPS, EXAMPLES, LEAST = 60, 12, 500
+STEPS, EXAMPLES, LEAST = 60, 13, 500
 EDITS = 4  # steps that edit the catalog before one that runs, which takes a hundred times longer
 IDS = st.sampled_from([f"P{number}" for number in range(8)] + ['quo"te', "日本"])
 PICTURES = st.integers(0, 9)
@@ -101,7 +101,7 @@ class Machine(RuleBasedStateMachine):
     @rule(where=st.sampled_from(["store", "upsert", "delete", "flush", "serve"]), prune=st.booleans())
     def run_and_be_killed_then_run(self, where: str, prune: bool) -> None:
         owner, name = {
-            "store": (Store, "add"), "upsert": (writer, "_send"), "delete": (Collection, "delete"),
+            "store": (LocalStore, "add"), "upsert": (writer, "_send"), "delete": (Collection, "delete"),
             "flush": (Collection, "flush"), "serve": (Collection, "serve"),
         }[where]  # fmt: skip
         self.shop.stock(self.catalog)

@@ -24,9 +24,9 @@ from ingest.core import contract as contracts
 from ingest.core.errors import StorageError
 from ingest.milvus import reader, versions, writer
 from ingest.milvus.collection import Collection
-from ingest.milvus.connection import opened
-from ingest.pipeline.spill import parked
-from ingest.store.local import Store
+from ingest.milvus.connection import connect
+from ingest.pipeline.spill import spill
+from ingest.store.local import LocalStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,17 +39,17 @@ ROWS = 20_000
 
 
 def test_upserts_held_to_a_megabyte_a_second_all_arrive(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    store = Store(tmp_path / "store", DIM)
+    store = LocalStore(tmp_path / "store", DIM)
     vectors = np.random.default_rng(0).normal(size=(ROWS, DIM))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     store.add([number.to_bytes(32, "big") for number in range(ROWS)], vectors.astype(np.float32))
 
-    with milvus_server(**QUOTA) as server, opened(server.uri, "", "", 60) as connection:
+    with milvus_server(**QUOTA) as server, connect(server.uri, "", "", 60) as connection:
         collection = Collection(connection, contracts.load(contracts.default_path()), SPACE)
         collection.prepare()
         started = time.monotonic()
         with caplog.at_level(logging.WARNING, "ingest"):
-            done = sum(1 for _ in writer.upsert(parked(records(store, "x"), store, 512, tmp_path), collection))
+            done = sum(1 for _ in writer.upsert(spill(records(store, "x"), store, 512, tmp_path), collection))
         seconds = time.monotonic() - started
         collection.flush()
         there = reader.inventory(collection, store)

@@ -12,8 +12,8 @@ from ingest.core import contract as contracts
 from ingest.core.contract import Space
 from ingest.milvus import alias, versions
 from ingest.milvus.collection import Collection
-from ingest.milvus.connection import opened
-from ingest.search.milvus_backend import Served
+from ingest.milvus.connection import connect
+from ingest.search.milvus_backend import SearchableCollection
 
 DIM, ROWS = 16, 500
 SPACE = Space("model", "1", DIM, {})
@@ -25,13 +25,13 @@ def test_a_measured_ef_outlives_a_run_with_another_schema_and_filters_find_all(
     contract = replace(contracts.load(contracts.default_path()), alias=collection_name)
     vectors = np.random.default_rng(0).normal(size=(ROWS, DIM)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    with opened(milvus_uri, "", "", 30) as connection:
+    with connect(milvus_uri, "", "", 30) as connection:
         collection = Collection(connection, contract, SPACE)
         collection.prepare()
         connection.client.upsert(collection.name, [row(number, vectors) for number in range(ROWS)])
         collection.flush()
-        alias.move(connection, contract.alias, collection.name, None)
-        served = Served(connection, contract.alias)
+        alias.switch(connection, contract.alias, collection.name, None)
+        served = SearchableCollection(connection, contract.alias)
         assert collection.is_indexed
         assert not served.is_exact
         assert efs(collection) == (64, 64, None)
@@ -44,8 +44,8 @@ def test_a_measured_ef_outlives_a_run_with_another_schema_and_filters_find_all(
         later.prepare()
         assert later.name == collection.name
         assert efs(later) == (33, 128, 33)
-        assert Served(connection, contract.alias).ef == 33
-        [release] = versions.releases(connection, contract.alias)
+        assert SearchableCollection(connection, contract.alias).ef == 33
+        [release] = versions.list_versions(connection, contract.alias)
         assert (release.ef, release.ef_schema, release.ef_measured) == (33, 128, 33)
 
         below = [f"P{number}" for number in range(0, ROWS, 50)]

@@ -12,8 +12,8 @@ from support.small_shop import FIVE, SmallShop
 
 from ingest.core.errors import MilvusError
 from ingest.milvus import versions
-from ingest.milvus.connection import opened
-from ingest.search.milvus_backend import Served
+from ingest.milvus.connection import connect
+from ingest.search.milvus_backend import SearchableCollection
 from ingest.tasks import doctor
 
 if TYPE_CHECKING:
@@ -58,10 +58,10 @@ def test_a_server_is_left_as_it_was(shop: SmallShop, client: MilvusClient, colle
     assert shop.plan().unchanged == 5
     assert shop.plan(model="model-9").added == 5
     assert shop.verify().differing == []
-    with opened(shop.settings.milvus_uri, "", "", 5, existing=True) as connection:
-        found = versions.releases(connection, collection_name)
+    with connect(shop.settings.milvus_uri, "", "", 5, existing=True) as connection:
+        found = versions.list_versions(connection, collection_name)
         assert [(release.name, release.rows) for release in found] == [(served, 5), (old, 5)]
-        one = Served(connection, collection_name)
+        one = SearchableCollection(connection, collection_name)
         assert [hit.product_id for hit in one.similar(["P1"], 4)]
     assert any(finding.found.endswith(f"serves {served}") for finding in doctor.findings(shop.settings))
 
@@ -78,10 +78,10 @@ def test_a_served_collection_that_was_released_is_told_and_a_repair_loads_it(
     with pytest.raises(MilvusError, match=f"{served} is not loaded"):
         shop.plan()
     with (
-        opened(shop.settings.milvus_uri, "", "", 5, existing=True) as connection,
+        connect(shop.settings.milvus_uri, "", "", 5, existing=True) as connection,
         pytest.raises(MilvusError, match="is not loaded, and this command changes nothing; load it there, or with"),
     ):
-        Served(connection, collection_name)
+        SearchableCollection(connection, collection_name)
     assert [fault.detail for fault in shop.verify().differing] == ["is not loaded, so nobody can search it"]
     assert state(client, collection_name) == before
 

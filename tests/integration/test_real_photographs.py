@@ -19,8 +19,8 @@ from support.shop import Shop, copied_sample_model
 from ingest.core import contract as contracts
 from ingest.embedding.checkpoint import resolve
 from ingest.embedding.clip import ClipEncoder
-from ingest.milvus.connection import opened
-from ingest.search.milvus_backend import Served
+from ingest.milvus.connection import connect
+from ingest.search.milvus_backend import SearchableCollection
 from ingest.search.query import image_vector
 
 if TYPE_CHECKING:
@@ -85,8 +85,8 @@ def test_every_photograph_finds_itself_first(shop: Shop) -> None:
     encoder = ClipEncoder(checkpoint, "auto", "auto", batch=1)
     alias = contracts.load(contracts.default_path()).alias
     wrong = []
-    with opened(str(shop.data / "milvus.db"), "", "", max_wait=0, existing=True) as connection:
-        served = Served(connection, alias)
+    with connect(str(shop.data / "milvus.db"), "", "", max_wait=0, existing=True) as connection:
+        served = SearchableCollection(connection, alias)
         for path in sorted(shop.images.iterdir()):
             first = served.search(image_vector(encoder, checkpoint.preprocessing, path), 1)[0]
             if first.product_id != path.stem:

@@ -10,7 +10,7 @@ from support.small_shop import FIVE, SmallShop
 from ingest.core.errors import MilvusError
 from ingest.milvus import collection, pages
 from ingest.milvus.collection import Collection
-from ingest.search.milvus_backend import Served
+from ingest.search.milvus_backend import SearchableCollection
 from ingest.server import snapshot
 from ingest.tasks import verify
 
@@ -115,7 +115,7 @@ def test_rows_too_wide_for_one_answer_are_read_a_few_at_a_time(server: Server, s
     assert shop.run().summary.upserted == WIDE
     assert not shop.verify().differing
     with shop.connection() as connection:
-        served = Served(connection, "products")
+        served = SearchableCollection(connection, "products")
         assert len(served.values("story")) == WIDE
         assert len(served.products([f"P{number}" for number in range(WIDE)])) == WIDE
         vectors = list(served.vectors(["P1", "P2", "P3"]).values())

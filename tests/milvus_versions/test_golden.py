@@ -17,8 +17,8 @@ from support.shop import contract_in, write_csv
 from support.small_shop import FIVE, SmallShop, picture_vector
 
 from ingest.milvus import versions
-from ingest.milvus.connection import opened
-from ingest.search.milvus_backend import Served
+from ingest.milvus.connection import connect
+from ingest.search.milvus_backend import SearchableCollection
 from milvus_versions.golden import Writer
 from milvus_versions.standin.catalog import Database
 
@@ -56,7 +56,7 @@ def steps(shop: SmallShop) -> dict[str, Callable[[], object]]:
     settings = shop.settings
 
     def connected(act: Callable[..., object]) -> object:
-        with opened(settings.uri, "", DATABASE, 5) as connection:
+        with connect(settings.uri, "", DATABASE, 5) as connection:
             return act(connection)
 
     def another_index() -> object:
@@ -75,10 +75,12 @@ def steps(shop: SmallShop) -> dict[str, Callable[[], object]]:
         "run --prune, a product changed and one gone": changed,
         "verify": shop.verify,
         "search": lambda: connected(
-            lambda connection: Served(connection, "products").search(picture_vector("model-1", 0), 3, "price < 20")
+            lambda connection: SearchableCollection(connection, "products").search(
+                picture_vector("model-1", 0), 3, "price < 20"
+            )
         ),
         "run with another index": another_index,
-        "collections": lambda: connected(lambda connection: versions.releases(connection, "products")),
+        "collections": lambda: connected(lambda connection: versions.list_versions(connection, "products")),
         "rollback": lambda: connected(lambda connection: versions.rollback(connection, "products")),
     }
 

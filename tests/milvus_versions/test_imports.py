@@ -199,7 +199,7 @@ def test_nothing_is_written_while_imported_rows_are_not_served_yet(
 def test_an_import_whose_answer_is_lost_is_not_asked_for_twice(
     server: Server, shop: SmallShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(import_jobs, "asking", import_jobs._Grpc)
+    monkeypatch.setattr(import_jobs, "import_api", import_jobs._Grpc)
     server.import_s = 0.3
     server.faults.append(Fault("Import", status=grpc.StatusCode.UNAVAILABLE, done_first=True))
     assert shop.run().summary.upserted == 12
@@ -209,7 +209,7 @@ def test_an_import_whose_answer_is_lost_is_not_asked_for_twice(
 
 
 def test_a_busy_server_is_asked_again(server: Server, shop: SmallShop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_jobs, "asking", import_jobs._Grpc)
+    monkeypatch.setattr(import_jobs, "import_api", import_jobs._Grpc)
     server.fail("Import", 8, "rate limit exceeded")
     assert shop.run().summary.upserted == 12
     assert upserted(server) == 0

@@ -20,7 +20,7 @@ from support.small_shop import FIVE, SmallShop, picture_vector
 from ingest.cli.output import hits as hits_
 from ingest.core.errors import ContractError, MilvusError
 from ingest.pipeline.distributed import cluster, workers
-from ingest.search.milvus_backend import Served
+from ingest.search.milvus_backend import SearchableCollection
 from ingest.server import snapshot
 from milvus_versions.standin.dialect import Dialect
 
@@ -61,9 +61,9 @@ class Priced(SmallShop):
         write_csv(self.settings.catalog, rows)
 
     @contextmanager
-    def served(self) -> Iterator[Served]:
+    def served(self) -> Iterator[SearchableCollection]:
         with self.connection() as connection:
-            yield Served(connection, "products")
+            yield SearchableCollection(connection, "products")
 
     def found(self, expression: str = "") -> dict[str, Any]:
         """Return what a search finds: ids and prices."""
@@ -259,7 +259,7 @@ def test_it_is_missing_in_every_output(server: Server, shop: Priced, tmp_path: P
     shop.run()
     with shop.served() as served:
         hits = served.search(picture_vector("model-1", 0), 10)
-    found = [hits_.Found("all", hits)]
+    found = [hits_.SearchResult("all", hits)]
     runner = CliRunner()
 
     def shown(**outputs: Any) -> str:
@@ -287,8 +287,8 @@ def test_workers_of_a_cluster_write_them_as_the_driver_has_them(
         embed, upsert = workers.Embedder(job), workers.Upserter(job)
         yield from (upsert(embed(workers.prepare(block, job, known))) for block in blocks)
 
-    monkeypatch.setattr(cluster, "connected", nullcontext)
-    monkeypatch.setattr(cluster, "worked", worked)
+    monkeypatch.setattr(cluster, "connect", nullcontext)
+    monkeypatch.setattr(cluster, "run_blocks", worked)
     monkeypatch.setattr(workers, "ClipEncoder", lambda checkpoint, *_: FakeEncoder(checkpoint.space))
     assert shop.run(engine="ray").summary.upserted == 5
     assert shop.found() == {"P0": 9.5, "P1": None, "P2": 20.0, "P3": 0.0, "P4": None}

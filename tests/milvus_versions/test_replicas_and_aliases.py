@@ -13,7 +13,7 @@ from support.small_shop import FIVE, SmallShop
 
 from ingest.core.errors import InterruptedRunError, MilvusError
 from ingest.milvus import alias, loading, versions
-from ingest.milvus.connection import opened
+from ingest.milvus.connection import connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +45,7 @@ def stocked(shop: SmallShop) -> SmallShop:
 
 @contextmanager
 def connected(shop: SmallShop, stop: threading.Event | None = None) -> Iterator[Connection]:
-    with opened(shop.settings.milvus_uri, "", "", 5, stop) as connection:
+    with connect(shop.settings.milvus_uri, "", "", 5, stop) as connection:
         yield connection
 
 

@@ -12,8 +12,8 @@ from ingest.core.contract import Space
 from ingest.core.records import Embedded, Product
 from ingest.milvus import writer
 from ingest.milvus.collection import Collection
-from ingest.milvus.connection import opened
-from ingest.store.local import Store
+from ingest.milvus.connection import connect
+from ingest.store.local import LocalStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,9 @@ SPREADS = {"equal": 0.0, "rounded as float32": 1e-6, "rounded as bfloat16": 1e-2
 
 
 @contextmanager
-def crowded(uri: str, contract: Contract, folder: Path, size: int, spread: float) -> Iterator[tuple[Collection, Store]]:
+def crowded(
+    uri: str, contract: Contract, folder: Path, size: int, spread: float
+) -> Iterator[tuple[Collection, LocalStore]]:
     """Give a collection with a crowd of `size` among OTHERS, flushed and indexed, and the store of its vectors."""
     generator = np.random.default_rng(size)
     middle = _unit(generator.normal(size=(1, DIM)))
@@ -37,9 +39,9 @@ def crowded(uri: str, contract: Contract, folder: Path, size: int, spread: float
     rows = _unit(np.concatenate([crowd, generator.normal(size=(OTHERS, DIM))])).astype(np.float32)
     order = generator.permutation(len(rows)).tolist()
     records = [_record(number, rows[number], contract) for number in order]
-    store = Store(folder / "store", DIM)
+    store = LocalStore(folder / "store", DIM)
     store.add([record.sha256 for record in records], rows[order])
-    with opened(uri, "", "", 30) as connection:
+    with connect(uri, "", "", 30) as connection:
         collection = Collection(connection, contract, Space("crowd", f"{size} {spread}", DIM, {}))
         collection.prepare()
         assert sum(1 for _ in writer.upsert(iter(records), collection)) == len(records)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ingest.images.cache.cache import Cache
+    from ingest.images.cache.cache import ImageCache
 
 
 def saved(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -17,7 +17,7 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
     return stream.getvalue()
 
 
-def drop(cache: Cache, name: str, content: bytes) -> None:
+def drop(cache: ImageCache, name: str, content: bytes) -> None:
     """Put a file into the folder as a user does between two runs."""
     (cache.folder / name).write_bytes(content)
     cache._has_strays = True  # what opening would find

@@ -141,7 +141,7 @@ class Shop(SmallShop):
         vectors = np.load(settings.npy)
         assert len(vectors) == len(ids)
         if ids:
-            index = faiss_index.opened(settings.indexes, vectors.shape[1])
+            index = faiss_index.open_index(settings.indexes, vectors.shape[1])
             assert index.names == ids
             np.testing.assert_array_equal(index.rows, vectors)
         return ids

@@ -100,7 +100,7 @@ def encoding(encoder: Any) -> Iterator[None]:
     from ingest.pipeline.distributed import driver
     from ingest.tasks import run
 
-    with mock.patch.object(run.driver, "written", partial(driver.written, encoder=encoder)):
+    with mock.patch.object(run.driver, "write_rows", partial(driver.write_rows, encoder=encoder)):
         yield
 
 

@@ -19,7 +19,7 @@ from ingest.core.settings import Settings
 from ingest.embedding.checkpoint import Checkpoint
 from ingest.embedding.preprocess import Preprocessing
 from ingest.milvus import versions
-from ingest.milvus.connection import Connection, opened
+from ingest.milvus.connection import Connection, connect
 from ingest.pipeline import pipeline as lines
 from ingest.pipeline.progress import Progress
 from ingest.tasks import plan as plans
@@ -78,11 +78,11 @@ class SmallShop:
     def faked(self) -> Iterator[None]:
         """Put the fake encoder in the place of the model."""
 
-        def encoder(line: lines.Line) -> FakeEncoder:
+        def encoder(line: lines.Pipeline) -> FakeEncoder:
             self._encoders.append(FakeEncoder(line.space, line.settings.batch))
             return self._encoders[-1]
 
-        with mock.patch.object(lines, "resolve", checkpoint), mock.patch.object(lines.Line, "encoder", encoder):
+        with mock.patch.object(lines, "resolve", checkpoint), mock.patch.object(lines.Pipeline, "encoder", encoder):
             yield
 
     def run(self, **changes: Any) -> run.Outcome:
@@ -103,19 +103,19 @@ class SmallShop:
         settings = replace(self.settings, **changes)
         found = self.verify(pictures=pictures, **changes)
         if images := [fault.name for fault in found.differing if fault.kind == "image"]:
-            verifying.forget_pictures(settings, images)
+            verifying.forget_images(settings, images)
         with self.faked():
             run.run(settings, Progress(), threading.Event(), found.distrusted, rewrite=found.has_wrong_files)
         return self.verify(pictures=pictures, **changes)
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        with opened(self.settings.milvus_uri, "", "", 5) as connection:
+        with connect(self.settings.milvus_uri, "", "", 5) as connection:
             yield connection
 
     def releases(self, alias: str = "products") -> list[releases.Release]:
         with self.connection() as connection:
-            return versions.releases(connection, alias)
+            return versions.list_versions(connection, alias)
 
     @contextmanager
     def client(self) -> Iterator[MilvusClient]:

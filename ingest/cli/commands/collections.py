@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ingest.milvus.connection import Connection
-    from ingest.milvus.versions import Release
+    from ingest.milvus.versions import CollectionVersion
 
 
 def _places(function: Callable[..., Any]) -> Callable[..., Any]:
-    return options.together(options.contract, options.milvus, options.data, options.configured)(function)
+    return options.combine(options.contract, options.milvus, options.data, options.config_option)(function)
 
 
 class _Group(click.Group, options.Command):
@@ -48,7 +48,7 @@ def command(ctx: click.Context, /, *, as_json: bool, **values: Any) -> None:
     from ingest.milvus import versions
 
     with behind_the_alias(values, reading=True) as (connection, alias):
-        found = versions.releases(connection, alias)
+        found = versions.list_versions(connection, alias)
     if as_json:
         click.echo(json.dumps([asdict(release) for release in found], ensure_ascii=False, indent=2))
     elif found:
@@ -71,7 +71,7 @@ def prune(*, keep: int, yes: bool, **values: Any) -> None:
     from ingest.milvus import versions
 
     with behind_the_alias(values) as (connection, alias):
-        old = versions.superseded(versions.releases(connection, alias), keep)
+        old = versions.select_prunable(versions.list_versions(connection, alias), keep)
         if not old:
             click.echo("nothing to drop")
             return
@@ -85,19 +85,19 @@ def prune(*, keep: int, yes: bool, **values: Any) -> None:
 
 @contextmanager
 def behind_the_alias(values: dict[str, Any], *, reading: bool = False) -> Iterator[tuple[Connection, str]]:
-    """Connect to where the settings say, and give the alias too; `reading` as `opened` has it."""
+    """Connect to where the settings say, and give the alias too; `reading` as `connect` has it."""
     from ingest.core import contract as contracts
-    from ingest.milvus.connection import opened
+    from ingest.milvus.connection import connect
 
     terminal.log_to_stderr()
     settings = options.settings(values)
     alias = contracts.load(settings.schema).alias
     to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait)
-    with opened(*to, existing=True, reading=reading) as connection:
+    with connect(*to, existing=True, reading=reading) as connection:
         yield connection, alias
 
 
-def _print(found: list[Release]) -> None:
+def _print(found: list[CollectionVersion]) -> None:
     width = max(len(release.name) for release in found)
     for release in found:
         mark = "*" if release.serves else " "
@@ -105,9 +105,9 @@ def _print(found: list[Release]) -> None:
             f"{mark} {release.name:<{width}}  {release.rows:>10,} rows  {release.bytes / 2**20:>8,.1f} MiB  "
             f"built {release.built or 'at an unknown time'}  "
             f"{'served since ' + release.last_served if release.serves else _past(release)}  "
-            f"{release.model} ({release.revision[:19]}), dim {release.dim}, {search_ef.described(asdict(release))}"
+            f"{release.model} ({release.revision[:19]}), dim {release.dim}, {search_ef.describe(asdict(release))}"
         )
 
 
-def _past(release: Release) -> str:
+def _past(release: CollectionVersion) -> str:
     return f"last put to serve {release.last_served}" if release.last_served else "never served"

@@ -18,7 +18,7 @@ from ingest.cli.output import terminal
 @options.model
 @options.milvus
 @options.data
-@options.configured
+@options.config_option
 @click.option("--json", "as_json", is_flag=True, cls=options.Grouped, group="Outcome", help="An array of findings.")
 @click.pass_context
 def command(ctx: click.Context, /, *, as_json: bool, **values: Any) -> None:

@@ -21,7 +21,7 @@ _FILE = click.Path(path_type=Path)
 @options.batch_size
 @options.data
 @options.store
-@options.configured
+@options.config_option
 @options.option(
     "Places",
     "--output",
@@ -55,7 +55,7 @@ def command(
 
     if not quiet:
         terminal.note_sample(settings.model)
-    with terminal.followed(quiet=quiet, profile=profile) as (progress, stop):
+    with terminal.follow(quiet=quiet, profile=profile) as (progress, stop):
         outcome = run.embed(settings, progress, stop, npy, ids)
     terminal.show(outcome, as_json=as_json)
 

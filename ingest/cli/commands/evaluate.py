@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ingest.core.settings import Settings
-    from ingest.exports.faiss_index import Opened
+    from ingest.exports.faiss_index import FaissIndex
     from ingest.search.evaluate import Evaluation
-    from ingest.search.milvus_backend import Served
+    from ingest.search.milvus_backend import SearchableCollection
 
 _MOST = 32_768  # what ef and efConstruction are at most
 
@@ -75,7 +75,7 @@ def _proof(*names: str, **kwargs: Any) -> Callable[[options.F], options.F]:
 @options.contract
 @options.milvus
 @options.data
-@options.configured
+@options.config_option
 @click.option("--json", "as_json", is_flag=True, cls=options.Grouped, group="Outcome", help="All of it, for machines.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", cls=options.Grouped,
               group="Outcome", help="The curves, ….png or ….svg; needs ingest[plots].")  # fmt: skip
@@ -111,7 +111,7 @@ def command(
         )
     if sweep_build and min(sweep_m) < 2:
         raise click.UsageError("--sweep-m: M is 2 at least.")
-    wanted = evaluate.Wanted(
+    wanted = evaluate.EvaluationConfig(
         k, queries, grid, target_recall, backend != "milvus", backend != "faiss", labels,
         sweep_m if sweep_build else (), sweep_ef_construction, shares,
     )  # fmt: skip
@@ -132,17 +132,17 @@ def command(
             _apply(served, found)
 
 
-def _index(settings: Settings) -> tuple[Opened, str]:
+def _index(settings: Settings) -> tuple[FaissIndex, str]:
     """Load the exported index; return it and the fingerprint of its space, "" where that is not known."""
     from ingest.exports import faiss_index, npy_files
 
     rows, _ = npy_files.read(settings.npy, settings.npy_ids)
     dim = int(rows.shape[1])
-    manifest = npy_files.read_manifest(npy_files.manifest_path(faiss_index.Files.of(settings.indexes, dim).index))
-    return faiss_index.opened(settings.indexes, dim), manifest.fingerprint if manifest else ""
+    manifest = npy_files.read_manifest(npy_files.manifest_path(faiss_index.IndexFiles.of(settings.indexes, dim).index))
+    return faiss_index.open_index(settings.indexes, dim), manifest.fingerprint if manifest else ""
 
 
-def _apply(served: Served, found: Evaluation) -> None:
+def _apply(served: SearchableCollection, found: Evaluation) -> None:
     from ingest.core import search_ef
     from ingest.core.errors import VerificationError
 
@@ -153,7 +153,7 @@ def _apply(served: Served, found: Evaluation) -> None:
             "with --ef, or build with a larger M: ingest evaluate --sweep-build"
         )
     served.tell_ef(ef)
-    click.echo(f"the contract that {served.name} carries: {search_ef.described(served.contract)}", err=True)
+    click.echo(f"the contract that {served.name} carries: {search_ef.describe(served.contract)}", err=True)
 
 
 def _print(found: Evaluation, plot: Path | None, *, as_json: bool) -> None:

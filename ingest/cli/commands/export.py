@@ -16,7 +16,7 @@ from ingest.cli.output import terminal
 @options.model
 @options.data
 @options.store
-@options.configured
+@options.config_option
 @options.allow_smaller
 @options.outcome
 def command(*, as_json: bool, quiet: bool, **values: Any) -> None:
@@ -28,6 +28,6 @@ def command(*, as_json: bool, quiet: bool, **values: Any) -> None:
     from ingest.tasks import run
 
     settings = options.settings(values)
-    with terminal.followed(quiet=quiet) as (progress, stop):
+    with terminal.follow(quiet=quiet) as (progress, stop):
         outcome = run.export(settings, progress, stop)
     terminal.show(outcome, as_json=as_json)

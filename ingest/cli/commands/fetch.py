@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @options.contract
 @options.downloads
 @options.data
-@options.configured
+@options.config_option
 @options.outcome
 @options.profile
 def command(*, as_json: bool, quiet: bool, profile: Path | None, **values: Any) -> None:
@@ -33,7 +33,7 @@ def command(*, as_json: bool, quiet: bool, profile: Path | None, **values: Any) 
     from ingest.tasks import fetch
 
     settings = options.settings(values)
-    with terminal.followed(quiet=quiet, profile=profile) as (progress, stop):
+    with terminal.follow(quiet=quiet, profile=profile) as (progress, stop):
         fetched = fetch.fetch(settings, progress, stop)
     if as_json:
         click.echo(json.dumps(asdict(fetched), ensure_ascii=False, indent=2))

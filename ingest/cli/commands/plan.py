@@ -18,7 +18,7 @@ from ingest.cli.output import plan
 @options.milvus
 @options.data
 @options.store
-@options.configured
+@options.config_option
 @options.removal
 @options.option("Outcome", "--exports/--no-exports", help="Foresee the .npy pair and the FAISS files too.")
 @options.allow_smaller

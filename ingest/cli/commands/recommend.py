@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ingest.core.settings import Settings
-    from ingest.search.recommend import Wish, Written
+    from ingest.search.recommend import RecommendOptions, WrittenNeighbours
 
 
 def _choice(*names: str, **kwargs: Any) -> Callable[[options.F], options.F]:
@@ -41,7 +41,7 @@ def _choice(*names: str, **kwargs: Any) -> Callable[[options.F], options.F]:
 @options.contract
 @options.milvus
 @options.data
-@options.configured
+@options.config_option
 @hits.outputs
 def command(
     *, product_ids: tuple[str, ...], limit: int, expression: str, diverse: bool, balance: float, same: str,
@@ -57,7 +57,7 @@ def command(
 
     They themselves are left out, and products that share a picture with them. No model is needed.
     """  # noqa: D301  Click looks for the character itself
-    from ingest.search.recommend import Wish
+    from ingest.search.recommend import RecommendOptions
 
     if everything == bool(product_ids) or everything != (out is not None):
         raise click.UsageError("Give one or more IDs; or --all and --out FILE.")
@@ -66,7 +66,7 @@ def command(
     hits.check(as_json=as_json, as_csv=as_csv)
     terminal.log_to_stderr()
     settings = options.settings(values)
-    wish = Wish(limit, balance if diverse else None, same, other, expression)
+    wish = RecommendOptions(limit, balance if diverse else None, same, other, expression)
     if out is not None:
         _tell(_write_all(settings, wish, out), out, as_json=as_json)
         return
@@ -74,16 +74,16 @@ def command(
     hits.show([found], settings, several=False, as_json=as_json, as_csv=as_csv, html=html, pictures=pictures)
 
 
-def _like(settings: Settings, product_ids: list[str], wish: Wish) -> hits.Found:
+def _like(settings: Settings, product_ids: list[str], wish: RecommendOptions) -> hits.SearchResult:
     from ingest.search import recommend
 
     with collection(settings, reading=True) as served:
-        found = hits.Found("like " + " + ".join(product_ids), recommend.like(served, product_ids, wish))
+        found = hits.SearchResult("like " + " + ".join(product_ids), recommend.like(served, product_ids, wish))
         note_unknown(served, wish.expression, found)
     return found
 
 
-def _write_all(settings: Settings, wish: Wish, out: Path) -> Written:
+def _write_all(settings: Settings, wish: RecommendOptions, out: Path) -> WrittenNeighbours:
     from ingest.core import contract as contracts
     from ingest.core.errors import ExportError
     from ingest.exports import npy_files
@@ -91,7 +91,7 @@ def _write_all(settings: Settings, wish: Wish, out: Path) -> Written:
 
     ef = contracts.load(settings.schema).index.ef
     rows, _ = npy_files.read(settings.npy, settings.npy_ids)
-    index = recommend.opened(settings.indexes, int(rows.shape[1]))
+    index = recommend.open_index(settings.indexes, int(rows.shape[1]))
     if not index.names:
         raise ExportError(f"{settings.indexes}: holds no products; fill it with: ingest run")
     labels = {}
@@ -99,10 +99,10 @@ def _write_all(settings: Settings, wish: Wish, out: Path) -> Written:
         if fields := [name for name in (wish.same, wish.other) if name]:
             served = stack.enter_context(collection(settings, reading=True))
             labels = {name: served.values(name) for name in fields}
-    return recommend.write(recommend.everything(index, wish, ef, labels), index.names, out)
+    return recommend.write(recommend.all_neighbours(index, wish, ef, labels), index.names, out)
 
 
-def _tell(written: Written, out: Path, *, as_json: bool) -> None:
+def _tell(written: WrittenNeighbours, out: Path, *, as_json: bool) -> None:
     rate = written.products / max(written.seconds, 1e-9)
     if as_json:
         told = {"products": written.products, "rows": written.rows, "seconds": round(written.seconds, 3),

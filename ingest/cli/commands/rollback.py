@@ -15,7 +15,7 @@ from ingest.cli.commands.collections import behind_the_alias
 @options.contract
 @options.milvus
 @options.data
-@options.configured
+@options.config_option
 @click.option("--json", "as_json", is_flag=True, cls=options.Grouped, group="Outcome", help="An object.")
 def command(*, as_json: bool, **values: Any) -> None:
     """Serve the collection that was served before, at once.

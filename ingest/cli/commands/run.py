@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @options.loading
 @options.data
 @options.store
-@options.configured
+@options.config_option
 @options.removal
 @options.option("Outcome", "--exports/--no-exports", help="Write the .npy pair and the FAISS files too.")
 @options.allow_smaller
@@ -67,9 +67,9 @@ def command(
 
     if not quiet:
         terminal.note_sample(settings.model)
-    with terminal.followed(quiet=quiet, profile=profile) as (progress, stop):
+    with terminal.follow(quiet=quiet, profile=profile) as (progress, stop):
         outcome = run.run(settings, progress, stop)
     terminal.show(outcome, as_json=as_json)
     if not as_json:
-        flags = options.given(ctx, "uri", "db_name", "model", "model_revision", "schema", "data")
+        flags = options.explicit_flags(ctx, "uri", "db_name", "model", "model_revision", "schema", "data")
         terminal.tell_next(outcome, flags)

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ingest.core.settings import Settings
-    from ingest.search.milvus_backend import Served
+    from ingest.search.milvus_backend import SearchableCollection
     from ingest.search.query import Query
-    from ingest.search.search import Asked, Place
+    from ingest.search.search import NamedQuery, SearchBackend
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ limit_option = _query("--limit", "-n", type=click.IntRange(1, 1000), default=10,
 @options.contract
 @options.milvus
 @options.data
-@options.configured
+@options.config_option
 @hits.outputs
 def command(
     *, text: str | None, text_option: str | None, image: str | None, product: str | None, text_weight: float,
@@ -103,45 +103,47 @@ def command(
         )
 
 
-def _one(asked: Query, text: str | None, image: str | None, product: str | None, fetch: Callable[[str], Path]) -> Asked:
+def _one(
+    asked: Query, text: str | None, image: str | None, product: str | None, fetch: Callable[[str], Path]
+) -> NamedQuery:
     from ingest.core.errors import QueryError
-    from ingest.images.urls import host, shown
-    from ingest.search.search import Asked
+    from ingest.images.urls import host, redact
+    from ingest.search.search import NamedQuery
 
     if text is not None and not text.strip():
         raise QueryError("the text to search for is empty")
     picture = None if image is None else fetch(image) if host(image) else Path(image)
-    named = None if image is None else shown(image) if host(image) else image
+    named = None if image is None else redact(image) if host(image) else image
     name = " + ".join(part for part in (text, named, product) if part)
-    return Asked(name, replace(asked, text=text or "", image=picture, product_id=product or ""))
+    return NamedQuery(name, replace(asked, text=text or "", image=picture, product_id=product or ""))
 
 
-def _read(path: Path, asked: Query, fetch: Callable[[str], Path]) -> list[Asked]:
+def _read(path: Path, asked: Query, fetch: Callable[[str], Path]) -> list[NamedQuery]:
     from ingest.search import search
 
-    return search.read(path, asked, fetch)
+    return search.read_queries(path, asked, fetch)
 
 
-def _answered(place: Place, settings: Settings, several: list[Asked]) -> list[hits.Found]:
-    from ingest.search.milvus_backend import Served
-    from ingest.search.query import Model
-    from ingest.search.search import answers
+def _answered(place: SearchBackend, settings: Settings, several: list[NamedQuery]) -> list[hits.SearchResult]:
+    from ingest.search.milvus_backend import SearchableCollection
+    from ingest.search.query import QueryModel
+    from ingest.search.search import answer_queries
 
-    found = answers(place, Model(settings), [asked.query for asked in several])
-    shown = [hits.Found(asked.name, one, asked.query.image) for asked, one in zip(several, found, strict=True)]
-    if isinstance(place, Served):
+    found = answer_queries(place, QueryModel(settings), [asked.query for asked in several])
+    shown = [hits.SearchResult(asked.name, one, asked.query.image) for asked, one in zip(several, found, strict=True)]
+    if isinstance(place, SearchableCollection):
         for asked, one in zip(several, shown, strict=True):
             note_unknown(place, asked.query.expression, one)
     return shown
 
 
-def note_unknown(served: Served, expression: str, found: hits.Found) -> None:
+def note_unknown(served: SearchableCollection, expression: str, found: hits.SearchResult) -> None:
     """Say which names in a filter neither the contract nor any hit has: Milvus finds nothing for them, silently."""
-    from ingest.search.filters import like
+    from ingest.search.filters import suggest
 
     for name in served.unknown_names(expression):
         if not any(name in hit.metadata for hit in found.hits):
-            guess = like(name, ["product_id", *served.fields])
+            guess = suggest(name, ["product_id", *served.fields])
             log.warning(
                 "--filter: %s is no field of the contract%s; only products whose catalog row had such a column have it",
                 name, guess,
@@ -152,30 +154,30 @@ def _fetcher(stack: ExitStack, settings: Settings) -> Callable[[str], Path]:
     """Return what gets a picture by its URL, into a folder that goes when the command ends."""
 
     def fetch(url: str) -> Path:
-        from ingest.search.product_images import fetched
+        from ingest.search.product_images import fetch_image
 
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ingest-"))
-        return fetched(url, settings, Path(folder))
+        return fetch_image(url, settings, Path(folder))
 
     return fetch
 
 
 @contextmanager
-def collection(settings: Settings, *, reading: bool = False) -> Iterator[Served]:
+def collection(settings: Settings, *, reading: bool = False) -> Iterator[SearchableCollection]:
     """Give the collection that the alias serves; while `reading` alone, a Milvus Lite file is left as it is."""
     from ingest.core import contract as contracts
-    from ingest.milvus.connection import opened
-    from ingest.search.milvus_backend import Served
+    from ingest.milvus.connection import connect
+    from ingest.search.milvus_backend import SearchableCollection
 
     alias = contracts.load(settings.schema).alias
     to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait)
-    with opened(*to, existing=True, reading=reading) as connection:
-        yield Served(connection, alias)
+    with connect(*to, existing=True, reading=reading) as connection:
+        yield SearchableCollection(connection, alias)
 
 
 @contextmanager
-def _files(settings: Settings) -> Iterator[Place]:
+def _files(settings: Settings) -> Iterator[SearchBackend]:
     from ingest.core import contract as contracts
-    from ingest.search.faiss_backend import Exported
+    from ingest.search.faiss_backend import ExportedIndex
 
-    yield Exported(settings, contracts.load(settings.schema).index.ef)
+    yield ExportedIndex(settings, contracts.load(settings.schema).index.ef)

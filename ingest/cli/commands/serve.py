@@ -21,7 +21,7 @@ from ingest.core.errors import ConfigError
 @options.model
 @options.milvus
 @options.data
-@options.configured
+@options.config_option
 def command(**values: Any) -> None:
     """Answer searches over HTTP, and show a page to make them on.
 

@@ -14,13 +14,13 @@ from ingest.images.cache.statistics import TINY
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ingest.images.cache.statistics import Quality
+    from ingest.images.cache.statistics import QualityCounts
     from ingest.tasks.status import LastRun, Status
 
 
 @click.command("status", cls=options.Command)
 @options.data
-@options.configured
+@options.config_option
 @click.option("--json", "as_json", is_flag=True, cls=options.Grouped, group="Outcome", help="One object.")
 def command(*, data: Path, as_json: bool) -> None:
     """Show how the last run ended, the states of the pictures, the ten worst hosts, and the pictures' quality.
@@ -59,7 +59,7 @@ def _show_states(status: Status) -> None:
             click.echo(f"{host.name:<40}{host.failed:>8,}{host.pictures:>8,}  {', '.join(host.classes)}")
 
 
-def _show_quality(quality: Quality) -> None:
+def _show_quality(quality: QualityCounts) -> None:
     click.echo(
         f"\n{quality.looked_at:,} looked at: {quality.tiny:,} tiny (< {TINY} px), {quality.blank:,} blank; "
         f"{quality.sharing:,} products share {quality.shared:,} pictures ({quality.duplicates:,} duplicates)"

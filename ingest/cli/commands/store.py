@@ -22,7 +22,7 @@ def command() -> None:
 @command.command("info", cls=options.Command)
 @options.data
 @options.store
-@options.configured
+@options.config_option
 @click.option("--json", "as_json", is_flag=True, cls=options.Grouped, group="Outcome", help="An array of objects.")
 def info(*, as_json: bool, **values: Any) -> None:
     """Say what the store holds: models, shards, rows, bytes."""
@@ -49,7 +49,7 @@ def info(*, as_json: bool, **values: Any) -> None:
 @options.model
 @options.data
 @options.store
-@options.configured
+@options.config_option
 @options.option("Store", "--size", type=click.IntRange(1), default=256, show_default=True, metavar="MIB",
                 help="What a shard is merged up to.")  # fmt: skip
 @_QUIET
@@ -61,7 +61,7 @@ def compact(*, size: int, quiet: bool, **values: Any) -> None:
     from ingest.tasks import store
 
     settings = options.settings(values)
-    with terminal.followed(quiet=quiet) as (progress, stop):
+    with terminal.follow(quiet=quiet) as (progress, stop):
         before, after = store.compact(settings, progress, stop, size * 2**20)
     click.echo(f"{settings.store_place}: {before:,} shards became {after:,}")
 
@@ -72,7 +72,7 @@ def compact(*, size: int, quiet: bool, **values: Any) -> None:
 @options.model
 @options.data
 @options.store
-@options.configured
+@options.config_option
 @options.option("Store", "--grace", default="7d", show_default=True, metavar="7d",
                 help="Keep what was written since so long ago.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, cls=options.Grouped, group="Store", help="Count, and drop nothing.")
@@ -97,6 +97,6 @@ def gc(*, grace: str, dry_run: bool, yes: bool, quiet: bool, **values: Any) -> N
             return False
         return yes or click.confirm("Drop those that are older for good?", abort=True, err=True)
 
-    with terminal.followed(quiet=quiet) as (progress, stop):
-        dropped = store.collect(settings, progress, stop, grace, agreed)
+    with terminal.follow(quiet=quiet) as (progress, stop):
+        dropped = store.collect_garbage(settings, progress, stop, grace, agreed)
     click.echo(f"{dropped:,} rows dropped")

@@ -33,7 +33,7 @@ _SHOWN = 20
 @options.milvus
 @options.data
 @options.store
-@options.configured
+@options.config_option
 @options.removal
 @options.option("Outcome", "--exports/--no-exports", help="Look at the .npy pair and the FAISS files too.")
 @click.option("--json", "as_json", is_flag=True, cls=options.Grouped, group="Outcome", help="All of it, for machines.")
@@ -51,17 +51,17 @@ def command(
     from ingest.tasks import run, verify
 
     settings = options.settings(values)
-    with terminal.followed(quiet=quiet) as (progress, stop):
+    with terminal.follow(quiet=quiet) as (progress, stop):
         verdict = verify.verify(settings, progress, stop, vectors, seed=seed, pictures=pictures)
     if verdict.differing and repair:
         _print(verdict)
         if images := [found.name for found in verdict.differing if found.kind == "image"]:
-            verify.forget_pictures(settings, images)
-        with terminal.followed(quiet=quiet) as (progress, stop):
+            verify.forget_images(settings, images)
+        with terminal.follow(quiet=quiet) as (progress, stop):
             outcome = run.run(settings, progress, stop, verdict.distrusted, rewrite=verdict.has_wrong_files)
         if outcome.failure is not None:
-            click.echo(f"  the run: {credentials.redacted(str(outcome.failure))}", err=True)
-        with terminal.followed(quiet=True) as (progress, stop):
+            click.echo(f"  the run: {credentials.redact(str(outcome.failure))}", err=True)
+        with terminal.follow(quiet=True) as (progress, stop):
             verdict = verify.verify(settings, progress, stop, vectors, seed=verdict.seed, pictures=pictures)
     if as_json:
         click.echo(json.dumps({**asdict(verdict), "proven": verdict.proven}, ensure_ascii=False, indent=2))

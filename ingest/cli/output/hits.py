@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ingest.cli import options
-from ingest.cli.param_types import Place
+from ingest.cli.param_types import PathOrUrl
 from ingest.core.errors import ConfigError
 from ingest.search import hit_fields
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ingest.core.settings import Settings
     from ingest.search.milvus_backend import Hit
-    from ingest.search.product_images import Pictures
+    from ingest.search.product_images import ProductImages
 
 _SHOWN_CHARACTERS = 48
 _TERMINAL_SIDE, _SHEET_SIDE = 160, 320  # pixels
@@ -36,15 +36,15 @@ def _flag(*names: str, **kwargs: Any) -> Callable[[options.F], options.F]:
 
 
 _PATH = click.Path(path_type=Path)
-places = options.together(
+places = options.combine(
     options.option(
-        "Pictures", "--catalog", "-c", type=Place(), metavar="PLACE",
+        "Pictures", "--catalog", "-c", type=PathOrUrl(), metavar="PLACE",
         help="Hits' pictures lie where it says, by its folder.",
     ),
     options.option("Pictures", "--images-root", type=_PATH, help="Or here."),
 )  # fmt: skip
 
-outputs = options.together(
+outputs = options.combine(
     _flag("--json", "as_json", is_flag=True, help="An array of objects."),
     _flag("--csv", "as_csv", is_flag=True, help="Rows with a header."),
     _flag("--html", type=click.Path(path_type=Path, dir_okay=False), help="A contact sheet, one file with all in it."),
@@ -56,7 +56,7 @@ outputs = options.together(
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchResult:
     """What one query found: `name` says what was asked, `asked` is its picture, where it had one."""
 
     name: str
@@ -71,7 +71,7 @@ def check(*, as_json: bool, as_csv: bool) -> None:
 
 
 def show(
-    found: Sequence[Found], settings: Settings, *, several: bool, as_json: bool, as_csv: bool, html: Path | None,
+    found: Sequence[SearchResult], settings: Settings, *, several: bool, as_json: bool, as_csv: bool, html: Path | None,
     pictures: bool | None,
 ) -> None:  # fmt: skip
     """Print what was found; `several` says that queries must be told apart."""
@@ -92,7 +92,7 @@ def _row(hit: Hit) -> dict[str, Any]:
     return {"product_id": hit.product_id, "score": round(hit.score, 6), **hit_fields.beside_own(hit.metadata)}
 
 
-def _print_csv(found: Sequence[Found], *, several: bool) -> None:
+def _print_csv(found: Sequence[SearchResult], *, several: bool) -> None:
     rows = [
         {**({"query": one.name} if several else {}), "rank": rank, **_row(hit)}
         for one in found
@@ -104,7 +104,7 @@ def _print_csv(found: Sequence[Found], *, several: bool) -> None:
     table.writerows(rows)
 
 
-def _print_tables(found: Sequence[Found], settings: Settings, *, several: bool, pictures: bool | None) -> None:
+def _print_tables(found: Sequence[SearchResult], settings: Settings, *, several: bool, pictures: bool | None) -> None:
     from rich.console import Console
 
     console = Console()
@@ -122,7 +122,7 @@ def _print_tables(found: Sequence[Found], settings: Settings, *, several: bool, 
                 click.echo("nothing found")
 
 
-def _table(hits: Sequence[Hit], finder: Pictures | None, shown: Any) -> Any:
+def _table(hits: Sequence[Hit], finder: ProductImages | None, shown: Any) -> Any:
     """Return hits in columns; a terminal that is narrow cuts long texts, a file gets them as they are."""
     from rich.table import Table
 
@@ -143,7 +143,7 @@ def _table(hits: Sequence[Hit], finder: Pictures | None, shown: Any) -> Any:
     return table
 
 
-def _small(finder: Pictures, hit: Hit, shown: Any) -> Any:
+def _small(finder: ProductImages, hit: Hit, shown: Any) -> Any:
     from ingest.search.product_images import thumbnail
 
     path = finder.path(hit.product_id, str(hit.metadata.get("image") or ""))
@@ -167,14 +167,14 @@ def _renderable(wanted: bool | None) -> Any:
     return renderable.Image if sharp or wanted else None
 
 
-def _pictures(stack: ExitStack, settings: Settings) -> Pictures:
-    from ingest.search.product_images import Pictures
+def _pictures(stack: ExitStack, settings: Settings) -> ProductImages:
+    from ingest.search.product_images import ProductImages
 
-    return stack.enter_context(Pictures(settings))
+    return stack.enter_context(ProductImages(settings))
 
 
-def _write_sheet(found: Sequence[Found], settings: Settings, path: Path) -> None:
-    from ingest.runtime.atomic_files import replaced
+def _write_sheet(found: Sequence[SearchResult], settings: Settings, path: Path) -> None:
+    from ingest.runtime.atomic_files import atomic_write
     from ingest.search import contact_sheet
     from ingest.search.product_images import jpeg, thumbnail
 
@@ -191,5 +191,5 @@ def _write_sheet(found: Sequence[Found], settings: Settings, path: Path) -> None
             asked = small(one.asked) if isinstance(one.asked, Path) else b""
             sections.append(contact_sheet.Section(one.name, one.hits, [small(place) for place in places], asked))
         content = contact_sheet.page(sections).encode("utf-8", "replace")
-    with replaced(path) as file:
+    with atomic_write(path) as file:
         file.write(content)

@@ -36,7 +36,7 @@ def show_estimate(settings: Settings, *, as_json: bool, quiet: bool, details: bo
     from ingest.tasks import estimate as estimates
     from ingest.tasks import sample
 
-    with terminal.followed(quiet=quiet) as (progress, stop):
+    with terminal.follow(quiet=quiet) as (progress, stop):
         found = sample.measure(settings, progress, stop)
     figures = estimates.figures(found.catalog)
     if as_json:
@@ -49,7 +49,7 @@ def show_estimate(settings: Settings, *, as_json: bool, quiet: bool, details: bo
     )
     for name, figure in figures.items():
         formula = f"   {figure.formula}" if details else ""
-        click.echo(f"  {name.replace('_', ' '):<22}{estimates.shown(figure):>16}{formula}")
+        click.echo(f"  {name.replace('_', ' '):<22}{estimates.display(figure):>16}{formula}")
     if "download" not in figures:
         click.echo("  note: no picture was fetched, so that the download's hours are not known (--download-missing)")
 
@@ -59,7 +59,7 @@ def show(settings: Settings, *, as_json: bool, quiet: bool, details: bool) -> No
     from ingest.pipeline.report import too_many, unusable
     from ingest.tasks import plan
 
-    with terminal.followed(quiet=quiet) as (progress, stop):
+    with terminal.follow(quiet=quiet) as (progress, stop):
         found = plan.plan(settings, progress, stop)
     if as_json:
         _print_json(found)

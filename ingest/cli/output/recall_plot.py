@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ingest.core.errors import ConfigError
-from ingest.runtime.atomic_files import replaced
+from ingest.runtime.atomic_files import atomic_write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +64,7 @@ def draw(evaluation: Evaluation, path: Path) -> None:
         axes.set_yticks([tick for tick in axes.get_yticks() if lowest - room <= tick <= 1])
         axes.grid(visible=True, color="#ddd", linewidth=0.6)
         axes.legend(loc="lower right", fontsize=9)
-    with replaced(path) as file:
+    with atomic_write(path) as file:
         figure.savefig(file, format=path.suffix.lower()[1:], dpi=144)
 
 

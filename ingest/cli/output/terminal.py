@@ -37,20 +37,20 @@ def log_to_stderr() -> None:
 
 
 @contextmanager
-def followed(*, quiet: bool, profile: Path | None = None) -> Iterator[tuple[Progress, threading.Event]]:
+def follow(*, quiet: bool, profile: Path | None = None) -> Iterator[tuple[Progress, threading.Event]]:
     """Show how a run goes on while the block works: give its progress, and the event that Ctrl-C sets.
 
     `profile` is a file for a trace of the run.
     """
     from ingest.pipeline import progress
-    from ingest.runtime.profiler import Clock
+    from ingest.runtime.profiler import StageProfiler
     from ingest.runtime.trace import Trace
 
     log_to_stderr()
     with ExitStack() as stack:
-        following = progress.Progress(Clock(stack.enter_context(Trace(profile)) if profile else None))
+        following = progress.Progress(StageProfiler(stack.enter_context(Trace(profile)) if profile else None))
         stop = stack.enter_context(interrupts.stoppable())
-        stack.enter_context(progress.shown(following, quiet=quiet))
+        stack.enter_context(progress.show(following, quiet=quiet))
         yield following, stop
 
 
@@ -103,7 +103,7 @@ def _tell(outcome: Outcome) -> None:
     """Print what was done and where everything lies; first of all, if it is so, that it is not live."""
     summary = outcome.summary
     if isinstance(outcome.failure, NotLiveError):
-        click.echo(credentials.redacted(str(outcome.failure)))
+        click.echo(credentials.redact(str(outcome.failure)))
     click.echo(
         f"{summary.products:,} products: {summary.embedded:,} embedded, {summary.skipped:,} skipped, "
         f"{summary.upserted:,} upserted, {summary.unchanged:,} unchanged "
@@ -124,7 +124,7 @@ def _tell(outcome: Outcome) -> None:
 def tell_skipped(reasons: Mapping[str, int], examples: Mapping[str, str]) -> None:
     """Print how many products were skipped, by reason, each with one of them for example."""
     for reason, count in reasons.items():
-        shown = f", for example {credentials.redacted(examples[reason])}" if reason in examples else ""
+        shown = f", for example {credentials.redact(examples[reason])}" if reason in examples else ""
         click.echo(f"  {count:>8,} skipped: {reason}{shown}")
 
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Self
 
 from ingest.images import urls
 from ingest.images.cache.filenames import encode, is_safe
-from ingest.images.cache.files import EXTENSIONS, look, temporary
-from ingest.images.cache.index import Entry, Index, copying
+from ingest.images.cache.files import EXTENSIONS, scan, temporary_name
+from ingest.images.cache.index import CacheEntry, ImageIndex, open_copy
 from ingest.images.file_type import HEAD, extension
-from ingest.runtime.atomic_files import writing_to
+from ingest.runtime.atomic_files import storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -37,7 +37,7 @@ class NotAFileError(OSError):
     """A path that names a folder, a pipe or a device: nothing that could be read to its end."""
 
 
-class Cache:
+class ImageCache:
     """The folder and its index, for any number of threads of one run; a context manager that commits on exit.
 
     Two runs must not share a folder at the same time; a lock elsewhere sees to that. The constructor makes
@@ -46,15 +46,15 @@ class Cache:
     `changes` all on disk stays as it is, and what is learnt goes into a copy of the index.
     """
 
-    def __init__(self, folder: Path, index: Index | None = None, *, changes: bool = True) -> None:
+    def __init__(self, folder: Path, index: ImageIndex | None = None, *, changes: bool = True) -> None:
         self.folder = folder
         self._changes = changes
-        with writing_to(folder):
+        with storage_errors(folder):
             if changes:
                 folder.mkdir(parents=True, exist_ok=True)
-            on_disk, left = look(folder) if index is None else (-1, [])
+            on_disk, left = scan(folder) if index is None else (-1, [])
         self._remove(left)
-        self._index = index or Index(folder / INDEX, None if changes else copying)
+        self._index = index or ImageIndex(folder / INDEX, None if changes else open_copy)
         # Looking for files without a row costs 24 calls a product; where disk and index agree there are none.
         self._has_strays = on_disk != self._index.fingerprint()
         self._ignores_case = (folder / INDEX.upper()).exists()
@@ -67,16 +67,16 @@ class Cache:
     ) -> None:
         self.close()
 
-    def get(self, product_id: str) -> Entry | None:
+    def get(self, product_id: str) -> CacheEntry | None:
         """Return the product's row as it stands, unchecked, a failure's included."""
         return self._index.get(product_id)
 
     @property
-    def index(self) -> Index:
+    def index(self) -> ImageIndex:
         """The rows, for those who count them."""
         return self._index
 
-    def find(self, product_id: str, source: str) -> Entry | None:
+    def find(self, product_id: str, source: str) -> CacheEntry | None:
         """Return the row of the picture fetched from the URL `source`, None where it must be fetched.
 
         None as well where the row names another source. A file without a row is adopted: hashed, recorded
@@ -94,11 +94,11 @@ class Cache:
                 return checked
         return self._adopted(product_id, source)
 
-    def path(self, entry: Entry) -> Path:
+    def path(self, entry: CacheEntry) -> Path:
         """Return where the bytes of the row's picture are: in the cache, or the catalog's own file."""
         return self.folder / (entry.source if entry.file is None else entry.file)
 
-    def local(self, product_id: str, path: Path) -> Entry:
+    def local(self, product_id: str, path: Path) -> CacheEntry:
         """Return the row of a picture that lies at the absolute `path`, outside the cache; nothing is copied.
 
         It is hashed only where path, size or mtime are not those of the row. Raises OSError where it cannot
@@ -118,7 +118,7 @@ class Cache:
 
     def temporary(self) -> Path:
         """Return the path for a download, in this folder so that it can be renamed; nothing is there yet."""
-        return self.folder / temporary()
+        return self.folder / temporary_name()
 
     def store(
         self,
@@ -130,14 +130,14 @@ class Cache:
         extension: str,
         etag: str | None = None,
         last_modified: str | None = None,
-    ) -> Entry:
+    ) -> CacheEntry:
         """Give the fsynced file at `temporary` its final name, in place of an earlier picture, and record it.
 
         Raises StorageError where the folder cannot be written.
         """
         prior = self._index.get(product_id)
         name = f"{encode(product_id)}.{extension}"
-        with writing_to(self.folder):
+        with storage_errors(self.folder):
             # Others first: a kill in between leaves no file, which is fetched, and never an old one to adopt.
             for other in self._files(product_id):
                 if other != name:
@@ -166,14 +166,14 @@ class Cache:
             stale = [prior.file]
         self._remove(stale)
         tries = _tries(prior, source) + tried
-        self._index.put(Entry(product_id, *_origin(source), *(None,) * 6, time.time(), tries, reason, detail))
+        self._index.put(CacheEntry(product_id, *_origin(source), *(None,) * 6, time.time(), tries, reason, detail))
 
-    def confirm(self, entry: Entry) -> Entry:
+    def confirm(self, entry: CacheEntry) -> CacheEntry:
         """Record that a row's picture is still the one that its source has."""
         self._index.put(entry := replace(entry, fetched_at=time.time(), tries=entry.tries + 1, failure=None, detail=""))
         return entry
 
-    def keep(self, entry: Entry, reason: Reason, detail: str) -> Entry:
+    def keep(self, entry: CacheEntry, reason: Reason, detail: str) -> CacheEntry:
         """Record that a row's picture could not be refreshed; it stays in use."""
         self._index.put(entry := replace(entry, tries=entry.tries + 1, failure=reason, detail=detail))
         return entry
@@ -191,7 +191,7 @@ class Cache:
         self._index.put(replace(entry, **none, failure=reason, detail=detail))  # type: ignore[arg-type]
 
     def _remove(self, names: Iterable[str]) -> None:
-        with writing_to(self.folder):
+        with storage_errors(self.folder):
             for name in names if self._changes else ():
                 (self.folder / name).unlink(missing_ok=True)
 
@@ -203,7 +203,7 @@ class Cache:
         """Commit every row and close; raises StorageError. A second call does nothing."""
         self._index.close()
 
-    def _checked(self, entry: Entry) -> Entry | None:
+    def _checked(self, entry: CacheEntry) -> CacheEntry | None:
         path = self.path(entry)
         about = path.stat()
         if is_unchanged(entry, about):
@@ -216,7 +216,7 @@ class Cache:
         self._index.put(entry := replace(entry, size=about.st_size, mtime_ns=about.st_mtime_ns))
         return entry
 
-    def _adopted(self, product_id: str, source: str) -> Entry | None:
+    def _adopted(self, product_id: str, source: str) -> CacheEntry | None:
         """Record the first file with the product's name that holds a picture; None where none does."""
         for name in self._files(product_id):
             path = self.folder / name
@@ -228,7 +228,7 @@ class Cache:
             own = f"{encode(product_id)}.{kind}"
             if self._ignores_case and self._changes and stem != encode(product_id):
                 # Here `abc.jpg` would be overwritten by the picture of another product, `ABC`.
-                with writing_to(self.folder):
+                with storage_errors(self.folder):
                     path.rename(self.folder / own)
                 name = own  # noqa: PLW2901  the file has it now
             entry = _entry(product_id, _origin(source), name, sha256, about)
@@ -264,19 +264,19 @@ def _hashed(path: Path) -> tuple[bytes, os.stat_result]:
         return hashlib.file_digest(file, "sha256").digest(), about
 
 
-def is_unchanged(entry: Entry, about: os.stat_result) -> bool:
+def is_unchanged(entry: CacheEntry, about: os.stat_result) -> bool:
     """Whether a file is as it was when its row was written, by size and time."""
     return (entry.size, entry.mtime_ns) == (about.st_size, about.st_mtime_ns)
 
 
-def is_of(entry: Entry, source: str) -> bool:
+def is_of(entry: CacheEntry, source: str) -> bool:
     """Whether the row is about that URL or path."""
     return entry.source == source if entry.source_key is None else entry.source_key == urls.key(source)
 
 
 def _origin(url: str) -> tuple[str, bytes, str]:
     """Return what a row says of a URL: shown without its secrets, its digest, its host."""
-    return urls.shown(url), urls.key(url), urls.host(url)
+    return urls.redact(url), urls.key(url), urls.host(url)
 
 
 def _entry(
@@ -285,13 +285,13 @@ def _entry(
     name: str | None,
     sha256: bytes,
     about: os.stat_result,
-) -> Entry:
+) -> CacheEntry:
     """Return the row of a picture that no download brought."""
     size, changed = about.st_size, about.st_mtime_ns
-    return Entry(product_id, *origin, name, sha256, size, changed, None, None, time.time(), 0, None, "")
+    return CacheEntry(product_id, *origin, name, sha256, size, changed, None, None, time.time(), 0, None, "")
 
 
-def _tries(prior: Entry | None, source: str) -> int:
+def _tries(prior: CacheEntry | None, source: str) -> int:
     return prior.tries if prior is not None and is_of(prior, source) else 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from ingest.core.records import Differing, Picture
+from ingest.core.records import ImageFile, Mismatch
 from ingest.runtime import parallel
 from ingest.runtime.atomic_files import reason
 
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
 _AHEAD = 256  # images hashed before their turn
 
 
-class Hashing:
+class ImageHasher:
     """Hashes the images that pass, on `workers` threads: `pictures` counts them, `differing` says which differ."""
 
     def __init__(self, workers: int) -> None:
         self.pictures = 0
-        self.differing: list[Differing] = []
+        self.differing: list[Mismatch] = []
         self._workers = workers
 
-    def passing(self, records: Iterable[Picture | Skipped]) -> Iterator[Picture | Skipped]:
+    def passing(self, records: Iterable[ImageFile | Skipped]) -> Iterator[ImageFile | Skipped]:
         """Pass every record on, and hash the images among them."""
-        hashed = parallel.pmap(_hash, records, workers=self._workers, ahead=_AHEAD, here=_is_skipped)
+        hashed = parallel.parallel_map(_hash, records, workers=self._workers, ahead=_AHEAD, here=_is_skipped)
         for record, fault in hashed:
-            if isinstance(record, Picture):
+            if isinstance(record, ImageFile):
                 self.pictures += 1
                 if fault:
-                    self.differing.append(Differing("image", record.product.product_id, fault))
+                    self.differing.append(Mismatch("image", record.product.product_id, fault))
             yield record
 
 
-def _hash(record: Picture | Skipped) -> tuple[Picture | Skipped, str]:
+def _hash(record: ImageFile | Skipped) -> tuple[ImageFile | Skipped, str]:
     """Return a record and, of an image, what is wrong with its bytes."""
-    if not isinstance(record, Picture):
+    if not isinstance(record, ImageFile):
         return record, ""
     try:
         with record.path.open("rb") as file:
@@ -48,5 +48,5 @@ def _hash(record: Picture | Skipped) -> tuple[Picture | Skipped, str]:
     return record, "" if same else f"{str(record.path)!a} has other bytes than those that were embedded"
 
 
-def _is_skipped(record: Picture | Skipped) -> bool:
-    return not isinstance(record, Picture)
+def _is_skipped(record: ImageFile | Skipped) -> bool:
+    return not isinstance(record, ImageFile)

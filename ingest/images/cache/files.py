@@ -16,12 +16,12 @@ EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tiff", "tif", "avif",
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.part")
 
 
-def temporary() -> str:
+def temporary_name() -> str:
     """Return a new name for a download that is not whole yet."""
     return f".{uuid.uuid4().hex}.part"
 
 
-def look(folder: Path) -> tuple[int, list[str]]:
+def scan(folder: Path) -> tuple[int, list[str]]:
     """Return the exclusive or of the hashes of all images' names, and the names of what a killed run left half written.
 
     Raises OSError where the folder cannot be read.

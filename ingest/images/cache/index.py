@@ -53,7 +53,7 @@ CREATE TABLE content (
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class ImageContent:
     """What was seen when bytes were decoded: sides in pixels, and whether all of it is one colour."""
 
     width: int
@@ -62,7 +62,7 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CacheEntry:
     """A row of the index.
 
     `source` is an absolute path, or a URL without what may be secret in it, whose `source_key` is the SHA-256 of
@@ -89,16 +89,17 @@ class Entry:
     detail: str
 
 
-_COLUMNS = ", ".join(field.name for field in fields(Entry))
-_PUT = f"INSERT OR REPLACE INTO picture ({_COLUMNS}) VALUES ({', '.join('?' * len(fields(Entry)))})"  # noqa: S608
+_COLUMNS = ", ".join(field.name for field in fields(CacheEntry))
+_PUT = f"INSERT OR REPLACE INTO picture ({_COLUMNS}) VALUES ({', '.join('?' * len(fields(CacheEntry)))})"  # noqa: S608
 _SELECT = f"SELECT {_COLUMNS} FROM picture WHERE product_id"  # noqa: S608
 
 
-class Index:
+class ImageIndex:
     """The rows, for any number of threads; a row that was put is seen at once and committed within its batch.
 
     A batch ends after 256 rows or at the first call a second after its first row. Every method raises
-    StorageError, one line, when SQLite cannot go on. `connect` is `reading` or `copying` for those who change nothing.
+    StorageError, one line, when SQLite cannot go on. `connect` is `open_read_only` or `open_copy` for those who change
+    nothing.
     """
 
     def __init__(self, path: Path, connect: Callable[[Path], sqlite3.Connection] | None = None) -> None:
@@ -115,19 +116,19 @@ class Index:
             self._db.close()
             raise
 
-    def get(self, product_id: str) -> Entry | None:
+    def get(self, product_id: str) -> CacheEntry | None:
         """Return the product's row, None where there is none."""
         with self._lock, self._reported():
             self._commit_if_due()
             row = self._db.execute(f"{_SELECT} = ?", (product_id,)).fetchone()
-        return None if row is None else Entry(*row)
+        return None if row is None else CacheEntry(*row)
 
-    def get_all(self, product_ids: Sequence[str]) -> dict[str, Entry]:
+    def get_all(self, product_ids: Sequence[str]) -> dict[str, CacheEntry]:
         """Return the rows of these products, by their ids; no more of them at once than SQLite takes (32,766)."""
         query = f"{_SELECT} IN ({', '.join('?' * len(product_ids))})"
-        return {row[0]: Entry(*row) for row in self.select(query, *product_ids)}
+        return {row[0]: CacheEntry(*row) for row in self.select(query, *product_ids)}
 
-    def put(self, entry: Entry) -> None:
+    def put(self, entry: CacheEntry) -> None:
         """Write the row, in place of the product's earlier one."""
         self._write(_PUT, astuple(entry))
 
@@ -140,13 +141,13 @@ class Index:
             self._rows += 1
             self._commit_if_due()
 
-    def content(self, sha256: bytes) -> Content | None:
+    def content(self, sha256: bytes) -> ImageContent | None:
         """Return what was seen of the bytes with that digest, None where they were never decoded."""
         with self._lock, self._reported():
             row = self._db.execute("SELECT width, height, blank FROM content WHERE sha256 = ?", (sha256,)).fetchone()
-        return None if row is None else Content(row[0], row[1], bool(row[2]))
+        return None if row is None else ImageContent(row[0], row[1], bool(row[2]))
 
-    def put_content(self, sha256: bytes, content: Content) -> None:
+    def put_content(self, sha256: bytes, content: ImageContent) -> None:
         """Write down what was seen."""
         self._write("INSERT OR REPLACE INTO content VALUES (?, ?, ?, ?)", (sha256, *astuple(content)))
 
@@ -208,7 +209,7 @@ class Index:
         self._db.execute("ALTER TABLE picture ADD COLUMN host TEXT")
         self._db.create_function("key", 1, urls.key)
         self._db.create_function("host", 1, urls.host)
-        self._db.create_function("shown", 1, urls.shown)
+        self._db.create_function("shown", 1, urls.redact)
         self._db.execute(
             "UPDATE picture SET source_key = key(source), host = host(source), source = shown(source)"
             " WHERE file IS NOT NULL OR failure IS NOT NULL"
@@ -233,16 +234,16 @@ class Index:
             raise StorageError(f"{self._path}: {error}; {_way_out(error)}") from error
 
 
-def reading(path: Path) -> sqlite3.Connection:
+def open_read_only(path: Path) -> sqlite3.Connection:
     """Open an existing index to be read alone; one of an older layout is read from a copy of the current one."""
     db = _read_only(path)
     if db.execute("PRAGMA user_version").fetchone() == (VERSION,):
         return db
     db.close()
-    return copying(path)
+    return open_copy(path)
 
 
-def copying(path: Path) -> sqlite3.Connection:
+def open_copy(path: Path) -> sqlite3.Connection:
     """Open a copy of an index, or an empty one, in an unnamed temporary file: what is put there goes with it."""
     copy = _connect("")
     if path.is_file():
@@ -252,7 +253,7 @@ def copying(path: Path) -> sqlite3.Connection:
 
 
 def _connect(path: Path | str, *, uri: bool = False) -> sqlite3.Connection:
-    # autocommit: `Index` begins and commits by itself
+    # autocommit: `ImageIndex` begins and commits by itself
     return sqlite3.connect(path, isolation_level=None, check_same_thread=False, uri=uri)
 
 

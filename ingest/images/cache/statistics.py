@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ingest.core.records import Reason
 
 if TYPE_CHECKING:
-    from ingest.images.cache.index import Index
+    from ingest.images.cache.index import ImageIndex
 
 TINY = 64
 """Pixels of the shorter side below which a picture is called tiny."""
@@ -44,7 +44,7 @@ FROM picture JOIN content USING (sha256)
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class StateCount:
     """How many pictures are in a state, and whether the next run tries them again."""
 
     name: str
@@ -54,7 +54,7 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
+class HostFailures:
     """A host with failures: how many of its pictures failed, and the commonest classes."""
 
     name: str
@@ -64,7 +64,7 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
+class SharedFile:
     """Bytes that several products have for their picture; `product_id` is one of them."""
 
     products: int
@@ -73,7 +73,7 @@ class Shared:
 
 
 @dataclass(frozen=True, slots=True)
-class Quality:
+class QualityCounts:
     """Of the pictures that the cache knows: how many were looked at, are tiny or blank, and are another's too.
 
     `sharing` products have `shared` pictures between them; `duplicates` is how many could be left out.
@@ -85,35 +85,35 @@ class Quality:
     sharing: int
     shared: int
     duplicates: int
-    most_shared: tuple[Shared, ...]
+    most_shared: tuple[SharedFile, ...]
 
 
-def states(index: Index) -> list[State]:
+def states(index: ImageIndex) -> list[StateCount]:
     """Return the states that pictures are in, the commonest first."""
     reasons = {reason.value: reason for reason in Reason}
     return [
-        State(name, count, size, name == "not refreshed" or (name in reasons and _tried_again(reasons[name])))
+        StateCount(name, count, size, name == "not refreshed" or (name in reasons and _tried_again(reasons[name])))
         for name, count, size in index.select(_STATES)
     ]
 
 
 def _tried_again(reason: Reason) -> bool:
-    return reason.heals or reason.depends_on_settings
+    return reason.is_transient or reason.depends_on_settings
 
 
-def worst_hosts(index: Index) -> list[Host]:
+def worst_hosts(index: ImageIndex) -> list[HostFailures]:
     """Return the ten hosts with most failures."""
     return [
-        Host(name, failed, pictures, tuple(failure for (failure,) in index.select(_CLASSES, name)))
+        HostFailures(name, failed, pictures, tuple(failure for (failure,) in index.select(_CLASSES, name)))
         for name, failed, pictures in index.select(_HOSTS)
     ]
 
 
-def quality(index: Index) -> Quality:
+def quality(index: ImageIndex) -> QualityCounts:
     """Return how good the pictures are that the cache knows."""
     ((sharing, shared),) = index.select(_SHARED)
     ((looked_at, tiny, blank),) = index.select(_SEEN)
     most = tuple(
-        Shared(products, product_id, digest.lower()) for products, product_id, digest in index.select(_MOST_SHARED)
+        SharedFile(products, product_id, digest.lower()) for products, product_id, digest in index.select(_MOST_SHARED)
     )
-    return Quality(looked_at, tiny, blank, sharing, shared, sharing - shared, most)
+    return QualityCounts(looked_at, tiny, blank, sharing, shared, sharing - shared, most)

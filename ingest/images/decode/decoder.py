@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from ingest.core.records import Decoded, Picture, Reason, Skipped, Stage
+from ingest.core.records import Decoded, ImageFile, Reason, Skipped, Stage
 from ingest.images.decode.colour import to_rgb
 from ingest.images.decode.integrity import is_sound
 from ingest.images.decode.libtiff import silence
-from ingest.images.decode.repair import salvaged
+from ingest.images.decode.repair import repair
 from ingest.images.file_type import HEAD, extension, is_cut_off
 from ingest.images.urls import plain
 
@@ -71,7 +71,7 @@ class UndecodableError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class DecodedFile:
     """A picture as a viewer shows it, perhaps decoded smaller than it is.
 
     `size` is its own width and height. `box` is the part of a smaller one that the picture covers (left, top, right,
@@ -84,7 +84,7 @@ class Opened:
 
 
 class Decoder:
-    """Turns a Picture into a Decoded, or a Skipped of `Stage.DECODE`; passes every other record through.
+    """Turns an ImageFile into a Decoded, or a Skipped of `Stage.DECODE`; passes every other record through.
 
     `preprocess` makes (size, size, 3) uint8 of an upright RGB picture. Where `least` is not 0, a JPEG may be decoded
     smaller, its shorter side no smaller than that, and `preprocess` is given its `size` and `box` as well. A picture
@@ -95,9 +95,9 @@ class Decoder:
     def __init__(
         self,
         preprocess: Callable[..., NDArray[np.uint8]],
-        sandbox: Sandbox | None = None,
-        seen: Callable[[Picture, Opened], None] | None = None,
-        failed: Callable[[Picture, UndecodableError], None] | None = None,
+        sandbox: DecodeSandbox | None = None,
+        seen: Callable[[ImageFile, DecodedFile], None] | None = None,
+        failed: Callable[[ImageFile, UndecodableError], None] | None = None,
         least: int = 0,
         most: int = MAX_PIXELS,
     ) -> None:
@@ -108,9 +108,9 @@ class Decoder:
         self._least = least
         self._most = most
 
-    def __call__(self, record: Picture | Embedded | Skipped) -> Decoded | Embedded | Skipped:
+    def __call__(self, record: ImageFile | Embedded | Skipped) -> Decoded | Embedded | Skipped:
         """Return the picture decoded; what `preprocess` raises is raised."""
-        if not isinstance(record, Picture):
+        if not isinstance(record, ImageFile):
             return record
         product = record.product
         try:
@@ -127,14 +127,14 @@ class Decoder:
         return Decoded(product, record.sha256, pixels)
 
 
-class Sandbox(Protocol):
+class DecodeSandbox(Protocol):
     """Where pictures are decoded that might take their decoder down."""
 
     def open_rgb(self, path: Path, most: int) -> Image.Image:
         """Return the file's first picture, of at most so many pixels; raises UndecodableError."""
 
 
-def open_rgb(path: Path, sandbox: Sandbox | None = None, most: int = MAX_PIXELS) -> Image.Image:
+def open_rgb(path: Path, sandbox: DecodeSandbox | None = None, most: int = MAX_PIXELS) -> Image.Image:
     """Return the file's first picture as a viewer shows it: mode RGB, sRGB, upright, on white.
 
     Reads JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF of at most `most` pixels. What is not sound goes through the
@@ -144,12 +144,12 @@ def open_rgb(path: Path, sandbox: Sandbox | None = None, most: int = MAX_PIXELS)
     return _opened(path, None, sandbox, 0, most).image
 
 
-def open_here(path: Path, most: int) -> Image.Image:
+def decode_in_process(path: Path, most: int) -> Image.Image:
     """Return what `open_rgb` does, decoded in this very process whatever it is."""
     return _opened(path, None, None, 0, most).image
 
 
-def _opened(path: Path, sha256: bytes | None, sandbox: Sandbox | None, least: int, most: int) -> Opened:
+def _opened(path: Path, sha256: bytes | None, sandbox: DecodeSandbox | None, least: int, most: int) -> DecodedFile:
     _quiet_pillow()
     try:
         with path.open("rb") as file:
@@ -176,14 +176,14 @@ def _check_content(file: BufferedReader, sha256: bytes) -> None:
     file.seek(0)
 
 
-def _decoded(file: BufferedReader, path: Path, sandbox: Sandbox | None, least: int, most: int) -> Opened:
+def _decoded(file: BufferedReader, path: Path, sandbox: DecodeSandbox | None, least: int, most: int) -> DecodedFile:
     head = file.read(HEAD)
     kind = extension(head)
     if kind is None:
         raise _no_picture(head)
     if sandbox is not None and not is_sound(file, kind):
         image = sandbox.open_rgb(path, most)
-        return Opened(image, image.size)
+        return DecodedFile(image, image.size)
     file.seek(0)
     if kind == "tiff":
         silence()
@@ -197,20 +197,20 @@ def _decoded(file: BufferedReader, path: Path, sandbox: Sandbox | None, least: i
         raise
 
 
-def _pixels_at_all(file: BufferedReader, kind: str, least: int, most: int) -> Opened:
+def _pixels_at_all(file: BufferedReader, kind: str, least: int, most: int) -> DecodedFile:
     """Decode a file, else a copy without what browsers ignore: what decodes as it is stays as it was."""
     try:
         return _pixels(file, kind, least, most)
     except (UndecodableError, MemoryError):
         raise
     except Exception:
-        copy = salvaged(file, kind)
+        copy = repair(file, kind)
         if copy is None:
             raise
     return _pixels(copy, kind, least, most)
 
 
-def _pixels(file: BinaryIO, kind: str, least: int, most: int) -> Opened:
+def _pixels(file: BinaryIO, kind: str, least: int, most: int) -> DecodedFile:
     try:
         opened = Image.open(file, formats=_FORMATS[kind])
     except Image.DecompressionBombError as error:
@@ -231,12 +231,12 @@ def _pixels(file: BinaryIO, kind: str, least: int, most: int) -> Opened:
     if turn is not None:
         upright = upright.transpose(turn)
     if shrunk == 1:
-        return Opened(upright, upright.size)
+        return DecodedFile(upright, upright.size)
     size = (height, width) if turn in _LYING else (width, height)
     across, down = size[0] / shrunk, size[1] / shrunk
     left = upright.width - across if turn in _FROM_RIGHT else 0.0
     top = upright.height - down if turn in _FROM_BELOW else 0.0
-    return Opened(upright, size, (left, top, left + across, top + down))
+    return DecodedFile(upright, size, (left, top, left + across, top + down))
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:

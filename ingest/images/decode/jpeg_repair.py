@@ -31,7 +31,7 @@ class _Segment(NamedTuple):
     body: bytes
 
 
-def repaired(content: bytes) -> bytes | None:
+def repair(content: bytes) -> bytes | None:
     """Return the copy; None if it would be the same, or if the file ends before all of its pixels are known."""
     copy: list[bytes] = []
     scans: list[bytes] = []

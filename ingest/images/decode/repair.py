@@ -14,7 +14,7 @@ MAX_COPY = 256_000_000
 """Bytes; larger files are decoded as they are or not at all. 64 megapixels of noise are 192 MB as a PNG."""
 
 
-def salvaged(file: BinaryIO, kind: str) -> BinaryIO | None:
+def repair(file: BinaryIO, kind: str) -> BinaryIO | None:
     """Return a copy of a file of that kind that no decoder has taken; None if there is nothing to leave out or add.
 
     Only what holds no pixels is left out or added. May raise what Pillow raises on broken bytes.
@@ -27,7 +27,7 @@ def salvaged(file: BinaryIO, kind: str) -> BinaryIO | None:
             return None
         file.seek(0)
         content = file.read(length)
-        copy = jpeg_repair.repaired(content) if kind == "jpg" else _whole_chunks(content)
+        copy = jpeg_repair.repair(content) if kind == "jpg" else _whole_chunks(content)
     else:
         return None
     return None if copy is None else io.BytesIO(copy)

@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Self
 from PIL import Image
 
 from ingest.core.records import Reason
-from ingest.images.decode.decoder import MAX_PIXELS, UndecodableError, open_here
+from ingest.images.decode.decoder import MAX_PIXELS, UndecodableError, decode_in_process
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,7 +120,7 @@ def _serve(asked: IO[bytes], answers: IO[bytes]) -> None:
     for line in asked:
         try:
             path, most = json.loads(line)
-            image = open_here(Path(path), most)
+            image = decode_in_process(Path(path), most)
         except UndecodableError as error:
             text = json.dumps([error.reason, error.detail]).encode()
             answers.write(_HEAD.pack(0, len(text)) + text)

@@ -51,7 +51,7 @@ def is_public(address: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Border:
+class AddressPolicy:
     """What may be connected to besides public addresses: everything, or the `hosts`, by name, wherever they are."""
 
     allow_private: bool = False
@@ -62,10 +62,10 @@ class Border:
         return self.allow_private or host.lower().rstrip(".") in self.hosts or is_public(address)
 
 
-def border(allow_hosts: str, *, allow_private: bool) -> Border:
+def address_policy(allow_hosts: str, *, allow_private: bool) -> AddressPolicy:
     """Make a border of the settings; `allow_hosts` holds names separated by commas."""
     names = (name.strip().lower().strip("[]").rstrip(".") for name in allow_hosts.split(","))
-    return Border(allow_private, frozenset(map(in_ascii, filter(None, names))))
+    return AddressPolicy(allow_private, frozenset(map(in_ascii, filter(None, names))))
 
 
 def _within(ip: IPv4Address | IPv6Address, network: IPv4Network | IPv6Network) -> bool:

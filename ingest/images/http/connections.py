@@ -26,7 +26,7 @@ from ingest.images.urls import DownloadError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ingest.images.http.addresses import Border
+    from ingest.images.http.addresses import AddressPolicy
 
 _TICK_S = 0.1  # how late a connection may be ended after its deadline
 _MAX_ADDRESSES = 4  # of one name, tried one after the other
@@ -102,7 +102,7 @@ class Deadlines:
                         socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
-def manager(border: Border, deadlines: Deadlines, per_host: int) -> urllib3.PoolManager:
+def pool_manager(border: AddressPolicy, deadlines: Deadlines, per_host: int) -> urllib3.PoolManager:
     """Return a pool of kept-alive connections, at most `per_host` kept for each host.
 
     Its `urlopen` takes the path and query that are sent as `target`.
@@ -147,7 +147,7 @@ def _tls_context() -> ssl.SSLContext:
     return context
 
 
-def _connected(connection: Any, border: Border, deadlines: Deadlines) -> socket.socket:
+def _connected(connection: Any, border: AddressPolicy, deadlines: Deadlines) -> socket.socket:
     """Return a socket to the first of the host's allowed addresses that answers."""
     host, port = connection._dns_host, connection.port  # noqa: SLF001  urllib3's own way to the name as it was given
     timeout = deadlines.left(connection.timeout or 60.0)

@@ -20,12 +20,12 @@ from urllib3.exceptions import HTTPError, LocationParseError, LocationValueError
 from ingest.core.records import Reason
 from ingest.images.file_type import HEAD, extension
 from ingest.images.http import connections, responses
-from ingest.images.http.addresses import Border
+from ingest.images.http.addresses import AddressPolicy
 from ingest.images.http.headers import HostHeaders
-from ingest.images.http.throttle import Hosts
-from ingest.images.urls import DownloadError, TransientError, shown, unusable
+from ingest.images.http.throttle import HostThrottle
+from ingest.images.urls import DownloadError, TransientError, redact, unusable_url
 from ingest.images.whatwg_url import Url, parse
-from ingest.runtime.atomic_files import writing_to
+from ingest.runtime.atomic_files import storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,7 +60,7 @@ def _user_agent() -> str:
 
 
 @dataclass(frozen=True)
-class Policy:
+class DownloadPolicy:
     """How pictures are fetched. Times are seconds.
 
     `deadline_s` bounds all tries for one picture together, waits included; `read_s` the wait for a byte.
@@ -74,7 +74,7 @@ class Policy:
     max_bytes: int = 20_000_000
     at_once: int = 8
     user_agent: str = field(default_factory=_user_agent)
-    border: Border = field(default_factory=Border)
+    border: AddressPolicy = field(default_factory=AddressPolicy)
     host_headers: HostHeaders = field(default_factory=HostHeaders)
 
 
@@ -84,12 +84,12 @@ class Downloader:
     `sleep` waits between tries.
     """
 
-    def __init__(self, policy: Policy, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, policy: DownloadPolicy, sleep: Callable[[float], None] = time.sleep) -> None:
         self.policy = policy
         self.sleep = sleep
-        self._hosts = Hosts(policy.at_once, sleep)
+        self._hosts = HostThrottle(policy.at_once, sleep)
         self._deadlines = connections.Deadlines()
-        self._pools = connections.manager(policy.border, self._deadlines, policy.at_once)
+        self._pools = connections.pool_manager(policy.border, self._deadlines, policy.at_once)
         self._retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(TransientError),
             stop=tenacity.stop_after_attempt(policy.tries) | tenacity.stop_before_delay(policy.deadline_s),
@@ -140,7 +140,7 @@ class Downloader:
                 if not isinstance(got, Url):
                     return got
                 target = got
-        raise DownloadError(Reason.BAD_ANSWER, f"{shown(url)}: more than {_MAX_REDIRECTS} redirects")
+        raise DownloadError(Reason.BAD_ANSWER, f"{redact(url)}: more than {_MAX_REDIRECTS} redirects")
 
     def _hop(self, url: str, target: Url, headers: dict[str, str], path: Path, ends: float) -> Download | Url | None:
         """Ask for one URL: return the picture, None where it has not changed, or where a redirect leads."""
@@ -192,7 +192,7 @@ class Downloader:
                 timeout=timeout,
             )
         except (LocationParseError, LocationValueError, UnicodeError) as error:
-            raise unusable(name) from error
+            raise unusable_url(name) from error
         except (HTTPError, OSError, ValueError) as error:
             raise responses.failure(error, name, late=time.monotonic() >= ends, body=False) from error
 
@@ -204,8 +204,8 @@ class Downloader:
         digest = hashlib.sha256()
         size = 0
         kind = None
-        with writing_to(path), path.open("wb", buffering=0) as file:
-            for chunk in responses.sniffed(_chunks(response, url, ends), url):
+        with storage_errors(path), path.open("wb", buffering=0) as file:
+            for chunk in responses.check_is_image(_chunks(response, url, ends), url):
                 kind = kind or extension(chunk[:HEAD])
                 size += len(chunk)
                 if size > limit:
@@ -220,14 +220,14 @@ class Downloader:
 
 
 def _too_large(url: str, limit: int) -> DownloadError:
-    detail = f"{shown(url)}: larger than {limit / 1e6:g} MB; put a smaller picture there, or raise --max-image-bytes"
+    detail = f"{redact(url)}: larger than {limit / 1e6:g} MB; put a smaller picture there, or raise --max-image-bytes"
     return DownloadError(Reason.TOO_LARGE, detail)
 
 
 def _left(url: str, ends: float) -> float:
     left = ends - time.monotonic()
     if left <= 0:
-        raise DownloadError(Reason.TIMEOUT, f"{shown(url)}: took too long; try again later")
+        raise DownloadError(Reason.TIMEOUT, f"{redact(url)}: took too long; try again later")
     return left
 
 

@@ -22,7 +22,7 @@ from urllib3.exceptions import (
 
 from ingest.core.records import Reason
 from ingest.images.file_type import HEAD, extension
-from ingest.images.urls import DownloadError, TransientError, shown
+from ingest.images.urls import DownloadError, TransientError, redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,7 @@ def redirect_target(response: BaseHTTPResponse, url: str) -> str | None:
         return None
     named = set(response.headers.getlist("Location"))
     if len(named) > 1:
-        raise DownloadError(Reason.BAD_ANSWER, f"{shown(url)}: the server redirects to several addresses at once")
+        raise DownloadError(Reason.BAD_ANSWER, f"{redact(url)}: the server redirects to several addresses at once")
     return named.pop().encode("latin-1").decode("utf-8", "surrogateescape") if named else None
 
 
@@ -50,7 +50,7 @@ def check_status(response: BaseHTTPResponse, url: str) -> None:
     status = response.status
     if status == 200:
         return
-    detail = f"{shown(url)}: the server answered {status}"
+    detail = f"{redact(url)}: the server answered {status}"
     if status in (425, 429, 503):
         reason = Reason.HTTP_5XX if status == 503 else Reason.HTTP_429
         raise TransientError(reason, detail, retry_after(response.headers.get("Retry-After")))
@@ -83,10 +83,10 @@ def retry_after(header: str | None) -> float:
 def failure(error: BaseException, url: str, *, late: bool, body: bool) -> TransientError:
     """Return what an error of the network means; `late` where the time was up, `body` while the body was read."""
     reason, words = (Reason.TIMEOUT, "took too long") if late else _meaning(error, body=body)
-    return TransientError(reason, f"{shown(url)}: {words}; try again later")
+    return TransientError(reason, f"{redact(url)}: {words}; try again later")
 
 
-def sniffed(chunks: Iterator[bytes], url: str) -> Iterator[bytes]:
+def check_is_image(chunks: Iterator[bytes], url: str) -> Iterator[bytes]:
     """Pass a picture's body on; raise DownloadError at the first bytes of anything else."""
     head = b""
     for chunk in chunks:
@@ -94,10 +94,10 @@ def sniffed(chunks: Iterator[bytes], url: str) -> Iterator[bytes]:
         if len(head) >= HEAD:
             break
     if not head:
-        raise TransientError(Reason.TRUNCATED, f"{shown(url)}: the server sent an empty file")
+        raise TransientError(Reason.TRUNCATED, f"{redact(url)}: the server sent an empty file")
     if extension(head) is None:
         raise DownloadError(
-            Reason.NOT_AN_IMAGE, f"{shown(url)}: {_content(head)}; the URL must lead to the picture itself"
+            Reason.NOT_AN_IMAGE, f"{redact(url)}: {_content(head)}; the URL must lead to the picture itself"
         )
     yield head
     yield from chunks

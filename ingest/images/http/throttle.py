@@ -43,7 +43,7 @@ class _Host:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-class Hosts:
+class HostThrottle:
     """The hosts of one run, for any number of threads. `sleep` waits where a host asked for it."""
 
     def __init__(self, at_once: int, sleep: Callable[[float], None]) -> None:

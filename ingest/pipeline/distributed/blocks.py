@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from ingest.core.records import Picture, Product, Reason, Skipped, Stage
+from ingest.core.records import ImageFile, Product, Reason, Skipped, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ingest.core.records import Decoded, Embedded
-    from ingest.images.cache.index import Content, Entry
+    from ingest.images.cache.index import CacheEntry, ImageContent
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class BlockItem:
     """A product with its place in the catalog, and what is known of it beforehand.
 
     `digest` and `sha256` are its row's in the collection, in hex; `entry` is the picture cache's.
@@ -25,10 +25,10 @@ class Item:
     product: Product
     digest: str | None
     sha256: str
-    entry: Entry | None
+    entry: CacheEntry | None
 
 
-Block = tuple[Item, ...]
+Block = tuple[BlockItem, ...]
 """Products that are worked on together; their vectors become one shard."""
 
 
@@ -41,11 +41,11 @@ class Prepared:
     """
 
     places: tuple[int, ...]
-    pictures: tuple[Picture | Skipped, ...]
-    known: tuple[Picture, ...]
+    pictures: tuple[ImageFile | Skipped, ...]
+    known: tuple[ImageFile, ...]
     pending: tuple[Decoded | Skipped, ...]
-    entries: tuple[Entry, ...]
-    contents: tuple[tuple[bytes, Content], ...]
+    entries: tuple[CacheEntry, ...]
+    contents: tuple[tuple[bytes, ImageContent], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +56,11 @@ class Done:
     """
 
     places: tuple[int, ...]
-    pictures: tuple[Picture | Skipped, ...]
-    known: tuple[Picture, ...]
+    pictures: tuple[ImageFile | Skipped, ...]
+    known: tuple[ImageFile, ...]
     results: tuple[Embedded | Skipped, ...]
-    entries: tuple[Entry, ...]
-    contents: tuple[tuple[bytes, Content], ...]
+    entries: tuple[CacheEntry, ...]
+    contents: tuple[tuple[bytes, ImageContent], ...]
     shard: str = ""
     embedded: int = 0
     written: bool = False
@@ -80,7 +80,7 @@ def halves(block: Block) -> tuple[Block, ...]:
     return (block[:middle], block[middle:]) if middle else (block,)
 
 
-def at_fault(item: Item, times: int) -> Done:
+def at_fault(item: BlockItem, times: int) -> Done:
     """Return what becomes of a product whose worker died each time, `times` times, with nothing else on its hands."""
     product = item.product
     detail = (
@@ -99,16 +99,16 @@ class InOrder:
     """
 
     _next: int = 0
-    _waiting: dict[int, tuple[Picture | Skipped, Embedded | Picture | Skipped | None]] = field(default_factory=dict)
+    _waiting: dict[int, tuple[ImageFile | Skipped, Embedded | ImageFile | Skipped | None]] = field(default_factory=dict)
 
-    def put(self, places: Iterable[int], pictures: Iterable[Picture | Skipped],
-            results: dict[str, Embedded | Picture | Skipped]) -> None:  # fmt: skip
+    def put(self, places: Iterable[int], pictures: Iterable[ImageFile | Skipped],
+            results: dict[str, Embedded | ImageFile | Skipped]) -> None:  # fmt: skip
         """Take in products by their places: each its picture, and what became of it where something did."""
         for place, picture in zip(places, pictures, strict=True):
-            product_id = picture.product.product_id if isinstance(picture, Picture) else ""
+            product_id = picture.product.product_id if isinstance(picture, ImageFile) else ""
             self._waiting[place] = picture, results.get(product_id)
 
-    def due(self) -> Iterator[tuple[Picture | Skipped, Embedded | Picture | Skipped | None]]:
+    def due(self) -> Iterator[tuple[ImageFile | Skipped, Embedded | ImageFile | Skipped | None]]:
         """Yield what no earlier product is missing before."""
         while self._next in self._waiting:
             yield self._waiting.pop(self._next)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ingest.core.settings import Settings
     from ingest.pipeline.distributed.blocks import Block
     from ingest.pipeline.distributed.workers import Job
-    from ingest.store.key_index import Parts
+    from ingest.store.key_index import KeyArrays
 
 KILLS = 3
 """So often may a block take its worker with it before it is split."""
@@ -33,7 +33,7 @@ _IDLE_ACTORS = "The minimum number of concurrent actors"  # a warning of fewer b
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
+class ActorPool:
     """How much of a cluster a run takes: embedding actors from `fewest` to `most`, and what each wants."""
 
     fewest: int
@@ -42,7 +42,7 @@ class Pool:
     upserts: int
 
     @classmethod
-    def of(cls, settings: Settings) -> Pool:
+    def of(cls, settings: Settings) -> ActorPool:
         """Return what the settings say; raises ConfigError where `actors` is neither N nor MIN,MAX."""
         parts = settings.actors.replace(" ", "").split(",")
         numbers = [int(part) for part in parts if part.isascii() and part.isdecimal()]
@@ -52,7 +52,7 @@ class Pool:
 
 
 @contextmanager
-def connected(address: str) -> Iterator[None]:
+def connect(address: str) -> Iterator[None]:
     """Connect to the cluster at `address`, or start one on this machine for `local`; one that is there already serves.
 
     Raises EngineError where Ray is not installed or the cluster cannot be reached.
@@ -82,7 +82,7 @@ def connected(address: str) -> Iterator[None]:
         ray.shutdown()
 
 
-def worked(blocks: Iterable[Block], job: Job, known: Parts, pool: Pool, stop: threading.Event,
+def run_blocks(blocks: Iterable[Block], job: Job, known: KeyArrays, pool: ActorPool, stop: threading.Event,
            *, upserting: bool) -> Iterator[Done]:  # fmt: skip
     """Put blocks through the stages on the cluster; yield each as it comes back, in any order, and none twice.
 
@@ -126,7 +126,7 @@ def _tables(blocks: Iterable[Block]) -> Iterator[Any]:
         yield ray.put(_table(number, block))
 
 
-def _dataset(tables: Sequence[Any], job: Job, known: Any, pool: Pool, *, upserting: bool, alone: bool) -> Any:
+def _dataset(tables: Sequence[Any], job: Job, known: Any, pool: ActorPool, *, upserting: bool, alone: bool) -> Any:
     """Lay out the stages; `alone` gives an actor one block at a time, so that no other is lost with it."""
     import ray
     from ray.data import ActorPoolStrategy, DataContext

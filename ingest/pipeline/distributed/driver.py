@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ingest.core.contract import row_digest
-from ingest.core.records import Decoded, Embedded, Picture, Product, Skipped, Stage
+from ingest.core.records import Decoded, Embedded, ImageFile, Product, Skipped, Stage
 from ingest.images.resolver import is_text
 from ingest.milvus import writer
 from ingest.pipeline.distributed import cluster
-from ingest.pipeline.distributed.blocks import InOrder, Item
-from ingest.pipeline.distributed.workers import Job, clip
+from ingest.pipeline.distributed.blocks import BlockItem, InOrder
+from ingest.pipeline.distributed.workers import Job, load_clip
 from ingest.runtime.remote_files import is_remote
 from ingest.store import factory, stage
-from ingest.sync.inventory import ABSENT, Fate, key
+from ingest.sync.inventory import ABSENT, RowState, key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -27,34 +27,34 @@ if TYPE_CHECKING:
     from ingest.embedding.encoder import Encoder
     from ingest.milvus.collection import Collection
     from ingest.pipeline.distributed.blocks import Block, Done
-    from ingest.pipeline.pipeline import Line
-    from ingest.sync.diff import Difference
+    from ingest.pipeline.pipeline import Pipeline
+    from ingest.sync.diff import CollectionDiff
 
 _BLOCK = 256  # products, or the batch where that is more; full batches of one size give the same bits everywhere
 
 
-def written(
-    line: Line, collection: Collection, difference: Difference, encoder: Callable[[Job], Encoder] = clip
+def write_rows(
+    line: Pipeline, collection: Collection, difference: CollectionDiff, encoder: Callable[[Job], Encoder] = load_clip
 ) -> Iterator[Embedded | Skipped]:
     """Bring the collection's rows in step, on the cluster; yield in catalog order what `writer.upsert` would yield.
 
     Rows that a worker has written come without their vectors. Raises EngineError beside what the line raises.
     """
     settings = line.settings
-    pool = cluster.Pool.of(settings)
+    pool = cluster.ActorPool.of(settings)
     job = _job(line, collection, encoder)
     order = InOrder()
     blocks = _blocks(line, difference, order)
     upserting = not collection.connection.is_lite  # Milvus Lite is a file, and this process holds it
-    with cluster.connected(settings.address):
-        for done in cluster.worked(blocks, job, line.store.known(), pool, line.stop, upserting=upserting):
+    with cluster.connect(settings.address):
+        for done in cluster.run_blocks(blocks, job, line.store.known(), pool, line.stop, upserting=upserting):
             order.put(done.places, done.pictures, _taken_in(done, line, collection))
             yield from _settled(order, line, difference)
     if not line.stop.is_set():
         yield from _settled(order, line, difference)
 
 
-def _job(line: Line, collection: Collection, encoder: Callable[[Job], Encoder]) -> Job:
+def _job(line: Pipeline, collection: Collection, encoder: Callable[[Job], Encoder]) -> Job:
     """Return what the workers must know, with no path that depends on where a process stands."""
     settings, checkpoint = line.settings, line.checkpoint
     found = ((name, getattr(settings, name)) for name in ("catalog", "data", "images_root", "host_headers"))
@@ -65,14 +65,16 @@ def _job(line: Line, collection: Collection, encoder: Callable[[Job], Encoder]) 
     settings = replace(settings, **paths, store=store)
     if Path(checkpoint.location).is_dir():
         checkpoint = replace(checkpoint, location=str(Path(checkpoint.location).absolute()))
-    return Job(settings, collection.contract, checkpoint, factory.place(settings, line.space.fingerprint), encoder)
+    return Job(
+        settings, collection.contract, checkpoint, factory.store_location(settings, line.space.fingerprint), encoder
+    )
 
 
-def _blocks(line: Line, difference: Difference, order: InOrder) -> Iterator[Block]:
+def _blocks(line: Pipeline, difference: CollectionDiff, order: InOrder) -> Iterator[Block]:
     """Gather products into blocks: those whose row seems right apart, so that the others fill whole batches."""
     batch = line.settings.batch or _BLOCK
     size = max(_BLOCK // batch, 1) * batch
-    gathered: dict[bool, list[Item]] = {True: [], False: []}
+    gathered: dict[bool, list[BlockItem]] = {True: [], False: []}
     for place, record in enumerate(line.products()):
         if isinstance(record, Skipped):
             order.put([place], [record], {})
@@ -92,17 +94,17 @@ def _blocks(line: Line, difference: Difference, order: InOrder) -> Iterator[Bloc
     yield from (tuple(block) for block in gathered.values() if block)
 
 
-def _item(place: int, product: Product, line: Line, difference: Difference) -> Item:
+def _item(place: int, product: Product, line: Pipeline, difference: CollectionDiff) -> BlockItem:
     there = difference.there
     at = int(there.find([key(product.product_id)])[0])
     entry = line.cache.get(product.product_id) if is_text(product.product_id) else None
     if at == ABSENT:
-        return Item(place, product, None, "", entry)
-    digest = "" if there.fates[at] == Fate.FOREIGN else there.digest(at)
-    return Item(place, product, digest, there.sha256(at).hex(), entry)
+        return BlockItem(place, product, None, "", entry)
+    digest = "" if there.fates[at] == RowState.FOREIGN else there.digest(at)
+    return BlockItem(place, product, digest, there.sha256(at).hex(), entry)
 
 
-def _taken_in(done: Done, line: Line, collection: Collection) -> dict[str, Embedded | Picture | Skipped]:
+def _taken_in(done: Done, line: Pipeline, collection: Collection) -> dict[str, Embedded | ImageFile | Skipped]:
     """Take in what a block brings: what the cache and the store have learnt, and rows that are still to be written."""
     for entry in done.entries:
         line.cache.index.put(entry)
@@ -124,24 +126,24 @@ def _taken_in(done: Done, line: Line, collection: Collection) -> dict[str, Embed
             for record in results}  # fmt: skip
 
 
-def _from_store(pictures: Iterable[Picture], line: Line) -> Iterator[Embedded | Skipped]:
+def _from_store(pictures: Iterable[ImageFile], line: Pipeline) -> Iterator[Embedded | Skipped]:
     """Give pictures the vectors that the store has; one that turns out to be damaged is embedded here."""
     for record in stage.lookup(pictures, line.store):
-        if isinstance(record, Picture):
+        if isinstance(record, ImageFile):
             yield from line.embedded([record])
         else:
             yield record
 
 
-def _settled(order: InOrder, line: Line, difference: Difference) -> Iterator[Embedded | Skipped]:
+def _settled(order: InOrder, line: Pipeline, difference: CollectionDiff) -> Iterator[Embedded | Skipped]:
     """Judge what is due as the one-machine line judges it, and yield what became of each that differs."""
     due = list(order.due())
-    results = {picture.product.product_id: result for picture, result in due if isinstance(picture, Picture)}
+    results = {picture.product.product_id: result for picture, result in due if isinstance(picture, ImageFile)}
     for record in difference.changes(line.noted(picture for picture, _ in due)):
         if isinstance(record, Skipped):
             yield record
             continue
         result = results[record.product.product_id]
-        assert not isinstance(result, Decoded | Picture)
+        assert not isinstance(result, Decoded | ImageFile)
         assert result is not None, "the worker judged by the same digests"
         yield result

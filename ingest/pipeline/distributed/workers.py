@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ingest.core.records import Decoded, Embedded, Picture, Skipped
+from ingest.core.records import Decoded, Embedded, ImageFile, Skipped
 from ingest.embedding import encoder as embedding
 from ingest.embedding.clip import ClipEncoder
-from ingest.embedding.pixel_cache import Preprocessed
-from ingest.images.cache.cache import Cache
-from ingest.images.cache.index import Content, Entry, Index
-from ingest.images.stage import Images
+from ingest.embedding.pixel_cache import PixelCache
+from ingest.images.cache.cache import ImageCache
+from ingest.images.cache.index import CacheEntry, ImageContent, ImageIndex
+from ingest.images.stage import ImageStage
 from ingest.milvus import writer
 from ingest.milvus.collection import Collection
-from ingest.milvus.connection import opened
+from ingest.milvus.connection import connect
 from ingest.pipeline.distributed.blocks import Done, Prepared, without_vectors
 from ingest.store import concurrent_shards
 from ingest.store.key_index import ABSENT, KEY_BYTES, KeyIndex
-from ingest.sync.diff import Difference
+from ingest.sync.diff import CollectionDiff
 from ingest.sync.inventory import Inventory
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ingest.embedding.checkpoint import Checkpoint
     from ingest.embedding.encoder import Encoder
     from ingest.pipeline.distributed.blocks import Block
-    from ingest.store.key_index import Parts
+    from ingest.store.key_index import KeyArrays
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,36 +50,36 @@ class Job:
     encoder: Callable[[Job], Encoder]
 
 
-def clip(job: Job) -> Encoder:
+def load_clip(job: Job) -> Encoder:
     """Return the model that the settings name."""
     settings = job.settings
     return ClipEncoder(job.checkpoint, settings.device, settings.dtype, settings.batch)
 
 
-def prepare(block: Block, job: Job, known: Parts) -> Prepared:
+def prepare(block: Block, job: Job, known: KeyArrays) -> Prepared:
     """Have a block's pictures on disk, tell whose row differs, and decode those whose vector nobody has."""
     settings, space = job.settings, job.checkpoint.space
     there = KeyIndex.of(known)
     with ExitStack() as stack:
-        index = Index(Path(":memory:"))
-        cache = stack.enter_context(Cache(settings.data / "image_cache", index))
+        index = ImageIndex(Path(":memory:"))
+        cache = stack.enter_context(ImageCache(settings.data / "image_cache", index))
         for item in block:
             if item.entry is not None:
                 index.put(item.entry)
-        images = stack.enter_context(Images(settings, cache))
+        images = stack.enter_context(ImageStage(settings, cache))
         pictures = tuple(images.pictures((item.product for item in block), download=True))
         steps = job.checkpoint.preprocessing
-        preprocessed = Preprocessed(settings.data / "preprocessed", steps, exact=settings.exact)
+        preprocessed = PixelCache(settings.data / "preprocessed", steps, exact=settings.exact)
         decode = preprocessed.using(images.decoder(steps, steps.least))
         differing = [record for record in _difference(block, space.fingerprint).changes(pictures)
-                     if isinstance(record, Picture)]  # fmt: skip
+                     if isinstance(record, ImageFile)]  # fmt: skip
         held = there.find([picture.sha256 for picture in differing]) != ABSENT
         decoded = [decode(picture) for picture, has in zip(differing, held, strict=True) if not has]
         pending = tuple(record for record in decoded if isinstance(record, Decoded | Skipped))
         known_ = tuple(picture for picture, has in zip(differing, held, strict=True) if has)
         before = {item.entry for item in block}
         entries = tuple(entry for entry in map(_entry, index.select(_ENTRIES)) if entry not in before)
-        contents = tuple((row[0], Content(row[1], row[2], bool(row[3]))) for row in index.select(_CONTENTS))
+        contents = tuple((row[0], ImageContent(row[1], row[2], bool(row[3]))) for row in index.select(_CONTENTS))
     return Prepared(tuple(item.place for item in block), pictures, known_, pending, entries, contents)
 
 
@@ -89,7 +89,7 @@ class Embedder:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._embedded = 0
-        self._encoder = embedding.Counted(job.encoder(job), self._count)
+        self._encoder = embedding.CountingEncoder(job.encoder(job), self._count)
 
     def __call__(self, block: Prepared) -> Done:
         """Return the block with its vectors, which are in the store then."""
@@ -122,7 +122,7 @@ class Upserter:
         if self._collection is None:
             settings = self._job.settings
             to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait)
-            connection = self._stack.enter_context(opened(*to))
+            connection = self._stack.enter_context(connect(*to))
             self._collection = Collection(connection, self._job.contract, self._job.checkpoint.space)
         rows = {record.product.product_id: record for record in block.results if isinstance(record, Embedded)}
         for _ in writer.upsert(rows.values(), self._collection):
@@ -130,18 +130,18 @@ class Upserter:
         return without_vectors(block, block.results)
 
 
-_ENTRIES = f"SELECT {', '.join(field.name for field in fields(Entry))} FROM picture"  # noqa: S608
+_ENTRIES = f"SELECT {', '.join(field.name for field in fields(CacheEntry))} FROM picture"  # noqa: S608
 _CONTENTS = "SELECT sha256, width, height, blank FROM content"
 
 
-def _entry(row: tuple[object, ...]) -> Entry:
-    return Entry(*row)  # type: ignore[arg-type]
+def _entry(row: tuple[object, ...]) -> CacheEntry:
+    return CacheEntry(*row)  # type: ignore[arg-type]
 
 
-def _difference(block: Block, fingerprint: str) -> Difference:
+def _difference(block: Block, fingerprint: str) -> CollectionDiff:
     """Return the same judgement as the driver's, over the rows of this block alone."""
     there = Inventory()
     rows = [(item.product.product_id, item.digest, item.sha256) for item in block if item.digest is not None]
     if rows:
         there.add(*zip(*rows, strict=True))
-    return Difference(there, fingerprint)
+    return CollectionDiff(there, fingerprint)

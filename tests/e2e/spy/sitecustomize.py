@@ -7,9 +7,9 @@ import os
 import time
 from pathlib import Path
 
-from ingest.embedding.encoder import Counted
+from ingest.embedding.encoder import CountingEncoder
 
-_plain = Counted.images
+_plain = CountingEncoder.images
 
 
 def _spied(self, pixels):
@@ -19,4 +19,4 @@ def _spied(self, pixels):
     return _plain(self, pixels)
 
 
-Counted.images = _spied
+CountingEncoder.images = _spied

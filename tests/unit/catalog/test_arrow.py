@@ -42,7 +42,7 @@ def with_field(kind: str, length: int = 20) -> Contract:
 
 
 def everything(path: Path, contract: Contract = SHIPPED):
-    return list(reader.read(path, contract, Columns()))
+    return list(reader.read_catalog(path, contract, Columns()))
 
 
 def kept(folder: Path, column: pa.Array, contract=PLAIN) -> list[Any]:
@@ -179,7 +179,7 @@ def test_without_time_zone_data_moments_are_kept_in_utc_and_the_zone_is_named(tm
         "import sys; sys.modules['tzdata'] = None\n"
         "from pathlib import Path; from ingest.core import contract; from ingest.catalog import formats, reader\n"
         f"path = Path({str(tmp_path / 'p.parquet')!r})\n"
-        "items = reader.read(path, contract.load(contract.default_path()), formats.Columns())\n"
+        "items = reader.read_catalog(path, contract.load(contract.default_path()), formats.Columns())\n"
         "print(*[f'{item.metadata[name]}' for item in items for name in ('value', 'utc')])"
     )
     done = subprocess.run(

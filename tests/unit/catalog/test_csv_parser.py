@@ -33,7 +33,7 @@ def found(text: str, delimiter: str = ","):
 def read(folder: Path, text: str):
     path = folder / "p.csv"
     path.write_text(text, encoding="utf-8", newline="")
-    return list(reader.read(path, SHIPPED, Columns()))
+    return list(reader.read_catalog(path, SHIPPED, Columns()))
 
 
 def told(items) -> list[tuple[int, str, str]]:

@@ -27,7 +27,7 @@ SHIPPED = contracts.load(contracts.default_path())
 def read(folder: Path, name: str, text: str, *fields: Field) -> Any:
     path = folder / name
     path.write_text(text, encoding="utf-8")
-    (item,) = reader.read(path, replace(SHIPPED, fields=fields), Columns())
+    (item,) = reader.read_catalog(path, replace(SHIPPED, fields=fields), Columns())
     return item.metadata["value"] if isinstance(item, Product) else item.detail
 
 

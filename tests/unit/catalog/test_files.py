@@ -27,11 +27,11 @@ def put(folder: Path, *names: str, content: str = "product_id,image\n") -> None:
 
 
 def names(catalog: Path) -> list[str]:
-    return [file.name for file in files.of(catalog)]
+    return [file.name for file in files.list_files(catalog)]
 
 
 def everything(catalog: Path) -> list[Product | Skipped]:
-    return list(reader.read(catalog, SHIPPED, Columns()))
+    return list(reader.read_catalog(catalog, SHIPPED, Columns()))
 
 
 def complaint(catalog: Path) -> str:
@@ -59,7 +59,7 @@ def test_a_glob_is_the_files_that_it_matches(tmp_path):
 def test_a_glob_without_a_folder_is_matched_where_one_stands(tmp_path, monkeypatch):
     put(tmp_path, "1.csv", "2.csv")
     monkeypatch.chdir(tmp_path)
-    assert [str(file) for file in files.of(Path("*.csv"))] == ["1.csv", "2.csv"]
+    assert [str(file) for file in files.list_files(Path("*.csv"))] == ["1.csv", "2.csv"]
     assert files.folder_of(Path("*.csv")) == Path()
 
 
@@ -89,7 +89,7 @@ def test_what_may_not_be_the_whole_catalog_is_one_line_that_says_what_to_do(tmp_
 
 def test_a_url_that_has_lost_a_slash_is_no_path():
     with pytest.raises(ConfigError, match=r"--catalog s3:/shop/a\.csv: a URL has two slashes: s3://shop/a\.csv"):
-        files.of(Path("s3://shop/a.csv"))
+        files.list_files(Path("s3://shop/a.csv"))
 
 
 def test_relative_paths_start_from_the_catalogs_folder(tmp_path):
@@ -125,7 +125,7 @@ def test_a_row_is_told_by_its_file_and_its_line_there(tmp_path):
 def test_a_broken_part_is_named_after_the_rows_before_it(tmp_path, content, word):
     put(tmp_path, "1.csv", content="product_id,image\na,a.jpg\n")
     put(tmp_path, "2.csv", content=content)
-    items = reader.read(tmp_path, SHIPPED, Columns())
+    items = reader.read_catalog(tmp_path, SHIPPED, Columns())
     assert next(items).product_id == "a"
     with pytest.raises(CatalogError, match=word):
         list(items)

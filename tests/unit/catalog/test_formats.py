@@ -44,7 +44,7 @@ def written(folder: Path, content: str | bytes, name: str = "products.csv") -> P
 
 
 def everything(path: Path, contract: Contract = SHIPPED, columns: Columns | None = None):
-    return list(reader.read(path, contract, columns or Columns()))
+    return list(reader.read_catalog(path, contract, columns or Columns()))
 
 
 def one_value(folder: Path, kind: str, value, default=None, **limits):
@@ -370,13 +370,13 @@ def test_a_missing_file_and_an_empty_folder_are_errors_at_once(tmp_path):
     (tmp_path / "folder.csv").mkdir()
     for name, word in (("none.csv", "no such file"), ("folder.csv", "holds no files")):
         with pytest.raises(CatalogError, match=word):
-            reader.read(tmp_path / name, SHIPPED, Columns())
+            reader.read_catalog(tmp_path / name, SHIPPED, Columns())
 
 
 def test_rows_before_a_byte_that_is_not_utf8_are_given_first(tmp_path):
     for name, good in (("p.csv", b"1,a\n"), ("p.jsonl", b'{"product_id": "1", "image": "a"}\n')):
         head = b"product_id,image\n" if name == "p.csv" else b""
-        items = reader.read(written(tmp_path, head + good + b"\xff\n", name), SHIPPED, Columns())
+        items = reader.read_catalog(written(tmp_path, head + good + b"\xff\n", name), SHIPPED, Columns())
         assert next(items).product_id == "1"
         with pytest.raises(CatalogError, match=f"byte {len(head + good)} of the file is not UTF-8"):
             next(items)
@@ -409,7 +409,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path, name):
             for number in range(count):
                 row = {"product_id": f"p{number}", "image": "a.jpg", "text": text}
                 file.write((",".join(row.values()) if name == "p.csv" else json.dumps(row)) + "\n")
-    products = reader.read(path, PLAIN, Columns())
+    products = reader.read_catalog(path, PLAIN, Columns())
     next(products)
     tracemalloc.start()
     try:
@@ -424,7 +424,7 @@ def test_a_parquet_file_of_one_row_group_is_not_held_as_a_whole(tmp_path):
     texts = [random.randbytes(1_000).hex() for _ in range(8_000)]  # 16 MB that do not compress
     parquet.write_table(table_of(text=texts), tmp_path / "p.parquet", compression="none", use_dictionary=False)
     del texts
-    products, before = reader.read(tmp_path / "p.parquet", PLAIN, Columns()), pa.total_allocated_bytes()
+    products, before = reader.read_catalog(tmp_path / "p.parquet", PLAIN, Columns()), pa.total_allocated_bytes()
     peak = max(pa.total_allocated_bytes() - before for _ in products)
     assert peak < 10_000_000
 

@@ -45,7 +45,7 @@ def read(folder: Path, *ids: str):
     path = folder / "p.csv"
     lines = "".join(f"{product_id},{number}.jpg\n" for number, product_id in enumerate(ids))
     path.write_text("product_id,image\n" + lines, encoding="utf-8")
-    return list(reader.read(path, SHIPPED, Columns()))
+    return list(reader.read_catalog(path, SHIPPED, Columns()))
 
 
 @pytest.mark.parametrize("character", UNSEEN, ids=lambda character: f"U+{ord(character):04X}")
@@ -79,10 +79,10 @@ def test_an_id_that_differs_by_what_nobody_sees_is_a_duplicate(tmp_path):
 @settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12))
 def test_what_is_stripped_has_nothing_unseen_at_its_ends_and_only_loses_ends(text):
-    stripped = invisible_characters.stripped(text)
+    stripped = invisible_characters.strip(text)
     assert stripped in text
-    assert invisible_characters.stripped(stripped) == stripped
+    assert invisible_characters.strip(stripped) == stripped
     assert stripped == stripped.strip()
     if not invisible_characters.may_have(text):
         assert stripped == text.strip()
-        assert invisible_characters.first(text) is None
+        assert invisible_characters.find_first(text) is None

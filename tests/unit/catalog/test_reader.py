@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from ingest.catalog import casting, reader
 from ingest.catalog.duplicates import FirstLines
-from ingest.catalog.formats import Block, Columns
-from ingest.catalog.validation import plan_of, product
+from ingest.catalog.formats import Columns, RowBlock
+from ingest.catalog.validation import row_rules, validate
 from ingest.core import contract as contracts
 from ingest.core.contract import Field
 
@@ -58,24 +58,24 @@ def blocks(draw):
     if draw(st.booleans()):
         del columns[draw(st.sampled_from(sorted(columns)))]
     faults = draw(st.dictionaries(st.integers(0, count - 1), st.just("too many cells"), max_size=2))
-    return Block(sorted(draw(st.sets(st.integers(1, 50), min_size=count, max_size=count))), columns, faults)
+    return RowBlock(sorted(draw(st.sets(st.integers(1, 50), min_size=count, max_size=count))), columns, faults)
 
 
 def one_by_one(block, plan, seen):
     judged = []
     for at in range(len(block.lines)):
         row = block.row(at)
-        item = product(row, plan, "p.csv")
+        item = validate(row, plan, "p.csv")
         if item.product_id and len(item.product_id.encode()) <= plan.id_max_length:
             first = seen.setdefault(item.product_id, row.line)
-            item = product(row, plan, "p.csv", f"line {first}" if first != row.line else "")
+            item = validate(row, plan, "p.csv", f"line {first}" if first != row.line else "")
         judged.append(item)
     return judged
 
 
 @given(blocks(), st.sampled_from([TYPED, SHIPPED, MISSING, replace(TYPED, keeps_others=False)]))
 def test_a_block_is_judged_as_its_rows_are_one_by_one(block, contract):
-    plan, seen = plan_of(contract, Columns()), FirstLines()
+    plan, seen = row_rules(contract, Columns()), FirstLines()
     seen.begin("p.csv", 0)
     told = [repr(item) for item in reader._judged(block, plan, seen)]  # NaN is not equal to itself
     assert told == [repr(item) for item in one_by_one(block, plan, {})]
@@ -90,8 +90,8 @@ def test_numbers_read_at_once_are_those_read_one_by_one(column):
 
 @pytest.mark.parametrize("cells_", [["7", "8", ""], ["7", "8", None], ["7.0", "8", " "]])
 def test_the_number_that_stands_for_a_missing_one_is_a_missing_one(cells_):
-    block = Block([2, 3, 4], {"product_id": list("abc"), "image": ["a.jpg"] * 3, "double": cells_}, {})
+    block = RowBlock([2, 3, 4], {"product_id": list("abc"), "image": ["a.jpg"] * 3, "double": cells_}, {})
     seen = FirstLines()
     seen.begin("p.csv", 0)
-    found = [item.metadata["double"] for item in reader._judged(block, plan_of(MISSING, Columns()), seen)]
+    found = [item.metadata["double"] for item in reader._judged(block, row_rules(MISSING, Columns()), seen)]
     assert [None if math.isnan(value) else value for value in found] == [None, 8.0, None]

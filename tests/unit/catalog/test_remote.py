@@ -46,7 +46,7 @@ def table(start: int, end: int) -> list[tuple[str, str, str]]:
 
 
 def ids(catalog: Path | str) -> list[str]:
-    return [item.product_id for item in reader.read(catalog, SHIPPED, Columns())]
+    return [item.product_id for item in reader.read_catalog(catalog, SHIPPED, Columns())]
 
 
 def parts(folder: str, kind: str, rows_each: int = 20) -> None:
@@ -63,7 +63,7 @@ def test_a_file_a_folder_and_a_glob_behind_a_url_are_read_as_those_on_a_disk(fol
     url = f"s3://{BUCKET}/{folder}"
     assert ids(f"{url}/day1/part{kind}") == ids(f"{url}/day1/") == ids(local)[20:40]
     assert ids(f"{url}/day*/*{kind}") == ids(f"{url}/**/part*") == ids(local)
-    product = next(reader.read(f"{url}/**/part*", SHIPPED, Columns()))
+    product = next(reader.read_catalog(f"{url}/**/part*", SHIPPED, Columns()))
     assert (product.file, product.line) == (f"day0/part{kind}", 1 if kind in (".parquet", ".jsonl") else 2)
 
 
@@ -102,7 +102,7 @@ def test_a_fault_that_stays_ends_the_reading_and_never_shortens_the_catalog(fold
 def test_a_large_file_that_breaks_in_its_middle_is_the_storages_error(folder, storage, monkeypatch, kind):
     monkeypatch.setattr(remote, "_BLOCK", 1000)
     put(folder, f"one{kind}", written(kind, table(0, 5000)))
-    items = reader.read(f"s3://{BUCKET}/{folder}/one{kind}", SHIPPED, Columns())
+    items = reader.read_catalog(f"s3://{BUCKET}/{folder}/one{kind}", SHIPPED, Columns())
     assert next(items).product_id == "P0000"
     storage.fail(*["cut"] * 99, part="one")
     with pytest.raises(StorageError, match=rf"/one{kind}: cannot be read"):
@@ -112,7 +112,7 @@ def test_a_large_file_that_breaks_in_its_middle_is_the_storages_error(folder, st
 def test_a_file_that_is_replaced_while_it_is_read_is_an_error(folder, storage, monkeypatch):
     monkeypatch.setattr(remote, "_BLOCK", 1000)
     put(folder, "one.csv", written(".csv", table(0, 2000)))
-    items = reader.read(f"s3://{BUCKET}/{folder}/one.csv", SHIPPED, Columns())
+    items = reader.read_catalog(f"s3://{BUCKET}/{folder}/one.csv", SHIPPED, Columns())
     next(items)
     put(folder, "one.csv", written(".csv", table(4000, 6000)))
     with pytest.raises(CatalogError, match=r"one\.csv: changed while it was read; run again"):
@@ -121,7 +121,7 @@ def test_a_file_that_is_replaced_while_it_is_read_is_an_error(folder, storage, m
 
 def test_a_part_that_goes_after_it_was_listed_is_an_error(folder, storage, monkeypatch):
     parts(folder, ".csv")
-    items = reader.read(f"s3://{BUCKET}/{folder}/**/*.csv", SHIPPED, Columns())
+    items = reader.read_catalog(f"s3://{BUCKET}/{folder}/**/*.csv", SHIPPED, Columns())
     boto3.client("s3").delete_object(Bucket=BUCKET, Key=f"{folder}/day1/part.csv")
     with pytest.raises(CatalogError, match=r"day1/part\.csv: is gone since it was listed; run again"):
         list(items)
@@ -145,7 +145,7 @@ def test_of_a_storage_only_few_files_of_parquet_are_estimated(folder, storage):
 def test_the_object_that_stands_for_a_folder_is_no_part(folder):
     put(folder, "day0/", b"")
     parts(folder, ".csv")
-    assert len(files.of(f"s3://{BUCKET}/{folder}/*/*.csv")) == 3
+    assert len(files.list_files(f"s3://{BUCKET}/{folder}/*/*.csv")) == 3
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_web_server_that_refuses_is_not_told_as_a_file_that_is_missing(monkeyp
     server = Server()
     try:
         with pytest.raises(kind, match=re.escape(word)):
-            files.of(server.serve("/a.csv", Answer(status=status)))
+            files.list_files(server.serve("/a.csv", Answer(status=status)))
     finally:
         server.stop()
 
@@ -187,4 +187,4 @@ def test_a_web_server_that_is_down_is_told_as_that(monkeypatch):
     server = Server()
     server.stop()
     with pytest.raises(StorageError, match="cannot be looked up"):
-        files.of(server.url("/a.csv"))
+        files.list_files(server.url("/a.csv"))

@@ -35,8 +35,8 @@ def test_the_services_token_is_taken_out_beside_the_one_of_milvus():
 
 def test_a_text_is_rid_of_the_token_and_of_its_password_alone(monkeypatch):
     monkeypatch.setenv("MILVUS_TOKEN", "root:s3cret")
-    assert credentials.redacted("root:s3cret failed; is s3cret right?") == "… failed; is … right?"
+    assert credentials.redact("root:s3cret failed; is s3cret right?") == "… failed; is … right?"
     monkeypatch.setenv("MILVUS_TOKEN", "root:Milvus")
-    assert credentials.redacted("Milvus: root:Milvus failed") == "Milvus: … failed", "a password that everybody knows"
+    assert credentials.redact("Milvus: root:Milvus failed") == "Milvus: … failed", "a password that everybody knows"
     monkeypatch.setenv("MILVUS_TOKEN", "")
-    assert credentials.redacted("nothing to hide") == "nothing to hide"
+    assert credentials.redact("nothing to hide") == "nothing to hide"

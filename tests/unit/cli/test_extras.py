@@ -69,7 +69,7 @@ def test_a_command_names_its_missing_extra(uninstall, tmp_path, monkeypatch, cap
 
 def test_the_ray_engine_names_its_missing_extra(uninstall):
     uninstall("ray")
-    with pytest.raises(InputError, match=r"pip install 'ingest\[ray\]'"), cluster.connected("local"):
+    with pytest.raises(InputError, match=r"pip install 'ingest\[ray\]'"), cluster.connect("local"):
         pass
 
 

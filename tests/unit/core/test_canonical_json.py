@@ -29,7 +29,9 @@ def rows_alike(draw):
 @given(st.one_of(rows_alike(), st.lists(st.dictionaries(texts, scalars, max_size=3), max_size=4)))
 def test_rows_at_once_are_what_each_is_alone(rows):
     assert (
-        list(canonical_json.of_rows(rows)) == [plain(row) for row in rows] == [canonical_json.of(row) for row in rows]
+        list(canonical_json.encode_rows(rows))
+        == [plain(row) for row in rows]
+        == [canonical_json.encode(row) for row in rows]
     )
 
 
@@ -38,4 +40,4 @@ def test_values_that_only_look_like_text_or_numbers_are_written_as_json_does():
         __slots__ = ()
 
     rows = [{"a": Text("é"), "b": None, "c": [1, "%s"]}, {"a": "%s", "b": float("nan"), "c": {"z": 1, "y": 2}}]
-    assert list(canonical_json.of_rows(rows)) == [plain(row) for row in rows]
+    assert list(canonical_json.encode_rows(rows)) == [plain(row) for row in rows]

@@ -35,8 +35,8 @@ def test_a_server_decides_how_a_contract_keeps_them(keeps: Keeps) -> None:
 @given(st.lists(st.floats(allow_infinity=False).filter(lambda number: number != -1.0)), st.sampled_from(Keeps))
 def test_what_was_stored_is_known_again(values: list[float], keeps: Keeps) -> None:
     contract = missing_numbers.on_server(DECLARED, keeps)
-    kept = missing_numbers.stored(values, "price", contract)
-    known = [missing_numbers.known(value, "price", contract.missing) for value in kept]
+    kept = missing_numbers.to_stored(values, "price", contract)
+    known = [missing_numbers.from_stored(value, "price", contract.missing) for value in kept]
     assert known == [None if math.isnan(value) else value for value in values]
     assert keeps is Keeps.NAN or not any(map(missing_numbers.is_nan, kept))
 
@@ -44,8 +44,8 @@ def test_what_was_stored_is_known_again(values: list[float], keeps: Keeps) -> No
 def test_another_fields_values_stay() -> None:
     contract = missing_numbers.on_server(DECLARED, Keeps.NEITHER)
     values = [math.nan]
-    assert missing_numbers.stored(values, "weight", contract) is values
-    assert missing_numbers.known(-1.0, "weight", contract.missing) == -1.0
+    assert missing_numbers.to_stored(values, "weight", contract) is values
+    assert missing_numbers.from_stored(-1.0, "weight", contract.missing) == -1.0
 
 
 def test_collections_that_are_there_keep_their_name_and_what_they_say_to_apps() -> None:

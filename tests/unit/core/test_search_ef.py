@@ -26,18 +26,18 @@ def test_without_a_measured_one_apps_read_the_schemas() -> None:
     said = json.loads(to_json(CONTRACT, SPACE))
 
     assert (said["ef"], said["ef_schema"], said["ef_measured"]) == (64, 64, None)
-    assert search_ef.described(said) == "ef 64 (the schema's; none was measured)"
+    assert search_ef.describe(said) == "ef 64 (the schema's; none was measured)"
 
 
 def test_a_measured_one_is_what_apps_read_and_is_kept_when_the_schema_changes() -> None:
     said = to_json(CONTRACT, SPACE)
-    tuned = json.dumps(search_ef.with_measured(json.loads(said), 33))
+    tuned = json.dumps(search_ef.add_measured(json.loads(said), 33))
     changed = replace(CONTRACT, index=replace(CONTRACT.index, ef=128))
 
     later = to_json(changed, SPACE, search_ef.measured_ef(tuned))
 
     assert search_ef.read(later) | {"ef": 33, "ef_schema": 128, "ef_measured": 33} == search_ef.read(later)
-    assert search_ef.described(search_ef.read(later)) == "ef 33 (measured; the schema's is 128)"
+    assert search_ef.describe(search_ef.read(later)) == "ef 33 (measured; the schema's is 128)"
     assert to_json(CONTRACT, SPACE, search_ef.measured_ef(tuned)) == tuned, "a run has nothing to write"
     assert collection_name(changed, SPACE) == collection_name(CONTRACT, SPACE)
 
@@ -46,7 +46,7 @@ def test_a_contract_of_an_older_ingest_has_the_schemas_alone() -> None:
     old = {"alias": "products", "ef": 48}
 
     assert search_ef.read(json.dumps(old)) == old | {"ef_schema": 48, "ef_measured": None}
-    assert search_ef.with_measured(old, 33) == old | {"ef": 33, "ef_schema": 48, "ef_measured": 33}
+    assert search_ef.add_measured(old, 33) == old | {"ef": 33, "ef_schema": 48, "ef_measured": 33}
 
 
 @pytest.mark.parametrize("carried", ["", "no JSON", "[]", "3", "{}", '{"ef_measured": 33'])

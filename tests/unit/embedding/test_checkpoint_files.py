@@ -10,7 +10,7 @@ import pytest
 
 from ingest.core.errors import ModelError
 from ingest.embedding.checkpoint import resolve
-from ingest.embedding.checkpoint_files import Folder, find_tokenizer, find_weights, has_weights
+from ingest.embedding.checkpoint_files import CheckpointFolder, find_tokenizer, find_weights, has_weights
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,10 +62,10 @@ def test_a_git_lfs_pointer_of_the_old_format_is_named(model):
 
 def test_a_shard_that_is_missing_is_named(sharded):
     shards = sorted(sharded.glob("model-*.safetensors"))
-    assert find_weights(Folder(sharded)) == shards
-    assert has_weights(Folder(sharded))
+    assert find_weights(CheckpointFolder(sharded)) == shards
+    assert has_weights(CheckpointFolder(sharded))
     shards[1].unlink()
-    assert not has_weights(Folder(sharded))
+    assert not has_weights(CheckpointFolder(sharded))
     assert f"its {shards[1].name} is missing, which model.safetensors.index.json names" in refused(sharded)
 
 
@@ -110,6 +110,6 @@ def test_a_folder_without_a_tokenizer_is_refused(model):
 def test_a_tokenizer_may_be_made_of_other_files(tmp_path, files):
     for file in files:
         with pytest.raises(ModelError, match="its tokenizer is missing"):
-            find_tokenizer(Folder(tmp_path))
+            find_tokenizer(CheckpointFolder(tmp_path))
         (tmp_path / file).write_text("{}")
-    assert [path.name for path in find_tokenizer(Folder(tmp_path))] == files
+    assert [path.name for path in find_tokenizer(CheckpointFolder(tmp_path))] == files

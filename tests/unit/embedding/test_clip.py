@@ -20,13 +20,13 @@ from support.checkpoints import DIM, SAMPLE
 from support.late import torch, transformers
 
 from ingest.core.errors import ModelError
-from ingest.core.records import Picture, Product
+from ingest.core.records import ImageFile, Product
 from ingest.embedding import clip
 from ingest.embedding import device as devices
 from ingest.embedding.checkpoint import resolve
 from ingest.embedding.clip import ClipEncoder, probe
 from ingest.embedding.device import check_device, pick_device, pick_devices, pick_dtype
-from ingest.embedding.encoder import unit
+from ingest.embedding.encoder import normalize
 from ingest.embedding.towers import Towers
 from ingest.images.decode.decoder import Decoder, open_rgb
 
@@ -53,7 +53,7 @@ def photographs() -> list[Image.Image]:
 def ours(encoder: ClipEncoder, folder: Path, images: list[Image.Image]) -> np.ndarray:
     steps = resolve(str(folder)).preprocessing
     pixels = np.stack([steps(image) for image in images])
-    return unit(np.concatenate([encoder.images(pixels[at : at + BATCH]) for at in range(0, len(pixels), BATCH)]))
+    return normalize(np.concatenate([encoder.images(pixels[at : at + BATCH]) for at in range(0, len(pixels), BATCH)]))
 
 
 def theirs(folder: Path, processor: object, images: list[Image.Image]) -> np.ndarray:
@@ -63,7 +63,7 @@ def theirs(folder: Path, processor: object, images: list[Image.Image]) -> np.nda
         rows = [
             model.get_image_features(**processor(image, return_tensors="pt")).pooler_output.numpy() for image in images
         ]
-    return unit(np.concatenate(rows))
+    return normalize(np.concatenate(rows))
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +104,8 @@ def test_a_pictures_vector_is_the_same_bits_whatever_else_is_in_the_batch(tiny_c
 def test_a_pictures_place_in_the_batch_shows_in_the_last_digits_at_most(tiny_clip, dtype):
     encoder = loaded(tiny_clip, dtype, batch=8)
     pixels = np.random.default_rng(1).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
-    alone = unit(np.concatenate([encoder.images(pixels[at : at + 1]) for at in range(8)]))
-    together = unit(encoder.images(pixels))
+    alone = normalize(np.concatenate([encoder.images(pixels[at : at + 1]) for at in range(8)]))
+    together = normalize(encoder.images(pixels))
     assert np.abs((alone * together).sum(axis=1) - 1).max() <= (1e-6 if dtype == "float32" else 1e-4)
 
 
@@ -370,10 +370,10 @@ def test_a_picture_decoded_smaller_has_the_same_vector_but_for_a_trifle(tmp_path
             photograph.resize([round(length * scale) for length in photograph.size]).save(content, "JPEG", quality=90)
             path = tmp_path / f"{name}.jpg"
             path.write_bytes(content.getvalue())
-            picture = Picture(Product("p", "", {}, 1), path, hashlib.sha256(content.getvalue()).digest())
+            picture = ImageFile(Product("p", "", {}, 1), path, hashlib.sha256(content.getvalue()).digest())
             both = np.stack([Decoder(steps, least=least)(picture).pixels for least in (0, steps.least)])
             assert (both[0] != both[1]).any(), "decoded whole, it shows nothing"
-            exact, fast = unit(encoder.images(both))
+            exact, fast = normalize(encoder.images(both))
             cosines.append(float(exact @ fast))
     assert min(cosines) >= 0.9995
     assert np.mean(cosines) >= 0.9999

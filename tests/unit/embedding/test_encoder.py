@@ -11,7 +11,7 @@ import pytest
 from ingest.core.contract import Space
 from ingest.core.records import Decoded, Embedded, Product, Reason, Skipped, Stage
 from ingest.embedding import encoder as embedding
-from ingest.embedding.encoder import Counted, Size, embed, unit
+from ingest.embedding.encoder import CountingEncoder, Size, embed, normalize
 
 DIM = 4
 
@@ -136,7 +136,7 @@ def test_nothing_in_is_nothing_out_and_nothing_embedded():
 
 
 def test_tiny_and_huge_rows_become_unit_rows_all_the_same():
-    rows = unit(np.array([[1e-30, 0], [3e38, 3e38], [0, 0], [np.nan, 1]], np.float32))
+    rows = normalize(np.array([[1e-30, 0], [3e38, 3e38], [0, 0], [np.nan, 1]], np.float32))
     np.testing.assert_allclose(rows[:2], [[1, 0], [0.5**0.5, 0.5**0.5]], rtol=1e-6)
     assert np.isnan(rows[2]).all()
     assert np.isnan(rows[3]).any()
@@ -144,7 +144,7 @@ def test_tiny_and_huge_rows_become_unit_rows_all_the_same():
 
 def test_counting_tells_how_many_each_call_embedded():
     told: list[int] = []
-    counted = Counted(Colours(), told.append)
+    counted = CountingEncoder(Colours(), told.append)
     list(embed([decoded(f"p{number}", number) for number in range(5)], counted, batch=3))
     assert told == [3, 2]
     assert counted.space == Colours.space
@@ -177,7 +177,7 @@ def test_several_calls_at_once_keep_the_order_and_embed_a_shared_picture_once():
     assert sum(encoder.batches) == 20
     assert encoder.most <= 3
     for record, made in zip(records, out, strict=True):
-        np.testing.assert_array_equal(made.vector, unit(Colours().images(record.pixels[None]))[0])
+        np.testing.assert_array_equal(made.vector, normalize(Colours().images(record.pixels[None]))[0])
 
 
 def test_the_size_is_asked_for_at_the_first_picture_and_never_for_what_is_embedded_already():

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ingest.core.records import Decoded, Picture, Product, Reason, Skipped, Stage
-from ingest.embedding.pixel_cache import Preprocessed
+from ingest.core.records import Decoded, ImageFile, Product, Reason, Skipped, Stage
+from ingest.embedding.pixel_cache import PixelCache
 from ingest.embedding.preprocess import CLIP, Preprocessing
 
 STEPS = Preprocessing(4, 6, 4, keep_aspect=True, resample=3, mean=CLIP.mean, std=CLIP.std)
@@ -22,34 +22,34 @@ def decoded(pixels: np.ndarray = PIXELS) -> Decoded:
     return Decoded(Product("a", "", {}, 2), KEY, pixels)
 
 
-def picture() -> Picture:
-    return Picture(Product("b", "", {}, 3), Path("nowhere.jpg"), KEY)
+def picture() -> ImageFile:
+    return ImageFile(Product("b", "", {}, 3), Path("nowhere.jpg"), KEY)
 
 
 def refuse(record):
-    if isinstance(record, Picture):
+    if isinstance(record, ImageFile):
         pytest.fail("it is saved; nothing is to be decoded")
     return record
 
 
 def test_what_is_saved_is_used_instead_of_decoding(tmp_path):
-    saved = Preprocessed(tmp_path, STEPS)
+    saved = PixelCache(tmp_path, STEPS)
     records = [decoded(), SKIPPED]
     assert list(saved.saving(records)) == records
-    record = Preprocessed(tmp_path, STEPS).using(refuse)(picture())
+    record = PixelCache(tmp_path, STEPS).using(refuse)(picture())
     np.testing.assert_array_equal(record.pixels, PIXELS)
     assert (record.product, record.sha256) == (picture().product, KEY)
-    assert Preprocessed(tmp_path, STEPS).using(refuse)(SKIPPED) is SKIPPED
+    assert PixelCache(tmp_path, STEPS).using(refuse)(SKIPPED) is SKIPPED
 
 
 def test_numpy_loads_what_is_saved_whatever_its_memory_order(tmp_path):
-    saved = Preprocessed(tmp_path, STEPS)
+    saved = PixelCache(tmp_path, STEPS)
     list(saved.saving([decoded(np.asfortranarray(PIXELS))]))
     np.testing.assert_array_equal(np.load(saved.folder / "00" / f"{KEY.hex()}.npy"), PIXELS)
 
 
 def test_a_picture_is_saved_once(tmp_path):
-    saved = Preprocessed(tmp_path, STEPS)
+    saved = PixelCache(tmp_path, STEPS)
     list(saved.saving([decoded()]))
     before = (saved.folder / "00" / f"{KEY.hex()}.npy").stat()
     list(saved.saving([decoded()]))
@@ -57,7 +57,7 @@ def test_a_picture_is_saved_once(tmp_path):
 
 
 def test_where_nothing_is_saved_decoding_is_not_wrapped_and_no_folder_is_made(tmp_path):
-    saved = Preprocessed(tmp_path / "none", STEPS)
+    saved = PixelCache(tmp_path / "none", STEPS)
     assert saved.using(refuse) is refuse
     assert saved.get(KEY) is None
     saved.remove(KEY)
@@ -65,15 +65,15 @@ def test_where_nothing_is_saved_decoding_is_not_wrapped_and_no_folder_is_made(tm
 
 
 def test_pixels_of_another_geometry_are_not_taken(tmp_path):
-    list(Preprocessed(tmp_path, STEPS).saving([decoded()]))
+    list(PixelCache(tmp_path, STEPS).saving([decoded()]))
     assert (
-        Preprocessed(tmp_path, Preprocessing(4, 6, 5, keep_aspect=True, resample=3, mean=CLIP.mean, std=CLIP.std)).get(
+        PixelCache(tmp_path, Preprocessing(4, 6, 5, keep_aspect=True, resample=3, mean=CLIP.mean, std=CLIP.std)).get(
             KEY
         )
         is None
     )
     assert (
-        Preprocessed(tmp_path, Preprocessing(4, 6, 4, keep_aspect=True, resample=3, mean=(0, 0, 0), std=(1, 1, 1))).get(
+        PixelCache(tmp_path, Preprocessing(4, 6, 4, keep_aspect=True, resample=3, mean=(0, 0, 0), std=(1, 1, 1))).get(
             KEY
         )
         is not None
@@ -92,7 +92,7 @@ def test_pixels_of_another_geometry_are_not_taken(tmp_path):
     ],
 )
 def test_a_damaged_file_is_as_good_as_none(tmp_path, damage):
-    saved = Preprocessed(tmp_path, STEPS)
+    saved = PixelCache(tmp_path, STEPS)
     list(saved.saving([decoded()]))
     damage(saved.folder / "00" / f"{KEY.hex()}.npy")
     assert saved.get(KEY) is None
@@ -100,7 +100,7 @@ def test_a_damaged_file_is_as_good_as_none(tmp_path, damage):
 
 
 def test_what_is_embedded_is_removed(tmp_path):
-    saved = Preprocessed(tmp_path, STEPS)
+    saved = PixelCache(tmp_path, STEPS)
     list(saved.saving([decoded()]))
     saved.remove(KEY)
     saved.remove(KEY)
@@ -108,7 +108,7 @@ def test_what_is_embedded_is_removed(tmp_path):
 
 
 def test_a_folder_is_looked_through_once_and_what_a_killed_writer_left_in_it_goes(tmp_path, monkeypatch):
-    saved = Preprocessed(tmp_path, STEPS)
+    saved = PixelCache(tmp_path, STEPS)
     left = saved.folder / "00" / ".left.npy.1.tmp"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"half")
@@ -124,17 +124,17 @@ def test_a_folder_is_looked_through_once_and_what_a_killed_writer_left_in_it_goe
 
 
 def test_pixels_of_a_picture_decoded_smaller_are_not_taken_for_exact_ones_nor_the_other_way_round(tmp_path):
-    list(Preprocessed(tmp_path, STEPS).saving([decoded()]))
-    whole = Preprocessed(tmp_path, STEPS, exact=True)
+    list(PixelCache(tmp_path, STEPS).saving([decoded()]))
+    whole = PixelCache(tmp_path, STEPS, exact=True)
     assert whole.get(KEY) is None
     assert whole.using(lambda _record: "decoded")(picture()) == "decoded"
     list(whole.saving([decoded(255 - PIXELS)]))
     np.testing.assert_array_equal(whole.get(KEY), 255 - PIXELS)
-    np.testing.assert_array_equal(Preprocessed(tmp_path, STEPS).get(KEY), PIXELS)
+    np.testing.assert_array_equal(PixelCache(tmp_path, STEPS).get(KEY), PIXELS)
 
 
 def test_what_is_embedded_is_removed_however_it_was_decoded(tmp_path):
     for exact in (False, True):
-        list(Preprocessed(tmp_path, STEPS, exact=exact).saving([decoded()]))
-    Preprocessed(tmp_path, STEPS, exact=True).remove(KEY)
+        list(PixelCache(tmp_path, STEPS, exact=exact).saving([decoded()]))
+    PixelCache(tmp_path, STEPS, exact=True).remove(KEY)
     assert list(tmp_path.rglob("*.npy")) == []

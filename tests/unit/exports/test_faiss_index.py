@@ -18,12 +18,12 @@ import pytest
 import ingest
 from ingest.core import contract
 from ingest.core.errors import ExportError
-from ingest.core.records import Picture, Product
+from ingest.core.records import ImageFile, Product
 from ingest.exports import faiss_index, npy_files
-from ingest.exports.faiss_index import Files, build, search
+from ingest.exports.faiss_index import IndexFiles, build, search
 from ingest.exports.npy_files import manifest_path, read_manifest
-from ingest.exports.row_list import Wanted
-from ingest.store.local import Store
+from ingest.exports.row_list import ExportRows
+from ingest.store.local import LocalStore
 
 DIM = 32
 INDEX = contract.load(contract.default_path()).index
@@ -41,11 +41,11 @@ def clustered(count: int, seed: int = 0) -> np.ndarray:
 def exported(folder: Path, rows: np.ndarray, names: list[str]) -> tuple[Path, Path]:
     """Export a pair through a store, as a run does."""
     keys = [hashlib.sha256(row.tobytes()).digest() for row in rows]
-    store = Store(folder / "store", rows.shape[1])
+    store = LocalStore(folder / "store", rows.shape[1])
     store.add(keys, rows)
     pair = folder / "embeddings" / "clip_embeddings.npy", folder / "embeddings" / "embedding_metadata.json"
-    with closing(Wanted(folder)) as wanted:
-        for _ in wanted.noting(Picture(Product(n, "", {}, 2), Path(), k) for n, k in zip(names, keys, strict=True)):
+    with closing(ExportRows(folder)) as wanted:
+        for _ in wanted.noting(ImageFile(Product(n, "", {}, 2), Path(), k) for n, k in zip(names, keys, strict=True)):
             pass
         npy_files.write(*pair, wanted, store, SPACE)
     return pair
@@ -91,7 +91,7 @@ def test_a_product_finds_itself_first_with_a_cosine_of_one(pair, folder):
 
 def test_the_files_are_named_by_the_dim_and_a_manifest_carries_their_checksums(pair, folder):
     manifest = build(*pair, folder, INDEX)
-    files = Files.of(folder, DIM)
+    files = IndexFiles.of(folder, DIM)
     assert sorted(path.name for path in folder.iterdir()) == [
         "hnsw_clip_32.faiss", "hnsw_clip_32.manifest.json", "hnsw_clip_32.pkl", "hnsw_clip_32_product_ids.json",
     ]  # fmt: skip
@@ -116,7 +116,7 @@ class Plain(pickle.Unpickler):
 
 def test_the_metadata_is_a_dict_of_plain_types_that_needs_no_class_to_load(pair, folder):
     build(*pair, folder, INDEX)
-    files = Files.of(folder, DIM)
+    files = IndexFiles.of(folder, DIM)
     metadata = Plain(io.BytesIO(files.metadata.read_bytes())).load()
     assert {type(value) for value in metadata.values()} <= {str, int, bool}
     assert metadata["count"] == 50
@@ -134,12 +134,12 @@ def test_nothing_of_ours_ever_loads_a_pickle():
         assert not loads.search(path.read_text(encoding="utf-8")), path
 
 
-def resaid(folder: Path, content: bytes) -> Files:
+def resaid(folder: Path, content: bytes) -> IndexFiles:
     """Put another metadata file in, and a manifest that fits it."""
-    files = Files.of(folder, DIM)
+    files = IndexFiles.of(folder, DIM)
     manifest = read_manifest(manifest_path(files.index))
     files.metadata.write_bytes(content)
-    sums = {files.metadata.name: npy_files.Sum(len(content), hashlib.sha256(content).hexdigest())}
+    sums = {files.metadata.name: npy_files.FileChecksum(len(content), hashlib.sha256(content).hexdigest())}
     npy_files.write_manifest(manifest_path(files.index), replace(manifest, files={**manifest.files, **sums}))
     return files
 
@@ -147,7 +147,7 @@ def resaid(folder: Path, content: bytes) -> Files:
 def test_what_was_built_has_no_faults_and_metadata_of_another_index_is_one(pair, folder):
     build(*pair, folder, INDEX)
     assert faiss_index.faults(folder, DIM, pair[0]) == []
-    metadata = Plain(io.BytesIO(Files.of(folder, DIM).metadata.read_bytes())).load()
+    metadata = Plain(io.BytesIO(IndexFiles.of(folder, DIM).metadata.read_bytes())).load()
     same = str(metadata["dim"])
     for other in ({"count": 49}, {"dim": 31}, {"sha256": "0" * 64}, {"sha256": same, "space": same}):
         files = resaid(folder, pickle.dumps({**metadata, **other}, protocol=4))

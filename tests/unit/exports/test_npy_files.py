@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from ingest.core.errors import ExportError, StorageError
-from ingest.core.records import Picture, Product
+from ingest.core.records import ImageFile, Product
 from ingest.exports import npy_files
 from ingest.exports.npy_files import manifest_path, read, read_manifest, write
-from ingest.exports.row_list import Wanted
+from ingest.exports.row_list import ExportRows
 from ingest.runtime import atomic_files
-from ingest.store.local import Store
+from ingest.store.local import LocalStore
 
 DIM = 8
 SPACE = "0123456789abcdef"
@@ -32,8 +32,8 @@ def vector(word: str) -> np.ndarray:
 
 
 @pytest.fixture
-def store(tmp_path) -> Store:
-    store = Store(tmp_path / "store", DIM)
+def store(tmp_path) -> LocalStore:
+    store = LocalStore(tmp_path / "store", DIM)
     words = ["mug", "chair", "lamp"]
     store.add([key(word) for word in words], np.stack([vector(word) for word in words]))
     return store
@@ -44,15 +44,15 @@ def pair(tmp_path) -> tuple[Path, Path]:
     return tmp_path / "out" / "clip_embeddings.npy", tmp_path / "out" / "embedding_metadata.json"
 
 
-def wanted(folder: Path, *products: tuple[str, str]) -> Wanted:
-    noted = Wanted(folder)
-    pictures = [Picture(Product(name, "", {}, 2), Path(), key(word)) for name, word in products]
+def wanted(folder: Path, *products: tuple[str, str]) -> ExportRows:
+    noted = ExportRows(folder)
+    pictures = [ImageFile(Product(name, "", {}, 2), Path(), key(word)) for name, word in products]
     assert list(noted.noting(pictures)) == pictures
     return noted
 
 
 def written(
-    pair: tuple[Path, Path], store: Store, *products: tuple[str, str], space: str = SPACE
+    pair: tuple[Path, Path], store: LocalStore, *products: tuple[str, str], space: str = SPACE
 ) -> npy_files.Manifest:
     with closing(wanted(store.folder, *products)) as noted:
         return write(*pair, noted, store, space)

@@ -10,9 +10,9 @@ from skimage import data
 from support.http_server import Server
 from support.image_files import saved
 
-from ingest.images.cache.cache import Cache
-from ingest.images.http.addresses import Border
-from ingest.images.http.download_policy import Downloader, Policy
+from ingest.images.cache.cache import ImageCache
+from ingest.images.http.addresses import AddressPolicy
+from ingest.images.http.download_policy import Downloader, DownloadPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,11 +49,13 @@ def waits() -> list[float]:
 
 @pytest.fixture
 def downloader(waits: list[float]) -> Iterator[Downloader]:
-    with Downloader(Policy(connect_s=2, read_s=2, border=Border(allow_private=True)), waits.append) as opened:
+    with Downloader(
+        DownloadPolicy(connect_s=2, read_s=2, border=AddressPolicy(allow_private=True)), waits.append
+    ) as opened:
         yield opened
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> Iterator[Cache]:
-    with Cache(tmp_path / "cache") as opened:
+def cache(tmp_path: Path) -> Iterator[ImageCache]:
+    with ImageCache(tmp_path / "cache") as opened:
         yield opened

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.http_server import Answer
 
-from ingest.core.records import Picture, Product, Reason, Skipped, Stage
-from ingest.images.already_present import Present
-from ingest.images.cache.cache import Cache
-from ingest.images.resolver import Again, Fetcher
+from ingest.core.records import ImageFile, Product, Reason, Skipped, Stage
+from ingest.images.already_present import PresentImages
+from ingest.images.cache.cache import ImageCache
+from ingest.images.resolver import ImageResolver, RefetchPolicy
 
 NAMES = (
     "a.jpg",
@@ -54,8 +54,8 @@ def test_no_block_is_told_otherwise_than_each_of_it(images, happens):
     with TemporaryDirectory() as folder:
         first, second = stocked(Path(folder))
         roots = [first] if "more roots" in happens else [first, second]
-        with Cache(Path(folder) / "cache") as cache:
-            fetch = Fetcher(cache, None, *roots)
+        with ImageCache(Path(folder) / "cache") as cache:
+            fetch = ImageResolver(cache, None, *roots)
             for record in products(*images):
                 fetch(record)
             if "change" in happens:
@@ -67,10 +67,10 @@ def test_no_block_is_told_otherwise_than_each_of_it(images, happens):
             if "appear" in happens:
                 (first / "no.jpg").write_bytes(b"new")
             roots = [first] if "fewer roots" in happens else [first, second]
-            told = Present(cache, *roots, again=Again())(products(*images))
-            fetch = Fetcher(cache, None, *roots)
+            told = PresentImages(cache, *roots, again=RefetchPolicy())(products(*images))
+            fetch = ImageResolver(cache, None, *roots)
             for record, product in zip(told, products(*images), strict=True):
-                assert record == (fetch(product) if isinstance(record, Picture) else product)
+                assert record == (fetch(product) if isinstance(record, ImageFile) else product)
 
 
 def test_what_was_seen_before_is_told_wherever_it_lies(tmp_path, cache, server, downloader, jpeg):
@@ -78,26 +78,26 @@ def test_what_was_seen_before_is_told_wherever_it_lies(tmp_path, cache, server, 
     first, second = stocked(tmp_path)
     (second / "d.jpg").write_bytes(jpeg)
     records = products("a.jpg", "./sub/b.jpg", "d.jpg", str(first / "a.jpg"), server.url("/p.jpg"))
-    fetch = Fetcher(cache, downloader, first, second)
-    present = Present(cache, first, second, again=Again())
+    fetch = ImageResolver(cache, downloader, first, second)
+    present = PresentImages(cache, first, second, again=RefetchPolicy())
     assert present(records) == records
     pictures = [fetch(record) for record in records]
-    assert all(isinstance(picture, Picture) for picture in pictures)
+    assert all(isinstance(picture, ImageFile) for picture in pictures)
     assert present(records) == pictures
 
 
 def test_what_is_to_be_asked_for_again_is_not_told(cache, server, downloader, jpeg, tmp_path):
     server.serve("/p.jpg", Answer(body=jpeg))
     (record,) = products(server.url("/p.jpg"))
-    Fetcher(cache, downloader, tmp_path)(record)
-    assert Present(cache, tmp_path, again=Again(older_than_s=0))([record]) == [record]
+    ImageResolver(cache, downloader, tmp_path)(record)
+    assert PresentImages(cache, tmp_path, again=RefetchPolicy(older_than_s=0))([record]) == [record]
 
 
 def test_a_picture_fetched_from_elsewhere_or_gone_is_not_told(cache, server, downloader, jpeg, tmp_path):
     server.serve("/p.jpg", Answer(body=jpeg))
     (record,) = products(server.url("/p.jpg"))
-    picture = Fetcher(cache, downloader, tmp_path)(record)
-    present = Present(cache, tmp_path, again=Again())
+    picture = ImageResolver(cache, downloader, tmp_path)(record)
+    present = PresentImages(cache, tmp_path, again=RefetchPolicy())
     (moved,) = products(server.url("/q.jpg"))
     assert present([moved]) == [moved]
     picture.path.unlink()
@@ -106,4 +106,4 @@ def test_a_picture_fetched_from_elsewhere_or_gone_is_not_told(cache, server, dow
 
 def test_skipped_records_and_ids_that_no_row_can_have_pass(cache, tmp_path):
     records = [Skipped("P9", Stage.CATALOG, Reason.NO_ID, "no id", 3), Product("\ud800", "a.jpg", {}, 4)]
-    assert Present(cache, tmp_path, again=Again())(records) == records
+    assert PresentImages(cache, tmp_path, again=RefetchPolicy())(records) == records

@@ -1,4 +1,4 @@
-"""The images stage: a Product in, a Picture or a Skipped out, whatever the catalog says."""
+"""The images stage: a Product in, an ImageFile or a Skipped out, whatever the catalog says."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from support.http_server import Answer
 from support.image_files import drop
 
 from ingest.core.errors import StorageError
-from ingest.core.records import Picture, Product, Reason, Skipped, Stage
-from ingest.images.cache.cache import Cache
-from ingest.images.resolver import Again, Fetcher
+from ingest.core.records import ImageFile, Product, Reason, Skipped, Stage
+from ingest.images.cache.cache import ImageCache
+from ingest.images.resolver import ImageResolver, RefetchPolicy
 from ingest.runtime import parallel
 
 
@@ -24,12 +24,12 @@ def product(image, product_id="P1"):
 
 @pytest.fixture
 def offline(cache, tmp_path):
-    return Fetcher(cache, None, tmp_path)
+    return ImageResolver(cache, None, tmp_path)
 
 
 @pytest.fixture
 def online(cache, downloader, tmp_path):
-    return Fetcher(cache, downloader, tmp_path)
+    return ImageResolver(cache, downloader, tmp_path)
 
 
 def test_a_relative_path_starts_from_the_catalogs_folder(offline, tmp_path, jpeg):
@@ -38,7 +38,7 @@ def test_a_relative_path_starts_from_the_catalogs_folder(offline, tmp_path, jpeg
     path.write_bytes(jpeg)
     picture = offline(product("images/é 1.jpg"))
     assert (picture.path, picture.sha256) == (path, hashlib.sha256(jpeg).digest())
-    assert offline(product(str(path))) == Picture(product(str(path)), path, picture.sha256)
+    assert offline(product(str(path))) == ImageFile(product(str(path)), path, picture.sha256)
 
 
 def test_windows_separators_are_understood(offline, tmp_path, jpeg):
@@ -104,7 +104,7 @@ def test_trouble_that_every_product_would_meet_ends_the_run(offline, monkeypatch
     def trouble(*_):
         raise OSError(code, "trouble")
 
-    monkeypatch.setattr(Cache, "local", trouble)
+    monkeypatch.setattr(ImageCache, "local", trouble)
     if ends:
         with pytest.raises(StorageError, match="trouble"):
             offline(product("a.jpg"))
@@ -149,15 +149,15 @@ def test_a_failed_download_leaves_its_reason_in_the_index_and_nothing_on_disk(on
         "index.sqlite-shm",
     }
     server.serve("/a", Answer(jpeg))
-    assert isinstance(online(product(url)), Picture)
+    assert isinstance(online(product(url)), ImageFile)
     assert cache.get("P1").tries == 2
 
 
 def test_sixty_four_workers_keep_the_catalogs_order(cache, downloader, tmp_path, server, jpeg):
     urls = [server.serve(f"/{number}", Answer(jpeg if number % 3 else b"<html>")) for number in range(96)]
     products = [product(url, f"P{number}") for number, url in enumerate(urls)]
-    got = list(parallel.pmap(Fetcher(cache, downloader, tmp_path), products, workers=64, ahead=80))
-    assert [isinstance(record, Picture) for record in got] == [number % 3 > 0 for number in range(96)]
+    got = list(parallel.parallel_map(ImageResolver(cache, downloader, tmp_path), products, workers=64, ahead=80))
+    assert [isinstance(record, ImageFile) for record in got] == [number % 3 > 0 for number in range(96)]
     assert all(record.path.name == f"P{number}.jpg" for number, record in enumerate(got) if number % 3)
 
 
@@ -174,27 +174,27 @@ def test_a_local_path_may_not_leave_the_catalogs_folder_unless_allowed(cache, tm
     (other / "a.jpg").write_bytes(jpeg)
     (catalog / "link.jpg").symlink_to(other / "a.jpg")
     for image in ("../other/a.jpg", str(other / "a.jpg"), "link.jpg", "/etc/hostname"):
-        skipped = Fetcher(cache, None, catalog)(product(image))
+        skipped = ImageResolver(cache, None, catalog)(product(image))
         assert skipped.reason == Reason.DISALLOWED
         assert "--images-root" in skipped.detail
     for image in ("../other/a.jpg", str(other / "a.jpg"), "link.jpg", "a.jpg"):
-        assert isinstance(Fetcher(cache, None, catalog, other)(product(image)), Picture)
+        assert isinstance(ImageResolver(cache, None, catalog, other)(product(image)), ImageFile)
 
 
 def test_a_local_path_has_no_place_where_the_catalog_has_no_folder(cache, tmp_path, jpeg):
     (tmp_path / "shirt.jpg").write_bytes(jpeg)
     for image in ("shirt.jpg", str(tmp_path / "shirt.jpg")):
-        skipped = Fetcher(cache, None)(product(image=image))
+        skipped = ImageResolver(cache, None)(product(image=image))
         assert skipped.reason is Reason.DISALLOWED
         assert skipped.detail.endswith("a catalog behind a URL has no folder; name one with --images-root")
-        assert isinstance(Fetcher(cache, None, tmp_path)(product(image=image)), Picture)
+        assert isinstance(ImageResolver(cache, None, tmp_path)(product(image=image)), ImageFile)
 
 
 def test_a_changed_picture_is_taken_by_a_refresh_and_a_failing_one_kept(
     online, cache, downloader, server, jpeg, other_jpeg
 ):
     url = server.serve("/a", Answer(jpeg), Answer(other_jpeg), Answer(status=404))
-    refresh = Fetcher(cache, downloader, cache.folder, again=Again(older_than_s=0))
+    refresh = ImageResolver(cache, downloader, cache.folder, again=RefetchPolicy(older_than_s=0))
     first, second, third = online(product(url)), refresh(product(url)), refresh(product(url))
     assert first.sha256 != second.sha256 == third.sha256
     assert cache.get("P1").failure == "not found"
@@ -222,7 +222,7 @@ def test_a_picture_that_the_user_dropped_in_is_never_removed(offline, cache, jpe
 
 def test_the_index_keeps_no_secret_of_a_url(online, cache, server, jpeg):
     url = server.serve("/a.jpg?sig=s3cret", Answer(jpeg)).replace("//", "//me:s3cret@")
-    assert isinstance(online(product(url)), Picture)
+    assert isinstance(online(product(url)), ImageFile)
     online(product(url.replace("a.jpg", "none.jpg")))
     cache.flush()
     assert "s3cret" not in repr(cache.get("P1"))

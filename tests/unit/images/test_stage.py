@@ -11,16 +11,16 @@ from PIL import Image
 from support.http_server import Answer
 
 from ingest.core.errors import ConfigError
-from ingest.core.records import Decoded, Picture, Product, Reason, Skipped
+from ingest.core.records import Decoded, ImageFile, Product, Reason, Skipped
 from ingest.core.settings import Settings
 from ingest.images.cache import statistics
-from ingest.images.cache.index import Content
-from ingest.images.stage import Images, policy
+from ingest.images.cache.index import ImageContent
+from ingest.images.stage import ImageStage, download_policy
 
 
 def test_settings_become_the_policy(tmp_path):
     (tmp_path / "hosts.toml").write_text('["cdn.example"]\nX-Key = "1"\n', encoding="utf-8")
-    told = policy(
+    told = download_policy(
         Settings(
             download_timeout=3,
             download_deadline=9,
@@ -37,7 +37,7 @@ def test_settings_become_the_policy(tmp_path):
     assert told.host_headers.of("cdn.example") == {"X-Key": "1"}
     assert told.border.allows("cdn.internal", "10.0.0.1")
     assert not told.border.allow_private
-    assert policy(Settings()).user_agent.startswith("ingest/")
+    assert download_policy(Settings()).user_agent.startswith("ingest/")
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def settings(tmp_path):
 
 
 def fetched(settings, cache, url):
-    with Images(settings, cache) as images:
+    with ImageStage(settings, cache) as images:
         (record,) = images.pictures([Product("P1", url, {}, 1)], download=True)
         return record
 
@@ -69,25 +69,25 @@ def fetched(settings, cache, url):
 def test_servers_are_told_who_asks_and_private_ones_are_asked_on_purpose_only(settings, cache, server, jpeg):
     url = server.serve("/a", Answer(jpeg))
     assert fetched(replace(settings, allow_private=False), cache, url).reason == Reason.BLOCKED_ADDRESS
-    assert isinstance(fetched(replace(settings, user_agent="shop/1"), cache, url), Picture)
+    assert isinstance(fetched(replace(settings, user_agent="shop/1"), cache, url), ImageFile)
     assert server.requests[0][1]["User-Agent"] == "shop/1"
 
 
 def test_a_false_picture_is_noted_when_it_is_decoded_and_not_fetched_again(settings, cache, server, jpeg):
     url = server.serve("/a", Answer(jpeg[:20] + b"no picture any more" * 20 + jpeg[-2:]))
-    with Images(settings, cache) as images:
+    with ImageStage(settings, cache) as images:
         (picture,) = images.pictures([Product("P1", url, {}, 1)], download=True)
         skipped = images.decoder(lambda image: image)(picture)
     assert isinstance(skipped, Skipped)
     assert cache.get("P1").failure == skipped.reason
     again = fetched(settings, cache, url)
-    assert server.asked("/a") == (2 if skipped.reason.heals else 1)
-    assert isinstance(again, Picture) == skipped.reason.heals
+    assert server.asked("/a") == (2 if skipped.reason.is_transient else 1)
+    assert isinstance(again, ImageFile) == skipped.reason.is_transient
 
 
 def test_a_picture_of_more_pixels_than_the_settings_allow_is_too_large(settings, cache, server, jpeg):
     url = server.serve("/a", Answer(jpeg))
-    with Images(replace(settings, max_pixels=100), cache) as images:
+    with ImageStage(replace(settings, max_pixels=100), cache) as images:
         (picture,) = images.pictures([Product("P1", url, {}, 1)], download=True)
         assert images.decoder(lambda image: image)(picture).reason == Reason.TOO_LARGE
 
@@ -96,7 +96,7 @@ def test_a_picture_of_too_many_pixels_stays_and_is_taken_when_the_limit_is_raise
     url = server.serve("/a", Answer(jpeg))
 
     def decoded(limit, *, download=True):
-        with Images(replace(settings, max_pixels=limit, download_missing=download), cache) as images:
+        with ImageStage(replace(settings, max_pixels=limit, download_missing=download), cache) as images:
             (picture,) = images.pictures([Product("P1", url, {}, 1)], download=download)
             return images.decoder(lambda image: image)(picture)
 
@@ -113,7 +113,7 @@ def test_a_picture_of_too_many_bytes_is_taken_when_the_limit_is_raised_and_kept_
     (state,) = statistics.states(cache.index)
     assert (state.name, state.tried_again) == ("too large", True)
     for limit in (len(jpeg), 100):
-        assert isinstance(fetched(replace(settings, max_image_bytes=limit), cache, url), Picture)
+        assert isinstance(fetched(replace(settings, max_image_bytes=limit), cache, url), ImageFile)
     assert server.asked("/a") == 2
 
 
@@ -123,13 +123,13 @@ def test_a_picture_that_is_too_small_is_taken_when_less_is_asked_for_and_refused
     url = server.serve("/a", Answer(jpeg))
     side = min(Image.open(io.BytesIO(jpeg)).size)
     assert fetched(replace(settings, min_side=side + 1), cache, url).reason == Reason.TOO_SMALL
-    assert isinstance(fetched(replace(settings, min_side=side), cache, url), Picture)
+    assert isinstance(fetched(replace(settings, min_side=side), cache, url), ImageFile)
     assert fetched(replace(settings, min_side=side + 1), cache, url).reason == Reason.TOO_SMALL
     assert server.asked("/a") == 1
 
 
 def test_what_is_seen_is_written_down_once(settings, cache, server, jpeg):
-    with Images(settings, cache) as images:
+    with ImageStage(settings, cache) as images:
         (picture,) = images.pictures([Product("P1", server.serve("/a", Answer(jpeg)), {}, 1)], download=True)
         assert cache.index.content(picture.sha256) is None
         images.decoder(lambda image: image)(picture)
@@ -145,9 +145,9 @@ def test_what_is_seen_is_the_whole_picture_also_when_it_is_decoded_smaller(cache
     sizes = []
     for name, image in (("speck", speck), ("plain", Image.new("RGB", (800, 600), "white"))):
         image.save(tmp_path / f"{name}.jpg", quality=100)
-    with Images(settings, cache) as images:
+    with ImageStage(settings, cache) as images:
         products = [Product(name, f"{name}.jpg", {}, 1) for name in ("speck", "plain")]
         for picture in images.pictures(products, download=False):
             images.decoder(lambda image, *_: sizes.append(image.size) or np.zeros((1, 1, 3), np.uint8), 75)(picture)
-            assert cache.index.content(picture.sha256) == Content(800, 600, picture.product.product_id == "plain")
+            assert cache.index.content(picture.sha256) == ImageContent(800, 600, picture.product.product_id == "plain")
     assert sizes == [(800, 600) if exact else (100, 75)] * 2

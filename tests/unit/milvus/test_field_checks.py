@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.core.contract import DYNAMIC, Contract, Field, Index
+from ingest.core.contract import DYNAMIC, Contract, Field, HnswIndex
 from ingest.milvus import field_checks
 
 TYPES = {"name": "VARCHAR", "stock": "INT64", "weight": "FLOAT", "price": "DOUBLE", "new": "BOOL"}
 CONTRACT = Contract(
-    1, "products", True, 128, Index("embedding", "IP", "HNSW", 16, 200, 64),  # noqa: FBT003
+    1, "products", True, 128, HnswIndex("embedding", "IP", "HNSW", 16, 200, 64),  # noqa: FBT003
     tuple(Field(name, kind, name, 64 if kind == "VARCHAR" else 0, None) for name, kind in TYPES.items()),
 )  # fmt: skip
 PRODUCT = {"name": "mug", "stock": 5, "weight": 0.1, "price": 9.99, "new": True, "season": "summer"}

@@ -68,5 +68,5 @@ def test_a_server_that_stands_still_is_given_up_before_all_rows_are_read_and_fou
 def test_an_answer_that_would_be_too_large_is_not_waited_for(said):
     error = MilvusException(code=65535, message=said)
     assert error_codes.is_too_large(error)
-    assert not error_codes.passes(error)
-    assert "ask for fewer at once" in error_codes.explained(error, connecting=False, tls=False)
+    assert not error_codes.is_transient(error)
+    assert "ask for fewer at once" in error_codes.explain(error, connecting=False, tls=False)

@@ -14,7 +14,7 @@ from ingest.core.errors import MilvusError
 from ingest.core.records import Embedded, Product, Reason, Skipped, Stage
 from ingest.milvus import writer
 from ingest.milvus.collection import Collection
-from ingest.milvus.connection import opened
+from ingest.milvus.connection import connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ SKIPPED = Skipped("s", Stage.DECODE, Reason.TRUNCATED, "", 1)
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collection]:
     path: Path = tmp_path_factory.mktemp("lite") / "milvus.db"
-    with opened(str(path), "", "", 5) as connection:
+    with connect(str(path), "", "", 5) as connection:
         collection = Collection(connection, contracts.load(contracts.default_path()), SPACE)
         collection.prepare()
         yield collection

@@ -8,23 +8,23 @@ import pytest
 
 from ingest.core.records import Stage
 from ingest.core.settings import Settings
-from ingest.pipeline.bottleneck import bound
-from ingest.runtime.profiler import EXPORTS, MODEL, Share
+from ingest.pipeline.bottleneck import find_bottleneck
+from ingest.runtime.profiler import EXPORTS, MODEL, BusyShare
 
 SERVER = "http://localhost:19530"
 CORES = os.cpu_count() or 1
 
 
 def told(part: str, settings: Settings, device: str = "cpu", busy: float = 0.97, threads: int = 1) -> tuple[str, str]:
-    shares = {Stage.CATALOG: Share(0.01, 1), part: Share(busy, threads)}
-    found = bound(shares, settings, device)
+    shares = {Stage.CATALOG: BusyShare(0.01, 1), part: BusyShare(busy, threads)}
+    found = find_bottleneck(shares, settings, device)
     assert found is not None
     assert (found.part, found.busy) == (part, busy)
     return str(found), found.hint
 
 
 def test_where_nothing_was_measured_nothing_is_said():
-    assert bound({}, Settings(), "") is None
+    assert find_bottleneck({}, Settings(), "") is None
 
 
 @pytest.mark.parametrize(

@@ -9,27 +9,27 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import pytest
 
-from ingest.core.records import Picture, Product, Reason, Skipped, Stage
-from ingest.exports.row_list import Wanted
-from ingest.pipeline.export_files import Carried, Files
-from ingest.store.local import Store
+from ingest.core.records import ImageFile, Product, Reason, Skipped, Stage
+from ingest.exports.row_list import ExportRows
+from ingest.pipeline.export_files import ExportContent, ExportPaths
+from ingest.store.local import LocalStore
 from ingest.sync.inventory import Inventory
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ingest.pipeline.pipeline import Line
+    from ingest.pipeline.pipeline import Pipeline
 
 KEYS = [bytes([number]) * 32 for number in (1, 2, 3)]
 LAST, TODAY, UNEMBEDDED = KEYS
 
 
-def record(image: bytes | None) -> Picture | Skipped:
+def record(image: bytes | None) -> ImageFile | Skipped:
     """Return P1 with this image, or without one."""
     product = Product("P1", "1.png", {}, 2)
     if image is None:
         return product.skipped(Stage.IMAGES, Reason.NOT_FOUND, "")
-    return Picture(product, cast("Path", None), image)
+    return ImageFile(product, cast("Path", None), image)
 
 
 @pytest.mark.parametrize(
@@ -48,14 +48,14 @@ def record(image: bytes | None) -> Picture | Skipped:
 def test_a_product_of_two_rows_is_carried_once_and_only_if_it_has_no_vector_today(
     tmp_path: Path, images: list[bytes | None], wanted: bytes
 ) -> None:
-    store, collection = Store(tmp_path / "store", 2), Inventory()
+    store, collection = LocalStore(tmp_path / "store", 2), Inventory()
     store.add([LAST, TODAY], np.eye(2, dtype=np.float32))
     collection.add(["P1"], ["0" * 32], [LAST.hex()])
-    with closing(Wanted(tmp_path)) as noted:
+    with closing(ExportRows(tmp_path)) as noted:
         assert len(list(noted.noting(map(record, images)))) == len(images)
-        line = cast("Line", SimpleNamespace(wanted=noted, store=store))
+        line = cast("Pipeline", SimpleNamespace(wanted=noted, store=store))
 
-        rows = Carried(line, Files(tmp_path / "a.npy", tmp_path / "a.json"), collection)
+        rows = ExportContent(line, ExportPaths(tmp_path / "a.npy", tmp_path / "a.json"), collection)
 
         held = [(product_id, image) for product_id, image in rows.pairs() if image != UNEMBEDDED]
         assert held == [("P1", wanted)]

@@ -10,7 +10,7 @@ import pytest
 
 from ingest.core.records import Stage
 from ingest.pipeline import progress as module
-from ingest.pipeline.progress import Count, Progress, shown
+from ingest.pipeline.progress import Progress, StageCount, show
 
 
 def test_records_pass_and_those_of_the_kind_are_counted():
@@ -31,8 +31,8 @@ def test_stages_come_in_the_order_of_the_line_and_only_once_they_have_begun():
 
 
 def test_a_rate_is_over_the_time_to_the_last_item():
-    assert Count().rate == 0
-    assert Count(10, 4.0).rate == 2.5
+    assert StageCount().rate == 0
+    assert StageCount(10, 4.0).rate == 2.5
     progress = Progress()
     progress.add(Stage.IMAGES, 1)
     before = progress.counts()[0][1].seconds
@@ -44,7 +44,7 @@ def test_a_rate_is_over_the_time_to_the_last_item():
 def test_a_log_gets_a_line_every_few_seconds(capsys, monkeypatch):
     monkeypatch.setattr(module, "_LINE_EVERY_S", 0.03)
     progress = Progress()
-    with shown(progress):
+    with show(progress):
         time.sleep(0.1)
         assert capsys.readouterr().err == "", "nothing has begun"
         progress.total = 1200
@@ -65,7 +65,7 @@ def test_a_log_gets_a_line_every_few_seconds(capsys, monkeypatch):
 def test_quiet_says_nothing(capsys, monkeypatch):
     monkeypatch.setattr(module, "_LINE_EVERY_S", 0.01)
     progress = Progress()
-    with shown(progress, quiet=True):
+    with show(progress, quiet=True):
         progress.add(Stage.CATALOG, 1)
         time.sleep(0.05)
     assert capsys.readouterr() == ("", "")
@@ -73,7 +73,7 @@ def test_quiet_says_nothing(capsys, monkeypatch):
 
 def test_an_error_in_the_block_ends_the_showing_and_is_raised(monkeypatch):
     monkeypatch.setattr(module, "_LINE_EVERY_S", 0.01)
-    with pytest.raises(RuntimeError, match="mine"), shown(Progress()):
+    with pytest.raises(RuntimeError, match="mine"), show(Progress()):
         raise RuntimeError("mine")
 
 
@@ -87,7 +87,7 @@ def test_a_terminal_gets_a_bar_for_each_stage(monkeypatch):
     with os.fdopen(theirs, "w") as terminal, monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", terminal)
         progress = Progress()
-        with shown(progress):
+        with show(progress):
             progress.add(Stage.CATALOG, 10)
             with progress.clock.working(Stage.CATALOG):
                 time.sleep(0.2)

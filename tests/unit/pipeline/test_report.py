@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ingest.core.errors import ConfigError, StorageError
 from ingest.core.records import Reason, Skipped, Stage
 from ingest.pipeline import report
-from ingest.pipeline.report import SKIPPED_COLUMNS, RunFolder, Summary, too_many
+from ingest.pipeline.report import SKIPPED_COLUMNS, RunReport, Summary, too_many
 
 COUNTS = st.integers(0, 10**9)
 
@@ -51,7 +51,7 @@ def skipped(product_id: str, detail: str = "gone", reason: Reason = Reason.NOT_F
 def test_skipped_products_are_written_down_and_the_others_pass(tmp_path):
     awkward = skipped('a,"b"\nc', "line one\r\nline two; ü ☕")
     records = [1, skipped("a"), "two", awkward, skipped("b", reason=Reason.TRUNCATED), 3]
-    with RunFolder(tmp_path / "runs") as folder:
+    with RunReport(tmp_path / "runs") as folder:
         assert list(folder.keeping_skipped(records)) == [1, "two", 3]
         assert folder.skipped == 3
         assert folder.reasons == {"not found": 2, "truncated": 1}
@@ -66,7 +66,7 @@ def test_skipped_products_are_written_down_and_the_others_pass(tmp_path):
 
 def test_an_id_that_utf_8_cannot_hold_is_written_down_too(tmp_path):
     """JSON Lines can carry a lone surrogate; such a product is skipped, which must not end the run."""
-    with RunFolder(tmp_path) as folder:
+    with RunReport(tmp_path) as folder:
         assert list(folder.keeping_skipped([skipped("a\ud800b")])) == []
         folder.write(Summary(), {"catalog": "c\udcff.csv"}, "done")
     assert "a\\ud800b,images" in (folder.folder / "skipped.csv").read_text(encoding="utf-8")
@@ -75,7 +75,7 @@ def test_an_id_that_utf_8_cannot_hold_is_written_down_too(tmp_path):
 
 def test_the_report_holds_the_summary_the_outcome_and_the_facts(tmp_path):
     summary = Summary(products=10, embedded=4, seconds=2.0, reasons={"not found": 1})
-    with RunFolder(tmp_path) as folder:
+    with RunReport(tmp_path) as folder:
         folder.write(summary, {"catalog": Path("ü.csv"), "dim": 512}, "done")
     content = json.loads((folder.folder / "report.json").read_text(encoding="utf-8"))
     assert content["outcome"] == "done"
@@ -92,14 +92,14 @@ def test_runs_that_begin_in_one_second_have_folders_of_their_own(tmp_path):
 
 
 def test_two_runs_at_once_do_not_write_into_one_folder(tmp_path):
-    with RunFolder(tmp_path) as first, RunFolder(tmp_path) as second:
+    with RunReport(tmp_path) as first, RunReport(tmp_path) as second:
         assert first.folder != second.folder
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot be written") as caught:
-        RunFolder(tmp_path / "file")
+        RunReport(tmp_path / "file")
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -108,7 +108,7 @@ def test_a_disk_that_fills_up_is_one_line(tmp_path):
         def writerow(self, _row: object) -> None:
             raise OSError(28, "No space left on device")
 
-    with RunFolder(tmp_path) as folder:
+    with RunReport(tmp_path) as folder:
         folder._table = Full()
         with pytest.raises(StorageError, match="No space left on device") as caught:
             list(folder.keeping_skipped([skipped("a")]))

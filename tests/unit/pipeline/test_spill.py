@@ -10,8 +10,8 @@ import pytest
 
 from ingest.core.records import Embedded, Product, Reason, Skipped, Stage
 from ingest.pipeline import spill
-from ingest.pipeline.spill import parked
-from ingest.store.local import Store
+from ingest.pipeline.spill import spill as parked
+from ingest.store.local import LocalStore
 
 DIM = 4
 
@@ -31,7 +31,7 @@ def _soon_spilling(monkeypatch):
 
 @pytest.fixture
 def store(tmp_path):
-    store = Store(tmp_path / "store", DIM)
+    store = LocalStore(tmp_path / "store", DIM)
     records = [record(number) for number in range(1000)]
     store.add([one.sha256 for one in records], np.stack([one.vector for one in records]))
     return store

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from ingest.core.errors import StorageError
-from ingest.exports.npy_files import Summed
-from ingest.runtime.atomic_files import replaced, writing_to
-from ingest.store.local import Store
+from ingest.exports.npy_files import ChecksumWriter
+from ingest.runtime.atomic_files import atomic_write, storage_errors
+from ingest.store.local import LocalStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +67,7 @@ def one_line(error: StorageError) -> str:
 
 def test_a_file_appears_whole_when_the_block_ends(tmp_path):
     path = tmp_path / "deep" / "file"
-    with replaced(path) as file:
+    with atomic_write(path) as file:
         file.write(b"new")
         assert not path.exists()
     assert path.read_bytes() == b"new"
@@ -77,7 +77,7 @@ def test_a_file_appears_whole_when_the_block_ends(tmp_path):
 def test_a_block_that_fails_leaves_what_was_there_and_no_trace(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    with pytest.raises(RuntimeError, match="mine"), replaced(path) as file:
+    with pytest.raises(RuntimeError, match="mine"), atomic_write(path) as file:
         file.write(b"half")
         raise RuntimeError("mine")
     assert path.read_bytes() == b"old"
@@ -90,7 +90,7 @@ def test_what_a_killed_writer_left_beside_goes_after_an_hour(tmp_path):
         left.write_bytes(b"half")
     for left in (old, another):
         os.utime(left, (0, 0))
-    with replaced(tmp_path / "file") as file:
+    with atomic_write(tmp_path / "file") as file:
         file.write(b"new")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == [".file.2.tmp", ".other.3.tmp", "file"]
 
@@ -98,7 +98,7 @@ def test_what_a_killed_writer_left_beside_goes_after_an_hour(tmp_path):
 def test_a_full_disk_is_one_line_and_the_file_that_was_there_stays(small_disk):
     path = small_disk / "file"
     path.write_bytes(b"old")
-    with pytest.raises(StorageError) as caught, replaced(path) as file:
+    with pytest.raises(StorageError) as caught, atomic_write(path) as file:
         file.write(bytes(200_000))
     assert one_line(caught.value).startswith(f"{path}: cannot be written (No space left on device)")
     assert path.read_bytes() == b"old"
@@ -106,29 +106,29 @@ def test_a_full_disk_is_one_line_and_the_file_that_was_there_stays(small_disk):
 
 
 def test_a_store_on_a_full_disk_says_so_and_keeps_what_it_had(small_disk):
-    store = Store(small_disk / "store", 8)
+    store = LocalStore(small_disk / "store", 8)
     vectors = np.full((1, 8), 8**-0.5, np.float32)
     store.add([bytes(32)], vectors)
     with pytest.raises(StorageError) as caught:
         store.add([number.to_bytes(32) for number in range(1, 1001)], np.repeat(vectors, 1000, axis=0))
     assert "No space left on device" in one_line(caught.value)
     assert [entry.name for entry in store.folder.iterdir()] == ["00000001"]
-    again = Store(small_disk / "store", 8)
+    again = LocalStore(small_disk / "store", 8)
     assert again.holds([bytes(32), (1).to_bytes(32)]) == [True, False]
     again.add([(1).to_bytes(32)], vectors)
 
 
 def test_a_folder_that_may_not_be_written_is_one_line(locked):
-    with pytest.raises(StorageError) as caught, replaced(locked / "file"):
+    with pytest.raises(StorageError) as caught, atomic_write(locked / "file"):
         pytest.fail("the block must not begin")
     assert one_line(caught.value).startswith(f"{locked / 'file'}: cannot be written (")
     with pytest.raises(StorageError):
-        Store(locked / "store", 8).add([bytes(32)], np.full((1, 8), 8**-0.5, np.float32))
+        LocalStore(locked / "store", 8).add([bytes(32)], np.full((1, 8), 8**-0.5, np.float32))
 
 
 def test_a_folder_that_is_a_file_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError) as caught, replaced(tmp_path / "file" / "below"):
+    with pytest.raises(StorageError) as caught, atomic_write(tmp_path / "file" / "below"):
         pytest.fail("the block must not begin")
     one_line(caught.value)
 
@@ -140,11 +140,11 @@ def test_each_of_two_open_files_is_named_by_its_own_name(tmp_path):
         def write(self, _data: bytes) -> int:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with pytest.raises(StorageError) as caught, replaced(tmp_path / "a"), replaced(tmp_path / "b"):
-        Summed(Full(), tmp_path / "a").write(b"x")
+    with pytest.raises(StorageError) as caught, atomic_write(tmp_path / "a"), atomic_write(tmp_path / "b"):
+        ChecksumWriter(Full(), tmp_path / "a").write(b"x")
     assert str(caught.value) == str(full)
 
 
 def test_an_error_without_words_of_its_own_is_told_all_the_same(tmp_path):
-    with pytest.raises(StorageError, match="odd"), writing_to(tmp_path):
+    with pytest.raises(StorageError, match="odd"), storage_errors(tmp_path):
         raise OSError("odd")

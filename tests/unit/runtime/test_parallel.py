@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.runtime.parallel import ahead, batched, gathered, pmap, spread, until
+from ingest.runtime.parallel import batched, batched_within, parallel_map, parallel_map_by_key, prefetch, take_until
 
 PATIENCE_S = 10  # only a failing test waits this long
 
@@ -69,7 +69,7 @@ def test_a_batch_is_given_before_the_next_item_is_asked_for():
 
 @given(st.lists(st.integers(), max_size=30), st.integers(1, 4), st.integers(1, 8))
 def test_pmap_is_map(items, workers, window):
-    assert list(pmap(double, items, workers=workers, ahead=window)) == [double(item) for item in items]
+    assert list(parallel_map(double, items, workers=workers, ahead=window)) == [double(item) for item in items]
 
 
 def test_pmap_keeps_order_when_a_later_call_ends_first():
@@ -82,17 +82,17 @@ def test_pmap_keeps_order_when_a_later_call_ends_first():
             second_done.set()
         return number
 
-    assert list(pmap(late_first, range(4), workers=2, ahead=4)) == [0, 1, 2, 3]
+    assert list(parallel_map(late_first, range(4), workers=2, ahead=4)) == [0, 1, 2, 3]
 
 
 def test_pmap_works_on_as_many_threads_as_it_was_given():
     together = threading.Barrier(3, timeout=PATIENCE_S)
-    assert list(pmap(lambda _: together.wait() >= 0, range(6), workers=3, ahead=6)) == [True] * 6
+    assert list(parallel_map(lambda _: together.wait() >= 0, range(6), workers=3, ahead=6)) == [True] * 6
 
 
 def test_pmap_never_starts_more_than_ahead_beyond_its_consumer():
     source, window = Source(100), 5
-    results = pmap(double, iter(source), workers=2, ahead=window)
+    results = parallel_map(double, iter(source), workers=2, ahead=window)
     for consumed, _ in enumerate(results, 1):
         assert source.taken < consumed + window
 
@@ -104,7 +104,7 @@ def test_pmap_raises_what_the_function_raised_at_its_place(window):
             raise ZeroDivisionError
         return number
 
-    results = pmap(broken, range(20), workers=4, ahead=window)
+    results = parallel_map(broken, range(20), workers=4, ahead=window)
     assert list(islice(results, 5)) == [0, 1, 2, 3, 4]
     with pytest.raises(ZeroDivisionError):
         next(results)
@@ -112,7 +112,7 @@ def test_pmap_raises_what_the_function_raised_at_its_place(window):
 
 @pytest.mark.parametrize("window", [1, 3, 50])
 def test_pmap_raises_what_the_source_raised_after_the_results_before_it(window):
-    results = pmap(double, iter(Source(20, fails_at=5)), workers=4, ahead=window)
+    results = parallel_map(double, iter(Source(20, fails_at=5)), workers=4, ahead=window)
     assert list(islice(results, 5)) == [0, 2, 4, 6, 8]
     with pytest.raises(OSError, match="the source broke"):
         next(results)
@@ -132,7 +132,7 @@ def test_a_consumer_of_pmap_that_stops_cancels_what_has_not_begun_and_closes_the
             time.sleep(0.05)  # so that others wait behind it
         return number
 
-    results = pmap(slow, items, workers=1, ahead=10)
+    results = parallel_map(slow, items, workers=1, ahead=10)
     assert [next(results), next(results)] == [0, 1]
     assert begun.wait(PATIENCE_S)
     stopper = threading.Thread(target=results.close)
@@ -148,12 +148,12 @@ def test_a_consumer_of_pmap_that_stops_cancels_what_has_not_begun_and_closes_the
 @given(st.lists(st.integers(), max_size=30), st.integers(1, 8))
 @settings(deadline=None)
 def test_ahead_changes_nothing_but_the_thread(items, size):
-    assert list(ahead(items, size)) == items
+    assert list(prefetch(items, size)) == items
 
 
 def test_ahead_runs_its_source_before_it_is_asked_but_never_further_than_size():
     source, size = Source(100), 4
-    items = ahead(iter(source), size)
+    items = prefetch(iter(source), size)
     for consumed in range(1, 20):
         next(items)
         # The queue's `size`, and the one in the producer's hand that waits for room.
@@ -163,7 +163,7 @@ def test_ahead_runs_its_source_before_it_is_asked_but_never_further_than_size():
 
 
 def test_ahead_raises_what_the_source_raised_at_its_place():
-    items = ahead(iter(Source(20, fails_at=3)), 10)
+    items = prefetch(iter(Source(20, fails_at=3)), 10)
     assert list(islice(items, 3)) == [0, 1, 2]
     with pytest.raises(OSError, match="the source broke"):
         next(items)
@@ -172,7 +172,7 @@ def test_ahead_raises_what_the_source_raised_at_its_place():
 def test_a_consumer_of_ahead_that_stops_frees_a_producer_that_waits_for_room():
     source = Source(100)
     held = iter(source)
-    items = ahead(held, 2)
+    items = prefetch(held, 2)
     next(items)
     assert source.wait_for(4)
     items.close()
@@ -191,7 +191,7 @@ def test_ahead_closes_a_generator_on_the_thread_that_ran_it():
         finally:
             threads.append(threading.current_thread())
 
-    items = ahead(observed(), 1)
+    items = prefetch(observed(), 1)
     next(items)
     items.close()
     assert threads[0] is threads[1] is not threading.current_thread()
@@ -199,13 +199,13 @@ def test_ahead_closes_a_generator_on_the_thread_that_ran_it():
 
 def test_ahead_that_is_never_asked_starts_nothing():
     source = Source(10)
-    ahead(iter(source), 3)
+    prefetch(iter(source), 3)
     assert source.taken == 0
 
 
 def test_a_line_of_stages_that_is_left_early_is_wound_up_to_its_first():
     source = Source(1000)
-    line = ahead(pmap(double, ahead(iter(source), 3), workers=2, ahead=4), 2)
+    line = prefetch(parallel_map(double, prefetch(iter(source), 3), workers=2, ahead=4), 2)
     with contextlib.closing(line):
         assert list(islice(line, 5)) == [0, 2, 4, 6, 8]
     assert source.closed.is_set()
@@ -213,7 +213,7 @@ def test_a_line_of_stages_that_is_left_early_is_wound_up_to_its_first():
 
 
 def test_an_error_at_the_head_of_a_line_reaches_its_end_after_everything_before_it():
-    line = ahead(pmap(double, ahead(iter(Source(50, fails_at=30)), 3), workers=2, ahead=4), 2)
+    line = prefetch(parallel_map(double, prefetch(iter(Source(50, fails_at=30)), 3), workers=2, ahead=4), 2)
     assert list(islice(line, 30)) == [double(number) for number in range(30)]
     with pytest.raises(OSError, match="the source broke"):
         next(line)
@@ -221,7 +221,7 @@ def test_an_error_at_the_head_of_a_line_reaches_its_end_after_everything_before_
 
 def test_until_ends_when_told_to():
     stop, seen = threading.Event(), []
-    for item in until(range(100), stop):
+    for item in take_until(range(100), stop):
         seen.append(item)
         if item == 3:
             stop.set()
@@ -230,7 +230,7 @@ def test_until_ends_when_told_to():
 
 @given(st.lists(st.integers()), st.integers(1, 5))
 def test_gathered_lists_are_full_where_nothing_is_waited_for(items, size):
-    assert list(gathered(items, size, 60)) == list(batched(items, size))
+    assert list(batched_within(items, size, 60)) == list(batched(items, size))
 
 
 def test_a_gathered_item_waits_for_no_more_than_the_next_one_after_its_time():
@@ -239,12 +239,12 @@ def test_a_gathered_item_waits_for_no_more_than_the_next_one_after_its_time():
             time.sleep(0.02)
             yield item
 
-    assert list(gathered(slow(), 100, 0)) == [[item] for item in range(6)]
-    assert list(gathered(slow(), 100, 60)) == [list(range(6))]
+    assert list(batched_within(slow(), 100, 0)) == [[item] for item in range(6)]
+    assert list(batched_within(slow(), 100, 60)) == [list(range(6))]
 
 
 def test_until_that_is_never_told_gives_everything():
-    assert list(until(range(5), threading.Event())) == [0, 1, 2, 3, 4]
+    assert list(take_until(range(5), threading.Event())) == [0, 1, 2, 3, 4]
 
 
 def one_key(_item):
@@ -254,7 +254,9 @@ def one_key(_item):
 @given(st.lists(st.integers(0, 5)), st.integers(1, 5), st.integers(1, 3), st.integers(1, 9))
 def test_spread_is_a_map_in_order(items, workers, at_once, ahead):
     keys = {0: None, 1: "a", 2: "a", 3: "b", 4: "b", 5: "c"}
-    got = spread(lambda item: item * 10, items, key=keys.get, workers=workers, at_once=at_once, ahead=ahead)
+    got = parallel_map_by_key(
+        lambda item: item * 10, items, key=keys.get, workers=workers, at_once=at_once, ahead=ahead
+    )
     assert list(got) == [item * 10 for item in items]
 
 
@@ -270,10 +272,10 @@ def test_spread_runs_no_more_at_once_than_told_for_a_key_and_all_workers_for_non
         with lock:
             running -= 1
 
-    list(spread(work, range(40), key=one_key, workers=16, at_once=3, ahead=40))
+    list(parallel_map_by_key(work, range(40), key=one_key, workers=16, at_once=3, ahead=40))
     assert most == 3
     most = 0
-    list(spread(work, range(40), key=lambda _: None, workers=16, at_once=3, ahead=40))
+    list(parallel_map_by_key(work, range(40), key=lambda _: None, workers=16, at_once=3, ahead=40))
     assert most > 3
 
 
@@ -287,7 +289,7 @@ def test_a_slow_key_holds_back_itself_alone():
             done.release()
         return item
 
-    got = spread(work, range(100), key=lambda item: str(item % 2), workers=4, at_once=2, ahead=100)
+    got = parallel_map_by_key(work, range(100), key=lambda item: str(item % 2), workers=4, at_once=2, ahead=100)
     first = threading.Thread(target=lambda: next(got))
     first.start()
     first.join()
@@ -302,12 +304,12 @@ def test_a_slow_key_holds_back_itself_alone():
 
 @pytest.mark.parametrize("fails_at", [0, 5])
 def test_spread_raises_what_its_source_raises_after_what_came_before(fails_at):
-    got = spread(lambda item: item, Source(9, fails_at), key=one_key, workers=2, at_once=1, ahead=4)
+    got = parallel_map_by_key(lambda item: item, Source(9, fails_at), key=one_key, workers=2, at_once=1, ahead=4)
     seen = []
     with pytest.raises(OSError, match="the source broke"):
         seen.extend(got)
     source = Source(9, fails_at)
-    assert list(islice(spread(str, source, key=one_key, workers=2, at_once=1, ahead=4), fails_at)) == [
+    assert list(islice(parallel_map_by_key(str, source, key=one_key, workers=2, at_once=1, ahead=4), fails_at)) == [
         str(number) for number in range(fails_at)
     ]
 
@@ -316,7 +318,7 @@ def test_spread_raises_what_its_function_raises_at_its_place():
     def work(item):
         return 1 // (item - 3)
 
-    got = spread(work, range(9), key=one_key, workers=4, at_once=4, ahead=9)
+    got = parallel_map_by_key(work, range(9), key=one_key, workers=4, at_once=4, ahead=9)
     assert [next(got) for _ in range(3)] == [-1, -1, -1]
     with pytest.raises(ZeroDivisionError):
         next(got)
@@ -325,7 +327,7 @@ def test_spread_raises_what_its_function_raises_at_its_place():
 def test_a_spread_that_nobody_wants_more_of_stops():
     count = threading.active_count()
     source = Source(10**6)
-    got = spread(str, source, key=one_key, workers=4, at_once=2, ahead=8)
+    got = parallel_map_by_key(str, source, key=one_key, workers=4, at_once=2, ahead=8)
     next(got)
     got.close()
     assert source.closed.wait(PATIENCE_S)

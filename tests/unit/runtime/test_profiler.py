@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from ingest.runtime import profiler as module
-from ingest.runtime.profiler import Clock, Share, busiest
+from ingest.runtime.profiler import BusyShare, StageProfiler, busiest
 
 
 class Time:
@@ -33,20 +33,20 @@ def given(time: Time, seconds: float, items: list[int]):
         yield item
 
 
-def busy(clock: Clock) -> dict[str, float]:
+def busy(clock: StageProfiler) -> dict[str, float]:
     return {part: round(share.busy, 6) for part, share in clock.shares().items()}
 
 
 def test_a_block_is_work_of_its_part(time):
-    clock = Clock()
+    clock = StageProfiler()
     with clock.working("milvus"):
         time.now += 3
     time.now += 1
-    assert clock.shares() == {"milvus": Share(0.75, 1)}
+    assert clock.shares() == {"milvus": BusyShare(0.75, 1)}
 
 
 def test_time_belongs_to_the_innermost_part_and_waiting_to_none(time):
-    clock = Clock()
+    clock = StageProfiler()
     read = clock.within("catalog", given(time, 1, [1, 2]))
     stored = clock.within("store", (item for item in given_after(time, 2, clock.waiting(given_after(time, 5, read)))))
     assert list(stored) == [1, 2]
@@ -60,14 +60,14 @@ def given_after(time: Time, seconds: float, items):
 
 
 def test_what_the_consumer_does_with_an_item_is_not_the_parts_work(time):
-    clock = Clock()
+    clock = StageProfiler()
     for _ in clock.within("catalog", given(time, 1, [1, 2])):
         time.now += 3
     assert busy(clock) == {"catalog": 0.25}
 
 
 def test_an_error_and_a_consumer_that_stops_leave_nothing_running(time):
-    clock = Clock()
+    clock = StageProfiler()
 
     def broken():
         yield 1
@@ -92,14 +92,14 @@ def test_a_consumer_that_stops_closes_what_it_was_given():
         finally:
             ended.append(True)
 
-    items = Clock().within("catalog", source())
+    items = StageProfiler().within("catalog", source())
     next(items)
     items.close()
     assert ended == [True]
 
 
 def test_workers_that_take_turns_are_as_busy_as_their_mean(time):
-    clock = Clock()
+    clock = StageProfiler()
     for seconds in (4, 2):
 
         def work(_: object, seconds: int = seconds) -> None:
@@ -110,21 +110,21 @@ def test_workers_that_take_turns_are_as_busy_as_their_mean(time):
         thread.start()
         thread.join()
     time.now += 4
-    assert clock.shares() == {"decode": Share(0.3, 2)}
+    assert clock.shares() == {"decode": BusyShare(0.3, 2)}
 
 
 def test_a_part_on_several_threads_is_as_busy_as_the_busiest(time):
-    clock = Clock()
+    clock = StageProfiler()
     for seconds in (4, 2):
         thread = threading.Thread(target=lambda s=seconds: list(clock.within("store", given(time, s, [1]))))
         thread.start()
         thread.join()
     time.now += 2
-    assert clock.shares() == {"store": Share(0.5, 2)}
+    assert clock.shares() == {"store": BusyShare(0.5, 2)}
 
 
 def test_only_calls_with_what_a_function_works_on_count(time):
-    clock = Clock()
+    clock = StageProfiler()
 
     def work(item: object) -> object:
         time.now += 1
@@ -136,7 +136,7 @@ def test_only_calls_with_what_a_function_works_on_count(time):
 
 
 def test_work_that_goes_on_counts_already(time):
-    clock = Clock()
+    clock = StageProfiler()
     with clock.working("embedding"):
         time.now += 5
         assert busy(clock) == {"embedding": 1.0}
@@ -144,4 +144,7 @@ def test_work_that_goes_on_counts_already(time):
 
 def test_the_busiest_part_bounds_a_run():
     assert busiest({}) is None
-    assert busiest({"store": Share(0.2, 1), "embedding": Share(0.9, 1), "images": Share(0.8, 32)}) == "embedding"
+    assert (
+        busiest({"store": BusyShare(0.2, 1), "embedding": BusyShare(0.9, 1), "images": BusyShare(0.8, 32)})
+        == "embedding"
+    )

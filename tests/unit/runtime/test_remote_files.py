@@ -39,7 +39,7 @@ def test_what_may_pass_is_tried_five_times_and_what_lasts_once(error, tries, rai
         raise error
 
     with pytest.raises(StorageError, match=raised):
-        remote_files.tried(ask, "s3://b/x", "read")
+        remote_files.with_retries(ask, "s3://b/x", "read")
     assert len(calls) == tries
 
 
@@ -48,9 +48,9 @@ def test_what_is_not_there_is_said_as_it_is_and_at_once():
         raise FileNotFoundError("x")
 
     with pytest.raises(FileNotFoundError):
-        remote_files.tried(ask, "s3://b/x", "read")
+        remote_files.with_retries(ask, "s3://b/x", "read")
 
 
 def test_a_storage_that_nobody_knows_names_its_option():
     with pytest.raises(ConfigError, match=r"--catalog nope://b: .*; give a path, or a URL such as s3://bucket/folder"):
-        remote_files.reached("nope://b", "--catalog")
+        remote_files.open_filesystem("nope://b", "--catalog")

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from ingest.core.errors import ConfigError
-from ingest.runtime.profiler import Clock
+from ingest.runtime.profiler import StageProfiler
 from ingest.runtime.trace import Trace
 
 
@@ -78,7 +78,7 @@ def test_threads_draw_at_once_and_the_file_stays_whole(tmp_path):
             call(number)
 
     with Trace(path) as trace:
-        call = Clock(trace).timed("decode", lambda _: time.sleep(0.0002), int, str)
+        call = StageProfiler(trace).timed("decode", lambda _: time.sleep(0.0002), int, str)
         threads = [threading.Thread(target=work) for _ in range(8)]
         for thread in threads:
             thread.start()

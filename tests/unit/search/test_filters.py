@@ -44,17 +44,17 @@ def test_what_ingest_quotes_names_no_field(values):
 
 
 def test_expressions_hold_together():
-    assert filters.both("", "  ") == ""
-    assert filters.both("a > 1", "") == "a > 1"
-    assert filters.both("a > 1 or b > 1", "c > 1") == "(a > 1 or b > 1) and (c > 1)"
+    assert filters.all_of("", "  ") == ""
+    assert filters.all_of("a > 1", "") == "a > 1"
+    assert filters.all_of("a > 1 or b > 1", "c > 1") == "(a > 1 or b > 1) and (c > 1)"
     assert filters.not_among("a", []) == ""
 
 
 def test_a_slip_is_met_with_a_guess():
-    assert filters.like("prise", ["title", "price"]) == " (did you mean price?)"
-    assert filters.like("zzz", ["title", "price"]) == ""
+    assert filters.suggest("prise", ["title", "price"]) == " (did you mean price?)"
+    assert filters.suggest("zzz", ["title", "price"]) == ""
 
 
 def test_a_name_that_is_none_is_a_key_of_the_dynamic_field():
-    assert filters.field("season") == "season"
-    assert filters.field('my "field"') == r'$meta["my \"field\""]'
+    assert filters.quote_field("season") == "season"
+    assert filters.quote_field('my "field"') == r'$meta["my \"field\""]'

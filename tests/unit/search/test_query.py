@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from ingest.core.errors import QueryError
 from ingest.core.settings import Settings
-from ingest.search.query import Model, Query, combined, vectors
+from ingest.search.query import Query, QueryModel, combine, vectors
 
 directions = arrays(np.float64, (3, 8), elements=st.floats(-1, 1)).filter(
     lambda rows: bool((np.linalg.norm(rows, axis=1) > 0.1).all())
@@ -31,7 +31,7 @@ def test_a_mixture_is_the_weighted_sum_at_unit_length(rows, sizes):
     if np.linalg.norm(total) < 1e-3:
         return
 
-    found = combined(parts)
+    found = combine(parts)
 
     assert found.dtype == np.float32
     assert found == pytest.approx(total / np.linalg.norm(total), abs=1e-5)
@@ -41,21 +41,21 @@ def test_a_mixture_is_the_weighted_sum_at_unit_length(rows, sizes):
 def test_only_the_ratio_of_weights_counts(rows, sizes, factor):
     parts = [(unit(row), size) for row, size in zip(rows, sizes, strict=True)]
     try:
-        before = combined(parts)
+        before = combine(parts)
     except QueryError:
         return
-    after = combined([(row, size * factor) for row, size in parts])
+    after = combine([(row, size * factor) for row, size in parts])
     assert after == pytest.approx(before, abs=1e-4)
 
 
 def test_one_part_is_itself_whatever_its_weight():
     row = unit(np.arange(1.0, 9.0))
-    assert combined([(row, 0.3)]) == pytest.approx(row, abs=1e-7)
+    assert combine([(row, 0.3)]) == pytest.approx(row, abs=1e-7)
 
 
 def test_a_weight_below_zero_leads_away():
     along, across = np.eye(2, dtype=np.float32)
-    assert combined([(along, 1.0), (across, -1.0)]) == pytest.approx([math.sqrt(0.5), -math.sqrt(0.5)])
+    assert combine([(along, 1.0), (across, -1.0)]) == pytest.approx([math.sqrt(0.5), -math.sqrt(0.5)])
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_weight_below_zero_leads_away():
 def test_what_has_no_direction_is_refused(parts, words):
     rows = [(np.array([first, 0], np.float32), weight) for first, weight in parts]
     with pytest.raises(QueryError, match=words):
-        combined(rows)
+        combine(rows)
 
 
 def test_products_alone_need_no_model():
@@ -83,7 +83,7 @@ def test_products_alone_need_no_model():
         asked.append(list(product_ids))
         return rows
 
-    model = Model(Settings(model="./nowhere"))
+    model = QueryModel(Settings(model="./nowhere"))
     found = vectors([Query(product_id="a"), Query(product_id="b"), Query(product_id="a")], model, find)
 
     assert asked == [["a", "b"]], "one call for all, each product once"

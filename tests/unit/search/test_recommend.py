@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from ingest.core.errors import ExportError, QueryError
-from ingest.exports.faiss_index import Opened
+from ingest.exports.faiss_index import FaissIndex
 from ingest.search import recommend
-from ingest.search.recommend import Wish
+from ingest.search.recommend import RecommendOptions
 
 DIM = 8
 
@@ -24,10 +24,10 @@ def rows_of(count: int, seed: int = 0) -> np.ndarray:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-def index_of(rows: np.ndarray) -> Opened:
+def index_of(rows: np.ndarray) -> FaissIndex:
     graph = faiss.IndexHNSWFlat(DIM, 8, faiss.METRIC_INNER_PRODUCT)
     graph.add(rows)
-    return Opened(graph, [f"P{number}" for number in range(len(rows))])
+    return FaissIndex(graph, [f"P{number}" for number in range(len(rows))])
 
 
 def plainly(scores, rows, limit, balance) -> list[int]:
@@ -80,8 +80,8 @@ def test_ten_colours_of_one_mug_are_not_ten_recommendations():
     assert recommend.diverse(scores, rows[None], 2, 0.5).tolist() == [[0, 3]]
 
 
-def neighbours(index: Opened, wish: Wish, labels=None) -> dict[int, list[int]]:
-    finder = recommend.everything(index, wish, 64, labels or {})
+def neighbours(index: FaissIndex, wish: RecommendOptions, labels=None) -> dict[int, list[int]]:
+    finder = recommend.all_neighbours(index, wish, 64, labels or {})
     return {
         int(asked): [int(one) for one in found if one >= 0]
         for some, many, _ in finder.batches()
@@ -104,7 +104,7 @@ def test_every_product_gets_its_nearest_without_itself_and_those_with_its_pictur
     rows[10:40] = rows[10]  # one picture, thirty products: more than the index is asked for
     picture = [10 if 10 <= number < 40 else number for number in range(60)]
 
-    found = neighbours(index_of(rows), Wish(limit=5))
+    found = neighbours(index_of(rows), RecommendOptions(limit=5))
     wanted = exactly(rows, 5, lambda one, other: picture[one] != picture[other])
 
     assert all(picture[one] not in {picture[other] for other in others} for one, others in found.items())
@@ -119,7 +119,7 @@ def test_a_field_must_equal_or_differ(rule):
     kinds = ["mug" if number < 45 else "lamp" for number in range(50)]
     labels = {"category": {f"P{number}": kind for number, kind in enumerate(kinds)}}
 
-    found = neighbours(index_of(rows), Wish(limit=4, **{rule: "category"}), labels)
+    found = neighbours(index_of(rows), RecommendOptions(limit=4, **{rule: "category"}), labels)
 
     assert found == exactly(
         rows, 4, lambda one, other: one != other and (kinds[one] == kinds[other]) == (rule == "same")
@@ -128,7 +128,7 @@ def test_a_field_must_equal_or_differ(rule):
 
 def test_diverse_neighbours_are_fewer_alike():
     rows = rows_of(80)
-    near, far = (neighbours(index_of(rows), Wish(limit=5, balance=balance)) for balance in (None, 0.3))
+    near, far = (neighbours(index_of(rows), RecommendOptions(limit=5, balance=balance)) for balance in (None, 0.3))
 
     def alike(found: dict[int, list[int]]) -> float:
         return float(np.mean([(rows[others] @ rows[others].T).mean() for others in found.values()]))
@@ -142,7 +142,9 @@ def test_they_are_written_with_rank_and_score(tmp_path, name):
     rows = rows_of(3)
     index = index_of(rows)
 
-    written = recommend.write(recommend.everything(index, Wish(limit=5), 64, {}), index.names, tmp_path / name)
+    written = recommend.write(
+        recommend.all_neighbours(index, RecommendOptions(limit=5), 64, {}), index.names, tmp_path / name
+    )
 
     assert (written.products, written.rows) == (3, 6)
     if name.endswith("csv"):
@@ -160,6 +162,6 @@ def test_they_are_written_with_rank_and_score(tmp_path, name):
 def test_what_cannot_be_asked_or_written_is_said(tmp_path):
     index = index_of(rows_of(3))
     with pytest.raises(QueryError, match="no product has a value for size"):
-        recommend.everything(index, Wish(same="size"), 64, {"size": {}})
+        recommend.all_neighbours(index, RecommendOptions(same="size"), 64, {"size": {}})
     with pytest.raises(ExportError, match=r"\.parquet or \.csv"):
-        recommend.write(recommend.everything(index, Wish(), 64, {}), index.names, tmp_path / "out.txt")
+        recommend.write(recommend.all_neighbours(index, RecommendOptions(), 64, {}), index.names, tmp_path / "out.txt")

@@ -13,9 +13,9 @@ from ingest.search.query import Query
 DEFAULTS = Query(limit=5, expression="price < 20", text_weight=0.4)
 
 
-def read(folder: Path, name: str, content: str) -> list[search.Asked]:
+def read(folder: Path, name: str, content: str) -> list[search.NamedQuery]:
     (folder / name).write_text(content, encoding="utf-8")
-    return search.read(folder / name, DEFAULTS, lambda url: Path("/fetched", url.rpartition("/")[2]))
+    return search.read_queries(folder / name, DEFAULTS, lambda url: Path("/fetched", url.rpartition("/")[2]))
 
 
 def test_a_row_says_what_is_asked_and_the_rest_is_as_on_the_command_line(tmp_path):
@@ -23,8 +23,8 @@ def test_a_row_says_what_is_asked_and_the_rest_is_as_on_the_command_line(tmp_pat
                  "mugs,red mug,,,,,\n,,a.jpg,P1,2,price > 3,7\n")  # fmt: skip
 
     assert found == [
-        search.Asked("mugs", Query("red mug", limit=5, expression="price < 20", text_weight=0.4)),
-        search.Asked("a.jpg + P1", Query("", tmp_path / "a.jpg", "P1", 2.0, expression="price > 3", limit=7)),
+        search.NamedQuery("mugs", Query("red mug", limit=5, expression="price < 20", text_weight=0.4)),
+        search.NamedQuery("a.jpg + P1", Query("", tmp_path / "a.jpg", "P1", 2.0, expression="price > 3", limit=7)),
     ]
 
 
@@ -60,7 +60,7 @@ def test_what_is_wrong_with_a_row_is_said_with_its_line(tmp_path, name, content,
 
 def test_a_file_that_cannot_be_read_says_so(tmp_path):
     with pytest.raises(QueryError, match=r"q\.csv: cannot be read"):
-        search.read(tmp_path / "q.csv", DEFAULTS, Path)
+        search.read_queries(tmp_path / "q.csv", DEFAULTS, Path)
     (tmp_path / "latin.csv").write_bytes(b"text\ncaf\xe9\n")
     with pytest.raises(QueryError, match="cannot be read"):
-        search.read(tmp_path / "latin.csv", DEFAULTS, Path)
+        search.read_queries(tmp_path / "latin.csv", DEFAULTS, Path)

@@ -6,13 +6,13 @@ import asyncio
 
 import pytest
 
-from ingest.server.access import Guard, Rules, is_loopback
+from ingest.server.access import AccessGuard, AccessRules, is_loopback
 from ingest.server.request_parsing import MAX_JSON_BYTES
 
-OPEN = Rules(token="", hosts=frozenset(), origins=frozenset({"https://shop.example"}), max_picture=10**6)
+OPEN = AccessRules(token="", hosts=frozenset(), origins=frozenset({"https://shop.example"}), max_picture=10**6)
 
 
-def asked(rules: Rules, path: str = "/v1/contract", **headers: str) -> int:
+def asked(rules: AccessRules, path: str = "/v1/contract", **headers: str) -> int:
     """Return the status that a request gets; 200 where it comes through."""
     sent = []
 
@@ -28,7 +28,7 @@ def asked(rules: Rules, path: str = "/v1/contract", **headers: str) -> int:
 
     raw = [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in headers.items()]
     scope = {"type": "http", "method": "GET", "path": path, "scheme": "http", "headers": raw, "query_string": b""}
-    asyncio.run(Guard(app, rules)(scope, receive, send))
+    asyncio.run(AccessGuard(app, rules)(scope, receive, send))
     assert b"nosniff" in dict(sent[0]["headers"]).values()
     return sent[0]["status"]
 
@@ -52,7 +52,7 @@ def test_only_loopback_is_this_very_machine(host, is_own) -> None:
     ],
 )  # fmt: skip
 def test_a_name_that_was_made_to_lead_here_is_not_answered(host, status) -> None:
-    rules = Rules("", frozenset({"localhost", "127.0.0.1", "::1"}), frozenset(), 10**6)
+    rules = AccessRules("", frozenset({"localhost", "127.0.0.1", "::1"}), frozenset(), 10**6)
     assert asked(rules, host=host) == status
     assert asked(rules, "/", host=host) == status
 
@@ -82,7 +82,7 @@ def test_pages_of_other_origins_are_told_apart(headers, status) -> None:
      ("Basic s3cret", 401), ("Bearer s3cr\xe9t", 401)],
 )  # fmt: skip
 def test_the_token_opens_and_nothing_else_does(sent, status) -> None:
-    rules = Rules("s3cret", frozenset(), frozenset(), 10**6)
+    rules = AccessRules("s3cret", frozenset(), frozenset(), 10**6)
     assert asked(rules, authorization=sent) == status
     assert asked(rules, "/metrics", authorization=sent) == status
     assert asked(rules, "/healthz", authorization=sent) == 200

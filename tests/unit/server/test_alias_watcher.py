@@ -7,7 +7,7 @@ from support.small_shop import SmallShop, checkpoint
 
 from ingest.core.errors import MilvusError, ModelError
 from ingest.milvus import alias, versions
-from ingest.server.alias_watcher import Live
+from ingest.server.alias_watcher import AliasWatcher
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def shop(tmp_path) -> SmallShop:
 
 def test_a_model_of_another_space_is_refused_until_its_collection_is_served_again(shop) -> None:
     with shop.connection() as connection:
-        live = Live(connection, "products", checkpoint("model-2").space)
+        live = AliasWatcher(connection, "products", checkpoint("model-2").space)
         before = live.served
         live.look()
         assert live.served is before
@@ -44,19 +44,19 @@ def test_a_model_of_another_space_is_refused_until_its_collection_is_served_agai
 def test_it_does_not_start_with_the_wrong_model_or_without_a_collection(shop) -> None:
     with shop.connection() as connection:
         with pytest.raises(ModelError):
-            Live(connection, "products", checkpoint("model-1").space)
+            AliasWatcher(connection, "products", checkpoint("model-1").space)
         with pytest.raises(MilvusError, match="ingest run"):
-            Live(connection, "nobody", checkpoint("model-1").space)
+            AliasWatcher(connection, "nobody", checkpoint("model-1").space)
 
 
 def test_an_alias_that_is_gone_is_told_and_what_was_served_stays(shop) -> None:
     with shop.connection() as connection:
-        live = Live(connection, "products", checkpoint("model-2").space)
+        live = AliasWatcher(connection, "products", checkpoint("model-2").space)
         name = live.served.name
         connection.client.drop_alias("products")
         live.look()
         assert "no alias products" in live.fault
         assert live.checked().name == name
-        alias.move(connection, "products", name, alias.alias_target(connection, "products"))
+        alias.switch(connection, "products", name, alias.alias_target(connection, "products"))
         live.look()
         assert live.fault == ""

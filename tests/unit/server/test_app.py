@@ -15,8 +15,8 @@ from support.small_shop import FakeEncoder, SmallShop, checkpoint
 from ingest.core.errors import ConfigError, MilvusError
 from ingest.core.settings import Settings
 from ingest.milvus import versions
-from ingest.server.alias_watcher import Live
-from ingest.server.app import application, rules
+from ingest.server.alias_watcher import AliasWatcher
+from ingest.server.app import access_rules, application
 from ingest.server.batching import Gate
 from ingest.server.service import Service
 
@@ -46,12 +46,12 @@ class Model:
 
 
 @contextmanager
-def served(shop: SmallShop) -> Iterator[tuple[str, Service, Live]]:
+def served(shop: SmallShop) -> Iterator[tuple[str, Service, AliasWatcher]]:
     with shop.connection() as connection:
         model = Model("model-2")
-        live = Live(connection, "products", model.space)
+        live = AliasWatcher(connection, "products", model.space)
         service = Service(shop.settings, connection, live, model)  # type: ignore[arg-type]
-        with in_thread(application(service, rules(shop.settings))) as address:
+        with in_thread(application(service, access_rules(shop.settings))) as address:
             yield address, service, live
 
 
@@ -132,4 +132,4 @@ def test_a_page_that_is_allowed_may_ask_and_no_other(shop: SmallShop) -> None:
 @pytest.mark.parametrize("origin", ["*", "shop.example", "https://", "https://shop.example/page", "file:///etc"])
 def test_an_origin_that_no_browser_sends_is_refused(origin: str) -> None:
     with pytest.raises(ConfigError, match="--allow-origin"):
-        rules(Settings(allow_origin=f"{SHOP_PAGE},{origin}"))
+        access_rules(Settings(allow_origin=f"{SHOP_PAGE},{origin}"))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ingest.server.batching import Batches, Gate
-from ingest.server.responses import CrowdedError
+from ingest.server.responses import OverloadedError
 
 LARGEST = 8
 
@@ -96,7 +96,7 @@ def test_who_has_gone_is_left_out(thread) -> None:
 def test_a_gate_turns_away_at_once_and_lets_in_again() -> None:
     gate = Gate(2)
     with gate.entered(), gate.entered():
-        with pytest.raises(CrowdedError, match="2 requests are waiting"), gate.entered():
+        with pytest.raises(OverloadedError, match="2 requests are waiting"), gate.entered():
             pass
         assert gate.inside == 2
     with gate.entered():

@@ -6,7 +6,7 @@ import asyncio
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from ingest.server.metrics import Measured, Metrics
+from ingest.server.metrics import Metrics, MetricsMiddleware
 
 
 def test_an_answer_is_counted_once_by_route_method_and_status() -> None:
@@ -22,7 +22,7 @@ def test_an_answer_is_counted_once_by_route_method_and_status() -> None:
         pass
 
     for method in ("GET", "GET", "BREW"):
-        asyncio.run(Measured(app, metrics)({"type": "http", "method": method}, None, send))
+        asyncio.run(MetricsMiddleware(app, metrics)({"type": "http", "method": method}, None, send))
     told = {
         (sample.name, *sorted(sample.labels.values())): sample.value
         for family in text_string_to_metric_families(metrics.text().decode())

@@ -17,10 +17,10 @@ from ingest.server import responses
     [
         (responses.BadRequestError("limit is odd"), 400, None),
         (QueryError("the filter\nis odd"), 400, None),
-        (responses.NotThereError("no product P1"), 404, None),
+        (responses.NotFoundError("no product P1"), 404, None),
         (ModelError("another model"), 409, None),
         (HTTPException(413, "too much"), 413, None),
-        (responses.CrowdedError("full"), 503, "1"),
+        (responses.OverloadedError("full"), 503, "1"),
         (MilvusError("away"), 503, "5"),
         (ZeroDivisionError("secret"), 500, None),
     ],

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from support.small_shop import SmallShop
 
-from ingest.search.milvus_backend import Served
+from ingest.search.milvus_backend import SearchableCollection
 from ingest.server import snapshot
 
 
@@ -20,7 +20,7 @@ def test_a_collection_is_counted_and_shared_pictures_are_grouped(tmp_path) -> No
     shop.stock({'a"b': (1, "one"), "b": (1, "two"), "c": (2, "two"), "d": (3, "two"), "e": (1, "")})
     shop.run()
     with shop.connection() as connection:
-        served = Served(connection, "products")
+        served = SearchableCollection(connection, "products")
         taken = snapshot.take(connection, served.name, served.contract)
 
     assert (taken.rows, taken.pictures, taken.sharing) == (5, 3, 3)

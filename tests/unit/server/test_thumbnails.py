@@ -9,8 +9,8 @@ from PIL import Image
 from support.small_shop import SmallShop
 
 from ingest.images.decode.sandbox import Sandbox
-from ingest.server.responses import NotThereError
-from ingest.server.thumbnails import Shown
+from ingest.server.responses import NotFoundError
+from ingest.server.thumbnails import Thumbnails
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def shop(tmp_path) -> SmallShop:
 @pytest.fixture
 def shown(shop):
     with Sandbox() as sandbox:
-        yield Shown(shop.settings.data / "image_cache", sandbox)
+        yield Thumbnails(shop.settings.data / "image_cache", sandbox)
 
 
 def test_a_picture_is_made_small_and_told_apart_by_its_tag(shown) -> None:
@@ -37,7 +37,7 @@ def test_a_picture_is_made_small_and_told_apart_by_its_tag(shown) -> None:
 
 @pytest.mark.parametrize("product_id", ["nobody", "x", "../a", "b", "", "a\0"])
 def test_what_is_no_product_with_a_picture_has_none(shown, product_id) -> None:
-    with pytest.raises(NotThereError):
+    with pytest.raises(NotFoundError):
         shown.jpeg(product_id, 8)
 
 
@@ -47,13 +47,13 @@ def test_another_file_in_its_place_is_not_shown(shop, shown, tmp_path) -> None:
     Image.new("RGB", (8, 8)).save(secret)
     picture.unlink()
     picture.symlink_to(secret)
-    with pytest.raises(NotThereError, match="changed or gone"):
+    with pytest.raises(NotFoundError, match="changed or gone"):
         shown.jpeg("a", 8)
     picture.unlink()
-    with pytest.raises(NotThereError, match="changed or gone"):
+    with pytest.raises(NotFoundError, match="changed or gone"):
         shown.jpeg("a", 16)
 
 
 def test_without_a_cache_there_are_no_pictures(tmp_path) -> None:
-    with Sandbox() as sandbox, pytest.raises(NotThereError):
-        Shown(tmp_path / "nowhere", sandbox).jpeg("a", 8)
+    with Sandbox() as sandbox, pytest.raises(NotFoundError):
+        Thumbnails(tmp_path / "nowhere", sandbox).jpeg("a", 8)

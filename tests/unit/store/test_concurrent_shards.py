@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from ingest.store import concurrent_shards
-from ingest.store.local import Store
+from ingest.store.local import LocalStore
 
 DIM = 4
 
@@ -36,7 +36,7 @@ def test_many_writers_of_the_same_and_of_other_shards_lose_nothing(tmp_path):
     place = str(tmp_path / "space")
     with ThreadPoolExecutor(8) as pool:
         names = list(pool.map(lambda n: concurrent_shards.put(place, packed(n % 10), rows(1)), range(80)))
-    store = Store(tmp_path / "space", DIM)
+    store = LocalStore(tmp_path / "space", DIM)
     assert len(set(names)) == store.rows == 10
     assert not list((tmp_path / "space").glob(".*"))
 
@@ -45,19 +45,19 @@ def test_a_damaged_shard_goes_when_another_process_has_written_its_keys_anew(tmp
     place = str(tmp_path / "space")
     broken = concurrent_shards.put(place, packed(1, 2), rows(2))
     (tmp_path / "space" / broken / "embeddings.npy").write_bytes(b"")
-    store = Store(tmp_path / "space", DIM)
+    store = LocalStore(tmp_path / "space", DIM)
     assert "left out" in caplog.text
     store.adopt(concurrent_shards.put(place, packed(2, 1), rows(2)))
     assert store.holds([bytes(key) for key in packed(1, 2)]) == [True, True]
     caplog.clear()
-    assert Store(tmp_path / "space", DIM).rows == 2
+    assert LocalStore(tmp_path / "space", DIM).rows == 2
     assert caplog.messages == []
 
 
 def test_a_vector_that_was_damaged_is_healed_by_the_numbered_shard(tmp_path):
     key = packed(1)
     concurrent_shards.put(str(tmp_path / "space"), key, np.zeros((1, DIM), np.float32))
-    store = Store(tmp_path / "space", DIM)
+    store = LocalStore(tmp_path / "space", DIM)
     assert store.find([bytes(key[0])]) == [None]
     store.add([bytes(key[0])], rows(1))
-    assert Store(tmp_path / "space", DIM).find([bytes(key[0])])[0].tolist() == rows(1)[0].tolist()
+    assert LocalStore(tmp_path / "space", DIM).find([bytes(key[0])])[0].tolist() == rows(1)[0].tolist()

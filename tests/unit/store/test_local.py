@@ -22,9 +22,9 @@ from support.forked import fork_server
 from support.shop import wait_until
 
 from ingest.core.errors import StorageError
-from ingest.core.records import Embedded, Picture, Product, Reason, Skipped, Stage
+from ingest.core.records import Embedded, ImageFile, Product, Reason, Skipped, Stage
 from ingest.store import local, stage
-from ingest.store.local import Store
+from ingest.store.local import LocalStore
 
 DIM = 8
 KILLS = 40 if os.environ.get("INGEST_SOAK") else 4
@@ -40,7 +40,7 @@ def vector(word: object) -> np.ndarray:
     return (row / np.linalg.norm(row)).astype(np.float32)
 
 
-def added(store: Store, *words: object) -> None:
+def added(store: LocalStore, *words: object) -> None:
     store.add([key(word) for word in words], np.stack([vector(word) for word in words]))
 
 
@@ -48,19 +48,19 @@ def product(product_id: str = "a") -> Product:
     return Product(product_id, f"{product_id}.jpg", {}, 2)
 
 
-def picture(product_id: str, word: object) -> Picture:
-    return Picture(product(product_id), Path(f"{product_id}.jpg"), key(word))
+def picture(product_id: str, word: object) -> ImageFile:
+    return ImageFile(product(product_id), Path(f"{product_id}.jpg"), key(word))
 
 
 def embedded(product_id: str, word: object) -> Embedded:
     return Embedded(product(product_id), key(word), vector(word))
 
 
-def folders(store: Store) -> list[str]:
+def folders(store: LocalStore) -> list[str]:
     return sorted(path.name for path in store.folder.iterdir())
 
 
-def assert_holds(store: Store, *words: object) -> None:
+def assert_holds(store: LocalStore, *words: object) -> None:
     for word, found in zip(words, store.find([key(word) for word in words]), strict=True):
         assert found is not None, word
         np.testing.assert_array_equal(found, vector(word))
@@ -79,7 +79,7 @@ class Products(RuleBasedStateMachine):
         self.before = local.MERGE_AT
         local.MERGE_AT = merge_at
         self.folder = Path(tempfile.mkdtemp())
-        self.store = Store(self.folder / "store", DIM)
+        self.store = LocalStore(self.folder / "store", DIM)
         self.shows: dict[str, int] = {}
 
     def teardown(self):
@@ -106,7 +106,7 @@ class Products(RuleBasedStateMachine):
 
     @rule()
     def another_process_opens_it(self):
-        self.store = Store(self.folder / "store", DIM)
+        self.store = LocalStore(self.folder / "store", DIM)
 
     @rule(torn=pictures)
     def a_vector_is_damaged(self, torn):
@@ -114,7 +114,7 @@ class Products(RuleBasedStateMachine):
             rows = np.load(shard / "embeddings.npy")
             rows[(np.load(shard / "keys.npy") == np.frombuffer(key(torn), np.uint8)).all(axis=1)] *= 2
             np.save(shard / "embeddings.npy", rows)
-        self.store = Store(self.folder / "store", DIM)
+        self.store = LocalStore(self.folder / "store", DIM)
 
     @invariant()
     def what_is_found_is_the_pictures_own_vector(self):
@@ -129,7 +129,7 @@ TestProductsAndPictures.settings = settings(max_examples=40, stateful_step_count
 
 
 def test_two_products_that_share_a_picture_share_its_vector(tmp_path):
-    store = Store(tmp_path, DIM)
+    store = LocalStore(tmp_path, DIM)
     list(stage.append([embedded("a", "mug"), embedded("b", "mug")], store, batch=8))
     assert store.rows == 1
     found = list(stage.lookup([picture("a", "mug"), picture("b", "mug")], store))
@@ -138,16 +138,16 @@ def test_two_products_that_share_a_picture_share_its_vector(tmp_path):
 
 
 def test_an_id_whose_picture_becomes_anothers_gets_that_ones_vector(tmp_path):
-    store = Store(tmp_path, DIM)
+    store = LocalStore(tmp_path, DIM)
     list(stage.append([embedded("a", "mug"), embedded("b", "chair")], store, batch=8))
     found = list(stage.lookup([picture("a", "chair"), picture("b", "lamp")], store))
     assert isinstance(found[0], Embedded)
     np.testing.assert_array_equal(found[0].vector, vector("chair"))
-    assert isinstance(found[1], Picture)
+    assert isinstance(found[1], ImageFile)
 
 
 def test_lookup_keeps_the_order_and_passes_the_skipped(tmp_path):
-    store = Store(tmp_path, DIM)
+    store = LocalStore(tmp_path, DIM)
     added(store, "known")
     skipped = Skipped("s", Stage.IMAGES, Reason.NOT_FOUND, "gone", 3)
     records = [picture("a", "new"), skipped, picture("b", "known"), picture("c", "new")]
@@ -159,8 +159,8 @@ def test_lookup_keeps_the_order_and_passes_the_skipped(tmp_path):
 
 
 def test_what_was_added_is_there_when_opened_again(tmp_path):
-    added(Store(tmp_path, DIM), "a", "b")
-    again = Store(tmp_path, DIM)
+    added(LocalStore(tmp_path, DIM), "a", "b")
+    again = LocalStore(tmp_path, DIM)
     assert_holds(again, "a", "b")
     assert again.find([key("c")]) == [None]
     assert again.holds([key("a"), key("c")]) == [True, False]
@@ -168,7 +168,7 @@ def test_what_was_added_is_there_when_opened_again(tmp_path):
 
 
 def test_a_folder_that_is_not_there_is_an_empty_store_and_is_not_made(tmp_path):
-    store = Store(tmp_path / "none", DIM)
+    store = LocalStore(tmp_path / "none", DIM)
     assert store.find([key("a")]) == [None]
     assert store.find([]) == []
     assert list(stage.append([], store, 4)) == []
@@ -176,28 +176,28 @@ def test_a_folder_that_is_not_there_is_an_empty_store_and_is_not_made(tmp_path):
 
 
 def test_a_key_that_comes_again_has_its_newest_vector(tmp_path):
-    store = Store(tmp_path, DIM)
+    store = LocalStore(tmp_path, DIM)
     added(store, "a")
     store.add([key("a")], vector("new")[None])
-    for each in (store, Store(tmp_path, DIM)):
+    for each in (store, LocalStore(tmp_path, DIM)):
         np.testing.assert_array_equal(each.find([key("a")])[0], vector("new"))
 
 
 def test_many_small_shards_become_one_and_nothing_is_lost(tmp_path):
-    store = Store(tmp_path, DIM)
+    store = LocalStore(tmp_path, DIM)
     for number in range(100):
         added(store, number, f"{number} too")
     assert len(folders(store)) < local.MERGE_AT
     words = [*range(100), *(f"{number} too" for number in range(100))]
     assert_holds(store, *words)
-    assert_holds(Store(tmp_path, DIM), *words)
+    assert_holds(LocalStore(tmp_path, DIM), *words)
     assert store.rows == 200
 
 
 def test_a_full_shard_is_never_rewritten(tmp_path, monkeypatch):
     monkeypatch.setattr(local, "FULL_SHARD_ROWS", 3)
     monkeypatch.setattr(local, "MERGE_AT", 2)
-    store = Store(tmp_path, DIM)
+    store = LocalStore(tmp_path, DIM)
     added(store, 1, 2, 3)
     before = (tmp_path / "00000001" / "embeddings.npy").stat()
     for number in range(4, 10):
@@ -208,35 +208,35 @@ def test_a_full_shard_is_never_rewritten(tmp_path, monkeypatch):
 
 def test_merging_does_not_bring_a_damaged_row_back_over_the_good_one(tmp_path, monkeypatch):
     monkeypatch.setattr(local, "FULL_SHARD_ROWS", 2)
-    store = Store(tmp_path, DIM)
+    store = LocalStore(tmp_path, DIM)
     store.add([key("a")], 2 * vector("a")[None])
     added(store, "a", "b")
     monkeypatch.setattr(local, "MERGE_AT", 2)
     added(store, "c")
     assert len(folders(store)) == 2
     assert_holds(store, "a", "b", "c")
-    assert_holds(Store(tmp_path, DIM), "a", "b", "c")
+    assert_holds(LocalStore(tmp_path, DIM), "a", "b", "c")
 
 
 def test_shards_whose_every_row_was_written_again_are_removed(tmp_path, monkeypatch):
     monkeypatch.setattr(local, "FULL_SHARD_ROWS", 2)
-    store = Store(tmp_path, DIM)
+    store = LocalStore(tmp_path, DIM)
     added(store, "a")
     added(store, "b")
     monkeypatch.setattr(local, "MERGE_AT", 2)
     added(store, "a", "b")
     assert folders(store) == ["00000003"]
     assert_holds(store, "a", "b")
-    assert_holds(Store(tmp_path, DIM), "a", "b")
+    assert_holds(LocalStore(tmp_path, DIM), "a", "b")
 
 
 def test_a_kill_between_merging_and_removing_leaves_both_and_loses_nothing(tmp_path, monkeypatch):
-    store = Store(tmp_path, DIM)
+    store = LocalStore(tmp_path, DIM)
     monkeypatch.setattr(local.shard_folders, "remove", lambda *_: None)
     for number in range(40):
         added(store, number)
     assert len(folders(store)) > local.MERGE_AT
-    assert_holds(Store(tmp_path, DIM), *range(40))
+    assert_holds(LocalStore(tmp_path, DIM), *range(40))
 
 
 @pytest.mark.parametrize(
@@ -259,12 +259,12 @@ def test_a_kill_between_merging_and_removing_leaves_both_and_loses_nothing(tmp_p
     ],
 )
 def test_a_damaged_shard_is_left_out_with_a_warning_and_ends_nothing(tmp_path, caplog, damage):
-    store = Store(tmp_path, DIM)
+    store = LocalStore(tmp_path, DIM)
     added(store, "a", "b")
     added(store, "c")
     damage(tmp_path / "00000001")
     with caplog.at_level(logging.WARNING, "ingest"):
-        again = Store(tmp_path, DIM)
+        again = LocalStore(tmp_path, DIM)
     assert again.find([key("a"), key("b")]) == [None, None]
     assert_holds(again, "c")
     assert len(caplog.messages) == 1
@@ -274,25 +274,25 @@ def test_a_damaged_shard_is_left_out_with_a_warning_and_ends_nothing(tmp_path, c
     added(again, "a", "b")
     assert_holds(again, "a", "b", "c")
     caplog.clear()
-    assert_holds(Store(tmp_path, DIM), "a", "b", "c")
+    assert_holds(LocalStore(tmp_path, DIM), "a", "b", "c")
     assert caplog.messages == [], "it is told once"
 
 
 @pytest.mark.parametrize("factor", [np.nan, np.inf, 0, 1.01, -2])
 def test_a_row_that_is_not_of_unit_length_is_not_given_out_and_is_written_anew(tmp_path, factor):
-    store = Store(tmp_path, DIM)
+    store = LocalStore(tmp_path, DIM)
     store.add([key("a"), key("b")], np.stack([np.float32(factor) * vector("a"), vector("b")]))
     assert store.find([key("a")]) == [None]
     assert_holds(store, "b")
     list(stage.append([embedded("p", "a")], store, batch=1))
-    assert_holds(Store(tmp_path, DIM), "a", "b")
+    assert_holds(LocalStore(tmp_path, DIM), "a", "b")
 
 
 def test_what_a_killed_writer_left_aside_is_not_read_and_is_swept_by_the_next_writer(tmp_path):
-    store = Store(tmp_path, DIM)
+    store = LocalStore(tmp_path, DIM)
     added(store, "a")
     shutil.copytree(tmp_path / "00000001", tmp_path / ".00000002.tmp")
-    again = Store(tmp_path, DIM)
+    again = LocalStore(tmp_path, DIM)
     assert again.rows == 1
     assert folders(again) == [".00000002.tmp", "00000001"], "a reader removes nothing"
     added(again, "b")
@@ -302,20 +302,20 @@ def test_what_a_killed_writer_left_aside_is_not_read_and_is_swept_by_the_next_wr
 def test_other_files_in_the_folder_do_not_matter(tmp_path):
     (tmp_path / "README").write_text("mine")
     (tmp_path / "notes").mkdir()
-    store = Store(tmp_path, DIM)
+    store = LocalStore(tmp_path, DIM)
     added(store, "a")
-    assert_holds(Store(tmp_path, DIM), "a")
+    assert_holds(LocalStore(tmp_path, DIM), "a")
 
 
 def test_vectors_of_another_dim_are_refused_before_anything_is_written(tmp_path):
-    store = Store(tmp_path / "store", DIM)
+    store = LocalStore(tmp_path / "store", DIM)
     with pytest.raises(ValueError, match="dim is 8"):
         store.add([key("a")], np.zeros((1, DIM + 1), np.float32))
     assert not (tmp_path / "store").exists()
 
 
 def test_a_disk_that_fails_while_writing_leaves_the_store_as_it_was(tmp_path, monkeypatch):
-    store = Store(tmp_path, DIM)
+    store = LocalStore(tmp_path, DIM)
     added(store, "a")
 
     def full(_descriptor: int) -> None:
@@ -331,11 +331,11 @@ def test_a_disk_that_fails_while_writing_leaves_the_store_as_it_was(tmp_path, mo
 
 
 def test_nothing_passes_before_it_is_on_disk(tmp_path):
-    store = Store(tmp_path, DIM)
+    store = LocalStore(tmp_path, DIM)
     records = [embedded(f"p{number}", number) for number in range(10)]
     passed = 0
     for record in stage.append(records, store, batch=4):
-        assert_holds(Store(tmp_path, DIM), records[passed].product.product_id.removeprefix("p"))
+        assert_holds(LocalStore(tmp_path, DIM), records[passed].product.product_id.removeprefix("p"))
         assert record is records[passed]
         passed += 1
     assert passed == 10
@@ -343,7 +343,7 @@ def test_nothing_passes_before_it_is_on_disk(tmp_path):
 
 
 def test_records_pass_in_order_and_known_ones_are_not_written_again(tmp_path):
-    store = Store(tmp_path, DIM)
+    store = LocalStore(tmp_path, DIM)
     added(store, "known")
     skipped = Skipped("s", Stage.DECODE, Reason.TRUNCATED, "cut off", 4)
     records = [embedded("a", "known"), embedded("b", 1), skipped, embedded("c", "known"), embedded("d", 2)]
@@ -352,7 +352,7 @@ def test_records_pass_in_order_and_known_ones_are_not_written_again(tmp_path):
 
 
 def test_what_comes_from_the_store_is_not_read_from_it_again(tmp_path, monkeypatch):
-    store = Store(tmp_path, DIM)
+    store = LocalStore(tmp_path, DIM)
     added(store, "mug", "chair")
     found = list(stage.lookup([picture("a", "mug"), picture("b", "chair")], store))
     monkeypatch.setattr(store, "take", None)
@@ -360,11 +360,11 @@ def test_what_comes_from_the_store_is_not_read_from_it_again(tmp_path, monkeypat
 
 
 def test_what_was_computed_is_kept_when_the_consumer_stops(tmp_path):
-    store = Store(tmp_path, DIM)
+    store = LocalStore(tmp_path, DIM)
     stream = stage.append((embedded(f"p{number}", number) for number in range(10)), store, batch=4)
     next(stream)
     stream.close()
-    assert_holds(Store(tmp_path, DIM), 0, 1, 2, 3)
+    assert_holds(LocalStore(tmp_path, DIM), 0, 1, 2, 3)
 
 
 def test_what_was_computed_is_kept_when_the_source_fails(tmp_path):
@@ -373,14 +373,14 @@ def test_what_was_computed_is_kept_when_the_source_fails(tmp_path):
         yield embedded("b", 2)
         raise RuntimeError("the model fell over")
 
-    store = Store(tmp_path, DIM)
+    store = LocalStore(tmp_path, DIM)
     with pytest.raises(RuntimeError, match="fell over"):
         list(stage.append(failing(), store, batch=8))
-    assert_holds(Store(tmp_path, DIM), 1, 2)
+    assert_holds(LocalStore(tmp_path, DIM), 1, 2)
 
 
 def test_one_new_vector_does_not_hold_up_a_million_known_ones(tmp_path):
-    store = Store(tmp_path, DIM)
+    store = LocalStore(tmp_path, DIM)
     added(store, "known")
     drawn = 0
 
@@ -401,10 +401,10 @@ import hashlib, sys
 from pathlib import Path
 import numpy as np
 from ingest.store import local
-from ingest.store.local import Store
+from ingest.store.local import LocalStore
 
 local.MERGE_AT = 4
-store = Store(Path(sys.argv[1]), 8)
+store = LocalStore(Path(sys.argv[1]), 8)
 number = int(sys.argv[2])
 while True:
     keys = [hashlib.sha256(str(word).encode()).digest() for word in (number, number + 1)]
@@ -427,7 +427,7 @@ def test_a_writer_killed_at_any_moment_loses_nothing_it_acknowledged(tmp_path, c
         whole = [int(line) for line in (tmp_path / "told").read_text().splitlines()]
         assert whole, "the writer must have begun"
         acknowledged = whole[-1]
-        store = Store(tmp_path / "store", 8)
+        store = LocalStore(tmp_path / "store", 8)
         assert all(store.holds([key(number) for number in range(acknowledged)]))
         assert all(found is not None for found in store.find([key(number) for number in range(acknowledged)]))
     assert caplog.messages == []
@@ -439,13 +439,13 @@ from pathlib import Path
 import numpy as np
 from ingest.core.errors import StorageError
 from ingest.store import local
-from ingest.store.local import Store
+from ingest.store.local import LocalStore
 
 local.FULL_SHARD_ROWS = 1
 resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
 keys = [hashlib.sha256(str(word).encode()).digest() for word in range(300)]
 rows = np.eye(300, dtype=np.float32)
-store = Store(Path(sys.argv[1]), 300)
+store = LocalStore(Path(sys.argv[1]), 300)
 for at in range(0, 300, 2):
     store.add(keys[at : at + 2], rows[at : at + 2])
 for _ in range(2):
@@ -458,7 +458,7 @@ for _ in range(2):
             held.append(os.open(os.devnull, os.O_RDONLY))
     except OSError:
         pass
-    for use in (lambda: store.find(keys), lambda: Store(Path(sys.argv[1]), 300)):
+    for use in (lambda: store.find(keys), lambda: LocalStore(Path(sys.argv[1]), 300)):
         try:
             use()
         except StorageError as error:
@@ -466,7 +466,7 @@ for _ in range(2):
     for descriptor in held:
         os.close(descriptor)
     assert (np.stack(store.find(keys)) == rows).all()
-    store = Store(Path(sys.argv[1]), 300)
+    store = LocalStore(Path(sys.argv[1]), 300)
 """
 
 
@@ -484,24 +484,24 @@ def test_a_store_of_many_shards_takes_few_descriptors_and_for_want_of_them_embed
 def test_a_shard_that_cannot_be_opened_for_the_systems_reasons_ends_the_run_and_is_not_left_out(
     tmp_path, monkeypatch, caplog, number
 ):
-    added(Store(tmp_path, DIM), "a")
+    added(LocalStore(tmp_path, DIM), "a")
 
     def failing(path: Path, *_: object) -> None:
         raise OSError(number, os.strerror(number), str(path))
 
     with monkeypatch.context() as patch, pytest.raises(StorageError) as caught:
         patch.setattr(Path, "open", failing)
-        Store(tmp_path, DIM)
+        LocalStore(tmp_path, DIM)
     assert str(caught.value).startswith(f"{tmp_path / '00000001'}: cannot be read ({os.strerror(number)}); ")
     assert caplog.messages == []
-    assert_holds(Store(tmp_path, DIM), "a")
+    assert_holds(LocalStore(tmp_path, DIM), "a")
 
 
 def test_a_reader_finds_what_another_process_merges_while_it_reads(tmp_path, monkeypatch):
-    writer = Store(tmp_path, DIM)
+    writer = LocalStore(tmp_path, DIM)
     added(writer, "a")
     added(writer, "b")
-    reader = Store(tmp_path, DIM)
+    reader = LocalStore(tmp_path, DIM)
     monkeypatch.setattr(local, "MERGE_AT", 3)
     added(writer, "c")
     assert len(folders(writer)) == 1
@@ -510,7 +510,7 @@ def test_a_reader_finds_what_another_process_merges_while_it_reads(tmp_path, mon
 
 def test_rows_are_counted_while_others_are_added(tmp_path, monkeypatch):
     monkeypatch.setattr(local, "MERGE_AT", 4)
-    store = Store(tmp_path, DIM)
+    store = LocalStore(tmp_path, DIM)
     with ThreadPoolExecutor(4) as threads:
         for word in range(40):
             adding = threads.submit(added, store, word)
@@ -518,4 +518,4 @@ def test_rows_are_counted_while_others_are_added(tmp_path, monkeypatch):
             assert store.rows in {word, word + 1}
             for each in (adding, *finding):
                 each.result()
-    assert_holds(Store(tmp_path, DIM), *range(40))
+    assert_holds(LocalStore(tmp_path, DIM), *range(40))

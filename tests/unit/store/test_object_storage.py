@@ -14,7 +14,7 @@ from ingest.core.errors import ConfigError, StorageError
 from ingest.runtime import remote_files as storages
 from ingest.store import concurrent_shards
 from ingest.store.bucket import Bucket
-from ingest.store.object_storage import ObjectStore
+from ingest.store.object_storage import ObjectStorageStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,11 +41,11 @@ def vectors(*names: int) -> np.ndarray:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-def opened(url: str, mirror: Path) -> ObjectStore:
-    return ObjectStore(Bucket(url), DIM, mirror)
+def opened(url: str, mirror: Path) -> ObjectStorageStore:
+    return ObjectStorageStore(Bucket(url), DIM, mirror)
 
 
-def assert_has(store: ObjectStore, *names: int) -> None:
+def assert_has(store: ObjectStorageStore, *names: int) -> None:
     found = store.find(keys(*names))
     assert all(vector is not None for vector in found)
     assert np.stack(found).tobytes() == vectors(*names).tobytes()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ingest.store.local import Store
-from ingest.store.overlay import Layered
+from ingest.store.local import LocalStore
+from ingest.store.overlay import OverlayStore
 
 DIM = 4
 
@@ -17,14 +17,14 @@ def keys(*numbers: int) -> list[bytes]:
 
 @pytest.fixture
 def below(tmp_path):
-    store = Store(tmp_path / "below", DIM)
+    store = LocalStore(tmp_path / "below", DIM)
     store.add(keys(1, 2), np.eye(2, DIM, dtype=np.float32))
     return store
 
 
 @pytest.fixture
 def layered(below, tmp_path):
-    return Layered(below, Store(tmp_path / "above", DIM))
+    return OverlayStore(below, LocalStore(tmp_path / "above", DIM))
 
 
 def test_what_is_added_is_found_with_what_is_beneath(below, layered) -> None:

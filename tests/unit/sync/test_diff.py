@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.core.contract import row_digest
-from ingest.core.records import Picture, Product, Reason, Skipped, Stage
+from ingest.core.records import ImageFile, Product, Reason, Skipped, Stage
 from ingest.sync import diff
-from ingest.sync.diff import Difference
-from ingest.sync.inventory import Fate, Inventory
+from ingest.sync.diff import CollectionDiff
+from ingest.sync.inventory import Inventory, RowState
 
 RED, BLUE = bytes([1] * 32), bytes([2] * 32)
 ROW = st.tuples(st.sampled_from([RED, BLUE]), st.sampled_from(["mug", "chair"]))
@@ -29,8 +29,8 @@ CATALOG = st.dictionaries(
 NO_PRODUCTS = st.lists(st.sampled_from([Reason.BAD_ROW, Reason.NO_ID, Reason.DUPLICATE_ID]), max_size=4)
 
 
-def picture(product_id: str, row: tuple[bytes, str]) -> Picture:
-    return Picture(Product(product_id, "", {"title": row[1]}, 2), Path("x.jpg"), row[0])
+def picture(product_id: str, row: tuple[bytes, str]) -> ImageFile:
+    return ImageFile(Product(product_id, "", {"title": row[1]}, 2), Path("x.jpg"), row[0])
 
 
 def skipped(product_id: str, stage: Stage, reason: Reason = Reason.NOT_FOUND) -> Skipped:
@@ -47,19 +47,19 @@ def collected(rows: dict[str, tuple[bytes, str] | None], space: str = "s") -> In
     return inventory
 
 
-def passed(difference: Difference, records: list, failing: set[str] = frozenset()) -> list:
+def passed(difference: CollectionDiff, records: list, failing: set[str] = frozenset()) -> list:
     """Send `records` down a line on which the pictures of `failing` cannot be decoded."""
 
     def decoded(changes):
         for record in changes:
-            fails = isinstance(record, Picture) and record.product.product_id in failing
+            fails = isinstance(record, ImageFile) and record.product.product_id in failing
             yield skipped(record.product.product_id, Stage.DECODE, Reason.TRUNCATED) if fails else record
 
     return list(difference.failures(decoded(difference.changes(records))))
 
 
 def names(records: list, kind: type) -> list[str]:
-    return [one.product.product_id if kind is Picture else one.product_id for one in records if isinstance(one, kind)]
+    return [one.product.product_id if kind is ImageFile else one.product_id for one in records if isinstance(one, kind)]
 
 
 def fate(name: str, catalog: dict, collection: dict) -> str:
@@ -81,18 +81,18 @@ def test_what_differs_is_yielded_and_each_row_meets_its_fate(catalog, collection
     records = [skipped(name, at) if at is Stage.IMAGES else picture(name, row) for name, (row, at) in catalog.items()]
     twice = next(iter(catalog), "z")
     records += [skipped(twice if why is Reason.DUPLICATE_ID else "", Stage.CATALOG, why) for why in others]
-    difference = Difference(collected(collection), "s")
+    difference = CollectionDiff(collected(collection), "s")
     with mock.patch.object(diff, "_BATCH", batch):
         out = passed(difference, records, {name for name, (_, at) in catalog.items() if at is Stage.DECODE})
 
     def those(*wanted: str, among: dict = collection) -> list[str]:
         return [name for name in among if fates[name] in wanted]
 
-    assert names(out, Picture) == those("added", "picture", "metadata", "both", among=catalog)
+    assert names(out, ImageFile) == those("added", "picture", "metadata", "both", among=catalog)
     left = [name for name, (_, at) in catalog.items() if fates[name] in ("failed", "foreign") or at is Stage.IMAGES]
     assert names(out, Skipped) == left + names(records[len(catalog) :], Skipped)
-    assert [name for name, _ in difference.there.ids({Fate.GONE})] == those("gone")
-    assert [name for name, _ in difference.there.ids({Fate.FAILED})] == those("failed")
+    assert [name for name, _ in difference.there.ids({RowState.GONE})] == those("gone")
+    assert [name for name, _ in difference.there.ids({RowState.FAILED})] == those("failed")
     assert difference.added == len(those("added", among=catalog))
     assert difference.changed == {name: len(those(name)) for name in ("picture", "metadata", "both")}
     assert (difference.unchanged, difference.gone) == (len(those("same")), len(those("gone")))
@@ -104,7 +104,7 @@ def test_what_differs_is_yielded_and_each_row_meets_its_fate(catalog, collection
 
 def test_a_second_pass_finds_nothing_to_do():
     rows = {f"p{number}": (RED, str(number)) for number in range(100)}
-    difference = Difference(collected(rows), "s")
+    difference = CollectionDiff(collected(rows), "s")
     assert passed(difference, [picture(*item) for item in rows.items()]) == []
     assert (difference.unchanged, difference.added, difference.gone) == (100, 0, 0)
 
@@ -112,14 +112,14 @@ def test_a_second_pass_finds_nothing_to_do():
 def test_under_another_model_every_row_differs():
     rows = {"a": (RED, "mug"), "b": (BLUE, "mug")}
     records = [picture(*item) for item in rows.items()]
-    difference = Difference(collected(rows, "another"), "s")
+    difference = CollectionDiff(collected(rows, "another"), "s")
     assert passed(difference, records) == records
     assert difference.unchanged == 0
 
 
 def test_ids_that_swap_their_pictures_are_both_written_again():
     swapped = [picture("a", (BLUE, "mug")), picture("b", (RED, "mug"))]
-    difference = Difference(collected({"a": (RED, "mug"), "b": (BLUE, "mug")}), "s")
+    difference = CollectionDiff(collected({"a": (RED, "mug"), "b": (BLUE, "mug")}), "s")
     assert passed(difference, swapped) == swapped
     assert difference.changed == {"picture": 2, "metadata": 0, "both": 0}
 
@@ -127,12 +127,12 @@ def test_ids_that_swap_their_pictures_are_both_written_again():
 def test_a_distrusted_row_is_written_again():
     there = collected({"a": (RED, "mug"), "b": (RED, "mug")})
     there.distrust(there.find([diff.key("a")]))
-    difference = Difference(there, "s")
-    assert names(passed(difference, [picture("a", (RED, "mug")), picture("b", (RED, "mug"))]), Picture) == ["a"]
+    difference = CollectionDiff(there, "s")
+    assert names(passed(difference, [picture("a", (RED, "mug")), picture("b", (RED, "mug"))]), ImageFile) == ["a"]
 
 
 def test_a_row_of_another_program_is_left_alone_and_the_product_skipped_with_a_way_out():
-    difference = Difference(collected({"theirs": None}), "s")
+    difference = CollectionDiff(collected({"theirs": None}), "s")
     (record,) = passed(difference, [picture("theirs", (RED, "mug"))])
     assert (record.stage, record.reason, record.line) == (Stage.MILVUS, Reason.FOREIGN_ROW, 2)
     assert "delete it, or rename the product" in record.detail
@@ -140,13 +140,13 @@ def test_a_row_of_another_program_is_left_alone_and_the_product_skipped_with_a_w
 
 
 def test_a_second_line_with_a_products_id_does_not_make_its_row_stale():
-    difference = Difference(collected({"a": (RED, "mug")}), "s")
+    difference = CollectionDiff(collected({"a": (RED, "mug")}), "s")
     passed(difference, [picture("a", (RED, "mug")), skipped("a", Stage.CATALOG, Reason.DUPLICATE_ID)])
     assert (difference.unchanged, difference.stale) == (1, 0)
 
 
 def test_a_broken_row_with_a_products_id_may_have_been_another_products():
-    difference = Difference(collected({"a": (RED, "mug"), "a,5": (RED, "mug")}), "s")
+    difference = CollectionDiff(collected({"a": (RED, "mug"), "a,5": (RED, "mug")}), "s")
     torn = replace(skipped("a", Stage.CATALOG, Reason.DUPLICATE_ID), is_torn=True)
     passed(difference, [picture("a", (RED, "mug")), torn])
     assert (difference.unchanged, difference.gone, difference.unreadable) == (1, 1, 1)
@@ -154,7 +154,7 @@ def test_a_broken_row_with_a_products_id_may_have_been_another_products():
 
 @pytest.mark.parametrize(("name", "found"), [("a", "same"), ("theirs", "foreign"), ("new", "added")])
 def test_a_row_whose_product_is_still_to_be_fetched_is_not_gone(name, found):
-    difference = Difference(collected({"a": (RED, "mug"), "b": (RED, "mug"), "theirs": None}), "s")
+    difference = CollectionDiff(collected({"a": (RED, "mug"), "b": (RED, "mug"), "theirs": None}), "s")
     difference.hold(name)
     assert difference.kind(name) == found
     assert difference.gone == (1 if name == "a" else 2)
@@ -166,4 +166,4 @@ def test_what_was_judged_is_not_held_back_by_the_rest_of_an_endless_catalog():
         while True:
             yield picture("a", (RED, "mug"))
 
-    assert next(Difference(Inventory(), "s").changes(endless())) == picture("a", (RED, "mug"))
+    assert next(CollectionDiff(Inventory(), "s").changes(endless())) == picture("a", (RED, "mug"))

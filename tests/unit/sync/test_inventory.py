@@ -7,7 +7,7 @@ import tracemalloc
 
 import numpy as np
 
-from ingest.sync.inventory import ABSENT, Fate, Inventory, key
+from ingest.sync.inventory import ABSENT, Inventory, RowState, key
 
 ROWS = 100_000
 
@@ -47,17 +47,17 @@ def test_ids_come_back_by_fate_in_any_script():
     inventory = Inventory()
     names = ["a", "日本", "🫖" * 30, ""]
     inventory.add(names, ["0" * 32] * 4, ["0" * 64] * 4)
-    inventory.fates[[1, 3]] = Fate.SAME
+    inventory.fates[[1, 3]] = RowState.SAME
 
-    assert list(inventory.ids({Fate.SAME})) == [("日本", Fate.SAME), ("", Fate.SAME)]
-    assert inventory.count(Fate.GONE) == 2
+    assert list(inventory.ids({RowState.SAME})) == [("日本", RowState.SAME), ("", RowState.SAME)]
+    assert inventory.count(RowState.GONE) == 2
 
 
 def test_a_row_without_a_digest_is_foreign_and_a_distrusted_one_has_none():
     inventory = Inventory()
     inventory.add(["theirs", "odd", "ours"], ["", "x" * 32, "1" * 32], ["", "", hashlib.sha256(b"").hexdigest()])
 
-    assert inventory.fates.tolist() == [Fate.FOREIGN, Fate.FOREIGN, Fate.GONE]
+    assert inventory.fates.tolist() == [RowState.FOREIGN, RowState.FOREIGN, RowState.GONE]
     inventory.distrust(np.array([2]))
     assert inventory.digest(2) == "0" * 32
 
@@ -77,6 +77,8 @@ def test_of_doubled_rows_the_first_is_distrusted_and_none_counts_as_gone():
 
     assert inventory.find([key("P0000003"), key("P0000004")]).tolist() == [3, 4]
     assert inventory.digest(3) == "0" * 32
-    assert inventory.fates[[3, 10, 12]].tolist() == [Fate.GONE, Fate.DOUBLE, Fate.DOUBLE]
-    assert inventory.fates[[4, 11]].tolist() == [Fate.FOREIGN, Fate.FOREIGN], "one of them is not ours to replace"
+    assert inventory.fates[[3, 10, 12]].tolist() == [RowState.GONE, RowState.DOUBLE, RowState.DOUBLE]
+    assert inventory.fates[[4, 11]].tolist() == [RowState.FOREIGN, RowState.FOREIGN], (
+        "one of them is not ours to replace"
+    )
     assert inventory.digest(5) == f"{5:032x}"

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.tasks import estimate
-from ingest.tasks.estimate import TYPICAL, Catalog, figures, hnsw_bytes, shown
+from ingest.tasks.estimate import TYPICAL, CatalogSize, display, figures, hnsw_bytes
 
 ROOT = Path(__file__).parents[3]
 
@@ -41,15 +41,15 @@ def test_a_million_of_512_is_what_one_reckons_by_hand():
 
 
 def test_hours_that_nothing_was_measured_for_are_left_out():
-    found = figures(Catalog(10, 512, 16, 1000, 10, 0, 0, 0))
+    found = figures(CatalogSize(10, 512, 16, 1000, 10, 0, 0, 0))
     assert not {"download", "decode", "embed"} & set(found)
 
 
 @given(st.integers(0, 10**11), st.integers(2, 4096), st.integers(2, 2048), st.floats(0, 1e8), st.floats(0, 1e6))
 def test_every_figure_can_be_shown_and_grows_with_the_catalog(products, dim, m, picture, text):
-    small = figures(Catalog(products, dim, m, picture, text, 1e9, 10, 10))
-    large = figures(Catalog(2 * products, dim, m, picture, text, 1e9, 10, 10))
+    small = figures(CatalogSize(products, dim, m, picture, text, 1e9, 10, 10))
+    large = figures(CatalogSize(2 * products, dim, m, picture, text, 1e9, 10, 10))
     for name, figure in small.items():
-        assert shown(figure)
+        assert display(figure)
         assert figure.formula
         assert large[name].value >= figure.value

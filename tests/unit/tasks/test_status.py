@@ -6,12 +6,12 @@ import pytest
 
 from ingest.core.errors import ConfigError
 from ingest.core.records import Reason
-from ingest.images.cache.cache import FOLDER, Cache
+from ingest.images.cache.cache import FOLDER, ImageCache
 from ingest.tasks.status import status
 
 
 def test_what_the_cache_has_written_down_is_told(tmp_path):
-    with Cache(tmp_path / FOLDER) as cache:
+    with ImageCache(tmp_path / FOLDER) as cache:
         cache.fail("P1", "https://a.example/1.jpg", Reason.NOT_FOUND, "404", tried=True)
         cache.fail("P2", "https://a.example/2.jpg", Reason.TIMEOUT, "slow", tried=True)
         cache.flush()

@@ -36,7 +36,7 @@ HIT = Hit("P1", 0.25, TAKEN)
 def shown(capsys: pytest.CaptureFixture[str], found: Sequence[Hit], *, several: bool = False, **how: Any) -> str:
     how = {"as_json": False, "as_csv": False, "html": None, "pictures": None, **how}
     settings = Settings(catalog=Path("products.csv"), model="m")
-    hits.show([hits.Found("red mug", found)], settings, several=several, **how)
+    hits.show([hits.SearchResult("red mug", found)], settings, several=several, **how)
     return capsys.readouterr().out
 
 

@@ -15,14 +15,14 @@ from support.checkpoints import SAMPLE
 
 from ingest.cli import options
 from ingest.cli.output import terminal
-from ingest.core.records import Picture, Product
+from ingest.core.records import ImageFile, Product
 from ingest.pipeline.report import Summary
 from ingest.tasks.run import Outcome
 
 FOLLOWED = """
 import time
 from ingest.cli.output import terminal
-with terminal.followed(quiet=True) as (progress, stop):
+with terminal.follow(quiet=True) as (progress, stop):
     print("following", flush=True)
     print("told" if stop.wait(20) else "not told", flush=True)
     {then}
@@ -58,7 +58,7 @@ def test_the_second_interrupt_ends_the_process_at_once():
 
 def test_the_handlers_that_were_there_come_back():
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with terminal.followed(quiet=True):
+    with terminal.follow(quiet=True):
         assert signal.getsignal(signal.SIGINT) != before[0]
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
@@ -85,7 +85,7 @@ def test_the_sample_model_is_said_to_be_one_and_no_other(capsys, tiny_clip, tmp_
 def test_what_to_try_next_can_be_pasted_into_a_shell(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     product = Product("it's", "", {"title": 'a "red" mug; $HOME'}, 2)
-    outcome = Outcome(Summary(), {}, Picture(product, tmp_path / "pictures" / "a b.jpg", bytes(32)), ())
+    outcome = Outcome(Summary(), {}, ImageFile(product, tmp_path / "pictures" / "a b.jpg", bytes(32)), ())
     terminal.tell_next(outcome, ["--data", "my data"])
     lines = [line.strip() for line in capsys.readouterr().out.splitlines() if "search" in line]
     words = [
@@ -108,7 +108,7 @@ def test_flags_that_were_typed_are_repeated_and_others_are_not(tmp_path, monkeyp
     @options.data
     @click.pass_context
     def command(ctx: click.Context, /, **values: object) -> None:
-        seen.append(options.given(ctx, "uri", "db_name", "data"))
+        seen.append(options.explicit_flags(ctx, "uri", "db_name", "data"))
 
     CliRunner().invoke(command, ["--db-name", "a b", "-d", "x"], env={"INGEST_URI": "http://x"}, catch_exceptions=False)
     assert seen == [["--db-name", "a b", "--data", "x"]]

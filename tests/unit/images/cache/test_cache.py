@@ -16,7 +16,7 @@ from ingest.core.errors import StorageError
 from ingest.core.records import Reason
 from ingest.images.cache import cache as cache_module
 from ingest.images.cache import index as index_module
-from ingest.images.cache.cache import Cache, NotAFileError
+from ingest.images.cache.cache import ImageCache, NotAFileError
 
 URL = "https://shop.example/a.jpg"
 
@@ -48,9 +48,9 @@ def hashed(monkeypatch):
 
 
 def test_a_stored_picture_is_found_in_the_next_run(tmp_path, jpeg, hashed):
-    with Cache(tmp_path) as cache:
+    with ImageCache(tmp_path) as cache:
         put(cache, "P0017", jpeg)
-    with Cache(tmp_path) as cache:
+    with ImageCache(tmp_path) as cache:
         entry = cache.find("P0017", URL)
     assert cache.path(entry) == tmp_path / "P0017.jpg"
     assert (tmp_path / "P0017.jpg").read_bytes() == jpeg
@@ -60,12 +60,12 @@ def test_a_stored_picture_is_found_in_the_next_run(tmp_path, jpeg, hashed):
 
 
 def test_a_file_without_a_row_is_adopted(tmp_path, jpeg):
-    with Cache(tmp_path) as cache:
+    with ImageCache(tmp_path) as cache:
         put(cache, "P1", jpeg)
     with sqlite3.connect(tmp_path / "index.sqlite") as db:  # as a kill between the rename and the row leaves it
         db.execute("DELETE FROM picture")
     db.close()
-    with Cache(tmp_path) as cache:
+    with ImageCache(tmp_path) as cache:
         assert cache.find("P1", URL).sha256 == hashlib.sha256(jpeg).digest()
     assert rows(tmp_path) == [("P1", "P1.jpg", 0, None)]
 
@@ -129,7 +129,7 @@ def test_a_new_kind_of_picture_replaces_the_old_file(cache, jpeg):
 
 
 def test_a_failure_is_recorded_and_counted(tmp_path):
-    with Cache(tmp_path) as cache:
+    with ImageCache(tmp_path) as cache:
         cache.fail("P1", URL, Reason.NOT_FOUND, "404")
         cache.fail("P1", URL, Reason.NOT_FOUND, "404")
         assert cache.find("P1", URL) is None
@@ -143,13 +143,13 @@ def test_an_old_urls_picture_is_not_adopted_for_a_new_url_that_failed(cache, jpe
 
 
 def test_leftover_temporary_files_are_removed_and_others_kept(tmp_path, jpeg):
-    with Cache(tmp_path) as cache:
+    with ImageCache(tmp_path) as cache:
         left = cache.temporary()
         left.write_bytes(jpeg[:99])
     kept = [tmp_path / name for name in (".hidden.part", "P1.part", ".DS_Store")]
     for path in kept:
         path.write_bytes(b"")
-    Cache(tmp_path).close()
+    ImageCache(tmp_path).close()
     assert not left.exists()
     assert all(path.exists() for path in kept)
 
@@ -158,7 +158,7 @@ def test_an_unchanged_local_picture_is_hashed_once(tmp_path, jpeg, hashed):
     path = tmp_path / "shoe.jpg"
     path.write_bytes(jpeg)
     for _ in range(2):
-        with Cache(tmp_path / "cache") as cache:
+        with ImageCache(tmp_path / "cache") as cache:
             entry = cache.local("P1", path)
     assert cache.path(entry) == path
     assert entry.sha256 == hashlib.sha256(jpeg).digest()
@@ -188,7 +188,7 @@ def test_a_local_path_that_is_no_file_is_told_apart(cache, tmp_path):
 
 def test_rows_are_seen_at_once_and_committed_by_batch(tmp_path, monkeypatch):
     monkeypatch.setattr(index_module, "BATCH_S", 1e9)
-    with Cache(tmp_path) as cache:
+    with ImageCache(tmp_path) as cache:
         for number in range(300):
             cache.fail(f"P{number}", URL, Reason.NOT_FOUND, "404")
         assert cache.get("P299") is not None
@@ -199,7 +199,7 @@ def test_rows_are_seen_at_once_and_committed_by_batch(tmp_path, monkeypatch):
 
 def test_a_batch_ends_with_time_too(tmp_path, monkeypatch):
     monkeypatch.setattr(index_module, "BATCH_S", 0.0)
-    with Cache(tmp_path) as cache:
+    with ImageCache(tmp_path) as cache:
         cache.fail("P1", URL, Reason.NOT_FOUND, "404")
         assert len(rows(tmp_path)) == 1
 
@@ -210,7 +210,7 @@ def test_many_threads_share_the_cache(tmp_path, jpeg):
             put(cache, f"P{number}", jpeg)
             assert cache.find(f"P{number}", URL) is not None
 
-    with Cache(tmp_path) as cache:
+    with ImageCache(tmp_path) as cache:
         threads = [threading.Thread(target=work, args=(first,)) for first in range(16)]
         for thread in threads:
             thread.start()
@@ -220,7 +220,7 @@ def test_many_threads_share_the_cache(tmp_path, jpeg):
 
 
 def test_a_run_that_fails_still_commits(tmp_path):
-    cache = Cache(tmp_path)
+    cache = ImageCache(tmp_path)
     cache.fail("P1", URL, Reason.NOT_FOUND, "404")
     with pytest.raises(ZeroDivisionError), cache:
         _ = 1 / 0
@@ -230,9 +230,9 @@ def test_a_run_that_fails_still_commits(tmp_path):
 
 @pytest.mark.parametrize("product_id", ["../../etc/passwd", "a/b\\c", "nul", "é\u202e😀", "a\0b", ".", "x" * 999])
 def test_an_odd_id_stays_in_the_folder_and_is_found_again(tmp_path, jpeg, product_id):
-    with Cache(tmp_path) as cache:
+    with ImageCache(tmp_path) as cache:
         put(cache, product_id, jpeg)
-    with Cache(tmp_path) as cache:
+    with ImageCache(tmp_path) as cache:
         path = cache.path(cache.find(product_id, URL))
     assert path.parent == tmp_path
     assert path.read_bytes() == jpeg
@@ -241,21 +241,21 @@ def test_an_odd_id_stays_in_the_folder_and_is_found_again(tmp_path, jpeg, produc
 def test_a_broken_index_is_one_line_with_a_way_out(tmp_path):
     (tmp_path / "index.sqlite").write_bytes(b"not a database at all" * 100)
     with pytest.raises(StorageError, match=r"index\.sqlite: .*delete this file") as caught:
-        Cache(tmp_path)
+        ImageCache(tmp_path)
     assert "\n" not in str(caught.value)
 
 
 def test_an_index_of_a_newer_layout_is_left_alone(tmp_path):
-    Cache(tmp_path).close()
+    ImageCache(tmp_path).close()
     with sqlite3.connect(tmp_path / "index.sqlite") as db:
         db.execute("PRAGMA user_version = 9")
     db.close()
     with pytest.raises(StorageError, match="newer ingest"):
-        Cache(tmp_path)
+        ImageCache(tmp_path)
 
 
 def test_a_full_disk_is_a_storage_error(tmp_path):
-    with Cache(tmp_path) as cache:
+    with ImageCache(tmp_path) as cache:
         cache._index._db.execute("PRAGMA max_page_count = 8")
         with pytest.raises(StorageError, match="full; free some disk space"):
             cache.fail("P1", URL, Reason.NOT_FOUND, "x" * 100_000)
@@ -264,7 +264,7 @@ def test_a_full_disk_is_a_storage_error(tmp_path):
 def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError, match="cannot be written"):
-        Cache(tmp_path / "file" / "cache")
+        ImageCache(tmp_path / "file" / "cache")
 
 
 def test_a_rename_onto_a_full_disk_is_a_storage_error(cache, jpeg, monkeypatch):

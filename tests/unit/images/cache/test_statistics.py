@@ -11,11 +11,11 @@ from support.http_server import Answer
 from support.image_files import saved
 
 from ingest.cli.main import cli
-from ingest.core.records import Picture, Product, Reason, Skipped
+from ingest.core.records import ImageFile, Product, Reason, Skipped
 from ingest.images.cache import statistics
-from ingest.images.cache.cache import Cache
-from ingest.images.cache.index import Content
-from ingest.images.quality import Inspector, Wish, measure
+from ingest.images.cache.cache import ImageCache
+from ingest.images.cache.index import ImageContent
+from ingest.images.quality import Inspector, QualityFilter, measure
 
 
 def ingest(*arguments):
@@ -87,7 +87,7 @@ def test_quality_counts_shared_tiny_and_blank(cache, tmp_path, jpeg):
         path = tmp_path / f"{name}.jpg"
         path.write_bytes(content)
         entry = cache.local(name, path)
-        assert Inspector(cache, Wish(min_side=1))(Picture(Product(name, "", {}, 1), path, entry.sha256))
+        assert Inspector(cache, QualityFilter(min_side=1))(ImageFile(Product(name, "", {}, 1), path, entry.sha256))
     found = statistics.quality(cache.index)
     assert (found.looked_at, found.tiny, found.blank) == (4, 1, 1)
     assert (found.sharing, found.shared, found.duplicates) == (3, 1, 2)
@@ -97,16 +97,16 @@ def test_quality_counts_shared_tiny_and_blank(cache, tmp_path, jpeg):
 @pytest.mark.parametrize(
     ("wish", "reason"),
     [
-        (Wish(), None),
-        (Wish(min_side=40, skip_blank=False), None),
-        (Wish(min_side=41), Reason.TOO_SMALL),
-        (Wish(skip_blank=True), Reason.BLANK),
+        (QualityFilter(), None),
+        (QualityFilter(min_side=40, skip_blank=False), None),
+        (QualityFilter(min_side=41), Reason.TOO_SMALL),
+        (QualityFilter(skip_blank=True), Reason.BLANK),
     ],
 )
 def test_unwanted_pictures_are_skipped(cache, tmp_path, wish, reason):
     path = tmp_path / "a.png"
     path.write_bytes(saved(Image.new("RGB", (300, 40), "red"), "PNG"))
-    picture = Picture(Product("A", "a.png", {}, 3), path, cache.local("A", path).sha256)
+    picture = ImageFile(Product("A", "a.png", {}, 3), path, cache.local("A", path).sha256)
     for _ in range(2):  # looked at, then known
         record = Inspector(cache, wish)(picture)
         assert getattr(record, "reason", None) == reason
@@ -117,7 +117,7 @@ def test_unwanted_pictures_are_skipped(cache, tmp_path, wish, reason):
 def test_noise_of_compression_is_still_one_colour(photo):
     grey = Image.new("RGB", (64, 64), (120, 121, 119))
     grey.putpixel((63, 0), (122, 121, 119))
-    assert measure(grey) == Content(64, 64, blank=True)
+    assert measure(grey) == ImageContent(64, 64, blank=True)
     grey.putpixel((63, 0), (160, 121, 119))
     assert not measure(grey).blank
     assert not measure(photo).blank
@@ -142,7 +142,7 @@ def test_a_run_of_the_first_layout_is_taken_over_without_its_secrets(tmp_path, j
         db.execute(f"INSERT INTO picture VALUES ({', '.join('?' * 12)})", row)
         db.execute("PRAGMA user_version = 1")
     db.close()
-    with Cache(tmp_path) as cache:
+    with ImageCache(tmp_path) as cache:
         entry = cache.get("P1")
         assert (entry.source, entry.host, entry.tries) == ("https://shop.example/a.jpg", "shop.example", 2)
         assert cache.find("P1", url) is not None

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageCms, ImageOps, features
 from support.image_files import saved
 
-from ingest.core.records import Decoded, Picture, Product, Reason, Skipped, Stage
+from ingest.core.records import Decoded, ImageFile, Product, Reason, Skipped, Stage
 from ingest.images.decode.decoder import Decoder, UndecodableError, open_rgb
 from ingest.images.decode.sandbox import Sandbox
 
@@ -216,7 +216,7 @@ def test_a_picture_of_too_many_pixels_is_refused_before_they_are_made(shown, sid
 def test_how_many_pixels_are_too_many_is_a_setting_also_where_the_sandbox_decodes(tmp_path, photo, kind):
     path, pixels = tmp_path / "picture", photo.width * photo.height
     path.write_bytes(saved(photo, kind))
-    picture = Picture(Product("P1", "", {}, 1), path, hashlib.sha256(path.read_bytes()).digest())
+    picture = ImageFile(Product("P1", "", {}, 1), path, hashlib.sha256(path.read_bytes()).digest())
     with Sandbox() as sandbox:
         assert isinstance(Decoder(square, sandbox, most=pixels)(picture), Decoded)
         skipped = Decoder(square, sandbox, most=pixels - 1)(picture)
@@ -284,7 +284,7 @@ def test_nothing_is_printed_about_odd_files(tmp_path, photo):
 def picture(tmp_path, jpeg):
     path = tmp_path / "P1.jpg"
     path.write_bytes(jpeg)
-    return Picture(Product("P1", "P1.jpg", {}, 7), path, hashlib.sha256(jpeg).digest())
+    return ImageFile(Product("P1", "P1.jpg", {}, 7), path, hashlib.sha256(jpeg).digest())
 
 
 def square(image):
@@ -305,7 +305,7 @@ def test_the_stage_decodes_pictures_and_passes_the_rest(picture):
 def test_a_broken_picture_is_skipped_by_name(picture):
     content = picture.path.read_bytes()[:700]
     picture.path.write_bytes(content)
-    broken = Picture(picture.product, picture.path, hashlib.sha256(content).digest())
+    broken = ImageFile(picture.product, picture.path, hashlib.sha256(content).digest())
     skipped = Decoder(square)(broken)
     assert (skipped.stage, skipped.reason, skipped.line) == (Stage.DECODE, Reason.TRUNCATED, 7)
     assert skipped.detail.startswith(str(picture.path))
@@ -314,7 +314,7 @@ def test_a_broken_picture_is_skipped_by_name(picture):
 def test_a_picture_that_changed_since_it_was_hashed_is_not_decoded(picture, other_jpeg):
     picture.path.write_bytes(other_jpeg)
     skipped = Decoder(square)(picture)
-    assert skipped.reason.heals
+    assert skipped.reason.is_transient
     assert "changed" in skipped.detail
 
 
@@ -327,7 +327,7 @@ def told(path, least):
     """Decode a file as the stage does, and return what the preprocessing was given."""
     given = []
     decode = Decoder(lambda *arguments: given.append(arguments), least=least)
-    decode(Picture(Product("P1", "", {}, 1), path, hashlib.sha256(path.read_bytes()).digest()))
+    decode(ImageFile(Product("P1", "", {}, 1), path, hashlib.sha256(path.read_bytes()).digest()))
     return given[0]
 
 

@@ -16,7 +16,7 @@ from support.image_files import saved
 
 from ingest.core.records import Reason
 from ingest.images.decode.decoder import UndecodableError, open_rgb
-from ingest.images.decode.repair import MAX_COPY, salvaged
+from ingest.images.decode.repair import MAX_COPY, repair
 
 PHOTO = Image.fromarray(data.astronaut()).resize((96, 64))
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -160,13 +160,13 @@ def test_a_larger_copy_than_allowed_is_not_made(tmp_path):
     ):
         path.write_bytes(content)
         with path.open("r+b") as file:
-            assert salvaged(file, kind) is not None
+            assert repair(file, kind) is not None
             file.truncate(MAX_COPY + 1)
             if kind == "png":
                 at = content.index(b"IDAT") - 4
                 file.seek(at)
                 file.write(struct.pack(">I", MAX_COPY))
-            assert salvaged(file, kind) is None
+            assert repair(file, kind) is None
 
 
 @pytest.mark.parametrize("kind", ["png", "jpg", "webp"])
@@ -179,7 +179,7 @@ def test_a_small_file_takes_little_memory_whatever_it_says_of_its_length(tmp_pat
     }[kind])  # fmt: skip
     tracemalloc.start()
     with path.open("rb") as file:
-        salvaged(file, kind)
+        repair(file, kind)
     assert tracemalloc.get_traced_memory()[1] < 3 * 10**6
     tracemalloc.stop()
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.images.http.addresses import Border, border, is_public
+from ingest.images.http.addresses import AddressPolicy, address_policy, is_public
 
 REFUSED = [
     "0.0.0.0",
@@ -88,11 +88,11 @@ def test_nothing_that_python_calls_private_is_public(ip):
 
 
 def test_hosts_are_opened_by_name_and_private_ones_all_together():
-    some = border(" CDN.internal. , [::1],", allow_private=False)
+    some = address_policy(" CDN.internal. , [::1],", allow_private=False)
     assert some.allows("cdn.internal", "10.0.0.1")
     assert some.allows("CDN.INTERNAL.", "127.0.0.1")
     assert some.allows("::1", "::1")
     assert not some.allows("other.internal", "10.0.0.1")
     assert not some.allows("sub.cdn.internal", "10.0.0.1")
-    assert border("", allow_private=True).allows("any", "169.254.169.254")
-    assert border("", allow_private=False) == Border()
+    assert address_policy("", allow_private=True).allows("any", "169.254.169.254")
+    assert address_policy("", allow_private=False) == AddressPolicy()

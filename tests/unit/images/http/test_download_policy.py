@@ -16,8 +16,8 @@ from support.http_server import Answer
 
 from ingest.core.errors import StorageError
 from ingest.core.records import Reason
-from ingest.images.http.download_policy import Downloader, Policy
-from ingest.images.urls import DownloadError, shown
+from ingest.images.http.download_policy import Downloader, DownloadPolicy
+from ingest.images.urls import DownloadError, redact
 
 
 def refused(downloader, url, path):
@@ -244,8 +244,8 @@ def test_secrets_in_a_url_are_never_shown(server, downloader, path):
 
 
 def test_a_shown_url_is_one_short_printable_line():
-    assert shown("https://h/a\x1b[31m\u202eb") == "https://h/a?[31m?b"
-    assert len(shown("https://h/" + "a" * 999)) == 200
+    assert redact("https://h/a\x1b[31m\u202eb") == "https://h/a?[31m?b"
+    assert len(redact("https://h/" + "a" * 999)) == 200
 
 
 def test_a_disk_that_cannot_be_written_ends_the_run(server, downloader, tmp_path, jpeg):
@@ -256,7 +256,7 @@ def test_a_disk_that_cannot_be_written_ends_the_run(server, downloader, tmp_path
 
 def test_settings_are_frozen():
     with pytest.raises(FrozenInstanceError):
-        Policy().tries = 9
+        DownloadPolicy().tries = 9
 
 
 def test_a_downloader_travels_to_another_process(server, downloader, path, jpeg):

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.core.records import Product, Reason, Skipped, Stage
-from ingest.pipeline.distributed.blocks import InOrder, Item, at_fault, halves
+from ingest.pipeline.distributed.blocks import BlockItem, InOrder, at_fault, halves
 
 
-def item(place: int) -> Item:
-    return Item(place, Product(f"P{place}", "1.png", {}, place + 2), None, "", None)
+def item(place: int) -> BlockItem:
+    return BlockItem(place, Product(f"P{place}", "1.png", {}, place + 2), None, "", None)
 
 
 @given(st.integers(1, 300), st.data())
