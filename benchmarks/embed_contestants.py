@@ -45,10 +45,10 @@ def ours(model: Path) -> Callable[[Path, Path], float]:
     def run(pictures: Path, output: Path) -> float:
         settings = Settings(catalog=pictures / "products.csv", data=output, model=str(model))
         with ExitStack() as stack:
-            line = Pipeline(stack, settings, Progress(), threading.Event())
-            stack.enter_context(mock.patch.object(line, "encoder", return_value=encoder))
+            pipeline = Pipeline(stack, settings, Progress(), threading.Event())
+            stack.enter_context(mock.patch.object(pipeline, "encoder", return_value=encoder))
             begun = time.perf_counter()
-            done = sum(isinstance(record, Embedded) for record in line.embedded(line.pictures()))
+            done = sum(isinstance(record, Embedded) for record in pipeline.embedded(pipeline.pictures()))
         seconds = time.perf_counter() - begun
         if done != len(list(pictures.glob("*.jpg"))):
             raise SystemExit(f"only {done} pictures were embedded")

@@ -126,35 +126,35 @@ def prepared(part: str, settings: Settings, trace: Trace | None, stack: ExitStac
         drawn.forget(settings.milvus_uri)
     if part == "run":
         return lambda: run.run(settings, Progress(StageProfiler(trace)), threading.Event())
-    line = Pipeline(stack, settings, Progress(), threading.Event())
+    pipeline = Pipeline(stack, settings, Progress(), threading.Event())
     if part == "images":
-        return lambda: exhaust(line.pictures())
-    pictures = list(line.pictures())
+        return lambda: exhaust(pipeline.pictures())
+    pictures = list(pipeline.pictures())
     if part == "decode":
-        return lambda: exhaust(line.pixels(pictures))
+        return lambda: exhaust(pipeline.pixels(pictures))
     if part == "embedding":
-        decoded = list(line.pixels(pictures))
-        model = line.encoder()
+        decoded = list(pipeline.pixels(pictures))
+        model = pipeline.encoder()
         return lambda: exhaust(embed(decoded, model, model.size))
-    return kept(part, line, list(line.embedded(pictures)))
+    return kept(part, pipeline, list(pipeline.embedded(pictures)))
 
 
-def kept(part: str, line: Pipeline, embedded: list[Embedded | Skipped]) -> Callable[[], object]:
+def kept(part: str, pipeline: Pipeline, embedded: list[Embedded | Skipped]) -> Callable[[], object]:
     """Return one of the stages that put vectors where they stay."""
-    settings = line.settings
+    settings = pipeline.settings
     if part == "store":
-        return lambda: exhaust(append(embedded, LocalStore(settings.data / "alone", line.space.dim), BATCH))
+        return lambda: exhaust(append(embedded, LocalStore(settings.data / "alone", pipeline.space.dim), BATCH))
     if part == "exports":
 
         def export() -> None:
-            npy_files.write(settings.npy, settings.npy_ids, line.wanted, line.store, line.space.fingerprint)
-            faiss_index.build(settings.npy, settings.npy_ids, settings.indexes, line.contract.index)
+            npy_files.write(settings.npy, settings.npy_ids, pipeline.wanted, pipeline.store, pipeline.space.fingerprint)
+            faiss_index.build(settings.npy, settings.npy_ids, settings.indexes, pipeline.contract.index)
 
         return export
 
     def fill() -> None:
         with connect(settings.milvus_uri, "", "", 60) as connection:
-            collection = Collection(connection, line.contract, line.space)
+            collection = Collection(connection, pipeline.contract, pipeline.space)
             collection.prepare()
             exhaust(writer.upsert(embedded, collection))
             collection.flush()

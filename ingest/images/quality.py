@@ -58,10 +58,10 @@ class Inspector:
     """
 
     def __init__(
-        self, cache: ImageCache, wish: QualityFilter, sandbox: Sandbox | None = None, most: int = MAX_PIXELS
+        self, cache: ImageCache, quality_filter: QualityFilter, sandbox: Sandbox | None = None, most: int = MAX_PIXELS
     ) -> None:
         self._cache = cache
-        self._wish = wish
+        self._wish = quality_filter
         self._sandbox = sandbox
         self._most = most
 

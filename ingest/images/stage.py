@@ -51,8 +51,8 @@ class ImageStage:
         self._again = RefetchPolicy(settings.retry_failed, settings.refresh_after_s)
         self._downloader = Downloader(download_policy(settings)) if settings.download_missing else None
         self._sandbox = Sandbox()
-        wish = QualityFilter(settings.min_side, settings.skip_blank)
-        self._inspect = Inspector(cache, wish, self._sandbox, settings.max_pixels)
+        quality_filter = QualityFilter(settings.min_side, settings.skip_blank)
+        self._inspect = Inspector(cache, quality_filter, self._sandbox, settings.max_pixels)
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:

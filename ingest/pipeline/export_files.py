@@ -66,9 +66,9 @@ class ExportContent:
     A product that has a vector by some row of today's does not fail, and each product that does is carried once.
     """
 
-    def __init__(self, line: Pipeline, files: ExportPaths, collection: Inventory | None) -> None:
-        self._wanted = line.wanted
-        self._images = self._found(line.store, _LastGood(files, collection))
+    def __init__(self, pipeline: Pipeline, files: ExportPaths, collection: Inventory | None) -> None:
+        self._wanted = pipeline.wanted
+        self._images = self._found(pipeline.store, _LastGood(files, collection))
         self._without_image = len(self._images)
         digest, pairs, left = sha256(self._wanted.content.encode()), 0, dict(self._images)
         for product_id, image in self._wanted.named() if left else ():
@@ -153,7 +153,7 @@ def _images(rows: Inventory, product_ids: Sequence[str]) -> dict[str, bytes]:
 
 
 def export_content(
-    line: Pipeline,
+    pipeline: Pipeline,
     files: ExportPaths,
     collection: Inventory | None,
     *,
@@ -164,11 +164,11 @@ def export_content(
 
     If all `is_judged`, what fails is what was skipped.
     """
-    fails = line.report.skipped or not is_judged
-    return ExportContent(line, files, collection) if fails and not drops_failed else line.wanted
+    fails = pipeline.report.skipped or not is_judged
+    return ExportContent(pipeline, files, collection) if fails and not drops_failed else pipeline.wanted
 
 
-def write(line: Pipeline, files: ExportPaths, rows: RowSource, *, rewrite: bool = False) -> ExportResult:
+def write(pipeline: Pipeline, files: ExportPaths, rows: RowSource, *, rewrite: bool = False) -> ExportResult:
     """Write the `.npy` pair and the FAISS files, unless too many of the last export's products would leave them.
 
     Files made from just these rows are left as they are, unless told to `rewrite` them.
@@ -176,35 +176,35 @@ def write(line: Pipeline, files: ExportPaths, rows: RowSource, *, rewrite: bool 
     """
 
     def check() -> None:
-        if why := refusal(line, files, rows):
+        if why := refusal(pipeline, files, rows):
             raise NotLiveError(f"the exported files stay as they were, for {why}")
 
     npy, ids = files.npy, files.ids
     try:
-        manifest = npy_files.write(npy, ids, rows, line.store, line.space.fingerprint, check, rewrite=rewrite)
+        manifest = npy_files.write(npy, ids, rows, pipeline.store, pipeline.space.fingerprint, check, rewrite=rewrite)
     except NotLiveError as refused:
         return ExportResult(refusal=str(refused))
-    _note_images(npy, manifest, rows, line)
+    _note_images(npy, manifest, rows, pipeline)
     if files.indexes is not None:
-        faiss_index.build(npy, ids, files.indexes, line.contract.index, rewrite=rewrite)
+        faiss_index.build(npy, ids, files.indexes, pipeline.contract.index, rewrite=rewrite)
     if isinstance(rows, ExportContent):
         return ExportResult(manifest.rows, len(rows), rows.missing(manifest.rows))
     return ExportResult(manifest.rows)
 
 
-def are_current(line: Pipeline, files: ExportPaths, rows: RowSource) -> bool:
+def are_current(pipeline: Pipeline, files: ExportPaths, rows: RowSource) -> bool:
     """Return whether the exported pair was made from just these rows, so that it would not be written again."""
     manifest = npy_files.read_manifest(npy_files.manifest_path(files.npy))
-    content, fingerprint = npy_files.contents(rows, line.store), line.space.fingerprint
+    content, fingerprint = npy_files.contents(rows, pipeline.store), pipeline.space.fingerprint
     return manifest is not None and manifest.holds_for(content, fingerprint, files.npy, files.ids)
 
 
-def refusal(line: Pipeline, files: ExportPaths, rows: RowSource, coming: Iterable[str] = ()) -> str:
+def refusal(pipeline: Pipeline, files: ExportPaths, rows: RowSource, coming: Iterable[str] = ()) -> str:
     """Return why `rows` may not replace the last export, whose products would leave it, or "" if they may.
 
     `coming` is products that will have a row, though the store may lack their vector until a run has made it.
     """
-    if line.settings.sample and files.npy == line.settings.npy:
+    if pipeline.settings.sample and files.npy == pipeline.settings.npy:
         return ""  # a sample's own files replace nobody's
     try:
         last = set(npy_files.read_ids(files.ids))
@@ -212,14 +212,14 @@ def refusal(line: Pipeline, files: ExportPaths, rows: RowSource, coming: Iterabl
         return ""  # there is none, or nobody can use it
     lost = last.difference(coming)
     for block in batched(rows.pairs(), _BLOCK):
-        held = line.store.holds([image for _, image in block])
+        held = pipeline.store.holds([image for _, image in block])
         lost.difference_update(compress((product_id for product_id, _ in block), held))
-    if not loses_too_many(lost, last, allowed=line.settings.allow_smaller):
+    if not loses_too_many(lost, last, allowed=pipeline.settings.allow_smaller):
         return ""
-    if are_current(line, files, rows):
+    if are_current(pipeline, files, rows):
         return ""  # the ids are damaged, and name what was never exported
-    failing = sum(product_id in lost for product_id, _ in line.wanted.named())
-    where = "sample" if line.settings.sample else "catalog"
+    failing = sum(product_id in lost for product_id, _ in pipeline.wanted.named())
+    where = "sample" if pipeline.settings.sample else "catalog"
     why = [f"{failing:,} fail today"] * bool(failing)
     why += [f"{len(lost) - failing:,} not in the {where}"] * (len(lost) > failing)
     return (
@@ -249,7 +249,7 @@ def _noted(npy: Path) -> _Noted | None:
     return _Noted(images, ids.tobytes(), str(content))
 
 
-def _note_images(npy: Path, manifest: Manifest, rows: RowSource, line: Pipeline) -> None:
+def _note_images(npy: Path, manifest: Manifest, rows: RowSource, pipeline: Pipeline) -> None:
     """Write down which image each exported row was made from, unless it stands there already."""
     noted = _noted(npy)
     if noted is not None and noted.content == manifest.content:
@@ -257,7 +257,7 @@ def _note_images(npy: Path, manifest: Manifest, rows: RowSource, line: Pipeline)
     keys = bytearray()
     for block in batched(rows.pairs(), _BLOCK):
         wanted = [image for _, image in block]
-        keys += b"".join(compress(wanted, line.store.holds(wanted)))
+        keys += b"".join(compress(wanted, pipeline.store.holds(wanted)))
     images = np.frombuffer(bytes(keys), np.uint8).reshape(-1, SHA256_BYTES)
     if len(images) == manifest.rows:  # a damaged vector may have been found while they were written
         (ids,) = (bytes.fromhex(said.sha256) for name, said in manifest.files.items() if name != npy.name)

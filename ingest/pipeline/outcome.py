@@ -43,7 +43,7 @@ class Outcome:
 
 
 def finish(
-    line: Pipeline,
+    pipeline: Pipeline,
     summary: Summary,
     places: dict[str, Any],
     notes: Sequence[str] = (),
@@ -55,63 +55,65 @@ def finish(
     `faults` says why what was made is not live, and `refused` why nothing was deleted; both are empty if all is well.
     Raises PruneRefusedError for the latter alone.
     """
-    line.cache.flush()
-    complete(line, summary)
-    places = places | {"report": line.report.folder / "report.json", "changes": line.report.changes}
+    pipeline.cache.flush()
+    complete(pipeline, summary)
+    places = places | {"report": pipeline.report.folder / "report.json", "changes": pipeline.report.changes}
     if summary.skipped:
-        places["skipped"] = line.report.folder / "skipped.csv"
+        places["skipped"] = pipeline.report.folder / "skipped.csv"
     failures: list[IngestError] = []
     if faults:
-        failures.append(NotLiveError(f"not live: {'; '.join([*faults, _what_is_served(line, summary)])}".rstrip("; ")))
+        failures.append(
+            NotLiveError(f"not live: {'; '.join([*faults, _what_is_served(pipeline, summary)])}".rstrip("; "))
+        )
     if refused:
         kept = f"nothing was deleted, all else is done: {refused}"
-        failures.append(PruneRefusedError(f"{line.settings.catalog}: {kept}"))
+        failures.append(PruneRefusedError(f"{pipeline.settings.catalog}: {kept}"))
         notes = [*notes, *([kept] if faults else [])]
-    if line.too_many_skipped:
+    if pipeline.too_many_skipped:
         failures.append(
             TooManySkippedError(
                 f"{summary.skipped} of {summary.products} products were skipped, more than --max-skipped "
-                f"{line.settings.max_skipped} allows; the reasons are in {places['skipped']}"
+                f"{pipeline.settings.max_skipped} allows; the reasons are in {places['skipped']}"
             )
         )
     failure = foremost(failures)
     ended = _OUTCOMES[type(failure)] if failure is not None else "done"
-    report(line, summary, ended, places, notes, failure)
+    report(pipeline, summary, ended, places, notes, failure)
     if isinstance(failure, PruneRefusedError):
         raise failure
     shown = {name: str(place) for name, place in places.items()}
     findable = (summary.upserted or summary.unchanged) and summary.served in (None, summary.collection) and not faults
-    return Outcome(summary, shown, line.example if findable else None, tuple(notes), failure)
+    return Outcome(summary, shown, pipeline.example if findable else None, tuple(notes), failure)
 
 
-def raise_if_stopped(line: Pipeline, summary: Summary) -> None:
+def raise_if_stopped(pipeline: Pipeline, summary: Summary) -> None:
     """Write the report and raise InterruptedRunError, if the user has asked to stop."""
-    if line.stop.is_set():
-        complete(line, summary)
-        report(line, summary, "interrupted", {})
+    if pipeline.stop.is_set():
+        complete(pipeline, summary)
+        report(pipeline, summary, "interrupted", {})
         raise InterruptedRunError(
             f"interrupted: {summary.embedded} embedded and {summary.upserted} upserted are kept; "
             "run the same command again to go on"
         )
 
 
-def complete(line: Pipeline, summary: Summary) -> None:
+def complete(pipeline: Pipeline, summary: Summary) -> None:
     """Fill in what the line has counted."""
-    progress = line.progress
+    progress = pipeline.progress
     summary.products = progress.items(Stage.CATALOG)
     summary.embedded = progress.items(Stage.EMBEDDING)
-    summary.skipped = line.report.skipped
-    summary.reasons = dict(line.report.reasons.most_common())
-    summary.examples = line.report.shown_examples(line.settings.catalog)
+    summary.skipped = pipeline.report.skipped
+    summary.reasons = dict(pipeline.report.reasons.most_common())
+    summary.examples = pipeline.report.shown_examples(pipeline.settings.catalog)
     summary.seconds = round(progress.seconds, 3)
     summary.stages = progress.told()
-    found = find_bottleneck(progress.clock.shares(), line.settings, line.device)
+    found = find_bottleneck(progress.clock.shares(), pipeline.settings, pipeline.device)
     if found and (summary.embedded or summary.upserted or summary.deleted):
         summary.bound_by, summary.hint = str(found), found.hint
 
 
 def report(
-    line: Pipeline,
+    pipeline: Pipeline,
     summary: Summary,
     ended: str,
     places: dict[str, Any],
@@ -119,26 +121,26 @@ def report(
     failure: IngestError | None = None,
 ) -> None:
     """Write report.json."""
-    space = line.space
+    space = pipeline.space
     facts = {
-        "catalog": line.settings.catalog,
+        "catalog": pipeline.settings.catalog,
         "model": space.model,
         "revision": space.revision,
         "fingerprint": space.fingerprint,
         "dim": space.dim,
-        "pictures": asdict(statistics.quality(line.cache.index)),
+        "pictures": asdict(statistics.quality(pipeline.cache.index)),
         "places": places,
-        "alias": line.contract.alias,
+        "alias": pipeline.contract.alias,
         "notes": list(notes),
         "failure": "" if failure is None else str(failure),
         "exit_code": 0 if failure is None else failure.exit_code,
     }
-    line.report.write(summary, facts, ended)
+    pipeline.report.write(summary, facts, ended)
 
 
-def _what_is_served(line: Pipeline, summary: Summary) -> str:
+def _what_is_served(pipeline: Pipeline, summary: Summary) -> str:
     """Say what apps find now; "" where Milvus was not asked."""
-    alias = line.contract.alias
+    alias = pipeline.contract.alias
     if not summary.collection:
         return ""
     if summary.served is None:

@@ -37,27 +37,33 @@ class Promotion:
 
 
 def promote(
-    line: Pipeline, collection: Collection, there: Inventory, written: Inventory, served: str | None, *, refused: bool
+    pipeline: Pipeline,
+    collection: Collection,
+    there: Inventory,
+    written: Inventory,
+    served: str | None,
+    *,
+    refused: bool,
 ) -> Promotion:
     """Point the alias, which `served` another or none, at the collection if everything is in and proven.
 
     Raises MilvusError if somebody else has set the alias meanwhile.
     """
-    alias = line.contract.alias
+    alias = pipeline.contract.alias
     if not there.count(RowState.SAME) + len(written):
         return Promotion(served)  # why that is, says who counted what was skipped
-    if (kept := served_instead(line, served)) is not None:
+    if (kept := served_instead(pipeline, served)) is not None:
         return kept
-    _prove(line, collection, there, written, refused=refused)
+    _prove(pipeline, collection, there, written, refused=refused)
     collection.serve(served)
     note = f"the alias {alias} moved from {served}, which stays as it was" if served else ""
     return Promotion(collection.name, note)
 
 
-def served_instead(line: Pipeline, served: str | None) -> Promotion | None:
+def served_instead(pipeline: Pipeline, served: str | None) -> Promotion | None:
     """Return what the alias goes on serving where what was skipped, or not looked at, forbids to move it."""
-    alias, settings, report = line.contract.alias, line.settings, line.report
-    if line.too_many_skipped:
+    alias, settings, report = pipeline.contract.alias, pipeline.settings, pipeline.report
+    if pipeline.too_many_skipped:
         some = "1 product was" if report.skipped == 1 else f"{report.skipped:,} products were"
         fault = f"{some} skipped, more than --max-skipped {settings.max_skipped} allows"
         return Promotion(served, fault=f"{fault}; correct that, as skipped.csv says, or raise it")
@@ -66,7 +72,7 @@ def served_instead(line: Pipeline, served: str | None) -> Promotion | None:
             served, f"the alias {alias} still serves {served}, for --sample took only a part of the catalog"
         )
     healing = sum(count for reason, count in report.reasons.items() if Reason(reason).is_transient)
-    if served and not settings.max_skipped and healing > _MISSING_SHARE * line.progress.items(Stage.CATALOG):
+    if served and not settings.max_skipped and healing > _MISSING_SHARE * pipeline.progress.items(Stage.CATALOG):
         images = "1 image" if healing == 1 else f"{healing:,} images"
         return Promotion(
             served, fault=f"{images} could not be fetched today; run again, or allow it with --max-skipped"
@@ -74,22 +80,22 @@ def served_instead(line: Pipeline, served: str | None) -> Promotion | None:
     return None
 
 
-def _prove(line: Pipeline, collection: Collection, there: Inventory, written: Inventory, *, refused: bool) -> None:
+def _prove(pipeline: Pipeline, collection: Collection, there: Inventory, written: Inventory, *, refused: bool) -> None:
     """Raise VerificationError where the collection that is about to be served is not what this run has made."""
-    deleted = frozenset[RowState]() if refused else PrunePolicy.of(line.settings).fates
+    deleted = frozenset[RowState]() if refused else PrunePolicy.of(pipeline.settings).fates
     sample = chain(islice(written.where(np.ones(len(written), bool)), _PROVEN),
                    islice((name for name, _ in there.ids({RowState.SAME})), _PROVEN))  # fmt: skip
-    collection.indexed(line.stop)
-    if line.stop.is_set():
+    collection.indexed(pipeline.stop)
+    if pipeline.stop.is_set():
         raise InterruptedRunError("interrupted before the alias was moved; run the same command again to go on")
     found = chain(
         checks.index(collection),
         checks.rows(collection, there, written, deleted),
-        checks.vectors(collection, line.store, list(sample)),
+        checks.vectors(collection, pipeline.store, list(sample)),
     )
     if faults := list(islice(found, _NAMED)):
         named = "; ".join(f"{fault.kind} {fault.name} {fault.detail}" for fault in faults)
         raise VerificationError(
-            f"collection {collection.name}: {named}; the alias {line.contract.alias} was not moved; run again, "
+            f"collection {collection.name}: {named}; the alias {pipeline.contract.alias} was not moved; run again, "
             "or see more with: ingest verify"
         )

@@ -54,7 +54,7 @@ class RecommendOptions:
         return min(max(_POOL * self.limit, _LEAST_POOL), max(_LARGEST_POOL, self.limit))
 
 
-def like(served: SearchableCollection, product_ids: Sequence[str], wish: RecommendOptions) -> list[Hit]:
+def like(served: SearchableCollection, product_ids: Sequence[str], options: RecommendOptions) -> list[Hit]:
     """Return products like one, or like the middle of several: best first, or in the order they were chosen in.
 
     These themselves are left out, and those that share a picture with them. Raises QueryError for a product that is
@@ -64,17 +64,19 @@ def like(served: SearchableCollection, product_ids: Sequence[str], wish: Recomme
     middle = combine([(product.vector, 1.0) for product in basket.values()])
     pictures = {product.image_sha256 for product in basket.values()}
     expression = filters.all_of(
-        wish.expression,
-        filters.among(filters.quote_field(wish.same), _values(served, basket, wish.same)) if wish.same else "",
-        filters.not_among(filters.quote_field(wish.other), _values(served, basket, wish.other)) if wish.other else "",
+        options.expression,
+        filters.among(filters.quote_field(options.same), _values(served, basket, options.same)) if options.same else "",
+        filters.not_among(filters.quote_field(options.other), _values(served, basket, options.other))
+        if options.other
+        else "",
     )
-    [hits] = served.searches([middle], wish.pool, expression, product_ids, pictures)
-    if wish.balance is None or not hits:
+    [hits] = served.searches([middle], options.pool, expression, product_ids, pictures)
+    if options.balance is None or not hits:
         return hits
     found = served.vectors([hit.product_id for hit in hits])
     rows = np.stack([found[hit.product_id] for hit in hits])
     scores = np.array([[hit.score for hit in hits]], np.float32)
-    return [hits[number] for number in diverse(scores, rows[None], wish.limit, wish.balance)[0]]
+    return [hits[number] for number in diverse(scores, rows[None], options.limit, options.balance)[0]]
 
 
 def diverse(scores: NDArray[np.float32], rows: NDArray[np.float32], limit: int, balance: float) -> NDArray[np.int64]:
@@ -101,7 +103,7 @@ def diverse(scores: NDArray[np.float32], rows: NDArray[np.float32], limit: int, 
 
 
 def all_neighbours(
-    index: FaissIndex, wish: RecommendOptions, ef: int, labels: Mapping[str, Mapping[str, Scalar | None]]
+    index: FaissIndex, options: RecommendOptions, ef: int, labels: Mapping[str, Mapping[str, Scalar | None]]
 ) -> Neighbours:
     """Return what finds the neighbours of all products in an index.
 
@@ -109,13 +111,13 @@ def all_neighbours(
     where they are not known of any product.
     """
     codes = {}
-    for name in filter(None, (wish.same, wish.other)):
+    for name in filter(None, (options.same, options.other)):
         values = [labels[name].get(product_id) for product_id in index.names]
         if all(value in (None, "") for value in values):
             raise QueryError(f"no product has a value for {name}; name a field of the collection")
         numbers: dict[Scalar | None, int] = {}
         codes[name] = np.array([numbers.setdefault(value, len(numbers)) for value in values], np.int64)
-    return Neighbours(index, wish, ef, codes.get(wish.same), codes.get(wish.other))
+    return Neighbours(index, options, ef, codes.get(options.same), codes.get(options.other))
 
 
 class Neighbours:
@@ -128,18 +130,18 @@ class Neighbours:
     def __init__(
         self,
         index: FaissIndex,
-        wish: RecommendOptions,
+        options: RecommendOptions,
         ef: int,
         same: NDArray[np.int64] | None,
         other: NDArray[np.int64] | None,
     ) -> None:
         self._index = index
-        self._wish = wish
+        self._wish = options
         self._ef = ef
         self._same, self._other = same, other
         self._pictures = _numbered(index.rows)
         rules = same is not None or other is not None
-        self._asked = min(len(index.names), wish.pool * (4 if rules else 1) + 4)  # some of them will not do
+        self._asked = min(len(index.names), options.pool * (4 if rules else 1) + 4)  # some of them will not do
 
     def batches(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]]:
         """Yield row numbers, (n,), their neighbours' row numbers, (n, limit), -1 for want of more, and scores."""

@@ -80,83 +80,91 @@ def plan(settings: Settings, progress: Progress, stop: threading.Event) -> Plan:
     folder = tempfile.mkdtemp(prefix="ingest-")
     weakref.finalize(found, shutil.rmtree, folder, ignore_errors=True)
     with ExitStack() as stack:
-        line = Pipeline(stack, settings, progress, stop, partial(workspace.open_read_only, runs=Path(folder)))
-        there = _there(line, found)
-        difference = diff.CollectionDiff(there, line.space.fingerprint)
-        pictures = _unfetched(line.pictures(download=False), found, line, difference)
+        pipeline = Pipeline(stack, settings, progress, stop, partial(workspace.open_read_only, runs=Path(folder)))
+        there = _there(pipeline, found)
+        difference = diff.CollectionDiff(there, pipeline.space.fingerprint)
+        pictures = _unfetched(pipeline.pictures(download=False), found, pipeline, difference)
         records = difference.changes(pictures)
-        for record in line.report.keeping_skipped(difference.failures(line.pixels(records))):
+        for record in pipeline.report.keeping_skipped(difference.failures(pipeline.pixels(records))):
             assert isinstance(record, Decoded | Embedded)
             found.embed += isinstance(record, Decoded)
-            line.report.note(record.product.product_id, difference.kind(record.product.product_id))
+            pipeline.report.note(record.product.product_id, difference.kind(record.product.product_id))
         if stop.is_set():
             raise InterruptedRunError("interrupted; nothing was changed")
-        _fill(found, line, difference, removal)
+        _fill(found, pipeline, difference, removal)
     return found
 
 
-def _there(line: Pipeline, found: Plan) -> Inventory:
+def _there(pipeline: Pipeline, found: Plan) -> Inventory:
     """Read what the collection holds; nothing where it, or the Milvus Lite file, is not there yet."""
-    settings = line.settings
-    found.collection = contracts.collection_name(line.contract, line.space)
+    settings = pipeline.settings
+    found.collection = contracts.collection_name(pipeline.contract, pipeline.space)
     if "://" not in settings.milvus_uri and not Path(settings.milvus_uri).expanduser().exists():
         return Inventory()
-    to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait, line.stop)
+    to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait, pipeline.stop)
     with connect(*to, reading=True) as connection:
-        known = null_probe.recall(connection, line.contract, line.space)
-        line.check_complete(known.refused, known.version)
+        known = null_probe.recall(connection, pipeline.contract, pipeline.space)
+        pipeline.check_complete(known.refused, known.version)
         found.also += [known.open] if known.open else []
-        collection = Collection(connection, known.contract, line.space)
+        collection = Collection(connection, known.contract, pipeline.space)
         found.collection = collection.name
         found.served = collection.served()
         if not collection.ready():
             return Inventory()
         check_loaded(connection, collection.name)
         found.also += collection.outdated()
-        return reader.inventory(collection, line.store)
+        return reader.inventory(collection, pipeline.store)
 
 
 def _unfetched(
-    records: Iterable[ImageFile | Skipped], found: Plan, line: Pipeline, difference: diff.CollectionDiff
+    records: Iterable[ImageFile | Skipped], found: Plan, pipeline: Pipeline, difference: diff.CollectionDiff
 ) -> Iterator[ImageFile | Skipped]:
     """Take out the products whose picture a run would download first, and count them."""
     for record in records:
-        if isinstance(record, Skipped) and record.reason is Reason.NOT_DOWNLOADED and line.settings.download_missing:
+        if (
+            isinstance(record, Skipped)
+            and record.reason is Reason.NOT_DOWNLOADED
+            and pipeline.settings.download_missing
+        ):
             found.fetch += 1
-            line.report.note(record.product_id, "fetch")
+            pipeline.report.note(record.product_id, "fetch")
             difference.hold(record.product_id)
         else:
             yield record
 
 
-def _fill(found: Plan, line: Pipeline, difference: diff.CollectionDiff, removal: PrunePolicy) -> None:
-    settings, there = line.settings, difference.there
-    found.products = line.progress.items(Stage.CATALOG)
+def _fill(found: Plan, pipeline: Pipeline, difference: diff.CollectionDiff, prune_policy: PrunePolicy) -> None:
+    settings, there = pipeline.settings, difference.there
+    found.products = pipeline.progress.items(Stage.CATALOG)
     found.added, found.changed = difference.added, difference.changed
     found.unchanged, found.stale = difference.unchanged, difference.stale
     found.gone = 0 if settings.sample else difference.gone
     found.foreign = there.count(RowState.FOREIGN)
-    found.skipped, found.reasons = line.report.skipped, dict(line.report.reasons.most_common())
-    found.examples = line.report.shown_examples(settings.catalog)
-    found.refused = removal.refusal(difference)
-    found.remove = sum(1 for _ in removal.ids(difference))
+    found.skipped, found.reasons = pipeline.report.skipped, dict(pipeline.report.reasons.most_common())
+    found.examples = pipeline.report.shown_examples(settings.catalog)
+    found.refused = prune_policy.refusal(difference)
+    found.remove = sum(1 for _ in prune_policy.ids(difference))
     if settings.exports and not settings.sample:
-        _foresee_exports(found, line, difference, removal)
+        _foresee_exports(found, pipeline, difference, prune_policy)
     usable = found.added + sum(found.changed.values()) + found.unchanged + found.fetch
-    if usable and found.served != found.collection and (kept := served_instead(line, found.served)) is not None:
+    if usable and found.served != found.collection and (kept := served_instead(pipeline, found.served)) is not None:
         found.unserved = kept.fault
-    for product_id, change in removal.changes(difference, gone=not settings.sample):
-        line.report.note(product_id, change)
-    found.seconds = round(line.progress.seconds, 3)
-    found.details = line.report.changes
+    for product_id, change in prune_policy.changes(difference, gone=not settings.sample):
+        pipeline.report.note(product_id, change)
+    found.seconds = round(pipeline.progress.seconds, 3)
+    found.details = pipeline.report.changes
 
 
-def _foresee_exports(found: Plan, line: Pipeline, difference: diff.CollectionDiff, removal: PrunePolicy) -> None:
+def _foresee_exports(
+    found: Plan, pipeline: Pipeline, difference: diff.CollectionDiff, prune_policy: PrunePolicy
+) -> None:
     """Say whether a run would write the exported files again, or would have to leave them as they are."""
-    files = export_files.ExportPaths(line.settings.npy, line.settings.npy_ids)
-    rows = export_files.export_content(line, files, difference.there, drops_failed=removal.drops_failed(difference))
-    found.exports_refused = export_files.refusal(line, files, rows, coming=line.report.noted())
-    if found.exports_refused or found.embed or export_files.are_current(line, files, rows):
+    files = export_files.ExportPaths(pipeline.settings.npy, pipeline.settings.npy_ids)
+    rows = export_files.export_content(
+        pipeline, files, difference.there, drops_failed=prune_policy.drops_failed(difference)
+    )
+    found.exports_refused = export_files.refusal(pipeline, files, rows, coming=pipeline.report.noted())
+    if found.exports_refused or found.embed or export_files.are_current(pipeline, files, rows):
         return
     depends = ", depending on what it fetches" if found.fetch else ""
     found.also.append(f"write {files.npy} and the other exported files again{depends}")

@@ -44,11 +44,11 @@ def measure(settings: Settings, progress: Progress, stop: threading.Event) -> Ca
     """
     keeping = workspace.open_for_writing if settings.download_missing else workspace.open_read_only
     with ExitStack() as stack:
-        line = Pipeline(stack, replace(settings, sample=settings.sample or SAMPLE), progress, stop, keeping)
-        total = settings.sample or formats.estimate(settings.catalog) or _counted(line)
+        pipeline = Pipeline(stack, replace(settings, sample=settings.sample or SAMPLE), progress, stop, keeping)
+        total = settings.sample or formats.estimate(settings.catalog) or _counted(pipeline)
         cached = {path.name for path in (settings.data / "image_cache").glob("*")}
         began = time.perf_counter()
-        records = list(line.pictures(download=settings.download_missing))
+        records = list(pipeline.pictures(download=settings.download_missing))
         seconds = time.perf_counter() - began
         pictures = [record for record in records if isinstance(record, ImageFile)]
         sizes = [picture.path.stat().st_size for picture in pictures]
@@ -57,28 +57,31 @@ def measure(settings: Settings, progress: Progress, stop: threading.Event) -> Ca
             if picture.path.parent == settings.data / "image_cache" and picture.path.name not in cached
         ]  # fmt: skip
         texts = [_text_bytes(picture) for picture in pictures]
-        decoded, decode_s = _timed_decoding(line, pictures)
-        embedded_per_s = _embedding_rate(line, decoded)
+        decoded, decode_s = _timed_decoding(pipeline, pictures)
+        embedded_per_s = _embedding_rate(pipeline, decoded)
         if stop.is_set():
             raise InterruptedRunError("interrupted; nothing was changed")
-        line.cache.flush()
+        pipeline.cache.flush()
         catalog = CatalogSize(
             products=max(total, progress.items(Stage.CATALOG)) if len(records) >= SAMPLE else len(records),
-            dim=line.space.dim,
-            m=line.contract.index.m,
+            dim=pipeline.space.dim,
+            m=pipeline.contract.index.m,
             picture_bytes=float(np.mean(sizes)) if sizes else 0.0,
             text_bytes=float(np.mean(texts)) if texts else 0.0,
             bandwidth=8 * sum(new) / seconds if new else 0.0,
             decoded_per_s=len(decoded) / decode_s if decoded else 0.0,
             embedded_per_s=embedded_per_s,
         )
-        return CatalogSample(catalog, len(records), len(pictures), len(new), line.space.model)
+        return CatalogSample(catalog, len(records), len(pictures), len(new), pipeline.space.model)
 
 
-def _counted(line: Pipeline) -> int:
-    columns = formats.Columns(line.settings.id_column, line.settings.image_column)
+def _counted(pipeline: Pipeline) -> int:
+    columns = formats.Columns(pipeline.settings.id_column, pipeline.settings.image_column)
     return sum(
-        1 for _ in parallel.take_until(reader.read_catalog(line.settings.catalog, line.contract, columns), line.stop)
+        1
+        for _ in parallel.take_until(
+            reader.read_catalog(pipeline.settings.catalog, pipeline.contract, columns), pipeline.stop
+        )
     )
 
 
@@ -88,17 +91,17 @@ def _text_bytes(picture: ImageFile) -> int:
     return len(picture.product.product_id.encode()) + values
 
 
-def _timed_decoding(line: Pipeline, pictures: list[ImageFile]) -> tuple[list[Decoded], float]:
+def _timed_decoding(pipeline: Pipeline, pictures: list[ImageFile]) -> tuple[list[Decoded], float]:
     began = time.perf_counter()
-    pixels = line.decoded(pictures)
+    pixels = pipeline.decoded(pictures)
     return [record for record in pixels if isinstance(record, Decoded)], time.perf_counter() - began
 
 
-def _embedding_rate(line: Pipeline, decoded: list[Decoded]) -> float:
+def _embedding_rate(pipeline: Pipeline, decoded: list[Decoded]) -> float:
     """Return pictures a second in whole batches; the first one warms up."""
     if not decoded:
         return 0.0
-    encoder = line.encoder()
+    encoder = pipeline.encoder()
     size = encoder.size().batch
     batches = [np.stack([record.pixels for record in batch]) for batch in parallel.batched(decoded, size)]
     encoder.images(batches[0])

@@ -52,9 +52,9 @@ def collect_garbage(
     """
     grace_s = _duration(grace)
     with ExitStack() as stack:
-        line = Pipeline(stack, settings, progress, stop)
+        pipeline = Pipeline(stack, settings, progress, stop)
         absent = 0
-        for record in line.pictures(download=False):
+        for record in pipeline.pictures(download=False):
             absent += isinstance(record, Skipped) and (
                 record.reason.is_transient or record.reason is Reason.NOT_DOWNLOADED
             )
@@ -64,9 +64,9 @@ def collect_garbage(
                 "fetch them first with: ingest fetch"
             )
         # What fails today is wanted by its last good image too: that vector is in the exports.
-        exported = ExportContent(line, ExportPaths(settings.npy, settings.npy_ids), None)
-        wanted = {image for _, image in chain(line.wanted.pairs(), exported.pairs())}
-        unused = maintenance.UnusedVectors(line.store, wanted, grace_s)
+        exported = ExportContent(pipeline, ExportPaths(settings.npy, settings.npy_ids), None)
+        wanted = {image for _, image in chain(pipeline.wanted.pairs(), exported.pairs())}
+        unused = maintenance.UnusedVectors(pipeline.store, wanted, grace_s)
         if stop.is_set() or not agreed(unused.count(), unused.young):
             return 0
         return unused.drop()

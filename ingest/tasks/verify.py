@@ -114,11 +114,11 @@ def verify(
     Raises MilvusError where there is no collection to look at or it has another schema.
     """
     with ExitStack() as stack:
-        line = Pipeline(stack, settings, progress, stop, workspace.open_read_only)
+        pipeline = Pipeline(stack, settings, progress, stop, workspace.open_read_only)
         to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait, stop)
         connection = stack.enter_context(connect(*to, reading=True))
         collection = Collection(
-            connection, null_probe.recall(connection, line.contract, line.space).contract, line.space
+            connection, null_probe.recall(connection, pipeline.contract, pipeline.space).contract, pipeline.space
         )
         verdict = Verdict(collection.name, seed=secrets.randbelow(2**32) if seed is None else seed)
         if not collection.ready():
@@ -128,16 +128,18 @@ def verify(
         else:
             _note_ef(verdict, search_ef.read(collection.carried()))
             verdict.differing.extend(checks.index(collection))
-            there = reader.inventory(collection, line.store)
-            difference = diff.CollectionDiff(there, line.space.fingerprint)
-            verdict.differing.extend(_rows(line, collection, difference, verdict, hashes=pictures))
-            sampled = _sample(line, there, sample, verdict)
-            verdict.differing.extend(checks.vectors(collection, line.store, sampled))
+            there = reader.inventory(collection, pipeline.store)
+            difference = diff.CollectionDiff(there, pipeline.space.fingerprint)
+            verdict.differing.extend(_rows(pipeline, collection, difference, verdict, hashes=pictures))
+            sampled = _sample(pipeline, there, sample, verdict)
+            verdict.differing.extend(checks.vectors(collection, pipeline.store, sampled))
             if settings.exports:
-                verdict.differing.extend(_files(line, collection, difference, sampled, verdict))
+                verdict.differing.extend(_files(pipeline, collection, difference, sampled, verdict))
         served = collection.served()
         if served != collection.name:
-            verdict.differing.append(Mismatch("alias", line.contract.alias, f"serves {served}, not {collection.name}"))
+            verdict.differing.append(
+                Mismatch("alias", pipeline.contract.alias, f"serves {served}, not {collection.name}")
+            )
         if stop.is_set():
             raise InterruptedRunError("interrupted before all was looked at")
         verdict.seconds = round(progress.seconds, 3)
@@ -153,21 +155,21 @@ def forget_images(settings: Settings, product_ids: Iterable[str]) -> None:
 
 
 def _rows(
-    line: Pipeline, collection: Collection, difference: diff.CollectionDiff, verdict: Verdict, *, hashes: bool
+    pipeline: Pipeline, collection: Collection, difference: diff.CollectionDiff, verdict: Verdict, *, hashes: bool
 ) -> Iterator[Mismatch]:
     there = difference.there
-    doubled, counted = there.doubled(), _counted_rows(collection, len(there), line.stop)
+    doubled, counted = there.doubled(), _counted_rows(collection, len(there), pipeline.stop)
     if doubled or counted < len(there):
         counts = f"{counted} by count(*), {len(there)} read, {doubled} doubled"
         yield Mismatch("count", collection.name, counts)
-    pictures = line.pictures(download=False)
-    hashing = ImageHasher(line.settings.download_workers)
+    pictures = pipeline.pictures(download=False)
+    hashing = ImageHasher(pipeline.settings.download_workers)
     if hashes:
         pictures = hashing.passing(pictures)
     fields = FieldComparison(collection, there, draw(len(there), verdict.seed))
-    records = line.pixels(difference.changes(fields.passing(pictures)))
+    records = pipeline.pixels(difference.changes(fields.passing(pictures)))
     overlooked = 0
-    for changed in batched(_changed(line, difference, records), _LOOKED_UP):
+    for changed in batched(_changed(pipeline, difference, records), _LOOKED_UP):
         added = {product_id: digest for product_id, kind, digest in changed if kind == "added"}
         faults = {fault.name: fault for fault in checks.absent(collection, added)}
         overlooked += len(added) - len(faults)
@@ -179,16 +181,16 @@ def _rows(
     yield from (*fields.differing, *hashing.differing)
     wrong = there.find([key(name) for name in {found.name for found in (*fields.differing, *hashing.differing)}])
     right = difference.unchanged + overlooked - int((there.fates[wrong[wrong != ABSENT]] == RowState.SAME).sum())
-    verdict.products, verdict.rows = line.progress.items(Stage.CATALOG), right
+    verdict.products, verdict.rows = pipeline.progress.items(Stage.CATALOG), right
     verdict.expected, verdict.compared = len(there) - doubled + difference.added, fields.rows - len(fields.differing)
     verdict.pictures = hashing.pictures - len(hashing.differing) if hashes else None
-    verdict.reasons = dict(line.report.reasons.most_common())
+    verdict.reasons = dict(pipeline.report.reasons.most_common())
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in verdict.reasons.items())
     for count, what in (
-        (line.report.skipped, f"products are skipped: {reasons}"),
+        (pipeline.report.skipped, f"products are skipped: {reasons}"),
         (difference.stale, "of those have a row, which is as it last was"),
         (
-            0 if line.settings.sample else difference.gone,
+            0 if pipeline.settings.sample else difference.gone,
             "rows are not in the catalog; ingest run --prune deletes them",
         ),
         (there.count(RowState.FOREIGN), "rows were not written by ingest"),
@@ -206,15 +208,15 @@ def _rows(
 
 
 def _changed(
-    line: Pipeline, difference: diff.CollectionDiff, records: Iterable[Decoded | Embedded | Skipped]
+    pipeline: Pipeline, difference: diff.CollectionDiff, records: Iterable[Decoded | Embedded | Skipped]
 ) -> Iterator[tuple[str, str, str]]:
     """Yield (product id, what a run would do about it, row digest) of the products that a run would write."""
-    for record in line.report.keeping_skipped(difference.failures(records)):
+    for record in pipeline.report.keeping_skipped(difference.failures(records)):
         assert isinstance(record, Decoded | Embedded)
         product_id = record.product.product_id
         kind = difference.kind(product_id)
-        line.report.note(product_id, kind)
-        yield product_id, kind, row_digest(record.product, record.sha256, line.space.fingerprint)
+        pipeline.report.note(product_id, kind)
+        yield product_id, kind, row_digest(record.product, record.sha256, pipeline.space.fingerprint)
 
 
 def _counted_rows(collection: Collection, read: int, stop: threading.Event) -> int:
@@ -232,12 +234,12 @@ def _note_ef(verdict: Verdict, contract: dict[str, Any]) -> None:
         verdict.notes.append(f"apps search with {search_ef.describe(contract)}")
 
 
-def _sample(line: Pipeline, there: Inventory, sample: int, verdict: Verdict) -> list[str]:
+def _sample(pipeline: Pipeline, there: Inventory, sample: int, verdict: Verdict) -> list[str]:
     """Draw right rows whose vector the store has too; of what only the collection has there is nothing to compare."""
     right = np.flatnonzero(there.fates == RowState.SAME)
     if len(right) > sample:
         right = np.random.default_rng(verdict.seed).choice(right, sample, replace=False)
-    verdict.sampled = sum(line.kept.holds([there.sha256(place) for place in right.tolist()]))
+    verdict.sampled = sum(pipeline.kept.holds([there.sha256(place) for place in right.tolist()]))
     if alone := len(right) - verdict.sampled:
         verdict.notes.append(f"{alone} of the vectors drawn are in the collection alone; ingest run stores them")
     mask = np.zeros(len(there), bool)
@@ -246,21 +248,21 @@ def _sample(line: Pipeline, there: Inventory, sample: int, verdict: Verdict) -> 
 
 
 def _files(
-    line: Pipeline, collection: Collection, difference: diff.CollectionDiff, sampled: list[str], verdict: Verdict
+    pipeline: Pipeline, collection: Collection, difference: diff.CollectionDiff, sampled: list[str], verdict: Verdict
 ) -> Iterator[Mismatch]:
     """Check the exported files against their checksums and the catalog, and the index against the collection.
 
     Files that a run would leave as they are, since too many products would leave them, are of an older catalog, and
     maybe of another model: their checksums alone are checked.
     """
-    settings, dim = line.settings, line.space.dim
+    settings, dim = pipeline.settings, pipeline.space.dim
     files, drops = (
         export_files.ExportPaths(settings.npy, settings.npy_ids),
         PrunePolicy.of(settings).drops_failed(difference),
     )
-    rows = export_files.export_content(line, files, difference.there, drops_failed=drops)
-    refused = export_files.refusal(line, files, rows)
-    made_from = None if refused else (npy_files.contents(rows, line.store), line.space.fingerprint)
+    rows = export_files.export_content(pipeline, files, difference.there, drops_failed=drops)
+    refused = export_files.refusal(pipeline, files, rows)
+    made_from = None if refused else (npy_files.contents(rows, pipeline.store), pipeline.space.fingerprint)
     if refused:
         verdict.notes.append(f"ingest run leaves the exported files as they are: {refused}")
         last = npy_files.read_manifest(npy_files.manifest_path(files.npy))

@@ -78,8 +78,8 @@ class SmallShop:
     def faked(self) -> Iterator[None]:
         """Put the fake encoder in the place of the model."""
 
-        def encoder(line: lines.Pipeline) -> FakeEncoder:
-            self._encoders.append(FakeEncoder(line.space, line.settings.batch))
+        def encoder(pipeline: lines.Pipeline) -> FakeEncoder:
+            self._encoders.append(FakeEncoder(pipeline.space, pipeline.settings.batch))
             return self._encoders[-1]
 
         with mock.patch.object(lines, "resolve", checkpoint), mock.patch.object(lines.Pipeline, "encoder", encoder):

@@ -109,5 +109,5 @@ def _print(found: list[CollectionVersion]) -> None:
         )
 
 
-def _past(release: CollectionVersion) -> str:
-    return f"last put to serve {release.last_served}" if release.last_served else "never served"
+def _past(version: CollectionVersion) -> str:
+    return f"last put to serve {version.last_served}" if version.last_served else "never served"

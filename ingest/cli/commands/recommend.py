@@ -74,16 +74,16 @@ def command(
     hits.show([found], settings, several=False, as_json=as_json, as_csv=as_csv, html=html, pictures=pictures)
 
 
-def _like(settings: Settings, product_ids: list[str], wish: RecommendOptions) -> hits.SearchResult:
+def _like(settings: Settings, product_ids: list[str], options: RecommendOptions) -> hits.SearchResult:
     from ingest.search import recommend
 
     with collection(settings, reading=True) as served:
-        found = hits.SearchResult("like " + " + ".join(product_ids), recommend.like(served, product_ids, wish))
-        note_unknown(served, wish.expression, found)
+        found = hits.SearchResult("like " + " + ".join(product_ids), recommend.like(served, product_ids, options))
+        note_unknown(served, options.expression, found)
     return found
 
 
-def _write_all(settings: Settings, wish: RecommendOptions, out: Path) -> WrittenNeighbours:
+def _write_all(settings: Settings, options: RecommendOptions, out: Path) -> WrittenNeighbours:
     from ingest.core import contract as contracts
     from ingest.core.errors import ExportError
     from ingest.exports import npy_files
@@ -96,10 +96,10 @@ def _write_all(settings: Settings, wish: RecommendOptions, out: Path) -> Written
         raise ExportError(f"{settings.indexes}: holds no products; fill it with: ingest run")
     labels = {}
     with ExitStack() as stack:
-        if fields := [name for name in (wish.same, wish.other) if name]:
+        if fields := [name for name in (options.same, options.other) if name]:
             served = stack.enter_context(collection(settings, reading=True))
             labels = {name: served.values(name) for name in fields}
-    return recommend.write(recommend.all_neighbours(index, wish, ef, labels), index.names, out)
+    return recommend.write(recommend.all_neighbours(index, options, ef, labels), index.names, out)
 
 
 def _tell(written: WrittenNeighbours, out: Path, *, as_json: bool) -> None:

@@ -80,8 +80,8 @@ def test_ten_colours_of_one_mug_are_not_ten_recommendations():
     assert recommend.diverse(scores, rows[None], 2, 0.5).tolist() == [[0, 3]]
 
 
-def neighbours(index: FaissIndex, wish: RecommendOptions, labels=None) -> dict[int, list[int]]:
-    finder = recommend.all_neighbours(index, wish, 64, labels or {})
+def neighbours(index: FaissIndex, options: RecommendOptions, labels=None) -> dict[int, list[int]]:
+    finder = recommend.all_neighbours(index, options, 64, labels or {})
     return {
         int(asked): [int(one) for one in found if one >= 0]
         for some, many, _ in finder.batches()
