@@ -1,12 +1,13 @@
-"""What Ray's workers do with a block: the very stages of the one-machine line, called from its functions' outside.
+"""What Ray's workers do with a block: they call the same stage functions as a run on one machine.
 
-Nothing here knows Ray. What a worker raises comes back as a value: only a process that dies is a block that is lost.
+No code here depends on Ray. An exception in a worker comes back as a value: a block is lost only if a process dies.
 """
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What every worker of a run must know. `store` is the folder or URL of the space's vectors."""
+    """What every worker of a run must know; `store` is the folder or URL of the embedding space's vectors."""
 
     settings: Settings
     contract: Contract
@@ -57,9 +58,12 @@ def load_clip(job: Job) -> Encoder:
 
 
 def prepare(block: Block, job: Job, known: KeyArrays) -> Prepared:
-    """Have a block's pictures on disk, tell whose row differs, and decode those whose vector nobody has."""
+    """Put a block's images on disk, compare them with their rows, and decode those without a vector in the store.
+
+    The cache's index is in memory here, filled with the block's entries: what it has besides afterwards is new.
+    """
     settings, space = job.settings, job.checkpoint.space
-    there = KeyIndex.of(known)
+    stored = KeyIndex.of(known)
     with ExitStack() as stack:
         index = ImageIndex(Path(":memory:"))
         cache = stack.enter_context(ImageCache(settings.data / "image_cache", index))
@@ -73,18 +77,18 @@ def prepare(block: Block, job: Job, known: KeyArrays) -> Prepared:
         decode = preprocessed.using(images.decoder(steps, steps.least))
         differing = [record for record in _difference(block, space.fingerprint).changes(pictures)
                      if isinstance(record, ImageFile)]  # fmt: skip
-        held = there.find([picture.sha256 for picture in differing]) != ABSENT
-        decoded = [decode(picture) for picture, has in zip(differing, held, strict=True) if not has]
+        held = (stored.find([image.sha256 for image in differing]) != ABSENT).tolist()
+        decoded = [decode(image) for image, is_held in zip(differing, held, strict=True) if not is_held]
         pending = tuple(record for record in decoded if isinstance(record, Decoded | Skipped))
-        known_ = tuple(picture for picture, has in zip(differing, held, strict=True) if has)
+        with_vector = tuple(compress(differing, held))
         before = {item.entry for item in block}
         entries = tuple(entry for entry in map(_entry, index.select(_ENTRIES)) if entry not in before)
         contents = tuple((row[0], ImageContent(row[1], row[2], bool(row[3]))) for row in index.select(_CONTENTS))
-    return Prepared(tuple(item.place for item in block), pictures, known_, pending, entries, contents)
+    return Prepared(tuple(item.place for item in block), pictures, with_vector, pending, entries, contents)
 
 
 class Embedder:
-    """Holds the model; gives a block's pixels their vectors and writes those as a shard."""
+    """Embeds a block's pixels and writes the vectors as a shard; holds the model."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -92,7 +96,7 @@ class Embedder:
         self._encoder = embedding.CountingEncoder(job.encoder(job), self._count)
 
     def __call__(self, block: Prepared) -> Done:
-        """Return the block with its vectors, which are in the store then."""
+        """Return the block with its vectors, which the store has by then."""
         self._embedded = 0
         results = tuple(embedding.embed(block.pending, self._encoder, self._encoder.size))
         new = {record.sha256: record.vector for record in results if isinstance(record, Embedded)}
@@ -103,12 +107,12 @@ class Embedder:
         return Done(block.places, block.pictures, block.known, results, block.entries, block.contents,
                     shard, self._embedded)  # fmt: skip
 
-    def _count(self, pictures: int) -> None:
-        self._embedded += pictures
+    def _count(self, images: int) -> None:
+        self._embedded += images
 
 
 class Upserter:
-    """Holds a connection to Milvus; writes a block's rows."""
+    """Writes a block's rows; holds the connection to Milvus."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -139,7 +143,7 @@ def _entry(row: tuple[object, ...]) -> CacheEntry:
 
 
 def _difference(block: Block, fingerprint: str) -> CollectionDiff:
-    """Return the same judgement as the driver's, over the rows of this block alone."""
+    """Return a comparison with the rows of this block, which decides as the driver's does."""
     there = Inventory()
     rows = [(item.product.product_id, item.digest, item.sha256) for item in block if item.digest is not None]
     if rows:
