@@ -1,9 +1,9 @@
-"""The exported files: which rows they have, whether they may replace the last ones, and writing them.
+"""The exported files: which rows they hold, whether they may replace the last export, and writing them.
 
-They hold every product of the catalog whose vector the store has: by today's image, or, if the product fails today,
-by its last good one. Which image that was says its row in the collection, or else what lies beside the last export:
-`<name>.images.npz` with `images`, (n, 32) uint8, the SHA-256 of each row's image; `ids`, (32,) uint8, the SHA-256 of
-the file of ids that it belongs to; and `content`, the manifest's.
+They hold every product of the catalog that has a vector in the store: of today's image, or, if the product fails
+today, of its last good image. Its row in the collection says which image that was, or else a file beside the last
+export: `<name>.images.npz` with `images`, (n, 32) uint8, the SHA-256 of each row's image; `ids`, (32,) uint8, the
+SHA-256 of the file of ids that it belongs to; and `content`, the manifest's.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _NO_DIGEST = "0" * 32
 
 @dataclass(frozen=True, slots=True)
 class ExportPaths:
-    """Where an export goes: the `.npy`, its ids, and the folder of the FAISS files, None for none of them."""
+    """Where an export is written: the `.npy`, its ids, and the folder of the FAISS files, None to write none."""
 
     npy: Path
     ids: Path
@@ -48,7 +48,7 @@ class ExportPaths:
 
 @dataclass(frozen=True, slots=True)
 class ExportResult:
-    """What became of an export: its `rows`, of which `carried` are by the last good image of a product that fails.
+    """What was exported: `rows`, of which `carried` have the last good image of a product that fails today.
 
     `missing` counts products that have an image and no row. `refusal` says why the last files stay as they were, "" if
     they were replaced.
@@ -61,14 +61,14 @@ class ExportResult:
 
 
 class ExportContent:
-    """What an export should hold: what the catalog wants, and the last good image of each product that fails today.
+    """What an export should hold: the catalog's products, with the last good image of each that fails today.
 
-    A product that has a vector by some row of today's does not fail, and each product that does is carried once.
+    If a product has several rows in the catalog, it fails only if none of them has a vector; it is carried once.
     """
 
     def __init__(self, pipeline: Pipeline, files: ExportPaths, collection: Inventory | None) -> None:
         self._wanted = pipeline.wanted
-        self._images = self._found(pipeline.store, _LastGood(files, collection))
+        self._images = self._last_good(pipeline.store, _LastGood(files, collection))
         self._without_image = len(self._images)
         digest, pairs, left = sha256(self._wanted.content.encode()), 0, dict(self._images)
         for product_id, image in self._wanted.named() if left else ():
@@ -78,8 +78,8 @@ class ExportContent:
             pairs += image is not None
         self._content = digest.hexdigest()
 
-    def _found(self, store: EmbeddingStore, last: _LastGood) -> dict[str, bytes]:
-        """Return the last good images of the products that have no vector today."""
+    def _last_good(self, store: EmbeddingStore, last: _LastGood) -> dict[str, bytes]:
+        """Return the last good images, whose vectors are in the store, of the products without a vector today."""
         images: dict[str, bytes] = {}
         for failing, _ in self._split(store):
             found = last.images(failing) if failing else {}
@@ -90,7 +90,7 @@ class ExportContent:
         return images
 
     def _split(self, store: EmbeddingStore) -> Iterator[tuple[list[str], list[str]]]:
-        """Yield the products without a vector and those with one, some thousands at a time."""
+        """Yield the products without a vector and those with one, in blocks."""
         for block in batched(self._wanted.named(), _BLOCK):
             held = store.holds([image or _NO_IMAGE for _, image in block])
             ids = [product_id for product_id, _ in block]
@@ -100,12 +100,12 @@ class ExportContent:
         return len(self._images)
 
     def missing(self, rows: int) -> int:
-        """Return how many products have an image and none of the `rows` that were written."""
+        """Return how many products have an image but no row, if `rows` were written."""
         return self._wanted.rows + self._without_image - rows
 
     @property
     def content(self) -> str:
-        """64 hex digits over the pairs; where nothing is carried, those of what the catalog wants."""
+        """64 hex digits over the pairs; if nothing is carried, those of the catalog's own pairs."""
         return self._content if self._images else self._wanted.content
 
     def pairs(self) -> Iterator[tuple[str, bytes]]:
@@ -118,28 +118,28 @@ class ExportContent:
 
 
 class _LastGood:
-    """The images that products had when they last came through, by their rows or by the last export."""
+    """The last good images of products, from their rows in the collection or from the last export."""
 
     def __init__(self, files: ExportPaths, collection: Inventory | None) -> None:
         self._files = files
         self._collection = collection or Inventory()
 
     def images(self, product_ids: Sequence[str]) -> dict[str, bytes]:
-        """Return the 32-byte keys of those that are known, by product id."""
+        """Return the 32-byte keys of the images that are known, by product id."""
         found = _images(self._collection, product_ids)
         rest = [product_id for product_id in product_ids if product_id not in found]
         return found | _images(self._exported, rest) if rest else found
 
     @cached_property
     def _exported(self) -> Inventory:
-        """The rows of the last export; none where the files do not belong together."""
-        rows, (npy, ids) = Inventory(), (self._files.npy, self._files.ids)
-        noted = _noted(npy)
-        if noted is None or not ids.is_file() or noted.ids != _sha256(ids):
+        """The rows of the last export; none if its files do not belong together."""
+        rows, ids = Inventory(), self._files.ids
+        source = _read_images(self._files.npy)
+        if source is None or not ids.is_file() or source.ids != _sha256(ids):
             return rows
         names = npy_files.read_ids(ids)
-        if len(names) == len(noted.images):
-            rows.add(names, [_NO_DIGEST] * len(names), [image.tobytes().hex() for image in noted.images])
+        if len(names) == len(source.images):
+            rows.add(names, [_NO_DIGEST] * len(names), [image.tobytes().hex() for image in source.images])
         return rows
 
 
@@ -160,31 +160,30 @@ def export_content(
     drops_failed: bool = False,
     is_judged: bool = True,
 ) -> RowSource:
-    """Return which rows an export has: also the last good ones of what fails today, unless a run `drops_failed`.
+    """Return the rows for an export, with the last good ones of products that fail today unless `drops_failed`.
 
-    If all `is_judged`, what fails is what was skipped.
+    If every product `is_judged`, as after a run, those that fail are those that were skipped.
     """
     fails = pipeline.report.skipped or not is_judged
     return ExportContent(pipeline, files, collection) if fails and not drops_failed else pipeline.wanted
 
 
 def write(pipeline: Pipeline, files: ExportPaths, rows: RowSource, *, rewrite: bool = False) -> ExportResult:
-    """Write the `.npy` pair and the FAISS files, unless too many of the last export's products would leave them.
+    """Write the `.npy` pair and the FAISS files, unless they would lose too many of the last export's products.
 
-    Files made from just these rows are left as they are, unless told to `rewrite` them.
-    Raises StorageError where the disk is full.
+    Files that were made from exactly these rows are kept, unless `rewrite`. Raises StorageError if the disk is full.
     """
 
     def check() -> None:
         if why := refusal(pipeline, files, rows):
-            raise NotLiveError(f"the exported files stay as they were, for {why}")
+            raise NotLiveError(f"the exported files stay as they were, because {why}")
 
     npy, ids = files.npy, files.ids
     try:
         manifest = npy_files.write(npy, ids, rows, pipeline.store, pipeline.space.fingerprint, check, rewrite=rewrite)
     except NotLiveError as refused:
         return ExportResult(refusal=str(refused))
-    _note_images(npy, manifest, rows, pipeline)
+    _write_images(npy, manifest, rows, pipeline)
     if files.indexes is not None:
         faiss_index.build(npy, ids, files.indexes, pipeline.contract.index, rewrite=rewrite)
     if isinstance(rows, ExportContent):
@@ -193,23 +192,23 @@ def write(pipeline: Pipeline, files: ExportPaths, rows: RowSource, *, rewrite: b
 
 
 def are_current(pipeline: Pipeline, files: ExportPaths, rows: RowSource) -> bool:
-    """Return whether the exported pair was made from just these rows, so that it would not be written again."""
+    """Return whether the exported pair was made from exactly these rows, so that it would not be written again."""
     manifest = npy_files.read_manifest(npy_files.manifest_path(files.npy))
     content, fingerprint = npy_files.contents(rows, pipeline.store), pipeline.space.fingerprint
     return manifest is not None and manifest.holds_for(content, fingerprint, files.npy, files.ids)
 
 
 def refusal(pipeline: Pipeline, files: ExportPaths, rows: RowSource, coming: Iterable[str] = ()) -> str:
-    """Return why `rows` may not replace the last export, whose products would leave it, or "" if they may.
+    """Return why `rows` may not replace the last export, because too many products would be lost; "" if they may.
 
-    `coming` is products that will have a row, though the store may lack their vector until a run has made it.
+    `coming` are products that will have a row, though the store may not have their vector before a run.
     """
     if pipeline.settings.sample and files.npy == pipeline.settings.npy:
-        return ""  # a sample's own files replace nobody's
+        return ""  # a sample is exported to files of its own
     try:
         last = set(npy_files.read_ids(files.ids))
     except ExportError:
-        return ""  # there is none, or nobody can use it
+        return ""  # there is no last export, or nobody can use it
     lost = last.difference(coming)
     for block in batched(rows.pairs(), _BLOCK):
         held = pipeline.store.holds([image for _, image in block])
@@ -217,28 +216,28 @@ def refusal(pipeline: Pipeline, files: ExportPaths, rows: RowSource, coming: Ite
     if not loses_too_many(lost, last, allowed=pipeline.settings.allow_smaller):
         return ""
     if are_current(pipeline, files, rows):
-        return ""  # the ids are damaged, and name what was never exported
+        return ""  # the file of ids is damaged, and names products that were never exported
     failing = sum(product_id in lost for product_id, _ in pipeline.wanted.named())
     where = "sample" if pipeline.settings.sample else "catalog"
     why = [f"{failing:,} fail today"] * bool(failing)
     why += [f"{len(lost) - failing:,} not in the {where}"] * (len(lost) > failing)
     return (
-        f"{len(lost):,} of their {len(last):,} products would leave them ({', '.join(why)}), "
+        f"they would lose {len(lost):,} of their {len(last):,} products ({', '.join(why)}), "
         f"more than {100 - LEAST_KEPT_PERCENT} %; if that is right, pass --allow-smaller"
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Noted:
-    """What lies beside an export: `images` is (n, 32) uint8, `ids` 32 bytes, `content` the manifest's."""
+class _SourceImages:
+    """The file beside an export: `images` is (n, 32) uint8, `ids` 32 bytes, `content` the manifest's."""
 
     images: np.ndarray[tuple[int, int], np.dtype[np.uint8]]
     ids: bytes
     content: str
 
 
-def _noted(npy: Path) -> _Noted | None:
-    """Read what images an export was made from; None where that is not known."""
+def _read_images(npy: Path) -> _SourceImages | None:
+    """Read which images an export was made from; None if that is not known."""
     try:
         with images_path(npy).open("rb") as file, np.load(file, allow_pickle=False) as parts:
             images, ids, content = parts["images"], parts["ids"], parts["content"]
@@ -246,27 +245,27 @@ def _noted(npy: Path) -> _Noted | None:
         return None
     if images.ndim != 2 or images.dtype != np.uint8 or images.shape[1] != SHA256_BYTES:
         return None
-    return _Noted(images, ids.tobytes(), str(content))
+    return _SourceImages(images, ids.tobytes(), str(content))
 
 
-def _note_images(npy: Path, manifest: Manifest, rows: RowSource, pipeline: Pipeline) -> None:
-    """Write down which image each exported row was made from, unless it stands there already."""
-    noted = _noted(npy)
-    if noted is not None and noted.content == manifest.content:
+def _write_images(npy: Path, manifest: Manifest, rows: RowSource, pipeline: Pipeline) -> None:
+    """Write which image each exported row was made from, unless the file says so already."""
+    source = _read_images(npy)
+    if source is not None and source.content == manifest.content:
         return
     keys = bytearray()
     for block in batched(rows.pairs(), _BLOCK):
         wanted = [image for _, image in block]
         keys += b"".join(compress(wanted, pipeline.store.holds(wanted)))
     images = np.frombuffer(bytes(keys), np.uint8).reshape(-1, SHA256_BYTES)
-    if len(images) == manifest.rows:  # a damaged vector may have been found while they were written
-        (ids,) = (bytes.fromhex(said.sha256) for name, said in manifest.files.items() if name != npy.name)
+    if len(images) == manifest.rows:  # not if a damaged vector was found during the export
+        (ids,) = (bytes.fromhex(sums.sha256) for name, sums in manifest.files.items() if name != npy.name)
         with atomic_write(images_path(npy)) as file:
             np.savez(file, images=images, ids=np.frombuffer(ids, np.uint8), content=np.array(manifest.content))
 
 
 def images_path(npy: Path) -> Path:
-    """Return where it says which image each row of an exported `.npy` was made from."""
+    """Return the path of the file that says which image each row of an exported `.npy` was made from."""
     return npy.with_name(f"{npy.stem}.images.npz")
 
 

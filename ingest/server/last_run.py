@@ -1,13 +1,11 @@
-"""What the latest run left in the data folder: when it was, how it ended, and which products it skipped and why."""
+"""The latest run in the data folder: when it started, how it ended, and which products it skipped."""
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING
 
-from ingest.pipeline.report import latest_runs
+from ingest.pipeline.report import finished_runs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,10 +16,10 @@ MAX_SKIPPED = 500
 
 @dataclass(frozen=True, slots=True)
 class LatestRun:
-    """`reasons` counts all that were skipped, `skipped` has the first of them, as `skipped.csv` does.
+    """`reasons` counts all skipped products, `skipped` has the first rows of `skipped.csv`.
 
-    `collection` is the one that the run filled, "" where it filled none, and `served` what the alias served at its
-    end; `failure` says why it is not live, or what else went wrong.
+    `collection` is the one that the run filled, "" for none, and `served` what the alias served at its end; `failure`
+    says why the collection is not live, or what else went wrong.
     """
 
     started: str
@@ -34,14 +32,9 @@ class LatestRun:
 
 
 def latest(runs: Path) -> LatestRun | None:
-    """Return the latest finished run whose report can be read, None where there is none."""
-    for folder, report in latest_runs(runs):
-        try:
-            with (folder / "skipped.csv").open(encoding="utf-8", newline="") as file:
-                skipped = list(islice(csv.DictReader(file), MAX_SKIPPED))
-            started, outcome, reasons = str(report["started"]), str(report["outcome"]), dict(report["reasons"])
-        except (OSError, ValueError, KeyError, TypeError, csv.Error):
-            continue  # half deleted
-        collection, failure = str(report.get("collection", "")), str(report.get("failure", ""))
-        return LatestRun(started, outcome, reasons, skipped, collection, report.get("served"), failure)
+    """Return the latest finished run that can be read, None if there is none."""
+    for run in finished_runs(runs):
+        skipped = run.read_skipped(MAX_SKIPPED)
+        if skipped is not None:  # None if the folder is half deleted
+            return LatestRun(run.started, run.outcome, run.reasons, skipped, run.collection, run.served, run.failure)
     return None

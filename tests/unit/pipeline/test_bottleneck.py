@@ -61,7 +61,7 @@ def test_exports_that_take_longest_can_be_left_out():
     ("download", "threads", "hint"),
     [
         (True, 32, "raise --download-workers"),
-        (True, 8, "raise --download-per-host, where the hosts allow it"),
+        (True, 8, "raise --download-per-host, if the hosts allow it"),
         (False, 32, ""),
     ],
 )

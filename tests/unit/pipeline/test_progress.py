@@ -15,9 +15,9 @@ from ingest.pipeline.progress import Progress, StageCount, show
 
 def test_records_pass_and_those_of_the_kind_are_counted():
     progress = Progress()
-    assert list(progress.counting(Stage.IMAGES, [1, "a", 2.0, "b"], str)) == [1, "a", 2.0, "b"]
+    assert list(progress.count(Stage.IMAGES, [1, "a", 2.0, "b"], str)) == [1, "a", 2.0, "b"]
     assert progress.items(Stage.IMAGES) == 2
-    assert list(progress.counting(Stage.CATALOG, [1, "a", 2.0], (int, float))) == [1, "a", 2.0]
+    assert list(progress.count(Stage.CATALOG, [1, "a", 2.0], (int, float))) == [1, "a", 2.0]
     assert progress.items(Stage.CATALOG) == 2
 
 
@@ -109,7 +109,7 @@ def test_each_stage_tells_its_items_and_how_busy_it_was():
     with progress.clock.working(Stage.CATALOG):
         progress.add(Stage.CATALOG, 5)
         time.sleep(0.01)
-    told = progress.told()
+    told = progress.by_stage()
     assert list(told) == ["catalog", "store"]
     assert 0 < told["catalog"]["busy"] <= 1
     assert (told["store"]["items"], told["store"]["busy"]) == (5, 0.0)
