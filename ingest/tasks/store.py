@@ -58,9 +58,10 @@ def collect_garbage(
         pipeline = Pipeline(stack, settings, progress, stop)
         missing = sum(_may_have_vector(record) for record in pipeline.pictures(download=False))
         if missing:
+            images = "1 image is" if missing == 1 else f"{missing:,} images are"
             raise ConfigError(
-                f"{settings.catalog}: {missing} images are not on this disk, so their vectors may be in use; "
-                "fetch them first with: ingest fetch"
+                f"{settings.catalog}: {images} not on this disk, so that vectors may be in use that seem unused; "
+                "fetch what is missing with: ingest fetch"
             )
         # The exports also have the last good image of products that fail today.
         exported = ExportContent(pipeline, ExportPaths(settings.npy, settings.npy_ids), None)
