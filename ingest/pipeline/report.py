@@ -45,10 +45,10 @@ class Summary:
     faster; both are empty if the run did nothing.
 
     `reasons` counts the skipped products by reason, and `examples` has one product for each. Of the rows upserted,
-    `added` are new, and `changed` counts the others by what changed: picture, metadata, both. Rows that are `gone` are
-    not in the catalog; `stale` ones belong to products that fail now, and stay as they were; `deleted` are those of
-    both that were deleted. `collection` is filled by this run, and `served` is what the alias serves at its end, None
-    for nothing; both are empty if the run did not connect to Milvus.
+    `added` are new, and `changed` counts the others by what changed: `picture`, `metadata`, `both`. Rows that are
+    `gone` are not in the catalog; `stale` ones belong to products that fail now, and stay as they were; `deleted`
+    counts those of both that were deleted. `collection` is filled by this run, and `served` is what the alias serves at
+    its end, None for nothing; both are empty if the run did not connect to Milvus.
     """
 
     products: int = 0

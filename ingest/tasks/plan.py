@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 class Plan:
     """What a run would do to `collection`, counted in products; `details` is a table of all products concerned.
 
-    `changed` counts products by what changed: picture, metadata, both. `fetch` is images to download first, whose
+    `changed` counts products by what changed: `picture`, `metadata`, `both`. `fetch` is images to download first, whose
     products are not counted as added or changed yet; `embed` is products without a vector. `remove` is rows to delete,
     and `refused` says why they would not be deleted. `examples` has one skipped product for each reason. `served` is
     what the alias serves now, None for nothing. `also` is what else a run would do, as after an upgrade of ingest.

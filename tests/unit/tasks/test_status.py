@@ -1,4 +1,4 @@
-"""How the pictures stand, read off the cache's index while a run may go on."""
+"""How the images stand, read off the cache's index while a run may go on."""
 
 from __future__ import annotations
 
