@@ -48,7 +48,7 @@ def ours(model: Path) -> Callable[[Path, Path], float]:
             pipeline = Pipeline(stack, settings, Progress(), threading.Event())
             stack.enter_context(mock.patch.object(pipeline, "encoder", return_value=encoder))
             begun = time.perf_counter()
-            done = sum(isinstance(record, Embedded) for record in pipeline.embedded(pipeline.pictures()))
+            done = sum(isinstance(record, Embedded) for record in pipeline.embed(pipeline.images()))
         seconds = time.perf_counter() - begun
         if done != len(list(pictures.glob("*.jpg"))):
             raise SystemExit(f"only {done} pictures were embedded")

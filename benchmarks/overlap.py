@@ -130,15 +130,15 @@ def prepared(part: str, settings: Settings, trace: Trace | None, stack: ExitStac
         return lambda: run.run(settings, Progress(StageProfiler(trace)), threading.Event())
     pipeline = Pipeline(stack, settings, Progress(), threading.Event())
     if part == "images":
-        return lambda: exhaust(pipeline.pictures())
-    pictures = list(pipeline.pictures())
+        return lambda: exhaust(pipeline.images())
+    pictures = list(pipeline.images())
     if part == "decode":
         return lambda: exhaust(pipeline.pixels(pictures))
     if part == "embedding":
         decoded = list(pipeline.pixels(pictures))
         model = pipeline.encoder()
         return lambda: exhaust(embed(decoded, model, model.size))
-    return kept(part, pipeline, list(pipeline.embedded(pictures)))
+    return kept(part, pipeline, list(pipeline.embed(pictures)))
 
 
 def kept(part: str, pipeline: Pipeline, embedded: list[Embedded | Skipped]) -> Callable[[], object]:

@@ -98,30 +98,32 @@ class Pipeline:
                     "missing = -1.0, or upgrade Milvus to 2.5"
                 )
 
-    def pictures(self, *, download: bool = True) -> Iterator[ImageFile | Skipped]:
+    def images(self, *, download: bool = True) -> Iterator[ImageFile | Skipped]:
         """Put every product's image on disk, and note the products for the exports."""
-        return self.noted(parallel.take_until(self._stage.pictures(self.products(), download=download), self.stop))
+        return self.note_images(
+            parallel.take_until(self._stage.pictures(self.products(), download=download), self.stop)
+        )
 
-    def noted(self, pictures: Iterable[ImageFile | Skipped]) -> Iterator[ImageFile | Skipped]:
+    def note_images(self, images: Iterable[ImageFile | Skipped]) -> Iterator[ImageFile | Skipped]:
         """Note images, in catalog order, for the exports, and count them."""
-        pictures = self.wanted.noting(self._keep_example(pictures))
-        return self.progress.count(Stage.IMAGES, pictures, ImageFile)
+        images = self.wanted.noting(self._keep_example(images))
+        return self.progress.count(Stage.IMAGES, images, ImageFile)
 
-    def pixels(self, pictures: Iterable[ImageFile | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
+    def pixels(self, images: Iterable[ImageFile | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
         """Decode the images without a vector in the store."""
-        known = stage.lookup(self._clock.waiting(pictures), self.store)
+        known = stage.lookup(self._clock.waiting(images), self.store)
         known = self._clock.within(Stage.STORE, known)
-        return self.progress.count(Stage.DECODE, self.decoded(known), Decoded)
+        return self.progress.count(Stage.DECODE, self.decode(known), Decoded)
 
-    def decoded(self, pictures: Iterable[ImageFile | Embedded | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
+    def decode(self, images: Iterable[ImageFile | Embedded | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
         """Decode every image."""
         steps = self.checkpoint.preprocessing
         decode = self.preprocessed.using(self._stage.decoder(steps, steps.least))
         decode = self._clock.timed(Stage.DECODE, decode, ImageFile, _product_id)
         workers = self.settings.decode_workers or os.cpu_count() or 1
-        return parallel.parallel_map(decode, pictures, workers=workers, ahead=self._ahead, here=_is_no_image)
+        return parallel.parallel_map(decode, images, workers=workers, ahead=self._ahead, here=_is_no_image)
 
-    def embedded(self, pictures: Iterable[ImageFile | Skipped]) -> Iterator[Embedded | Skipped]:
+    def embed(self, images: Iterable[ImageFile | Skipped]) -> Iterator[Embedded | Skipped]:
         """Give every image its vector, from the store or from the model; new ones are stored first."""
         model = self.encoder()
         encoder = embedding.CountingEncoder(
@@ -129,14 +131,14 @@ class Pipeline:
             lambda images: self.progress.add(Stage.EMBEDDING, images),
             lambda: self._clock.working(Stage.EMBEDDING),
         )
-        pixels = parallel.take_until(self._owned(parallel.prefetch(self.pixels(pictures), self._ahead)), self.stop)
+        pixels = parallel.take_until(self._owned(parallel.prefetch(self.pixels(images), self._ahead)), self.stop)
         pixels = self._load_first(self._clock.waiting(pixels), model)
         vectors = self._clock.waiting(embedding.embed(pixels, encoder, model.size))
         stored = stage.append(vectors, self.store, lambda: model.size().batch)
         stored = self._clock.within(Stage.STORE, stored)
         return self._forget_pixels(self.progress.count(Stage.STORE, stored, Embedded))
 
-    def spilled(self, records: Iterable[Embedded | Skipped]) -> Iterator[Embedded | Skipped]:
+    def buffer(self, records: Iterable[Embedded | Skipped]) -> Iterator[Embedded | Skipped]:
         """Buffer, so that the earlier stages keep running while Milvus is unavailable."""
         return self._owned(spill(records, self.store, max(self._ahead, _WAITING), self.settings.data / "embeddings"))
 
@@ -145,7 +147,7 @@ class Pipeline:
         """Whether more products were skipped than --max-skipped allows."""
         return too_many(self.report.skipped, self.progress.items(Stage.CATALOG), self.settings.max_skipped)
 
-    def halt(self) -> None:
+    def stop_threads(self) -> None:
         """End the threads of the stages; generators that an exception's traceback still refers to would go on."""
         self._flows.close()
 
@@ -176,8 +178,8 @@ class Pipeline:
                 self.device = model.devices[0]
             yield record
 
-    def _keep_example(self, pictures: Iterable[ImageFile | Skipped]) -> Iterator[ImageFile | Skipped]:
-        for record in pictures:
+    def _keep_example(self, images: Iterable[ImageFile | Skipped]) -> Iterator[ImageFile | Skipped]:
+        for record in images:
             if self.example is None and isinstance(record, ImageFile):
                 self.example = record
             yield record

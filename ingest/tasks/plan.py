@@ -83,8 +83,8 @@ def plan(settings: Settings, progress: Progress, stop: threading.Event) -> Plan:
         pipeline = Pipeline(stack, settings, progress, stop, partial(workspace.open_read_only, runs=Path(folder)))
         there = _read_collection(pipeline, found)
         difference = diff.CollectionDiff(there, pipeline.space.fingerprint)
-        pictures = _unfetched(pipeline.pictures(download=False), found, pipeline, difference)
-        records = difference.changes(pictures)
+        images = _fetched(pipeline.images(download=False), found, pipeline, difference)
+        records = difference.changes(images)
         for record in pipeline.report.keep_skipped(difference.failures(pipeline.pixels(records))):
             assert isinstance(record, Decoded | Embedded)
             found.embed += isinstance(record, Decoded)
@@ -116,10 +116,10 @@ def _read_collection(pipeline: Pipeline, found: Plan) -> Inventory:
         return reader.inventory(collection, pipeline.store)
 
 
-def _unfetched(
+def _fetched(
     records: Iterable[ImageFile | Skipped], found: Plan, pipeline: Pipeline, difference: diff.CollectionDiff
 ) -> Iterator[ImageFile | Skipped]:
-    """Take out the products whose image a run would download first, and count them."""
+    """Yield the records without the products whose image a run would download first; count those."""
     for record in records:
         if (
             isinstance(record, Skipped)

@@ -70,7 +70,7 @@ def embed(settings: Settings, progress: Progress, stop: threading.Event, npy: Pa
     """Embed the catalog into the store and write the `.npy` pair, without Milvus."""
     with _open_pipeline(settings, progress, stop) as pipeline:
         summary = Summary()
-        usable = sum(1 for _ in pipeline.report.keep_skipped(pipeline.embedded(pipeline.pictures())))
+        usable = sum(1 for _ in pipeline.report.keep_skipped(pipeline.embed(pipeline.images())))
         raise_if_stopped(pipeline, summary)
         exported = _export(pipeline, export_files.ExportPaths(npy, ids))
         summary.unchanged = usable - min(usable, progress.items(Stage.EMBEDDING))
@@ -82,7 +82,7 @@ def export(settings: Settings, progress: Progress, stop: threading.Event) -> Out
     """Write the `.npy` pair and the FAISS files from the store; nothing is downloaded or embedded."""
     with _open_pipeline(settings, progress, stop) as pipeline:
         summary = Summary()
-        for _ in pipeline.report.keep_skipped(pipeline.pictures(download=False)):
+        for _ in pipeline.report.keep_skipped(pipeline.images(download=False)):
             pass
         raise_if_stopped(pipeline, summary)
         exported = _export(pipeline, _files(settings), is_judged=False)
@@ -180,7 +180,7 @@ def _written(
     if pipeline.settings.engine == "ray":
         return driver.write_rows(pipeline, collection, difference)
     clock = pipeline.progress.clock
-    embedded = clock.waiting(pipeline.spilled(pipeline.embedded(difference.changes(pipeline.pictures()))))
+    embedded = clock.waiting(pipeline.buffer(pipeline.embed(difference.changes(pipeline.images()))))
     return clock.within(Stage.MILVUS, _write(pipeline, collection, difference.there, embedded))
 
 
@@ -271,7 +271,7 @@ def _open_pipeline(settings: Settings, progress: Progress, stop: threading.Event
         try:
             yield pipeline
         except NoTorchError as error:
-            pipeline.halt()
+            pipeline.stop_threads()
             saved = _save_pixels(pipeline)
             images = "1 preprocessed image is" if saved == 1 else f"{saved:,} preprocessed images are"
             raise NoTorchError(
@@ -281,5 +281,5 @@ def _open_pipeline(settings: Settings, progress: Progress, stop: threading.Event
 
 
 def _save_pixels(pipeline: Pipeline) -> int:
-    pixels = pipeline.preprocessed.saving(pipeline.pixels(pipeline.pictures()))
+    pixels = pipeline.preprocessed.saving(pipeline.pixels(pipeline.images()))
     return sum(1 for record in pixels if isinstance(record, Decoded))

@@ -48,7 +48,7 @@ def measure(settings: Settings, progress: Progress, stop: threading.Event) -> Ca
         total = settings.sample or formats.estimate(settings.catalog) or _count_products(pipeline)
         cached = {path.name for path in (settings.data / "image_cache").glob("*")}
         began = time.perf_counter()
-        records = list(pipeline.pictures(download=settings.download_missing))
+        records = list(pipeline.images(download=settings.download_missing))
         seconds = time.perf_counter() - began
         images = [record for record in records if isinstance(record, ImageFile)]
         sizes = [image.path.stat().st_size for image in images]
@@ -90,7 +90,7 @@ def _text_bytes(image: ImageFile) -> int:
 def _time_decoding(pipeline: Pipeline, images: list[ImageFile]) -> tuple[list[Decoded], float]:
     """Return the decoded images, and the seconds that it took."""
     began = time.perf_counter()
-    pixels = [record for record in pipeline.decoded(images) if isinstance(record, Decoded)]
+    pixels = [record for record in pipeline.decode(images) if isinstance(record, Decoded)]
     return pixels, time.perf_counter() - began
 
 

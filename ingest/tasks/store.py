@@ -56,7 +56,7 @@ def collect_garbage(
     grace_s = _duration(grace)
     with ExitStack() as stack:
         pipeline = Pipeline(stack, settings, progress, stop)
-        missing = sum(_may_have_vector(record) for record in pipeline.pictures(download=False))
+        missing = sum(_may_have_vector(record) for record in pipeline.images(download=False))
         if missing:
             images = "1 image is" if missing == 1 else f"{missing:,} images are"
             raise ConfigError(

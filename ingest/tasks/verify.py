@@ -158,12 +158,12 @@ def _rows(
     if doubled or counted < len(there):
         counts = f"{counted} by count(*), {len(there)} read, {doubled} doubled"
         yield Mismatch("count", collection.name, counts)
-    pictures = pipeline.pictures(download=False)
+    images = pipeline.images(download=False)
     hashing = ImageHasher(pipeline.settings.download_workers)
     if hashes:
-        pictures = hashing.passing(pictures)
+        images = hashing.passing(images)
     fields = FieldComparison(collection, there, draw(len(there), verdict.seed))
-    records = pipeline.pixels(difference.changes(fields.passing(pictures)))
+    records = pipeline.pixels(difference.changes(fields.passing(images)))
     overlooked = 0
     for changed in batched(_changed(pipeline, difference, records), _LOOKED_UP):
         added = {product_id: digest for product_id, kind, digest in changed if kind == "added"}

@@ -34,34 +34,37 @@ Block = tuple[BlockItem, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """A block whose images are on disk.
+class FetchedBlock:
+    """A block whose images are on disk: in the block's order, the items' positions, and an image or `Skipped` of each.
 
-    `pictures` has an image or a `Skipped` for each item, in the block's order. Of those whose row differs, `known` have
-    a vector in the store, and `pending` are decoded for the model. `entries` and `contents` are new to the image cache.
+    `known` are the images whose row differs and whose vector is in the store. `entries` and `contents` are new to the
+    image cache.
     """
 
     places: tuple[int, ...]
-    pictures: tuple[ImageFile | Skipped, ...]
-    known: tuple[ImageFile, ...]
+    images: tuple[ImageFile | Skipped, ...]
+    known: tuple[ImageFile, ...] = ()
+    entries: tuple[CacheEntry, ...] = ()
+    contents: tuple[tuple[bytes, ImageContent], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A block ready for the model: `pending` are the images whose row differs and that have no vector, decoded."""
+
+    block: FetchedBlock
     pending: tuple[Decoded | Skipped, ...]
-    entries: tuple[CacheEntry, ...]
-    contents: tuple[tuple[bytes, ImageContent], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A finished block: `results` of what was pending, and the `shard` with their vectors, "" if there is none.
+    """A finished block: the `results` of what was pending, and the `shard` with their vectors, "" if there is none.
 
     If `written`, the rows are in the collection, and `results` come without their vectors.
     """
 
-    places: tuple[int, ...]
-    pictures: tuple[ImageFile | Skipped, ...]
-    known: tuple[ImageFile, ...]
-    results: tuple[Embedded | Skipped, ...]
-    entries: tuple[CacheEntry, ...]
-    contents: tuple[tuple[bytes, ImageContent], ...]
+    block: FetchedBlock
+    results: tuple[Embedded | Skipped, ...] = ()
     shard: str = ""
     embedded: int = 0
     written: bool = False
@@ -89,7 +92,7 @@ def skip_killer(item: BlockItem, times: int) -> Done:
         "nodes (to see the cause, run with --engine threads --decode-workers 1)"
     )
     skipped = product.skipped(Stage.DECODE, Reason.KILLED_WORKER, detail)
-    return Done((item.place,), (skipped,), (), (), (), ())
+    return Done(FetchedBlock((item.place,), (skipped,)))
 
 
 @dataclass(slots=True)
@@ -102,13 +105,12 @@ class CatalogOrder:
     _next: int = 0
     _waiting: dict[int, tuple[ImageFile | Skipped, Embedded | Skipped | None]] = field(default_factory=dict)
 
-    def put(self, places: Iterable[int], pictures: Iterable[ImageFile | Skipped],
-            results: Iterable[Embedded | Skipped] = ()) -> None:  # fmt: skip
-        """Add products by position: the image of each, and the result of those that have one."""
+    def put(self, block: FetchedBlock, results: Iterable[Embedded | Skipped] = ()) -> None:
+        """Add the products of a block, and the results of those that have one."""
         by_id = {_product_id(result): result for result in results}
-        for place, picture in zip(places, pictures, strict=True):
-            result = by_id.get(picture.product.product_id) if isinstance(picture, ImageFile) else None
-            self._waiting[place] = picture, result
+        for place, image in zip(block.places, block.images, strict=True):
+            result = by_id.get(image.product.product_id) if isinstance(image, ImageFile) else None
+            self._waiting[place] = image, result
 
     def take(self) -> Iterator[tuple[ImageFile | Skipped, Embedded | Skipped | None]]:
         """Yield the products whose predecessors have all been put, each once."""
@@ -117,12 +119,12 @@ class CatalogOrder:
             self._next += 1
 
 
-def without_vectors(done: Done, results: Iterable[Embedded | Skipped]) -> Done:
+def without_vectors(done: Done) -> Done:
     """Return a block whose rows are written, without the vectors, so that little is sent to the driver."""
     import numpy as np
 
     none = np.empty(0, np.float32)
-    light = tuple(record if isinstance(record, Skipped) else replace(record, vector=none) for record in results)
+    light = tuple(record if isinstance(record, Skipped) else replace(record, vector=none) for record in done.results)
     return replace(done, results=light, written=True)
 
 

@@ -15,7 +15,7 @@ from ingest.core.records import Embedded, ImageFile, Product, Skipped, Stage
 from ingest.images.resolver import is_text
 from ingest.milvus import writer
 from ingest.pipeline.distributed import cluster, ray_data
-from ingest.pipeline.distributed.blocks import BlockItem, CatalogOrder
+from ingest.pipeline.distributed.blocks import BlockItem, CatalogOrder, FetchedBlock
 from ingest.pipeline.distributed.workers import Job, load_clip
 from ingest.runtime.remote_files import is_remote
 from ingest.store import factory, stage
@@ -55,7 +55,7 @@ def write_rows(
             _adopt(done, pipeline)
             written = _written(done, pipeline, collection)
             _count(done, written, pipeline)
-            order.put(done.places, done.pictures, written)
+            order.put(done.block, written)
             yield from _judge(order, pipeline, difference)
     if not pipeline.stop.is_set():
         yield from _judge(order, pipeline, difference)
@@ -87,7 +87,7 @@ def _blocks(pipeline: Pipeline, difference: CollectionDiff, order: CatalogOrder)
     gathered: dict[bool, list[BlockItem]] = {True: [], False: []}
     for place, record in enumerate(pipeline.products()):
         if isinstance(record, Skipped):
-            order.put([place], [record])
+            order.put(FetchedBlock((place,), (record,)))
             continue
         item = _item(place, record, pipeline, difference)
         block = gathered[_looks_unchanged(item, pipeline.space.fingerprint)]
@@ -118,9 +118,9 @@ def _looks_unchanged(item: BlockItem, fingerprint: str) -> bool:
 
 def _adopt(done: Done, pipeline: Pipeline) -> None:
     """Add what the workers found and wrote to the image cache's index and to the store."""
-    for entry in done.entries:
+    for entry in done.block.entries:
         pipeline.cache.index.put(entry)
-    for sha256, content in done.contents:
+    for sha256, content in done.block.contents:
         pipeline.cache.index.put_content(sha256, content)
     if done.shard:
         pipeline.store.adopt(done.shard)
@@ -129,14 +129,14 @@ def _adopt(done: Done, pipeline: Pipeline) -> None:
 def _written(done: Done, pipeline: Pipeline, collection: Collection) -> list[Embedded | Skipped]:
     """Upsert the rows that no worker has written, and return what came of all that differ."""
     results = list(done.results if done.written else writer.upsert(done.results, collection))
-    return results + list(writer.upsert(_from_store(done.known, pipeline), collection))
+    return results + list(writer.upsert(_from_store(done.block.known, pipeline), collection))
 
 
 def _from_store(images: Iterable[ImageFile], pipeline: Pipeline) -> Iterator[Embedded | Skipped]:
     """Give images their stored vectors; embed here those whose vector turns out to be damaged."""
     for record in stage.lookup(images, pipeline.store):
         if isinstance(record, ImageFile):
-            yield from pipeline.embedded([record])
+            yield from pipeline.embed([record])
         else:
             yield record
 
@@ -156,7 +156,7 @@ def _judge(order: CatalogOrder, pipeline: Pipeline, difference: CollectionDiff) 
     """Compare what is next in catalog order with the collection, as the other engine does; yield what differs."""
     ready = list(order.take())
     results = {image.product.product_id: result for image, result in ready if isinstance(image, ImageFile)}
-    for record in difference.changes(pipeline.noted(image for image, _ in ready)):
+    for record in difference.changes(pipeline.note_images(image for image, _ in ready)):
         if isinstance(record, Skipped):
             yield record
             continue

@@ -23,7 +23,7 @@ from ingest.images.stage import ImageStage
 from ingest.milvus import writer
 from ingest.milvus.collection import Collection
 from ingest.milvus.connection import connect
-from ingest.pipeline.distributed.blocks import Done, Prepared, without_vectors
+from ingest.pipeline.distributed.blocks import Done, FetchedBlock, Prepared, without_vectors
 from ingest.store import concurrent_shards
 from ingest.store.key_index import ABSENT, KEY_BYTES, KeyIndex
 from ingest.sync.diff import CollectionDiff
@@ -71,11 +71,11 @@ def prepare(block: Block, job: Job, known: KeyArrays) -> Prepared:
             if item.entry is not None:
                 index.put(item.entry)
         images = stack.enter_context(ImageStage(settings, cache))
-        pictures = tuple(images.pictures((item.product for item in block), download=True))
+        found = tuple(images.pictures((item.product for item in block), download=True))
         steps = job.checkpoint.preprocessing
         preprocessed = PixelCache(settings.data / "preprocessed", steps, exact=settings.exact)
         decode = preprocessed.using(images.decoder(steps, steps.least))
-        differing = [record for record in _difference(block, space.fingerprint).changes(pictures)
+        differing = [record for record in _difference(block, space.fingerprint).changes(found)
                      if isinstance(record, ImageFile)]  # fmt: skip
         held = (stored.find([image.sha256 for image in differing]) != ABSENT).tolist()
         decoded = [decode(image) for image, is_held in zip(differing, held, strict=True) if not is_held]
@@ -84,7 +84,8 @@ def prepare(block: Block, job: Job, known: KeyArrays) -> Prepared:
         before = {item.entry for item in block}
         entries = tuple(entry for entry in map(_entry, index.select(_ENTRIES)) if entry not in before)
         contents = tuple((row[0], ImageContent(row[1], row[2], bool(row[3]))) for row in index.select(_CONTENTS))
-    return Prepared(tuple(item.place for item in block), pictures, with_vector, pending, entries, contents)
+    places = tuple(item.place for item in block)
+    return Prepared(FetchedBlock(places, found, with_vector, entries, contents), pending)
 
 
 class Embedder:
@@ -95,17 +96,16 @@ class Embedder:
         self._embedded = 0
         self._encoder = embedding.CountingEncoder(job.encoder(job), self._count)
 
-    def __call__(self, block: Prepared) -> Done:
+    def __call__(self, prepared: Prepared) -> Done:
         """Return the block with its vectors, which the store has by then."""
         self._embedded = 0
-        results = tuple(embedding.embed(block.pending, self._encoder, self._encoder.size))
+        results = tuple(embedding.embed(prepared.pending, self._encoder, self._encoder.size))
         new = {record.sha256: record.vector for record in results if isinstance(record, Embedded)}
         shard = ""
         if new:
             keys = np.frombuffer(b"".join(new), np.uint8).reshape(-1, KEY_BYTES)
             shard = concurrent_shards.put(self._job.store, keys, np.stack(list(new.values())))
-        return Done(block.places, block.pictures, block.known, results, block.entries, block.contents,
-                    shard, self._embedded)  # fmt: skip
+        return Done(prepared.block, results, shard, self._embedded)
 
     def _count(self, images: int) -> None:
         self._embedded += images
@@ -119,19 +119,19 @@ class Upserter:
         self._stack = ExitStack()
         self._collection: Collection | None = None
 
-    def __call__(self, block: Done) -> Done:
+    def __call__(self, done: Done) -> Done:
         """Return the block when the server has acknowledged its rows."""
-        if not block.results:
-            return block
+        if not done.results:
+            return done
         if self._collection is None:
             settings = self._job.settings
             to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait)
             connection = self._stack.enter_context(connect(*to))
             self._collection = Collection(connection, self._job.contract, self._job.checkpoint.space)
-        rows = {record.product.product_id: record for record in block.results if isinstance(record, Embedded)}
+        rows = {record.product.product_id: record for record in done.results if isinstance(record, Embedded)}
         for _ in writer.upsert(rows.values(), self._collection):
             pass
-        return without_vectors(block, block.results)
+        return without_vectors(done)
 
 
 _ENTRIES = f"SELECT {', '.join(field.name for field in fields(CacheEntry))} FROM picture"  # noqa: S608

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.core.records import Product, Reason, Skipped, Stage
-from ingest.pipeline.distributed.blocks import BlockItem, CatalogOrder, halves, skip_killer
+from ingest.pipeline.distributed.blocks import BlockItem, CatalogOrder, FetchedBlock, halves, skip_killer
 
 
 def item(place: int) -> BlockItem:
@@ -31,7 +31,7 @@ def test_splitting_finds_every_product_that_kills_its_worker_and_no_other(size, 
 
 def test_a_product_that_kills_its_worker_is_skipped_with_its_line():
     done = skip_killer(item(7), 3)
-    (skipped,) = done.pictures
+    (skipped,) = done.block.images
     assert (skipped.product_id, skipped.reason, skipped.line) == ("P7", Reason.KILLED_WORKER, 9)
     assert "3 times" in skipped.detail
 
@@ -42,7 +42,7 @@ def test_products_that_come_in_any_order_leave_in_catalog_order(places, size):
     for start in range(0, len(places), size):
         part = places[start : start + size]
         records = [Skipped(f"P{place}", Stage.IMAGES, Reason.DNS, "", place) for place in part]
-        order.put(part, records)
+        order.put(FetchedBlock(tuple(part), tuple(records)))
         taken += [picture.line for picture, _ in order.take()]
         assert taken == list(range(len(taken)))
     assert len(taken) == len(places)
