@@ -1,4 +1,4 @@
-"""What an export carries of products that fail today: each once, and none that has a vector by another row."""
+"""Products that fail today are exported with their last good image, once, unless another row has a vector."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def test_a_product_of_two_rows_is_carried_once_and_only_if_it_has_no_vector_toda
     collection.add(["P1"], ["0" * 32], [LAST.hex()])
     with closing(ExportRows(tmp_path)) as noted:
         assert len(list(noted.noting(map(record, images)))) == len(images)
-        line = cast("Pipeline", SimpleNamespace(wanted=noted, store=store))
+        pipeline = cast("Pipeline", SimpleNamespace(wanted=noted, store=store))
 
-        rows = ExportContent(line, ExportPaths(tmp_path / "a.npy", tmp_path / "a.json"), collection)
+        rows = ExportContent(pipeline, ExportPaths(tmp_path / "a.npy", tmp_path / "a.json"), collection)
 
         held = [(product_id, image) for product_id, image in rows.pairs() if image != UNEMBEDDED]
         assert held == [("P1", wanted)]

@@ -19,7 +19,7 @@ def skipped(product_id: str, detail: str = "gone", reason: Reason = Reason.NOT_F
     return Skipped(product_id, Stage.IMAGES, reason, detail, 7, "part.csv")
 
 
-def test_skipped_products_are_written_down_and_the_others_pass(tmp_path):
+def test_skipped_products_are_written_to_the_table_and_other_records_are_passed_on(tmp_path):
     awkward = skipped('a,"b"\nc', "line one\r\nline two; ü ☕")
     records = [1, skipped("a"), "two", awkward, skipped("b", reason=Reason.TRUNCATED), 3]
     with RunReport(tmp_path / "runs") as folder:
@@ -35,8 +35,8 @@ def test_skipped_products_are_written_down_and_the_others_pass(tmp_path):
     assert len(rows) == 4
 
 
-def test_an_id_that_utf_8_cannot_hold_is_written_down_too(tmp_path):
-    """JSON Lines can carry a lone surrogate; such a product is skipped, which must not end the run."""
+def test_an_id_that_utf_8_cannot_encode_is_written_too(tmp_path):
+    """JSON Lines can contain a lone surrogate; such a product is skipped, which must not end the run."""
     with RunReport(tmp_path) as folder:
         assert list(folder.keep_skipped([skipped("a\ud800b")])) == []
         folder.write(Summary(), {"catalog": "c\udcff.csv"}, "done")
@@ -56,25 +56,25 @@ def test_the_report_holds_the_summary_the_outcome_and_the_facts(tmp_path):
     assert Summary().images_per_second == 0
 
 
-def test_runs_that_begin_in_one_second_have_folders_of_their_own(tmp_path):
+def test_runs_that_start_in_the_same_second_get_different_folders(tmp_path):
     now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     names = [report._new_folder(tmp_path / "runs", now).name for _ in range(3)]
     assert names == ["20260102T030405Z", "20260102T030405Z-2", "20260102T030405Z-3"]
 
 
-def test_two_runs_at_once_do_not_write_into_one_folder(tmp_path):
+def test_two_runs_at_once_write_to_different_folders(tmp_path):
     with RunReport(tmp_path) as first, RunReport(tmp_path) as second:
         assert first.folder != second.folder
 
 
-def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+def test_a_folder_that_cannot_be_created_is_a_one_line_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot be written") as caught:
         RunReport(tmp_path / "file")
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_disk_that_fills_up_is_one_line(tmp_path):
+def test_a_full_disk_is_a_one_line_error(tmp_path):
     class Full:
         def writerow(self, _row: object) -> None:
             raise OSError(28, "No space left on device")

@@ -31,7 +31,7 @@ def test_no_limit_allows_any_number(skipped, products):
 
 
 @pytest.mark.parametrize("allowed", ["many", "-1", "-1%", "%", "5%%", "nan", "inf", "1e999", "5% of them", " "])
-def test_anything_else_is_one_line(allowed):
+def test_any_other_limit_is_a_one_line_error(allowed):
     with pytest.raises(ConfigError, match="a number of products such as 50, or a share such as 5%") as caught:
         too_many(0, 0, allowed)
     assert len(str(caught.value).splitlines()) == 1
