@@ -53,7 +53,7 @@ def promote(
     alias = pipeline.contract.alias
     if not there.count(RowState.SAME) + len(written):
         return Promotion(served)  # an empty collection: what the caller says about skipped products explains it
-    if (kept := stay(pipeline, served)) is not None:
+    if (kept := reason_to_stay(pipeline, served)) is not None:
         return kept
     _verify(pipeline, collection, there, written, refused=refused)
     collection.serve(served)
@@ -61,7 +61,7 @@ def promote(
     return Promotion(collection.name, note)
 
 
-def stay(pipeline: Pipeline, served: str | None) -> Promotion | None:
+def reason_to_stay(pipeline: Pipeline, served: str | None) -> Promotion | None:
     """Return why the alias must stay, if too many products were skipped or not looked at; None if it may switch."""
     alias, settings, report = pipeline.contract.alias, pipeline.settings, pipeline.report
     if pipeline.too_many_skipped:

@@ -19,8 +19,9 @@ from ingest.milvus.collection import Collection
 from ingest.milvus.connection import connect
 from ingest.milvus.loading import check_loaded
 from ingest.pipeline import export_files, workspace
+from ingest.pipeline.export_content import ExportPaths, rows_to_export
 from ingest.pipeline.pipeline import Pipeline
-from ingest.pipeline.promote import stay
+from ingest.pipeline.promote import reason_to_stay
 from ingest.sync import diff
 from ingest.sync.inventory import Inventory, RowState
 from ingest.sync.prune import PrunePolicy
@@ -146,7 +147,7 @@ def _fill(found: Plan, pipeline: Pipeline, difference: diff.CollectionDiff, prun
     if settings.exports and not settings.sample:
         _foresee_exports(found, pipeline, difference, prune_policy)
     usable = found.added + sum(found.changed.values()) + found.unchanged + found.fetch
-    if usable and found.served != found.collection and (kept := stay(pipeline, found.served)) is not None:
+    if usable and found.served != found.collection and (kept := reason_to_stay(pipeline, found.served)) is not None:
         found.unserved = kept.fault
     for product_id, change in prune_policy.changes(difference, gone=not settings.sample):
         pipeline.report.add_change(product_id, change)
@@ -158,10 +159,8 @@ def _foresee_exports(
     found: Plan, pipeline: Pipeline, difference: diff.CollectionDiff, prune_policy: PrunePolicy
 ) -> None:
     """Note whether a run would write the exported files again, or could not replace them."""
-    files = export_files.ExportPaths(pipeline.settings.npy, pipeline.settings.npy_ids)
-    rows = export_files.export_content(
-        pipeline, files, difference.there, drops_failed=prune_policy.drops_failed(difference)
-    )
+    files = ExportPaths(pipeline.settings.npy, pipeline.settings.npy_ids)
+    rows = rows_to_export(pipeline, files, difference.there, drops_failed=prune_policy.drops_failed(difference))
     found.exports_refused = export_files.refusal(pipeline, files, rows, coming=pipeline.report.changed_ids())
     if found.exports_refused or found.embed or export_files.are_current(pipeline, files, rows):
         return

@@ -14,6 +14,7 @@ from ingest.milvus.collection import Collection
 from ingest.milvus.connection import connect
 from ingest.pipeline import export_files
 from ingest.pipeline.distributed import driver
+from ingest.pipeline.export_content import ExportPaths, rows_to_export
 from ingest.pipeline.outcome import Outcome, complete, finish, raise_if_stopped, write_report
 from ingest.pipeline.pipeline import Pipeline
 from ingest.pipeline.promote import Promotion, promote
@@ -72,7 +73,7 @@ def embed(settings: Settings, progress: Progress, stop: threading.Event, npy: Pa
         summary = Summary()
         usable = sum(1 for _ in pipeline.report.keep_skipped(pipeline.embed(pipeline.images())))
         raise_if_stopped(pipeline, summary)
-        exported = _export(pipeline, export_files.ExportPaths(npy, ids))
+        exported = _export(pipeline, ExportPaths(npy, ids))
         summary.unchanged = usable - min(usable, progress.items(Stage.EMBEDDING))
         faults = _faults(pipeline, usable, exported)
         return finish(pipeline, summary, {"vectors": npy, "ids": ids}, _carried(exported), faults)
@@ -232,11 +233,11 @@ def _rows(number: int) -> str:
 
 
 def _export(
-    pipeline: Pipeline, files: export_files.ExportPaths, collection: Inventory | None = None, *,
+    pipeline: Pipeline, files: ExportPaths, collection: Inventory | None = None, *,
     drops_failed: bool = False, is_judged: bool = True, rewrite: bool = False,
 ) -> export_files.ExportResult:  # fmt: skip
     with pipeline.progress.clock.working(EXPORTS):
-        rows = export_files.export_content(pipeline, files, collection, drops_failed=drops_failed, is_judged=is_judged)
+        rows = rows_to_export(pipeline, files, collection, drops_failed=drops_failed, is_judged=is_judged)
         return export_files.write(pipeline, files, rows, rewrite=rewrite)
 
 
@@ -252,8 +253,8 @@ def _carried(exported: export_files.ExportResult) -> list[str]:
     return [f"{what} today, and the files have the last good vector"] if exported.carried else []
 
 
-def _files(settings: Settings) -> export_files.ExportPaths:
-    return export_files.ExportPaths(settings.npy, settings.npy_ids, settings.indexes)
+def _files(settings: Settings) -> ExportPaths:
+    return ExportPaths(settings.npy, settings.npy_ids, settings.indexes)
 
 
 def _exported(pipeline: Pipeline) -> dict[str, Any]:

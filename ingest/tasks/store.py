@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ingest.core.errors import ConfigError
 from ingest.core.records import Reason, Skipped
-from ingest.pipeline.export_files import ExportContent, ExportPaths
+from ingest.pipeline.export_content import ExportContent, ExportPaths
 from ingest.pipeline.pipeline import Pipeline
 from ingest.pipeline.report import finished_runs
 from ingest.store import maintenance

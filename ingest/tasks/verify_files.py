@@ -10,6 +10,7 @@ from ingest.core.records import Mismatch
 from ingest.exports import faiss_index, npy_files
 from ingest.milvus import checks
 from ingest.pipeline import export_files
+from ingest.pipeline.export_content import ExportPaths, rows_to_export
 from ingest.sync.prune import PrunePolicy
 
 if TYPE_CHECKING:
@@ -36,9 +37,9 @@ def check(
     to another model: only their checksums are checked.
     """
     settings, dim = pipeline.settings, pipeline.space.dim
-    files = export_files.ExportPaths(settings.npy, settings.npy_ids)
+    files = ExportPaths(settings.npy, settings.npy_ids)
     drops = PrunePolicy.of(settings).drops_failed(difference)
-    rows = export_files.export_content(pipeline, files, difference.there, drops_failed=drops)
+    rows = rows_to_export(pipeline, files, difference.there, drops_failed=drops)
     refused = export_files.refusal(pipeline, files, rows)
     made_from = None if refused else (npy_files.contents(rows, pipeline.store), pipeline.space.fingerprint)
     if refused:

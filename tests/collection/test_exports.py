@@ -13,7 +13,7 @@ from support.nights import Shop as TypedShop
 from support.small_shop import FIVE, SmallShop, picture_vector
 
 from ingest.exports import faiss_index
-from ingest.pipeline.export_files import images_path
+from ingest.pipeline.last_good_images import images_path
 from ingest.pipeline.progress import Progress
 from ingest.tasks import run, store
 

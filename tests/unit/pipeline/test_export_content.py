@@ -11,7 +11,7 @@ import pytest
 
 from ingest.core.records import ImageFile, Product, Reason, Skipped, Stage
 from ingest.exports.row_list import ExportRows
-from ingest.pipeline.export_files import ExportContent, ExportPaths
+from ingest.pipeline.export_content import ExportContent, ExportPaths
 from ingest.store.local import LocalStore
 from ingest.sync.inventory import Inventory
 
