@@ -1,4 +1,4 @@
-"""Without torch the preprocessed pictures are saved, the next run with torch uses them, and the rest works."""
+"""Without torch the preprocessed images are saved, the next run with torch uses them, and the rest works."""
 
 from __future__ import annotations
 
