@@ -71,7 +71,7 @@ class Summary:
     served: str | None = None
 
     @property
-    def images_per_second(self) -> float:
+    def pictures_per_second(self) -> float:
         """Images embedded per second, over the whole run."""
         return self.embedded / self.seconds if self.seconds else 0.0
 

@@ -91,7 +91,7 @@ def _as_json(outcome: Outcome) -> str:
     """Return the machine-readable summary: one object."""
     content = {
         **asdict(outcome.summary),
-        "pictures_per_second": round(outcome.summary.images_per_second, 1),
+        "pictures_per_second": round(outcome.summary.pictures_per_second, 1),
         "places": outcome.places,
         "notes": list(outcome.notes),
         "failure": str(outcome.failure or ""),
@@ -148,4 +148,4 @@ def _near(path: Path) -> str:
 
 
 def _rate(summary: Summary) -> str:
-    return f" ({summary.images_per_second:,.1f} pictures/s)" if summary.embedded else ""
+    return f" ({summary.pictures_per_second:,.1f} pictures/s)" if summary.embedded else ""

@@ -52,8 +52,8 @@ def test_the_report_holds_the_summary_the_outcome_and_the_facts(tmp_path):
     assert content["outcome"] == "done"
     assert (content["products"], content["embedded"], content["dim"], content["catalog"]) == (10, 4, 512, "ü.csv")
     assert datetime.fromisoformat(content["started"]).tzinfo is not None
-    assert summary.images_per_second == 2
-    assert Summary().images_per_second == 0
+    assert summary.pictures_per_second == 2
+    assert Summary().pictures_per_second == 0
 
 
 def test_runs_that_start_in_the_same_second_get_different_folders(tmp_path):
