@@ -17,8 +17,10 @@ from PIL import Image, features
 from skimage import data
 
 from ingest.core.records import ImageFile, Product, Reason, Skipped
-from ingest.images.decode.decoder import Decoder, UndecodableError, open_rgb
+from ingest.images.decode.decoder import open_rgb
+from ingest.images.decode.errors import UndecodableError
 from ingest.images.decode.sandbox import Sandbox
+from ingest.images.decode.stage import Decoder
 
 PHOTO = Image.fromarray(data.astronaut()).resize((48, 32))
 KINDS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"] + ["AVIF"] * bool(features.check("avif"))
@@ -144,7 +146,8 @@ def flipped():
 PROGRAM = """
 import json, sys
 from pathlib import Path
-from ingest.images.decode.decoder import UndecodableError, open_rgb
+from ingest.images.decode.decoder import open_rgb
+from ingest.images.decode.errors import UndecodableError
 folder = Path(sys.argv[1])
 told = {}
 for path in sorted(folder.iterdir()):

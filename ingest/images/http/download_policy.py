@@ -1,4 +1,4 @@
-"""The policy of one download: what is tried, how often, for how long, how much of it, and what is sent along."""
+"""Downloads of images: retries, timeouts, size limits, redirects and headers."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from urllib3.exceptions import HTTPError, LocationParseError, LocationValueError
 
 from ingest.core.records import Reason
 from ingest.images.file_type import HEAD, extension
-from ingest.images.http import connections, responses
+from ingest.images.http import responses
 from ingest.images.http.addresses import AddressPolicy
+from ingest.images.http.connections import ConnectionPools
+from ingest.images.http.deadlines import Deadlines
 from ingest.images.http.headers import HostHeaders
 from ingest.images.http.throttle import HostThrottle
 from ingest.images.urls import DownloadError, TransientError, redact, unusable_url
@@ -42,7 +44,7 @@ _backoff = tenacity.wait_random_exponential(multiplier=0.5, max=10)
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """What came: the bytes' SHA-256 (32 bytes), size and kind, and the server's validators."""
+    """A file that was downloaded: SHA-256 (32 bytes), size in bytes, file type, and the server's validators."""
 
     sha256: bytes
     size: int
@@ -61,10 +63,10 @@ def _user_agent() -> str:
 
 @dataclass(frozen=True)
 class DownloadPolicy:
-    """How pictures are fetched. Times are seconds.
+    """How images are fetched: timeouts, tries and limits.
 
-    `deadline_s` bounds all tries for one picture together, waits included; `read_s` the wait for a byte.
-    `max_bytes` counts the decompressed body. `at_once` connections go to one host at most.
+    `deadline_s` bounds all tries for one image together, waits included; `read_s` bounds one wait for a byte.
+    `max_bytes` limits the decompressed body. At most `at_once` connections go to one host.
     """
 
     connect_s: float = 10.0
@@ -74,22 +76,22 @@ class DownloadPolicy:
     max_bytes: int = 20_000_000
     at_once: int = 8
     user_agent: str = field(default_factory=_user_agent)
-    border: AddressPolicy = field(default_factory=AddressPolicy)
+    addresses: AddressPolicy = field(default_factory=AddressPolicy)
     host_headers: HostHeaders = field(default_factory=HostHeaders)
 
 
 class Downloader:
-    """Fetches pictures over HTTP from any number of threads; a context manager that closes all connections.
+    """Fetches images over HTTP, for any number of threads; a context manager that closes all connections.
 
-    `sleep` waits between tries.
+    `sleep` is called for each wait between tries.
     """
 
     def __init__(self, policy: DownloadPolicy, sleep: Callable[[float], None] = time.sleep) -> None:
         self.policy = policy
         self.sleep = sleep
         self._hosts = HostThrottle(policy.at_once, sleep)
-        self._deadlines = connections.Deadlines()
-        self._pools = connections.pool_manager(policy.border, self._deadlines, policy.at_once)
+        self._deadlines = Deadlines()
+        self._pools = ConnectionPools(policy.addresses, self._deadlines, policy.at_once)
         self._retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(TransientError),
             stop=tenacity.stop_after_attempt(policy.tries) | tenacity.stop_before_delay(policy.deadline_s),
@@ -100,7 +102,7 @@ class Downloader:
         self._headers = {
             "User-Agent": policy.user_agent,
             "Accept": "image/*,*/*;q=0.5",
-            # A picture is compressed already; what a server compresses all the same is still understood.
+            # Images are compressed already. A response that is compressed anyway is decompressed.
             "Accept-Encoding": "identity",
         }
 
@@ -111,19 +113,19 @@ class Downloader:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle as the policy, so that another process opens connections of its own."""
+        """Pickle the policy alone: another process opens its own connections."""
         return Downloader, (self.policy, self.sleep)
 
     def close(self) -> None:
-        """Close the connections that are kept."""
+        """Close all connections."""
         self._pools.clear()
         self._deadlines.close()
 
     def fetch(self, url: str, path: Path, etag: str | None = None, last_modified: str | None = None) -> Download | None:
-        """Fetch `url` into a file at `path`, fsynced; None where it is still what those validators stand for.
+        """Fetch `url` into an fsynced file at `path`; return None if it has not changed since those validators.
 
-        Raises DownloadError after the last try, StorageError where the file cannot be written; what is at
-        `path` then is of no use.
+        Raises DownloadError after the last try, and StorageError if the file cannot be written; the file at `path` is
+        then incomplete.
         """
         ends = time.monotonic() + self.policy.deadline_s
         validators = {"If-None-Match": etag, "If-Modified-Since": last_modified}
@@ -131,19 +133,21 @@ class Downloader:
         return self._retrying(self._try, url, path, ends, conditions)
 
     def _try(self, url: str, path: Path, ends: float, conditions: dict[str, str]) -> Download | None:
-        """Follow redirects one by one: each target is checked, and gets no other host's secrets."""
+        """Follow redirects one by one: each target is checked, and gets no secrets of another host."""
         source = target = parse(url)
         with self._deadlines.until(ends):
             for _ in range(_MAX_REDIRECTS + 1):
-                with self._hosts.turn(target.host, ends):
-                    got = self._hop(url, target, self._sent(source, target) | conditions, path, ends)
+                with self._hosts.slot(target.host, ends):
+                    got = self._request(url, target, self._headers_for(source, target) | conditions, path, ends)
                 if not isinstance(got, Url):
                     return got
                 target = got
         raise DownloadError(Reason.BAD_ANSWER, f"{redact(url)}: more than {_MAX_REDIRECTS} redirects")
 
-    def _hop(self, url: str, target: Url, headers: dict[str, str], path: Path, ends: float) -> Download | Url | None:
-        """Ask for one URL: return the picture, None where it has not changed, or where a redirect leads."""
+    def _request(
+        self, url: str, target: Url, headers: dict[str, str], path: Path, ends: float
+    ) -> Download | Url | None:
+        """Request one URL; return the download, None if it has not changed, or the target of a redirect."""
         response = self._get(url, target, headers, ends)
         try:
             if (location := responses.redirect_target(response, url)) is not None:
@@ -164,11 +168,11 @@ class Downloader:
         finally:
             response.close()
 
-    def _sent(self, source: Url, target: Url) -> dict[str, str]:
-        """Return the headers for `target`; secrets only where the redirects never left the origin of `source`."""
+    def _headers_for(self, source: Url, target: Url) -> dict[str, str]:
+        """Return the headers for `target`; secrets only if the redirects have not left the origin of `source`."""
         headers = dict(self._headers)
         if source.origin == target.origin:
-            headers |= self.policy.host_headers.of(target.host)
+            headers |= self.policy.host_headers.get(target.host)
             if target.userinfo and "Authorization" not in headers:
                 secret = base64.b64encode(unquote_to_bytes(target.userinfo)).decode()
                 headers["Authorization"] = f"Basic {secret}"
@@ -176,7 +180,7 @@ class Downloader:
 
     def _get(self, url: str, target: Url, headers: dict[str, str], ends: float) -> BaseHTTPResponse:
         name = url if parse(url) == target else str(target)
-        left = _left(name, ends)
+        left = _time_left(name, ends)
         timeout = urllib3.Timeout(connect=min(self.policy.connect_s, left), read=min(self.policy.read_s, left))
         try:
             pool = self._pools.connection_from_host(target.host, target.port, target.scheme)
@@ -194,7 +198,7 @@ class Downloader:
         except (LocationParseError, LocationValueError, UnicodeError) as error:
             raise unusable_url(name) from error
         except (HTTPError, OSError, ValueError) as error:
-            raise responses.failure(error, name, late=time.monotonic() >= ends, body=False) from error
+            raise responses.network_error(error, name, late=time.monotonic() >= ends, body=False) from error
 
     def _save(self, response: BaseHTTPResponse, url: str, path: Path, ends: float) -> Download:
         limit = self.policy.max_bytes
@@ -214,17 +218,17 @@ class Downloader:
                 if file.write(chunk) != len(chunk):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(file.fileno())
-        assert kind is not None, "sniffed has let it pass"
+        assert kind is not None, "check_is_image has let it pass"
         headers = response.headers
         return Download(digest.digest(), size, kind, headers.get("ETag"), headers.get("Last-Modified"))
 
 
 def _too_large(url: str, limit: int) -> DownloadError:
-    detail = f"{redact(url)}: larger than {limit / 1e6:g} MB; put a smaller picture there, or raise --max-image-bytes"
+    detail = f"{redact(url)}: larger than {limit / 1e6:g} MB; provide a smaller image, or raise --max-image-bytes"
     return DownloadError(Reason.TOO_LARGE, detail)
 
 
-def _left(url: str, ends: float) -> float:
+def _time_left(url: str, ends: float) -> float:
     left = ends - time.monotonic()
     if left <= 0:
         raise DownloadError(Reason.TIMEOUT, f"{redact(url)}: took too long; try again later")
@@ -238,7 +242,7 @@ def _wait(state: tenacity.RetryCallState) -> float:
 
 
 def _drain(response: BaseHTTPResponse) -> None:
-    """Read a short body that nobody wants, so that the connection can be used again."""
+    """Read a short body to its end, so that the connection can be reused."""
     length = response.headers.get("Content-Length", "")
     if re.fullmatch(r"[0-9]{1,5}", length):
         try:
@@ -248,14 +252,14 @@ def _drain(response: BaseHTTPResponse) -> None:
 
 
 def _chunks(response: BaseHTTPResponse, url: str, ends: float) -> Iterator[bytes]:
-    """Yield the decoded body as it comes; raise DownloadError where it does not come whole or in time."""
+    """Yield the decompressed body in chunks; raise DownloadError if it is incomplete or late."""
     while True:
-        _left(url, ends)
+        _time_left(url, ends)
         try:
-            # read1 returns with what has come, so that memory is bounded by the chunk.
+            # read1 returns what has arrived, so that one chunk bounds the memory.
             chunk = response.read1(_CHUNK, decode_content=True)
         except (HTTPError, OSError, ValueError) as error:
-            raise responses.failure(error, url, late=time.monotonic() >= ends, body=True) from error
+            raise responses.network_error(error, url, late=time.monotonic() >= ends, body=True) from error
         if not chunk:
             return
         yield chunk

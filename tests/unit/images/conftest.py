@@ -50,7 +50,7 @@ def waits() -> list[float]:
 @pytest.fixture
 def downloader(waits: list[float]) -> Iterator[Downloader]:
     with Downloader(
-        DownloadPolicy(connect_s=2, read_s=2, border=AddressPolicy(allow_private=True)), waits.append
+        DownloadPolicy(connect_s=2, read_s=2, addresses=AddressPolicy(allow_private=True)), waits.append
     ) as opened:
         yield opened
 

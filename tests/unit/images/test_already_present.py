@@ -67,7 +67,7 @@ def test_no_block_is_told_otherwise_than_each_of_it(images, happens):
             if "appear" in happens:
                 (first / "no.jpg").write_bytes(b"new")
             roots = [first] if "fewer roots" in happens else [first, second]
-            told = PresentImages(cache, *roots, again=RefetchPolicy())(products(*images))
+            told = PresentImages(cache, *roots, refetch=RefetchPolicy())(products(*images))
             fetch = ImageResolver(cache, None, *roots)
             for record, product in zip(told, products(*images), strict=True):
                 assert record == (fetch(product) if isinstance(record, ImageFile) else product)
@@ -79,7 +79,7 @@ def test_what_was_seen_before_is_told_wherever_it_lies(tmp_path, cache, server, 
     (second / "d.jpg").write_bytes(jpeg)
     records = products("a.jpg", "./sub/b.jpg", "d.jpg", str(first / "a.jpg"), server.url("/p.jpg"))
     fetch = ImageResolver(cache, downloader, first, second)
-    present = PresentImages(cache, first, second, again=RefetchPolicy())
+    present = PresentImages(cache, first, second, refetch=RefetchPolicy())
     assert present(records) == records
     pictures = [fetch(record) for record in records]
     assert all(isinstance(picture, ImageFile) for picture in pictures)
@@ -90,14 +90,14 @@ def test_what_is_to_be_asked_for_again_is_not_told(cache, server, downloader, jp
     server.serve("/p.jpg", Answer(body=jpeg))
     (record,) = products(server.url("/p.jpg"))
     ImageResolver(cache, downloader, tmp_path)(record)
-    assert PresentImages(cache, tmp_path, again=RefetchPolicy(older_than_s=0))([record]) == [record]
+    assert PresentImages(cache, tmp_path, refetch=RefetchPolicy(older_than_s=0))([record]) == [record]
 
 
 def test_a_picture_fetched_from_elsewhere_or_gone_is_not_told(cache, server, downloader, jpeg, tmp_path):
     server.serve("/p.jpg", Answer(body=jpeg))
     (record,) = products(server.url("/p.jpg"))
     picture = ImageResolver(cache, downloader, tmp_path)(record)
-    present = PresentImages(cache, tmp_path, again=RefetchPolicy())
+    present = PresentImages(cache, tmp_path, refetch=RefetchPolicy())
     (moved,) = products(server.url("/q.jpg"))
     assert present([moved]) == [moved]
     picture.path.unlink()
@@ -106,4 +106,4 @@ def test_a_picture_fetched_from_elsewhere_or_gone_is_not_told(cache, server, dow
 
 def test_skipped_records_and_ids_that_no_row_can_have_pass(cache, tmp_path):
     records = [Skipped("P9", Stage.CATALOG, Reason.NO_ID, "no id", 3), Product("\ud800", "a.jpg", {}, 4)]
-    assert PresentImages(cache, tmp_path, again=RefetchPolicy())(records) == records
+    assert PresentImages(cache, tmp_path, refetch=RefetchPolicy())(records) == records

@@ -104,7 +104,7 @@ def test_trouble_that_every_product_would_meet_ends_the_run(offline, monkeypatch
     def trouble(*_):
         raise OSError(code, "trouble")
 
-    monkeypatch.setattr(ImageCache, "local", trouble)
+    monkeypatch.setattr(ImageCache, "record_local", trouble)
     if ends:
         with pytest.raises(StorageError, match="trouble"):
             offline(product("a.jpg"))
@@ -194,7 +194,7 @@ def test_a_changed_picture_is_taken_by_a_refresh_and_a_failing_one_kept(
     online, cache, downloader, server, jpeg, other_jpeg
 ):
     url = server.serve("/a", Answer(jpeg), Answer(other_jpeg), Answer(status=404))
-    refresh = ImageResolver(cache, downloader, cache.folder, again=RefetchPolicy(older_than_s=0))
+    refresh = ImageResolver(cache, downloader, cache.folder, refetch=RefetchPolicy(older_than_s=0))
     first, second, third = online(product(url)), refresh(product(url)), refresh(product(url))
     assert first.sha256 != second.sha256 == third.sha256
     assert cache.get("P1").failure == "not found"

@@ -14,7 +14,7 @@ from ingest.core.errors import ConfigError
 from ingest.core.records import Decoded, ImageFile, Product, Reason, Skipped
 from ingest.core.settings import Settings
 from ingest.images.cache import statistics
-from ingest.images.cache.index import ImageContent
+from ingest.images.cache.entry import ImageContent
 from ingest.images.stage import ImageStage, download_policy
 
 
@@ -34,9 +34,9 @@ def test_settings_become_the_policy(tmp_path):
     )
     assert (told.read_s, told.deadline_s, told.tries, told.at_once, told.max_bytes) == (3, 9, 2, 4, 77)
     assert told.user_agent == "shop/1"
-    assert told.host_headers.of("cdn.example") == {"X-Key": "1"}
-    assert told.border.allows("cdn.internal", "10.0.0.1")
-    assert not told.border.allow_private
+    assert told.host_headers.get("cdn.example") == {"X-Key": "1"}
+    assert told.addresses.allows("cdn.internal", "10.0.0.1")
+    assert not told.addresses.allow_private
     assert download_policy(Settings()).user_agent.startswith("ingest/")
 
 
@@ -62,7 +62,7 @@ def settings(tmp_path):
 
 def fetched(settings, cache, url):
     with ImageStage(settings, cache) as images:
-        (record,) = images.pictures([Product("P1", url, {}, 1)], download=True)
+        (record,) = images.find([Product("P1", url, {}, 1)], download=True)
         return record
 
 
@@ -76,7 +76,7 @@ def test_servers_are_told_who_asks_and_private_ones_are_asked_on_purpose_only(se
 def test_a_false_picture_is_noted_when_it_is_decoded_and_not_fetched_again(settings, cache, server, jpeg):
     url = server.serve("/a", Answer(jpeg[:20] + b"no picture any more" * 20 + jpeg[-2:]))
     with ImageStage(settings, cache) as images:
-        (picture,) = images.pictures([Product("P1", url, {}, 1)], download=True)
+        (picture,) = images.find([Product("P1", url, {}, 1)], download=True)
         skipped = images.decoder(lambda image: image)(picture)
     assert isinstance(skipped, Skipped)
     assert cache.get("P1").failure == skipped.reason
@@ -88,7 +88,7 @@ def test_a_false_picture_is_noted_when_it_is_decoded_and_not_fetched_again(setti
 def test_a_picture_of_more_pixels_than_the_settings_allow_is_too_large(settings, cache, server, jpeg):
     url = server.serve("/a", Answer(jpeg))
     with ImageStage(replace(settings, max_pixels=100), cache) as images:
-        (picture,) = images.pictures([Product("P1", url, {}, 1)], download=True)
+        (picture,) = images.find([Product("P1", url, {}, 1)], download=True)
         assert images.decoder(lambda image: image)(picture).reason == Reason.TOO_LARGE
 
 
@@ -97,7 +97,7 @@ def test_a_picture_of_too_many_pixels_stays_and_is_taken_when_the_limit_is_raise
 
     def decoded(limit, *, download=True):
         with ImageStage(replace(settings, max_pixels=limit, download_missing=download), cache) as images:
-            (picture,) = images.pictures([Product("P1", url, {}, 1)], download=download)
+            (picture,) = images.find([Product("P1", url, {}, 1)], download=download)
             return images.decoder(lambda image: image)(picture)
 
     assert decoded(100).reason == decoded(100).reason == Reason.TOO_LARGE
@@ -130,7 +130,7 @@ def test_a_picture_that_is_too_small_is_taken_when_less_is_asked_for_and_refused
 
 def test_what_is_seen_is_written_down_once(settings, cache, server, jpeg):
     with ImageStage(settings, cache) as images:
-        (picture,) = images.pictures([Product("P1", server.serve("/a", Answer(jpeg)), {}, 1)], download=True)
+        (picture,) = images.find([Product("P1", server.serve("/a", Answer(jpeg)), {}, 1)], download=True)
         assert cache.index.content(picture.sha256) is None
         images.decoder(lambda image: image)(picture)
     content = cache.index.content(picture.sha256)
@@ -147,7 +147,7 @@ def test_what_is_seen_is_the_whole_picture_also_when_it_is_decoded_smaller(cache
         image.save(tmp_path / f"{name}.jpg", quality=100)
     with ImageStage(settings, cache) as images:
         products = [Product(name, f"{name}.jpg", {}, 1) for name in ("speck", "plain")]
-        for picture in images.pictures(products, download=False):
+        for picture in images.find(products, download=False):
             images.decoder(lambda image, *_: sizes.append(image.size) or np.zeros((1, 1, 3), np.uint8), 75)(picture)
             assert cache.index.content(picture.sha256) == ImageContent(800, 600, picture.product.product_id == "plain")
     assert sizes == [(800, 600) if exact else (100, 75)] * 2

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ingest.core.records import Reason
 from ingest.images.urls import DownloadError, host, redact
-from ingest.images.whatwg_url import in_ascii, parse
+from ingest.images.whatwg_url import parse, to_ascii
 
 BASE = "https://shop.example:8443/a/b.jpg?old=1"
 
@@ -152,6 +152,6 @@ def test_what_is_no_web_address_has_no_host(path):
 
 
 def test_hosts_of_the_settings_are_compared_in_one_form():
-    assert in_ascii("Bücher.example") == "xn--bcher-kva.example"
-    assert in_ascii("*.example") == "*.example"
-    assert in_ascii("a b") == "a b"
+    assert to_ascii("Bücher.example") == "xn--bcher-kva.example"
+    assert to_ascii("*.example") == "*.example"
+    assert to_ascii("a b") == "a b"

@@ -14,7 +14,7 @@ from support.image_files import drop
 
 from ingest.core.errors import StorageError
 from ingest.core.records import Reason
-from ingest.images.cache import cache as cache_module
+from ingest.images.cache import files
 from ingest.images.cache import index as index_module
 from ingest.images.cache.cache import ImageCache, NotAFileError
 
@@ -23,7 +23,7 @@ URL = "https://shop.example/a.jpg"
 
 def put(cache, product_id, content, source=URL, kind="jpg"):
     """Store `content` as a download would."""
-    temporary = cache.temporary()
+    temporary = cache.temporary_path()
     temporary.write_bytes(content)
     return cache.store(
         product_id, source, temporary, sha256=hashlib.sha256(content).digest(), extension=kind, etag='"1"'
@@ -42,8 +42,8 @@ def rows(folder):
 def hashed(monkeypatch):
     """Every path that is hashed from now on."""
     seen = []
-    real = cache_module._hashed
-    monkeypatch.setattr(cache_module, "_hashed", lambda path: seen.append(path) or real(path))
+    real = files.hash_file
+    monkeypatch.setattr(files, "hash_file", lambda path: seen.append(path) or real(path))
     return seen
 
 
@@ -144,7 +144,7 @@ def test_an_old_urls_picture_is_not_adopted_for_a_new_url_that_failed(cache, jpe
 
 def test_leftover_temporary_files_are_removed_and_others_kept(tmp_path, jpeg):
     with ImageCache(tmp_path) as cache:
-        left = cache.temporary()
+        left = cache.temporary_path()
         left.write_bytes(jpeg[:99])
     kept = [tmp_path / name for name in (".hidden.part", "P1.part", ".DS_Store")]
     for path in kept:
@@ -159,7 +159,7 @@ def test_an_unchanged_local_picture_is_hashed_once(tmp_path, jpeg, hashed):
     path.write_bytes(jpeg)
     for _ in range(2):
         with ImageCache(tmp_path / "cache") as cache:
-            entry = cache.local("P1", path)
+            entry = cache.record_local("P1", path)
     assert cache.path(entry) == path
     assert entry.sha256 == hashlib.sha256(jpeg).digest()
     assert hashed == [path]
@@ -170,20 +170,20 @@ def test_a_change_of_mtime_or_size_alone_is_noticed(cache, tmp_path, jpeg):
     path = tmp_path / "shoe.jpg"
     path.write_bytes(jpeg)
     os.utime(path, ns=(10**18, 10**18))
-    first = cache.local("P1", path).sha256
+    first = cache.record_local("P1", path).sha256
     path.write_bytes(jpeg[::-1])
     os.utime(path, ns=(10**18, 10**18 + 1))
-    second = cache.local("P1", path).sha256
+    second = cache.record_local("P1", path).sha256
     path.write_bytes(jpeg + b"x")
     os.utime(path, ns=(10**18, 10**18 + 1))
-    assert len({first, second, cache.local("P1", path).sha256}) == 3
+    assert len({first, second, cache.record_local("P1", path).sha256}) == 3
 
 
 def test_a_local_path_that_is_no_file_is_told_apart(cache, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe", Path("/dev/null")):
         with pytest.raises(NotAFileError):
-            cache.local("P1", path)
+            cache.record_local("P1", path)
 
 
 def test_rows_are_seen_at_once_and_committed_by_batch(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from ingest.cli.main import cli
 from ingest.core.records import ImageFile, Product, Reason, Skipped
 from ingest.images.cache import statistics
 from ingest.images.cache.cache import ImageCache
-from ingest.images.cache.index import ImageContent
+from ingest.images.cache.entry import ImageContent
 from ingest.images.quality import Inspector, QualityFilter, measure
 
 
@@ -86,7 +86,7 @@ def test_quality_counts_shared_tiny_and_blank(cache, tmp_path, jpeg):
     for name, content in {"A": jpeg, "B": jpeg, "C": jpeg, "D": blank}.items():
         path = tmp_path / f"{name}.jpg"
         path.write_bytes(content)
-        entry = cache.local(name, path)
+        entry = cache.record_local(name, path)
         assert Inspector(cache, QualityFilter(min_side=1))(ImageFile(Product(name, "", {}, 1), path, entry.sha256))
     found = statistics.quality(cache.index)
     assert (found.looked_at, found.tiny, found.blank) == (4, 1, 1)
@@ -106,7 +106,7 @@ def test_quality_counts_shared_tiny_and_blank(cache, tmp_path, jpeg):
 def test_unwanted_pictures_are_skipped(cache, tmp_path, wish, reason):
     path = tmp_path / "a.png"
     path.write_bytes(saved(Image.new("RGB", (300, 40), "red"), "PNG"))
-    picture = ImageFile(Product("A", "a.png", {}, 3), path, cache.local("A", path).sha256)
+    picture = ImageFile(Product("A", "a.png", {}, 3), path, cache.record_local("A", path).sha256)
     for _ in range(2):  # looked at, then known
         record = Inspector(cache, wish)(picture)
         assert getattr(record, "reason", None) == reason

@@ -15,8 +15,10 @@ from PIL import Image, ImageCms, ImageOps, features
 from support.image_files import saved
 
 from ingest.core.records import Decoded, ImageFile, Product, Reason, Skipped, Stage
-from ingest.images.decode.decoder import Decoder, UndecodableError, open_rgb
+from ingest.images.decode.decoder import open_rgb
+from ingest.images.decode.errors import UndecodableError
 from ingest.images.decode.sandbox import Sandbox
+from ingest.images.decode.stage import Decoder
 
 LOSSLESS = [
     ("PNG", {}),
@@ -218,8 +220,8 @@ def test_how_many_pixels_are_too_many_is_a_setting_also_where_the_sandbox_decode
     path.write_bytes(saved(photo, kind))
     picture = ImageFile(Product("P1", "", {}, 1), path, hashlib.sha256(path.read_bytes()).digest())
     with Sandbox() as sandbox:
-        assert isinstance(Decoder(square, sandbox, most=pixels)(picture), Decoded)
-        skipped = Decoder(square, sandbox, most=pixels - 1)(picture)
+        assert isinstance(Decoder(square, sandbox, max_pixels=pixels)(picture), Decoded)
+        skipped = Decoder(square, sandbox, max_pixels=pixels - 1)(picture)
     assert skipped.reason == Reason.TOO_LARGE
     assert skipped.detail.endswith("megapixels; make it smaller, or raise --max-pixels")
 
@@ -326,7 +328,7 @@ def test_a_bug_in_the_preprocessing_is_not_blamed_on_the_picture(picture):
 def told(path, least):
     """Decode a file as the stage does, and return what the preprocessing was given."""
     given = []
-    decode = Decoder(lambda *arguments: given.append(arguments), least=least)
+    decode = Decoder(lambda *arguments: given.append(arguments), draft_side=least)
     decode(ImageFile(Product("P1", "", {}, 1), path, hashlib.sha256(path.read_bytes()).digest()))
     return given[0]
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from ingest.images.http.connections import Deadlines
+from ingest.images.http.deadlines import Deadlines
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_a_wait_ends_with_the_time_of_its_block(deadlines, pair):
 
 def test_outside_of_a_block_nothing_is_watched(deadlines, pair):
     deadlines.watch(pair)
-    assert deadlines.left(7) == 7
+    assert deadlines.cap(7) == 7
     assert deadlines._sockets == {}
 
 
