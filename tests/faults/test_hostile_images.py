@@ -1,4 +1,4 @@
-"""Everything that a file can do to its decoder: no crash, no hang, nothing printed, and the right class."""
+"""Hostile files: no crash, no hang, nothing printed, and the right reason."""
 
 from __future__ import annotations
 
@@ -94,9 +94,9 @@ SHOWN = {  # what a viewer shows
 }
 REFUSED = {
     "zero.jpg": (b"", Reason.TRUNCATED),
-    "text.jpg": (b"not a picture", Reason.NOT_AN_IMAGE),
+    "text.jpg": (b"not an image", Reason.NOT_AN_IMAGE),
     "html.jpg": (b"<html>", Reason.NOT_AN_IMAGE),
-    "picture.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", Reason.NOT_AN_IMAGE),
+    "image.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", Reason.NOT_AN_IMAGE),
     "postscript.jpg": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", Reason.NOT_AN_IMAGE),
     "pdf.jpg": (b"%PDF-1.7\n", Reason.NOT_AN_IMAGE),
     "zip-then-jpeg.jpg": (ZIP + JPEG, Reason.NOT_AN_IMAGE),
@@ -119,7 +119,7 @@ REFUSED = {
 
 
 def made():
-    """Yield (name, content) of every file of this page, bit flips aside."""
+    """Yield (name, content) of every file in this module except those with flipped bits."""
     for name, content in SHOWN.items():
         yield name, content
     for name, (content, _) in REFUSED.items():
@@ -186,12 +186,12 @@ def test_there_are_enough_of_them():
 
 
 @pytest.mark.parametrize("name", SHOWN)
-def test_odd_pictures_are_shown(told, name):
+def test_odd_images_are_shown(told, name):
     assert told[name] is None
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_no_picture_has_its_class(told, name):
+def test_what_is_not_an_image_has_its_reason(told, name):
     reason = REFUSED[name][1]
     assert told[name] == reason if reason else told[name] in NO_PICTURE
 
@@ -224,7 +224,7 @@ def test_every_orientation_is_exact(tmp_path, orientation):
     assert np.array_equal(np.asarray(open_rgb(path)), upright)
 
 
-def picture(folder, name, content):
+def image_file(folder, name, content):
     path = folder / name
     path.write_bytes(content)
     return ImageFile(Product(name, name, {}, 1), path, hashlib.sha256(content).digest())
@@ -251,31 +251,31 @@ HANGS = "import sys, time\nfor line in sys.stdin:\n    time.sleep(99)"
 
 
 @pytest.mark.parametrize("program", [CRASHES, HANGS])
-def test_a_decoder_that_crashes_or_hangs_costs_its_picture_and_no_more(tmp_path, program):
+def test_a_decoder_that_crashes_or_hangs_costs_its_image_and_no_more(tmp_path, program):
     with Sandbox([sys.executable, "-c", program], timeout_s=0.5) as sandbox:
         decode = Decoder(np.asarray, sandbox)
         for _ in range(2):
-            skipped = decode(picture(tmp_path, "broken.png", PNG[:-20] + b"x" * 20))
+            skipped = decode(image_file(tmp_path, "broken.png", PNG[:-20] + b"x" * 20))
             assert isinstance(skipped, Skipped)
             assert skipped.reason == Reason.NOT_AN_IMAGE
             assert "crashes or hangs" in skipped.detail
-        assert not isinstance(decode(picture(tmp_path, "sound.png", PNG)), Skipped)
+        assert not isinstance(decode(image_file(tmp_path, "sound.png", PNG)), Skipped)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_not_sound_never_meets_a_decoder_of_the_run(tmp_path, kind):
+def test_files_that_are_not_sound_are_decoded_in_the_sandbox_only(tmp_path, kind):
     content = saved(PHOTO, kind)
 
     class Noted:
         asked = 0
 
-        def open_rgb(self, _path, _most):
+        def open_rgb(self, _path, _max_pixels):
             self.asked += 1
             raise UndecodableError(Reason.NOT_AN_IMAGE, "noted")
 
     noted = Noted()
     decode = Decoder(np.asarray, noted)
-    decode(picture(tmp_path, "whole", content))
+    decode(image_file(tmp_path, "whole", content))
     assert noted.asked == (kind in ("TIFF", "AVIF"))
-    decode(picture(tmp_path, "cut", content[: len(content) * 3 // 4]))
+    decode(image_file(tmp_path, "cut", content[: len(content) * 3 // 4]))
     assert noted.asked == 1 + (kind in ("TIFF", "AVIF"))

@@ -1,4 +1,4 @@
-"""Everything that a server can do to a run: each gets its class in time, and the other pictures arrive."""
+"""Hostile servers: each gets its reason in time, and the other images arrive."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def ran(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("name", "reason"), [(name, reason) for name, (_, reason) in BEHAVIOURS.items()])
-def test_each_behaviour_has_its_class_within_its_deadline(ran, name, reason):
+def test_each_behaviour_has_its_reason_within_its_deadline(ran, name, reason):
     record = ran.records[name]
     assert getattr(record, "reason", ARRIVES) == reason, record
     assert ran.seconds[name] < DEADLINE_S + GRACE_S
@@ -181,7 +181,7 @@ def test_each_behaviour_has_its_class_within_its_deadline(ran, name, reason):
         assert record.detail.isprintable()
 
 
-def test_the_other_pictures_of_the_run_arrive(ran):
+def test_the_other_images_of_the_run_arrive(ran):
     assert ran.good == GOOD
 
 

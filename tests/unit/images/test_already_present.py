@@ -1,4 +1,4 @@
-"""What is told of a block of products is what the images stage would find out about each, only sooner."""
+"""Images found for a block of products are those that the resolver finds for each."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def products(*images):
 
 
 def stocked(folder: Path) -> tuple[Path, Path]:
-    """Make two roots, some pictures in each, and one outside that links lead to."""
+    """Make two roots, some images in each, and one outside with links to it."""
     first, second, outside = folder / "first", folder / "second", folder / "outside"
     for place in (first / "sub", second / "sub", outside):
         place.mkdir(parents=True)
     for place in (first / "a.jpg", first / "sub/b.jpg", first / "back\\slash.jpg", second / "sub/b.jpg",
                   outside / "c.jpg"):  # fmt: skip
-        place.write_bytes(f"a picture at {place.name}".encode())
+        place.write_bytes(f"an image at {place.name}".encode())
     (first / "link.jpg").symlink_to(outside / "c.jpg")
     (first / "out").symlink_to(outside)
     return first, second
@@ -50,7 +50,7 @@ def stocked(folder: Path) -> tuple[Path, Path]:
     st.lists(st.sampled_from(["change", "touch", "remove", "appear", "fewer roots", "more roots"]), max_size=3),
 )
 @settings(max_examples=60, deadline=None)
-def test_no_block_is_told_otherwise_than_each_of_it(images, happens):
+def test_a_block_gives_what_the_resolver_gives_for_each_product(images, happens):
     with TemporaryDirectory() as folder:
         first, second = stocked(Path(folder))
         roots = [first] if "more roots" in happens else [first, second]
@@ -67,13 +67,13 @@ def test_no_block_is_told_otherwise_than_each_of_it(images, happens):
             if "appear" in happens:
                 (first / "no.jpg").write_bytes(b"new")
             roots = [first] if "fewer roots" in happens else [first, second]
-            told = PresentImages(cache, *roots, refetch=RefetchPolicy())(products(*images))
+            present = PresentImages(cache, *roots, refetch=RefetchPolicy())(products(*images))
             fetch = ImageResolver(cache, None, *roots)
-            for record, product in zip(told, products(*images), strict=True):
+            for record, product in zip(present, products(*images), strict=True):
                 assert record == (fetch(product) if isinstance(record, ImageFile) else product)
 
 
-def test_what_was_seen_before_is_told_wherever_it_lies(tmp_path, cache, server, downloader, jpeg):
+def test_known_images_are_found_wherever_they_are(tmp_path, cache, server, downloader, jpeg):
     server.serve("/p.jpg", Answer(body=jpeg))
     first, second = stocked(tmp_path)
     (second / "d.jpg").write_bytes(jpeg)
@@ -81,29 +81,29 @@ def test_what_was_seen_before_is_told_wherever_it_lies(tmp_path, cache, server, 
     fetch = ImageResolver(cache, downloader, first, second)
     present = PresentImages(cache, first, second, refetch=RefetchPolicy())
     assert present(records) == records
-    pictures = [fetch(record) for record in records]
-    assert all(isinstance(picture, ImageFile) for picture in pictures)
-    assert present(records) == pictures
+    image_files = [fetch(record) for record in records]
+    assert all(isinstance(image_file, ImageFile) for image_file in image_files)
+    assert present(records) == image_files
 
 
-def test_what_is_to_be_asked_for_again_is_not_told(cache, server, downloader, jpeg, tmp_path):
+def test_an_image_to_be_fetched_again_is_left_to_the_resolver(cache, server, downloader, jpeg, tmp_path):
     server.serve("/p.jpg", Answer(body=jpeg))
     (record,) = products(server.url("/p.jpg"))
     ImageResolver(cache, downloader, tmp_path)(record)
     assert PresentImages(cache, tmp_path, refetch=RefetchPolicy(older_than_s=0))([record]) == [record]
 
 
-def test_a_picture_fetched_from_elsewhere_or_gone_is_not_told(cache, server, downloader, jpeg, tmp_path):
+def test_an_image_from_another_url_or_a_missing_one_is_left_to_the_resolver(cache, server, downloader, jpeg, tmp_path):
     server.serve("/p.jpg", Answer(body=jpeg))
     (record,) = products(server.url("/p.jpg"))
-    picture = ImageResolver(cache, downloader, tmp_path)(record)
+    image_file = ImageResolver(cache, downloader, tmp_path)(record)
     present = PresentImages(cache, tmp_path, refetch=RefetchPolicy())
     (moved,) = products(server.url("/q.jpg"))
     assert present([moved]) == [moved]
-    picture.path.unlink()
+    image_file.path.unlink()
     assert present([record]) == [record]
 
 
-def test_skipped_records_and_ids_that_no_row_can_have_pass(cache, tmp_path):
+def test_skipped_records_and_invalid_ids_pass(cache, tmp_path):
     records = [Skipped("P9", Stage.CATALOG, Reason.NO_ID, "no id", 3), Product("\ud800", "a.jpg", {}, 4)]
     assert PresentImages(cache, tmp_path, refetch=RefetchPolicy())(records) == records

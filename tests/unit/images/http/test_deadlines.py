@@ -1,4 +1,4 @@
-"""Connections end when their picture's time is up, and no one else's."""
+"""Sockets are shut down at their own deadline, and not at another's."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def pair():
         yield ours
 
 
-def test_a_wait_ends_with_the_time_of_its_block(deadlines, pair):
+def test_a_wait_ends_at_the_deadline_of_its_block(deadlines, pair):
     began = time.monotonic()
     with deadlines.until(began + 0.1):
         deadlines.watch(pair)

@@ -27,7 +27,7 @@ def test_a_host_has_its_headers_and_secrets_come_from_the_environment(written, m
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("[", "toml.io"),
         ('name = "x"', "outside of a table"),
@@ -38,13 +38,13 @@ def test_a_host_has_its_headers_and_secrets_come_from_the_environment(written, m
         ('["h"]\n"X Y" = "s3cret"', "not a valid header"),
     ],
 )
-def test_a_mistake_is_one_line_that_names_the_place_and_no_secret(written, text, told):
-    with pytest.raises(ConfigError, match=told) as caught:
+def test_a_mistake_is_one_line_that_names_the_place_and_no_secret(written, text, message):
+    with pytest.raises(ConfigError, match=message) as caught:
         read(written(text))
     assert "s3cret" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path):
+def test_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(ConfigError, match="--host-headers"):
         read(tmp_path / "none.toml")
