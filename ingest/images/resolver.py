@@ -19,7 +19,7 @@ from ingest.images.whatwg_url import parse
 if TYPE_CHECKING:
     from ingest.images.cache.cache import ImageCache
     from ingest.images.cache.entry import CacheEntry
-    from ingest.images.http.download_policy import Downloader
+    from ingest.images.http.downloader import Downloader
 
 # At least two letters: `C:` is a drive. Without `//` only well-known schemes, because a file may be called `12:30.jpg`.
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://|(?:https?|ftps?|file|data|blob|about|javascript|s3|gs):", re.IGNORECASE)

@@ -13,7 +13,8 @@ from ingest.images.decode.sandbox import Sandbox
 from ingest.images.decode.stage import Decoder
 from ingest.images.http import headers
 from ingest.images.http.addresses import address_policy
-from ingest.images.http.download_policy import Downloader, DownloadPolicy
+from ingest.images.http.download_policy import DownloadPolicy
+from ingest.images.http.downloader import Downloader
 from ingest.images.quality import Inspector, QualityFilter
 from ingest.images.resolver import ImageResolver, RefetchPolicy
 from ingest.runtime import parallel

@@ -27,7 +27,7 @@ _QUALITY = 80
 
 def fetch_image(url: str, settings: Settings, folder: Path) -> Path:
     """Fetch a picture by the rules for the catalog's, into `folder`; raises QueryError where there is none."""
-    from ingest.images.http.download_policy import Downloader
+    from ingest.images.http.downloader import Downloader
 
     path = folder / key(url).hex()
     try:

@@ -32,7 +32,8 @@ from ingest.core.records import ImageFile, Product, Reason
 from ingest.images.cache.cache import ImageCache
 from ingest.images.decode.stage import Decoder
 from ingest.images.http.addresses import AddressPolicy
-from ingest.images.http.download_policy import Downloader, DownloadPolicy
+from ingest.images.http.download_policy import DownloadPolicy
+from ingest.images.http.downloader import Downloader
 from ingest.images.http.headers import HostHeaders
 from ingest.images.resolver import ImageResolver
 from ingest.runtime import parallel

@@ -28,7 +28,8 @@ from pathlib import Path
 from ingest.runtime import parallel
 from ingest.images.http.addresses import AddressPolicy
 from ingest.images.cache.cache import ImageCache
-from ingest.images.http.download_policy import Downloader, DownloadPolicy
+from ingest.images.http.download_policy import DownloadPolicy
+from ingest.images.http.downloader import Downloader
 from ingest.images.resolver import ImageResolver
 from ingest.core.records import ImageFile, Product
 

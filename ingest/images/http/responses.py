@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import itertools
 import re
 import ssl
 from datetime import UTC, datetime
@@ -88,19 +89,19 @@ def network_error(error: BaseException, url: str, *, late: bool, body: bool) -> 
     return TransientError(reason, f"{redact(url)}: {words}; try again later")
 
 
-def check_is_image(chunks: Iterator[bytes], url: str) -> Iterator[bytes]:
-    """Yield the body if it is an image; raise DownloadError at the first bytes if it is not."""
+def identify(chunks: Iterator[bytes], url: str) -> tuple[str, Iterator[bytes]]:
+    """Return the file type of an image's body, and all of its chunks; raise DownloadError if it is not an image."""
     head = b""
     for chunk in chunks:
         head += chunk
         if len(head) >= HEAD:
             break
     if not head:
-        raise TransientError(Reason.TRUNCATED, f"{redact(url)}: the server sent an empty file")
-    if extension(head) is None:
+        raise TransientError(Reason.TRUNCATED, f"{redact(url)}: the server sent an empty file; try again later")
+    kind = extension(head)
+    if kind is None:
         raise DownloadError(Reason.NOT_AN_IMAGE, f"{redact(url)}: {_describe(head)}; give the URL of the image itself")
-    yield head
-    yield from chunks
+    return kind, itertools.chain([head], chunks)
 
 
 def _describe(head: bytes) -> str:

@@ -12,7 +12,8 @@ from support.image_files import saved
 
 from ingest.images.cache.cache import ImageCache
 from ingest.images.http.addresses import AddressPolicy
-from ingest.images.http.download_policy import Downloader, DownloadPolicy
+from ingest.images.http.download_policy import DownloadPolicy
+from ingest.images.http.downloader import Downloader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

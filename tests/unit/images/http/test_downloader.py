@@ -16,7 +16,8 @@ from support.http_server import Answer
 
 from ingest.core.errors import StorageError
 from ingest.core.records import Reason
-from ingest.images.http.download_policy import Downloader, DownloadPolicy
+from ingest.images.http.download_policy import DownloadPolicy
+from ingest.images.http.downloader import Downloader
 from ingest.images.urls import DownloadError, redact
 
 
