@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ingest.images.cache.cache import ImageCache
     from ingest.images.cache.entry import CacheEntry
     from ingest.images.resolver import RefetchPolicy
+    from ingest.images.roots import ImageRoots
 
 _FOLDERS = 4096  # remembered as inside or outside of the roots
 
@@ -32,31 +33,25 @@ class PresentImages:
     For any number of threads. Raises StorageError if the index cannot be read.
     """
 
-    def __init__(self, cache: ImageCache, *roots: Path, refetch: RefetchPolicy) -> None:
+    def __init__(self, cache: ImageCache, roots: ImageRoots, refetch: RefetchPolicy) -> None:
         self._cache = cache
         self._folder = str(cache.folder)
-        self._roots = [f"{root.absolute()}/" for root in roots]
-        self._real_roots = [Path(os.path.realpath(root)) for root in roots]
+        self._prefixes = [f"{folder}/" for folder in roots.folders]
         self._refetch = refetch
-        self._is_inside = lru_cache(_FOLDERS)(self._leads_inside)
+        self._is_inside = lru_cache(_FOLDERS)(roots.contain)
 
     def __call__(self, records: Sequence[Product | Skipped]) -> list[ImageFile | Product | Skipped]:
         """Return the records in order, with an ImageFile in place of each product whose image is in place."""
         ids = [record.product_id for record in records if isinstance(record, Product) and is_text(record.product_id)]
         entries = self._cache.index.get_all(ids)
-        return [
-            record
-            if isinstance(record, Skipped) or (entry := entries.get(record.product_id)) is None
-            else self._present(record, entry) or record
-            for record in records
-        ]
+        return [self._find(record, entries.get(record.product_id)) or record for record in records]
 
-    def _present(self, product: Product, entry: CacheEntry) -> ImageFile | None:
-        image = product.image.strip()
-        path = self._fetched(image, entry) if has_scheme(image) else self._local(image, entry)
-        if path is None or entry.sha256 is None:
+    def _find(self, record: Product | Skipped, entry: CacheEntry | None) -> ImageFile | None:
+        if isinstance(record, Skipped) or entry is None or entry.sha256 is None:
             return None
-        return ImageFile(product, Path(path), entry.sha256)
+        image = record.image.strip()
+        path = self._fetched(image, entry) if has_scheme(image) else self._local(image, entry)
+        return None if path is None else ImageFile(record, Path(path), entry.sha256)
 
     def _fetched(self, url: str, entry: CacheEntry) -> str | None:
         """Return the path of the image that was fetched from `url`, None if that is not certain."""
@@ -71,8 +66,8 @@ class PresentImages:
         if entry.file is not None or entry.source_key is not None or "\\" in image:
             return None
         name = image.removeprefix("./")
-        for root in self._roots:
-            path = name if name.startswith("/") else root + name
+        for prefix in self._prefixes:
+            path = name if name.startswith("/") else prefix + name
             if path == entry.source:
                 # lstat, because a link may lead out of the roots.
                 inside = _is_in_place(entry, path, os.lstat) and self._is_inside(os.path.dirname(path))  # noqa: PTH120
@@ -80,10 +75,6 @@ class PresentImages:
             if os.path.exists(path):  # noqa: PTH110  making a Path takes as long as the rest
                 return None
         return None
-
-    def _leads_inside(self, folder: str) -> bool:
-        real = Path(os.path.realpath(folder))
-        return any(real.is_relative_to(root) for root in self._real_roots)
 
 
 def _is_in_place(entry: CacheEntry, path: str, read_status: Callable[[str], os.stat_result]) -> bool:

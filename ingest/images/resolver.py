@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import errno
-import os
 import re
 import time
 from dataclasses import dataclass
-from pathlib import Path, PureWindowsPath
+from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING
 
 from ingest.core.errors import StorageError
 from ingest.core.records import ImageFile, Product, Reason, Skipped, Stage
 from ingest.images.cache.cache import NotAFileError
-from ingest.images.urls import DownloadError, host, plain, redact
+from ingest.images.urls import DownloadError, host, printable, redact
 from ingest.images.whatwg_url import parse
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ingest.images.cache.cache import ImageCache
     from ingest.images.cache.entry import CacheEntry
     from ingest.images.http.downloader import Downloader
+    from ingest.images.roots import ImageRoots
 
 # At least two letters: `C:` is a drive. Without `//` only well-known schemes, because a file may be called `12:30.jpg`.
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://|(?:https?|ftps?|file|data|blob|about|javascript|s3|gs):", re.IGNORECASE)
@@ -48,22 +50,20 @@ class RefetchPolicy:
 class ImageResolver:
     """Turns a Product into its ImageFile, or into a Skipped with the reason; passes a Skipped through.
 
-    For any number of threads. `downloader` is None if downloads are off. Local images must be in one of the folders
-    `roots`; relative paths start from the first, which is the catalog's folder if it has one. Whatever a product
-    contains, nothing is raised, except StorageError, which ends the run.
+    For any number of threads. `downloader` is None if downloads are off. Local images must be in one of the
+    `roots`. Whatever a product contains, nothing is raised, except StorageError, which ends the run.
     """
 
     def __init__(
         self,
         cache: ImageCache,
         downloader: Downloader | None,
-        *roots: Path,
+        roots: ImageRoots,
         refetch: RefetchPolicy = RefetchPolicy(),
     ) -> None:
         self._cache = cache
         self._downloader = downloader
-        self._roots = [root.absolute() for root in roots]
-        self._real_roots = [Path(os.path.realpath(root)) for root in roots]
+        self._roots = roots
         self._refetch = refetch
 
     def __call__(self, record: Product | Skipped) -> ImageFile | Skipped:
@@ -91,7 +91,7 @@ class ImageResolver:
 
     def _remote(self, product: Product, url: str) -> ImageFile | Skipped:
         if url[:5].lower() == "file:":
-            detail = f"{plain(url)}: file: URLs are not fetched; write the path without file:"
+            detail = f"{printable(url)}: file: URLs are not fetched; write the path without file:"
             return _skipped(product, Reason.DISALLOWED, detail)
         parse(url)
         try:
@@ -131,19 +131,11 @@ class ImageResolver:
         temporary = self._cache.temporary_path()
         try:
             validators = (prior.etag, prior.last_modified) if prior is not None else ()
-            got = downloader.fetch(url, temporary, *validators)
-            if got is None:
+            download = downloader.fetch(url, temporary, *validators)
+            if download is None:
                 assert prior is not None, "without validators a server cannot answer that nothing changed"
                 return self._cache.confirm(prior)
-            return self._cache.store(
-                product_id,
-                url,
-                temporary,
-                sha256=got.sha256,
-                extension=got.extension,
-                etag=got.etag,
-                last_modified=got.last_modified,
-            )
+            return self._cache.store(product_id, url, temporary, download)
         except DownloadError as error:
             if prior is None:
                 tried = error.reason is not Reason.HOST_RESTING
@@ -153,18 +145,18 @@ class ImageResolver:
             temporary.unlink(missing_ok=True)
 
     def _local(self, product: Product, image: str) -> ImageFile | Skipped:
-        if not self._roots:
-            detail = f"{plain(image)}: a catalog behind a URL has no folder; name one with --images-root"
+        if not self._roots.folders:
+            detail = f"{printable(image)}: a catalog behind a URL has no folder; name one with --images-root"
             return _skipped(product, Reason.DISALLOWED, detail)
-        path = self._roots[0] / image
+        path = self._roots.folders[0] / image
         try:
             path = self._find_local(image)
-            if not self._is_inside(path):
+            if not self._roots.contain(path):
                 detail = "outside of the catalog's folder; name the image's folder with --images-root"
-                return _skipped(product, Reason.DISALLOWED, f"{plain(str(path))}: {detail}")
+                return _skipped(product, Reason.DISALLOWED, f"{printable(str(path))}: {detail}")
             entry = self._cache.record_local(product.product_id, path)
         except (OSError, ValueError) as error:
-            return _unreadable(product, plain(str(path)), error)
+            return _unreadable(product, printable(str(path)), error)
         return _image_file(product, path, entry.sha256)
 
     def _find_local(self, image: str) -> Path:
@@ -176,15 +168,10 @@ class ImageResolver:
         if "\\" in image and not _WINDOWS.match(image):
             names.append(PureWindowsPath(image).as_posix())
         for name in names:
-            for root in self._roots:
+            for root in self._roots.folders:
                 if (path := root / name).exists():
                     return path
-        return self._roots[0] / names[-1]
-
-    def _is_inside(self, path: Path) -> bool:
-        """Whether a path is inside of the roots, with `..` and links resolved."""
-        real = Path(os.path.realpath(path))
-        return any(real.is_relative_to(root) for root in self._real_roots)
+        return self._roots.folders[0] / names[-1]
 
 
 def has_scheme(image: str) -> bool:

@@ -6,7 +6,6 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from ingest.catalog.files import folder_of
 from ingest.core.records import ImageFile, Product, Reason, Stage
 from ingest.images.already_present import PresentImages
 from ingest.images.decode.sandbox import Sandbox
@@ -17,6 +16,7 @@ from ingest.images.http.download_policy import DownloadPolicy
 from ingest.images.http.downloader import Downloader
 from ingest.images.quality import Inspector, QualityFilter
 from ingest.images.resolver import ImageResolver, RefetchPolicy
+from ingest.images.roots import image_roots
 from ingest.runtime import parallel
 from ingest.runtime.profiler import StageProfiler
 
@@ -69,9 +69,9 @@ class ImageStage:
     def find(self, products: Iterable[Product | Skipped], *, download: bool) -> Iterator[ImageFile | Skipped]:
         """Turn products into images on disk, in order; pass a `Skipped` through."""
         settings = self._settings
-        roots = [root for root in (folder_of(settings.catalog), settings.images_root) if root]
-        present = PresentImages(self._cache, *roots, refetch=self._refetch)
-        resolver = ImageResolver(self._cache, self._downloader if download else None, *roots, refetch=self._refetch)
+        roots = image_roots(settings)
+        present = PresentImages(self._cache, roots, self._refetch)
+        resolver = ImageResolver(self._cache, self._downloader if download else None, roots, self._refetch)
 
         def find_present(block: list[Product | Skipped]) -> list[ImageFile | Product | Skipped]:
             return [self._inspect(record) if isinstance(record, ImageFile) else record for record in present(block)]

@@ -29,7 +29,7 @@ class TransientError(DownloadError):
         self.wait_s = wait_s
 
 
-def plain(text: str) -> str:
+def printable(text: str) -> str:
     """Return `text` for a report: printable, on one line, at most 200 characters."""
     text = "".join(letter if letter.isprintable() else "?" for letter in text)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
@@ -40,7 +40,7 @@ def redact(url: str) -> str:
     match = _PARTS.match(url)
     if match is None:
         return "the URL"
-    return plain(f"{match[1].lower()}:{match[2]}{match[3].rpartition('@')[2]}{match[4]}")
+    return printable(f"{match[1].lower()}:{match[2]}{match[3].rpartition('@')[2]}{match[4]}")
 
 
 def key(url: str) -> bytes:

@@ -36,6 +36,7 @@ from ingest.images.http.download_policy import DownloadPolicy
 from ingest.images.http.downloader import Downloader
 from ingest.images.http.headers import HostHeaders
 from ingest.images.resolver import ImageResolver
+from ingest.images.roots import ImageRoots
 from ingest.runtime import parallel
 
 DEADLINE_S = 2.0
@@ -152,7 +153,7 @@ def ran(tmp_path_factory):
     )
     folder = tmp_path_factory.mktemp("hostile")
     with ImageCache(folder / "cache") as cache, Downloader(policy) as downloader:
-        fetch = ImageResolver(cache, downloader, folder)
+        fetch = ImageResolver(cache, downloader, ImageRoots([folder]))
         decode = Decoder(lambda image: image)
 
         def timed(product):
@@ -200,7 +201,7 @@ def fetched(tmp_path):
             ImageCache(tmp_path / "cache") as cache,
             Downloader(DownloadPolicy(**policy), lambda _: None) as downloader,
         ):
-            record = ImageResolver(cache, downloader, tmp_path)(Product("P", url, {}, 1))
+            record = ImageResolver(cache, downloader, ImageRoots([tmp_path]))(Product("P", url, {}, 1))
             return "arrives" if isinstance(record, ImageFile) else record.reason
 
     return fetch

@@ -31,12 +31,13 @@ from ingest.images.cache.cache import ImageCache
 from ingest.images.http.download_policy import DownloadPolicy
 from ingest.images.http.downloader import Downloader
 from ingest.images.resolver import ImageResolver
+from ingest.images.roots import ImageRoots
 from ingest.core.records import ImageFile, Product
 
 folder, base = Path(sys.argv[1]), sys.argv[2]
 products = (Product(f"P{number}", f"{base}/{number}", {}, number) for number in range(int(sys.argv[3])))
 with ImageCache(folder) as cache, Downloader(DownloadPolicy(addresses=AddressPolicy(allow_private=True))) as downloader:
-    fetch = ImageResolver(cache, downloader, folder)
+    fetch = ImageResolver(cache, downloader, ImageRoots([folder]))
     got = parallel.parallel_map_by_key(fetch, products, key=fetch.host, workers=8, at_once=8, ahead=1000)
     sys.exit(sum(1 for record in got if not isinstance(record, ImageFile)))
 """

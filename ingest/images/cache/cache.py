@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ingest.core.records import Reason
+    from ingest.images.http.downloader import Download
 
 FOLDER = "image_cache"
 """The cache's name in the data folder."""
@@ -115,23 +116,13 @@ class ImageCache:
         """Return a new path for a download, in this folder so that it can be renamed."""
         return self.folder / files.temporary_name()
 
-    def store(
-        self,
-        product_id: str,
-        source: str,
-        temporary: Path,
-        *,
-        sha256: bytes,
-        extension: str,
-        etag: str | None = None,
-        last_modified: str | None = None,
-    ) -> CacheEntry:
+    def store(self, product_id: str, source: str, temporary: Path, download: Download) -> CacheEntry:
         """Rename the fsynced file at `temporary` to the product's image, in place of an earlier one, and record it.
 
         Raises StorageError if the folder cannot be written.
         """
         prior = self._index.get(product_id)
-        name = f"{encode(product_id)}.{extension}"
+        name = f"{encode(product_id)}.{download.extension}"
         with storage_errors(self.folder):
             # The other files first: after a kill in between, the image is fetched, and no old file is adopted.
             for other in self._files(product_id):
@@ -139,9 +130,9 @@ class ImageCache:
                     (self.folder / other).unlink(missing_ok=True)
             temporary.replace(self.folder / name)
             status = (self.folder / name).stat()
-        entry = _with_file(_from_url(product_id, source), name, sha256, status)
+        entry = _with_file(_from_url(product_id, source), name, download.sha256, status)
         tries = _tries(prior, source) + 1
-        return self._put(replace(entry, etag=etag, last_modified=last_modified, tries=tries))
+        return self._put(replace(entry, etag=download.etag, last_modified=download.last_modified, tries=tries))
 
     def fail(self, product_id: str, source: str, reason: Reason, detail: str, *, tried: bool = True) -> None:
         """Record that the URL `source` gave no image; `tried` says whether it was requested at all.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PIL import UnidentifiedImageError
 
 from ingest.core.records import Reason
-from ingest.images.urls import plain
+from ingest.images.urls import printable
 
 
 class UndecodableError(Exception):
@@ -39,7 +39,7 @@ def damaged(error: Exception) -> UndecodableError:
     """Return what an error of Pillow says about a file."""
     if isinstance(error, UnidentifiedImageError):  # its message names a Python object
         return UndecodableError(Reason.NOT_AN_IMAGE, "damaged (no readable header); replace it")
-    words = plain(str(error))
+    words = printable(str(error))
     if isinstance(error, EOFError) or "truncated" in words.lower():
         return cut_off()
     return UndecodableError(Reason.NOT_AN_IMAGE, f"damaged ({words or type(error).__name__}); replace it")

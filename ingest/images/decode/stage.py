@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ingest.core.records import Decoded, ImageFile, Skipped, Stage
 from ingest.images.decode.decoder import MAX_PIXELS, decode
 from ingest.images.decode.errors import UndecodableError
-from ingest.images.urls import plain
+from ingest.images.urls import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +57,7 @@ class Decoder:
         except UndecodableError as error:
             if self._on_failed is not None:
                 self._on_failed(record, error)
-            detail = f"{plain(str(record.path))}: {error.detail}"
+            detail = f"{printable(str(record.path))}: {error.detail}"
             return product.skipped(Stage.DECODE, error.reason, detail)
         if self._on_decoded is not None:
             self._on_decoded(record, decoded)

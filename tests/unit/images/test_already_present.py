@@ -14,6 +14,7 @@ from ingest.core.records import ImageFile, Product, Reason, Skipped, Stage
 from ingest.images.already_present import PresentImages
 from ingest.images.cache.cache import ImageCache
 from ingest.images.resolver import ImageResolver, RefetchPolicy
+from ingest.images.roots import ImageRoots
 
 NAMES = (
     "a.jpg",
@@ -55,7 +56,7 @@ def test_a_block_gives_what_the_resolver_gives_for_each_product(images, happens)
         first, second = stocked(Path(folder))
         roots = [first] if "more roots" in happens else [first, second]
         with ImageCache(Path(folder) / "cache") as cache:
-            fetch = ImageResolver(cache, None, *roots)
+            fetch = ImageResolver(cache, None, ImageRoots(roots))
             for record in products(*images):
                 fetch(record)
             if "change" in happens:
@@ -67,8 +68,8 @@ def test_a_block_gives_what_the_resolver_gives_for_each_product(images, happens)
             if "appear" in happens:
                 (first / "no.jpg").write_bytes(b"new")
             roots = [first] if "fewer roots" in happens else [first, second]
-            present = PresentImages(cache, *roots, refetch=RefetchPolicy())(products(*images))
-            fetch = ImageResolver(cache, None, *roots)
+            present = PresentImages(cache, ImageRoots(roots), RefetchPolicy())(products(*images))
+            fetch = ImageResolver(cache, None, ImageRoots(roots))
             for record, product in zip(present, products(*images), strict=True):
                 assert record == (fetch(product) if isinstance(record, ImageFile) else product)
 
@@ -78,8 +79,8 @@ def test_known_images_are_found_wherever_they_are(tmp_path, cache, server, downl
     first, second = stocked(tmp_path)
     (second / "d.jpg").write_bytes(jpeg)
     records = products("a.jpg", "./sub/b.jpg", "d.jpg", str(first / "a.jpg"), server.url("/p.jpg"))
-    fetch = ImageResolver(cache, downloader, first, second)
-    present = PresentImages(cache, first, second, refetch=RefetchPolicy())
+    fetch = ImageResolver(cache, downloader, ImageRoots([first, second]))
+    present = PresentImages(cache, ImageRoots([first, second]), RefetchPolicy())
     assert present(records) == records
     image_files = [fetch(record) for record in records]
     assert all(isinstance(image_file, ImageFile) for image_file in image_files)
@@ -89,15 +90,15 @@ def test_known_images_are_found_wherever_they_are(tmp_path, cache, server, downl
 def test_an_image_to_be_fetched_again_is_left_to_the_resolver(cache, server, downloader, jpeg, tmp_path):
     server.serve("/p.jpg", Answer(body=jpeg))
     (record,) = products(server.url("/p.jpg"))
-    ImageResolver(cache, downloader, tmp_path)(record)
-    assert PresentImages(cache, tmp_path, refetch=RefetchPolicy(older_than_s=0))([record]) == [record]
+    ImageResolver(cache, downloader, ImageRoots([tmp_path]))(record)
+    assert PresentImages(cache, ImageRoots([tmp_path]), RefetchPolicy(older_than_s=0))([record]) == [record]
 
 
 def test_an_image_from_another_url_or_a_missing_one_is_left_to_the_resolver(cache, server, downloader, jpeg, tmp_path):
     server.serve("/p.jpg", Answer(body=jpeg))
     (record,) = products(server.url("/p.jpg"))
-    image_file = ImageResolver(cache, downloader, tmp_path)(record)
-    present = PresentImages(cache, tmp_path, refetch=RefetchPolicy())
+    image_file = ImageResolver(cache, downloader, ImageRoots([tmp_path]))(record)
+    present = PresentImages(cache, ImageRoots([tmp_path]), RefetchPolicy())
     (moved,) = products(server.url("/q.jpg"))
     assert present([moved]) == [moved]
     image_file.path.unlink()
@@ -106,4 +107,4 @@ def test_an_image_from_another_url_or_a_missing_one_is_left_to_the_resolver(cach
 
 def test_skipped_records_and_invalid_ids_pass(cache, tmp_path):
     records = [Skipped("P9", Stage.CATALOG, Reason.NO_ID, "no id", 3), Product("\ud800", "a.jpg", {}, 4)]
-    assert PresentImages(cache, tmp_path, refetch=RefetchPolicy())(records) == records
+    assert PresentImages(cache, ImageRoots([tmp_path]), RefetchPolicy())(records) == records

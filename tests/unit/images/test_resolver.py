@@ -15,6 +15,7 @@ from ingest.core.errors import StorageError
 from ingest.core.records import ImageFile, Product, Reason, Skipped, Stage
 from ingest.images.cache.cache import ImageCache
 from ingest.images.resolver import ImageResolver, RefetchPolicy
+from ingest.images.roots import ImageRoots
 from ingest.runtime import parallel
 
 
@@ -24,12 +25,12 @@ def product(image, product_id="P1"):
 
 @pytest.fixture
 def offline(cache, tmp_path):
-    return ImageResolver(cache, None, tmp_path)
+    return ImageResolver(cache, None, ImageRoots([tmp_path]))
 
 
 @pytest.fixture
 def online(cache, downloader, tmp_path):
-    return ImageResolver(cache, downloader, tmp_path)
+    return ImageResolver(cache, downloader, ImageRoots([tmp_path]))
 
 
 def test_a_relative_path_starts_from_the_catalogs_folder(offline, tmp_path, jpeg):
@@ -156,7 +157,9 @@ def test_a_failed_download_leaves_its_reason_in_the_index_and_nothing_on_disk(on
 def test_sixty_four_workers_keep_the_catalogs_order(cache, downloader, tmp_path, server, jpeg):
     urls = [server.serve(f"/{number}", Answer(jpeg if number % 3 else b"<html>")) for number in range(96)]
     products = [product(url, f"P{number}") for number, url in enumerate(urls)]
-    got = list(parallel.parallel_map(ImageResolver(cache, downloader, tmp_path), products, workers=64, ahead=80))
+    got = list(
+        parallel.parallel_map(ImageResolver(cache, downloader, ImageRoots([tmp_path])), products, workers=64, ahead=80)
+    )
     assert [isinstance(record, ImageFile) for record in got] == [number % 3 > 0 for number in range(96)]
     assert all(record.path.name == f"P{number}.jpg" for number, record in enumerate(got) if number % 3)
 
@@ -174,27 +177,27 @@ def test_a_local_path_may_not_leave_the_catalogs_folder_unless_allowed(cache, tm
     (other / "a.jpg").write_bytes(jpeg)
     (catalog / "link.jpg").symlink_to(other / "a.jpg")
     for image in ("../other/a.jpg", str(other / "a.jpg"), "link.jpg", "/etc/hostname"):
-        skipped = ImageResolver(cache, None, catalog)(product(image))
+        skipped = ImageResolver(cache, None, ImageRoots([catalog]))(product(image))
         assert skipped.reason == Reason.DISALLOWED
         assert "--images-root" in skipped.detail
     for image in ("../other/a.jpg", str(other / "a.jpg"), "link.jpg", "a.jpg"):
-        assert isinstance(ImageResolver(cache, None, catalog, other)(product(image)), ImageFile)
+        assert isinstance(ImageResolver(cache, None, ImageRoots([catalog, other]))(product(image)), ImageFile)
 
 
 def test_a_local_path_is_refused_if_the_catalog_has_no_folder(cache, tmp_path, jpeg):
     (tmp_path / "shirt.jpg").write_bytes(jpeg)
     for image in ("shirt.jpg", str(tmp_path / "shirt.jpg")):
-        skipped = ImageResolver(cache, None)(product(image=image))
+        skipped = ImageResolver(cache, None, ImageRoots([]))(product(image=image))
         assert skipped.reason is Reason.DISALLOWED
         assert skipped.detail.endswith("a catalog behind a URL has no folder; name one with --images-root")
-        assert isinstance(ImageResolver(cache, None, tmp_path)(product(image=image)), ImageFile)
+        assert isinstance(ImageResolver(cache, None, ImageRoots([tmp_path]))(product(image=image)), ImageFile)
 
 
 def test_a_refresh_takes_a_changed_image_and_keeps_it_if_a_later_one_fails(
     online, cache, downloader, server, jpeg, other_jpeg
 ):
     url = server.serve("/a", Answer(jpeg), Answer(other_jpeg), Answer(status=404))
-    refresh = ImageResolver(cache, downloader, cache.folder, refetch=RefetchPolicy(older_than_s=0))
+    refresh = ImageResolver(cache, downloader, ImageRoots([cache.folder]), RefetchPolicy(older_than_s=0))
     first, second, third = online(product(url)), refresh(product(url)), refresh(product(url))
     assert first.sha256 != second.sha256 == third.sha256
     assert cache.get("P1").failure == "not found"

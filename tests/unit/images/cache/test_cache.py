@@ -17,6 +17,7 @@ from ingest.core.records import Reason
 from ingest.images.cache import files
 from ingest.images.cache import index as index_module
 from ingest.images.cache.cache import ImageCache, NotAFileError
+from ingest.images.http.downloader import Download
 
 URL = "https://shop.example/a.jpg"
 
@@ -25,9 +26,8 @@ def put(cache, product_id, content, source=URL, kind="jpg"):
     """Store `content` as a download would."""
     temporary = cache.temporary_path()
     temporary.write_bytes(content)
-    return cache.store(
-        product_id, source, temporary, sha256=hashlib.sha256(content).digest(), extension=kind, etag='"1"'
-    )
+    download = Download(hashlib.sha256(content).digest(), len(content), kind, '"1"', None)
+    return cache.store(product_id, source, temporary, download)
 
 
 def rows(folder):
