@@ -149,16 +149,16 @@ from pathlib import Path
 from ingest.images.decode.decoder import open_rgb
 from ingest.images.decode.errors import UndecodableError
 folder = Path(sys.argv[1])
-told = {}
+results = {}
 for path in sorted(folder.iterdir()):
     try:
         image = open_rgb(path)
         assert image.mode == "RGB"
-        told[path.name] = None
+        results[path.name] = None
     except UndecodableError as error:
-        told[path.name] = error.reason.value
+        results[path.name] = error.reason.value
         assert error.detail.isprintable() and len(error.detail) < 400, error.detail
-print(json.dumps(told))
+print(json.dumps(results))
 """
 
 
@@ -173,7 +173,7 @@ def decoded(folder, timeout_s):
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory):
+def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
     for name, content in made():
         (folder / name).write_bytes(content)
@@ -186,28 +186,28 @@ def test_there_are_enough_of_them():
 
 
 @pytest.mark.parametrize("name", SHOWN)
-def test_odd_images_are_shown(told, name):
-    assert told[name] is None
+def test_odd_images_are_shown(results, name):
+    assert results[name] is None
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_not_an_image_has_its_reason(told, name):
+def test_what_is_not_an_image_has_its_reason(results, name):
     reason = REFUSED[name][1]
-    assert told[name] == reason if reason else told[name] in NO_PICTURE
+    assert results[name] == reason if reason else results[name] in NO_PICTURE
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_file_that_ends_early_is_truncated(told, kind):
-    gave = {tenth: told[f"{tenth}-tenths.{kind.lower()}"] for tenth in range(10)}
+def test_a_file_that_ends_early_is_truncated(results, kind):
+    gave = {tenth: results[f"{tenth}-tenths.{kind.lower()}"] for tenth in range(10)}
     assert set(gave.values()) == {Reason.TRUNCATED}, gave
 
 
 def test_flipped_bits_end_in_pixels_or_in_one_kind_of_error(tmp_path):
     for name, content in flipped():
         (tmp_path / name).write_bytes(content)
-    told = decoded(tmp_path, 120)
-    assert len(told) >= 2_000
-    assert set(told.values()) <= {*NO_PICTURE, None}
+    results = decoded(tmp_path, 120)
+    assert len(results) >= 2_000
+    assert set(results.values()) <= {*NO_PICTURE, None}
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

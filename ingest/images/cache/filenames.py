@@ -53,7 +53,7 @@ def decode(name: str) -> str:
 
 
 def is_safe(product_id: str) -> bool:
-    """Whether the id itself is a valid file name anywhere, as other programs may use it to fill the cache."""
+    """Whether the id itself is a valid file name on any system: other programs may fill the cache by id."""
     return (
         _SAFE.fullmatch(product_id) is not None
         and product_id[-1] not in ". "

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 VERSION = 2
 """The layout's number, kept in `PRAGMA user_version`; 0 is an empty database."""
 
+# The table is called `picture`: existing caches have it under this name.
 _IMAGES = """
 CREATE TABLE picture (
     product_id    TEXT PRIMARY KEY,

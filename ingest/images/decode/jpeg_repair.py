@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _EOI = b"\xff\xd9"
+_EOI_MARKER, _SOS_MARKER, _FIRST_APPLICATION_MARKER = 0xD9, 0xDA, 0xE0
 # B.1.1.2; without stuffed bytes, restarts, SOI and TEM, which have no length.
 _MARKER = re.compile(rb"\xff+([\x02-\xcf\xd9-\xfe])")
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
@@ -35,22 +36,23 @@ def repair(content: bytes) -> bytes | None:
     """Return the copy; None if it would be the same, or if pixels are missing."""
     copy: list[bytes] = []
     scans: list[bytes] = []
-    at, frame, ended = 0, None, False
+    frame: _Segment | None = None
+    at, ended = 0, False
     for segment in _segments(content):
         if segment.marker in _FRAMES:
             frame = segment
-        elif segment.marker == 0xDA:
+        elif segment.marker == _SOS_MARKER:
             scans.append(segment.body)
-        elif segment.marker == 0xD9:
+        elif segment.marker == _EOI_MARKER:
             ended = True
-        elif segment.marker >= 0xE0 and not _changes_pixels(segment):
+        elif segment.marker >= _FIRST_APPLICATION_MARKER and not _changes_pixels(segment):
             copy.append(content[at : segment.at])
             at = segment.end
     copy.append(content[at:])
-    whole = b"".join(copy)
+    kept = b"".join(copy)
     if ended:
-        return None if whole == content else whole
-    return _with_end(whole) if frame is not None and _has_all_scans(frame, scans) else None
+        return None if kept == content else kept
+    return _with_end(kept) if frame is not None and _has_all_scans(frame, scans) else None
 
 
 def _segments(content: bytes) -> Iterator[_Segment]:
@@ -68,8 +70,8 @@ def _segments(content: bytes) -> Iterator[_Segment]:
 
 def _changes_pixels(segment: _Segment) -> bool:
     return any(
-        segment.marker == marker and segment.body.startswith(start) and len(segment.body) >= least
-        for marker, start, least in _CHANGE_PIXELS
+        segment.marker == marker and segment.body.startswith(start) and len(segment.body) >= min_size
+        for marker, start, min_size in _CHANGE_PIXELS
     )
 
 

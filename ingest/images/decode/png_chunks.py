@@ -46,9 +46,8 @@ def chunks(file: BinaryIO) -> Iterator[Chunk]:
         while left and (block := file.read(min(left, _BLOCK))):
             checksum, left = zlib.crc32(block, checksum), left - len(block)
         sound = size <= _MAX_CHUNK and left == 0 and file.read(4) == checksum.to_bytes(4, "big")
-        yield Chunk(
-            head[4:], at, size - left + _FRAME, sound
-        )  # at most what the file holds: memory is allocated for it
+        in_file = size - left + _FRAME  # and not `size`, which may be wrong: callers allocate memory for it
+        yield Chunk(head[4:], at, in_file, sound)
         at += size + _FRAME
         if left or head[4:] == b"IEND":
             return
@@ -72,7 +71,8 @@ def without_ancillary(file: BinaryIO, max_bytes: int) -> bytes | None:
     file.seek(_COLOUR_TYPE)
     colour_type = file.read(1)
     file.seek(0)
-    copy, colours, changed, left = [file.read(len(SIGNATURE))], 0, False, max_bytes
+    copy = [file.read(len(SIGNATURE))]
+    colours, changed, left = 0, False, max_bytes
     for chunk in chunks(file):
         if chunk.name[0] & _ANCILLARY and not (chunk.sound and chunk.name in _CHANGE_PIXELS):
             changed = True
@@ -81,24 +81,24 @@ def without_ancillary(file: BinaryIO, max_bytes: int) -> bytes | None:
         if left < 0:
             return None
         file.seek(chunk.at)
-        content = kept = file.read(chunk.size)
+        content = repaired = file.read(chunk.size)
         if chunk.name == b"PLTE":
             colours = (chunk.size - _FRAME) // 3
-        elif chunk.name == b"tRNS" and chunk.size - _FRAME not in _transparencies(colour_type, colours):
-            kept = b""
+        elif chunk.name == b"tRNS" and chunk.size - _FRAME not in _transparency_sizes(colour_type, colours):
+            repaired = b""
         elif chunk.name == b"iCCP":
-            kept = _profile(content[8:-4])
-        changed = changed or kept != content
-        copy.append(kept)
+            repaired = _repair_profile(content[8:-4])
+        changed = changed or repaired != content
+        copy.append(repaired)
     return b"".join(copy) if changed else None
 
 
-def _transparencies(colour_type: bytes, colours: int) -> Container[int]:
-    """Return how many bytes tRNS may have (11.3.1.1): with a palette, at most one per colour."""
+def _transparency_sizes(colour_type: bytes, colours: int) -> Container[int]:
+    """Return how many bytes tRNS may have (11.3.1.1); with a palette, at most one per colour."""
     return {b"\0": (2,), b"\2": (6,), b"\3": range(1, colours + 1)}.get(colour_type, ())
 
 
-def _profile(body: bytes) -> bytes:
+def _repair_profile(body: bytes) -> bytes:
     """Return iCCP with the profile cut to the length in its header; empty if it is invalid or too long for Pillow."""
     name, _, packed = body.partition(b"\0")
     try:
