@@ -34,6 +34,8 @@ class Grouped(click.Option):
     def __init__(self, *args: Any, group: str = "Options", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.group = group
+        if self.metavar is None and isinstance(self.type, click.IntRange | click.FloatRange):
+            self.metavar = "N" if isinstance(self.type, click.IntRange) else "SECONDS"
 
     def get_help_extra(self, ctx: click.Context) -> Any:
         """Return what --help shows in brackets: the default, and not the range in mathematical notation."""
@@ -77,8 +79,6 @@ def option(group: str, *names: str, envvar: str | list[str] | None = None, **kwa
     if key in DEFAULTS:
         kwargs.setdefault("default", DEFAULTS[key])
         kwargs.setdefault("show_default", kwargs["default"] not in ("", None))
-    if isinstance(kind := kwargs.get("type"), click.IntRange | click.FloatRange):
-        kwargs.setdefault("metavar", "N" if isinstance(kind, click.IntRange) else "SECONDS")
     return click.option(*names, cls=Grouped, group=group, envvar=envvar or f"INGEST_{key.upper()}", **kwargs)
 
 
