@@ -100,9 +100,7 @@ class Pipeline:
 
     def images(self, *, download: bool = True) -> Iterator[ImageFile | Skipped]:
         """Put every product's image on disk, and note the products for the exports."""
-        return self.note_images(
-            parallel.take_until(self._stage.pictures(self.products(), download=download), self.stop)
-        )
+        return self.note_images(parallel.take_until(self._stage.find(self.products(), download=download), self.stop))
 
     def note_images(self, images: Iterable[ImageFile | Skipped]) -> Iterator[ImageFile | Skipped]:
         """Note images, in catalog order, for the exports, and count them."""

@@ -46,7 +46,7 @@ def check(
     images = pipeline.images(download=False)
     hashing = ImageHasher(pipeline.settings.download_workers)
     if hashes:
-        images = hashing.passing(images)
+        images = hashing.check(images)
     fields = FieldComparison(collection, there, draw(len(there), verdict.seed))
     records = pipeline.pixels(difference.changes(fields.passing(images)))
     overlooked = 0
@@ -59,13 +59,13 @@ def check(
                 yield Mismatch("row", product_id, _DIFFERS.get(kind, f"is {kind}"))
             elif product_id in faults:
                 yield faults[product_id]
-    yield from (*fields.differing, *hashing.differing)
-    wrong = there.find([key(name) for name in {found.name for found in (*fields.differing, *hashing.differing)}])
+    yield from (*fields.differing, *hashing.mismatches)
+    wrong = there.find([key(name) for name in {found.name for found in (*fields.differing, *hashing.mismatches)}])
     wrong_rows = int((there.fates[wrong[wrong != ABSENT]] == RowState.SAME).sum())
     verdict.products = pipeline.progress.items(Stage.CATALOG)
     verdict.rows = difference.unchanged + overlooked - wrong_rows
     verdict.expected, verdict.compared = len(there) - doubled + difference.added, fields.rows - len(fields.differing)
-    verdict.pictures = hashing.pictures - len(hashing.differing) if hashes else None
+    verdict.pictures = hashing.images - len(hashing.mismatches) if hashes else None
     verdict.reasons = dict(pipeline.report.reasons.most_common())
     uncounted = 0 if doubled else max(0, counted - len(there) - overlooked)
     verdict.notes += _row_notes(pipeline, difference, overlooked, uncounted)
