@@ -12,7 +12,7 @@ import pytest
 from ingest.core.errors import StorageError
 from ingest.core.records import Reason, Skipped, Stage
 from ingest.pipeline import report
-from ingest.pipeline.report import SKIPPED_COLUMNS, RunReport, Summary
+from ingest.pipeline.report import SKIPPED_COLUMNS, RunReport, Summary, finished_runs
 
 
 def skipped(product_id: str, detail: str = "gone", reason: Reason = Reason.NOT_FOUND) -> Skipped:
@@ -54,6 +54,33 @@ def test_the_report_holds_the_summary_the_outcome_and_the_facts(tmp_path):
     assert datetime.fromisoformat(content["started"]).tzinfo is not None
     assert summary.pictures_per_second == 2
     assert Summary().pictures_per_second == 0
+
+
+def test_a_finished_run_is_read_back_and_the_newest_comes_first(tmp_path):
+    for outcome in ("done", "interrupted"):
+        with RunReport(tmp_path) as folder:
+            list(folder.keep_skipped([skipped("a"), skipped("b")]))
+            summary = Summary(collection="products_1", served=None)
+            folder.count_skipped(summary, "part.csv")
+            folder.write(summary, {"alias": "products", "fingerprint": "f", "model": "m"}, outcome)
+
+    newest, oldest = finished_runs(tmp_path)
+
+    assert (newest.outcome, oldest.outcome) == ("interrupted", "done")
+    assert (oldest.collection, oldest.served, oldest.alias, oldest.model) == ("products_1", None, "products", "m")
+    assert oldest.reasons == {"not found": 2}
+    assert summary.examples == {"not found": "line 7: gone"}
+    assert [row["product_id"] for row in oldest.read_skipped(1)] == ["a"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", "{}", '{"started": "2026", "outcome": "done", "reasons": 1}'])
+def test_a_report_that_cannot_be_read_is_left_out(tmp_path, content):
+    (tmp_path / "20260102T030405Z").mkdir()
+    (tmp_path / "20260102T030405Z" / "report.json").write_text(content)
+    (tmp_path / "20260102T030406Z").mkdir()  # a run in progress
+
+    assert not list(finished_runs(tmp_path))
+    assert not list(finished_runs(tmp_path / "missing"))
 
 
 def test_runs_that_start_in_the_same_second_get_different_folders(tmp_path):
