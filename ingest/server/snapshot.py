@@ -1,4 +1,4 @@
-"""The whole collection read once: counts, what filters can be made of, shared pictures, and a map of it."""
+"""Reads the whole collection: counts, facets, shared images, and a map of the products."""
 
 from __future__ import annotations
 
@@ -14,73 +14,38 @@ from ingest.core.contract import IMAGE_SHA256, PRIMARY_KEY
 from ingest.milvus.connection import CALL_TIMEOUT_S
 from ingest.milvus.pages import pages
 from ingest.search.filters import among
+from ingest.server.schemas import Facet, FacetValue, Map, SharedImage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from ingest.core.records import Scalar
     from ingest.milvus.connection import Connection
 
 MAX_VALUES = 40
-"""More different values than this are not offered as a list."""
+"""A field with more different values has no list of them."""
 MAX_POINTS = 5_000
-"""Products on the map; of a larger catalog, as many at random."""
+"""Maximum products on the map, a random sample of a larger catalog."""
 MAX_GROUPS, MAX_MEMBERS = 100, 24
 _NUMBERS = ("INT64", "FLOAT", "DOUBLE")
 _VECTOR_ROWS = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Facet:
-    """What a field can be filtered by: `values` with their rows, the most frequent first, or a range of numbers.
-
-    `missing_numbers` is the number that stands for a missing one, which a filter for a range must leave out; None for
-    none.
-    """
-
-    name: str
-    type: str
-    values: list[tuple[Scalar, int]]
-    low: float | None
-    high: float | None
-    missing: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SharedImage:
-    """A picture that several products share: how many, and the first of them."""
-
-    products: int
-    product_ids: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Plane:
-    """Products on a plane: `x` and `y` in −1 to 1, `fields` a column each. `explained` is the variance kept, 0 to 1."""
-
-    product_ids: list[str]
-    x: list[float]
-    y: list[float]
-    fields: Mapping[str, list[Scalar | None]]
-    explained: float
-
-
-@dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What one reading found; `pictures` counts different ones."""
+    """The collection at one moment; `pictures` counts different images, `sharing` products that share one."""
 
     rows: int
     pictures: int
     facets: list[Facet]
     shared: list[SharedImage]
     sharing: int
-    plane: Plane
+    plane: Map
 
 
 def take(connection: Connection, name: str, contract: Mapping[str, Any]) -> Snapshot:
-    """Read the collection `name`, whose contract is what its property says; raises MilvusError."""
+    """Read the collection `name`, which has this contract; raises MilvusError."""
     kinds: dict[str, str] = contract["fields"]
     instead = contract.get("missing", {})
     ids: list[str] = []
@@ -98,7 +63,10 @@ def take(connection: Connection, name: str, contract: Mapping[str, Any]) -> Snap
         rows=len(ids),
         pictures=len(pictures),
         facets=facets,
-        shared=[SharedImage(len(group), [ids[at] for at in group[:MAX_MEMBERS]]) for group in groups[:MAX_GROUPS]],
+        shared=[
+            SharedImage(products=len(group), product_ids=[ids[at] for at in group[:MAX_MEMBERS]])
+            for group in groups[:MAX_GROUPS]
+        ],
         sharing=sum(map(len, groups)),
         plane=_plane(connection, name, contract["vector_field"], ids, columns, facets),
     )
@@ -107,16 +75,18 @@ def take(connection: Connection, name: str, contract: Mapping[str, Any]) -> Snap
 def _facet(name: str, kind: str, column: list[Any], instead: float | None = None) -> Facet:
     if kind in _NUMBERS:
         known = [value for value in column if value is not None and math.isfinite(value)]
-        return Facet(name, kind, [], min(known, default=None), max(known, default=None), instead)
+        low, high = min(known, default=None), max(known, default=None)
+        return Facet(name=name, type=kind, low=low, high=high, missing=instead, values=[])
     counts = Counter(value for value in column if value not in (None, ""))
     few = 0 < len(counts) <= MAX_VALUES and (kind == "BOOL" or len(counts) < max(2, len(column)))
-    return Facet(name, kind, counts.most_common() if few else [], None, None)
+    values = [FacetValue(value=value, rows=rows) for value, rows in counts.most_common()] if few else []
+    return Facet(name=name, type=kind, low=None, high=None, missing=None, values=values)
 
 
 def _plane(
     connection: Connection, name: str, vector_field: str, ids: list[str], columns: Mapping[str, list[Any]],
     facets: list[Facet],
-) -> Plane:  # fmt: skip
+) -> Map:  # fmt: skip
     chosen = np.arange(len(ids))
     if len(ids) > MAX_POINTS:
         chosen = np.sort(np.random.default_rng(0).choice(len(ids), MAX_POINTS, replace=False))
@@ -128,11 +98,11 @@ def _plane(
             output_fields=[PRIMARY_KEY, vector_field], timeout=CALL_TIMEOUT_S,
         )  # fmt: skip
         vectors.update((row[PRIMARY_KEY], row[vector_field]) for row in rows)
-    at = [int(index) for index in chosen if ids[index] in vectors]  # a row may have been deleted meanwhile
+    at = [int(index) for index in chosen if ids[index] in vectors]  # rows may have been deleted meanwhile
     places, explained = project(np.asarray([vectors[ids[index]] for index in at], np.float32))
     shown = [facet.name for facet in facets if facet.values or facet.low is not None]
     shown += ["title"] if "title" in columns and "title" not in shown else []
-    return Plane(
+    return Map(
         product_ids=[ids[index] for index in at],
         x=[round(float(value), 4) for value in places[:, 0]],
         y=[round(float(value), 4) for value in places[:, 1]],
@@ -149,7 +119,7 @@ def project(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
     wide = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
     variances, axes = np.linalg.eigh(wide.T @ wide)
     two = axes[:, ::-1][:, :2]
-    two *= np.where(two.sum(axis=0) < 0, -1.0, 1.0)  # an axis has no sign of its own: the same map each time
+    two *= np.where(two.sum(axis=0) < 0, -1.0, 1.0)  # an axis has no sign: the same map each time
     places = wide @ two
     total = float(variances.sum())
     kept = float(variances[-2:].sum()) / total if total > 0 else 1.0

@@ -135,13 +135,13 @@ def test_odd_pictures_that_viewers_show_are_taken(service: Service) -> None:
         ({}, "nothing to look for"),
         ({"text": " "}, "text is empty"),
         ({"text": "mug", "colour": "red"}, "'colour' is not known"),
-        ({"text": "mug", "limit": 0}, "limit is a whole number"),
-        ({"text": "mug", "limit": True}, "limit is a whole number"),
+        ({"text": "mug", "limit": 0}, "limit should be"),
+        ({"text": "mug", "limit": True}, "limit should be"),
         ({"text": "mug", "weights": {"text": 0}}, "weights"),
-        ({"text": "mug", "weights": {"words": 1}}, "'words' is not known"),
+        ({"text": "mug", "weights": {"words": 1}}, "weights.words should be 'text', 'picture' or 'product'"),
         ({"text": "mug", "filter": "price <"}, "filter"),
-        ({"text": "mug\ud800"}, "a character that no text has"),
-        ([], "not a JSON object"),
+        ({"text": "mug\ud800"}, "the body is not JSON"),
+        ([], "the body should be an object"),
     ],
 )
 def test_a_query_with_a_mistake_is_answered_with_one_line_that_names_it(service: Service, body, said) -> None:

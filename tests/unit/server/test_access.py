@@ -9,7 +9,7 @@ import pytest
 from ingest.server.access import AccessGuard, AccessRules, is_loopback
 from ingest.server.request_parsing import MAX_JSON_BYTES
 
-OPEN = AccessRules(token="", hosts=frozenset(), origins=frozenset({"https://shop.example"}), max_picture=10**6)
+OPEN = AccessRules(token="", hosts=frozenset(), origins=frozenset({"https://shop.example"}), max_image_bytes=10**6)
 
 
 def asked(rules: AccessRules, path: str = "/v1/contract", **headers: str) -> int:

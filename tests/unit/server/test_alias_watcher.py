@@ -23,22 +23,22 @@ def shop(tmp_path) -> SmallShop:
 def test_a_model_of_another_space_is_refused_until_its_collection_is_served_again(shop) -> None:
     with shop.connection() as connection:
         live = AliasWatcher(connection, "products", checkpoint("model-2").space)
-        before = live.served
-        live.look()
-        assert live.served is before
+        before = live.collection
+        live.refresh()
+        assert live.collection is before
 
         versions.rollback(connection, "products")
-        assert live.checked() is before  # whole answers from the collection before, until it looks
-        live.look()
-        assert live.served.name != before.name
+        assert live.matching_collection() is before  # whole answers from the collection before, until it looks
+        live.refresh()
+        assert live.collection.name != before.name
         assert "was built with model-1" in live.fault
         with pytest.raises(ModelError):
-            live.checked()
+            live.matching_collection()
 
         versions.rollback(connection, "products")
-        live.look()
+        live.refresh()
         assert live.fault == ""
-        assert live.checked().name == before.name
+        assert live.matching_collection().name == before.name
 
 
 def test_it_does_not_start_with_the_wrong_model_or_without_a_collection(shop) -> None:
@@ -52,11 +52,11 @@ def test_it_does_not_start_with_the_wrong_model_or_without_a_collection(shop) ->
 def test_an_alias_that_is_gone_is_told_and_what_was_served_stays(shop) -> None:
     with shop.connection() as connection:
         live = AliasWatcher(connection, "products", checkpoint("model-2").space)
-        name = live.served.name
+        name = live.collection.name
         connection.client.drop_alias("products")
-        live.look()
+        live.refresh()
         assert "no alias products" in live.fault
-        assert live.checked().name == name
+        assert live.matching_collection().name == name
         alias.switch(connection, "products", name, alias.alias_target(connection, "products"))
-        live.look()
+        live.refresh()
         assert live.fault == ""

@@ -76,7 +76,7 @@ def test_a_moved_alias_is_followed_and_another_model_refused_in_words(shop: Smal
         assert ask("GET", "readyz").status_code == 200
 
         versions.rollback(service._connection, "products")
-        live.look()
+        live.refresh()
         assert ask("GET", "v1/contract").json()["collection"] != first["collection"]
         assert ask("GET", "readyz").status_code == 503
         assert "was built with model-1" in ask("GET", "readyz").json()["error"]
@@ -87,7 +87,7 @@ def test_a_moved_alias_is_followed_and_another_model_refused_in_words(shop: Smal
         assert ask("GET", "v1/collection").json()["rows"] == 3
 
         versions.rollback(service._connection, "products")
-        live.look()
+        live.refresh()
         assert ask("GET", "readyz").status_code == 200
         assert ask("POST", "v1/search", json={"text": "two"}).status_code == 200
 
@@ -109,7 +109,7 @@ def test_milvus_that_is_away_is_told_as_such(shop: SmallShop, monkeypatch: pytes
         def away(*_: object) -> None:
             raise MilvusError("Milvus at nowhere: cannot search: away")
 
-        monkeypatch.setattr(live.served, "search", away)
+        monkeypatch.setattr(live.collection, "search", away)
         answer = requests.post(f"{address}v1/search", json={"text": "two"}, timeout=20)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
     assert answer.json() == {"error": "Milvus at nowhere: cannot search: away"}

@@ -95,9 +95,9 @@ def test_who_has_gone_is_left_out(thread) -> None:
 
 def test_a_gate_turns_away_at_once_and_lets_in_again() -> None:
     gate = Gate(2)
-    with gate.entered(), gate.entered():
-        with pytest.raises(OverloadedError, match="2 requests are waiting"), gate.entered():
+    with gate.enter(), gate.enter():
+        with pytest.raises(OverloadedError, match="2 requests are waiting"), gate.enter():
             pass
         assert gate.inside == 2
-    with gate.entered():
+    with gate.enter():
         assert gate.inside == 1

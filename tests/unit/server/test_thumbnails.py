@@ -47,10 +47,10 @@ def test_another_file_in_its_place_is_not_shown(shop, shown, tmp_path) -> None:
     Image.new("RGB", (8, 8)).save(secret)
     picture.unlink()
     picture.symlink_to(secret)
-    with pytest.raises(NotFoundError, match="changed or gone"):
+    with pytest.raises(NotFoundError, match="changed or is gone"):
         shown.jpeg("a", 8)
     picture.unlink()
-    with pytest.raises(NotFoundError, match="changed or gone"):
+    with pytest.raises(NotFoundError, match="changed or is gone"):
         shown.jpeg("a", 16)
 
 
