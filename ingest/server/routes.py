@@ -96,7 +96,7 @@ async def collection(service: Served, _parameters: NoParameters) -> schemas.Coll
     """Summarise what is in the collection."""
     taken = await service.snapshot()
     return schemas.Collection(
-        collection=service.live.collection.name, rows=taken.rows, pictures=taken.pictures, facets=taken.facets,
+        collection=service.live.collection.name, rows=taken.rows, pictures=taken.images, facets=taken.facets,
         sharing=taken.sharing, shared=taken.shared, latest_run=await service.latest_run(),
     )  # fmt: skip
 

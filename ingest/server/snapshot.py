@@ -34,10 +34,10 @@ _VECTOR_ROWS = 500
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The collection at one moment; `pictures` counts different images, `sharing` products that share one."""
+    """The collection at one moment; `images` counts different ones, `sharing` the products that share one."""
 
     rows: int
-    pictures: int
+    images: int
     facets: list[Facet]
     shared: list[SharedImage]
     sharing: int
@@ -50,18 +50,18 @@ def take(connection: Connection, name: str, contract: Mapping[str, Any]) -> Snap
     instead = contract.get("missing", {})
     ids: list[str] = []
     columns: dict[str, list[Any]] = {field: [] for field in kinds}
-    pictures: dict[str, list[int]] = defaultdict(list)
+    rows_by_image: dict[str, list[int]] = defaultdict(list)
     for rows in pages(connection, name, [PRIMARY_KEY, IMAGE_SHA256, *kinds], "Strong"):
         for row in rows:
-            pictures[row[IMAGE_SHA256]].append(len(ids))
+            rows_by_image[row[IMAGE_SHA256]].append(len(ids))
             ids.append(row[PRIMARY_KEY])
             for field, column in columns.items():
                 column.append(missing_numbers.from_stored(row.get(field), field, instead))
     facets = [_facet(field, kind, columns[field], instead.get(field)) for field, kind in kinds.items()]
-    groups = sorted((group for group in pictures.values() if len(group) > 1), key=len, reverse=True)
+    groups = sorted((group for group in rows_by_image.values() if len(group) > 1), key=len, reverse=True)
     return Snapshot(
         rows=len(ids),
-        pictures=len(pictures),
+        images=len(rows_by_image),
         facets=facets,
         shared=[
             SharedImage(products=len(group), product_ids=[ids[at] for at in group[:MAX_MEMBERS]])

@@ -70,7 +70,7 @@ def test_a_picture_finds_what_looks_like_it(page: Page, way: str) -> None:
         getattr(page, way)(picture)
     page.until(lambda: page.shown() and "P0001" in page.products()[:3], "its own product is found")
     assert page.one("#grid .score").text.split()[-1] == "1.00"
-    assert page.one(".part").text.startswith("Like your picture")
+    assert page.one(".part").text.startswith("Similar to your image")
 
 
 def test_a_file_that_is_no_picture_is_refused_in_words(page: Page, tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_the_collection_is_shown_counted_mapped_and_with_what_is_wrong_with_it(p
 
     rows = page.service.ask("GET", "v1/collection").json()["rows"]
     assert f"products\n{rows}\n" in text
-    assert "5 products have a picture that another product has too" in text
+    assert "5 products share an image with another product" in text
     assert "not an image" in text
     assert "X1" in text
     assert page.service.ask("GET", "v1/contract").json()["collection"] in text

@@ -31,7 +31,7 @@ def test_a_collection_is_counted_and_shared_pictures_are_grouped(tmp_path) -> No
         served = SearchableCollection(connection, "products")
         taken = snapshot.take(connection, served.name, served.contract)
 
-    assert (taken.rows, taken.pictures, taken.sharing) == (5, 3, 3)
+    assert (taken.rows, taken.images, taken.sharing) == (5, 3, 3)
     assert [(group.products, sorted(group.product_ids)) for group in taken.shared] == [(3, ['a"b', "b", "e"])]
     assert sorted(taken.plane.product_ids) == ['a"b', "b", "c", "d", "e"]
     title = next(facet for facet in taken.facets if facet.name == "title")
