@@ -1,4 +1,4 @@
-"""Every failure becomes one line of JSON, and the status says whose it is."""
+"""Every failure becomes one line of JSON, and the status says whose fault it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The collection read once: what filters are made of, and the map."""
+"""The snapshot of a collection: counts, facets and the map."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def pairs(facet: Facet) -> list[tuple[object, int]]:
     return [(found.value, found.rows) for found in facet.values]
 
 
-def test_a_collection_is_counted_and_shared_pictures_are_grouped(tmp_path) -> None:
+def test_a_collection_is_counted_and_shared_images_are_grouped(tmp_path) -> None:
     shop = SmallShop(tmp_path)
     shop.stock({'a"b': (1, "one"), "b": (1, "two"), "c": (2, "two"), "d": (3, "two"), "e": (1, "")})
     shop.run()
@@ -40,7 +40,7 @@ def test_a_collection_is_counted_and_shared_pictures_are_grouped(tmp_path) -> No
     assert (price.low, price.high) == (None, None)  # no price is known
 
 
-def test_numbers_are_a_range_and_texts_of_many_kinds_no_list() -> None:
+def test_a_facet_is_a_range_of_numbers_or_a_list_of_few_values() -> None:
     price = snapshot._facet("price", "DOUBLE", [3.0, math.nan, None, 1.5])
     assert (price.values, price.low, price.high) == ([], 1.5, 3.0)
     many = [str(number) for number in range(snapshot.MAX_VALUES + 1)] * 2
@@ -48,7 +48,7 @@ def test_numbers_are_a_range_and_texts_of_many_kinds_no_list() -> None:
     assert pairs(snapshot._facet("sold", "BOOL", [True, False, True])) == [(True, 2), (False, 1)]
 
 
-def test_two_components_keep_what_lies_in_a_plane() -> None:
+def test_two_components_keep_the_distances_in_a_plane() -> None:
     random = np.random.default_rng(3)
     flat = (random.normal(size=(50, 2)) @ random.normal(size=(2, 16))).astype(np.float32)
     places, explained = snapshot.project(flat)
@@ -61,7 +61,7 @@ def test_two_components_keep_what_lies_in_a_plane() -> None:
 
 @settings(deadline=None)
 @given(hnp.arrays(np.float32, st.tuples(st.integers(0, 12), st.integers(2, 9)), elements=st.floats(-1, 1, width=32)))
-def test_a_map_of_anything_stays_within_its_edges(vectors) -> None:
+def test_every_map_stays_within_its_edges(vectors) -> None:
     places, explained = snapshot.project(vectors)
 
     assert places.shape == (len(vectors), 2)
