@@ -62,7 +62,7 @@ def application(service: Service, rules: AccessRules) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with service.running():
+        async with service.run():
             yield
 
     app = FastAPI(

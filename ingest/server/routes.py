@@ -28,7 +28,7 @@ async def _find_service(request: Request, response: Response) -> Service:
     return service
 
 
-Served = Annotated[Service, Depends(_find_service)]
+CurrentService = Annotated[Service, Depends(_find_service)]
 NoParameters = Annotated[schemas.NoParameters, Query()]
 ProductId = Annotated[str, Path(min_length=1, max_length=schemas.MAX_ID, pattern=r"^[^\x00-\x1f]*$")]
 
@@ -57,7 +57,7 @@ def add_routes(app: FastAPI, service: Service, rules: AccessRules) -> None:
     responses=failures(404, 408, 409, 415, 503),
     response_description="The nearest products, best first.",
 )
-async def search(service: Served, request: Request, _parameters: NoParameters) -> schemas.Hits:
+async def search(service: CurrentService, request: Request, _parameters: NoParameters) -> schemas.Hits:
     """Find products by text, image, product, or any combination of them."""
     with service.gate.enter():
         async with service.read_request(request, schemas.SearchQuery) as (query, image):
@@ -72,27 +72,27 @@ async def search(service: Served, request: Request, _parameters: NoParameters) -
     responses=failures(408, 409, 415, 503),
     response_description="The vector, and its embedding space.",
 )
-async def embed(service: Served, request: Request, _parameters: NoParameters) -> schemas.Vector:
+async def embed(service: CurrentService, request: Request, _parameters: NoParameters) -> schemas.Vector:
     """Embed a text or an image, to query Milvus with."""
     with service.gate.enter():
         async with service.read_request(request, schemas.EmbedQuery) as (query, image):
             if bool(query.text) == bool(image):
                 raise BadRequestError("give either a text (JSON) or an image (a form)")
             served = service.live.matching_collection()
-            row = await (service.image_row(image.file) if image else service.text_row(query.text))
+            row = await (service.embed_image(image.file) if image else service.embed_text(query.text))
     space = {name: served.contract[name] for name in ("alias", "model", "fingerprint", "dim", "ef")}
     return schemas.Vector(vector=row.tolist(), **space)
 
 
 @api.get("/v1/contract", response_model=schemas.Contract, response_description="The contract.")
-async def contract(service: Served, _parameters: NoParameters) -> Response:
+async def contract(service: CurrentService, _parameters: NoParameters) -> Response:
     """Describe the collection: model, fields, and how to search it."""
     served = service.live.collection
     return JSONResponse({**served.contract, "collection": served.name}, headers=_NO_STORE)
 
 
 @api.get("/v1/collection", responses=failures(503), response_description="At most five minutes old.")
-async def collection(service: Served, _parameters: NoParameters) -> schemas.Collection:
+async def collection(service: CurrentService, _parameters: NoParameters) -> schemas.Collection:
     """Summarise what is in the collection."""
     taken = await service.snapshot()
     return schemas.Collection(
@@ -106,7 +106,7 @@ async def collection(service: Served, _parameters: NoParameters) -> schemas.Coll
     responses=failures(503),
     response_description="At most five minutes old, of at most 5,000 products.",
 )
-async def collection_map(service: Served, _parameters: NoParameters) -> schemas.Map:
+async def collection_map(service: CurrentService, _parameters: NoParameters) -> schemas.Map:
     """Place the products on a plane, by their two principal components."""
     return (await service.snapshot()).plane
 
@@ -117,7 +117,7 @@ async def collection_map(service: Served, _parameters: NoParameters) -> schemas.
     response_description="The nearest products, best first, without the product itself.",
 )
 async def similar(
-    service: Served, product_id: ProductId, asked: Annotated[schemas.SimilarParameters, Query()]
+    service: CurrentService, product_id: ProductId, asked: Annotated[schemas.SimilarParameters, Query()]
 ) -> schemas.Hits:
     """Find products similar to a product."""
     with service.gate.enter():
@@ -130,7 +130,7 @@ async def similar(
     responses={200: _JPEG, **failures(404, 503)},
 )
 async def picture(
-    service: Served, request: Request, product_id: ProductId, asked: Annotated[schemas.ImageParameters, Query()]
+    service: CurrentService, request: Request, product_id: ProductId, asked: Annotated[schemas.ImageParameters, Query()]
 ) -> Response:
     """Return a product's image, scaled down."""
     with service.gate.enter():
@@ -142,7 +142,7 @@ async def picture(
 
 
 @api.get("/v1/products/{product_id:path}", responses=failures(404, 503), response_description="The product.")
-async def product(service: Served, product_id: ProductId, _parameters: NoParameters) -> schemas.Product:
+async def product(service: CurrentService, product_id: ProductId, _parameters: NoParameters) -> schemas.Product:
     """Return a product's fields."""
     with service.gate.enter():
         found = await service.product(service.live.collection, product_id)
@@ -150,20 +150,20 @@ async def product(service: Served, product_id: ProductId, _parameters: NoParamet
 
 
 @api.get("/metrics", response_class=Response, responses={200: _METRICS})
-async def prometheus(service: Served) -> Response:
+async def prometheus(service: CurrentService) -> Response:
     """Return metrics in Prometheus' text format."""
     return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
-@probes.get("/healthz", response_description="It is.")
-async def healthz(_service: Served) -> schemas.Status:
+@probes.get("/healthz", response_description="The process is alive.")
+async def healthz(_service: CurrentService) -> schemas.Status:
     """Say that the process is alive."""
     return schemas.Status(status="alive")
 
 
-@probes.get("/readyz", response_model=schemas.Status, responses=failures(503), response_description="They can.")
-async def readyz(service: Served, request: Request) -> Any:
-    """Say whether searches can be answered."""
+@probes.get("/readyz", response_model=schemas.Status, responses=failures(503), response_description="It can search.")
+async def readyz(service: CurrentService, request: Request) -> Any:
+    """Say whether the service can search."""
     if not (fault := service.live.fault):
         return schemas.Status(status="ready")
     rules: AccessRules = request.app.state.rules  # the reason names machines and models: only for those who may ask
@@ -171,13 +171,13 @@ async def readyz(service: Served, request: Request) -> Any:
 
 
 @probes.get("/openapi.json", response_model=dict[str, Any], response_description="This document.")
-async def openapi(_service: Served, request: Request) -> Response:
+async def openapi(_service: CurrentService, request: Request) -> Response:
     """Describe the service."""
     return JSONResponse(document(request.app), headers={"Cache-Control": "no-cache"})
 
 
 @probes.get("/", include_in_schema=False)
-async def page(_service: Served, request: Request) -> Response:
+async def page(_service: CurrentService, request: Request) -> Response:
     """Return the page."""
     return HTMLResponse(request.app.state.index, headers={"Cache-Control": "no-cache"})
 

@@ -18,10 +18,11 @@ from ingest.core.errors import QueryError
 from ingest.embedding.device import import_torch
 from ingest.images.decode.sandbox import Sandbox
 from ingest.search import query
-from ingest.server import alias_watcher, last_run, request_parsing, snapshot
+from ingest.server import alias_watcher, last_run, request_parsing
 from ingest.server.batching import Batches, Gate
 from ingest.server.metrics import Metrics
 from ingest.server.responses import NotFoundError
+from ingest.server.snapshot import SnapshotCache
 from ingest.server.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
@@ -50,18 +51,16 @@ PLACES, UPLOADS = 256, 32
 """Maximum requests in progress, and uploads among them; more get 503."""
 _LARGEST_BATCH = 32
 _MILVUS_THREADS = 16
-_SNAPSHOT_S = 300.0
 
 
 class Service:
-    """One collection, one model and their threads, which work while `running`."""
+    """One collection, one model and their threads, which work while it runs."""
 
     def __init__(self, settings: Settings, connection: Connection, live: AliasWatcher, model: QueryModel) -> None:
         self.settings = settings
         self.live = live
         self.metrics = Metrics()
         self.gate, self.uploads = Gate(PLACES), Gate(UPLOADS)
-        self._connection = connection
         self._steps = model.preprocessing
         self._encoder: Encoder = model.encoder
         self._thread = ThreadPoolExecutor(1, "embedding")
@@ -74,8 +73,7 @@ class Service:
         )  # fmt: skip
         self._sandbox = Sandbox()
         self.thumbnails = Thumbnails(settings.data / "image_cache", self._sandbox)
-        self._snapshot: tuple[str, float, Snapshot] | None = None
-        self._taking: asyncio.Task[Snapshot] | None = None
+        self._snapshots = SnapshotCache(connection)
         self.metrics.watch(lambda: self.gate.inside, lambda: float(not live.fault))
 
     def warm_up(self) -> None:
@@ -90,7 +88,7 @@ class Service:
         self._encoder.images(np.zeros((1, self._steps.height, self._steps.width, 3), np.uint8))
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def run(self) -> AsyncIterator[None]:
         """Follow the alias while the block runs, then finish the work of the threads and end them."""
         # created here because they belong to the running event loop
         self._milvus, self._decoding = CapacityLimiter(_MILVUS_THREADS), CapacityLimiter(os.cpu_count() or 1)
@@ -98,11 +96,10 @@ class Service:
         try:
             yield
         finally:
-            for task in (following, self._taking):
-                if task is not None:
-                    task.cancel()
-                    with suppress(asyncio.CancelledError, Exception):
-                        await task
+            following.cancel()
+            with suppress(asyncio.CancelledError):
+                await following
+            await self._snapshots.close()
             self._thread.shutdown(wait=True)
             self._sandbox.__exit__(None, None, None)
 
@@ -116,19 +113,19 @@ class Service:
             async with request_parsing.read_request(request, kind, self.settings.max_image_bytes) as content:
                 yield content
 
-    async def search(self, asked: SearchQuery, picture: BinaryIO | None = None) -> list[Hit]:
+    async def search(self, asked: SearchQuery, image: BinaryIO | None = None) -> list[Hit]:
         """Return the products nearest to the query, best first, without the query's own product.
 
         Raises ModelError if a text or image must be embedded and the model does not match the collection,
         NotFoundError if the product does not exist, and QueryError for an invalid filter.
         """
-        embeds = asked.text or picture is not None
+        embeds = asked.text or image is not None
         served = self.live.matching_collection() if embeds else self.live.collection
         parts = []
         if asked.text:
-            parts.append((await self.text_row(asked.text), asked.weights.get("text", 1.0)))
-        if picture is not None:
-            parts.append((await self.image_row(picture), asked.weights.get("picture", 1.0)))
+            parts.append((await self.embed_text(asked.text), asked.weights.get("text", 1.0)))
+        if image is not None:
+            parts.append((await self.embed_image(image), asked.weights.get("picture", 1.0)))
         if asked.product_id:
             product = await self.product(served, asked.product_id)
             parts.append((product.vector, asked.weights.get("product", 1.0)))
@@ -148,11 +145,11 @@ class Service:
         except QueryError as error:
             raise NotFoundError(str(error)) from error
 
-    async def text_row(self, text: str) -> NDArray[np.float32]:
+    async def embed_text(self, text: str) -> NDArray[np.float32]:
         """Return the unit vector of a text, (dim,) float32."""
         return query.combine([(await self._texts.row(text), 1.0)])
 
-    async def image_row(self, file: BinaryIO) -> NDArray[np.float32]:
+    async def embed_image(self, file: BinaryIO) -> NDArray[np.float32]:
         """Return the unit vector of an uploaded image, (dim,) float32; raises QueryError if it cannot be decoded."""
         pixels = await to_thread.run_sync(self._decode, file, limiter=self._decoding)
         return query.combine([(await self._pixels.row(pixels), 1.0)])
@@ -173,30 +170,12 @@ class Service:
             self.metrics.milvus_seconds.observe(time.perf_counter() - began)
 
     async def snapshot(self) -> Snapshot:
-        """Return the latest snapshot of the collection; the previous one while the next is being taken."""
-        kept, served = self._snapshot, self.live.collection
-        name = served.name
-        if self._taking is None and (kept is None or kept[0] != name or time.monotonic() - kept[1] > _SNAPSHOT_S):
-            self._taking = asyncio.create_task(self._take_snapshot(served))
-            self._taking.add_done_callback(self._end_snapshot)
-        if kept is not None and kept[0] == name:
-            return kept[2]
-        assert self._taking is not None
-        return await asyncio.shield(self._taking)
+        """Return a recent snapshot of the collection, as `SnapshotCache.get` does."""
+        return await self._snapshots.get(self.live.collection)
 
     async def latest_run(self) -> LatestRun | None:
         """Return the latest run in the data folder, None if there is none."""
         return await to_thread.run_sync(last_run.latest, self.settings.data / "runs")
-
-    async def _take_snapshot(self, served: SearchableCollection) -> Snapshot:
-        taken = await to_thread.run_sync(snapshot.take, self._connection, served.name, served.contract)
-        self._snapshot = (served.name, time.monotonic(), taken)
-        return taken
-
-    def _end_snapshot(self, task: asyncio.Task[Snapshot]) -> None:
-        self._taking = None
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.warning("could not read the collection: %s", error)
 
     async def _follow_alias(self) -> None:
         while True:

@@ -70,14 +70,14 @@ def test_an_alias_switch_is_followed_and_a_model_that_does_not_match_is_refused_
     def ask(method: str, path: str, **options: object) -> requests.Response:
         return requests.request(method, address + path, timeout=20, **options)
 
-    with served(shop) as (address, service, live):
+    with served(shop) as (address, _service, live):
         first = ask("GET", "v1/contract").json()
         picture = (shop.folder / "images" / "2.png").read_bytes()
         hits = ask("POST", "v1/search", files={"picture": picture}).json()["hits"]
         assert (hits[0]["product_id"], hits[0]["score"]) == ("b", pytest.approx(1, abs=1e-3))
         assert ask("GET", "readyz").status_code == 200
 
-        versions.rollback(service._connection, "products")
+        versions.rollback(live._connection, "products")
         live.refresh()
         assert ask("GET", "v1/contract").json()["collection"] != first["collection"]
         assert ask("GET", "readyz").status_code == 503
@@ -88,7 +88,7 @@ def test_an_alias_switch_is_followed_and_a_model_that_does_not_match_is_refused_
         assert len(ask("GET", "v1/products/a/similar").json()["hits"]) == 2  # its vector is stored already
         assert ask("GET", "v1/collection").json()["rows"] == 3
 
-        versions.rollback(service._connection, "products")
+        versions.rollback(live._connection, "products")
         live.refresh()
         assert ask("GET", "readyz").status_code == 200
         assert ask("POST", "v1/search", json={"text": "two"}).status_code == 200
