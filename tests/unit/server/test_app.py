@@ -145,13 +145,16 @@ def test_a_head_request_gets_the_headers_of_a_get(shop: SmallShop) -> None:
         assert f'ingest_requests_total{{method="HEAD",route="{route}",status="{status}"}} 1.0' in lines
 
 
-def test_fastapis_own_pages_and_telemetry_are_off(shop: SmallShop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fastapis_own_pages_and_telemetry_are_off(
+    shop: SmallShop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setenv("FASTAPI_OTEL_AUTO_CONFIGURE", "true")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     with served(shop) as (address, _service, _live):
         for path in ("docs", "redoc", "docs/oauth2-redirect"):
             assert requests.get(address + path, timeout=20).json() == {"error": "Not Found"}
         assert requests.get(f"{address}healthz", timeout=20).status_code == 200
+    assert "telemetry" not in caplog.text  # it logs that the exporters are not installed
 
 
 @pytest.mark.parametrize("origin", ["*", "shop.example", "https://", "https://shop.example/page", "file:///etc"])
