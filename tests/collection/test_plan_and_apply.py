@@ -282,6 +282,6 @@ def test_a_plan_whose_skips_keep_the_alias_from_moving_ends_as_the_run(
     with pytest.raises(NotLiveError, match="1 of 10 products would be skipped, more than --max-skipped 0 allows"):
         shown(shop, max_skipped="0", **changes)
 
-    assert "and would not move" in capsys.readouterr().out
+    assert "and would not switch" in capsys.readouterr().out
     failure = shop.run(max_skipped="0", **changes).failure
     assert isinstance(failure, NotLiveError)
