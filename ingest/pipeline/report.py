@@ -184,8 +184,8 @@ class FinishedRun:
     fingerprint: str
     reasons: dict[str, int]
 
-    def read_skipped(self, most: int) -> list[dict[str, str]] | None:
-        """Return the first rows of skipped.csv, None if it cannot be read."""
+    def read_skipped(self, most: int) -> list[dict[str, str | None]] | None:
+        """Return the first rows of skipped.csv, None if it cannot be read; a cell that is missing in a row is None."""
         try:
             with (self.folder / SKIPPED).open(encoding="utf-8", newline="") as file:
                 return list(islice(csv.DictReader(file), most))
