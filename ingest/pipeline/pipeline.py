@@ -102,7 +102,7 @@ class Pipeline:
 
     def noted(self, pictures: Iterable[ImageFile | Skipped]) -> Iterator[ImageFile | Skipped]:
         """Note of pictures on disk, in the catalog's order, that they are wanted, and count them."""
-        pictures = self.wanted.noting(self._exemplified(pictures))
+        pictures = self.wanted.note(self._exemplified(pictures))
         return self.progress.counting(Stage.IMAGES, pictures, ImageFile)
 
     def pixels(self, pictures: Iterable[ImageFile | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:

@@ -21,7 +21,7 @@ from ingest.core.errors import ExportError
 from ingest.core.records import ImageFile, Product
 from ingest.exports import faiss_index, npy_files
 from ingest.exports.faiss_index import IndexFiles, build, search
-from ingest.exports.npy_files import manifest_path, read_manifest
+from ingest.exports.manifest import ALTERED, Manifest, read_manifest, write_manifest
 from ingest.exports.row_list import ExportRows
 from ingest.store.local import LocalStore
 
@@ -45,7 +45,7 @@ def exported(folder: Path, rows: np.ndarray, names: list[str]) -> tuple[Path, Pa
     store.add(keys, rows)
     pair = folder / "embeddings" / "clip_embeddings.npy", folder / "embeddings" / "embedding_metadata.json"
     with closing(ExportRows(folder)) as wanted:
-        for _ in wanted.noting(ImageFile(Product(n, "", {}, 2), Path(), k) for n, k in zip(names, keys, strict=True)):
+        for _ in wanted.note(ImageFile(Product(n, "", {}, 2), Path(), k) for n, k in zip(names, keys, strict=True)):
             pass
         npy_files.write(*pair, wanted, store, SPACE)
     return pair
@@ -95,7 +95,7 @@ def test_the_files_are_named_by_the_dim_and_a_manifest_carries_their_checksums(p
     assert sorted(path.name for path in folder.iterdir()) == [
         "hnsw_clip_32.faiss", "hnsw_clip_32.manifest.json", "hnsw_clip_32.pkl", "hnsw_clip_32_product_ids.json",
     ]  # fmt: skip
-    assert read_manifest(manifest_path(files.index)) == manifest
+    assert read_manifest(files.index) == manifest
     for path in (files.index, files.metadata, files.product_ids):
         assert manifest.files[path.name].sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert json.loads(files.product_ids.read_text(encoding="utf-8")) == npy_files.read_ids(pair[1])
@@ -134,29 +134,6 @@ def test_nothing_of_ours_ever_loads_a_pickle():
         assert not loads.search(path.read_text(encoding="utf-8")), path
 
 
-def resaid(folder: Path, content: bytes) -> IndexFiles:
-    """Put another metadata file in, and a manifest that fits it."""
-    files = IndexFiles.of(folder, DIM)
-    manifest = read_manifest(manifest_path(files.index))
-    files.metadata.write_bytes(content)
-    sums = {files.metadata.name: npy_files.FileChecksum(len(content), hashlib.sha256(content).hexdigest())}
-    npy_files.write_manifest(manifest_path(files.index), replace(manifest, files={**manifest.files, **sums}))
-    return files
-
-
-def test_what_was_built_has_no_faults_and_metadata_of_another_index_is_one(pair, folder):
-    build(*pair, folder, INDEX)
-    assert faiss_index.faults(folder, DIM, pair[0]) == []
-    metadata = Plain(io.BytesIO(IndexFiles.of(folder, DIM).metadata.read_bytes())).load()
-    same = str(metadata["dim"])
-    for other in ({"count": 49}, {"dim": 31}, {"sha256": "0" * 64}, {"sha256": same, "space": same}):
-        files = resaid(folder, pickle.dumps({**metadata, **other}, protocol=4))
-        (fault,) = faiss_index.faults(folder, DIM, pair[0])
-        assert fault == (files.metadata, "tells another count, dim or checksum than the index has")
-    resaid(folder, pickle.dumps({**metadata, "price": 0.5, "large": 2**40, "twice": metadata["space"]}, protocol=4))
-    assert faiss_index.faults(folder, DIM, pair[0]) == []
-
-
 class Harmful:
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -165,13 +142,23 @@ class Harmful:
         return Path.touch, (self.path,)
 
 
-def test_metadata_that_would_run_code_is_a_fault_and_does_not_run(pair, folder, tmp_path):
+@pytest.mark.parametrize("changed", ["metadata", "product_ids"])
+def test_a_file_other_than_the_one_that_was_written_is_refused_and_never_unpickled(pair, folder, tmp_path, changed):
     build(*pair, folder, INDEX)
-    for content in (pickle.dumps(Harmful(tmp_path / "ran"), protocol=4), b"", b"no pickle", pickle.dumps({})[:-1]):
-        files = resaid(folder, content)
-        ((path, what),) = faiss_index.faults(folder, DIM, pair[0])
-        assert path == files.metadata
-        assert what.startswith("cannot be read (")
+    assert faiss_index.faults(folder, DIM, pair[0]) == []
+    files = IndexFiles.of(folder, DIM)
+    path = getattr(files, changed)
+    size = path.stat().st_size
+    if path == files.metadata:
+        content = pickle.dumps(Harmful(tmp_path / "ran"), protocol=4).ljust(size, b"\0")
+    else:
+        content = path.read_bytes().replace(b'"p10"', b'"p99"')
+    assert len(content) == size, "of another size it would be refused without a look at its content"
+    path.write_bytes(content)
+    assert faiss_index.faults(folder, DIM, pair[0]) == [(path, ALTERED)]
+    with pytest.raises(ExportError) as caught:
+        search(folder, clustered(50)[0], 1, INDEX.ef)
+    assert str(caught.value) == f"{path}: {ALTERED}; write it again with: ingest verify --repair"
     assert not (tmp_path / "ran").exists()
 
 
@@ -225,7 +212,7 @@ def test_files_torn_by_a_kill_between_two_renames_are_refused_and_built_again(tm
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(Path, "replace", killed_after)
         build(*second, folder, INDEX)
-    with pytest.raises(ExportError, match="do not fit"):
+    with pytest.raises(ExportError, match="does not match the files beside it"):
         search(folder, rows[0], 1, INDEX.ef)
     build(*first, folder, INDEX)
     assert search(folder, rows[0], 1, INDEX.ef)[0][0] == "p10"
@@ -256,7 +243,7 @@ def test_of_nothing_there_is_no_index_and_an_older_one_goes(pair, tmp_path, fold
     manifest = build(npy, ids, folder, INDEX)
     assert (manifest.rows, manifest.dim, manifest.files) == (0, DIM, {})
     assert list(folder.iterdir()) == []
-    npy_files.write_manifest(manifest_path(npy), npy_files.Manifest(0, DIM, SPACE, "", {}))
+    write_manifest(npy, Manifest(0, DIM, SPACE, "", {}))
     assert faiss_index.faults(folder, DIM, npy) == []
     with pytest.raises(ExportError, match="cannot be read"):
         search(folder, clustered(1)[0], 10, INDEX.ef)

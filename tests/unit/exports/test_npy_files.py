@@ -13,7 +13,8 @@ import pytest
 from ingest.core.errors import ExportError, StorageError
 from ingest.core.records import ImageFile, Product
 from ingest.exports import npy_files
-from ingest.exports.npy_files import manifest_path, read, read_manifest, write
+from ingest.exports.manifest import Manifest, manifest_path, read_manifest
+from ingest.exports.npy_files import read, write
 from ingest.exports.row_list import ExportRows
 from ingest.runtime import atomic_files
 from ingest.store.local import LocalStore
@@ -47,13 +48,11 @@ def pair(tmp_path) -> tuple[Path, Path]:
 def wanted(folder: Path, *products: tuple[str, str]) -> ExportRows:
     noted = ExportRows(folder)
     pictures = [ImageFile(Product(name, "", {}, 2), Path(), key(word)) for name, word in products]
-    assert list(noted.noting(pictures)) == pictures
+    assert list(noted.note(pictures)) == pictures
     return noted
 
 
-def written(
-    pair: tuple[Path, Path], store: LocalStore, *products: tuple[str, str], space: str = SPACE
-) -> npy_files.Manifest:
+def written(pair: tuple[Path, Path], store: LocalStore, *products: tuple[str, str], space: str = SPACE) -> Manifest:
     with closing(wanted(store.folder, *products)) as noted:
         return write(*pair, noted, store, space)
 
@@ -81,7 +80,7 @@ def test_rows_stand_in_the_catalogs_order_and_have_unit_length(pair, store):
 
 def test_the_manifest_carries_each_files_checksum(pair, store):
     manifest = written(pair, store, ("a", "mug"), ("b", "chair"))
-    assert read_manifest(manifest_path(pair[0])) == manifest
+    assert read_manifest(pair[0]) == manifest
     for path in pair:
         assert manifest.files[path.name].sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
         assert manifest.files[path.name].bytes == path.stat().st_size
@@ -97,6 +96,19 @@ def test_more_rows_than_a_block_are_written_as_if_they_were_few(pair, store, mon
 def test_a_product_without_a_vector_has_no_row(pair, store):
     assert written(pair, store, ("x", "unknown"), ("a", "mug"), ("y", "unknown")).rows == 1
     assert_pair(pair, ("a", "mug"))
+
+
+def test_a_vector_that_the_store_finds_damaged_has_no_row_and_the_header_counts_the_others(pair, store):
+    (shard,) = {path.parent for path in store.folder.rglob("keys.npy")}
+    rows = np.load(shard / "embeddings.npy")
+    rows[1] *= 2
+    np.save(shard / "embeddings.npy", rows)
+    store = LocalStore(store.folder, DIM)
+    assert store.holds([key("chair")]) == [True], "the store reads vectors only when they are taken"
+    manifest = written(pair, store, ("a", "mug"), ("b", "chair"), ("c", "lamp"))
+    assert manifest.rows == 2
+    assert_pair(pair, ("a", "mug"), ("c", "lamp"))
+    assert npy_files.faults(*pair, None) == []
 
 
 def test_nothing_wanted_is_an_array_of_no_rows(pair, store):
@@ -131,7 +143,7 @@ def test_files_that_are_missing_or_torn_are_written_again(pair, store, change):
     change(pair)
     written(pair, store, ("a", "mug"), ("b", "chair"))
     assert_pair(pair, ("a", "mug"), ("b", "chair"))
-    assert read_manifest(manifest_path(pair[0])) is not None
+    assert read_manifest(pair[0]) is not None
 
 
 def test_another_catalog_another_picture_and_another_model_are_written(pair, store):
@@ -199,10 +211,10 @@ def test_a_pair_is_read_as_it_was_written(pair, store):
         (lambda npy, ids: npy.write_bytes(npy.read_bytes()[:-1]), "cannot be read"),
         (lambda npy, ids: np.save(npy, np.array([{}], dtype=object), allow_pickle=True), "cannot be read"),
         (lambda npy, ids: saved_as_npz(npy), "cannot be read"),
-        (lambda npy, ids: np.save(npy, np.zeros((2, 3))), "do not fit"),
-        (lambda npy, ids: np.save(npy, np.zeros(2, np.float32)), "do not fit"),
-        (lambda npy, ids: np.save(npy, np.zeros((3, 3), np.float32)), "do not fit the 2 ids"),
-        (lambda npy, ids: np.save(npy, np.float32(0)), "do not fit"),
+        (lambda npy, ids: np.save(npy, np.zeros((2, 3))), "do not match"),
+        (lambda npy, ids: np.save(npy, np.zeros(2, np.float32)), "do not match"),
+        (lambda npy, ids: np.save(npy, np.zeros((3, 3), np.float32)), "do not match the 2 ids"),
+        (lambda npy, ids: np.save(npy, np.float32(0)), "do not match"),
         (lambda npy, ids: ids.write_text("[1, 2]"), "not a JSON list"),
         (lambda npy, ids: ids.write_text("{}"), "not a JSON list"),
         (lambda npy, ids: ids.write_text("["), "cannot be read"),

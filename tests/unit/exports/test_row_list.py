@@ -21,7 +21,7 @@ RECORDS = [picture("b", 0), SKIPPED, picture('ü"\n', 255), picture("a", 0)]
 
 def test_it_gives_back_the_pictures_in_order_any_number_of_times(tmp_path):
     wanted = ExportRows(tmp_path / "made")
-    assert list(wanted.noting(RECORDS)) == RECORDS
+    assert list(wanted.note(RECORDS)) == RECORDS
     pairs = [(record.product.product_id, record.sha256) for record in RECORDS if record is not SKIPPED]
     assert list(wanted.pairs()) == pairs
     assert list(wanted.pairs()) == pairs
@@ -31,7 +31,7 @@ def test_it_gives_back_the_pictures_in_order_any_number_of_times(tmp_path):
 
 def test_it_leaves_no_file_behind_not_even_while_it_lives(tmp_path):
     wanted = ExportRows(tmp_path)
-    list(wanted.noting(RECORDS))
+    list(wanted.note(RECORDS))
     assert list(tmp_path.iterdir()) == []
     wanted.close()
 
@@ -39,7 +39,7 @@ def test_it_leaves_no_file_behind_not_even_while_it_lives(tmp_path):
 def test_two_passes_that_want_the_same_have_the_same_content_and_others_do_not(tmp_path):
     def content(*records) -> str:
         wanted = ExportRows(tmp_path)
-        list(wanted.noting(records))
+        list(wanted.note(records))
         wanted.close()
         return wanted.content
 
