@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from ingest.catalog import arrow, casting, reader
-from ingest.catalog.formats import Columns
+from ingest.catalog.rows import Columns
 from ingest.core import contract as contracts
 from ingest.core.contract import Contract, Field
 from ingest.core.records import Product
@@ -177,9 +177,10 @@ def test_without_time_zone_data_moments_are_kept_in_utc_and_the_zone_is_named(tm
     )  # fmt: skip
     script = (
         "import sys; sys.modules['tzdata'] = None\n"
-        "from pathlib import Path; from ingest.core import contract; from ingest.catalog import formats, reader\n"
+        "from pathlib import Path; from ingest.core import contract; from ingest.catalog import reader\n"
+        "from ingest.catalog.rows import Columns\n"
         f"path = Path({str(tmp_path / 'p.parquet')!r})\n"
-        "items = reader.read_catalog(path, contract.load(contract.default_path()), formats.Columns())\n"
+        "items = reader.read_catalog(path, contract.load(contract.default_path()), Columns())\n"
         "print(*[f'{item.metadata[name]}' for item in items for name in ('value', 'utc')])"
     )
     done = subprocess.run(
@@ -190,7 +191,12 @@ def test_without_time_zone_data_moments_are_kept_in_utc_and_the_zone_is_named(tm
         check=True,
     )
     assert done.stdout.split() == ["2026-01-01T00:00:00+00:00"] * 2
-    assert done.stderr.count("time zone 'Europe/Berlin', so 'value' is kept in UTC") == 1
+    assert (
+        done.stderr.count(
+            "column 'value' is kept in UTC, because this machine has no data for the time zone 'Europe/Berlin'"
+        )
+        == 1
+    )
     assert len(done.stderr.splitlines()) == 1
 
 

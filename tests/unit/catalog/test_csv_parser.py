@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ingest.catalog import reader
 from ingest.catalog.csv_parser import records
-from ingest.catalog.formats import Columns
+from ingest.catalog.rows import Columns
 from ingest.core import contract as contracts
 from ingest.core.errors import CatalogError
 from ingest.core.records import Product, Reason
@@ -48,7 +48,7 @@ def told(items) -> list[tuple[int, str, str]]:
     ("damaged", "product_id", "word"),
     [
         ('2,b.jpg,"Plate "blue" 12cm",6', "2", "not doubled"),
-        (r'2,b.jpg,"Plate 12\" blue",6', "2", r"\" is no quote in CSV"),
+        (r'2,b.jpg,"Plate 12\" blue",6', "2", r"\" is not a quote in CSV"),
         (r'2,b.jpg,"Plate 12\"",6', "2", "not closed"),
         (r'2,b.jpg,"Plate 12\", blue",6', "2", "5 cells under a header of 4"),
         ('2,b.jpg,"Plate,6', "2", "not closed"),

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.catalog import exact_numbers, reader
-from ingest.catalog.formats import Columns
+from ingest.catalog.rows import Columns
 from ingest.core import contract as contracts
 from ingest.core.contract import Field
 from ingest.core.records import Product

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.catalog_parts import written
 
-from ingest.catalog import files, formats, reader
-from ingest.catalog.formats import Columns
+from ingest.catalog import files, reader
+from ingest.catalog.rows import Columns
 from ingest.core import contract as contracts
 from ingest.core.errors import CatalogError, ConfigError
 from ingest.core.records import Product, Reason, Skipped
@@ -53,6 +53,8 @@ def test_a_glob_is_the_files_that_it_matches(tmp_path):
     assert names(tmp_path / "[ac]" / "?.csv") == ["a/1.csv", "a/2.csv"]
     assert names(tmp_path / "a" / "*.csv") == ["1.csv", "2.csv"]
     assert names(tmp_path / "**" / "1.csv") == ["1.csv", "a/1.csv", "a/deep/1.csv", "b/1.csv"]
+    assert names(tmp_path / "**" / "**" / "deep" / "*.csv") == ["a/deep/1.csv"]
+    assert names(tmp_path / "**" / "deep" / "**" / "1.csv") == ["a/deep/1.csv"]
     assert names(tmp_path / "a" / "**") == ["1.csv", "2.csv", "deep/1.csv"]
 
 
@@ -73,13 +75,13 @@ def test_a_file_that_has_a_wildcard_in_its_name_is_that_file(tmp_path):
     ("there", "catalog", "word"),
     [
         ([], "none.csv", "no such file or folder"),
-        (["_SUCCESS"], ".", "holds no files, but for any that begin with _ or ."),
+        (["_SUCCESS"], ".", "has no files, except any that begin with _ or ."),
         (["a.csv"], "*.tsv", "matches no files"),
         (["a.csv"], "none/*.csv", "none: cannot be listed: No such file or directory"),
-        (["a.csv", "b.csv.gz"], ".", "files of two kinds, a.csv and b.csv.gz; name those of one, such as "),
+        (["a.csv", "b.csv.gz"], ".", "has files of two formats, a.csv and b.csv.gz; choose one, such as "),
         (["a.csv", "README.md"], ".", "README.md: unknown ending"),
-        (["day=1/a.parquet"], ".", "day=1: is a folder of parts, not a part; name what is in it, too: "),
-        (["a.parquet/1.parquet", "b.parquet/1.parquet"], "*.parquet", "a.parquet: is a folder of parts"),
+        (["day=1/a.parquet"], ".", "day=1: is a folder of part files, not a file; name the files in it: "),
+        (["a.parquet/1.parquet", "b.parquet/1.parquet"], "*.parquet", "a.parquet: is a folder of part files"),
     ],
 )
 def test_what_may_not_be_the_whole_catalog_is_one_line_that_says_what_to_do(tmp_path, there, catalog, word):
@@ -144,10 +146,10 @@ def test_parts_of_json_lines_need_not_all_have_a_picture_or_a_row(tmp_path):
 
 def test_an_estimate_is_the_sum_of_all_files(tmp_path):
     put(tmp_path, "1.csv", "2.csv", content="product_id,image\na,a.jpg\nb,b.jpg\n")
-    assert formats.estimate(tmp_path) == 4
+    assert reader.estimate(tmp_path) == 4
     put(tmp_path, "empty.csv", content="product_id,image\n")
-    assert formats.estimate(tmp_path / "*.csv") == 4
-    assert formats.estimate(tmp_path / "*.tsv") is None
+    assert reader.estimate(tmp_path / "*.csv") == 4
+    assert reader.estimate(tmp_path / "*.tsv") is None
 
 
 cell = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8)

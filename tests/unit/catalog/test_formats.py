@@ -20,8 +20,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from ingest.catalog import formats, reader
-from ingest.catalog.formats import Columns
+from ingest.catalog import reader
+from ingest.catalog.rows import Columns
 from ingest.core import contract as contracts
 from ingest.core.contract import Contract, Field
 from ingest.core.errors import CatalogError
@@ -156,7 +156,7 @@ def test_other_columns_too_long_for_the_dynamic_field_are_skipped(tmp_path):
         ("b,", "b", Reason.NO_IMAGE, "image is empty"),
         ("a,other.jpg", "a", Reason.DUPLICATE_ID, "first seen in line 2"),
         ("b,b.jpg,more,cells", "b", Reason.BAD_ROW, "4 cells under a header of 3"),
-        ("b", "b", Reason.BAD_ROW, "1 cells end before"),
+        ("b", "b", Reason.BAD_ROW, "only 1 of 3 cells, too few for"),
         ("b\0b,b.jpg", "", Reason.BAD_ROW, "U+0000"),
         ('"b\nb",b.jpg', "", Reason.BAD_ROW, "U+000A"),
         ("b,b\0.jpg", "b", Reason.BAD_ROW, "U+0000"),
@@ -217,12 +217,12 @@ def test_a_broken_row_that_is_the_first_with_its_id_counts(tmp_path, torn, again
     [
         ('{"product_id": "b", ', "not JSON"),
         ("[1, 2]", "not a JSON object but [1, 2]"),
-        ("[" * 100_000, "not JSON that can be kept"),
-        ('{"product_id": "b\\ud800"}', "not JSON that can be kept"),
-        ('{"product_id": ' + "1" * 5000 + "}", "not JSON that can be kept"),
+        ("[" * 100_000, "JSON that cannot be stored"),
+        ('{"product_id": "b\\ud800"}', "JSON that cannot be stored"),
+        ('{"product_id": ' + "1" * 5000 + "}", "JSON that cannot be stored"),
         ('{"product_id": 17.0, "image": "b.jpg"}', "product_id is 17.0"),
         ('{"product_id": true, "image": "b.jpg"}', "product_id is True"),
-        ('{"product_id": "b", "image": {"bytes": "x"}}', "a picture is a URL or a path"),
+        ('{"product_id": "b", "image": {"bytes": "x"}}', "an image is a URL or a path"),
     ],
 )
 def test_a_bad_json_line_is_skipped_and_the_file_goes_on(tmp_path, line, word):
@@ -331,7 +331,7 @@ def test_gzipped_text_is_read_and_a_torn_one_is_an_error(tmp_path):
     whole = gzip.compress(content.encode())
     path = written(tmp_path, whole, "p.csv.gz")
     assert len(everything(path)) == 5000
-    assert formats.estimate(path) is None
+    assert reader.estimate(path) is None
     assert "cannot be read" in complaint(written(tmp_path, whole[:-2000], "torn.csv.gz"))
 
 
@@ -347,7 +347,7 @@ def test_gzipped_text_is_read_and_a_torn_one_is_an_error(tmp_path):
         (
             "p.csv",
             "sku,image\n1,a\n",
-            "no column 'product_id'; the columns are 'sku', 'image'; say which with --id-column NAME",
+            "no column 'product_id'; the columns are 'sku', 'image'; choose one with --id-column NAME",
         ),
         ("p.csv", "product_id,img\n1,a\n", "--image-column NAME"),
         ("p.jsonl", '{"product_id": "1", "url": "u"}\n', "the columns are 'product_id', 'url'"),
@@ -358,8 +358,8 @@ def test_gzipped_text_is_read_and_a_torn_one_is_an_error(tmp_path):
         ("p.csv", b"product_id,image\n1,5 \x80.jpg\n", "iconv -f windows-1252 -t utf-8"),
         ("p.csv", b"product_id,image\n1,caf\xe9.jpg\n2,5 \x80.jpg\n", "iconv -f windows-1252 -t utf-8"),
         ("p.csv", b"product_id,image\n1,gr\x81n.jpg\n", "iconv -f cp850 -t utf-8"),
-        ("p.parquet", "PAR1 not really PAR1", "not Parquet"),
-        ("p.parquet", "", "not Parquet"),
+        ("p.parquet", "PAR1 not really PAR1", "cannot be read as Parquet"),
+        ("p.parquet", "", "cannot be read as Parquet"),
     ],
 )
 def test_a_bad_file_is_one_line_that_says_what_to_do(tmp_path, name, content, word):
@@ -368,7 +368,7 @@ def test_a_bad_file_is_one_line_that_says_what_to_do(tmp_path, name, content, wo
 
 def test_a_missing_file_and_an_empty_folder_are_errors_at_once(tmp_path):
     (tmp_path / "folder.csv").mkdir()
-    for name, word in (("none.csv", "no such file"), ("folder.csv", "holds no files")):
+    for name, word in (("none.csv", "no such file"), ("folder.csv", "has no files")):
         with pytest.raises(CatalogError, match=word):
             reader.read_catalog(tmp_path / name, SHIPPED, Columns())
 
@@ -389,13 +389,13 @@ def table_of(**columns) -> pa.Table:
 
 def test_estimates_count_products_and_not_headers(tmp_path):
     parquet.write_table(table_of(n=list(range(5))), tmp_path / "p.parquet")
-    assert formats.estimate(tmp_path / "p.parquet") == 5
-    assert formats.estimate(written(tmp_path, "product_id,image\n1,a\n2,b")) == 2
-    assert formats.estimate(written(tmp_path, "{}\n{}\n", "p.jsonl")) == 2
-    assert formats.estimate(written(tmp_path, "")) == 0
-    assert formats.estimate(written(tmp_path, "broken", "q.parquet")) is None
-    assert formats.estimate(tmp_path / "none.csv") is None
-    assert formats.estimate(written(tmp_path, "what", "p.xlsx")) is None
+    assert reader.estimate(tmp_path / "p.parquet") == 5
+    assert reader.estimate(written(tmp_path, "product_id,image\n1,a\n2,b")) == 2
+    assert reader.estimate(written(tmp_path, "{}\n{}\n", "p.jsonl")) == 2
+    assert reader.estimate(written(tmp_path, "")) == 0
+    assert reader.estimate(written(tmp_path, "broken", "q.parquet")) is None
+    assert reader.estimate(tmp_path / "none.csv") is None
+    assert reader.estimate(written(tmp_path, "what", "p.xlsx")) is None
 
 
 @pytest.mark.parametrize("name", ["p.csv", "p.jsonl", "p.parquet"])
@@ -517,7 +517,7 @@ def test_random_bytes_raise_nothing_but_a_catalog_error(content, ending):
             assert len(str(error).splitlines()) == 1  # noqa: PT017  not raising is fine, too
         else:
             assert items
-        formats.estimate(path)
+        reader.estimate(path)
 
 
 @settings(deadline=None, max_examples=100)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.catalog import invisible_characters, reader
-from ingest.catalog.formats import Columns
+from ingest.catalog.rows import Columns
 from ingest.core import contract as contracts
 from ingest.core.records import Reason, Skipped
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ingest.catalog import casting, reader
 from ingest.catalog.duplicates import FirstLines
-from ingest.catalog.formats import Columns, RowBlock
+from ingest.catalog.rows import Columns, RowBlock
 from ingest.catalog.validation import row_rules, validate
 from ingest.core import contract as contracts
 from ingest.core.contract import Field
@@ -77,7 +77,7 @@ def one_by_one(block, plan, seen):
 def test_a_block_is_judged_as_its_rows_are_one_by_one(block, contract):
     plan, seen = row_rules(contract, Columns()), FirstLines()
     seen.begin("p.csv", 0)
-    told = [repr(item) for item in reader._judged(block, plan, seen)]  # NaN is not equal to itself
+    told = [repr(item) for item in reader._validate_block(block, plan, seen)]  # NaN is not equal to itself
     assert told == [repr(item) for item in one_by_one(block, plan, {})]
 
 
@@ -93,5 +93,5 @@ def test_the_number_that_stands_for_a_missing_one_is_a_missing_one(cells_):
     block = RowBlock([2, 3, 4], {"product_id": list("abc"), "image": ["a.jpg"] * 3, "double": cells_}, {})
     seen = FirstLines()
     seen.begin("p.csv", 0)
-    found = [item.metadata["double"] for item in reader._judged(block, row_rules(MISSING, Columns()), seen)]
+    found = [item.metadata["double"] for item in reader._validate_block(block, row_rules(MISSING, Columns()), seen)]
     assert [None if math.isnan(value) else value for value in found] == [None, 8.0, None]

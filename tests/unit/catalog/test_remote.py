@@ -13,8 +13,8 @@ from support.catalog_parts import written
 from support.http_server import Answer, Server
 from support.object_storage import BUCKET
 
-from ingest.catalog import files, formats, reader, remote
-from ingest.catalog.formats import Columns
+from ingest.catalog import files, reader, remote
+from ingest.catalog.rows import Columns
 from ingest.core import contract as contracts
 from ingest.core.errors import CatalogError, ConfigError, StorageError
 
@@ -123,7 +123,7 @@ def test_a_part_that_goes_after_it_was_listed_is_an_error(folder, storage, monke
     parts(folder, ".csv")
     items = reader.read_catalog(f"s3://{BUCKET}/{folder}/**/*.csv", SHIPPED, Columns())
     boto3.client("s3").delete_object(Bucket=BUCKET, Key=f"{folder}/day1/part.csv")
-    with pytest.raises(CatalogError, match=r"day1/part\.csv: is gone since it was listed; run again"):
+    with pytest.raises(CatalogError, match=r"day1/part\.csv: was deleted after it was listed; run again"):
         list(items)
 
 
@@ -137,9 +137,9 @@ def test_small_files_cost_one_request_each(folder, storage):
 def test_of_a_storage_only_few_files_of_parquet_are_estimated(folder, storage):
     parts(folder, ".parquet")
     parts(folder, ".csv")
-    assert formats.estimate(f"s3://{BUCKET}/{folder}/**/*.parquet") == 60
-    assert formats.estimate(f"s3://{BUCKET}/{folder}/**/*.csv") is None
-    assert formats.estimate(f"s3://{BUCKET}/{folder}/none") is None
+    assert reader.estimate(f"s3://{BUCKET}/{folder}/**/*.parquet") == 60
+    assert reader.estimate(f"s3://{BUCKET}/{folder}/**/*.csv") is None
+    assert reader.estimate(f"s3://{BUCKET}/{folder}/none") is None
 
 
 def test_the_object_that_stands_for_a_folder_is_no_part(folder):
