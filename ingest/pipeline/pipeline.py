@@ -115,7 +115,7 @@ class Pipeline:
     def decoded(self, pictures: Iterable[ImageFile | Embedded | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
         """Decode every picture, known or not."""
         steps = self.checkpoint.preprocessing
-        decode = self.preprocessed.using(self._stage.decoder(steps, steps.least))
+        decode = self.preprocessed.wrap(self._stage.decoder(steps, steps.least))
         decode = self._clock.timed(Stage.DECODE, decode, ImageFile, _named)
         workers = self.settings.decode_workers or os.cpu_count() or 1
         return parallel.parallel_map(decode, pictures, workers=workers, ahead=self._ahead, here=_is_no_picture)

@@ -192,7 +192,7 @@ def test_fingerprints_are_what_they_always_were():
         (lambda folder: (folder / "config.json").write_text("{}"), "not a model of images and texts"),
         (lambda folder: (folder / "config.json").write_text('{"vision_config": null}'), "not a model of images"),
         (lambda folder: edit(folder / "config.json", projection_dim="wide"), "not a model of images"),
-        (lambda folder: (folder / "model.safetensors").unlink(), "no model.safetensors there"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "has no model.safetensors"),
         (lambda folder: (folder / "preprocessor_config.json").unlink(), "has no preprocessor_config.json"),
         (lambda folder: (folder / "preprocessor_config.json").write_text("{]"), "cannot be read"),
         (lambda folder: edit(folder / "preprocessor_config.json", do_resize=False), "leaves out resizing"),
@@ -228,8 +228,8 @@ def test_a_name_that_no_hub_could_have_is_said_to_be_neither(name):
 def test_a_hub_that_cannot_be_reached_is_told_soon_and_with_ways_out(tmp_path, revision):
     said, errors, seconds = asked("some/model", *revision, home=tmp_path)
     assert said == (
-        "some/model: the hub cannot be reached and the model is not in the local cache; connect once, or point HF_HOME "
-        "at a cache that has it, or pass --model FOLDER with a downloaded checkpoint, or try the sample: "
+        "some/model: the hub cannot be reached and the model is not in the local cache; connect once, or set HF_HOME "
+        "to a cache that has it, or pass --model FOLDER with a downloaded checkpoint, or try the sample: "
         "--model data/models/sample-clip\n"
     )
     assert errors == ""

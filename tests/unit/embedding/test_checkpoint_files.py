@@ -66,7 +66,7 @@ def test_a_shard_that_is_missing_is_named(sharded):
     assert has_weights(CheckpointFolder(sharded))
     shards[1].unlink()
     assert not has_weights(CheckpointFolder(sharded))
-    assert f"its {shards[1].name} is missing, which model.safetensors.index.json names" in refused(sharded)
+    assert f"{shards[1].name}, which its model.safetensors.index.json names, is missing" in refused(sharded)
 
 
 def test_a_shard_that_is_a_pointer_is_named(sharded):
@@ -101,7 +101,7 @@ def test_weights_of_the_old_format_that_are_cut_off_are_damaged(model, left):
 def test_a_folder_without_a_tokenizer_is_refused(model):
     for path in model.glob("tokenizer*"):
         path.unlink()
-    assert "its tokenizer is missing, without which texts cannot be embedded; copy tokenizer.json" in refused(model)
+    assert "its tokenizer is missing, so texts cannot be embedded; copy tokenizer.json" in refused(model)
 
 
 @pytest.mark.parametrize(

@@ -113,8 +113,8 @@ def test_one_picture_does_not_hold_up_a_million_known_ones():
 
 
 def test_what_is_remembered_is_bounded(monkeypatch):
-    monkeypatch.setattr(embedding, "_REMEMBERED_LEAST", 2)
-    monkeypatch.setattr(embedding, "_REMEMBERED", 1)
+    monkeypatch.setattr(embedding, "_KEPT_MIN", 2)
+    monkeypatch.setattr(embedding, "_KEPT_BATCHES", 1)
     encoder = Colours()
     list(embed([decoded(f"p{number}", number % 5) for number in range(10)], encoder, batch=1))
     assert sum(encoder.batches) == 10
@@ -190,7 +190,7 @@ def test_the_size_is_asked_for_at_the_first_picture_and_never_for_what_is_embedd
 
 
 def test_vectors_that_are_at_hand_when_a_record_comes_are_not_forgotten_before_it_goes(monkeypatch):
-    monkeypatch.setattr(embedding, "_REMEMBERED", 0)
-    monkeypatch.setattr(embedding, "_REMEMBERED_LEAST", 1)
+    monkeypatch.setattr(embedding, "_KEPT_BATCHES", 0)
+    monkeypatch.setattr(embedding, "_KEPT_MIN", 1)
     records = [decoded(f"p{number}", 3 + number % 7) for number in range(100)]
     assert ids(list(embed(records, Colours(), batch=2))) == [f"p{number}" for number in range(100)]
