@@ -149,7 +149,8 @@ class FaissIndex:
 def open_index(folder: Path, dim: int) -> FaissIndex:
     """Load the files in `folder` for vectors of `dim`.
 
-    The small files must have the SHA-256 that the manifest notes; the index, which may have gigabytes, its size.
+    The ids must have the SHA-256 that the manifest notes; the index, which may have gigabytes, its size. The pickled
+    metadata is not read.
     Raises ExportError if files are missing or do not match one another.
     """
     faiss = import_faiss()
@@ -160,7 +161,7 @@ def open_index(folder: Path, dim: int) -> FaissIndex:
     manifest = read_manifest(files.index)
     if manifest is None or not manifest.matches_sizes(*files.paths):
         raise ExportError(f"{files.index}: does not match the files beside it; write them again with: ingest export")
-    for path, fault in checksum_faults(manifest, files.metadata, files.product_ids):
+    for path, fault in checksum_faults(manifest, files.product_ids):
         raise ExportError(f"{path}: {fault}; write it again with: ingest verify --repair")
     try:
         index = faiss.read_index(str(files.index))
