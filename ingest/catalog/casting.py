@@ -57,7 +57,7 @@ def text(value: Any) -> str:
         return value
     if isinstance(value, bytes):
         return value.decode()
-    if isinstance(value, date | time):  # a datetime is a date, too
+    if isinstance(value, date | time):  # a datetime is a date too
         return value.isoformat()
     if isinstance(value, Decimal):
         return format(value, "f") if abs(value.adjusted()) < _LONGEST_PLAIN else str(value)

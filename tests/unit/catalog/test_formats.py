@@ -1,4 +1,4 @@
-"""Catalogs as they come: real files in four formats, good rows, bad rows, and bytes that mean nothing."""
+"""Real files in four formats: good rows, bad rows, and random bytes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ingest.core.records import Product, Reason, Skipped, Stage
 
 SHIPPED = contracts.load(contracts.default_path())
 PLAIN = replace(SHIPPED, fields=())
-"""A contract without fields: every column but the id is kept as it is."""
+"""A contract without fields: every column except the id is kept as it is."""
 
 
 def with_field(kind: str, default=None, length: int = 20) -> Contract:
@@ -48,7 +48,7 @@ def everything(path: Path, contract: Contract = SHIPPED, columns: Columns | None
 
 
 def one_value(folder: Path, kind: str, value, default=None, **limits):
-    """Return what a JSON catalog's only cell becomes: the value kept, or the Skipped."""
+    """Return what a JSON catalog's only cell becomes: the kept value, or the Skipped."""
     line = json.dumps({"product_id": "a", "image": "a.jpg", "value": value})
     (item,) = everything(written(folder, line, "p.jsonl"), with_field(kind, default, **limits))
     return item.metadata["value"] if isinstance(item, Product) else item
@@ -88,13 +88,13 @@ def test_empty_cells_and_missing_columns_become_the_default(tmp_path):
 
 
 @pytest.mark.parametrize("line", ['{"product_id":"a","image":"i","value":null}', '{"product_id":"a","image":"i"}'])
-def test_a_field_without_a_default_must_be_filled(tmp_path, line):
+def test_a_field_without_a_default_must_not_be_empty(tmp_path, line):
     (skipped,) = everything(written(tmp_path, line, "p.jsonl"), with_field("INT64"))
     assert skipped.reason is Reason.BAD_METADATA
     assert skipped.detail.startswith("value is empty and has no default")
 
 
-def test_the_two_columns_may_be_called_something_else(tmp_path):
+def test_the_two_columns_may_have_other_names(tmp_path):
     path = written(tmp_path, "sku,image,product_id,picture\nA1,old.jpg,other,new.jpg\n")
     (product,) = everything(path, SHIPPED, Columns("sku", "picture"))
     assert (product.product_id, product.image) == ("A1", "new.jpg")
@@ -139,7 +139,7 @@ def test_json_scalars_stay_scalars_and_the_rest_becomes_text(tmp_path):
     assert product.metadata == {"image": "a.jpg", **kept}
 
 
-def test_other_columns_too_long_for_the_dynamic_field_are_skipped(tmp_path):
+def test_a_row_whose_other_columns_exceed_the_dynamic_field_is_skipped(tmp_path):
     head = "product_id,image,blurb\n"
     fits, too_long = f"1,a.jpg,{'x' * 65_000}\n", f"2,a.jpg,{'ü' * 33_000}\n"
     product, skipped = everything(written(tmp_path, head + fits + too_long), PLAIN)
@@ -162,7 +162,7 @@ def test_other_columns_too_long_for_the_dynamic_field_are_skipped(tmp_path):
         ("b,b\0.jpg", "b", Reason.BAD_ROW, "U+0000"),
     ],
 )
-def test_a_bad_row_is_skipped_and_the_file_goes_on(tmp_path, line, product_id, reason, word):
+def test_a_bad_row_is_skipped_and_reading_continues(tmp_path, line, product_id, reason, word):
     path = written(tmp_path, f"product_id,image,title\na,a.jpg,A\n{line}\nz,z.jpg\n")
     first, skipped, last = everything(path)
     assert (first.product_id, last.product_id) == ("a", "z")
@@ -191,7 +191,7 @@ TORN_MUGS = {'a,b.jpg,"Mug "XL" blue"': 'a " inside', "a,b.jpg,Mug,blue": "4 cel
 
 @pytest.mark.parametrize(("torn", "fault"), TORN_MUGS.items())
 @pytest.mark.parametrize("between", [0, 2000])
-def test_a_broken_row_with_the_id_of_a_good_one_before_it_is_a_duplicate_that_names_its_fault(
+def test_a_broken_row_with_the_id_of_an_earlier_good_one_is_a_duplicate_that_names_its_fault(
     tmp_path, torn, fault, between
 ):
     others = "".join(f"{number},b.jpg,Cup\n" for number in range(between))
@@ -225,7 +225,7 @@ def test_a_broken_row_that_is_the_first_with_its_id_counts(tmp_path, torn, again
         ('{"product_id": "b", "image": {"bytes": "x"}}', "an image is a URL or a path"),
     ],
 )
-def test_a_bad_json_line_is_skipped_and_the_file_goes_on(tmp_path, line, word):
+def test_a_bad_json_line_is_skipped_and_reading_continues(tmp_path, line, word):
     good = '{"product_id": "a", "image": "a.jpg"}'
     last = json.dumps({"product_id": "z", "image": "z.jpg"})
     path = written(tmp_path, f"{good}\n{line}\n\n{last}", "p.jsonl")
@@ -290,7 +290,7 @@ def test_a_cell_becomes_the_type_of_its_field(tmp_path, kind, cell, kept):
         ("VARCHAR", "ü" * 11),
     ],
 )
-def test_a_cell_that_is_not_of_its_type_is_bad_metadata(tmp_path, kind, cell):
+def test_a_cell_of_the_wrong_type_is_bad_metadata(tmp_path, kind, cell):
     skipped = one_value(tmp_path, kind, cell)
     assert isinstance(skipped, Skipped)
     assert skipped.reason is Reason.BAD_METADATA
@@ -326,7 +326,7 @@ def test_a_byte_order_mark_is_not_part_of_the_first_column(tmp_path):
         assert product.product_id == "1"
 
 
-def test_gzipped_text_is_read_and_a_torn_one_is_an_error(tmp_path):
+def test_gzipped_text_is_read_and_truncated_text_is_an_error(tmp_path):
     content = "product_id,image\n" + "".join(f"{n},{n}.jpg\n" for n in range(5000))
     whole = gzip.compress(content.encode())
     path = written(tmp_path, whole, "p.csv.gz")
@@ -373,7 +373,7 @@ def test_a_missing_file_and_an_empty_folder_are_errors_at_once(tmp_path):
             reader.read_catalog(tmp_path / name, SHIPPED, Columns())
 
 
-def test_rows_before_a_byte_that_is_not_utf8_are_given_first(tmp_path):
+def test_rows_before_a_byte_that_is_not_utf8_are_yielded_first(tmp_path):
     for name, good in (("p.csv", b"1,a\n"), ("p.jsonl", b'{"product_id": "1", "image": "a"}\n')):
         head = b"product_id,image\n" if name == "p.csv" else b""
         items = reader.read_catalog(written(tmp_path, head + good + b"\xff\n", name), SHIPPED, Columns())
@@ -420,7 +420,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path, name):
     assert peak < 6_000_000
 
 
-def test_a_parquet_file_of_one_row_group_is_not_held_as_a_whole(tmp_path):
+def test_a_parquet_file_of_one_row_group_is_not_held_in_memory(tmp_path):
     texts = [random.randbytes(1_000).hex() for _ in range(8_000)]  # 16 MB that do not compress
     parquet.write_table(table_of(text=texts), tmp_path / "p.parquet", compression="none", use_dictionary=False)
     del texts

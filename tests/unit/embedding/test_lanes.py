@@ -42,7 +42,7 @@ def test_a_batch_that_is_not_requested_is_16_for_each_lane_of_a_cpu(tiny_clip):
 
 
 def _shared(each: int, lanes: int) -> int:
-    """Return the batch of which a lane gets `each`."""
+    """Return the requested batch for which a lane gets `each`."""
     return each * (lanes + 1 if lanes > 1 else 1)
 
 
@@ -78,7 +78,7 @@ def test_a_device_that_does_not_hold_one_image_is_one_line(tiny_clip, monkeypatc
 @pytest.mark.parametrize(
     ("holds", "fast_up_to", "expected"), [(512, 512, 512), (512, 128, 128), (100, 512, 64), (20, 512, 16)]
 )
-def test_the_batch_is_doubled_while_that_is_faster_and_memory_lasts(holds, fast_up_to, expected):
+def test_the_batch_is_doubled_while_that_is_faster_and_fits_the_memory(holds, fast_up_to, expected):
     now = [0.0]
 
     def embed(size: int) -> None:
@@ -89,7 +89,7 @@ def test_the_batch_is_doubled_while_that_is_faster_and_memory_lasts(holds, fast_
     assert probe(embed, lambda: now[0]) == expected
 
 
-def test_lanes_that_share_the_threads_leave_all_of_them_to_what_comes_next(tiny_clip):
+def test_lanes_that_share_the_threads_restore_their_number(tiny_clip):
     before = torch.get_num_threads()
     loaded(tiny_clip).images(np.zeros((1, 32, 32, 3), np.uint8))
     assert torch.get_num_threads() == before

@@ -1,4 +1,4 @@
-"""Folders that hold a model, but none of transformers: each is named, with what to do."""
+"""Folders with a model that transformers cannot load: each is named, with what to do."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def other_weights(file: str, folder: Path, clip: Path) -> Path:
         (lambda *where: other_weights("model.fp16.safetensors", *where), "has no model.safetensors"),
     ],
 )
-def test_a_folder_that_is_no_checkpoint_is_named(tiny_clip, tmp_path, make, words):
+def test_a_folder_that_is_not_a_checkpoint_is_named(tiny_clip, tmp_path, make, words):
     folder = make(tmp_path / "model", tiny_clip)
     with pytest.raises(ModelError) as caught:
         resolve(str(folder))
@@ -125,15 +125,15 @@ def test_a_folder_that_is_no_checkpoint_is_named(tiny_clip, tmp_path, make, word
 
 
 @pytest.mark.parametrize("file", ["open_clip_config.json", "modules.json", "model_index.json", "tf_model.h5"])
-def test_a_checkpoint_that_is_something_else_too_is_one(tiny_clip, tmp_path, file):
-    """As laion's are on the hub: for open_clip and for transformers."""
+def test_a_checkpoint_that_is_also_something_else_is_accepted(tiny_clip, tmp_path, file):
+    """As laion's on the hub: for open_clip and for transformers."""
     folder = shutil.copytree(tiny_clip, tmp_path / "model")
     (folder / file).write_text("{}")
     assert resolve(str(folder)).space.dim == 16
 
 
 @pytest.mark.parametrize("kind", ["clip_vision_model", "clip_text_model", "vit", "dinov2"])
-def test_half_a_model_is_refused(tiny_clip, tmp_path, kind):
+def test_half_of_a_model_is_refused(tiny_clip, tmp_path, kind):
     folder = shutil.copytree(tiny_clip, tmp_path / "model")
     (folder / "config.json").write_text(json.dumps({"model_type": kind, "projection_dim": 16}))
     with pytest.raises(ModelError, match=rf"not a model of images and texts in one space \(its model_type is {kind}\)"):

@@ -1,4 +1,4 @@
-"""The FAISS files: what they find, what other programs load, and when they are built again."""
+"""The FAISS files: what a search finds, what other programs load, and when they are built again."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SPACE = "0123456789abcdef"
 
 
 def clustered(count: int, seed: int = 0) -> np.ndarray:
-    """Return unit vectors in clusters, as pictures of products lie."""
+    """Return unit vectors in clusters, as those of product images are."""
     centres = np.random.default_rng(99).standard_normal((40, DIM))
     rng = np.random.default_rng(seed)
     rows = centres[rng.integers(0, 40, count)] + 0.5 * rng.standard_normal((count, DIM))
@@ -65,7 +65,7 @@ def state(folder: Path) -> dict[str, tuple[int, int]]:
     return {path.name: (path.stat().st_mtime_ns, path.stat().st_ino) for path in folder.iterdir()}
 
 
-def test_it_finds_nearly_all_that_looking_at_every_vector_finds(tmp_path, folder):
+def test_it_finds_nearly_everything_that_an_exact_search_finds(tmp_path, folder):
     rows = clustered(2000)
     names = [f"p{number}" for number in range(2000)]
     build(*exported(tmp_path, rows, names), folder, INDEX)
@@ -89,7 +89,7 @@ def test_a_product_finds_itself_first_with_a_cosine_of_one(pair, folder):
         assert score == pytest.approx(1, abs=1e-5)
 
 
-def test_the_files_are_named_by_the_dim_and_a_manifest_carries_their_checksums(pair, folder):
+def test_files_are_named_by_the_dim_and_a_manifest_has_their_checksums(pair, folder):
     manifest = build(*pair, folder, INDEX)
     files = IndexFiles.of(folder, DIM)
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -162,7 +162,7 @@ def test_metadata_that_would_run_code_is_a_fault_and_is_never_unpickled(pair, fo
     assert not (tmp_path / "ran").exists()
 
 
-def test_files_that_fit_the_pair_are_left_as_they_are(pair, folder):
+def test_files_that_match_the_pair_are_left_alone(pair, folder):
     build(*pair, folder, INDEX)
     before = state(folder)
     build(*pair, folder, INDEX)
@@ -180,7 +180,7 @@ def test_other_parameters_build_it_again(pair, folder, change):
 
 
 @pytest.mark.parametrize("name", ["hnsw_clip_32.faiss", "hnsw_clip_32.pkl", "hnsw_clip_32_product_ids.json"])
-def test_a_file_that_is_missing_or_cut_off_is_built_again(pair, folder, name):
+def test_a_missing_or_truncated_file_is_built_again(pair, folder, name):
     build(*pair, folder, INDEX)
     for damage in (Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-1])):
         damage(folder / name)
@@ -218,7 +218,7 @@ def test_files_torn_by_a_kill_between_two_renames_are_refused_and_built_again(tm
     assert search(folder, rows[0], 1, INDEX.ef)[0][0] == "p10"
 
 
-def test_a_pair_that_another_program_wrote_is_taken_and_its_changes_seen(tmp_path, folder):
+def test_a_pair_written_by_another_program_is_used_and_its_changes_noticed(tmp_path, folder):
     npy, ids = tmp_path / "rows.npy", tmp_path / "ids.json"
     for seed in (0, 5):
         rows = clustered(10, seed)
@@ -228,12 +228,12 @@ def test_a_pair_that_another_program_wrote_is_taken_and_its_changes_seen(tmp_pat
         assert search(folder, rows[3], 1, INDEX.ef)[0][0] == "p3"
 
 
-def test_a_limit_beyond_what_is_there_gives_all_there_is(pair, folder):
+def test_a_limit_above_the_number_of_rows_gives_all_rows(pair, folder):
     build(*pair, folder, INDEX)
     assert len(search(folder, clustered(1)[0], 1000, INDEX.ef)) == 50
 
 
-def test_of_nothing_there_is_no_index_and_an_older_one_goes(pair, tmp_path, folder):
+def test_without_rows_there_is_no_index_and_an_older_one_is_removed(pair, tmp_path, folder):
     npy, ids = tmp_path / "rows.npy", tmp_path / "ids.json"
     np.save(npy, np.empty((0, DIM), np.float32))
     ids.write_text("[]")
@@ -250,7 +250,7 @@ def test_of_nothing_there_is_no_index_and_an_older_one_goes(pair, tmp_path, fold
 
 
 @pytest.mark.parametrize("factor", [1.01, 0, -2, np.nan, np.inf, 1e30])
-def test_a_row_that_is_not_of_unit_length_is_refused_by_name_and_what_was_there_stays(
+def test_a_row_not_of_unit_length_is_refused_by_name_and_the_old_files_stay(
     pair, tmp_path, folder, monkeypatch, factor
 ):
     monkeypatch.setattr(faiss_index, "_BLOCK", 16)
@@ -275,7 +275,7 @@ def test_rows_are_added_in_blocks_as_if_at_once(pair, folder, monkeypatch, size)
     assert search(folder, clustered(50)[49], 1, INDEX.ef)[0][0] == "p49"
 
 
-def test_what_was_never_exported_and_what_is_torn_is_one_line(tmp_path, folder, pair):
+def test_missing_and_damaged_files_are_one_line(tmp_path, folder, pair):
     query = clustered(1)[0]
     with pytest.raises(ExportError, match="with: ingest export") as caught:
         search(folder, query, 1, INDEX.ef)

@@ -1,4 +1,4 @@
-"""Manifests: what they vouch for, and what they do not."""
+"""Manifests: which files they match, and which not."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def manifest_of(path) -> Manifest:
     return Manifest(2, 8, "f" * 16, "c" * 64, {path.name: CHECKSUM})
 
 
-def test_a_manifest_is_read_as_it_was_written_and_gone_once_removed(path):
+def test_a_manifest_is_read_as_written_until_it_is_removed(path):
     write_manifest(path, manifest_of(path))
     assert manifest_path(path).name == "ids.manifest.json"
     assert read_manifest(path) == manifest_of(path)
