@@ -9,6 +9,7 @@ import numpy as np
 
 from ingest.core.errors import ModelError, QueryError
 from ingest.exports import faiss_index, npy_files
+from ingest.exports.manifest import read_manifest
 from ingest.search.milvus_backend import Hit
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class ExportedIndex:
         missing = next((name for name in product_ids if name not in numbers), None)
         if missing is not None:
             raise QueryError(f"no product {missing} in {self._ids}")
-        manifest = npy_files.read_manifest(npy_files.manifest_path(self._npy))
+        manifest = read_manifest(self._npy)
         if manifest is not None:
             self._check(int(rows.shape[1]), manifest.fingerprint)
         return {name: np.array(rows[numbers[name]]) for name in product_ids}
@@ -65,7 +66,7 @@ class ExportedIndex:
         return [one[:limit] for one in hits]
 
     def _check(self, dim: int, fingerprint: str) -> None:
-        manifest = npy_files.read_manifest(npy_files.manifest_path(faiss_index.IndexFiles.of(self._folder, dim).index))
+        manifest = read_manifest(faiss_index.IndexFiles.of(self._folder, dim).index)
         if fingerprint and manifest and manifest.fingerprint and manifest.fingerprint != fingerprint:
             raise ModelError(
                 f"{self._folder}: its index was built with another model; pass that one with --model, or build it "

@@ -271,5 +271,5 @@ def _open_pipeline(settings: Settings, progress: Progress, stop: threading.Event
 
 
 def _save_pixels(pipeline: Pipeline) -> int:
-    pixels = pipeline.preprocessed.saving(pipeline.pixels(pipeline.pictures()))
+    pixels = pipeline.preprocessed.save(pipeline.pixels(pipeline.pictures()))
     return sum(1 for record in pixels if isinstance(record, Decoded))

@@ -14,6 +14,7 @@ from ingest.core.contract import row_digest
 from ingest.core.errors import InterruptedRunError
 from ingest.core.records import Decoded, Embedded, Mismatch, Stage
 from ingest.exports import faiss_index, npy_files
+from ingest.exports.manifest import ALTERED, read_manifest
 from ingest.images.cache.cache import FOLDER, INDEX
 from ingest.images.cache.checksums import ImageHasher
 from ingest.images.cache.index import ImageIndex
@@ -262,17 +263,17 @@ def _files(
     )
     rows = export_files.export_content(pipeline, files, difference.there, drops_failed=drops)
     refused = export_files.refusal(pipeline, files, rows)
-    made_from = None if refused else (npy_files.contents(rows, pipeline.store), pipeline.space.fingerprint)
+    made_from = None if refused else (npy_files.content_digest(rows, pipeline.store), pipeline.space.fingerprint)
     if refused:
         verdict.notes.append(f"ingest run leaves the exported files as they are: {refused}")
-        last = npy_files.read_manifest(npy_files.manifest_path(files.npy))
+        last = read_manifest(files.npy)
         dim = last.dim if last else dim
     faults = [
         *npy_files.faults(files.npy, files.ids, made_from),
         *faiss_index.faults(settings.indexes, dim, files.npy),
     ]
     for path, fault in faults:
-        healing = "ingest verify --repair" if fault == npy_files.ALTERED else "ingest run"  # which goes by sizes
+        healing = "ingest verify --repair" if fault == ALTERED else "ingest run"  # which goes by sizes
         yield Mismatch("file", str(path), f"{fault}; write it with: {_ALLOWED if refused else healing}")
     if faults or refused or not sampled:
         return

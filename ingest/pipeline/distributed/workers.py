@@ -71,7 +71,7 @@ def prepare(block: Block, job: Job, known: KeyArrays) -> Prepared:
         pictures = tuple(images.find((item.product for item in block), download=True))
         steps = job.checkpoint.preprocessing
         preprocessed = PixelCache(settings.data / "preprocessed", steps, exact=settings.exact)
-        decode = preprocessed.using(images.decoder(steps, steps.least))
+        decode = preprocessed.wrap(images.decoder(steps, steps.least))
         differing = [record for record in _difference(block, space.fingerprint).changes(pictures)
                      if isinstance(record, ImageFile)]  # fmt: skip
         held = there.find([picture.sha256 for picture in differing]) != ABSENT
