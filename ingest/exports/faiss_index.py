@@ -15,7 +15,7 @@ from ingest.core.errors import ExportError
 from ingest.exports import npy_files
 from ingest.runtime.atomic_files import atomic_write, reason, storage_errors, sync_folder
 from ingest.runtime.openmp import import_faiss
-from ingest.store.local import UNIT_TOLERANCE
+from ingest.store.base import UNIT_TOLERANCE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -155,7 +155,7 @@ def test_the_mirror_makes_room(url, tmp_path, monkeypatch):
 
 
 def test_a_bucket_that_is_not_there_is_told(storage, tmp_path):
-    with pytest.raises(StorageError, match="there is no nowhere; make it"):
+    with pytest.raises(StorageError, match="there is no nowhere; create it"):
         opened("s3://nowhere/space", tmp_path)
 
 
