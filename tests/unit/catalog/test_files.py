@@ -88,7 +88,7 @@ def test_what_may_not_be_the_whole_catalog_is_one_line_that_says_what_to_do(tmp_
 
 
 def test_a_url_that_has_lost_a_slash_is_no_path():
-    with pytest.raises(ConfigError, match=r"--catalog s3:/shop/a\.csv: a URL has two slashes: s3://shop/a\.csv"):
+    with pytest.raises(ConfigError, match=r"--catalog s3:/shop/a\.csv: a URL needs two slashes: s3://shop/a\.csv"):
         files.list_files(Path("s3://shop/a.csv"))
 
 
