@@ -23,7 +23,7 @@ from ingest.exports.manifest import (
 )
 from ingest.runtime.atomic_files import atomic_write, storage_errors, sync_folder
 from ingest.runtime.openmp import import_faiss
-from ingest.store.local import UNIT_TOLERANCE
+from ingest.store.base import UNIT_TOLERANCE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -25,8 +25,8 @@ from ingest.core.records import Embedded
 from ingest.milvus import import_jobs, pending_imports, writer
 from ingest.milvus.import_jobs import JobState, UnansweredError
 from ingest.runtime.atomic_files import storage_errors
+from ingest.runtime.hash_index import ABSENT
 from ingest.runtime.parallel import batched
-from ingest.sync.inventory import ABSENT, key
 
 if TYPE_CHECKING:
     import threading
@@ -136,7 +136,7 @@ def _is_finite(record: Embedded, contract: Contract) -> bool:
 
 
 def _is_absent(record: Embedded, present: Inventory) -> bool:
-    return int(present.find([key(record.product.product_id)])[0]) == ABSENT
+    return int(present.find([record.product.product_id])[0]) == ABSENT
 
 
 def _known(records: Sequence[Embedded], collection: Collection) -> set[str]:

@@ -11,8 +11,9 @@ import numpy as np
 
 from ingest.core.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST
 from ingest.core.records import Mismatch
+from ingest.runtime.hash_index import ABSENT
 from ingest.runtime.parallel import batched
-from ingest.sync.inventory import ABSENT, SHA256_BYTES, Inventory, RowState, from_hex, key
+from ingest.sync.inventory import SHA256_BYTES, Inventory, RowState, from_hex
 
 if TYPE_CHECKING:
     from collections.abc import Collection as Fates
@@ -39,11 +40,11 @@ def rows(collection: Collection, there: Inventory, written: Inventory, deleted: 
     Rows of `there` with a fate in `deleted` must be gone; what else there may be is none of its business. An iterator
     over a collection may leave rows out (milvus-io/milvus #52055): those that it lacks are asked for by their ids.
     """
-    right = there.fates == RowState.SAME
+    right = there.states == RowState.SAME
     seen_there, seen_written = np.zeros(len(there), bool), np.zeros(len(written), bool)
     for batch in collection.rows():
-        keys = [key(row[PRIMARY_KEY]) for row in batch]
-        places = zip(written.find(keys).tolist(), there.find(keys).tolist(), strict=True)
+        ids = [row[PRIMARY_KEY] for row in batch]
+        places = zip(written.find(ids).tolist(), there.find(ids).tolist(), strict=True)
         for row, (new, old) in zip(batch, places, strict=True):
             if new != ABSENT:
                 seen_written[new] = True
@@ -52,14 +53,14 @@ def rows(collection: Collection, there: Inventory, written: Inventory, deleted: 
                 seen_there[old] = True
                 digest = there.digest(old)
             else:
-                if old != ABSENT and there.fates[old] in deleted:
+                if old != ABSENT and there.states[old] in deleted:
                     yield Mismatch("row", row[PRIMARY_KEY], "was deleted and is there")
                 continue
             if row[ROW_DIGEST] != digest:
                 yield Mismatch("row", row[PRIMARY_KEY], f"has digest {row[ROW_DIGEST]}, not {digest}")
     for inventory, missing in ((written, ~seen_written), (there, right & ~seen_there)):
         for product_ids in batched(inventory.where(missing), _LOOKED_UP):
-            at = inventory.find([key(product_id) for product_id in product_ids]).tolist()
+            at = inventory.find(product_ids).tolist()
             yield from absent(collection, dict(zip(product_ids, map(inventory.digest, at), strict=True)))
 
 

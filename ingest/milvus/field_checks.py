@@ -13,8 +13,8 @@ from ingest.core import canonical_json, missing_numbers
 from ingest.core.contract import DYNAMIC, IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST, row_digests
 from ingest.core.records import ImageFile, Mismatch
 from ingest.milvus import writer
+from ingest.runtime.hash_index import ABSENT
 from ingest.runtime.parallel import batched
-from ingest.sync.inventory import ABSENT, key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -89,7 +89,7 @@ class FieldComparison:
     def _alike(self, pictures: list[ImageFile]) -> Iterator[_Alike]:
         """Yield the rows to compare, of those whose digest is the product's."""
         there, fingerprint = self._there, self._collection.space.fingerprint
-        found = there.find([key(picture.product.product_id) for picture in pictures])
+        found = there.find([picture.product.product_id for picture in pictures])
         rows = [
             (picture, place, there.sha256(place) == picture.sha256)
             for picture, place in zip(pictures, found.tolist(), strict=True)

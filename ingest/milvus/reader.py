@@ -36,5 +36,5 @@ def inventory(collection: Collection, store: EmbeddingStore) -> Inventory:
         vectors = dict(collection.vectors(batch))
         if vectors:
             store.add(list(vectors), np.stack(list(vectors.values())))
-    there.settle_doubled()
+    there.distrust_duplicates()
     return there

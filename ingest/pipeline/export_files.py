@@ -21,9 +21,10 @@ from ingest.core.errors import ExportError, NotLiveError
 from ingest.exports import faiss_index, npy_files
 from ingest.exports.manifest import read_manifest
 from ingest.runtime.atomic_files import atomic_write
+from ingest.runtime.hash_index import ABSENT
 from ingest.runtime.parallel import batched
 from ingest.sync.guard import LEAST_KEPT_PERCENT, loses_too_many
-from ingest.sync.inventory import ABSENT, SHA256_BYTES, Inventory, RowState, key
+from ingest.sync.inventory import SHA256_BYTES, Inventory, RowState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -146,11 +147,11 @@ class _LastGood:
 
 
 def _images(rows: Inventory, product_ids: Sequence[str]) -> dict[str, bytes]:
-    places = rows.find([key(product_id) for product_id in product_ids]).tolist()
+    places = rows.find(product_ids).tolist()
     return {
         product_id: rows.sha256(place)
         for product_id, place in zip(product_ids, places, strict=True)
-        if place != ABSENT and rows.fates[place] != RowState.FOREIGN
+        if place != ABSENT and rows.states[place] != RowState.FOREIGN
     }
 
 

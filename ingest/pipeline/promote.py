@@ -82,7 +82,7 @@ def served_instead(pipeline: Pipeline, served: str | None) -> Promotion | None:
 
 def _prove(pipeline: Pipeline, collection: Collection, there: Inventory, written: Inventory, *, refused: bool) -> None:
     """Raise VerificationError where the collection that is about to be served is not what this run has made."""
-    deleted = frozenset[RowState]() if refused else PrunePolicy.of(pipeline.settings).fates
+    deleted = frozenset[RowState]() if refused else PrunePolicy.of(pipeline.settings).states
     sample = chain(islice(written.where(np.ones(len(written), bool)), _PROVEN),
                    islice((name for name, _ in there.ids({RowState.SAME})), _PROVEN))  # fmt: skip
     collection.indexed(pipeline.stop)

@@ -25,10 +25,11 @@ from ingest.milvus.field_checks import FieldComparison, draw
 from ingest.milvus.loading import is_loaded
 from ingest.pipeline import export_files, workspace
 from ingest.pipeline.pipeline import Pipeline
+from ingest.runtime.hash_index import ABSENT
 from ingest.runtime.lock import lock_folder
 from ingest.runtime.parallel import batched
 from ingest.sync import diff
-from ingest.sync.inventory import ABSENT, RowState, key
+from ingest.sync.inventory import RowState
 from ingest.sync.prune import PrunePolicy
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def _rows(
     pipeline: Pipeline, collection: Collection, difference: diff.CollectionDiff, verdict: Verdict, *, hashes: bool
 ) -> Iterator[Mismatch]:
     there = difference.there
-    doubled, counted = there.doubled(), _counted_rows(collection, len(there), pipeline.stop)
+    doubled, counted = there.count_duplicates(), _counted_rows(collection, len(there), pipeline.stop)
     if doubled or counted < len(there):
         counts = f"{counted} by count(*), {len(there)} read, {doubled} doubled"
         yield Mismatch("count", collection.name, counts)
@@ -180,8 +181,8 @@ def _rows(
             elif product_id in faults:
                 yield faults[product_id]
     yield from (*fields.differing, *hashing.mismatches)
-    wrong = there.find([key(name) for name in {found.name for found in (*fields.differing, *hashing.mismatches)}])
-    right = difference.unchanged + overlooked - int((there.fates[wrong[wrong != ABSENT]] == RowState.SAME).sum())
+    wrong = there.find(list({found.name for found in (*fields.differing, *hashing.mismatches)}))
+    right = difference.unchanged + overlooked - int((there.states[wrong[wrong != ABSENT]] == RowState.SAME).sum())
     verdict.products, verdict.rows = pipeline.progress.items(Stage.CATALOG), right
     verdict.expected, verdict.compared = len(there) - doubled + difference.added, fields.rows - len(fields.differing)
     verdict.pictures = hashing.images - len(hashing.mismatches) if hashes else None
@@ -237,7 +238,7 @@ def _note_ef(verdict: Verdict, contract: dict[str, Any]) -> None:
 
 def _sample(pipeline: Pipeline, there: Inventory, sample: int, verdict: Verdict) -> list[str]:
     """Draw right rows whose vector the store has too; of what only the collection has there is nothing to compare."""
-    right = np.flatnonzero(there.fates == RowState.SAME)
+    right = np.flatnonzero(there.states == RowState.SAME)
     if len(right) > sample:
         right = np.random.default_rng(verdict.seed).choice(right, sample, replace=False)
     verdict.sampled = sum(pipeline.kept.holds([there.sha256(place) for place in right.tolist()]))

@@ -90,7 +90,7 @@ def test_a_catalog_that_may_be_incomplete_is_one_line_that_says_what_to_do(tmp_p
 
 
 def test_a_url_that_lost_a_slash_is_not_a_path():
-    with pytest.raises(ConfigError, match=r"--catalog s3:/shop/a\.csv: a URL has two slashes: s3://shop/a\.csv"):
+    with pytest.raises(ConfigError, match=r"--catalog s3:/shop/a\.csv: a URL needs two slashes: s3://shop/a\.csv"):
         files.list_files(Path("s3://shop/a.csv"))
 
 
