@@ -79,7 +79,7 @@ def test_a_served_collection_that_was_released_is_told_and_a_repair_loads_it(
         shop.plan()
     with (
         connect(shop.settings.milvus_uri, "", "", 5, existing=True) as connection,
-        pytest.raises(MilvusError, match="is not loaded, and this command changes nothing; load it there, or with"),
+        pytest.raises(MilvusError, match="is not loaded, and this command changes nothing; load it there, or run"),
     ):
         SearchableCollection(connection, collection_name)
     assert [fault.detail for fault in shop.verify().differing] == ["is not loaded, so nobody can search it"]

@@ -39,7 +39,7 @@ def connection(milvus_uri: str, collection_name: str) -> Iterator[Connection]:
 def test_all_rows_are_read_as_they_were_last_acknowledged(
     connection: Connection, collection_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pages, "_MOST_ROWS", 3)
+    monkeypatch.setattr(pages, "_MAX_ROWS", 3)
     for time in range(TIMES):
         left = IDS[time:]
         rows = [{"product_id": name, "embedding": [1.0] * 4, "time": time} for name in left]

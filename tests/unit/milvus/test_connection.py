@@ -37,8 +37,8 @@ PASSING = [
 ]
 PASSING += [MilvusException(code, f"of code {code}") for code in (12, 110, 202, 305, 505, 507, 604, 605, 2200, 2317)]
 LASTING = [
-    (MilvusException(100, "collection not found[collection=x]"), "was it dropped while this ran"),
-    (MilvusException(0, "can't find collection[database=default][collection=x]", 4), "was it dropped while this ran"),
+    (MilvusException(100, "collection not found[collection=x]"), "was it dropped during this run"),
+    (MilvusException(0, "can't find collection[database=default][collection=x]", 4), "was it dropped during this run"),
     (MilvusException(1601, "alias and collection name conflict"), "conflict"),
     (MilvusException(65535, "auth check failure, please check username and password"), "check MILVUS_TOKEN"),
     (MilvusException(1100, "the dim (8) of field data is not equal to schema dim (16)"), "dim"),
@@ -127,9 +127,9 @@ class Client:
 def test_every_call_of_the_client_has_a_timeout_and_a_silent_server_is_given_up(connection):
     connection.client = Client(fails=1000, lives=False)
     connection._max_wait = 0.05
-    with pytest.raises(MilvusError, match="gives no answer"):
+    with pytest.raises(MilvusError, match="does not answer"):
         connection.call("load the collection", connection.client.load_collection, "x")
-    assert set(connection.client.timeouts) == {module._LEAST_S}
+    assert set(connection.client.timeouts) == {module._MIN_TRY_S}
 
 
 def test_a_long_job_is_waited_for_as_long_as_the_server_answers(connection, caplog):
@@ -138,7 +138,7 @@ def test_a_long_job_is_waited_for_as_long_as_the_server_answers(connection, capl
     with caplog.at_level(logging.WARNING, "ingest"):
         assert connection.call("load the collection", connection.client.load_collection, "x", timeout=600) == "x"
     assert len(connection.client.timeouts) == 6
-    assert "is still at work (load the collection)" in caplog.messages[0]
+    assert "is still working (load the collection)" in caplog.messages[0]
 
 
 class Refused(grpc.RpcError):

@@ -74,7 +74,7 @@ def test_all_comes_out_in_order_and_is_there(collection):
 
     assert [one for one in out if isinstance(one, Embedded)] == records
     assert out.count(SKIPPED) == 1
-    assert len(collection.matching([f"a{number}" for number in range(20)], ["product_id"])) == 20
+    assert len(collection.find([f"a{number}" for number in range(20)], ["product_id"])) == 20
 
 
 def test_the_last_of_one_ids_rows_stays_and_never_are_two_under_way(collection, monkeypatch):
@@ -85,7 +85,7 @@ def test_the_last_of_one_ids_rows_stays_and_never_are_two_under_way(collection, 
     assert list(writer.upsert(records, collection)) == records
 
     assert all(len(ids) == len(set(ids)) for ids in seen)
-    rows = collection.matching(["b0", "b1", "b2", "b3"], ["product_id", "title"])
+    rows = collection.find(["b0", "b1", "b2", "b3"], ["product_id", "title"])
     assert {row["product_id"]: row["title"] for row in rows} == {f"b{n}": str(20 + n) for n in range(4)}
 
 
