@@ -14,7 +14,7 @@ from ingest.core import contract as contracts
 from ingest.core import search_ef
 from ingest.core.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST
 from ingest.core.errors import MilvusError
-from ingest.milvus import alias, pages, properties, schema
+from ingest.milvus import alias, filters, pages, properties, schema
 from ingest.milvus.connection import CALL_TIMEOUT_S, WRITE_TIMEOUT_S
 from ingest.milvus.loading import load
 
@@ -104,7 +104,7 @@ class Collection:
         """Delete the rows of these products; missing ones do not matter."""
         client = self.connection.client
         self._call(
-            f"delete rows of {self.name}", client.delete, self.name, filter=pages.among(product_ids),
+            f"delete rows of {self.name}", client.delete, self.name, filter=filters.among(PRIMARY_KEY, product_ids),
             timeout=WRITE_TIMEOUT_S, retry_on_rate_limit=False,
         )  # fmt: skip
 

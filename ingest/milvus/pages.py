@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ingest.core.contract import PRIMARY_KEY
 from ingest.core.errors import MilvusError
-from ingest.milvus import error_codes
+from ingest.milvus import error_codes, filters
 from ingest.milvus.connection import CALL_TIMEOUT_S
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ def rows(
     asked = {"consistency_level": consistency} if consistency else {}
     try:
         found: list[dict[str, Any]] = connection.call(
-            f"read rows of {name}", connection.client.query, name, filter=among(product_ids), output_fields=fields,
-            timeout=CALL_TIMEOUT_S, **asked,
+            f"read rows of {name}", connection.client.query, name, filter=filters.among(PRIMARY_KEY, product_ids),
+            output_fields=fields, timeout=CALL_TIMEOUT_S, **asked,
         )  # fmt: skip
     except MilvusError as error:
         if len(product_ids) == 1 or not error_codes.is_too_large(error.__cause__):
@@ -68,11 +68,6 @@ def rows(
         halves = product_ids[:middle], product_ids[middle:]
         return [row for half in halves for row in rows(connection, name, half, fields, consistency)]
     return found
-
-
-def among(product_ids: Sequence[str]) -> str:
-    """Return a filter for these primary keys, as JSON quotes them: pymilvus' own way breaks on a quote."""
-    return f"{PRIMARY_KEY} in {json.dumps(list(product_ids), ensure_ascii=False)}"
 
 
 def _query(name: str, number: int, fields: list[str], consistency: str) -> Any:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
-    from ingest.search.milvus_backend import Hit
+    from ingest.search.backend import Hit
     from ingest.server.access import AccessRules
     from ingest.server.service import Service
 

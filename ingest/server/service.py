@@ -17,7 +17,8 @@ from anyio import CapacityLimiter, to_thread
 from ingest.core.errors import QueryError
 from ingest.embedding.device import import_torch
 from ingest.images.decode.sandbox import Sandbox
-from ingest.search import query
+from ingest.search import query, recommend
+from ingest.search.recommend import RecommendOptions
 from ingest.server import alias_watcher, last_run, request_parsing, snapshot
 from ingest.server.batching import Batches, Gate
 from ingest.server.metrics import Metrics
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     from ingest.core.settings import Settings
     from ingest.embedding.encoder import Encoder
     from ingest.milvus.connection import Connection
-    from ingest.search.milvus_backend import Hit, SearchableCollection, StoredProduct
+    from ingest.search.backend import Hit
+    from ingest.search.milvus_backend import SearchableCollection, StoredProduct
     from ingest.search.query import QueryModel
     from ingest.server.alias_watcher import AliasWatcher
     from ingest.server.last_run import LatestRun
@@ -139,7 +141,9 @@ class Service:
         """Return the products most like a product, those with its very picture left out; raises as `search` does."""
         served = self.live.served
         await self.product(served, product_id)
-        return await self.ask(served.similar, [product_id], asked.limit, asked.filter)
+        return await self.ask(
+            recommend.like, served, [product_id], RecommendOptions(asked.limit, expression=asked.filter)
+        )
 
     async def product(self, served: SearchableCollection, product_id: str) -> StoredProduct:
         """Return a product as it stands in a collection; raises NotFoundError."""

@@ -12,8 +12,8 @@ import numpy as np
 from ingest.core import missing_numbers
 from ingest.core.contract import IMAGE_SHA256, PRIMARY_KEY
 from ingest.milvus.connection import CALL_TIMEOUT_S
+from ingest.milvus.filters import among
 from ingest.milvus.pages import pages
-from ingest.search.filters import among
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

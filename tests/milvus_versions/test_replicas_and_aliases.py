@@ -175,7 +175,7 @@ def test_a_collection_that_another_alias_points_to_is_not_dropped(server: Server
 
 
 def test_a_collection_that_is_dropped_while_it_is_used_says_so(server: Server, shop: SmallShop) -> None:
-    with connected(shop) as connection, pytest.raises(MilvusError, match="was it dropped while this ran"):
+    with connected(shop) as connection, pytest.raises(MilvusError, match="was it dropped during this run"):
         connection.call("describe it", connection.client.describe_collection, "no_such_collection")
 
 

@@ -9,8 +9,8 @@ from html.parser import HTMLParser
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest.search.backend import Hit
 from ingest.search.contact_sheet import Section, page
-from ingest.search.milvus_backend import Hit
 
 
 class Reader(HTMLParser):

@@ -89,16 +89,16 @@ def test_recall_grows_with_ef_and_the_smallest_that_is_enough_is_named(index):
 def test_the_collection_decides_where_it_was_asked():
     measured = [("faiss", 16, 1.0), ("collection", 16, 0.9), ("collection", 64, 0.995), ("collection", 128, 1.0)]
     rows = [EfMeasurement(where, ef, recall, 1, 1, 1, 1) for where, ef, recall in measured]
-    assert evaluate.smallest(rows, 0.99) == (64, "collection")
-    assert evaluate.smallest(rows[:1], 0.99) == (16, "faiss")
-    assert evaluate.smallest(rows[:2], 0.99) == (None, "collection")
+    assert evaluate.find_smallest_ef(rows, 0.99) == (64, "collection")
+    assert evaluate.find_smallest_ef(rows[:1], 0.99) == (16, "faiss")
+    assert evaluate.find_smallest_ef(rows[:2], 0.99) == (None, "collection")
 
 
 def test_an_ef_is_good_enough_only_if_it_is_so_with_filters_too():
     measured = [(64, 1.0, 0.999), (64, 0.01, 0.47), (128, 1.0, 0.999), (128, 0.01, 0.995), (128, 0.5, 0.992)]
     rows = [EfMeasurement("collection", ef, recall, 1, 1, 1, 1, matching) for ef, matching, recall in measured]
-    assert evaluate.smallest(rows, 0.99) == (128, "collection")
-    assert evaluate.smallest(rows, 0.995) == (None, "collection")
+    assert evaluate.find_smallest_ef(rows, 0.99) == (128, "collection")
+    assert evaluate.find_smallest_ef(rows, 0.995) == (None, "collection")
 
 
 def test_other_builds_are_measured(index):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.search import filters
+from ingest.milvus import filters
 
 
 @pytest.mark.parametrize(
