@@ -1,4 +1,4 @@
-"""Commands that only read send no request that writes or loads: what the server was asked is all there is to know."""
+"""Commands that only read send no request that writes or loads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is read of a collection is asked for strongly, and pages as of one moment where a server can."""
+"""Reads of a collection are strong, and its pages are of one moment if the server can do that."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def shop(server: Server, tmp_path: Path) -> SmallShop:
-    """Make a shop of five products that was run once."""
+    """Make a shop of five products, and run it once."""
     shop = SmallShop(tmp_path, server.uri)
     stock(shop, price=1)
     shop.run()

@@ -1,4 +1,4 @@
-"""First loads by import jobs, on servers that tell of their jobs in different ways, and what a kill leaves behind."""
+"""First loads by import jobs, on servers that report their jobs in different ways, and after kills."""
 
 from __future__ import annotations
 

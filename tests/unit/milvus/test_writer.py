@@ -1,4 +1,4 @@
-"""Upserts on a real Milvus Lite: what is acknowledged comes out, in order, one call at a time there, two elsewhere."""
+"""Upserts to a real Milvus Lite: acknowledged records come out in order; one call at a time there, two elsewhere."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def record(product_id: str, title: str = "") -> Embedded:
 
 
 def watched(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Take note of the ids under way at each call; fail for a call that has the id `broken`."""
+    """Record the ids under way at each call; fail a call with the id `broken`."""
     seen: list[list[str]] = []
     under_way: list[str] = []
     upsert, lock, lites = collection.connection.upsert, threading.Lock(), threading.Lock()
@@ -90,7 +90,7 @@ def test_the_last_of_one_ids_rows_stays_and_never_are_two_under_way(collection, 
 
 
 @pytest.mark.parametrize(("is_lite", "most"), [(True, 3), (False, 6)])
-def test_as_many_batches_are_under_way_as_the_place_bears(collection, monkeypatch, is_lite, most):
+def test_lite_gets_one_call_at_a_time_and_a_server_two(collection, monkeypatch, is_lite, most):
     seen = watched(collection, monkeypatch)
     monkeypatch.setattr(collection.connection, "is_lite", is_lite)
 

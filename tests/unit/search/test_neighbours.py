@@ -47,15 +47,15 @@ def exactly(rows, limit: int, allowed) -> dict[int, list[int]]:
     }
 
 
-def test_every_product_gets_its_nearest_without_itself_and_those_with_its_picture():
+def test_every_product_gets_its_nearest_without_itself_and_those_with_its_image():
     rows = rows_of(60)
-    rows[10:40] = rows[10]  # one picture, thirty products: more than the index is asked for
-    picture = [10 if 10 <= number < 40 else number for number in range(60)]
+    rows[10:40] = rows[10]  # one image, thirty products: more than the index is asked for
+    image = [10 if 10 <= number < 40 else number for number in range(60)]
 
     found = neighbours(index_of(rows), RecommendOptions(limit=5))
-    wanted = exactly(rows, 5, lambda one, other: picture[one] != picture[other])
+    wanted = exactly(rows, 5, lambda one, other: image[one] != image[other])
 
-    assert all(picture[one] not in {picture[other] for other in others} for one, others in found.items())
+    assert all(image[one] not in {image[other] for other in others} for one, others in found.items())
     assert all(len(others) == 5 for others in found.values())
     for one in range(10, 40):  # the index finds none but its copies, so that everything is compared
         assert found[one] == wanted[one]
