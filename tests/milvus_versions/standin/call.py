@@ -52,7 +52,7 @@ class Call:
         return self.catalog.database(self.database_name)
 
     def collection(self, name: str = "", *, cached: bool = False) -> Collection:
-        """Return the collection that the request names, `cached` by the proxy's cache of aliases; refuses a missing one."""
+        """Return the collection that is named, `cached` by the proxy's cache of aliases; refuses a missing one."""
         name = name or self.request.collection_name
         found = self.database.find(name, cached=cached)
         if found is None:

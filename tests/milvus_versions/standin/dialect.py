@@ -60,7 +60,7 @@ class Dialect:
     def describes_from_cache(self) -> bool:
         """DescribeCollection from the proxy's cache (internal/proxy/service_provider.go).
 
-        #42823 in 2.6, #43911 of August 2025 in 2.5. A missing collection has code 0 in its status then, in 3.0 code 100.
+        #42823 in 2.6, #43911 of August 2025 in 2.5. A missing collection then has code 0 in its status; in 3.0, 100.
         """
         return self.since(2, 5, 17)
 
