@@ -98,7 +98,7 @@ class Pipeline:
 
     def pictures(self, *, download: bool = True) -> Iterator[ImageFile | Skipped]:
         """Have every product's picture on disk, and note what is wanted."""
-        return self.noted(parallel.take_until(self._stage.pictures(self.products(), download=download), self.stop))
+        return self.noted(parallel.take_until(self._stage.find(self.products(), download=download), self.stop))
 
     def noted(self, pictures: Iterable[ImageFile | Skipped]) -> Iterator[ImageFile | Skipped]:
         """Note of pictures on disk, in the catalog's order, that they are wanted, and count them."""

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Self
 
 from ingest.catalog.files import folder_of
 from ingest.core.errors import QueryError
-from ingest.images.cache.cache import INDEX, is_of
+from ingest.images.cache.cache import INDEX
 from ingest.images.cache.index import ImageIndex, open_read_only
-from ingest.images.decode.decoder import UndecodableError, open_rgb
+from ingest.images.decode.decoder import open_rgb
+from ingest.images.decode.errors import UndecodableError
 from ingest.images.stage import download_policy
 from ingest.images.urls import DownloadError, host, key
 
@@ -26,7 +27,7 @@ _QUALITY = 80
 
 def fetch_image(url: str, settings: Settings, folder: Path) -> Path:
     """Download an image into `folder`, by the same rules as the catalog's; raises QueryError if that fails."""
-    from ingest.images.http.download_policy import Downloader
+    from ingest.images.http.downloader import Downloader
 
     path = folder / key(url).hex()
     try:
@@ -72,7 +73,7 @@ class ProductImages:
 
     def _cached(self, product_id: str, url: str) -> Path | None:
         entry = self._index.get(product_id) if self._index is not None else None
-        if entry is None or entry.file is None or not is_of(entry, url):
+        if entry is None or entry.file is None or not entry.is_from(url):
             return None
         return self._cache / entry.file
 

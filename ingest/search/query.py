@@ -187,7 +187,8 @@ def pixels(
 
 
 def _pixels(path: Path, name: str, preprocessing: Preprocessing, sandbox: DecodeSandbox | None) -> NDArray[np.uint8]:
-    from ingest.images.decode.decoder import UndecodableError, open_rgb
+    from ingest.images.decode.decoder import open_rgb
+    from ingest.images.decode.errors import UndecodableError
 
     try:
         return preprocessing(open_rgb(path, sandbox))

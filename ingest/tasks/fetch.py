@@ -58,7 +58,7 @@ def fetch(settings: Settings, progress: Progress, stop: threading.Event) -> Fetc
         products = progress.clock.within(Stage.CATALOG, islice(catalog, settings.sample or None))
         products = parallel.take_until(products, stop)
         counted = progress.counting(Stage.CATALOG, products, (Product, Skipped))
-        pictures = parallel.take_until(images.pictures(counted, download=True), stop)
+        pictures = parallel.take_until(images.find(counted, download=True), stop)
         for _ in report.keeping_skipped(progress.counting(Stage.IMAGES, pictures, ImageFile)):
             pass
         cache.flush()

@@ -165,7 +165,7 @@ def _rows(
     pictures = pipeline.pictures(download=False)
     hashing = ImageHasher(pipeline.settings.download_workers)
     if hashes:
-        pictures = hashing.passing(pictures)
+        pictures = hashing.check(pictures)
     fields = FieldComparison(collection, there, draw(len(there), verdict.seed))
     records = pipeline.pixels(difference.changes(fields.passing(pictures)))
     overlooked = 0
@@ -178,12 +178,12 @@ def _rows(
                 yield Mismatch("row", product_id, f"has another {kind}")
             elif product_id in faults:
                 yield faults[product_id]
-    yield from (*fields.differing, *hashing.differing)
-    wrong = there.find([key(name) for name in {found.name for found in (*fields.differing, *hashing.differing)}])
+    yield from (*fields.differing, *hashing.mismatches)
+    wrong = there.find([key(name) for name in {found.name for found in (*fields.differing, *hashing.mismatches)}])
     right = difference.unchanged + overlooked - int((there.fates[wrong[wrong != ABSENT]] == RowState.SAME).sum())
     verdict.products, verdict.rows = pipeline.progress.items(Stage.CATALOG), right
     verdict.expected, verdict.compared = len(there) - doubled + difference.added, fields.rows - len(fields.differing)
-    verdict.pictures = hashing.pictures - len(hashing.differing) if hashes else None
+    verdict.pictures = hashing.images - len(hashing.mismatches) if hashes else None
     verdict.reasons = dict(pipeline.report.reasons.most_common())
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in verdict.reasons.items())
     for count, what in (

@@ -90,7 +90,7 @@ def plan_a_new_collection(shop: SmallShop) -> None:
 
 def verify_what_differs(shop: SmallShop) -> None:
     shop.redraw(1, 8)
-    assert "differ; heal it with" in str(typed(shop, "verify", "--pictures").exception)
+    assert "differences; repair with" in str(typed(shop, "verify", "--pictures").exception)
 
 
 def look_at_the_page(shop: SmallShop) -> None:

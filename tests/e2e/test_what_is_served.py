@@ -296,7 +296,7 @@ def test_a_plan_says_what_is_served_and_ends_as_the_run_would(shop: Shop) -> Non
     first = out.splitlines()[0]
     assert code == 10
     assert first == (
-        "a run would not be live: none of the 5 products could be used (all bad metadata); "
+        "a run would not go live: none of the 5 products could be used (all bad metadata); "
         "correct the catalog, as skipped.csv says"
     )
     assert err.splitlines()[-1] == f"ingest: {first}"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from faults.meddling import MEDDLING
 from ingest.embedding.clip import ClipEncoder
 from ingest.exports import faiss_index, npy_files
-from ingest.images.http.download_policy import Downloader
+from ingest.images.http.downloader import Downloader
 from ingest.milvus.collection import Collection
 from ingest.milvus.connection import Connection
 from ingest.store.local import LocalStore

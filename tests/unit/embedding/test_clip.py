@@ -28,7 +28,8 @@ from ingest.embedding.clip import ClipEncoder, probe
 from ingest.embedding.device import check_device, pick_device, pick_devices, pick_dtype
 from ingest.embedding.encoder import normalize
 from ingest.embedding.towers import Towers
-from ingest.images.decode.decoder import Decoder, open_rgb
+from ingest.images.decode.decoder import open_rgb
+from ingest.images.decode.stage import Decoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -371,7 +372,7 @@ def test_a_picture_decoded_smaller_has_the_same_vector_but_for_a_trifle(tmp_path
             path = tmp_path / f"{name}.jpg"
             path.write_bytes(content.getvalue())
             picture = ImageFile(Product("p", "", {}, 1), path, hashlib.sha256(content.getvalue()).digest())
-            both = np.stack([Decoder(steps, least=least)(picture).pixels for least in (0, steps.least)])
+            both = np.stack([Decoder(steps, draft_side=least)(picture).pixels for least in (0, steps.least)])
             assert (both[0] != both[1]).any(), "decoded whole, it shows nothing"
             exact, fast = normalize(encoder.images(both))
             cosines.append(float(exact @ fast))
