@@ -18,7 +18,9 @@ from ingest.core.errors import QueryError
 from ingest.embedding.device import import_torch
 from ingest.images.decode.sandbox import Sandbox
 from ingest.search import query, recommend
+from ingest.search.query import Query
 from ingest.search.recommend import RecommendOptions
+from ingest.search.search import search_vectors
 from ingest.server import alias_watcher, last_run, request_parsing, snapshot
 from ingest.server.batching import Batches, Gate
 from ingest.server.metrics import Metrics
@@ -126,16 +128,16 @@ class Service:
         """
         embeds = asked.text is not None or picture is not None
         served = self.live.checked() if embeds else self.live.served
-        parts = []
-        if asked.text is not None:
-            parts.append((await self.text_row(asked.text), asked.weights.get("text", 1.0)))
-        if picture is not None:
-            parts.append((await self.picture_row(picture), asked.weights.get("picture", 1.0)))
-        if asked.product_id is not None:
-            product = await self.product(served, asked.product_id)
-            parts.append((product.vector, asked.weights.get("product", 1.0)))
-        itself = () if asked.product_id is None else (asked.product_id,)
-        return await self.ask(served.search, query.combine(parts), asked.limit, asked.filter, itself)
+        wanted = Query(
+            text=asked.text or "", product_id=asked.product_id or "", expression=asked.filter, limit=asked.limit,
+            text_weight=asked.weights.get("text", 1.0), image_weight=asked.weights.get("picture", 1.0),
+            product_weight=asked.weights.get("product", 1.0),
+        )  # fmt: skip
+        text = None if asked.text is None else await self.text_row(asked.text)
+        image = None if picture is None else await self.picture_row(picture)
+        product = None if asked.product_id is None else (await self.product(served, asked.product_id)).vector
+        [hits] = await self.ask(search_vectors, served, [wanted], [wanted.vector(text, image, product)])
+        return hits
 
     async def similar(self, product_id: str, asked: SearchRequest) -> list[Hit]:
         """Return the products most like a product, those with its very picture left out; raises as `search` does."""

@@ -109,7 +109,7 @@ def test_milvus_that_is_away_is_told_as_such(shop: SmallShop, monkeypatch: pytes
         def away(*_: object) -> None:
             raise MilvusError("Milvus at nowhere: cannot search: away")
 
-        monkeypatch.setattr(live.served, "search", away)
+        monkeypatch.setattr(live.served, "searches", away)
         answer = requests.post(f"{address}v1/search", json={"text": "two"}, timeout=20)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
     assert answer.json() == {"error": "Milvus at nowhere: cannot search: away"}
