@@ -153,12 +153,12 @@ def part(name: str, folder: Path, uri: str, count: int) -> dict[str, Any]:
 
 def at_rest(collection: Collection, seconds: float) -> None:
     """Wait until the server has indexed all, also what it compacts later, or the next part would share the machine."""
-    collection.indexed(threading.Event())
+    collection.wait_for_index(threading.Event())
     since = time.monotonic()
     while time.monotonic() - since < seconds:
         time.sleep(1)
         if collection.index().get("pending_index_rows"):
-            collection.indexed(threading.Event())
+            collection.wait_for_index(threading.Event())
             since = time.monotonic()
 
 

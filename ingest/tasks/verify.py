@@ -128,7 +128,7 @@ def verify(
         elif not is_loaded(connection, collection.name):
             verdict.differing.append(Mismatch("collection", collection.name, "is not loaded, so nobody can search it"))
         else:
-            _note_ef(verdict, search_ef.read(collection.carried()))
+            _note_ef(verdict, search_ef.read(collection.carried_contract()))
             verdict.differing.extend(checks.index(collection))
             there = reader.inventory(collection, pipeline.store)
             difference = diff.CollectionDiff(there, pipeline.space.fingerprint)
@@ -137,7 +137,7 @@ def verify(
             verdict.differing.extend(checks.vectors(collection, pipeline.store, sampled))
             if settings.exports:
                 verdict.differing.extend(_files(pipeline, collection, difference, sampled, verdict))
-        served = collection.served()
+        served = collection.alias_target()
         if served != collection.name:
             verdict.differing.append(
                 Mismatch("alias", pipeline.contract.alias, f"serves {served}, not {collection.name}")
@@ -280,7 +280,7 @@ def _files(
         return
     index = faiss_index.open_index(settings.indexes, dim)
     asked = sampled[:_QUERIES]
-    found = collection.matching(asked, [collection.contract.index.field])
+    found = collection.find(asked, [collection.contract.index.field])
     queries = [np.asarray(row[collection.contract.index.field], np.float32) for row in found]
     answers = collection.search(queries, _TOP, checks.WIDE_EF)
     shared = total = 0
