@@ -121,7 +121,7 @@ def part(name: str, folder: Path, uri: str) -> dict[str, Any]:
         collection.flush()
         seconds, cpu = time.monotonic() - started, time.process_time() - cpu
         assert collection.count() == store.rows
-        collection.indexed(threading.Event())  # so that the next part has the machine to itself
+        collection.wait_for_index(threading.Event())  # so that the next part has the machine to itself
         connection.client.drop_collection(collection.name)
     return {"seconds": round(seconds, 2), "rows_per_s": round(store.rows / seconds, 1), "cpu_seconds": round(cpu, 2)}
 

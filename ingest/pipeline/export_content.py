@@ -61,7 +61,7 @@ class ExportContent:
 
     def _split(self, store: EmbeddingStore) -> Iterator[tuple[list[str], list[str]]]:
         """Yield the products without a vector and those with one, in blocks."""
-        for block in batched(self._wanted.named(), _BLOCK):
+        for block in batched(self._wanted.products(), _BLOCK):
             held = store.holds([image or _NO_IMAGE for _, image in block])
             ids = [product_id for product_id, _ in block]
             yield list(compress(ids, [not good for good in held])), list(compress(ids, held))
@@ -76,7 +76,7 @@ class ExportContent:
     def _describe(self) -> tuple[int, str]:
         """Return the number of pairs, and 64 hex digits over the catalog's pairs and the carried ones among them."""
         digest, rows, place, left = sha256(self._wanted.content.encode()), 0, 0, dict(self._images)
-        for product_id, image in self._wanted.named():
+        for product_id, image in self._wanted.products():
             if product_id in left:
                 digest.update(f"{place} {left.pop(product_id).hex()} {product_id!r}\n".encode())
                 rows += 1
@@ -88,7 +88,7 @@ class ExportContent:
     def pairs(self) -> Iterator[tuple[str, bytes]]:
         """Yield every (product id, 32-byte key), in catalog order."""
         left = dict(self._images)
-        for product_id, image in self._wanted.named():
+        for product_id, image in self._wanted.products():
             found = left.pop(product_id, None) if product_id in self._images else image
             if found is not None:
                 yield product_id, found

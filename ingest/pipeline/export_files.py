@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ingest.core.errors import ExportError, NotLiveError
 from ingest.exports import faiss_index, npy_files
+from ingest.exports.manifest import read_manifest
 from ingest.pipeline.export_content import ExportContent
 from ingest.pipeline.last_good_images import write_images
 from ingest.runtime.parallel import batched
@@ -62,9 +63,9 @@ def write(pipeline: Pipeline, files: ExportPaths, rows: RowSource, *, rewrite: b
 
 def are_current(pipeline: Pipeline, files: ExportPaths, rows: RowSource) -> bool:
     """Return whether the exported pair was made from exactly these rows, so that it would not be written again."""
-    manifest = npy_files.read_manifest(npy_files.manifest_path(files.npy))
-    content, fingerprint = npy_files.contents(rows, pipeline.store), pipeline.space.fingerprint
-    return manifest is not None and manifest.holds_for(content, fingerprint, files.npy, files.ids)
+    manifest = read_manifest(files.npy)
+    content, fingerprint = npy_files.content_digest(rows, pipeline.store), pipeline.space.fingerprint
+    return manifest is not None and manifest.matches(content, fingerprint, files.npy, files.ids)
 
 
 def refusal(pipeline: Pipeline, files: ExportPaths, rows: RowSource, coming: Iterable[str] = ()) -> str:
@@ -86,7 +87,7 @@ def refusal(pipeline: Pipeline, files: ExportPaths, rows: RowSource, coming: Ite
         return ""
     if are_current(pipeline, files, rows):
         return ""  # the file of ids is damaged, and names products that were never exported
-    failing = sum(product_id in lost for product_id, _ in pipeline.wanted.named())
+    failing = sum(product_id in lost for product_id, _ in pipeline.wanted.products())
     where = "sample" if pipeline.settings.sample else "catalog"
     why = [f"{failing:,} fail today"] * bool(failing)
     why += [f"{len(lost) - failing:,} not in the {where}"] * (len(lost) > failing)

@@ -17,14 +17,16 @@ import numpy as np
 
 from ingest.exports import npy_files
 from ingest.runtime.atomic_files import atomic_write
+from ingest.runtime.hash_index import ABSENT
 from ingest.runtime.parallel import batched
-from ingest.sync.inventory import ABSENT, SHA256_BYTES, Inventory, RowState, key
+from ingest.sync.inventory import SHA256_BYTES, Inventory, RowState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from ingest.exports.npy_files import Manifest, RowSource
+    from ingest.exports.manifest import Manifest
+    from ingest.exports.npy_files import RowSource
     from ingest.store.base import EmbeddingStore
 
 _BLOCK = 4096  # products looked up at a time
@@ -59,11 +61,11 @@ class LastGoodImages:
 
 
 def _images(rows: Inventory, product_ids: Sequence[str]) -> dict[str, bytes]:
-    places = rows.find([key(product_id) for product_id in product_ids]).tolist()
+    places = rows.find(product_ids).tolist()
     return {
         product_id: rows.sha256(place)
         for product_id, place in zip(product_ids, places, strict=True)
-        if place != ABSENT and rows.fates[place] != RowState.FOREIGN
+        if place != ABSENT and rows.states[place] != RowState.FOREIGN
     }
 
 

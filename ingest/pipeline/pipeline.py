@@ -7,7 +7,8 @@ from contextlib import ExitStack, closing
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
-from ingest.catalog import formats, reader
+from ingest.catalog import reader
+from ingest.catalog.rows import Columns
 from ingest.core import contract as contracts
 from ingest.core import missing_numbers
 from ingest.core.errors import ContractError
@@ -78,7 +79,7 @@ class Pipeline:
     def products(self) -> Iterator[Product | Skipped]:
         """Read the catalog: all products, or the first `sample`."""
         settings = self.settings
-        self.progress.total = settings.sample or formats.estimate(settings.catalog)
+        self.progress.total = settings.sample or reader.estimate(settings.catalog)
         products = self._clock.within(Stage.CATALOG, _first(self._catalog(), settings.sample))
         return self.progress.count(Stage.CATALOG, parallel.take_until(products, self.stop), (Product, Skipped))
 
@@ -104,7 +105,7 @@ class Pipeline:
 
     def note_images(self, images: Iterable[ImageFile | Skipped]) -> Iterator[ImageFile | Skipped]:
         """Note images, in catalog order, for the exports, and count them."""
-        images = self.wanted.noting(self._keep_example(images))
+        images = self.wanted.note(self._keep_example(images))
         return self.progress.count(Stage.IMAGES, images, ImageFile)
 
     def pixels(self, images: Iterable[ImageFile | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
@@ -116,7 +117,7 @@ class Pipeline:
     def decode(self, images: Iterable[ImageFile | Embedded | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
         """Decode every image."""
         steps = self.checkpoint.preprocessing
-        decode = self.preprocessed.using(self._stage.decoder(steps, steps.least))
+        decode = self.preprocessed.wrap(self._stage.decoder(steps, steps.least))
         decode = self._clock.timed(Stage.DECODE, decode, ImageFile, _product_id)
         workers = self.settings.decode_workers or os.cpu_count() or 1
         return parallel.parallel_map(decode, images, workers=workers, ahead=self._ahead, here=_is_no_image)
@@ -154,7 +155,7 @@ class Pipeline:
         return 4 * (self.settings.batch or _BATCH)
 
     def _catalog(self) -> Iterator[Product | Skipped]:
-        columns = formats.Columns(self.settings.id_column, self.settings.image_column)
+        columns = Columns(self.settings.id_column, self.settings.image_column)
         return reader.read_catalog(self.settings.catalog, self.contract, columns)
 
     def _owned(self, records: Generator[T, None, None]) -> Iterator[T]:

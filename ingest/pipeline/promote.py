@@ -56,7 +56,7 @@ def promote(
     if (kept := reason_to_stay(pipeline, served)) is not None:
         return kept
     _verify(pipeline, collection, there, written, refused=refused)
-    collection.serve(served)
+    collection.switch_alias(served)
     note = f"the alias {alias} moved from {served}, which stays as it was" if served else ""
     return Promotion(collection.name, note)
 
@@ -83,10 +83,10 @@ def reason_to_stay(pipeline: Pipeline, served: str | None) -> Promotion | None:
 
 def _verify(pipeline: Pipeline, collection: Collection, there: Inventory, written: Inventory, *, refused: bool) -> None:
     """Raise VerificationError if the collection does not hold what this run wrote to it and found in it."""
-    deleted = frozenset[RowState]() if refused else PrunePolicy.of(pipeline.settings).fates
+    deleted = frozenset[RowState]() if refused else PrunePolicy.of(pipeline.settings).states
     sample = chain(islice(written.where(np.ones(len(written), bool)), _CHECKED_VECTORS),
                    islice((name for name, _ in there.ids({RowState.SAME})), _CHECKED_VECTORS))  # fmt: skip
-    collection.indexed(pipeline.stop)
+    collection.wait_for_index(pipeline.stop)
     if pipeline.stop.is_set():
         raise InterruptedRunError("interrupted before the alias was moved; run the same command again to go on")
     found = chain(

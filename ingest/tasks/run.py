@@ -23,7 +23,7 @@ from ingest.pipeline.skipped import describe_unusable
 from ingest.runtime import parallel
 from ingest.runtime.profiler import EXPORTS
 from ingest.sync import diff
-from ingest.sync.inventory import Inventory, RowState, key
+from ingest.sync.inventory import Inventory, RowState
 from ingest.sync.prune import PrunePolicy
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def run(
     with _open_pipeline(settings, progress, stop) as pipeline:
         to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait, stop)
         with connect(*to) as connection:
-            found = null_probe.settle(connection, pipeline.contract, pipeline.space)
+            found = null_probe.adapt(connection, pipeline.contract, pipeline.space)
             pipeline.check_complete(found.refused, found.version)
             collection = Collection(connection, found.contract, pipeline.space)
             return _sync(pipeline, collection, found.properties, distrusted, rewrite=rewrite)
@@ -101,11 +101,11 @@ def _sync(
     with clock.working(Stage.MILVUS):
         collection.prepare()
         properties.update(collection.connection, collection.name, noted)
-        summary = Summary(collection=collection.name, served=collection.served())
+        summary = Summary(collection=collection.name, served=collection.alias_target())
         pending_imports.settle(collection, pipeline.settings.bulk_folder, pipeline.stop)
         there = reader.inventory(collection, pipeline.store)
     switches = summary.served != collection.name
-    there.distrust(there.find([key(product_id) for product_id in distrusted]))
+    there.distrust(there.find(distrusted))
     difference = diff.CollectionDiff(there, pipeline.space.fingerprint)
     written = _write_changes(pipeline, collection, difference, summary, switches=switches)
     _count(pipeline, summary, difference)
@@ -222,7 +222,7 @@ def _kept_rows(pipeline: Pipeline, difference: diff.CollectionDiff, summary: Sum
         (RowState.GONE, summary.gone, "not in the catalog (delete with --prune)"),
         (RowState.FAILED, summary.stale, "of products that fail now (delete with --drop-failed)"),
     ):
-        if rows and state not in PrunePolicy.of(pipeline.settings).fates:
+        if rows and state not in PrunePolicy.of(pipeline.settings).states:
             named = ", ".join(product_id for product_id, _ in islice(difference.there.ids({state}), _NAMED))
             notes.append(f"kept {_rows(rows)} {why}: {named}{', …' if rows > _NAMED else ''}")
     return notes
@@ -282,5 +282,5 @@ def _open_pipeline(settings: Settings, progress: Progress, stop: threading.Event
 
 
 def _save_pixels(pipeline: Pipeline) -> int:
-    pixels = pipeline.preprocessed.saving(pipeline.pixels(pipeline.images()))
+    pixels = pipeline.preprocessed.save(pipeline.pixels(pipeline.images()))
     return sum(1 for record in pixels if isinstance(record, Decoded))

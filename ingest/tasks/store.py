@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import ExitStack
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from ingest.core.duration import parse_duration
 from ingest.core.errors import ConfigError
 from ingest.core.records import Reason, Skipped
 from ingest.pipeline.export_content import ExportContent, ExportPaths
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from ingest.core.settings import Settings
     from ingest.pipeline.progress import Progress
     from ingest.store.maintenance import SpaceInfo
-
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def info(settings: Settings) -> list[SpaceInfo]:
@@ -53,7 +51,7 @@ def collect_garbage(
     `agreed(keys, young)` decides: it gets the number of unused keys, and of unused rows younger than `grace`. Raises
     ConfigError if some images are not on disk, because their vectors may be in use.
     """
-    grace_s = _duration(grace)
+    grace_s = parse_duration(grace, "--grace")
     with ExitStack() as stack:
         pipeline = Pipeline(stack, settings, progress, stop)
         missing = sum(_may_have_vector(record) for record in pipeline.images(download=False))
@@ -75,10 +73,3 @@ def collect_garbage(
 def _may_have_vector(record: object) -> bool:
     """Return whether a product was skipped for a missing image that a later run may have."""
     return isinstance(record, Skipped) and (record.reason.is_transient or record.reason is Reason.NOT_DOWNLOADED)
-
-
-def _duration(text: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([smhdw])", text.strip())
-    if match is None:
-        raise ConfigError(f"--grace {text}: pass a number and s, m, h, d or w, such as 7d")
-    return float(match[1]) * _SECONDS[match[2]]

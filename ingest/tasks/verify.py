@@ -114,7 +114,7 @@ def verify(
         elif not is_loaded(connection, collection.name):
             verdict.differing.append(Mismatch("collection", collection.name, "is not loaded, so nobody can search it"))
         else:
-            _note_ef(verdict, search_ef.read(collection.carried()))
+            _note_ef(verdict, search_ef.read(collection.carried_contract()))
             verdict.differing.extend(checks.index(collection))
             there = reader.inventory(collection, pipeline.store)
             difference = diff.CollectionDiff(there, pipeline.space.fingerprint)
@@ -123,7 +123,7 @@ def verify(
             verdict.differing.extend(checks.vectors(collection, pipeline.store, sampled))
             if settings.exports:
                 verdict.differing.extend(verify_files.check(pipeline, collection, difference, sampled, verdict))
-        served = collection.served()
+        served = collection.alias_target()
         if served != collection.name:
             verdict.differing.append(
                 Mismatch("alias", pipeline.contract.alias, f"serves {served}, not {collection.name}")
@@ -151,7 +151,7 @@ def _note_ef(verdict: Verdict, contract: dict[str, Any]) -> None:
 
 def _sample(pipeline: Pipeline, there: Inventory, sample: int, verdict: Verdict) -> list[str]:
     """Draw a sample of right rows; the vectors of those that the store does not have cannot be compared."""
-    right = np.flatnonzero(there.fates == RowState.SAME)
+    right = np.flatnonzero(there.states == RowState.SAME)
     if len(right) > sample:
         right = np.random.default_rng(verdict.seed).choice(right, sample, replace=False)
     verdict.sampled = sum(pipeline.kept.holds([there.sha256(place) for place in right.tolist()]))

@@ -8,6 +8,7 @@ import numpy as np
 
 from ingest.core.records import Mismatch
 from ingest.exports import faiss_index, npy_files
+from ingest.exports.manifest import ALTERED, read_manifest
 from ingest.milvus import checks
 from ingest.pipeline import export_files
 from ingest.pipeline.export_content import ExportPaths, rows_to_export
@@ -41,17 +42,17 @@ def check(
     drops = PrunePolicy.of(settings).drops_failed(difference)
     rows = rows_to_export(pipeline, files, difference.there, drops_failed=drops)
     refused = export_files.refusal(pipeline, files, rows)
-    made_from = None if refused else (npy_files.contents(rows, pipeline.store), pipeline.space.fingerprint)
+    made_from = None if refused else (npy_files.content_digest(rows, pipeline.store), pipeline.space.fingerprint)
     if refused:
         verdict.notes.append(f"ingest run leaves the exported files as they are: {refused}")
-        last = npy_files.read_manifest(npy_files.manifest_path(files.npy))
+        last = read_manifest(files.npy)
         dim = last.dim if last else dim
     faults = [
         *npy_files.faults(files.npy, files.ids, made_from),
         *faiss_index.faults(settings.indexes, dim, files.npy),
     ]
     for path, fault in faults:
-        fix = "ingest verify --repair" if fault == npy_files.ALTERED else "ingest run"  # a run only checks sizes
+        fix = "ingest verify --repair" if fault == ALTERED else "ingest run"  # a run only checks sizes
         yield Mismatch("file", str(path), f"{fault}; write it with: {_ALLOWED if refused else fix}")
     if faults or refused or not sampled:
         return
@@ -62,7 +63,7 @@ def check(
 
 def _overlap(collection: Collection, index: faiss_index.FaissIndex, product_ids: list[str]) -> float | None:
     """Return the share of the collection's top 10 that the FAISS files find too, None if nothing can be compared."""
-    found = collection.matching(product_ids, [collection.contract.index.field])
+    found = collection.find(product_ids, [collection.contract.index.field])
     queries = [np.asarray(row[collection.contract.index.field], np.float32) for row in found]
     answers = collection.search(queries, TOP, checks.WIDE_EF)
     shared = total = 0

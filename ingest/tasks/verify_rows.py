@@ -9,8 +9,9 @@ from ingest.core.records import Decoded, Embedded, Mismatch, Stage
 from ingest.images.cache.checksums import ImageHasher
 from ingest.milvus import checks
 from ingest.milvus.field_checks import FieldComparison, draw
+from ingest.runtime.hash_index import ABSENT
 from ingest.runtime.parallel import batched
-from ingest.sync.inventory import ABSENT, RowState, key
+from ingest.sync.inventory import RowState
 
 if TYPE_CHECKING:
     import threading
@@ -39,7 +40,7 @@ def check(
     If it `hashes`, every image's bytes are read again.
     """
     there = difference.there
-    doubled, counted = there.doubled(), _counted_rows(collection, len(there), pipeline.stop)
+    doubled, counted = there.count_duplicates(), _counted_rows(collection, len(there), pipeline.stop)
     if doubled or counted < len(there):
         counts = f"{counted} by count(*), {len(there)} read, {doubled} doubled"
         yield Mismatch("count", collection.name, counts)
@@ -60,8 +61,8 @@ def check(
             elif product_id in faults:
                 yield faults[product_id]
     yield from (*fields.differing, *hashing.mismatches)
-    wrong = there.find([key(name) for name in {found.name for found in (*fields.differing, *hashing.mismatches)}])
-    wrong_rows = int((there.fates[wrong[wrong != ABSENT]] == RowState.SAME).sum())
+    wrong = there.find(list({found.name for found in (*fields.differing, *hashing.mismatches)}))
+    wrong_rows = int((there.states[wrong[wrong != ABSENT]] == RowState.SAME).sum())
     verdict.products = pipeline.progress.items(Stage.CATALOG)
     verdict.rows = difference.unchanged + overlooked - wrong_rows
     verdict.expected, verdict.compared = len(there) - doubled + difference.added, fields.rows - len(fields.differing)

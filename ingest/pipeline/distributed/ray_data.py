@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ingest.pipeline.distributed.blocks import Block
     from ingest.pipeline.distributed.cluster import ActorPool
     from ingest.pipeline.distributed.workers import Job
-    from ingest.store.key_index import KeyArrays
+    from ingest.runtime.hash_index import SortedKeys
 
 KILLS = 3
 """How many workers a block may kill before it is split, or skipped if it is a single product."""
@@ -28,7 +28,7 @@ _COLUMN = "block"
 _IDLE_ACTORS = "The minimum number of concurrent actors"  # a warning if there are fewer blocks, as after a lost node
 
 
-def run_blocks(blocks: Iterable[Block], job: Job, known: KeyArrays, pool: ActorPool, stop: threading.Event,
+def run_blocks(blocks: Iterable[Block], job: Job, known: SortedKeys, pool: ActorPool, stop: threading.Event,
            *, upserting: bool) -> Iterator[Done]:  # fmt: skip
     """Run blocks through the stages on the cluster; yield each when it is finished, in any order and only once.
 

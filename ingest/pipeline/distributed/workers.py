@@ -25,8 +25,9 @@ from ingest.milvus import writer
 from ingest.milvus.collection import Collection
 from ingest.milvus.connection import connect
 from ingest.pipeline.distributed.blocks import Done, FetchedBlock, Prepared, without_vectors
+from ingest.runtime.hash_index import ABSENT, HashIndex, pack_keys
 from ingest.store import concurrent_shards
-from ingest.store.key_index import ABSENT, KEY_BYTES, KeyIndex
+from ingest.store.base import KEY_BYTES
 from ingest.sync.diff import CollectionDiff
 from ingest.sync.inventory import Inventory
 
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from ingest.embedding.checkpoint import Checkpoint
     from ingest.embedding.encoder import Encoder
     from ingest.pipeline.distributed.blocks import Block
-    from ingest.store.key_index import KeyArrays
+    from ingest.runtime.hash_index import SortedKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +59,13 @@ def load_clip(job: Job) -> Encoder:
     return ClipEncoder(job.checkpoint, settings.device, settings.dtype, settings.batch)
 
 
-def prepare(block: Block, job: Job, known: KeyArrays) -> Prepared:
+def prepare(block: Block, job: Job, known: SortedKeys) -> Prepared:
     """Put a block's images on disk, compare them with their rows, and decode those without a vector in the store.
 
     The cache's index is in memory here, filled with the block's entries: what it has besides afterwards is new.
     """
     settings, space = job.settings, job.checkpoint.space
-    stored = KeyIndex.of(known)
+    stored = HashIndex.of(known)
     with ExitStack() as stack:
         index = ImageIndex(Path(":memory:"))
         cache = stack.enter_context(ImageCache(settings.data / "image_cache", index))
@@ -75,10 +76,10 @@ def prepare(block: Block, job: Job, known: KeyArrays) -> Prepared:
         found = tuple(images.find((item.product for item in block), download=True))
         steps = job.checkpoint.preprocessing
         preprocessed = PixelCache(settings.data / "preprocessed", steps, exact=settings.exact)
-        decode = preprocessed.using(images.decoder(steps, steps.least))
+        decode = preprocessed.wrap(images.decoder(steps, steps.least))
         differing = [record for record in _difference(block, space.fingerprint).changes(found)
                      if isinstance(record, ImageFile)]  # fmt: skip
-        held = (stored.find([image.sha256 for image in differing]) != ABSENT).tolist()
+        held = (stored.find(pack_keys([image.sha256 for image in differing], KEY_BYTES)) != ABSENT).tolist()
         decoded = [decode(image) for image, is_held in zip(differing, held, strict=True) if not is_held]
         pending = tuple(record for record in decoded if isinstance(record, Decoded | Skipped))
         with_vector = tuple(compress(differing, held))
@@ -104,7 +105,7 @@ class Embedder:
         new = {record.sha256: record.vector for record in results if isinstance(record, Embedded)}
         shard = ""
         if new:
-            keys = np.frombuffer(b"".join(new), np.uint8).reshape(-1, KEY_BYTES)
+            keys = pack_keys(list(new), KEY_BYTES)
             shard = concurrent_shards.put(self._job.store, keys, np.stack(list(new.values())))
         return Done(prepared.block, results, shard, self._embedded)
 
