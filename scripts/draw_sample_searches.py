@@ -1,4 +1,4 @@
-"""Draw docs/sample-searches.png: a row of pictures for each of some searches in the sample catalog's FAISS files."""
+"""Draw docs/sample-searches.png: searches in the sample catalog's FAISS files, each with a row of images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHOWN = 6
 @click.option("--model", default="data/models/sample-clip")
 @click.option("--output", type=click.Path(path_type=Path), default="docs/sample-searches.png")
 def main(data: Path, catalog: Path, model: str, output: Path) -> None:
-    """Draw a row of pictures for each of some searches."""
+    """Draw some searches, each with a row of images."""
     with catalog.open(encoding="utf-8", newline="") as file:
         pictures = {row["product_id"]: catalog.parent / row["image"] for row in csv.DictReader(file)}
     checkpoint = resolve(model)

@@ -67,7 +67,7 @@ To measure again: `python scripts/train_sample_clip.py --evaluate data/models/sa
 
 @dataclass(frozen=True)
 class Run:
-    """How the model was made: its schedule, the number of training pictures, the time and the threads."""
+    """How the model was made: its schedule, the number of training images, the time and the threads."""
 
     schedule: Schedule
     pictures: int
