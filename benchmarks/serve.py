@@ -66,7 +66,7 @@ def main() -> None:
             service.wait(30)
     one, many = (bench.median(rows, "queries/s", clients=clients) for clients in (CLIENTS[0], CLIENTS[-1]))
     ratios = {"64 clients / 1, queries/s": many / one, "errors": float(sum(row["errors"] for row in rows))}
-    packages = ("torch", "pymilvus", "milvus-lite", "starlette", "uvicorn")
+    packages = ("torch", "pymilvus", "milvus-lite", "fastapi", "starlette", "uvicorn")
     bench.finish("serve", rows, ratios, arguments.json, packages)
 
 

@@ -1,4 +1,4 @@
-"""Keeps credentials out of sight: out of what `ps` shows, out of messages, out of logs."""
+"""Keeps credentials out of the process list, messages and logs."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from itertools import islice
 from ingest.cli import interrupts
 
 TOKEN = "INGEST_TOKEN"  # noqa: S105  a name
-_PUBLISHED = "Milvus"  # the password that a new server has: no secret, and a word of every message about one
+_PUBLISHED = "Milvus"  # the default password of a new server: not a secret, and a word in every message
 SERVE_TOKEN = "INGEST_SERVE_TOKEN"  # noqa: S105  a name
 _FLAGS = {"--token": TOKEN, "--serve-token": SERVE_TOKEN}
 _NAMES = (TOKEN, "MILVUS_TOKEN", SERVE_TOKEN)
 
 
 def hide() -> None:
-    """Start again with the credentials of the command line in the environment, which other users cannot read."""
+    """Restart the program with the credentials moved from the command line to the environment.
+
+    Other users can read the command line, not the environment.
+    """
     given = sys.argv[1:]
     words, found = split(given)
-    if words == given or os.name == "nt":  # Windows shows command lines to their own user alone
+    if words == given or os.name == "nt":  # on Windows, only the same user sees the command line
         return
     head = sys.orig_argv[: len(sys.orig_argv) - len(given)]
     interrupts.hold()
@@ -27,7 +30,7 @@ def hide() -> None:
 
 
 def split(given: list[str]) -> tuple[list[str], dict[str, str]]:
-    """Return the command line without --token, --serve-token and --uri's user, and the variables that take these."""
+    """Return the command line without --token, --serve-token and the user in --uri, and variables that replace them."""
     words: list[str] = []
     found: dict[str, str] = {}
     user = ""
@@ -50,7 +53,7 @@ def split(given: list[str]) -> tuple[list[str], dict[str, str]]:
 
 
 def redact(text: str) -> str:
-    """Return a text without the credentials that the environment holds."""
+    """Return a text with the credentials of the environment replaced."""
     for name in _NAMES:
         whole = os.environ.get(name, "")
         for secret in (whole, whole.partition(":")[2]):

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: one ends any command with exit code 130; a run first finishes what is in flight."""
+"""Ctrl-C and SIGTERM end a command with exit code 130; a run first finishes the work in progress."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _CODE = 130
 
 
 def end_at_once() -> None:
-    """Have the next signal end this process, and let in what `hold` held back.
+    """End the process at the next signal, and deliver signals that `hold` blocked.
 
-    The handler itself ends it. KeyboardInterrupt would be raised in whatever is running, and imports and destructors
-    swallow exceptions: the command would go on. Nothing is lost: what a killed command leaves is what it may leave.
+    The handler itself ends it. A KeyboardInterrupt is raised in whatever code is running, and imports and destructors
+    swallow exceptions, so the command would go on. Ending at once loses nothing: every command survives a kill.
     """
     for number in SIGNALS:
         signal.signal(number, lambda *_: _end("interrupted"))
@@ -28,13 +28,13 @@ def end_at_once() -> None:
 
 
 def hold() -> None:
-    """Hold signals back, also in the program that takes this one's place, until its `end_at_once`."""
+    """Block signals until `end_at_once`, also across exec."""
     _mask(signal.SIG_BLOCK)
 
 
 @contextmanager
 def stoppable() -> Iterator[threading.Event]:
-    """Give an event that the first signal sets; the second ends the process at once."""
+    """Return an event that the first signal sets; a second signal ends the process at once."""
     stop = threading.Event()
     interrupted = False
 
@@ -43,9 +43,9 @@ def stoppable() -> Iterator[threading.Event]:
         if interrupted:
             _end("stopped at once")
         interrupted = True
-        # By another thread: this one may be interrupted just where it holds the event's own lock.
+        # In another thread, because this one may hold the event's lock at this moment.
         threading.Thread(target=stop.set, daemon=True).start()
-        _say("finishing what is in flight; again to stop at once")
+        _say("finishing the work in progress; press again to stop at once")
 
     before = {number: signal.signal(number, interrupt) for number in SIGNALS}
     try:
@@ -61,7 +61,7 @@ def _end(how: str) -> NoReturn:
 
 
 def _say(what: str) -> None:
-    with suppress(OSError):  # whoever read this has gone, perhaps by the same signal
+    with suppress(OSError):  # the reader has gone, perhaps because of the same signal
         os.write(2, f"\ningest: {what}\n".encode())
 
 

@@ -1,4 +1,4 @@
-"""The `ingest` command: a lazy Click group, and the only place where an error becomes a line and an exit code."""
+"""The `ingest` command: a lazy Click group, and the only place that turns an error into a line and an exit code."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ from ingest.cli import credentials, interrupts
 from ingest.core.errors import IngestError
 
 _COMMANDS = {
-    # name: (module, what it does, section of the help)
-    "run": ("ingest.cli.commands.run", "Bring the Milvus collection in step with the catalog.", "Fill"),
-    "plan": ("ingest.cli.commands.plan", "Say what a run would add, change, remove and skip.", "Fill"),
-    "embed": ("ingest.cli.commands.embed", "Embed the catalog into files, without Milvus.", "Fill"),
+    # name: (module, description, section of --help)
+    "run": ("ingest.cli.commands.run", "Update the Milvus collection from the catalog.", "Build"),
+    "plan": ("ingest.cli.commands.plan", "Show what a run would add, change, delete and skip.", "Build"),
+    "embed": ("ingest.cli.commands.embed", "Embed the catalog into files, without Milvus.", "Build"),
     "export": (
         "ingest.cli.commands.export",
-        "Write the .npy pair and the FAISS files from the stored vectors.",
-        "Fill",
+        "Write the .npy and FAISS files from the stored vectors.",
+        "Build",
     ),
-    "fetch": ("ingest.cli.commands.fetch", "Fetch the catalog's pictures, and nothing else.", "Fill"),
-    "search": ("ingest.cli.commands.search", "Find products by text, by picture, or by another product.", "Ask"),
-    "recommend": ("ingest.cli.commands.recommend", "Recommend products like one, a basket, or all of them.", "Ask"),
-    "evaluate": ("ingest.cli.commands.evaluate", "Measure recall and latency; find the ef that is good enough.", "Ask"),
-    "serve": ("ingest.cli.commands.serve", "Answer searches over HTTP, and show a page to make them on.", "Ask"),
-    "status": ("ingest.cli.commands.status", "Show how the pictures stand, and the worst hosts.", "Check"),
-    "verify": ("ingest.cli.commands.verify", "Prove the collection and the files against the catalog.", "Check"),
+    "fetch": ("ingest.cli.commands.fetch", "Download the catalog's images and do nothing else.", "Build"),
+    "search": ("ingest.cli.commands.search", "Find products by text, image or product.", "Search"),
+    "recommend": ("ingest.cli.commands.recommend", "Recommend products similar to one or several products.", "Search"),
+    "evaluate": ("ingest.cli.commands.evaluate", "Measure recall and latency, and find the best ef.", "Search"),
+    "serve": ("ingest.cli.commands.serve", "Serve searches over HTTP, with a web page.", "Search"),
+    "status": ("ingest.cli.commands.status", "Show the state of the last run and of the images.", "Check"),
+    "verify": ("ingest.cli.commands.verify", "Check the collection and the files against the catalog.", "Check"),
     "doctor": ("ingest.cli.commands.doctor", "Check torch, device, model, Milvus and disk.", "Check"),
     "collections": (
         "ingest.cli.commands.collections",
-        "List the collections behind the alias; prune old ones.",
-        "Keep",
+        "List the collections of the alias; drop old ones.",
+        "Manage",
     ),
     "store": (
         "ingest.cli.commands.store",
-        "Say what the vectors' store holds; merge its shards, drop what is unused.",
-        "Keep",
+        "Inspect the embedding store, merge its shards, drop unused vectors.",
+        "Manage",
     ),
-    "rollback": ("ingest.cli.commands.rollback", "Serve the collection that was served before.", "Keep"),
+    "rollback": ("ingest.cli.commands.rollback", "Switch the alias back to the previous collection.", "Manage"),
 }
 
 _OBJECTS = 100_000
-"""So many new objects before Python looks for garbage among them: with 700, a third of the time of importing torch."""
+"""New objects between two garbage collections. With Python's 700, they take a third of the time of importing torch."""
 
 
 class _LazyGroup(click.Group):
-    """A group that imports a command's module when it is called, and lists all without importing any."""
+    """A group that imports a command's module only when the command is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -64,7 +64,7 @@ class _LazyGroup(click.Group):
             from difflib import get_close_matches
 
             near = get_close_matches(args[0], _COMMANDS, n=1)
-            hint = f" Did you mean {near[0]}?" if near else f" There are {', '.join(_COMMANDS)}."
+            hint = f" Did you mean {near[0]}?" if near else f" Commands: {', '.join(_COMMANDS)}."
             ctx.fail(f"No such command {args[0]!r}.{hint}")
         return super().resolve_command(ctx, args)
 
@@ -80,7 +80,7 @@ class _LazyGroup(click.Group):
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="ingest", message="%(prog)s %(version)s")
 def cli() -> None:
-    """Keep a Milvus collection of CLIP picture embeddings in step with a product catalog.
+    """Keep a Milvus collection of CLIP image embeddings up to date with a product catalog.
 
     \b
     ingest run --catalog products.csv --uri http://localhost:19530
@@ -93,7 +93,7 @@ def cli() -> None:
 def main(arguments: list[str] | None = None, command: click.Command = cli, program: str = "ingest") -> None:
     """Run the command line and exit with its code; every error ends here, as one line on stderr.
 
-    `program` is what --help calls `command`.
+    `program` is the name of `command` in --help.
     """
     if arguments is None:
         interrupts.end_at_once()
@@ -111,13 +111,13 @@ def main(arguments: list[str] | None = None, command: click.Command = cli, progr
         click.echo("ingest: interrupted; run the same command again to go on", err=True)
         code = 130
     except SystemExit:
-        code = 0  # Click's, and only where the reader of the output has gone, as `head` does
-    except Exception as error:  # noqa: BLE001  a bug of ours is told in one line too
-        click.echo(f"ingest: a bug of ours: {type(error).__name__}: {_one_line(error)}", err=True)
-        click.echo(f"ingest: its traceback is in {_log(error)}; please report it", err=True)
+        code = 0  # from Click, only if the reader of the output has gone, as `head` does
+    except Exception as error:  # noqa: BLE001  a bug in ingest is one line too
+        click.echo(f"ingest: internal error: {type(error).__name__}: {_one_line(error)}", err=True)
+        click.echo(f"ingest: please report it with the traceback in {_log(error)}", err=True)
         code = 1
     if arguments is None:
-        gc.freeze()  # at its end Python would look through torch's million objects once more, for a second
+        gc.freeze()  # otherwise Python examines torch's million objects once more at exit, for a second
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -1,4 +1,4 @@
-"""The kinds of value that options take beside Click's own."""
+"""Option types in addition to Click's own."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import click
 
 
 class BatchSize(click.IntRange):
-    """A number of pictures, or `auto`."""
+    """A number of images, or `auto`."""
 
     name = "number or auto"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the number, or `auto` as it is."""
+        """Return the number, or `auto` unchanged."""
         return value if value == "auto" else super().convert(value, param, ctx)
 
 
@@ -27,5 +27,5 @@ class PathOrUrl(click.Path):
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the path, or the URL as it is."""
+        """Return the path, or the URL unchanged."""
         return value if "://" in str(value) else super().convert(value, param, ctx)

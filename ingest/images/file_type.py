@@ -1,4 +1,4 @@
-"""What a file is, from its first bytes: names and Content-Type headers lie."""
+"""File types by a file's first bytes, because names and Content-Type headers are often wrong."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from io import BufferedReader
 
 HEAD = 64
-"""How many bytes `extension` wants to see."""
+"""How many bytes `extension` needs."""
 
 _STARTS = (
     (b"\xff\xd8\xff", "jpg"),
@@ -20,12 +20,12 @@ _STARTS = (
     (b"II+\0", "tiff"),
     (b"MM\0+", "tiff"),
 )
-# The sizes of the second header of a BMP; "BM" alone would take any text that begins so.
+# The possible sizes of a BMP's second header. "BM" alone would accept any text that begins with it.
 _BMP_HEADERS = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 
 
 def extension(head: bytes) -> str | None:
-    """Return jpg, png, webp, gif, bmp, tiff or avif for a picture's first 64 bytes, None for all else."""
+    """Return jpg, png, webp, gif, bmp, tiff or avif for an image's first 64 bytes, None for anything else."""
     for start, kind in _STARTS:
         if head.startswith(start):
             return kind
@@ -37,10 +37,10 @@ def extension(head: bytes) -> str | None:
 
 
 def is_cut_off(file: BufferedReader, kind: str) -> bool:
-    """Whether a file of that kind names bytes beyond its end; False where its container does not tell.
+    """Whether a file is shorter than its own structure says; False if the structure does not say.
 
-    For the containers whose decoders do not tell an early end from damage: WebP (the RIFF size), GIF (its
-    trailer), TIFF (where its directory begins), AVIF (the sizes of its boxes, ISO/IEC 14496-12, 4.2).
+    For the formats whose decoders report an early end as damage: WebP (the RIFF size), GIF (its trailer), TIFF (where
+    its directory begins) and AVIF (the sizes of its boxes, ISO/IEC 14496-12, 4.2).
     """
     length = file.seek(0, 2)
     file.seek(0)
@@ -52,11 +52,12 @@ def is_cut_off(file: BufferedReader, kind: str) -> bool:
         return not file.read().rstrip(b"\0").endswith(b";")
     if kind == "tiff":
         directory = int.from_bytes(head[4:8], "little" if head[:1] == b"I" else "big")
-        return b"+" not in head[:4] and directory >= length  # BigTIFF, with "+", keeps it elsewhere
+        return b"+" not in head[:4] and directory >= length  # BigTIFF, with "+", has the offset elsewhere
     return kind == "avif" and _boxes_end(file, length) > length
 
 
 def _boxes_end(file: BufferedReader, length: int) -> int:
+    """Return where the last box ends by its own size; at most `length` if the file is complete."""
     at = 0
     while at < length:
         file.seek(at)
@@ -71,7 +72,7 @@ def _boxes_end(file: BufferedReader, length: int) -> int:
 
 
 def _is_avif(head: bytes) -> bool:
-    """Whether the file type box (ISO/IEC 14496-12, 4.3) names AVIF as its brand or as compatible."""
+    """Whether the file type box (ISO/IEC 14496-12, 4.3) has AVIF as its brand or as a compatible one."""
     if head[4:8] != b"ftyp":
         return False
     brands = head[8 : max(12, min(int.from_bytes(head[:4], "big"), HEAD))]

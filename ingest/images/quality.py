@@ -1,4 +1,4 @@
-"""What is seen of a picture when it is decoded, and which pictures a user does not want."""
+"""Size and one-colour checks: what an image contains, and which images are unwanted."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ingest.core.records import ImageFile, Reason, Skipped, Stage
-from ingest.images.cache.index import ImageContent
-from ingest.images.decode.decoder import MAX_PIXELS, UndecodableError, open_rgb
-from ingest.images.urls import plain
+from ingest.images.cache.entry import ImageContent
+from ingest.images.decode.decoder import MAX_PIXELS, open_rgb
+from ingest.images.decode.errors import UndecodableError
+from ingest.images.urls import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,75 +20,79 @@ if TYPE_CHECKING:
     from ingest.images.decode.decoder import DecodedFile
     from ingest.images.decode.sandbox import Sandbox
 
-_SAME = 3  # levels of 255 by which one colour may differ after compression
+_TOLERANCE = 3  # levels of 255 by which one colour may vary after compression
 _SAMPLE = (16, 16)
 
 
 def measure(image: Image.Image) -> ImageContent:
-    """Return the sides of an RGB picture and whether all of it is one colour."""
-    # Most pictures differ within a few of their pixels already.
+    """Return the sides of an RGB image and whether all of it is one colour."""
+    # A sample of the pixels is enough for most images.
     blank = _is_one_colour(image.resize(_SAMPLE, 0)) and _is_one_colour(image)
     return ImageContent(image.width, image.height, blank)
 
 
 def _is_one_colour(image: Image.Image) -> bool:
-    return all(high - low <= _SAME for low, high in image.getextrema())  # type: ignore[misc]
+    return all(high - low <= _TOLERANCE for low, high in image.getextrema())  # type: ignore[misc]
 
 
 @dataclass(frozen=True, slots=True)
 class QualityFilter:
-    """What a picture must be: its shorter side in pixels, and whether one colour will do."""
+    """Which images are wanted: by the pixels of their shorter side, and, with `skip_blank`, not those of one colour."""
 
     min_side: int = 0
     skip_blank: bool = False
 
     def fault(self, content: ImageContent) -> tuple[Reason, str] | None:
-        """Return why a picture is not wanted, None where it is."""
+        """Return why an image is unwanted, None if it is wanted."""
         if min(content.width, content.height) < self.min_side:
             size = f"{content.width} x {content.height} pixels"
-            return Reason.TOO_SMALL, f"{size}, less than --min-side {self.min_side}; put a larger picture there"
+            return Reason.TOO_SMALL, f"{size}, less than --min-side {self.min_side}; provide a larger image"
         if content.blank and self.skip_blank:
-            return Reason.BLANK, "all of one colour; put a picture of the product there"
+            return Reason.BLANK, "all of one colour; provide an image of the product"
         return None
 
 
 class Inspector:
-    """Turns an ImageFile that is not wanted into a Skipped; passes every other record. May be called from many threads.
+    """Turns an unwanted ImageFile into a Skipped; passes every other record through. For any number of threads.
 
-    A picture that was never decoded is decoded for it, and what was seen written down.
+    An image that was never decoded is decoded here, and its content recorded in the cache.
     """
 
     def __init__(
-        self, cache: ImageCache, quality_filter: QualityFilter, sandbox: Sandbox | None = None, most: int = MAX_PIXELS
+        self,
+        cache: ImageCache,
+        quality_filter: QualityFilter,
+        sandbox: Sandbox | None = None,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self._cache = cache
-        self._wish = quality_filter
+        self._filter = quality_filter
         self._sandbox = sandbox
-        self._most = most
+        self._max_pixels = max_pixels
 
     def __call__(self, record: ImageFile | Skipped) -> ImageFile | Skipped:
-        """Return the record, or why its picture is not wanted."""
-        if isinstance(record, Skipped) or self._wish == QualityFilter():
+        """Return the record, or a Skipped if its image is unwanted."""
+        if isinstance(record, Skipped) or self._filter == QualityFilter():
             return record
         try:
-            content = self._cache.index.content(record.sha256) or self._seen(record.path, record.sha256)
+            content = self._cache.index.content(record.sha256) or self._measure(record.path, record.sha256)
         except UndecodableError:
-            return record  # the decode stage tells
-        fault = self._wish.fault(content)
+            return record  # the decode stage reports it
+        fault = self._filter.fault(content)
         if fault is None:
             return record
         product = record.product
-        detail = f"{plain(str(record.path))}: {fault[1]}"
+        detail = f"{printable(str(record.path))}: {fault[1]}"
         return product.skipped(Stage.IMAGES, fault[0], detail)
 
-    def content(self, picture: ImageFile, opened: DecodedFile) -> ImageContent:
-        """Return what is seen of a picture; one that is blank when decoded smaller is looked at whole, for a speck."""
-        content = measure(opened.image)
-        if content.blank and opened.box is not None:
-            return measure(open_rgb(picture.path, self._sandbox, self._most))
-        return replace(content, width=opened.size[0], height=opened.size[1])
+    def content(self, image: ImageFile, decoded: DecodedFile) -> ImageContent:
+        """Return an image's content; if it is blank when decoded smaller, all pixels are checked for a speck."""
+        content = measure(decoded.image)
+        if content.blank and decoded.box is not None:
+            return measure(open_rgb(image.path, self._sandbox, self._max_pixels))
+        return replace(content, width=decoded.size[0], height=decoded.size[1])
 
-    def _seen(self, path: Path, sha256: bytes) -> ImageContent:
-        content = measure(open_rgb(path, self._sandbox, self._most))
+    def _measure(self, path: Path, sha256: bytes) -> ImageContent:
+        content = measure(open_rgb(path, self._sandbox, self._max_pixels))
         self._cache.index.put_content(sha256, content)
         return content

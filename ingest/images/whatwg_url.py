@@ -1,8 +1,8 @@
-"""URLs as browsers read them: the WHATWG URL Standard (https://url.spec.whatwg.org), for http and https.
+"""Parses http and https URLs as browsers do, by the WHATWG URL Standard (https://url.spec.whatwg.org).
 
 A URL that is valid by RFC 3986 keeps every byte of its path and query, because signatures are made over them; only dot
-segments are resolved. What is not valid there is percent-encoded, a `%` that starts no escape included. Stricter than
-the standard: `http:///a.jpg` and a catalog's `http:a.jpg` are refused, for what follows there is a path and no host.
+segments are resolved. Invalid characters are percent-encoded, also a `%` that starts no escape. Stricter than the
+standard: `http:///a.jpg`, and `http:a.jpg` in a catalog, are refused, because what follows is a path and not a host.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ _PORTS = {"http": 80, "https": 443}
 _C0_OR_SPACE = "".join(map(chr, range(0x21)))
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):(.*)", re.IGNORECASE | re.DOTALL)
 _HOST_AND_PORT = re.compile(r"(\[[^\]]*\]|[^:]*)(?::([0-9]*))?")
-_NOT_OF_HOSTS = re.compile(r"[\x00-\x20#%/:<>?@\[\\\]^|\x7f]")  # 3.5, forbidden domain code points
+_INVALID_IN_HOST = re.compile(r"[\x00-\x20#%/:<>?@\[\\\]^|\x7f]")  # 3.5, forbidden domain code points
 # RFC 3986, 3.3 and 3.4.
-_NOT_OF_PATHS = re.compile(r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9._~!$&'()*+,;=:@/%-]+")
-_NOT_OF_QUERIES = re.compile(r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9._~!$&'()*+,;=:@/?%-]+")
+_INVALID_IN_PATH = re.compile(r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9._~!$&'()*+,;=:@/%-]+")
+_INVALID_IN_QUERY = re.compile(r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9._~!$&'()*+,;=:@/?%-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Url:
-    """A URL that a request can be made of, in ASCII; `port` is None for the scheme's own.
+    """A URL that can be requested, in ASCII; `port` is None for the scheme's default.
 
-    `target` is the path and the query as they are sent; `userinfo` is percent-encoded, "" if there is none.
+    `target` is the path and query as they are sent; `userinfo` is percent-encoded, "" if there is none.
     """
 
     scheme: str
@@ -42,39 +42,39 @@ class Url:
 
     @property
     def origin(self) -> tuple[str, str, int]:
-        """Scheme, host and port: what secrets are bound to."""
+        """Scheme, host and port. Secrets are sent to their own origin only."""
         return self.scheme, self.host, self.port or _PORTS[self.scheme]
 
     def __str__(self) -> str:
-        """Return it without user and password."""
+        """Return the URL without user and password."""
         port = "" if self.port is None else f":{self.port}"
         return f"{self.scheme}://{self.host}{port}{self.target}"
 
 
 def parse(text: str, base: Url | None = None) -> Url:
-    """Return the URL that a browser would ask for, with `base` also that of a relative reference.
+    """Return the URL that a browser would request; with a `base`, `text` may be a relative reference.
 
-    Bytes that are no UTF-8 are expected as surrogates (PEP 383) and percent-encoded as they are. Raises DownloadError,
-    DISALLOWED, for other schemes, and if there is no host or one that cannot be.
+    Bytes that are not UTF-8 are expected as surrogates (PEP 383) and percent-encoded as they are. Raises DownloadError,
+    DISALLOWED, for other schemes and for a missing or invalid host.
     """
     try:
-        return _parsed(text, base)
+        return _parse(text, base)
     except ValueError:
         raise unusable_url(text) from None
 
 
-def in_ascii(name: str) -> str:
-    """Return a host's name from the settings as `parse` returns it; what is no such name, in lower case."""
+def to_ascii(name: str) -> str:
+    """Return a host name in the form that `parse` gives it; an invalid name in lower case."""
     try:
         return _ascii_host(name)
     except ValueError:
         return name.lower()
 
 
-def _parsed(text: str, base: Url | None) -> Url:
+def _parse(text: str, base: Url | None) -> Url:
     reference = re.sub(r"[\t\n\r]", "", text.strip(_C0_OR_SPACE)).partition("#")[0]
     rest, mark, query = reference.partition("?")
-    query = mark + _encoded(query, _NOT_OF_QUERIES)
+    query = mark + _percent_encode(query, _INVALID_IN_QUERY)
     scheme = None
     if match := _SCHEME.fullmatch(rest):
         scheme, rest = match[1].lower(), match[2]
@@ -105,7 +105,7 @@ def _absolute(scheme: str, rest: str, query: str) -> Url:
         raise ValueError(port)
     return Url(
         scheme,
-        _encoded(userinfo, _NOT_OF_PATHS),
+        _percent_encode(userinfo, _INVALID_IN_PATH),
         _ascii_host(match[1]),
         port if port != _PORTS[scheme] else None,
         _path(slash + path) + query,
@@ -125,18 +125,18 @@ def _path(path: str) -> str:
             del kept[-1:]
         if number == len(segments):
             kept.append("")
-    return "/" + _encoded("/".join(kept), _NOT_OF_PATHS)
+    return "/" + _percent_encode("/".join(kept), _INVALID_IN_PATH)
 
 
-def _encoded(text: str, unfit: re.Pattern[str]) -> str:
-    return unfit.sub(lambda match: "".join(map("%{:02X}".format, match[0].encode("utf-8", "surrogateescape"))), text)
+def _percent_encode(text: str, invalid: re.Pattern[str]) -> str:
+    return invalid.sub(lambda match: "".join(map("%{:02X}".format, match[0].encode("utf-8", "surrogateescape"))), text)
 
 
 def _ascii_host(name: str) -> str:
-    """Return a host's name in lower case, by IDNA if it is not ASCII (UTS 46, not transitional).
+    """Return a host name in lower case, by IDNA if it is not ASCII (UTS 46, not transitional).
 
-    Raises ValueError for a name that no host can have. Labels are not judged by IDNA 2008, whose rules browsers do not
-    enforce: it forbids emoji.
+    Raises ValueError for an invalid name. Labels are not checked against IDNA 2008, because browsers do not either: it
+    forbids emoji.
     """
     if name.startswith("["):
         IPv6Address(name[1:-1].partition("%")[0])
@@ -146,7 +146,7 @@ def _ascii_host(name: str) -> str:
         host = host.lower()
     else:
         host = ".".join(map(_ascii_label, idna.uts46_remap(host, std3_rules=False, transitional=False).split(".")))
-    if not host or _NOT_OF_HOSTS.search(host):
+    if not host or _INVALID_IN_HOST.search(host):
         raise ValueError(host)
     return host
 

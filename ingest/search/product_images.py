@@ -1,4 +1,4 @@
-"""Pictures around a search: those of hits, found as the last run left them, and one fetched for a query."""
+"""Images around a search: those of hits, from the cache and the catalog's folders, and one fetched for a query."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Self
 
 from ingest.catalog.files import folder_of
 from ingest.core.errors import QueryError
-from ingest.images.cache.cache import INDEX, is_of
+from ingest.images.cache.cache import INDEX
 from ingest.images.cache.index import ImageIndex, open_read_only
-from ingest.images.decode.decoder import UndecodableError, open_rgb
+from ingest.images.decode.decoder import open_rgb
+from ingest.images.decode.errors import UndecodableError
 from ingest.images.stage import download_policy
 from ingest.images.urls import DownloadError, host, key
 
@@ -25,8 +26,8 @@ _QUALITY = 80
 
 
 def fetch_image(url: str, settings: Settings, folder: Path) -> Path:
-    """Fetch a picture by the rules for the catalog's, into `folder`; raises QueryError where there is none."""
-    from ingest.images.http.download_policy import Downloader
+    """Download an image into `folder`, by the same rules as the catalog's; raises QueryError if that fails."""
+    from ingest.images.http.downloader import Downloader
 
     path = folder / key(url).hex()
     try:
@@ -38,10 +39,10 @@ def fetch_image(url: str, settings: Settings, folder: Path) -> Path:
 
 
 class ProductImages:
-    """Finds the pictures of products on this machine, for any number of threads; nothing is fetched or written.
+    """Finds products' images on this machine, from any number of threads; downloads and writes nothing.
 
-    Paths from the collection are followed only where they lead into the cache or the catalog's folders. A context
-    manager that closes the cache's index.
+    Paths from the collection are followed only if they lead into the cache or the catalog's folders. A context manager
+    that closes the cache's index.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -58,11 +59,11 @@ class ProductImages:
         self.close()
 
     def path(self, product_id: str, image: str) -> Path | None:
-        """Return where the picture lies that the product's `image`, a URL or a path, names; None where it is not."""
+        """Return the file of the product's `image`, a URL or a path; None if it is not on this machine."""
         try:
             found = self._cached(product_id, image) if host(image) else self._local(image)
             return found if found is not None and found.is_file() else None
-        except (OSError, ValueError):  # a name that no file can have
+        except (OSError, ValueError):  # not a possible file name
             return None
 
     def close(self) -> None:
@@ -72,7 +73,7 @@ class ProductImages:
 
     def _cached(self, product_id: str, url: str) -> Path | None:
         entry = self._index.get(product_id) if self._index is not None else None
-        if entry is None or entry.file is None or not is_of(entry, url):
+        if entry is None or entry.file is None or not entry.is_from(url):
             return None
         return self._cache / entry.file
 
@@ -86,7 +87,7 @@ class ProductImages:
 
 
 def thumbnail(path: Path, side: int, sandbox: DecodeSandbox | None = None) -> Image | None:
-    """Return a picture that fits into `side` × `side` pixels, RGB and upright; None where it cannot be decoded."""
+    """Return an image scaled to fit into `side` × `side` pixels, RGB and upright; None if it cannot be decoded."""
     try:
         image = open_rgb(path, sandbox)
     except UndecodableError:
@@ -96,7 +97,7 @@ def thumbnail(path: Path, side: int, sandbox: DecodeSandbox | None = None) -> Im
 
 
 def jpeg(image: Image) -> bytes:
-    """Return a picture as the bytes of a JPEG."""
+    """Return an image as the bytes of a JPEG."""
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=_QUALITY)
     return stream.getvalue()

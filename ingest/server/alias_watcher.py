@@ -1,4 +1,4 @@
-"""The collection that the alias serves now, followed when the alias moves or the contract changes."""
+"""Follows the alias when it switches to another collection, or the contract changes."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 2.0
-"""How long a moved alias may go unseen; until then, answers come whole from the collection before."""
+INTERVAL_S = 2.0
+"""How often the alias is checked. Until a switch is noticed, all answers come from the previous collection."""
 
 
 class AliasWatcher:
-    """What is served, and whether it can be: `served` and `checked` for the routes, `fault` for /readyz."""
+    """The collection behind the alias, and whether the service's model matches it."""
 
     def __init__(self, connection: Connection, alias: str, space: Space) -> None:
-        """Find it; raises MilvusError where nothing is served, ModelError where the model is not the collection's."""
+        """Read the alias; raises MilvusError if it does not exist, ModelError if the model does not match."""
         self._connection = connection
         self._alias = alias
         self._space = space
@@ -33,26 +33,26 @@ class AliasWatcher:
         self._seen: tuple[str | None, str] = (None, "")
         self._fault: IngestError | None = None
         self._follow()
-        self.checked()
+        self.matching_collection()
 
     @property
-    def served(self) -> SearchableCollection:
+    def collection(self) -> SearchableCollection:
         """The collection and its contract."""
-        return self._served
+        return self._collection
 
     @property
     def fault(self) -> str:
-        """Why the service is not ready; "" where it is."""
+        """Why the service is not ready; "" if it is."""
         return str(self._fault or self._mismatch or "")
 
-    def checked(self) -> SearchableCollection:
-        """Return the collection to search by a vector of the service's model; raises ModelError for another space."""
+    def matching_collection(self) -> SearchableCollection:
+        """Return the collection, to search it with the service's model; raises ModelError if they do not match."""
         if self._mismatch is not None:
             raise self._mismatch
-        return self._served
+        return self._collection
 
-    def look(self) -> None:
-        """Look whether the alias moved; a failure is kept for `fault`, and what was served stays."""
+    def refresh(self) -> None:
+        """Check whether the alias switched. On a failure, `fault` says why and the collection stays the same."""
         with self._lock:
             before = self.fault
             try:
@@ -68,16 +68,16 @@ class AliasWatcher:
         name = alias_target(self._connection, self._alias)
         if name is None:
             raise MilvusError(f"Milvus at {self._connection.shown}: no alias {self._alias}; fill it with: ingest run")
-        described = self._connection.call("look at the contract", self._connection.client.describe_collection, name)
+        described = self._connection.call("read the contract", self._connection.client.describe_collection, name)
         seen = (name, str(described.get("properties", {}).get(PROPERTY)))
         if seen == self._seen:
             return
-        served = SearchableCollection(self._connection, self._alias)
+        collection = SearchableCollection(self._connection, self._alias)
         mismatch = None
         try:
-            served.check(self._space)
+            collection.check(self._space)
         except IngestError as error:
             mismatch = error
         if self._seen[0] not in (None, name):
-            log.warning("%s", f"the alias {self._alias} moved from {self._seen[0]} to {name}")
-        self._served, self._mismatch, self._seen = served, mismatch, seen
+            log.warning("%s", f"the alias {self._alias} switched from {self._seen[0]} to {name}")
+        self._collection, self._mismatch, self._seen = collection, mismatch, seen

@@ -1,15 +1,17 @@
-"""The service as an application and as a process: what is put around the routes, and its start and end."""
+"""The service as an application and as a process: middleware around the routes, start and end."""
 
 from __future__ import annotations
 
 import signal
 import socket
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import uvicorn
-from starlette.applications import Starlette
+from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
@@ -21,7 +23,7 @@ from ingest.server import responses
 from ingest.server.access import AccessGuard, AccessRules, is_loopback
 from ingest.server.alias_watcher import AliasWatcher
 from ingest.server.metrics import MetricsMiddleware
-from ingest.server.routes import routes
+from ingest.server.routes import add_routes
 from ingest.server.service import Service
 
 if TYPE_CHECKING:
@@ -29,83 +31,93 @@ if TYPE_CHECKING:
 
     from ingest.core.settings import Settings
 
-_PATIENCE_S = 5.0  # a request does not wait for a Milvus that is away as long as a run does
-_LAST_ANSWERS_S = 10
-# A proxy in front lets go of an idle connection first: nginx and AWS's load balancers, by default, after 60 s.
-_IDLE_S = 75
+_MAX_WAIT_S = 5.0  # a request does not wait for an unavailable Milvus as long as a run does
+_SHUTDOWN_S = 10
+# Longer than a proxy in front keeps an idle connection: 60 s by default for nginx and AWS's load balancers.
+_KEEP_ALIVE_S = 75
 _LOCAL = ("127.0.0.1", "localhost", "::1")
+# By default FastAPI records requests if OpenTelemetry is set up, and an environment variable makes it set that up.
+_NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False, operation_spans=False, auto_configure=False)
 
 
 def access_rules(settings: Settings) -> AccessRules:
-    """Return what is let in; raises ConfigError for an origin that is none."""
+    """Return who may send requests; raises ConfigError for an invalid origin."""
     return AccessRules(
         token=settings.serve_token,
         hosts=frozenset({*_LOCAL, settings.host}) if is_loopback(settings.host) else frozenset(),
         origins=frozenset(_origins(settings.allow_origin)),
-        max_picture=settings.max_image_bytes,
+        max_image_bytes=settings.max_image_bytes,
     )
 
 
-def application(service: Service, let_in: AccessRules) -> Starlette:
+def application(service: Service, rules: AccessRules) -> FastAPI:
     """Return the service as an ASGI application."""
     middleware = [Middleware(MetricsMiddleware, metrics=service.metrics)]
-    if let_in.origins:  # a browser asks whether it may, without a token: so this stands before the guard
+    if rules.origins:  # before the guard: a browser's preflight request carries no token
         middleware.append(Middleware(
-            CORSMiddleware, allow_origins=list(let_in.origins), allow_methods=["GET", "POST"],
+            CORSMiddleware, allow_origins=list(rules.origins), allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type"],
         ))  # fmt: skip
-    middleware.append(Middleware(AccessGuard, rules=let_in))
+    middleware.append(Middleware(AccessGuard, rules=rules))
 
     @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        async with service.running():
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with service.run():
             yield
 
-    app = Starlette(
-        routes=routes(service, let_in),
+    app = FastAPI(
+        title="ingest",
+        summary="Find products by image or text.",
+        version=version("ingest"),
+        openapi_url=None,  # served by routes.py; without it there are no documentation pages, which load from a CDN
         middleware=middleware,
-        exception_handlers={**dict.fromkeys(responses.HANDLED, responses.handler), Exception: responses.handler},
         lifespan=lifespan,
+        redirect_slashes=False,
+        separate_input_output_schemas=False,
+        generate_unique_id_function=lambda route: route.name,
+        telemetry=_NO_TELEMETRY,
     )
-    app.router.redirect_slashes = False
+    for kind in (*responses.HANDLED, Exception):
+        app.add_exception_handler(kind, responses.handle_error)
+    add_routes(app, service, rules)
     return app
 
 
 def run(settings: Settings, started: Callable[[str], None]) -> None:
-    """Serve until Ctrl-C or SIGTERM, and then finish what is being answered; `started` is told the address.
+    """Serve until Ctrl-C or SIGTERM, then finish the requests in progress. `started` is called with the address.
 
-    Raises ConfigError where the address cannot be had or an origin is none, MilvusError where nothing is served, and
-    ModelError where the model is not the collection's.
+    Raises ConfigError if the address cannot be used or an origin is invalid, MilvusError if the alias does not exist,
+    and ModelError if the model does not match the collection.
     """
-    alias, let_in = contracts.load(settings.schema).alias, access_rules(settings)
+    alias, rules = contracts.load(settings.schema).alias, access_rules(settings)
     with ExitStack() as stack:
-        listening = stack.enter_context(_listening(settings.host, settings.port))
-        patience = min(settings.max_wait, _PATIENCE_S)
+        listening = stack.enter_context(_listen(settings.host, settings.port))
+        max_wait = min(settings.max_wait, _MAX_WAIT_S)
         connection = stack.enter_context(
-            connect(settings.milvus_uri, settings.token, settings.db_name, patience, reading=True)
+            connect(settings.milvus_uri, settings.token, settings.db_name, max_wait, reading=True)
         )
         model = QueryModel(settings)
         service = Service(settings, connection, AliasWatcher(connection, alias, model.space), model)
         service.warm_up()
         config = uvicorn.Config(
-            application(service, let_in), log_config=None, access_log=False, server_header=False,
-            timeout_graceful_shutdown=_LAST_ANSWERS_S, timeout_keep_alive=_IDLE_S,
+            application(service, rules), log_config=None, access_log=False, server_header=False,
+            timeout_graceful_shutdown=_SHUTDOWN_S, timeout_keep_alive=_KEEP_ALIVE_S,
             h11_max_incomplete_event_size=2**16,
         )  # fmt: skip
         server = uvicorn.Server(config)
         host, port = listening.getsockname()[:2]
-        with _stopping(server):
+        with _stop_on_signal(server):
             started(f"http://{f'[{host}]' if ':' in host else host}:{port}/")
             server.run(sockets=[listening])
 
 
 @contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
+def _listen(host: str, port: int) -> Iterator[socket.socket]:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         made = socket.create_server((host, port), family=family, backlog=1024)
-        # asyncio does so for sockets that say they are TCP, which these do not: without it, an answer in two parts
-        # waits 40 ms for the acknowledgement of the first.
+        # asyncio sets it only on sockets whose protocol is TCP, and this one's is 0. Without it, an answer in two
+        # parts waits 40 ms for the acknowledgement of the first.
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -115,8 +127,8 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def _stopping(server: uvicorn.Server) -> Iterator[None]:
-    """Have a signal stop the server, also before uvicorn listens to them, and when it raises them again at its end."""
+def _stop_on_signal(server: uvicorn.Server) -> Iterator[None]:
+    """Stop the server on a signal, also before uvicorn handles signals and when it raises them again at its end."""
 
     def stop(*_: object) -> None:
         server.should_exit = True

@@ -1,4 +1,4 @@
-"""What Prometheus is told: requests by route and status, how long they took, batches, and whether it is ready."""
+"""Prometheus metrics: requests by route and status, their duration, batch sizes, readiness."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
-    """The service's own registry, so that two services in one process do not mix."""
+    """The metrics of one service, in their own registry: two services in one process do not mix."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -25,54 +25,58 @@ class Metrics:
             "ingest_requests", "Requests answered.", ("route", "method", "status"), registry=self._registry
         )
         self.seconds = Histogram(
-            "ingest_request_seconds", "From the first byte asked to the last answered.", ("route",),
+            "ingest_request_seconds", "Time from the start of a request to the end of its answer.", ("route",),
             buckets=_SECONDS, registry=self._registry,
         )  # fmt: skip
         self._batches = Histogram(
-            "ingest_batch_size", "Queries embedded in one call.", ("kind",), buckets=_SIZES, registry=self._registry
+            "ingest_batch_size",
+            "Queries embedded in one call.",
+            ("kind",),
+            buckets=_SIZES,
+            registry=self._registry,
         )
         self.milvus_seconds = Histogram(
             "ingest_milvus_seconds", "Searches in the collection.", buckets=_SECONDS, registry=self._registry
         )
-        self._inside = Gauge("ingest_requests_inside", "Requests being worked on.", registry=self._registry)
-        self._ready = Gauge("ingest_ready", "1 where the service can answer searches.", registry=self._registry)
+        self._inside = Gauge("ingest_requests_inside", "Requests in progress.", registry=self._registry)
+        self._ready = Gauge("ingest_ready", "1 if the service can answer searches.", registry=self._registry)
 
     def batch(self, kind: str) -> Callable[[int], object]:
-        """Return what is told the sizes of one kind's batches."""
+        """Return the function to call with the size of each batch of this kind."""
         return self._batches.labels(kind).observe
 
     def watch(self, inside: Callable[[], float], ready: Callable[[], float]) -> None:
-        """Have two numbers read whenever somebody asks."""
+        """Set the functions that the two gauges read when metrics are requested."""
         self._inside.set_function(inside)
         self._ready.set_function(ready)
 
     def text(self) -> bytes:
-        """Return everything in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
 
 class MetricsMiddleware:
-    """ASGI middleware that counts and times every answer under its route's pattern: ids would make endless labels."""
+    """ASGI middleware that counts and times answers by the pattern of their route: ids would make endless labels."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and count how it ended."""
+        """Pass a request on, and count it by its status."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         began, status = time.perf_counter(), 500
 
-        async def noted(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self._app(scope, receive, noted)
+            await self._app(scope, receive, send_and_note)
         finally:
             route = scope.get("state", {}).get("route", "other")
             method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST", "OPTIONS") else "other"

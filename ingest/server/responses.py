@@ -1,10 +1,10 @@
-"""What a request ends with: JSON, and for every failure one line of JSON with the status that says whose it is."""
+"""Errors as answers: one line of JSON, with the status that says whose fault it is."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
@@ -12,22 +12,22 @@ from starlette.responses import JSONResponse
 from ingest.core.errors import InputError, MilvusError, ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
 
 
 class BadRequestError(Exception):
-    """The request says something that the service does not understand: 400."""
+    """The service does not understand the request: 400."""
 
 
 class NotFoundError(Exception):
-    """What was asked for by its name is not there: 404."""
+    """There is nothing of the name that was asked for: 404."""
 
 
 class OverloadedError(Exception):
-    """More requests than may wait: 503."""
+    """Too many requests are waiting: 503."""
 
 
 def error_response(status: int, reason: str, headers: Mapping[str, str] | None = None) -> Response:
@@ -35,11 +35,11 @@ def error_response(status: int, reason: str, headers: Mapping[str, str] | None =
     return JSONResponse({"error": " ".join(reason.split())}, status, dict(headers or {}))
 
 
-# the class, the status that says whose fault it is, and after how many seconds it may be tried again
+# error class, status, and after how many seconds the client may try again
 _STATUS: tuple[tuple[type[Exception], int, int], ...] = (
     (NotFoundError, 404, 0),
     (BadRequestError, 400, 0),
-    (ClientDisconnect, 400, 0),  # nobody reads it, and it is no bug
+    (ClientDisconnect, 400, 0),  # nobody reads the answer, and it is no bug
     (InputError, 400, 0),
     (ModelError, 409, 0),
     (OverloadedError, 503, 1),
@@ -47,20 +47,31 @@ _STATUS: tuple[tuple[type[Exception], int, int], ...] = (
 )
 
 
-def handler(_request: Request, error: Exception) -> Response:
-    """Turn what a route raised into an answer; what is nobody's fault but ours is 500, its traceback in the log."""
+def handle_error(_request: Request, error: Exception) -> Response:
+    """Turn an exception of a route into an answer. A bug is a 500, with its traceback in the log only."""
     if isinstance(error, HTTPException):
         return error_response(error.status_code, error.detail, error.headers)
+    if isinstance(error, RequestValidationError):
+        if error.errors()[0]["loc"][0] == "path":
+            return error_response(404, "no product has such an id")
+        return error_response(400, describe(error.errors()))
     for kind, status, seconds in _STATUS:
         if isinstance(error, kind):
-            reason = str(error).removeprefix("--")  # a message for the command line names the flag
+            reason = str(error).removeprefix("--")  # messages for the command line begin with the flag
             return error_response(status, reason, {"Retry-After": str(seconds)} if seconds else None)
-    return error_response(500, "a bug of ours; the service's log has its traceback, please report it")
+    return error_response(500, "a bug in ingest; the service's log has its traceback, please report it")
 
 
-HANDLED: tuple[type[Exception], ...] = (HTTPException, *(kind for kind, _, _ in _STATUS))
+HANDLED: tuple[type[Exception], ...] = (HTTPException, RequestValidationError, *(kind for kind, _, _ in _STATUS))
 
 
-def finite(value: Any) -> Any:
-    """Return a value that JSON can carry: what is no finite number becomes None."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def describe(errors: Sequence[Mapping[str, Any]]) -> str:
+    """Return the first of Pydantic's validation errors as a sentence: `limit should be less than or equal to 1000`."""
+    first = errors[0]
+    field = ".".join(str(part)[:60] for part in first["loc"] if part not in ("query", "[key]"))
+    if first["type"] == "extra_forbidden":
+        return f"{field!r} is not known here; /openapi.json lists what is"
+    reason = first["msg"]
+    for theirs, ours in (("Value error, ", ""), ("Input should", "should"), ("Invalid JSON", "is not JSON")):
+        reason = reason.replace(theirs, ours)
+    return f"{field or 'the body'} {reason[:1].lower()}{reason[1:]}"

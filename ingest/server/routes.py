@@ -1,183 +1,189 @@
-"""What can be asked, and what is answered."""
+"""The routes of the service."""
 
-from __future__ import annotations
-
-from dataclasses import asdict
-from functools import partial
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
 
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route
+from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.security import HTTPBearer
 from starlette.staticfiles import StaticFiles
 
-from ingest.server import request_parsing
-from ingest.server.access import may_ask
-from ingest.server.openapi import document
-from ingest.server.responses import BadRequestError, NotFoundError, error_response, finite
-from ingest.server.thumbnails import SIDES
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from starlette.requests import Request
-    from starlette.routing import BaseRoute
-
-    from ingest.search.milvus_backend import Hit
-    from ingest.server.access import AccessRules
-    from ingest.server.service import Service
+from ingest.search.backend import Hit
+from ingest.server import schemas
+from ingest.server.access import AccessRules, has_token
+from ingest.server.openapi import document, failures, request_body
+from ingest.server.responses import BadRequestError, error_response
+from ingest.server.service import Service
 
 _PAGE = files("ingest.server") / "static"
-_JSON = {"Cache-Control": "no-store"}
-_DEFAULT_SIDE = 512
+_NO_STORE = {"Cache-Control": "no-store"}
+_JPEG = {"content": {"image/jpeg": {"schema": schemas.IMAGE_SCHEMA}}, "description": "A JPEG."}
+_METRICS = {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus' text format."}
 
 
-def routes(service: Service, rules: AccessRules) -> list[BaseRoute]:
-    """Return every route of the service."""
+async def _find_service(request: Request, response: Response) -> Service:
+    request.state.route = request.scope["route"].path  # for metrics: only requests that reach an endpoint have one
+    response.headers.update(_NO_STORE)
+    service: Service = request.app.state.service
+    return service
+
+
+CurrentService = Annotated[Service, Depends(_find_service)]
+NoParameters = Annotated[schemas.NoParameters, Query()]
+ProductId = Annotated[str, Path(min_length=1, max_length=schemas.MAX_ID, pattern=r"^[^\x00-\x1f]*$")]
+
+probes = APIRouter(responses=failures(413, 421))
+api = APIRouter(responses=failures(400, 403, 413, 421))
+
+
+def add_routes(app: FastAPI, service: Service, rules: AccessRules) -> None:
+    """Add every route of the service; the token, if there is one, is checked before any route sees the request."""
     index = (_PAGE / "index.html").read_text(encoding="utf-8")
     if rules.token:  # the page asks for it before it asks for anything else
         index = index.replace("<html", "<html data-asks-token", 1)
-
-    def route(path: str, endpoint: Callable[..., Awaitable[Response]], *methods: str) -> Route:
-        async def answer(request: Request) -> Response:
-            request.state.route = path
-            return await endpoint(service, request)
-
-        return Route(path, answer, methods=list(methods or ("GET",)))
-
-    async def page(_service: Service, _request: Request) -> Response:
-        return Response(index, media_type="text/html", headers={"Cache-Control": "no-cache"})
-
-    product = "/v1/products/{product_id:path}"
-    return [
-        route("/", page),
-        Mount("/page", StaticFiles(directory=str(_PAGE))),
-        route("/healthz", _healthz),
-        route("/readyz", partial(_readyz, rules)),
-        route("/metrics", _metrics),
-        route("/openapi.json", _openapi),
-        route("/v1/search", _search, "POST"),
-        route("/v1/embed", _embed, "POST"),
-        route("/v1/contract", _contract),
-        route("/v1/collection", _collection),
-        route("/v1/collection/map", _map),
-        route(f"{product}/similar", _similar),
-        route(f"{product}/picture", _picture),
-        route(product, _product),
-    ]
+    app.state.service, app.state.rules, app.state.index = service, rules, index
+    app.mount("/page", StaticFiles(directory=str(_PAGE)))
+    app.include_router(probes)
+    if rules.token:
+        token = Depends(HTTPBearer(scheme_name="token", auto_error=False))
+        app.include_router(api, dependencies=[token], responses=failures(401))
+    else:
+        app.include_router(api)
 
 
-async def _search(service: Service, request: Request) -> Response:
-    request_parsing.only(request.query_params, set())
-    with service.gate.entered():
-        async with service.received(request) as (content, picture):
-            asked = request_parsing.search(content, with_picture=picture is not None)
-            hits = await service.search(asked, picture.file if picture is not None else None)
-    return _hits(hits)
+@api.post(
+    "/v1/search",
+    openapi_extra=request_body(schemas.SearchWithoutImage, schemas.SearchForm),
+    responses=failures(404, 408, 409, 415, 503),
+    response_description="The nearest products, best first.",
+)
+async def search(service: CurrentService, request: Request, _parameters: NoParameters) -> schemas.Hits:
+    """Find products by text, image, product, or any combination of them."""
+    with service.gate.enter():
+        async with service.read_request(request, schemas.SearchQuery) as (query, image):
+            if not (query.text or query.product_id or image):
+                raise BadRequestError("nothing to look for; give a text, a product_id, or an image in a form")
+            return _hits(await service.search(query, image.file if image else None))
 
 
-async def _embed(service: Service, request: Request) -> Response:
-    request_parsing.only(request.query_params, set())
-    with service.gate.entered():
-        async with service.received(request) as (content, picture):
-            text = request_parsing.embedding(content, with_picture=picture is not None)
-            contract = service.live.checked().contract
-            row = await (service.picture_row(picture.file) if picture is not None else service.text_row(text or ""))
-    told = {name: contract[name] for name in ("alias", "model", "fingerprint", "dim", "ef")}
-    return JSONResponse({"vector": row.tolist(), **told}, headers=_JSON)
+@api.post(
+    "/v1/embed",
+    openapi_extra=request_body(schemas.EmbedQuery, schemas.EmbedForm),
+    responses=failures(408, 409, 415, 503),
+    response_description="The vector, and its embedding space.",
+)
+async def embed(service: CurrentService, request: Request, _parameters: NoParameters) -> schemas.Vector:
+    """Embed a text or an image, to query Milvus with."""
+    with service.gate.enter():
+        async with service.read_request(request, schemas.EmbedQuery) as (query, image):
+            if bool(query.text) == bool(image):
+                raise BadRequestError("give either a text (JSON) or an image (a form)")
+            served = service.live.matching_collection()
+            row = await (service.embed_image(image.file) if image else service.embed_text(query.text))
+    space = {name: served.contract[name] for name in ("alias", "model", "fingerprint", "dim", "ef")}
+    return schemas.Vector(vector=row.tolist(), **space)
 
 
-async def _similar(service: Service, request: Request) -> Response:
-    asked = request_parsing.similar(request.query_params)
-    with service.gate.entered():
-        return _hits(await service.similar(_id(request), asked))
+@api.get("/v1/contract", response_model=schemas.Contract, response_description="The contract.")
+async def contract(service: CurrentService, _parameters: NoParameters) -> Response:
+    """Describe the collection: model, fields, and how to search it."""
+    served = service.live.collection
+    return JSONResponse({**served.contract, "collection": served.name}, headers=_NO_STORE)
 
 
-async def _product(service: Service, request: Request) -> Response:
-    request_parsing.only(request.query_params, set())
-    with service.gate.entered():
-        product = await service.product(service.live.served, _id(request))
-    fields = {name: finite(value) for name, value in product.metadata.items()}
-    return JSONResponse({"product_id": product.product_id, "fields": fields}, headers=_JSON)
+@api.get("/v1/collection", responses=failures(503), response_description="At most five minutes old.")
+async def collection(service: CurrentService, _parameters: NoParameters) -> schemas.Collection:
+    """Summarise what is in the collection."""
+    taken = await service.snapshot()
+    return schemas.Collection(
+        collection=service.live.collection.name, rows=taken.rows, pictures=taken.images, facets=taken.facets,
+        sharing=taken.sharing, shared=taken.shared, latest_run=await service.latest_run(),
+    )  # fmt: skip
 
 
-async def _picture(service: Service, request: Request) -> Response:
-    request_parsing.only(request.query_params, {"side"})
-    side = request_parsing.whole(request.query_params, "side", _DEFAULT_SIDE)
-    if not SIDES[0] <= side <= SIDES[1]:
-        raise BadRequestError(f"side is a whole number from {SIDES[0]} to {SIDES[1]}")
-    with service.gate.entered():
-        content, tag = await service.jpeg(_id(request), side)
+@api.get(
+    "/v1/collection/map",
+    responses=failures(503),
+    response_description="At most five minutes old, of at most 5,000 products.",
+)
+async def collection_map(service: CurrentService, _parameters: NoParameters) -> schemas.Map:
+    """Place the products on a plane, by their two principal components."""
+    return (await service.snapshot()).plane
+
+
+@api.get(
+    "/v1/products/{product_id:path}/similar",
+    responses=failures(404, 503),
+    response_description="The nearest products, best first, without the product itself.",
+)
+async def similar(
+    service: CurrentService, product_id: ProductId, asked: Annotated[schemas.SimilarParameters, Query()]
+) -> schemas.Hits:
+    """Find products similar to a product."""
+    with service.gate.enter():
+        return _hits(await service.similar(product_id, asked))
+
+
+@api.get(
+    "/v1/products/{product_id:path}/picture",
+    response_class=Response,
+    responses={200: _JPEG, **failures(404, 503)},
+)
+async def picture(
+    service: CurrentService, request: Request, product_id: ProductId, asked: Annotated[schemas.ImageParameters, Query()]
+) -> Response:
+    """Return a product's image, scaled down."""
+    with service.gate.enter():
+        content, tag = await service.jpeg(product_id, asked.side)
     headers = {"ETag": tag, "Cache-Control": "private, max-age=3600"}
     if tag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     return Response(content, media_type="image/jpeg", headers=headers)
 
 
-async def _contract(service: Service, request: Request) -> Response:
-    request_parsing.only(request.query_params, set())
-    return JSONResponse({**service.live.served.contract, "collection": service.live.served.name}, headers=_JSON)
+@api.get("/v1/products/{product_id:path}", responses=failures(404, 503), response_description="The product.")
+async def product(service: CurrentService, product_id: ProductId, _parameters: NoParameters) -> schemas.Product:
+    """Return a product's fields."""
+    with service.gate.enter():
+        found = await service.product(service.live.collection, product_id)
+    return schemas.Product(product_id=found.product_id, fields=dict(found.metadata))
 
 
-async def _collection(service: Service, request: Request) -> Response:
-    request_parsing.only(request.query_params, set())
-    taken = await service.snapshot()
-    return JSONResponse(
-        {
-            "collection": service.live.served.name,
-            "rows": taken.rows,
-            "pictures": taken.pictures,
-            "facets": [
-                {"name": facet.name, "type": facet.type, "low": facet.low, "high": facet.high, "missing": facet.missing,
-                 "values": [{"value": value, "rows": rows} for value, rows in facet.values]}
-                for facet in taken.facets
-            ],
-            "sharing": taken.sharing,
-            "shared": [asdict(shared) for shared in taken.shared],
-            "latest_run": asdict(run) if (run := await service.latest_run()) else None,
-        },
-        headers=_JSON,
-    )  # fmt: skip
-
-
-async def _map(service: Service, request: Request) -> Response:
-    request_parsing.only(request.query_params, set())
-    plane = (await service.snapshot()).plane
-    fields = {name: [finite(value) for value in column] for name, column in plane.fields.items()}
-    return JSONResponse({**asdict(plane), "fields": fields}, headers=_JSON)
-
-
-async def _healthz(_service: Service, _request: Request) -> Response:
-    return JSONResponse({"status": "alive"}, headers=_JSON)
-
-
-async def _readyz(rules: AccessRules, service: Service, request: Request) -> Response:
-    """Say why not to those who may ask: a reason names machines and models."""
-    if not (fault := service.live.fault):
-        return JSONResponse({"status": "ready"}, headers=_JSON)
-    return error_response(503, fault if may_ask(rules, request.headers) else "not ready", _JSON)
-
-
-async def _metrics(service: Service, _request: Request) -> Response:
+@api.get("/metrics", response_class=Response, responses={200: _METRICS})
+async def prometheus(service: CurrentService) -> Response:
+    """Return metrics in Prometheus' text format."""
     return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
-async def _openapi(service: Service, _request: Request) -> Response:
-    return JSONResponse(document(with_token=bool(service.settings.serve_token)), headers={"Cache-Control": "no-cache"})
+@probes.get("/healthz", response_description="The process is alive.")
+async def healthz(_service: CurrentService) -> schemas.Status:
+    """Say that the process is alive."""
+    return schemas.Status(status="alive")
 
 
-def _id(request: Request) -> str:
-    product_id: str = request.path_params["product_id"]
-    if not 1 <= len(product_id) <= request_parsing.MAX_ID or any(character < " " for character in product_id):
-        raise NotFoundError("no product has such an id")
-    return product_id
+@probes.get("/readyz", response_model=schemas.Status, responses=failures(503), response_description="It can search.")
+async def readyz(service: CurrentService, request: Request) -> Any:
+    """Say whether the service can search."""
+    if not (fault := service.live.fault):
+        return schemas.Status(status="ready")
+    rules: AccessRules = request.app.state.rules  # the reason names machines and models: only for those who may ask
+    return error_response(503, fault if has_token(rules, request.headers) else "not ready", _NO_STORE)
 
 
-def _hits(hits: list[Hit]) -> Response:
-    """Fields of a hit stand apart from its score, so that no column of a catalog can hide it."""
-    rows: list[dict[str, Any]] = [
-        {"product_id": hit.product_id, "score": round(hit.score, 6),
-         "fields": {name: finite(value) for name, value in hit.metadata.items()}}
-        for hit in hits
-    ]  # fmt: skip
-    return JSONResponse({"hits": rows}, headers=_JSON)
+@probes.get("/openapi.json", response_model=dict[str, Any], response_description="This document.")
+async def openapi(_service: CurrentService, request: Request) -> Response:
+    """Describe the service."""
+    return JSONResponse(document(request.app), headers={"Cache-Control": "no-cache"})
+
+
+@probes.get("/", include_in_schema=False)
+async def page(_service: CurrentService, request: Request) -> Response:
+    """Return the page."""
+    return HTMLResponse(request.app.state.index, headers={"Cache-Control": "no-cache"})
+
+
+def _hits(found: list[Hit]) -> schemas.Hits:
+    return schemas.Hits(hits=[
+        schemas.SearchHit(product_id=hit.product_id, score=round(hit.score, 6), fields=dict(hit.metadata))
+        for hit in found
+    ])  # fmt: skip

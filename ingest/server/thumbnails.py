@@ -1,4 +1,4 @@
-"""The catalog's pictures, shown by product id alone."""
+"""Catalog images by product id, scaled down."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ from ingest.server.responses import NotFoundError
 if TYPE_CHECKING:
     from ingest.images.decode.sandbox import Sandbox
 
-SIDES = (16, 2048)
-"""Pixels of a shown picture's longer side: the least and the most."""
 _KEPT_BYTES = 64 * 2**20
 
 
 class Thumbnails:
-    """The catalog's pictures as the runs recorded them, made small; for many threads.
+    """Scales down the images that the runs recorded, and keeps the latest in memory; for many threads.
 
-    A product's file is looked up in the cache's index, never made of its id, and shown only while its content has
-    the SHA-256 that was recorded: what somebody put in its place since is not the catalog's. Only pixels go out.
+    A product's file is looked up in the index of the image cache, never derived from its id, and served only if its
+    content still has the recorded SHA-256: a file put in its place is not part of the catalog. The image is encoded
+    again, so that nothing but pixels leaves.
     """
 
     def __init__(self, folder: Path, sandbox: Sandbox) -> None:
@@ -38,14 +37,14 @@ class Thumbnails:
 
     def jpeg(self, product_id: str, side: int) -> tuple[bytes, str]:
         """Return a JPEG of at most `side` pixels a side, and a tag that changes with it; raises NotFoundError."""
-        path, sha256 = self._found(product_id)
+        path, sha256 = self._find(product_id)
         tag = f'"{sha256.hex()[:32]}-{side}"'
         with self._lock:
             kept = self._kept.get((sha256, side))
             if kept is not None:
                 self._kept.move_to_end((sha256, side))
                 return kept, tag
-        made = self._made(path, sha256, side)
+        made = self._make(path, sha256, side)
         with self._lock:
             if (sha256, side) not in self._kept:
                 self._kept[sha256, side] = made
@@ -54,11 +53,11 @@ class Thumbnails:
                 self._bytes -= len(self._kept.popitem(last=False)[1])
         return made, tag
 
-    def _found(self, product_id: str) -> tuple[Path, bytes]:
+    def _find(self, product_id: str) -> tuple[Path, bytes]:
         path = self._folder / INDEX
-        nothing = NotFoundError(f"no picture of product {product_id} on this machine")
+        missing = NotFoundError(f"no image of product {product_id} on this machine")
         if not path.is_file():
-            raise nothing
+            raise missing
         try:
             # opened each time: a run may have replaced the file, and opening is cheap
             index = ImageIndex(path, open_read_only)
@@ -67,13 +66,13 @@ class Thumbnails:
             finally:
                 index.close()
         except IngestError as error:
-            raise nothing from error
+            raise missing from error
         if entry is None or entry.sha256 is None:
-            raise nothing
+            raise missing
         return (self._folder / entry.file if entry.file else Path(entry.source)), entry.sha256
 
-    def _made(self, path: Path, sha256: bytes, side: int) -> bytes:
-        gone = NotFoundError("the picture has changed or gone since the last run")
+    def _make(self, path: Path, sha256: bytes, side: int) -> bytes:
+        gone = NotFoundError("the image has changed or is gone since the last run")
         try:
             with path.open("rb") as file:
                 if hashlib.file_digest(file, "sha256").digest() != sha256:

@@ -62,7 +62,7 @@ def run(
     with _open_pipeline(settings, progress, stop) as pipeline:
         to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait, stop)
         with connect(*to) as connection:
-            found = null_probe.settle(connection, pipeline.contract, pipeline.space)
+            found = null_probe.adapt(connection, pipeline.contract, pipeline.space)
             pipeline.check_complete(found.refused, found.version)
             collection = Collection(connection, found.contract, pipeline.space)
             return _run(pipeline, collection, found.properties, distrusted, rewrite=rewrite)
@@ -103,7 +103,7 @@ def _run(
     with clock.working(Stage.MILVUS):
         collection.prepare()
         properties.update(collection.connection, collection.name, noted)
-        served = collection.served()
+        served = collection.alias_target()
         moves = served != collection.name
         pending_imports.settle(collection, pipeline.settings.bulk_folder, pipeline.stop)
         there = reader.inventory(collection, pipeline.store)
@@ -271,5 +271,5 @@ def _open_pipeline(settings: Settings, progress: Progress, stop: threading.Event
 
 
 def _save_pixels(pipeline: Pipeline) -> int:
-    pixels = pipeline.preprocessed.saving(pipeline.pixels(pipeline.pictures()))
+    pixels = pipeline.preprocessed.save(pipeline.pixels(pipeline.pictures()))
     return sum(1 for record in pixels if isinstance(record, Decoded))

@@ -14,6 +14,7 @@ from ingest.core.contract import row_digest
 from ingest.core.errors import InterruptedRunError
 from ingest.core.records import Decoded, Embedded, Mismatch, Stage
 from ingest.exports import faiss_index, npy_files
+from ingest.exports.manifest import ALTERED, read_manifest
 from ingest.images.cache.cache import FOLDER, INDEX
 from ingest.images.cache.checksums import ImageHasher
 from ingest.images.cache.index import ImageIndex
@@ -127,7 +128,7 @@ def verify(
         elif not is_loaded(connection, collection.name):
             verdict.differing.append(Mismatch("collection", collection.name, "is not loaded, so nobody can search it"))
         else:
-            _note_ef(verdict, search_ef.read(collection.carried()))
+            _note_ef(verdict, search_ef.read(collection.carried_contract()))
             verdict.differing.extend(checks.index(collection))
             there = reader.inventory(collection, pipeline.store)
             difference = diff.CollectionDiff(there, pipeline.space.fingerprint)
@@ -136,7 +137,7 @@ def verify(
             verdict.differing.extend(checks.vectors(collection, pipeline.store, sampled))
             if settings.exports:
                 verdict.differing.extend(_files(pipeline, collection, difference, sampled, verdict))
-        served = collection.served()
+        served = collection.alias_target()
         if served != collection.name:
             verdict.differing.append(
                 Mismatch("alias", pipeline.contract.alias, f"serves {served}, not {collection.name}")
@@ -166,7 +167,7 @@ def _rows(
     pictures = pipeline.pictures(download=False)
     hashing = ImageHasher(pipeline.settings.download_workers)
     if hashes:
-        pictures = hashing.passing(pictures)
+        pictures = hashing.check(pictures)
     fields = FieldComparison(collection, there, draw(len(there), verdict.seed))
     records = pipeline.pixels(difference.changes(fields.passing(pictures)))
     overlooked = 0
@@ -179,12 +180,12 @@ def _rows(
                 yield Mismatch("row", product_id, f"has another {kind}")
             elif product_id in faults:
                 yield faults[product_id]
-    yield from (*fields.differing, *hashing.differing)
-    wrong = there.find(list({found.name for found in (*fields.differing, *hashing.differing)}))
+    yield from (*fields.differing, *hashing.mismatches)
+    wrong = there.find(list({found.name for found in (*fields.differing, *hashing.mismatches)}))
     right = difference.unchanged + overlooked - int((there.states[wrong[wrong != ABSENT]] == RowState.SAME).sum())
     verdict.products, verdict.rows = pipeline.progress.items(Stage.CATALOG), right
     verdict.expected, verdict.compared = len(there) - doubled + difference.added, fields.rows - len(fields.differing)
-    verdict.pictures = hashing.pictures - len(hashing.differing) if hashes else None
+    verdict.pictures = hashing.images - len(hashing.mismatches) if hashes else None
     verdict.reasons = dict(pipeline.report.reasons.most_common())
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in verdict.reasons.items())
     for count, what in (
@@ -263,23 +264,23 @@ def _files(
     )
     rows = export_files.export_content(pipeline, files, difference.there, drops_failed=drops)
     refused = export_files.refusal(pipeline, files, rows)
-    made_from = None if refused else (npy_files.contents(rows, pipeline.store), pipeline.space.fingerprint)
+    made_from = None if refused else (npy_files.content_digest(rows, pipeline.store), pipeline.space.fingerprint)
     if refused:
         verdict.notes.append(f"ingest run leaves the exported files as they are: {refused}")
-        last = npy_files.read_manifest(npy_files.manifest_path(files.npy))
+        last = read_manifest(files.npy)
         dim = last.dim if last else dim
     faults = [
         *npy_files.faults(files.npy, files.ids, made_from),
         *faiss_index.faults(settings.indexes, dim, files.npy),
     ]
     for path, fault in faults:
-        healing = "ingest verify --repair" if fault == npy_files.ALTERED else "ingest run"  # which goes by sizes
+        healing = "ingest verify --repair" if fault == ALTERED else "ingest run"  # which goes by sizes
         yield Mismatch("file", str(path), f"{fault}; write it with: {_ALLOWED if refused else healing}")
     if faults or refused or not sampled:
         return
     index = faiss_index.open_index(settings.indexes, dim)
     asked = sampled[:_QUERIES]
-    found = collection.matching(asked, [collection.contract.index.field])
+    found = collection.find(asked, [collection.contract.index.field])
     queries = [np.asarray(row[collection.contract.index.field], np.float32) for row in found]
     answers = collection.search(queries, _TOP, checks.WIDE_EF)
     shared = total = 0

@@ -1,4 +1,4 @@
-"""A real browser, Debian's chromium, and the service's page in it."""
+"""A real browser, Debian's chromium, with the service's page."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
 
 
 def missing(what: str) -> NoReturn:
-    """Skip, saying why; on CI, where a skipped test would stay unseen, fail."""
+    """Skip with a reason; fail on CI, where nobody would notice a skipped test."""
     if os.environ.get("CI", "").lower() in {"1", "true", "yes", "on"}:
         raise pytest.fail.Exception(f"the browser tests must not be skipped on CI: {what}", pytrace=False)
     pytest.skip(what)
@@ -48,14 +48,14 @@ def driver() -> Iterator[webdriver.Chrome]:
 
 @pytest.fixture(scope="session")
 def open_service(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Serve the same shop without a token, as on one's own machine."""
+    """Serve the same shop without a token, as on a developer's machine."""
     with serving(service.shop.copied_to(tmp_path_factory.mktemp("open") / "shop")) as made:
         yield made
 
 
 @pytest.fixture
 def page(driver: webdriver.Chrome, open_service: Service) -> Iterator[Page]:
-    """Show the page at 1600 pixels, in light; at the end, nothing may stand in the console."""
+    """Show the page 1600 pixels wide, in light colours; at the end, the console must be empty."""
     shown = Page(driver, open_service)
     shown.size(1600, 1000)
     shown.look("light")
@@ -66,15 +66,15 @@ def page(driver: webdriver.Chrome, open_service: Service) -> Iterator[Page]:
 
 @pytest.fixture(scope="session")
 def axe() -> str:
-    """Return axe-core's program."""
+    """Return the source of axe-core."""
     if not AXE.is_file():
-        missing(f"{AXE} is not there: npm ci --prefix tests/browser")
+        missing(f"{AXE} does not exist: npm ci --prefix tests/browser")
     return AXE.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="session")
-def pictures() -> Path:
-    """Return the folder that screenshots go to: $INGEST_SCREENSHOTS, or build/screenshots."""
+def screenshots() -> Path:
+    """Return the folder for screenshots: $INGEST_SCREENSHOTS, or build/screenshots."""
     folder = Path(os.environ.get("INGEST_SCREENSHOTS") or Path(__file__).parents[2] / "build" / "screenshots")
     folder.mkdir(parents=True, exist_ok=True)
     return folder

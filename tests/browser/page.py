@@ -1,4 +1,4 @@
-"""The page as a person uses it: looks, types, clicks, drops."""
+"""The page as a user operates it: reads, types, clicks, drops."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData: carried
 
 
 class Page:
-    """One window of the browser on one service."""
+    """One browser window on one service."""
 
     def __init__(self, driver: Chrome, service: Service) -> None:
         self.driver = driver
@@ -61,7 +61,7 @@ class Page:
         return WebDriverWait(self.driver, PATIENCE_S, 0.05).until(lambda _: holds(), what)
 
     def shown(self) -> list[str]:
-        """Return the titles in the grid, in one reading, so that it cannot change meanwhile; none while it is busy."""
+        """Return the titles in the grid, read at once so that it cannot change meanwhile; none while it is busy."""
         return self._of_each("card.querySelector('.name').textContent")
 
     def products(self) -> list[str]:
@@ -82,22 +82,22 @@ class Page:
         )
         return titles
 
-    def drop(self, picture: Path) -> None:
-        self.driver.execute_script(_DROP, base64.b64encode(picture.read_bytes()).decode(), "image/jpeg")
+    def drop(self, image: Path) -> None:
+        self.driver.execute_script(_DROP, base64.b64encode(image.read_bytes()).decode(), "image/jpeg")
 
-    def paste(self, picture: Path) -> None:
-        self.driver.execute_script(_PASTE, base64.b64encode(picture.read_bytes()).decode(), "image/jpeg")
+    def paste(self, image: Path) -> None:
+        self.driver.execute_script(_PASTE, base64.b64encode(image.read_bytes()).decode(), "image/jpeg")
 
     def console(self) -> list[str]:
         return [entry["message"] for entry in self.driver.get_log("browser")]
 
     def seen(self) -> None:
-        """Wait until every picture in the window is there, and nothing fades."""
+        """Wait until every image in the window is loaded, and nothing fades."""
         self.until(
             lambda: self.driver.execute_script(
                 "return getComputedStyle(document.querySelector('#grid')).opacity === '1' &&"
                 " [...document.images].every((image) => image.complete || image.loading === 'lazy' &&"
                 " image.getBoundingClientRect().top > innerHeight)"
             ),
-            "all pictures are loaded",
+            "all images are loaded",
         )

@@ -1,4 +1,4 @@
-"""The page in a real browser: found, filtered, dropped, clicked, gone back, shared, and nothing in the console."""
+"""The page in a real browser: search, filters, drop, links, history, and an empty console."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ READY = {"search": "#grid .card", "like": "#grid .card", "collection": ".legend 
 
 def typed(page: Page, *keys: str) -> list[str]:
     page.one("#words").send_keys(QUESTION, *keys)
-    page.until(lambda: "q=red+striped+mug" in page.driver.current_url, "all that was typed is asked for")
+    page.until(lambda: "q=red+striped+mug" in page.driver.current_url, "the whole text is in the URL")
     return page.until_first("Red striped")
 
 
-def test_what_is_typed_is_found_with_titles_prices_and_scores(page: Page) -> None:
+def test_typing_finds_products_with_titles_prices_and_scores(page: Page) -> None:
     titles = typed(page)
 
     assert all("mug" in title for title in titles[:4])
@@ -39,7 +39,7 @@ def test_what_is_typed_is_found_with_titles_prices_and_scores(page: Page) -> Non
     assert page.driver.execute_script("return document.images[1].naturalWidth > 0")
 
 
-def test_filters_come_from_the_collection_and_hold(page: Page) -> None:
+def test_filters_come_from_the_collection_and_apply(page: Page) -> None:
     typed(page)
     page.driver.execute_script("arguments[0].click()", page.one(".chip input[value=bowls]"))
     page.until_first("bowl")
@@ -50,7 +50,7 @@ def test_filters_come_from_the_collection_and_hold(page: Page) -> None:
 
     low = page.one("input[name=price][data-end=max]")
     low.send_keys("20", Keys.ENTER)
-    page.until(lambda: "max.price=20" in page.driver.current_url and page.shown(), "the price is in the address")
+    page.until(lambda: "max.price=20" in page.driver.current_url and page.shown(), "the price is in the URL")
     assert all(float(price.text) <= 20 for price in page.all("#grid .price"))
     Select(page.one("select[name=colour]")).select_by_value("red")
     page.until(
@@ -62,62 +62,62 @@ def test_filters_come_from_the_collection_and_hold(page: Page) -> None:
 
 
 @pytest.mark.parametrize("way", ["drop", "paste", "choose"])
-def test_a_picture_finds_what_looks_like_it(page: Page, way: str) -> None:
-    picture = page.service.shop.images / "P0001.jpg"
+def test_an_image_finds_similar_products(page: Page, way: str) -> None:
+    image = page.service.shop.images / "P0001.jpg"
     if way == "choose":
-        page.one("#file").send_keys(str(picture))
+        page.one("#file").send_keys(str(image))
     else:
-        getattr(page, way)(picture)
+        getattr(page, way)(image)
     page.until(lambda: page.shown() and "P0001" in page.products()[:3], "its own product is found")
     assert page.one("#grid .score").text.split()[-1] == "1.00"
-    assert page.one(".part").text.startswith("Like your picture")
+    assert page.one(".part").text.startswith("Similar to your image")
 
 
-def test_a_file_that_is_no_picture_is_refused_in_words(page: Page, tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_image_is_refused_with_the_reason(page: Page, tmp_path: Path) -> None:
     broken = tmp_path / "broken.jpg"
-    broken.write_bytes(b"no picture")
+    broken.write_bytes(b"not an image")
     page.one("#file").send_keys(str(broken))
 
-    page.until(lambda: "not a JPEG" in page.one("#status").text, "the reason is told")
+    page.until(lambda: "not a JPEG" in page.one("#status").text, "the reason is shown")
     [logged] = page.console()
-    assert "400" in logged  # the browser's own note of the answer
+    assert "400" in logged  # logged by the browser itself
 
 
-def test_a_click_finds_its_like_and_back_and_forward_go_where_they_should(page: Page) -> None:
+def test_a_click_finds_similar_products_and_back_and_forward_work(page: Page) -> None:
     titles = typed(page)
     product = page.products()[0]
     page.one("#grid .card").click()
-    page.until(lambda: (found := page.shown()) and found != titles, "its like is shown")
+    page.until(lambda: (found := page.shown()) and found != titles, "similar products are shown")
     assert f"like={product}" in page.driver.current_url
     assert product not in page.products()
     page.until(lambda: "Red striped" in page.one(".part").text, "the product is named")
 
     page.driver.back()
-    page.until(lambda: page.shown() == titles, "back shows what was there")
+    page.until(lambda: page.shown() == titles, "back shows the results before")
     assert page.one("#words").get_attribute("value") == QUESTION
     page.driver.forward()
-    page.until(lambda: page.shown() and product not in page.products(), "forward shows its like")
+    page.until(lambda: page.shown() and product not in page.products(), "forward shows similar products")
 
 
-def test_a_picture_stays_the_question_after_going_on_and_back(page: Page) -> None:
+def test_an_image_is_still_the_query_after_going_back(page: Page) -> None:
     page.drop(page.service.shop.images / "P0001.jpg")
     page.until(lambda: page.shown() and "P0001" in page.products()[:3], "its own product is found")
     found = page.products()
     page.one("#grid .card").click()
-    page.until(lambda: "like=" in page.driver.current_url and page.shown(), "its like is shown")
+    page.until(lambda: "like=" in page.driver.current_url and page.shown(), "similar products are shown")
     page.driver.back()
-    page.until(lambda: page.shown() and page.products() == found, "the picture's results are back")
+    page.until(lambda: page.shown() and page.products() == found, "the results of the image are back")
 
 
-def test_a_reload_says_that_the_picture_has_gone_and_words_find_again(page: Page) -> None:
+def test_a_reload_says_that_the_image_is_lost_and_words_search_again(page: Page) -> None:
     page.drop(page.service.shop.images / "P0001.jpg")
     page.until(lambda: page.shown() and "P0001" in page.products()[:3], "its own product is found")
     page.driver.refresh()
-    page.until(lambda: "drop it here again" in page.one("#status").text, "it is told")
+    page.until(lambda: "drop it here again" in page.one("#status").text, "the message is shown")
     typed(page)
 
 
-def test_a_shared_link_shows_what_was_shared(page: Page) -> None:
+def test_a_shared_link_shows_the_same_results(page: Page) -> None:
     page.open("?q=red+striped+mug&in.category=mugs&min.price=5&max.price=13&n=3")
 
     page.until_first("Red striped")
@@ -127,24 +127,24 @@ def test_a_shared_link_shows_what_was_shared(page: Page) -> None:
     assert page.one(".chip input[value=mugs]").is_selected()
 
 
-def test_the_keyboard_alone_finds_and_opens(page: Page) -> None:
-    page.until(page.shown, "the look around is there")
+def test_the_keyboard_alone_is_enough(page: Page) -> None:
+    page.until(page.shown, "some products are shown")
     typed(page, Keys.ENTER)
     page.one(".skip").send_keys(Keys.ENTER)
     ActionChains(page.driver).send_keys(Keys.TAB).perform()
     assert page.driver.switch_to.active_element.get_attribute("class") == "card"
     ActionChains(page.driver).send_keys(Keys.ENTER).perform()
-    page.until(lambda: "like=" in page.driver.current_url, "its like is asked for")
+    page.until(lambda: "like=" in page.driver.current_url, "similar products are searched")
 
 
-def test_the_collection_is_shown_counted_mapped_and_with_what_is_wrong_with_it(page: Page) -> None:
+def test_the_collection_view_shows_counts_map_shared_images_and_skipped_products(page: Page) -> None:
     page.one("#tab-collection").click()
     page.until(lambda: page.all(".legend button"), "the map has a legend")
     text = page.one("#collection").text
 
     rows = page.service.ask("GET", "v1/collection").json()["rows"]
     assert f"products\n{rows}\n" in text
-    assert "5 products have a picture that another product has too" in text
+    assert "5 products share an image with another product" in text
     assert "not an image" in text
     assert "X1" in text
     assert page.service.ask("GET", "v1/contract").json()["collection"] in text
@@ -152,37 +152,40 @@ def test_the_collection_is_shown_counted_mapped_and_with_what_is_wrong_with_it(p
     canvas = page.one(".map canvas[tabindex]")
     page.driver.execute_script("arguments[0].focus()", canvas)
     ActionChains(page.driver).send_keys(Keys.ARROW_RIGHT, Keys.ARROW_UP).perform()
-    page.until(lambda: page.one(".hover").is_displayed() and page.one(".hover strong").text, "a dot is pointed at")
+    page.until(lambda: page.one(".hover").is_displayed() and page.one(".hover strong").text, "a dot is selected")
     page.seen()
     ActionChains(page.driver).send_keys(Keys.ENTER).perform()
-    page.until(lambda: "like=" in page.driver.current_url and page.shown(), "its like is shown")
+    page.until(lambda: "like=" in page.driver.current_url and page.shown(), "similar products are shown")
 
 
-def test_a_service_with_a_token_asks_the_person_for_it_once(driver: Chrome, service: Service) -> None:
+def test_a_service_with_a_token_asks_for_it_once(driver: Chrome, service: Service) -> None:
     page = Page(driver, service)
     page.open("?q=mug")
-    page.until(lambda: page.one("#token").is_displayed(), "the token is asked for")
+    page.until(lambda: page.one("#token").is_displayed(), "the dialog is shown")
     page.one("#token").send_keys(service.token, Keys.ENTER)
     page.until_first("mug")
     page.seen()
-    page.until(lambda: driver.execute_script("return document.querySelector('.tile img').naturalWidth > 0"), "pictures")
+    page.until(
+        lambda: driver.execute_script("return document.querySelector('.tile img').naturalWidth > 0"),
+        "images are loaded",
+    )
     page.open("?tab=collection")
-    page.until(lambda: page.all(".legend button"), "nobody is asked again")
+    page.until(lambda: page.all(".legend button"), "the token is not asked for again")
     assert page.console() == []
 
 
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious_at_either_width(
-    page: Page, view: str, scheme: str, axe: str, pictures: Path
+    page: Page, view: str, scheme: str, axe: str, screenshots: Path
 ) -> None:
     page.look(scheme)
     for width, height in ((1600, 1000), (360, 780)):
         page.size(width, height)
         page.open(VIEWS[view])
-        page.until(lambda: page.all(READY[view]), "the view is there")
+        page.until(lambda: page.all(READY[view]), "the view is shown")
         page.seen()
-        page.driver.save_screenshot(str(pictures / f"{view}-{width}-{scheme}.png"))
+        page.driver.save_screenshot(str(screenshots / f"{view}-{width}-{scheme}.png"))
         assert page.driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
         page.driver.execute_script(axe)
         found = page.driver.execute_async_script(

@@ -90,14 +90,14 @@ def plan_a_new_collection(shop: SmallShop) -> None:
 
 def verify_what_differs(shop: SmallShop) -> None:
     shop.redraw(1, 8)
-    assert "differ; heal it with" in str(typed(shop, "verify", "--pictures").exception)
+    assert "differences; repair with" in str(typed(shop, "verify", "--pictures").exception)
 
 
 def look_at_the_page(shop: SmallShop) -> None:
     with connect(shop.settings.milvus_uri, "", "", 5, reading=True) as connection, Sandbox() as sandbox:
         live = AliasWatcher(connection, "products", checkpoint(shop.settings.model).space)
-        live.look()
-        assert snapshot.take(connection, live.served.name, live.served.contract).rows == 5
+        live.refresh()
+        assert snapshot.take(connection, live.collection.name, live.collection.contract).rows == 5
         assert Thumbnails(shop.settings.data / "image_cache", sandbox).jpeg("P1", 8)
         latest = last_run.latest(shop.settings.data / "runs")
         assert latest is not None

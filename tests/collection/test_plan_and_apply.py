@@ -252,7 +252,7 @@ def test_a_plan_ends_as_the_run_that_refuses_to_replace_the_exports(
 
     assert (found.also, found.embed) == ([], 1)
     assert found.exports_refused.startswith("3 of their 10 products would leave them (3 not in the catalog)")
-    assert f"note: a run would leave the exported files as they are: {found.exports_refused}" in capsys.readouterr().out
+    assert f"note: a run would not replace the exported files: {found.exports_refused}" in capsys.readouterr().out
     assert found.exports_refused in str(shop.run(exports=True).failure)
     shown(shop, exports=True, allow_smaller=True)
     assert shop.run(exports=True, allow_smaller=True).failure is None

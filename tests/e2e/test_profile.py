@@ -61,7 +61,7 @@ def test_a_dry_run_has_nothing_to_profile(shop: Shop) -> None:
     ended = shop.ingest("run", "--dry-run", "--profile", "trace.json")
 
     assert ended.code == 2
-    assert "--profile goes with a run" in ended.err
+    assert "--profile does not work with --dry-run" in ended.err
 
 
 def test_a_run_with_nothing_to_embed_imports_neither_torch_nor_transformers(shop: Shop) -> None:

@@ -49,7 +49,7 @@ BAD = {
     "nothing": (["recommend"], 2, "--all"),
     "all and one": (["recommend", PRODUCT, "--all", "--out", "o.csv"], 2, "--all"),
     "all without a file": (["recommend", "--all"], 2, "--out"),
-    "all with a filter": (["recommend", "--all", "--out", "o.csv", "--filter", "price < 3"], 2, "--all goes with"),
+    "all with a filter": (["recommend", "--all", "--out", "o.csv", "--filter", "price < 3"], 2, "--all works with"),
     "nobody": (["recommend", "nobody"], 3, "nobody"),
     "no such field": (["recommend", PRODUCT, "--same", "color"], 3, "did you mean colour"),
     "another ending": (["recommend", "--all", "--out", "o.txt"], 3, ".parquet"),

@@ -79,7 +79,7 @@ def test_ctrl_c_finishes_what_is_in_flight_and_the_next_run_goes_on(
     code, out, err = interrupted(new_shop, signal.SIGINT, log)
 
     assert (code, out) == (130, "")
-    assert "finishing what is in flight" in err
+    assert "finishing the work in progress" in err
     assert "run the same command again to go on" in err.splitlines()[-1]
     before = embedded(log)
     assert 2 * BATCH <= before < PRODUCTS

@@ -175,7 +175,7 @@ def test_an_unknown_field_in_a_filter_finds_nothing_where_other_columns_are_kept
 
     assert ended.json == []
     assert len(ended.said) == 1
-    assert "colur is no field of the contract (did you mean colour?)" in ended.said[0]
+    assert "colur is not a field of the contract (did you mean colour?)" in ended.said[0]
 
 
 @pytest.mark.parametrize("backend", ["milvus", "faiss"])

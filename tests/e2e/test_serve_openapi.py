@@ -1,4 +1,4 @@
-"""The service against its own OpenAPI document: schemathesis asks what it allows, and what it does not."""
+"""The service against its own OpenAPI document: schemathesis sends what it allows, and what it does not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from support.service import Service
 
 SCHEMATHESIS = Path(sysconfig.get_path("scripts"), "schemathesis")
-# Not `positive_data_acceptance`: a filter is a language, and an id a matter of what is there; no schema says that.
+# Without `positive_data_acceptance`: no schema can say which filters parse and which ids exist.
 CHECKS = (
     "not_a_server_error", "status_code_conformance", "content_type_conformance", "response_headers_conformance",
     "response_schema_conformance", "negative_data_rejection", "missing_required_header", "unsupported_method",
@@ -20,7 +20,7 @@ CHECKS = (
 )  # fmt: skip
 
 
-def test_nothing_that_can_be_asked_ends_in_an_error_of_the_service_or_an_answer_not_told(service: Service) -> None:
+def test_no_request_ends_in_a_bug_or_an_answer_that_is_not_documented(service: Service) -> None:
     ended = run_in(
         service.shop.folder,
         [
@@ -34,7 +34,7 @@ def test_nothing_that_can_be_asked_ends_in_an_error_of_the_service_or_an_answer_
     assert "Traceback" not in service.log.read_text(encoding="utf-8")
 
 
-def test_every_route_is_in_the_document_and_every_failure_is_told(service: Service) -> None:
+def test_every_route_and_every_failure_is_documented(service: Service) -> None:
     document = service.ask("GET", "openapi.json").json()
 
     assert set(document["paths"]) >= {"/v1/search", "/v1/embed", "/v1/products/{product_id}/similar", "/v1/contract"}

@@ -36,7 +36,7 @@ def check(command: str, code: int, err: str) -> bool:
     """Check how a command ended that got a signal; return whether that interrupted it."""
     if code == 0 or (command, code) == ("verify", VerificationError.exit_code):
         assert "run the same command again" not in err
-        assert command in WORK or "finishing what is in flight" not in err
+        assert command in WORK or "finishing the work in progress" not in err
         return False
     assert code == 130, (command, code, err)
     last = err.splitlines()[-1]

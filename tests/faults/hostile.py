@@ -145,7 +145,7 @@ def redirect(location: str) -> Behaviour:
 
 
 def bomb(start: bytes, megabytes: int) -> Behaviour:
-    """Compress a picture's beginning and so many MB of zeros to a thousandth of that."""
+    """Compress an image's beginning and so many MB of zeros to a thousandth of that."""
     return answer("200 OK", gzip.compress(start + bytes(megabytes * 10**6)), "Content-Encoding: gzip")
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from faults.meddling import MEDDLING
 from ingest.embedding.clip import ClipEncoder
 from ingest.exports import faiss_index, npy_files
-from ingest.images.http.download_policy import Downloader
+from ingest.images.http.downloader import Downloader
 from ingest.milvus.collection import Collection
 from ingest.milvus.connection import Connection
 from ingest.store.local import LocalStore
@@ -32,7 +32,7 @@ PHASES: dict[str, list[tuple[Any, str]]] = {
     "pruning": [(PrunePolicy, "ids")],
     "flushing": [(Collection, "flush")],
     "exporting": [(npy_files, "write"), (faiss_index, "build")],
-    "alias moving": [(Collection, "serve")],
+    "alias moving": [(Collection, "switch_alias")],
 }
 """What is entered in each phase, in the order in which a run comes to them."""
 

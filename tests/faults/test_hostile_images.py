@@ -1,4 +1,4 @@
-"""Everything that a file can do to its decoder: no crash, no hang, nothing printed, and the right class."""
+"""Hostile files: no crash, no hang, nothing printed, and the right reason."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from PIL import Image, features
 from skimage import data
 
 from ingest.core.records import ImageFile, Product, Reason, Skipped
-from ingest.images.decode.decoder import Decoder, UndecodableError, open_rgb
+from ingest.images.decode.decoder import open_rgb
+from ingest.images.decode.errors import UndecodableError
 from ingest.images.decode.sandbox import Sandbox
+from ingest.images.decode.stage import Decoder
 
 PHOTO = Image.fromarray(data.astronaut()).resize((48, 32))
 KINDS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"] + ["AVIF"] * bool(features.check("avif"))
@@ -92,9 +94,9 @@ SHOWN = {  # what a viewer shows
 }
 REFUSED = {
     "zero.jpg": (b"", Reason.TRUNCATED),
-    "text.jpg": (b"not a picture", Reason.NOT_AN_IMAGE),
+    "text.jpg": (b"not an image", Reason.NOT_AN_IMAGE),
     "html.jpg": (b"<html>", Reason.NOT_AN_IMAGE),
-    "picture.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", Reason.NOT_AN_IMAGE),
+    "image.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", Reason.NOT_AN_IMAGE),
     "postscript.jpg": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", Reason.NOT_AN_IMAGE),
     "pdf.jpg": (b"%PDF-1.7\n", Reason.NOT_AN_IMAGE),
     "zip-then-jpeg.jpg": (ZIP + JPEG, Reason.NOT_AN_IMAGE),
@@ -117,7 +119,7 @@ REFUSED = {
 
 
 def made():
-    """Yield (name, content) of every file of this page, bit flips aside."""
+    """Yield (name, content) of every file in this module except those with flipped bits."""
     for name, content in SHOWN.items():
         yield name, content
     for name, (content, _) in REFUSED.items():
@@ -144,18 +146,19 @@ def flipped():
 PROGRAM = """
 import json, sys
 from pathlib import Path
-from ingest.images.decode.decoder import UndecodableError, open_rgb
+from ingest.images.decode.decoder import open_rgb
+from ingest.images.decode.errors import UndecodableError
 folder = Path(sys.argv[1])
-told = {}
+results = {}
 for path in sorted(folder.iterdir()):
     try:
         image = open_rgb(path)
         assert image.mode == "RGB"
-        told[path.name] = None
+        results[path.name] = None
     except UndecodableError as error:
-        told[path.name] = error.reason.value
+        results[path.name] = error.reason.value
         assert error.detail.isprintable() and len(error.detail) < 400, error.detail
-print(json.dumps(told))
+print(json.dumps(results))
 """
 
 
@@ -170,7 +173,7 @@ def decoded(folder, timeout_s):
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory):
+def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
     for name, content in made():
         (folder / name).write_bytes(content)
@@ -183,28 +186,28 @@ def test_there_are_enough_of_them():
 
 
 @pytest.mark.parametrize("name", SHOWN)
-def test_odd_pictures_are_shown(told, name):
-    assert told[name] is None
+def test_odd_images_are_shown(results, name):
+    assert results[name] is None
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_no_picture_has_its_class(told, name):
+def test_what_is_not_an_image_has_its_reason(results, name):
     reason = REFUSED[name][1]
-    assert told[name] == reason if reason else told[name] in NO_PICTURE
+    assert results[name] == reason if reason else results[name] in NO_PICTURE
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_file_that_ends_early_is_truncated(told, kind):
-    gave = {tenth: told[f"{tenth}-tenths.{kind.lower()}"] for tenth in range(10)}
+def test_a_file_that_ends_early_is_truncated(results, kind):
+    gave = {tenth: results[f"{tenth}-tenths.{kind.lower()}"] for tenth in range(10)}
     assert set(gave.values()) == {Reason.TRUNCATED}, gave
 
 
 def test_flipped_bits_end_in_pixels_or_in_one_kind_of_error(tmp_path):
     for name, content in flipped():
         (tmp_path / name).write_bytes(content)
-    told = decoded(tmp_path, 120)
-    assert len(told) >= 2_000
-    assert set(told.values()) <= {*NO_PICTURE, None}
+    results = decoded(tmp_path, 120)
+    assert len(results) >= 2_000
+    assert set(results.values()) <= {*NO_PICTURE, None}
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -221,7 +224,7 @@ def test_every_orientation_is_exact(tmp_path, orientation):
     assert np.array_equal(np.asarray(open_rgb(path)), upright)
 
 
-def picture(folder, name, content):
+def image_file(folder, name, content):
     path = folder / name
     path.write_bytes(content)
     return ImageFile(Product(name, name, {}, 1), path, hashlib.sha256(content).digest())
@@ -248,31 +251,31 @@ HANGS = "import sys, time\nfor line in sys.stdin:\n    time.sleep(99)"
 
 
 @pytest.mark.parametrize("program", [CRASHES, HANGS])
-def test_a_decoder_that_crashes_or_hangs_costs_its_picture_and_no_more(tmp_path, program):
+def test_a_decoder_that_crashes_or_hangs_costs_its_image_and_no_more(tmp_path, program):
     with Sandbox([sys.executable, "-c", program], timeout_s=0.5) as sandbox:
         decode = Decoder(np.asarray, sandbox)
         for _ in range(2):
-            skipped = decode(picture(tmp_path, "broken.png", PNG[:-20] + b"x" * 20))
+            skipped = decode(image_file(tmp_path, "broken.png", PNG[:-20] + b"x" * 20))
             assert isinstance(skipped, Skipped)
             assert skipped.reason == Reason.NOT_AN_IMAGE
             assert "crashes or hangs" in skipped.detail
-        assert not isinstance(decode(picture(tmp_path, "sound.png", PNG)), Skipped)
+        assert not isinstance(decode(image_file(tmp_path, "sound.png", PNG)), Skipped)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_not_sound_never_meets_a_decoder_of_the_run(tmp_path, kind):
+def test_files_that_are_not_sound_are_decoded_in_the_sandbox_only(tmp_path, kind):
     content = saved(PHOTO, kind)
 
     class Noted:
         asked = 0
 
-        def open_rgb(self, _path, _most):
+        def open_rgb(self, _path, _max_pixels):
             self.asked += 1
             raise UndecodableError(Reason.NOT_AN_IMAGE, "noted")
 
     noted = Noted()
     decode = Decoder(np.asarray, noted)
-    decode(picture(tmp_path, "whole", content))
+    decode(image_file(tmp_path, "whole", content))
     assert noted.asked == (kind in ("TIFF", "AVIF"))
-    decode(picture(tmp_path, "cut", content[: len(content) * 3 // 4]))
+    decode(image_file(tmp_path, "cut", content[: len(content) * 3 // 4]))
     assert noted.asked == 1 + (kind in ("TIFF", "AVIF"))

@@ -1,4 +1,4 @@
-"""Everything that a server can do to a run: each gets its class in time, and the other pictures arrive."""
+"""Hostile servers: each gets its reason in time, and the other images arrive."""
 
 from __future__ import annotations
 
@@ -30,11 +30,13 @@ from faults.hostile import (
 )
 from ingest.core.records import ImageFile, Product, Reason
 from ingest.images.cache.cache import ImageCache
-from ingest.images.decode.decoder import Decoder
+from ingest.images.decode.stage import Decoder
 from ingest.images.http.addresses import AddressPolicy
-from ingest.images.http.download_policy import Downloader, DownloadPolicy
+from ingest.images.http.download_policy import DownloadPolicy
+from ingest.images.http.downloader import Downloader
 from ingest.images.http.headers import HostHeaders
 from ingest.images.resolver import ImageResolver
+from ingest.images.roots import ImageRoots
 from ingest.runtime import parallel
 
 DEADLINE_S = 2.0
@@ -147,11 +149,11 @@ def ran(tmp_path_factory):
         deadline_s=DEADLINE_S,
         tries=2,
         max_bytes=LIMIT,
-        border=AddressPolicy(hosts=frozenset(host.name for host in [*hosts.values(), good])),
+        addresses=AddressPolicy(hosts=frozenset(host.name for host in [*hosts.values(), good])),
     )
     folder = tmp_path_factory.mktemp("hostile")
     with ImageCache(folder / "cache") as cache, Downloader(policy) as downloader:
-        fetch = ImageResolver(cache, downloader, folder)
+        fetch = ImageResolver(cache, downloader, ImageRoots([folder]))
         decode = Decoder(lambda image: image)
 
         def timed(product):
@@ -173,7 +175,7 @@ def ran(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("name", "reason"), [(name, reason) for name, (_, reason) in BEHAVIOURS.items()])
-def test_each_behaviour_has_its_class_within_its_deadline(ran, name, reason):
+def test_each_behaviour_has_its_reason_within_its_deadline(ran, name, reason):
     record = ran.records[name]
     assert getattr(record, "reason", ARRIVES) == reason, record
     assert ran.seconds[name] < DEADLINE_S + GRACE_S
@@ -181,7 +183,7 @@ def test_each_behaviour_has_its_class_within_its_deadline(ran, name, reason):
         assert record.detail.isprintable()
 
 
-def test_the_other_pictures_of_the_run_arrive(ran):
+def test_the_other_images_of_the_run_arrive(ran):
     assert ran.good == GOOD
 
 
@@ -199,7 +201,7 @@ def fetched(tmp_path):
             ImageCache(tmp_path / "cache") as cache,
             Downloader(DownloadPolicy(**policy), lambda _: None) as downloader,
         ):
-            record = ImageResolver(cache, downloader, tmp_path)(Product("P", url, {}, 1))
+            record = ImageResolver(cache, downloader, ImageRoots([tmp_path]))(Product("P", url, {}, 1))
             return "arrives" if isinstance(record, ImageFile) else record.reason
 
     return fetch
@@ -223,9 +225,9 @@ def test_no_credentials_reach_another_host(host, fetched, location):
     other = host(201, raw(OK + JPEG))
     first = host(200, redirect(location.format(other=f"{other.name}:{other.port}")))
     secrets = HostHeaders({name: {"Authorization": "Bearer s3cret", "X-Key": "s3cret"} for name in [first.name]})
-    border = AddressPolicy(hosts=frozenset({first.name, other.name}))
+    allowed = AddressPolicy(hosts=frozenset({first.name, other.name}))
     url = first.url("/a.jpg?sig=s3cret").replace("//", "//me:s3cret@")
-    assert fetched(url, border=border, host_headers=secrets) == "arrives"
+    assert fetched(url, addresses=allowed, host_headers=secrets) == "arrives"
     assert b"Bearer s3cret" in first.requests[0]
     for word in (b"s3cret", b"Authorization", b"Cookie", b"Referer", b"X-Key", b"thief"):
         assert word not in other.requests[0]
@@ -235,7 +237,9 @@ def test_a_redirect_does_not_borrow_the_credentials_of_the_host_it_leads_to(host
     other = host(203, raw(OK + JPEG))
     first = host(202, redirect(other.url()))
     secrets = HostHeaders({other.name: {"Authorization": "Bearer s3cret"}})
-    assert fetched(first.url(), border=AddressPolicy(hosts=frozenset({first.name, other.name})), host_headers=secrets)
+    assert fetched(
+        first.url(), addresses=AddressPolicy(hosts=frozenset({first.name, other.name})), host_headers=secrets
+    )
     assert b"s3cret" not in other.requests[0]
 
 
@@ -263,7 +267,7 @@ def test_a_name_that_is_not_known_and_a_port_where_nobody_listens(host, fetched)
     closed = host(205, raw(b""))
     closed.stop()
     allowed = AddressPolicy(hosts=frozenset({closed.name}))
-    assert fetched(closed.url(), border=allowed) == Reason.CONNECT
+    assert fetched(closed.url(), addresses=allowed) == Reason.CONNECT
     assert fetched("http://no-such-name.invalid/a.jpg") == Reason.DNS
 
 
@@ -271,12 +275,12 @@ def test_loopback_is_not_fetched_from_unless_allowed(host, fetched):
     here = host(206, raw(OK + JPEG))
     assert fetched(here.url()) == Reason.BLOCKED_ADDRESS
     assert here.requests == []
-    assert fetched(here.url(), border=AddressPolicy(allow_private=True)) == "arrives"
+    assert fetched(here.url(), addresses=AddressPolicy(allow_private=True)) == "arrives"
 
 
 def test_a_port_that_does_not_speak_tls(host, fetched):
     plain, mute = host(207, then_closed(raw(b"HTTP/1.1 400 Bad Request\r\n\r\n"))), host(208, silent)
-    hasty = {"border": AddressPolicy(allow_private=True), "connect_s": 0.3, "tries": 1}
+    hasty = {"addresses": AddressPolicy(allow_private=True), "connect_s": 0.3, "tries": 1}
     assert fetched(plain.url(scheme="https"), **hasty) in (Reason.TLS, Reason.TIMEOUT)
     assert fetched(mute.url(scheme="https"), **hasty) == Reason.TIMEOUT
 
@@ -287,7 +291,7 @@ def test_certificates_are_checked(host, fetched, tmp_path, monkeypatch):
     allowed = AddressPolicy(allow_private=True)
 
     def served(number, context):
-        return fetched(host(number, raw(OK + JPEG), context).url(scheme="https"), border=allowed)
+        return fetched(host(number, raw(OK + JPEG), context).url(scheme="https"), addresses=allowed)
 
     good, expired, wrong = (
         certificates.context(tmp_path, address, begins="200101000000Z", ends=ends)

@@ -1,4 +1,4 @@
-"""A fetch that is killed thirty times tears nothing, records nothing that is not there, fetches nothing again."""
+"""A fetch that is killed thirty times leaves no torn file, no row without its file, and fetches nothing twice."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from support.forked import fork_server
 if TYPE_CHECKING:
     from pathlib import Path
 
-PICTURES = 500
+IMAGES = 500
 KILLS = 30
 
 FETCH = """
@@ -28,21 +28,23 @@ from pathlib import Path
 from ingest.runtime import parallel
 from ingest.images.http.addresses import AddressPolicy
 from ingest.images.cache.cache import ImageCache
-from ingest.images.http.download_policy import Downloader, DownloadPolicy
+from ingest.images.http.download_policy import DownloadPolicy
+from ingest.images.http.downloader import Downloader
 from ingest.images.resolver import ImageResolver
+from ingest.images.roots import ImageRoots
 from ingest.core.records import ImageFile, Product
 
 folder, base = Path(sys.argv[1]), sys.argv[2]
 products = (Product(f"P{number}", f"{base}/{number}", {}, number) for number in range(int(sys.argv[3])))
-with ImageCache(folder) as cache, Downloader(DownloadPolicy(border=AddressPolicy(allow_private=True))) as downloader:
-    fetch = ImageResolver(cache, downloader, folder)
+with ImageCache(folder) as cache, Downloader(DownloadPolicy(addresses=AddressPolicy(allow_private=True))) as downloader:
+    fetch = ImageResolver(cache, downloader, ImageRoots([folder]))
     got = parallel.parallel_map_by_key(fetch, products, key=fetch.host, workers=8, at_once=8, ahead=1000)
     sys.exit(sum(1 for record in got if not isinstance(record, ImageFile)))
 """
 
 
 def content(number: int) -> bytes:
-    """Return bytes that pass for a picture, some of more than one read."""
+    """Return bytes that pass for an image, some of more than one read."""
     return b"\xff\xd8\xff\xe0" + random.Random(number).randbytes(20_000 + number * 300)
 
 
@@ -83,7 +85,7 @@ def server():
 
 
 def whole(folder: Path) -> set[int]:
-    """Return the pictures that lie there under their final name, after a look at every byte."""
+    """Return the images under their final name, after comparing every byte."""
     found = set()
     for path in folder.glob("P*.jpg"):
         number = int(path.stem[1:])
@@ -93,7 +95,7 @@ def whole(folder: Path) -> set[int]:
 
 
 def recorded(folder: Path) -> set[int]:
-    """Return the pictures that the index has, each of which must be there."""
+    """Return the images in the index, each of which must exist."""
     with closing(sqlite3.connect(folder / "index.sqlite")) as db:
         rows = db.execute("SELECT product_id, file, sha256 FROM picture WHERE file IS NOT NULL").fetchall()
     for _, name, sha256 in rows:
@@ -106,12 +108,12 @@ def test_thirty_kills_tear_nothing_and_fetch_nothing_twice(tmp_path, server):
     folder = tmp_path / "cache"
     folder.mkdir()
     moments = random.Random(20261123)
-    command = ["-c", FETCH, str(folder), base, str(PICTURES)]
+    command = ["-c", FETCH, str(folder), base, str(IMAGES)]
     kept: dict[int, int] = {}
     for _ in range(KILLS):
         process = fork_server().start(command, tmp_path, os.environ)
         begun = asked.total()
-        reached = begun + moments.randrange(1, 2 * PICTURES // KILLS)
+        reached = begun + moments.randrange(1, 2 * IMAGES // KILLS)
         while asked.total() < reached and process.poll() is None:
             time.sleep(0.001)
         time.sleep(moments.random() * 0.01)
@@ -120,11 +122,11 @@ def test_thirty_kills_tear_nothing_and_fetch_nothing_twice(tmp_path, server):
         time.sleep(0.03)  # what the server has under way
         there = whole(folder)
         assert recorded(folder) <= there
-        assert {number: asked[number] for number in kept} == kept, "a whole picture was fetched again"
+        assert {number: asked[number] for number in kept} == kept, "a whole image was fetched again"
         kept = {number: asked[number] for number in there}
-    assert 0 < len(kept) < PICTURES, "the kills came too late or too early to tell anything"
+    assert 0 < len(kept) < IMAGES, "the kills came too late or too early to tell anything"
 
     assert fork_server().start(command, tmp_path, os.environ).wait() == 0
-    assert len(whole(folder)) == len(recorded(folder)) == PICTURES
+    assert len(whole(folder)) == len(recorded(folder)) == IMAGES
     assert {number: asked[number] for number in kept} == kept
     assert not list(folder.glob("*.part"))

@@ -1,4 +1,4 @@
-"""Pictures as bytes, and as files that a user put into the cache."""
+"""Images as bytes, and as files that a user put into the cache."""
 
 from __future__ import annotations
 

@@ -30,6 +30,8 @@ HEAVY = {
     "ray",
     "pyarrow",
     "PIL",
+    "fastapi",
+    "pydantic",
     "starlette",
     "uvicorn",
     "prometheus_client",

@@ -1,4 +1,4 @@
-"""`ingest collections`: what lies behind the alias, and dropping what is old."""
+"""`ingest collections`: lists the collections of the alias, and drops old ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ingest.cli import options
+from ingest.cli import help_groups, options
 from ingest.cli.output import terminal
 from ingest.core import search_ef
 
@@ -21,26 +21,30 @@ if TYPE_CHECKING:
 
 
 def _places(function: Callable[..., Any]) -> Callable[..., Any]:
-    return options.combine(options.contract, options.milvus, options.data, options.config_option)(function)
+    return help_groups.combine(options.contract, options.milvus, options.data, options.config_option)(function)
 
 
-class _Group(click.Group, options.Command):
-    """A group that, called alone, lists."""
+class _Group(click.Group, help_groups.Command):
+    """A group that lists the collections if called without a subcommand."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        options.Command.format_options(self, ctx, formatter)
+        help_groups.Command.format_options(self, ctx, formatter)
         self.format_commands(ctx, formatter)
 
 
 @click.group("collections", cls=_Group, invoke_without_command=True)
 @_places
-@click.option("--json", "as_json", is_flag=True, cls=options.Grouped, group="Outcome", help="An array of objects.")
+@options.as_json
 @click.pass_context
 def command(ctx: click.Context, /, *, as_json: bool, **values: Any) -> None:
-    """List the collections behind the alias.
+    """List the collections of the alias.
 
-    The one it serves is marked with *. Older ones stay as they were when the alias left them, for ingest rollback.
-    """
+    \b
+    ingest collections
+    ingest collections prune --keep 1
+
+    The one that the alias points to is marked with *. Older ones are kept unchanged, for ingest rollback.
+    """  # noqa: D301  Click needs the character itself
     if ctx.invoked_subcommand is not None:
         if any(ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE for name in ctx.params):
             raise click.UsageError(f"Options go after {ctx.invoked_subcommand}.")
@@ -54,20 +58,26 @@ def command(ctx: click.Context, /, *, as_json: bool, **values: Any) -> None:
     elif found:
         _print(found)
     else:
-        click.echo(f"no collection of ingest's behind {alias}; ingest run makes one")
+        click.echo(f"{alias}: no collection yet; create one with: ingest run")
 
 
-@command.command("prune", cls=options.Command)
+@command.command("prune", cls=help_groups.Command)
 @_places
-@options.option("Removal", "--keep", type=click.IntRange(0), default=1, show_default=True, metavar="N",
-                help="Old collections to keep, beside the served one.")  # fmt: skip
-@click.option("--yes", "-y", is_flag=True, cls=options.Grouped, group="Removal", help="Do not ask.")
+@help_groups.option("Removal", "--keep", type=click.IntRange(0), default=1, show_default=True, metavar="N",
+                help="Number of old collections to keep besides the served one.")  # fmt: skip
+@click.option(
+    "--yes", "-y", is_flag=True, cls=help_groups.Grouped, group="Removal", help="Do not ask for confirmation."
+)
 def prune(*, keep: int, yes: bool, **values: Any) -> None:
-    """Drop old collections, after asking.
+    """Drop old collections, after confirmation.
 
-    The served one stays, and so do the --keep newest of those that were served before, and one that is newer and
-    still being filled.
-    """
+    \b
+    ingest collections prune
+    ingest collections prune --keep 0 --yes
+
+    The served one is kept, and so are the --keep newest of those served before, and a newer one that is still being
+    filled.
+    """  # noqa: D301  Click needs the character itself
     from ingest.milvus import versions
 
     with behind_the_alias(values) as (connection, alias):
@@ -77,7 +87,7 @@ def prune(*, keep: int, yes: bool, **values: Any) -> None:
             return
         _print(old)
         if not yes:
-            click.confirm(f"Drop {len(old)} of them for good?", abort=True, err=True)
+            click.confirm(f"Permanently drop {len(old)} of them?", abort=True, err=True)
         for release in old:
             versions.drop(connection, alias, release.name)
             click.echo(f"dropped {release.name}")
@@ -85,7 +95,7 @@ def prune(*, keep: int, yes: bool, **values: Any) -> None:
 
 @contextmanager
 def behind_the_alias(values: dict[str, Any], *, reading: bool = False) -> Iterator[tuple[Connection, str]]:
-    """Connect to where the settings say, and give the alias too; `reading` as `connect` has it."""
+    """Connect as the settings say, and return the alias too; `reading` as in `connect`."""
     from ingest.core import contract as contracts
     from ingest.milvus.connection import connect
 
@@ -103,11 +113,11 @@ def _print(found: list[CollectionVersion]) -> None:
         mark = "*" if release.serves else " "
         click.echo(
             f"{mark} {release.name:<{width}}  {release.rows:>10,} rows  {release.bytes / 2**20:>8,.1f} MiB  "
-            f"built {release.built or 'at an unknown time'}  "
+            f"built {release.built or 'at unknown time'}  "
             f"{'served since ' + release.last_served if release.serves else _past(release)}  "
             f"{release.model} ({release.revision[:19]}), dim {release.dim}, {search_ef.describe(asdict(release))}"
         )
 
 
 def _past(version: CollectionVersion) -> str:
-    return f"last put to serve {version.last_served}" if version.last_served else "never served"
+    return f"last served {version.last_served}" if version.last_served else "never served"

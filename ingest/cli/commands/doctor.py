@@ -1,4 +1,4 @@
-"""`ingest doctor`: what a run needs, checked."""
+"""`ingest doctor`: checks what a run needs."""
 
 from __future__ import annotations
 
@@ -8,25 +8,28 @@ from typing import Any
 
 import click
 
-from ingest.cli import options
+from ingest.cli import help_groups, options
 from ingest.cli.output import terminal
 
 
-@click.command("doctor", cls=options.Command)
+@click.command("doctor", cls=help_groups.Command)
 @options.catalog
 @options.contract
 @options.model
 @options.milvus
 @options.data
 @options.config_option
-@click.option("--json", "as_json", is_flag=True, cls=options.Grouped, group="Outcome", help="An array of findings.")
+@options.as_json
 @click.pass_context
 def command(ctx: click.Context, /, *, as_json: bool, **values: Any) -> None:
     """Check torch, device, model, contract, Milvus, catalog and disk.
 
-    One line each, with what to do about what is wrong. The exit code is that of the first thing a run would fail
-    on, or 0.
-    """
+    \b
+    ingest doctor
+    ingest doctor --uri http://localhost:19530 --device cuda
+
+    Prints one line per check, and what to do about a failed one. The exit code is that of the first failure, or 0.
+    """  # noqa: D301  Click needs the character itself
     from ingest.tasks import doctor
 
     terminal.log_to_stderr()

@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from ingest.cli import options
+from ingest.cli import help_groups, options
 from ingest.cli.output import terminal
 
 _FILE = click.Path(path_type=Path)
 
 
-@click.command("embed", cls=options.Command)
+@click.command("embed", cls=help_groups.Command)
 @options.catalog
 @options.contract
 @options.images
@@ -22,20 +22,20 @@ _FILE = click.Path(path_type=Path)
 @options.data
 @options.store
 @options.config_option
-@options.option(
-    "Places",
+@help_groups.option(
+    "Folders",
     "--output",
     "-o",
     type=_FILE,
-    show_default="embeddings/clip_embeddings.npy in --data",
-    help="The vectors: .npy, float32, a unit row a product.",
+    show_default="embeddings/clip_embeddings.npy in the data folder",
+    help="File for the vectors: .npy, float32, one unit-length row per product.",
 )
-@options.option(
-    "Places",
+@help_groups.option(
+    "Folders",
     "--meta",
     type=_FILE,
-    show_default="embeddings/embedding_metadata.json in --data",
-    help="The product ids: a JSON list in row order.",
+    show_default="embeddings/embedding_metadata.json in the data folder",
+    help="File for the product ids: a JSON list in row order.",
 )
 @options.allow_smaller
 @options.outcome
@@ -45,9 +45,13 @@ def command(
 ) -> None:
     """Embed the catalog into files, without Milvus.
 
-    Without torch, the preprocessed pictures are saved instead and the exit code is 9; the next run with torch
-    uses them.
-    """
+    \b
+    ingest embed --catalog products.csv
+    ingest embed --output vectors.npy --meta ids.json
+
+    If torch is not installed, the preprocessed images are saved instead and the exit code is 9. The next run with
+    torch uses them.
+    """  # noqa: D301  Click needs the character itself
     settings = options.settings(values)
     npy, ids = output or settings.npy, meta or settings.npy_ids
     _refuse_unfit(npy, ids)
@@ -61,7 +65,7 @@ def command(
 
 
 def _refuse_unfit(npy: Path, ids: Path) -> None:
-    """Say what two paths cannot be before anything is embedded."""
+    """Raise UsageError for unusable paths before anything is embedded."""
     for flag, path in (("--output", npy), ("--meta", ids)):
         if path.is_dir():
             raise click.UsageError(f"{flag} {path} is a directory; name a file.")
@@ -69,4 +73,4 @@ def _refuse_unfit(npy: Path, ids: Path) -> None:
         raise click.UsageError(f"--output and --meta both name {npy}; name two files.")
     for ending in (".manifest.json", ".images.npz"):
         if ids.resolve() == npy.with_name(f"{npy.stem}{ending}").resolve():
-            raise click.UsageError(f"--meta {ids} is the name of --output's manifest; name another.")
+            raise click.UsageError(f"--meta {ids} is the name of --output's manifest; choose another name.")

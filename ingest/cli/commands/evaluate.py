@@ -1,4 +1,4 @@
-"""`ingest evaluate`: recall, latency, and the smallest ef that is good enough."""
+"""`ingest evaluate`: recall, latency, and the smallest ef that reaches the target recall."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ingest.cli import options
+from ingest.cli import help_groups, options
 from ingest.cli.commands.search import collection
 from ingest.cli.output import terminal
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
     from ingest.search.evaluate import Evaluation
     from ingest.search.milvus_backend import SearchableCollection
 
-_MOST = 32_768  # what ef and efConstruction are at most
+_MOST = 32_768  # limit of ef and efConstruction
 
 
 def _numbers(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
-    """Return whole numbers that stand with commas between them."""
+    """Parse whole numbers separated by commas."""
     try:
         numbers = tuple(int(part) for part in value.split(","))
     except ValueError:
         numbers = ()
     if not numbers or not all(0 < number <= _MOST for number in numbers):
-        raise click.BadParameter(f"{value!r}: numbers from 1 to {_MOST} with commas between them", ctx, param)
+        raise click.BadParameter(f"{value!r}: expected numbers from 1 to {_MOST}, separated by commas", ctx, param)
     return numbers
 
 
 def _shares(ctx: click.Context, param: click.Parameter, value: str) -> tuple[float, ...]:
-    """Return percentages that stand with commas between them as shares of 1; none for "none"."""
+    """Parse percentages separated by commas, as shares of 1; "none" gives none."""
     if value.strip() == "none":
         return ()
     try:
@@ -46,45 +46,61 @@ def _shares(ctx: click.Context, param: click.Parameter, value: str) -> tuple[flo
         shares = ()
     if not shares or not all(0 < share < 1 for share in shares):
         raise click.BadParameter(
-            f"{value!r}: percentages above 0 and below 100 with commas between, or none", ctx, param
+            f"{value!r}: expected percentages between 0 and 100, separated by commas, or none", ctx, param
         )
     return tuple(dict.fromkeys(shares))
 
 
-def _proof(*names: str, **kwargs: Any) -> Callable[[options.F], options.F]:
-    return click.option(*names, cls=options.Grouped, group="Evaluation", **kwargs)
+def _proof(*names: str, **kwargs: Any) -> Callable[[help_groups.F], help_groups.F]:
+    return click.option(*names, cls=help_groups.Grouped, group="Evaluation", **kwargs)
 
 
-@click.command("evaluate", cls=options.Command)
-@_proof("--k", type=click.IntRange(1, 1000), default=10, show_default=True, help="Neighbours looked for.")
+@click.command("evaluate", cls=help_groups.Command)
+@_proof("--k", type=click.IntRange(1, 1000), default=10, show_default=True, help="Neighbours per query.")
 @_proof("--queries", type=click.IntRange(1), default=500, show_default=True, metavar="N",
-        help="Products held out as queries.")  # fmt: skip
+        help="Number of products used as queries.")  # fmt: skip
 @_proof("--ef", "grid", callback=_numbers, default="16,32,64,128,256,512", show_default=True, metavar="N,…",
-        help="Values of ef to try.")  # fmt: skip
+        help="Values of ef to measure.")  # fmt: skip
 @_proof("--selectivity", "shares", callback=_shares, default="1,10,50", show_default=True, metavar="PERCENT,…",
-        help="Ask the collection also with filters that about so many products match; or none.")  # fmt: skip
+        help="Also measure with filters that match about this share of the products; or none.")  # fmt: skip
 @_proof("--backend", type=click.Choice(["both", "milvus", "faiss"]), default="both", show_default=True,
-        help="Whom to measure.")  # fmt: skip
-@_proof("--target-recall", type=click.FloatRange(0, 1), default=0.99, show_default=True, help="What is good enough.")
-@_proof("--apply", is_flag=True, help="Write the smallest ef that is into the collection's contract; searches use it.")
-@_proof("--labels", metavar="FIELD", default="", help="Precision@k by this field too, such as category.")
-@_proof("--sweep-build", is_flag=True, help="Try M and efConstruction too, with FAISS only.")
-@_proof("--sweep-m", callback=_numbers, default="8,16,32,64", show_default=True, metavar="N,…", help="Values of M.")
+        help="What to measure.")  # fmt: skip
+@_proof(
+    "--target-recall",
+    type=click.FloatRange(0, 1),
+    default=0.99,
+    show_default=True,
+    metavar="RECALL",
+    help="Recall to reach.",
+)
+@_proof(
+    "--apply", is_flag=True, help="Store the smallest ef that reaches it in the collection's contract; searches use it."
+)
+@_proof("--labels", metavar="FIELD", default="", help="Also measure precision@k for this field, such as category.")
+@_proof("--sweep-build", is_flag=True, help="Also measure M and efConstruction (FAISS only).")
+@_proof(
+    "--sweep-m",
+    callback=_numbers,
+    default="8,16,32,64",
+    show_default=True,
+    metavar="N,…",
+    help="Values of M to measure.",
+)
 @_proof("--sweep-ef-construction", callback=_numbers, default="100,200,400", show_default=True, metavar="N,…",
-        help="Values of efConstruction.")  # fmt: skip
+        help="Values of efConstruction to measure.")  # fmt: skip
 @options.contract
 @options.milvus
 @options.data
 @options.config_option
-@click.option("--json", "as_json", is_flag=True, cls=options.Grouped, group="Outcome", help="All of it, for machines.")
-@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", cls=options.Grouped,
-              group="Outcome", help="The curves, ….png or ….svg; needs ingest[plots].")  # fmt: skip
+@options.as_json
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", cls=help_groups.Grouped,
+              group="Output", help="Draw the curves into a .png or .svg file; needs ingest[plots].")  # fmt: skip
 def command(
     *, k: int, queries: int, grid: tuple[int, ...], shares: tuple[float, ...], backend: str, target_recall: float,
     apply: bool, labels: str, sweep_build: bool, sweep_m: tuple[int, ...], sweep_ef_construction: tuple[int, ...],
     as_json: bool, plot: Path | None, **values: Any,
 ) -> None:  # fmt: skip
-    """Measure recall@k against exact search, and latency, over a grid of ef.
+    """Measure recall@k against exact search, and latency, for several values of ef.
 
     \b
     ingest evaluate
@@ -92,9 +108,9 @@ def command(
     ingest evaluate --labels category --plot curves.png
     ingest evaluate --backend faiss --sweep-build
 
-    Queries are products of the exported files, each left out of its own answers. The filters are drawn from the
-    collection's own fields; what is good enough is so without a filter and with each.
-    """  # noqa: D301  Click looks for the character itself
+    Queries are products of the exported files; each is left out of its own results. Filters are made from the
+    collection's own fields. The target recall must be reached without a filter and with each of them.
+    """  # noqa: D301  Click needs the character itself
     from ingest.cli.output import recall_plot
     from ingest.core import contract as contracts
     from ingest.core.errors import ExportError
@@ -103,14 +119,14 @@ def command(
     terminal.log_to_stderr()
     settings = options.settings(values)
     contract = contracts.load(settings.schema)
-    if plot is not None:  # what cannot be done is said before minutes are spent
+    if plot is not None:  # fail before minutes are spent
         recall_plot.check(plot)
     if apply and backend == "faiss":
         raise click.UsageError(
-            "--apply sets the collection's ef, so measure the collection: leave out --backend faiss."
+            "--apply sets the ef of the collection, so the collection must be measured: omit --backend faiss."
         )
     if sweep_build and min(sweep_m) < 2:
-        raise click.UsageError("--sweep-m: M is 2 at least.")
+        raise click.UsageError("--sweep-m: M must be at least 2.")
     wanted = evaluate.EvaluationConfig(
         k, queries, grid, target_recall, backend != "milvus", backend != "faiss", labels,
         sweep_m if sweep_build else (), sweep_ef_construction, shares,
@@ -121,7 +137,7 @@ def command(
         served = stack.enter_context(collection(settings)) if asked else None
         if served is not None and fingerprint not in ("", served.contract["fingerprint"]):
             raise ExportError(
-                f"{settings.indexes}: built with another model than the collection; write it again with: ingest export"
+                f"{settings.indexes}: built with a different model than the collection; rebuild it with: ingest export"
             )
         found = evaluate.evaluate(index, served, wanted, contract.index.ef)
         if plot is not None:
@@ -133,12 +149,13 @@ def command(
 
 
 def _index(settings: Settings) -> tuple[FaissIndex, str]:
-    """Load the exported index; return it and the fingerprint of its space, "" where that is not known."""
+    """Load the exported index; return it and the fingerprint of its space, "" if unknown."""
     from ingest.exports import faiss_index, npy_files
+    from ingest.exports.manifest import read_manifest
 
     rows, _ = npy_files.read(settings.npy, settings.npy_ids)
     dim = int(rows.shape[1])
-    manifest = npy_files.read_manifest(npy_files.manifest_path(faiss_index.IndexFiles.of(settings.indexes, dim).index))
+    manifest = read_manifest(faiss_index.IndexFiles.of(settings.indexes, dim).index)
     return faiss_index.open_index(settings.indexes, dim), manifest.fingerprint if manifest else ""
 
 
@@ -149,18 +166,18 @@ def _apply(served: SearchableCollection, found: Evaluation) -> None:
     ef = found.smallest_ef
     if ef is None:
         raise VerificationError(
-            f"no ef tried reaches recall@{found.k} of {found.target_recall:g}; nothing was applied; try larger ones "
-            "with --ef, or build with a larger M: ingest evaluate --sweep-build"
+            f"no measured ef reaches recall@{found.k} of {found.target_recall:g}; nothing was applied; try "
+            "larger values with --ef, or build with a larger M: ingest evaluate --sweep-build"
         )
     served.tell_ef(ef)
-    click.echo(f"the contract that {served.name} carries: {search_ef.describe(served.contract)}", err=True)
+    click.echo(f"contract of {served.name}: {search_ef.describe(served.contract)}", err=True)
 
 
 def _print(found: Evaluation, plot: Path | None, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(asdict(found), ensure_ascii=False, indent=2))
         return
-    click.echo(f"{found.queries:,} of {found.products:,} products as queries, each left out of its own answers\n")
+    click.echo(f"{found.queries:,} of {found.products:,} products as queries, each left out of its own results\n")
     recall = f"recall@{found.k}"
     _table(
         ("where", "ef", "match", recall, "p50 ms", "p95 ms", "p99 ms", "queries/s"),
@@ -195,7 +212,7 @@ def _print(found: Evaluation, plot: Path | None, *, as_json: bool) -> None:
         click.echo(f"note: {note}")
     who = {"collection": "the collection", "faiss": "FAISS"}[found.judged_by]
     if found.smallest_ef is None:
-        click.echo(f"none of these ef reaches a recall of {found.target_recall:g} in {who}")
+        click.echo(f"no measured ef reaches a recall of {found.target_recall:g} in {who}")
     else:
         click.echo(f"the smallest ef with a recall of {found.target_recall:g} in {who}: {found.smallest_ef}")
     if plot is not None:
@@ -207,7 +224,7 @@ def _percent(share: float) -> str:
 
 
 def _table(names: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """Print columns, the first to the left and all others, numbers, to the right."""
+    """Print a table: the first column left-aligned, the others (numbers) right-aligned."""
     widths = [max(len(line[at]) for line in (names, *rows)) for at in range(len(names))]
     for line in (names, *rows):
         cells = [

@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from ingest.cli import options
+from ingest.cli import help_groups, options
 from ingest.cli.output import terminal
 
 
-@click.command("export", cls=options.Command)
+@click.command("export", cls=help_groups.Command)
 @options.catalog
 @options.contract
 @options.model
@@ -20,11 +20,15 @@ from ingest.cli.output import terminal
 @options.allow_smaller
 @options.outcome
 def command(*, as_json: bool, quiet: bool, **values: Any) -> None:
-    """Write the .npy pair and the FAISS files from the stored vectors.
+    """Write the .npy and FAISS files from the stored vectors.
 
-    Rows stand in catalog order. Nothing is downloaded and nothing embedded: a product without a vector has no
-    row, and is counted. One that fails today keeps the vector of its last good image.
-    """
+    \b
+    ingest export
+    ingest export --catalog products.csv --store s3://shop/vectors
+
+    Rows are in catalog order. Nothing is downloaded or embedded. Products without a vector are counted and left out. A
+    product that fails today keeps the vector of its last good image.
+    """  # noqa: D301  Click needs the character itself
     from ingest.tasks import run
 
     settings = options.settings(values)

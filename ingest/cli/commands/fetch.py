@@ -1,4 +1,4 @@
-"""`ingest fetch`: the pictures alone."""
+"""`ingest fetch`: downloads only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ingest.cli import options
+from ingest.cli import help_groups, options
 from ingest.cli.output import terminal
 from ingest.core.errors import TooManySkippedError
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.command("fetch", cls=options.Command)
+@click.command("fetch", cls=help_groups.Command)
 @options.catalog
 @options.contract
 @options.downloads
@@ -25,11 +25,15 @@ if TYPE_CHECKING:
 @options.outcome
 @options.profile
 def command(*, as_json: bool, quiet: bool, profile: Path | None, **values: Any) -> None:
-    """Fetch the catalog's pictures, and nothing else.
+    """Download the catalog's images and do nothing else.
 
-    What failed and may heal is tried again, each time; what will not, such as a 404, only with --retry-failed or
-    under another URL. ingest status shows how it stands.
-    """
+    \b
+    ingest fetch --catalog products.csv
+    ingest fetch --refresh-older-than 30d
+
+    Downloads that failed for a transient reason are retried by each run. Permanent failures, such as a 404, are retried
+    only with --retry-failed or under another URL. ingest status shows the result.
+    """  # noqa: D301  Click needs the character itself
     from ingest.tasks import fetch
 
     settings = options.settings(values)
@@ -39,7 +43,7 @@ def command(*, as_json: bool, quiet: bool, profile: Path | None, **values: Any) 
         click.echo(json.dumps(asdict(fetched), ensure_ascii=False, indent=2))
     else:
         click.echo(
-            f"{fetched.products:,} products: {fetched.pictures:,} pictures are there, {fetched.skipped:,} skipped "
+            f"{fetched.products:,} products: {fetched.pictures:,} images available, {fetched.skipped:,} skipped "
             f"in {fetched.seconds:.1f} s"
         )
         terminal.tell_skipped(fetched.reasons, fetched.examples)

@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from ingest.cli import options
+from ingest.cli import help_groups, options, typed_flags
 from ingest.cli.output import plan
 
 
-@click.command("plan", cls=options.Command)
+@click.command("plan", cls=help_groups.Command)
 @options.catalog
 @options.contract
 @options.images
@@ -20,22 +20,28 @@ from ingest.cli.output import plan
 @options.store
 @options.config_option
 @options.removal
-@options.option("Outcome", "--exports/--no-exports", help="Foresee the .npy pair and the FAISS files too.")
+@help_groups.option("Output", "--exports/--no-exports", help="Also plan the .npy and FAISS files.")
 @options.allow_smaller
 @plan.details
 @plan.estimate
 @options.outcome
 @click.pass_context
 def command(ctx: click.Context, /, *, as_json: bool, quiet: bool, details: bool, estimate: bool, **values: Any) -> None:
-    """Say what a run would add, change, remove and skip.
+    """Show what a run would add, change, delete and skip.
 
-    The same as `ingest run --dry-run`: the collection, its alias and the exports stay as they are, and nothing is
-    downloaded or embedded. With --estimate: what memory, disk and hours the whole catalog takes, from a sample that
-    is decoded and embedded here, and fetched with --download-missing; its pictures stay in the cache.
-    """
+    \b
+    ingest plan
+    ingest plan --prune --details
+    ingest plan --estimate --download-missing
+
+    The same as `ingest run --dry-run`: nothing is downloaded, embedded or written.
+
+    --estimate predicts the memory, disk and hours for the whole catalog. It embeds a sample of 200 products, and
+    downloads their images if --download-missing is given.
+    """  # noqa: D301  Click needs the character itself
     if estimate:
-        options.refuse(
-            ctx, "does nothing with --estimate.",
+        typed_flags.refuse(
+            ctx, "has no effect with --estimate.",
             "uri", "db_name", "max_wait", "prune", "drop_failed", "max_prune", "max_skipped", "exports",
             "allow_smaller",
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""`ingest rollback`: the alias back to where it was."""
+"""`ingest rollback`: switches the alias back to the previous collection."""
 
 from __future__ import annotations
 
@@ -7,22 +7,26 @@ from typing import Any
 
 import click
 
-from ingest.cli import options
+from ingest.cli import help_groups, options
 from ingest.cli.commands.collections import behind_the_alias
 
 
-@click.command("rollback", cls=options.Command)
+@click.command("rollback", cls=help_groups.Command)
 @options.contract
 @options.milvus
 @options.data
 @options.config_option
-@click.option("--json", "as_json", is_flag=True, cls=options.Grouped, group="Outcome", help="An object.")
+@options.as_json
 def command(*, as_json: bool, **values: Any) -> None:
-    """Serve the collection that was served before, at once.
+    """Switch the alias back to the previous collection, at once.
 
-    It is as it was when the alias left it. The next ingest run serves the collection of its own model and schema
-    again, so set those back too.
-    """
+    \b
+    ingest rollback
+    ingest rollback --uri http://localhost:19530
+
+    That collection is unchanged since the alias left it. The next ingest run switches to the collection of its model
+    and schema, so set those back too.
+    """  # noqa: D301  Click needs the character itself
     from ingest.milvus import versions
 
     with behind_the_alias(values) as (connection, alias):
@@ -31,4 +35,4 @@ def command(*, as_json: bool, **values: Any) -> None:
         click.echo(json.dumps({"alias": alias, "serves": now, "served_before": before}))
         return
     click.echo(f"the alias {alias} serves {now} again{f', no longer {before}' if before else ''}")
-    click.echo("set the model and schema of ingest.toml back too, or the next ingest run moves it forward")
+    click.echo("set the model and schema in ingest.toml back too, or the next ingest run switches it forward again")

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ingest.cli import options
+from ingest.cli import help_groups, options, typed_flags
 from ingest.cli.output import plan, terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.command("run", cls=options.Command)
+@click.command("run", cls=help_groups.Command)
 @options.catalog
 @options.contract
 @options.images
@@ -26,11 +26,17 @@ if TYPE_CHECKING:
 @options.store
 @options.config_option
 @options.removal
-@options.option("Outcome", "--exports/--no-exports", help="Write the .npy pair and the FAISS files too.")
+@help_groups.option("Output", "--exports/--no-exports", help="Also write the .npy and FAISS files.")
 @options.allow_smaller
 @options.outcome
 @options.profile
-@click.option("--dry-run", is_flag=True, cls=options.Grouped, group="Outcome", help="Say what would be done, only.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    cls=help_groups.Grouped,
+    group="Output",
+    help="Only show what would be done, like ingest plan.",
+)
 @plan.details
 @click.pass_context
 def command(
@@ -44,25 +50,35 @@ def command(
     details: bool,
     **values: Any,
 ) -> None:
-    """Bring the Milvus collection in step with the catalog.
+    """Update the Milvus collection from the catalog.
 
-    Pictures are embedded once and upserted under their product id; what is in place already is left alone, and
-    an interrupted run goes on where it was. The collection is served, through its alias, when it is complete.
-    """
+    \b
+    ingest run
+    ingest run --catalog products.csv --uri http://localhost:19530
+    ingest run --catalog s3://shop/feed/ --download-missing --prune
+
+    Each image is embedded once, and its vector is upserted under the product id. Only new and changed products cause
+    work. An interrupted run continues when the same command is started again. The alias switches to a new collection
+    only when that is complete.
+    """  # noqa: D301  Click needs the character itself
     settings = options.settings(values)
     if settings.engine == "ray":
-        options.refuse(ctx, "goes with --engine threads; on a cluster the workers upsert.", "bulk_folder", "bulk_path")
+        typed_flags.refuse(
+            ctx, "works with --engine threads only; on a cluster the workers upsert.", "bulk_folder", "bulk_path"
+        )
     else:
-        options.refuse(ctx, "goes with --engine ray.", "address", "actors", "gpus_per_actor", "upsert_parallelism")
+        typed_flags.refuse(
+            ctx, "works with --engine ray only.", "address", "actors", "gpus_per_actor", "upsert_parallelism"
+        )
     if settings.bulk_folder is None:
-        options.refuse(ctx, "goes with --bulk-folder.", "bulk_path")
+        typed_flags.refuse(ctx, "works with --bulk-folder only.", "bulk_path")
     if dry_run and profile:
-        raise click.UsageError("--profile goes with a run; --dry-run makes none.")
+        raise click.UsageError("--profile does not work with --dry-run.")
     if dry_run:
         plan.show(settings, as_json=as_json, quiet=quiet, details=details)
         return
     if details:
-        raise click.UsageError("--details goes with --dry-run; a run leaves changes.csv with all it did.")
+        raise click.UsageError("--details works with --dry-run only; a run writes its changes to changes.csv.")
     from ingest.tasks import run
 
     if not quiet:
@@ -71,5 +87,5 @@ def command(
         outcome = run.run(settings, progress, stop)
     terminal.show(outcome, as_json=as_json)
     if not as_json:
-        flags = options.explicit_flags(ctx, "uri", "db_name", "model", "model_revision", "schema", "data")
+        flags = typed_flags.explicit_flags(ctx, "uri", "db_name", "model", "model_revision", "schema", "data")
         terminal.tell_next(outcome, flags)

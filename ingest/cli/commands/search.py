@@ -1,4 +1,4 @@
-"""`ingest search`: products like a text, a picture, another product, or a mixture of them."""
+"""`ingest search`: products similar to a text, an image, another product, or a combination."""
 
 from __future__ import annotations
 
@@ -11,48 +11,51 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ingest.cli import options
+from ingest.cli import help_groups, options
 from ingest.cli.output import hits, terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ingest.core.settings import Settings
+    from ingest.search.backend import SearchBackend
     from ingest.search.milvus_backend import SearchableCollection
     from ingest.search.query import Query
-    from ingest.search.search import NamedQuery, SearchBackend
+    from ingest.search.query_file import NamedQuery
 
 log = logging.getLogger(__name__)
 
 
-def _query(*names: str, **kwargs: Any) -> Callable[[options.F], options.F]:
-    return click.option(*names, cls=options.Grouped, group="Query", **kwargs)
+def _query(*names: str, **kwargs: Any) -> Callable[[help_groups.F], help_groups.F]:
+    return click.option(*names, cls=help_groups.Grouped, group="Query", **kwargs)
 
 
-def _weight(name: str) -> Callable[[options.F], options.F]:
-    text = f"How much the {name} counts; below 0 leads away from it."
+def _weight(name: str) -> Callable[[help_groups.F], help_groups.F]:
+    text = f"Weight of the {name}; a negative weight searches away from it."
     return _query(f"--{name}-weight", type=float, default=1.0, show_default=True, metavar="W", help=text)
 
 
 filter_option = _query("--filter", "-f", "expression", default="", metavar="EXPRESSION",
-                       help="A Milvus filter, such as 'price < 20 and category == \"mug\"'.")  # fmt: skip
-limit_option = _query("--limit", "-n", type=click.IntRange(1, 1000), default=10, show_default=True, help="How many.")
+                       help="Milvus filter, such as 'price < 20 and category == \"mug\"'.")  # fmt: skip
+limit_option = _query(
+    "--limit", "-n", type=click.IntRange(1, 1000), default=10, show_default=True, help="Number of results."
+)
 
 
-@click.command("search", cls=options.Command)
+@click.command("search", cls=help_groups.Command)
 @click.argument("text", required=False)
-@_query("--text", "text_option", metavar="TEXT", help="The same as TEXT.")
-@_query("--image", "-i", metavar="FILE|URL", help="A picture file, or the URL of one.")
-@_query("--product", "-p", metavar="ID", help="A product; it is left out itself.")
+@_query("--text", "text_option", metavar="TEXT", help="Same as the argument TEXT.")
+@_query("--image", "-i", metavar="FILE|URL", help="Image file or URL.")
+@_query("--product", "-p", metavar="ID", help="Product id; the product itself is not in the results.")
 @_weight("text")
 @_weight("image")
 @_weight("product")
 @_query("--queries", type=click.Path(path_type=Path), metavar="FILE",
-        help="Many at once: CSV, TSV or JSON Lines with text, image, product_id, filter, limit, …")  # fmt: skip
+        help="File with many queries: CSV, TSV or JSON Lines with text, image, product_id, filter, limit")  # fmt: skip
 @filter_option
 @limit_option
 @_query("--backend", type=click.Choice(["milvus", "faiss"]), default="milvus", show_default=True,
-        help="The collection, or the exported FAISS files.")  # fmt: skip
+        help="Search the collection or the exported FAISS files.")  # fmt: skip
 @options.requests
 @hits.places
 @options.model
@@ -66,7 +69,7 @@ def command(
     image_weight: float, product_weight: float, queries: Path | None, expression: str, limit: int, backend: str,
     as_json: bool, as_csv: bool, html: Path | None, pictures: bool | None, **values: Any,
 ) -> None:  # fmt: skip
-    """Find products by text, by picture, by another product, or by a mixture.
+    """Find products by text, image, product, or a combination.
 
     \b
     ingest search "red striped mug"
@@ -75,17 +78,17 @@ def command(
     ingest search --image shoe.jpg --text "in red" --text-weight 0.4
     ingest search --queries queries.csv --html found.html
 
-    Each part becomes a unit vector; their sum by weight is what is searched for.
-    """  # noqa: D301  Click looks for the character itself
+    Each part becomes a unit vector. The weighted sum is the query.
+    """  # noqa: D301  Click needs the character itself
     from ingest.search.query import Query
 
     if text is not None and text_option is not None:
         raise click.UsageError("Give TEXT or --text TEXT, not both.")
     text = text if text is not None else text_option
     if (queries is None) == (text is None and image is None and product is None):
-        raise click.UsageError("Give TEXT, --image, --product or a mixture of them; or --queries FILE.")
+        raise click.UsageError("Give TEXT, --image, --product or a combination; or --queries FILE.")
     if expression and backend == "faiss":
-        raise click.UsageError("--filter needs --backend milvus; the FAISS files carry no metadata.")
+        raise click.UsageError("--filter works with --backend milvus only; the FAISS files have no metadata.")
     hits.check(as_json=as_json, as_csv=as_csv)
     terminal.log_to_stderr()
     settings = options.settings(values)
@@ -108,7 +111,7 @@ def _one(
 ) -> NamedQuery:
     from ingest.core.errors import QueryError
     from ingest.images.urls import host, redact
-    from ingest.search.search import NamedQuery
+    from ingest.search.query_file import NamedQuery
 
     if text is not None and not text.strip():
         raise QueryError("the text to search for is empty")
@@ -119,9 +122,9 @@ def _one(
 
 
 def _read(path: Path, asked: Query, fetch: Callable[[str], Path]) -> list[NamedQuery]:
-    from ingest.search import search
+    from ingest.search import query_file
 
-    return search.read_queries(path, asked, fetch)
+    return query_file.read_queries(path, asked, fetch)
 
 
 def _answered(place: SearchBackend, settings: Settings, several: list[NamedQuery]) -> list[hits.SearchResult]:
@@ -138,20 +141,20 @@ def _answered(place: SearchBackend, settings: Settings, several: list[NamedQuery
 
 
 def note_unknown(served: SearchableCollection, expression: str, found: hits.SearchResult) -> None:
-    """Say which names in a filter neither the contract nor any hit has: Milvus finds nothing for them, silently."""
-    from ingest.search.filters import suggest
+    """Warn about names in a filter that neither the contract nor a hit has: Milvus finds nothing for them, silently."""
+    from ingest.milvus.filters import suggest
 
     for name in served.unknown_names(expression):
         if not any(name in hit.metadata for hit in found.hits):
             guess = suggest(name, ["product_id", *served.fields])
             log.warning(
-                "--filter: %s is no field of the contract%s; only products whose catalog row had such a column have it",
+                "--filter: %s is not a field of the contract%s; it matches only products with such a catalog column",
                 name, guess,
             )  # fmt: skip
 
 
 def _fetcher(stack: ExitStack, settings: Settings) -> Callable[[str], Path]:
-    """Return what gets a picture by its URL, into a folder that goes when the command ends."""
+    """Return a function that downloads an image by its URL, into a folder that is removed when the command ends."""
 
     def fetch(url: str) -> Path:
         from ingest.search.product_images import fetch_image
@@ -164,7 +167,7 @@ def _fetcher(stack: ExitStack, settings: Settings) -> Callable[[str], Path]:
 
 @contextmanager
 def collection(settings: Settings, *, reading: bool = False) -> Iterator[SearchableCollection]:
-    """Give the collection that the alias serves; while `reading` alone, a Milvus Lite file is left as it is."""
+    """Open the collection behind the alias; with `reading`, a Milvus Lite file is not changed."""
     from ingest.core import contract as contracts
     from ingest.milvus.connection import connect
     from ingest.search.milvus_backend import SearchableCollection

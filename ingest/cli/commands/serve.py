@@ -1,4 +1,4 @@
-"""`ingest serve`: searches over HTTP, and a page to make them on."""
+"""`ingest serve`: searches over HTTP, with a web page."""
 
 from __future__ import annotations
 
@@ -6,33 +6,45 @@ from typing import Any
 
 import click
 
-from ingest.cli import options
+from ingest.cli import help_groups, options
 from ingest.cli.output import terminal
 from ingest.core.errors import ConfigError
 
 
-@click.command("serve", cls=options.Command)
-@options.option("Service", "--host", help="The address to listen on; another than this machine's own needs a token.")
-@options.option("Service", "--port", type=click.IntRange(0, 65535), help="The port; 0 for any that is free.")
-@options.option("Service", "--serve-token", show_default=False, help="What must be sent; better in INGEST_SERVE_TOKEN.")
-@options.option("Service", "--allow-origin", metavar="URL,…", help="Pages of these origins may ask too.")
-@options.option("Service", "--max-image-bytes", type=click.IntRange(1), help="The largest picture taken.")
+@click.command("serve", cls=help_groups.Command)
+@help_groups.option(
+    "Service", "--host", metavar="ADDRESS", help="Address to listen on; any but loopback needs a token."
+)
+@help_groups.option("Service", "--port", type=click.IntRange(0, 65535), help="Port; 0 picks a free one.")
+@help_groups.option(
+    "Service",
+    "--serve-token",
+    metavar="TOKEN",
+    show_default=False,
+    help="Token that requests must send. Safer in the environment variable INGEST_SERVE_TOKEN.",
+)
+@help_groups.option(
+    "Service", "--allow-origin", metavar="URL,…", help="Also allow requests from pages of these origins."
+)
+@help_groups.option(
+    "Service", "--max-image-bytes", type=click.IntRange(1), metavar="BYTES", help="Largest accepted image."
+)
 @options.contract
 @options.model
 @options.milvus
 @options.data
 @options.config_option
 def command(**values: Any) -> None:
-    """Answer searches over HTTP, and show a page to make them on.
+    """Serve searches over HTTP, with a web page.
 
     \b
     ingest serve
     INGEST_SERVE_TOKEN=… ingest serve --host 0.0.0.0
 
-    Ctrl-C or SIGTERM ends it when what is being answered is answered.
-    """  # noqa: D301  Click looks for the character itself
+    Ctrl-C and SIGTERM finish the requests in progress, then end it.
+    """  # noqa: D301  Click needs the character itself
     try:
-        import python_multipart  # noqa: F401  starlette only misses it when a form arrives
+        import python_multipart  # noqa: F401  starlette notices only when a form arrives that it is missing
 
         from ingest.server import app
         from ingest.server.access import is_loopback
@@ -44,6 +56,7 @@ def command(**values: Any) -> None:
     settings = options.settings(values)
     if not settings.serve_token and not is_loopback(settings.host):
         raise click.UsageError(
-            f"--host {settings.host} lets other machines ask: set INGEST_SERVE_TOKEN to a secret that they must send."
+            f"--host {settings.host} is reachable from other machines: set INGEST_SERVE_TOKEN to a secret that "
+            "requests must send."
         )
     app.run(settings, lambda address: click.echo(f"ingest: serving at {address} (Ctrl-C ends it)", err=True))

@@ -1,4 +1,4 @@
-"""`ingest status`: how the catalog's pictures stand."""
+"""`ingest status`: the last run, and the states of the images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ingest.cli import options
+from ingest.cli import help_groups, options
 from ingest.images.cache.statistics import TINY
 
 if TYPE_CHECKING:
@@ -18,15 +18,19 @@ if TYPE_CHECKING:
     from ingest.tasks.status import LastRun, Status
 
 
-@click.command("status", cls=options.Command)
+@click.command("status", cls=help_groups.Command)
 @options.data
 @options.config_option
-@click.option("--json", "as_json", is_flag=True, cls=options.Grouped, group="Outcome", help="One object.")
+@options.as_json
 def command(*, data: Path, as_json: bool) -> None:
-    """Show how the last run ended, the states of the pictures, the ten worst hosts, and the pictures' quality.
+    """Show how the last run ended, the states of the images, the ten worst hosts, and image quality.
 
-    It reads what earlier runs wrote down; no network is used.
-    """
+    \b
+    ingest status
+    ingest status --data /srv/shop --json
+
+    It reads the records of earlier runs and uses no network.
+    """  # noqa: D301  Click needs the character itself
     from ingest.tasks import status as task
 
     status = task.status(data)
@@ -40,7 +44,7 @@ def command(*, data: Path, as_json: bool) -> None:
 
 
 def _show_run(run: LastRun) -> None:
-    """Say how the last run ended, and what the alias served then; a rollback since is not known here."""
+    """Print how the last run ended and what the alias served then; a later rollback is not known here."""
     rest = "" if run.served == run.collection else f", not {run.collection}"
     click.echo(f"last run {run.started}: {run.outcome}; then {run.alias} served {run.served or 'nothing'}{rest}")
     if run.failure:
@@ -49,9 +53,9 @@ def _show_run(run: LastRun) -> None:
 
 
 def _show_states(status: Status) -> None:
-    click.echo(f"{'state':<18}{'pictures':>10}{'MB':>10}  next run")
+    click.echo(f"{'state':<18}{'images':>10}{'MB':>10}  next run")
     for state in status.states:
-        again = "tries again" if state.tried_again else ""
+        again = "retries" if state.tried_again else ""
         click.echo(f"{state.name:<18}{state.pictures:>10,}{state.bytes / 1e6:>10,.1f}  {again}".rstrip())
     if status.worst_hosts:
         click.echo(f"\n{'worst hosts':<40}{'failed':>8}{'of':>8}  mostly")
@@ -61,8 +65,8 @@ def _show_states(status: Status) -> None:
 
 def _show_quality(quality: QualityCounts) -> None:
     click.echo(
-        f"\n{quality.looked_at:,} looked at: {quality.tiny:,} tiny (< {TINY} px), {quality.blank:,} blank; "
-        f"{quality.sharing:,} products share {quality.shared:,} pictures ({quality.duplicates:,} duplicates)"
+        f"\n{quality.looked_at:,} examined: {quality.tiny:,} tiny (< {TINY} px), {quality.blank:,} blank; "
+        f"{quality.sharing:,} products share {quality.shared:,} images ({quality.duplicates:,} duplicates)"
     )
     for shared in quality.most_shared:
-        click.echo(f"{shared.products:>8,} products have the picture of {shared.product_id}")
+        click.echo(f"{shared.products:>8,} products have the image of {shared.product_id}")

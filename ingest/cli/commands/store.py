@@ -1,4 +1,4 @@
-"""`ingest store`: what the store of vectors holds, and keeping it small."""
+"""`ingest store`: what the embedding store holds, and how to keep it small."""
 
 from __future__ import annotations
 
@@ -8,24 +8,27 @@ from typing import Any
 
 import click
 
-from ingest.cli import options
+from ingest.cli import help_groups, options
 from ingest.cli.output import terminal
-
-_QUIET = click.option("--quiet", "-q", is_flag=True, cls=options.Grouped, group="Outcome", help="No progress.")
 
 
 @click.group("store", context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Look after the stored vectors: info, compact, gc."""
+    """Inspect the embedding store, merge its shards, drop unused vectors."""
 
 
-@command.command("info", cls=options.Command)
+@command.command("info", cls=help_groups.Command)
 @options.data
 @options.store
 @options.config_option
-@click.option("--json", "as_json", is_flag=True, cls=options.Grouped, group="Outcome", help="An array of objects.")
+@options.as_json
 def info(*, as_json: bool, **values: Any) -> None:
-    """Say what the store holds: models, shards, rows, bytes."""
+    """List what the store holds: models, shards, rows, bytes.
+
+    \b
+    ingest store info
+    ingest store info --store s3://shop/vectors --json
+    """  # noqa: D301  Click needs the character itself
     from ingest.tasks import store
 
     terminal.log_to_stderr()
@@ -37,27 +40,31 @@ def info(*, as_json: bool, **values: Any) -> None:
     for space in found:
         click.echo(
             f"{space.fingerprint}  {space.rows:>12,} rows of dim {space.dim}  {space.shards:>7,} shards  "
-            f"{space.bytes / 2**20:>10,.1f} MiB  {space.model or 'a model that no run here names'}"
+            f"{space.bytes / 2**20:>10,.1f} MiB  {space.model or 'unknown model'}"
         )
     if not found:
-        click.echo(f"{settings.store_place}: no vectors yet; ingest run or ingest embed makes some")
+        click.echo(f"{settings.store_place}: no vectors yet; create them with: ingest run")
 
 
-@command.command("compact", cls=options.Command)
+@command.command("compact", cls=help_groups.Command)
 @options.catalog_file
 @options.contract
 @options.model
 @options.data
 @options.store
 @options.config_option
-@options.option("Store", "--size", type=click.IntRange(1), default=256, show_default=True, metavar="MIB",
-                help="What a shard is merged up to.")  # fmt: skip
-@_QUIET
+@help_groups.option("Store", "--size", type=click.IntRange(1), default=256, show_default=True, metavar="MIB",
+                help="Size of a merged shard.")  # fmt: skip
+@options.quiet
 def compact(*, size: int, quiet: bool, **values: Any) -> None:
-    """Merge the model's small shards into large ones.
+    """Merge small shards of the model into large ones.
 
-    Readers may go on meanwhile. A kill leaves a shard and its parts, which is sound.
-    """
+    \b
+    ingest store compact
+    ingest store compact --store s3://shop/vectors --size 512
+
+    Readers can continue meanwhile. Nothing is lost if the command is killed.
+    """  # noqa: D301  Click needs the character itself
     from ingest.tasks import store
 
     settings = options.settings(values)
@@ -66,36 +73,38 @@ def compact(*, size: int, quiet: bool, **values: Any) -> None:
     click.echo(f"{settings.store_place}: {before:,} shards became {after:,}")
 
 
-@command.command("gc", cls=options.Command)
+@command.command("gc", cls=help_groups.Command)
 @options.catalog_file
 @options.contract
 @options.model
 @options.data
 @options.store
 @options.config_option
-@options.option("Store", "--grace", default="7d", show_default=True, metavar="7d",
-                help="Keep what was written since so long ago.")  # fmt: skip
-@click.option("--dry-run", is_flag=True, cls=options.Grouped, group="Store", help="Count, and drop nothing.")
-@click.option("--yes", "-y", is_flag=True, cls=options.Grouped, group="Store", help="Do not ask.")
-@_QUIET
+@help_groups.option("Store", "--grace", default="7d", show_default=True, metavar="AGE",
+                help="Keep vectors younger than this.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, cls=help_groups.Grouped, group="Store", help="Only count; drop nothing.")
+@click.option("--yes", "-y", is_flag=True, cls=help_groups.Grouped, group="Store", help="Do not ask for confirmation.")
+@options.quiet
 def gc(*, grace: str, dry_run: bool, yes: bool, quiet: bool, **values: Any) -> None:
-    """Drop the vectors that no picture uses, after asking.
+    """Drop vectors of the model that no image of the catalog uses, after confirmation.
 
-    Those of the model are meant, and the pictures of the catalog.
+    \b
+    ingest store gc --dry-run
+    ingest store gc --grace 30d --yes
 
-    A store that several catalogs share must not be collected by one of them.
-    """
+    Do not use it on a store that several catalogs share: the vectors of the others count as unused.
+    """  # noqa: D301  Click needs the character itself
     from ingest.tasks import store
 
     settings = options.settings(values)
 
     def agreed(unused: int, young: int) -> bool:
         click.echo(
-            f"{unused:,} vectors are of no picture of {settings.catalog}; {young:,} rows are younger than {grace}"
+            f"{unused:,} vectors belong to no image of {settings.catalog}; {young:,} rows are younger than {grace}"
         )
         if dry_run or not unused:
             return False
-        return yes or click.confirm("Drop those that are older for good?", abort=True, err=True)
+        return yes or click.confirm("Permanently drop the older ones?", abort=True, err=True)
 
     with terminal.follow(quiet=quiet) as (progress, stop):
         dropped = store.collect_garbage(settings, progress, stop, grace, agreed)

@@ -1,4 +1,4 @@
-"""`ingest verify`: proof that everything is as it should be."""
+"""`ingest verify`: checks collection and files against catalog and store."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ingest.cli import credentials, options
+from ingest.cli import credentials, help_groups, options
 from ingest.cli.output import terminal
 
 if TYPE_CHECKING:
@@ -17,15 +17,18 @@ if TYPE_CHECKING:
 _SHOWN = 20
 
 
-@click.command("verify", cls=options.Command)
+@click.command("verify", cls=help_groups.Command)
 @options.catalog_file
 @click.option("--sample", "vectors", type=click.IntRange(0), default=1000, show_default=True, metavar="N",
-              cls=options.Grouped, group="Proof", help="Vectors to compare bit for bit and search for.")  # fmt: skip
-@click.option("--pictures", is_flag=True, cls=options.Grouped, group="Proof",
-              help="Hash every image again, where size and time are believed otherwise.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), metavar="N", cls=options.Grouped, group="Proof",
-              help="Draw what is drawn as an earlier run did, which printed it.")  # fmt: skip
-@click.option("--repair", is_flag=True, cls=options.Grouped, group="Proof", help="Do what heals it, and look again.")
+              cls=help_groups.Grouped, group="Checks",
+              help="Number of vectors to compare bit for bit and to search for.")  # fmt: skip
+@click.option("--pictures", is_flag=True, cls=help_groups.Grouped, group="Checks",
+              help="Hash every image again instead of trusting its size and time.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), metavar="N", cls=help_groups.Grouped, group="Checks",
+              help="Seed of the samples, to repeat an earlier verification; each prints its seed.")  # fmt: skip
+@click.option(
+    "--repair", is_flag=True, cls=help_groups.Grouped, group="Checks", help="Repair differences, then check again."
+)
 @options.contract
 @options.images
 @options.model
@@ -35,18 +38,22 @@ _SHOWN = 20
 @options.store
 @options.config_option
 @options.removal
-@options.option("Outcome", "--exports/--no-exports", help="Look at the .npy pair and the FAISS files too.")
-@click.option("--json", "as_json", is_flag=True, cls=options.Grouped, group="Outcome", help="All of it, for machines.")
-@click.option("--quiet", "-q", is_flag=True, cls=options.Grouped, group="Outcome", help="The verdict only.")
+@help_groups.option("Output", "--exports/--no-exports", help="Also check the .npy and FAISS files.")
+@options.as_json
+@options.quiet
 def command(
     *, vectors: int, pictures: bool, seed: int | None, repair: bool, as_json: bool, quiet: bool, **values: Any
 ) -> None:
-    """Prove the collection and the exported files against the catalog and the store.
+    """Check the collection and the exported files against the catalog and the store.
 
-    Every id and digest, counts, the fields of all rows (of 20,000 in a collection of more than 200,000), sampled
-    vectors, the index, the alias, checksums, and what the FAISS files find. Nothing is changed. The exit code is 7,
-    with a list, where anything differs. --repair then runs what an ingest run would.
-    """
+    \b
+    ingest verify
+    ingest verify --pictures --repair
+
+    Compares every id and digest, the counts, the fields of all rows (of 20,000 if there are more than 200,000), sampled
+    vectors, the index, the alias, checksums, and the results of the FAISS files. Nothing is changed. If anything
+    differs, it is listed and the exit code is 7. --repair then does what ingest run would do.
+    """  # noqa: D301  Click needs the character itself
     from ingest.core.errors import VerificationError
     from ingest.tasks import run, verify
 
@@ -68,8 +75,8 @@ def command(
     else:
         _print(verdict)
     if verdict.differing:
-        way_out = "what is left, a run cannot heal" if repair else "heal it with: ingest verify --repair"
-        raise VerificationError(f"{verdict.collection}: {len(verdict.differing)} things differ; {way_out}")
+        advice = "a run cannot repair the rest" if repair else "repair with: ingest verify --repair"
+        raise VerificationError(f"{verdict.collection}: {len(verdict.differing)} differences; {advice}")
 
 
 def _print(verdict: Verdict) -> None:

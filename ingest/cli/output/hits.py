@@ -1,4 +1,4 @@
-"""How hits are shown: a table with small pictures where the terminal has them, JSON, CSV, a contact sheet."""
+"""Prints hits as a table (with thumbnails if the terminal can show them), JSON, CSV or a contact sheet."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ingest.cli import options
+from ingest.cli import help_groups, options
 from ingest.cli.param_types import PathOrUrl
 from ingest.core.errors import ConfigError
 from ingest.search import hit_fields
@@ -23,41 +23,42 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ingest.core.settings import Settings
-    from ingest.search.milvus_backend import Hit
+    from ingest.search.backend import Hit
     from ingest.search.product_images import ProductImages
 
 _SHOWN_CHARACTERS = 48
 _TERMINAL_SIDE, _SHEET_SIDE = 160, 320  # pixels
-_COLUMNS = 8  # of a terminal, for a picture
+_COLUMNS = 8  # width of a thumbnail in the terminal
 
 
-def _flag(*names: str, **kwargs: Any) -> Callable[[options.F], options.F]:
-    return click.option(*names, cls=options.Grouped, group="Outcome", **kwargs)
+def _flag(*names: str, **kwargs: Any) -> Callable[[help_groups.F], help_groups.F]:
+    return click.option(*names, cls=help_groups.Grouped, group="Output", **kwargs)
 
 
 _PATH = click.Path(path_type=Path)
-places = options.combine(
-    options.option(
-        "Pictures", "--catalog", "-c", type=PathOrUrl(), metavar="PLACE",
-        help="Hits' pictures lie where it says, by its folder.",
+places = help_groups.combine(
+    help_groups.option(
+        "Images", "--catalog", "-c", type=PathOrUrl(), metavar="PLACE",
+        help="Catalog whose folder holds the images of the hits.",
     ),
-    options.option("Pictures", "--images-root", type=_PATH, help="Or here."),
+    help_groups.option("Images", "--images-root", type=_PATH, help="Folder that holds the images of the hits."),
 )  # fmt: skip
 
-outputs = options.combine(
-    _flag("--json", "as_json", is_flag=True, help="An array of objects."),
-    _flag("--csv", "as_csv", is_flag=True, help="Rows with a header."),
-    _flag("--html", type=click.Path(path_type=Path, dir_okay=False), help="A contact sheet, one file with all in it."),
+outputs = help_groups.combine(
+    options.as_json,
+    _flag("--csv", "as_csv", is_flag=True, help="Print CSV with a header."),
+    _flag("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+          help="Write a contact sheet: one self-contained HTML file."),
     _flag(
-        "--pictures/--no-pictures", default=None, show_default="where the terminal can",
-        help="Small pictures in the table; needs ingest[pictures].",
+        "--pictures/--no-pictures", default=None, show_default="if the terminal can show them",
+        help="Thumbnails in the table; needs ingest[pictures].",
     ),
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """What one query found: `name` says what was asked, `asked` is its picture, where it had one."""
+    """The hits of one query; `name` describes the query, `asked` is its image if it had one."""
 
     name: str
     hits: Sequence[Hit]
@@ -65,7 +66,7 @@ class SearchResult:
 
 
 def check(*, as_json: bool, as_csv: bool) -> None:
-    """Raise UsageError where two ways to print are asked for."""
+    """Raise UsageError if two output formats are requested."""
     if as_json and as_csv:
         raise click.UsageError("Give one of --json and --csv.")
 
@@ -74,7 +75,7 @@ def show(
     found: Sequence[SearchResult], settings: Settings, *, several: bool, as_json: bool, as_csv: bool, html: Path | None,
     pictures: bool | None,
 ) -> None:  # fmt: skip
-    """Print what was found; `several` says that queries must be told apart."""
+    """Print the hits; with `several`, the output names the query of each."""
     if html is not None:
         _write_sheet(found, settings, html)
     if as_json:
@@ -123,7 +124,7 @@ def _print_tables(found: Sequence[SearchResult], settings: Settings, *, several:
 
 
 def _table(hits: Sequence[Hit], finder: ProductImages | None, shown: Any) -> Any:
-    """Return hits in columns; a terminal that is narrow cuts long texts, a file gets them as they are."""
+    """Return a table of hits; a narrow terminal truncates long texts, a file does not."""
     from rich.table import Table
 
     rows = [hit_fields.beside_own(hit.metadata) for hit in hits]
@@ -152,17 +153,17 @@ def _small(finder: ProductImages, hit: Hit, shown: Any) -> Any:
 
 
 def _renderable(wanted: bool | None) -> Any:
-    """Return what draws a picture in this terminal, None where there is nothing, or it is not wanted."""
-    if wanted is False or not os.get_terminal_size(sys.stdout.fileno()).columns:  # 0 is a terminal without a window
+    """Return the class that draws an image in this terminal, or None if there is none or it is not wanted."""
+    if wanted is False or not os.get_terminal_size(sys.stdout.fileno()).columns:  # 0: a terminal without a window
         return None
-    logging.getLogger("textual_image").setLevel(logging.ERROR)  # it warns of a terminal that does not answer
+    logging.getLogger("textual_image").setLevel(logging.ERROR)  # it warns about a terminal that does not answer
     try:
-        from textual_image import renderable  # asks the terminal what it can
+        from textual_image import renderable  # queries the terminal on import
     except ImportError as error:
         if wanted:
             raise ConfigError("--pictures: needs textual-image; pip install 'ingest[pictures]'") from error
         return None
-    # Half characters show too little to be worth a screenful unasked.
+    # Half-character cells show too little to use them without being asked.
     sharp = renderable.Image in (renderable.SixelImage, renderable.TGPImage)
     return renderable.Image if sharp or wanted else None
 

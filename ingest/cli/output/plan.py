@@ -1,4 +1,4 @@
-"""How a plan is shown: `ingest plan` and `ingest run --dry-run` print the same."""
+"""Prints a plan, for `ingest plan` and `ingest run --dry-run`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ingest.cli import options
+from ingest.cli import help_groups
 from ingest.cli.output import terminal
 from ingest.core.errors import NotLiveError, TooManySkippedError
 
@@ -19,20 +19,24 @@ if TYPE_CHECKING:
     from ingest.core.settings import Settings
     from ingest.tasks.plan import Plan
 
-_EXPORTS_STAY = "would leave the exported files as they are"
+_EXPORTS_STAY = "would not replace the exported files"
 
 details = click.option(
-    "--details", is_flag=True, cls=options.Grouped, group="Outcome", help="Name every product a run would touch."
+    "--details",
+    is_flag=True,
+    cls=help_groups.Grouped,
+    group="Output",
+    help="List every product that a run would change.",
 )
 
 estimate = click.option(
-    "--estimate", is_flag=True, cls=options.Grouped, group="Outcome",
-    help="Say what the catalog takes, from 200 products; --details shows the formulas.",
+    "--estimate", is_flag=True, cls=help_groups.Grouped, group="Output",
+    help="Predict memory, disk and hours from 200 products; --details shows the formulas.",
 )  # fmt: skip
 
 
 def show_estimate(settings: Settings, *, as_json: bool, quiet: bool, details: bool) -> None:
-    """Measure a sample and print what the whole catalog takes."""
+    """Measure a sample and print the estimate for the whole catalog."""
     from ingest.tasks import estimate as estimates
     from ingest.tasks import sample
 
@@ -44,18 +48,18 @@ def show_estimate(settings: Settings, *, as_json: bool, quiet: bool, details: bo
         click.echo(json.dumps(content, ensure_ascii=False, indent=2))
         return
     click.echo(
-        f"{found.catalog.products:,} products with {found.model}, estimated from {found.pictures} pictures of "
+        f"{found.catalog.products:,} products with {found.model}, estimated from {found.pictures} images of "
         f"{found.sampled} products:"
     )
     for name, figure in figures.items():
         formula = f"   {figure.formula}" if details else ""
         click.echo(f"  {name.replace('_', ' '):<22}{estimates.display(figure):>16}{formula}")
     if "download" not in figures:
-        click.echo("  note: no picture was fetched, so that the download's hours are not known (--download-missing)")
+        click.echo("  note: no image was downloaded, so the download time is unknown (--download-missing)")
 
 
 def show(settings: Settings, *, as_json: bool, quiet: bool, details: bool) -> None:
-    """Work the plan out and print it; raises NotLiveError and TooManySkippedError where a run would."""
+    """Make the plan and print it; raises NotLiveError and TooManySkippedError as a run would."""
     from ingest.pipeline.report import too_many, unusable
     from ingest.tasks import plan
 
@@ -67,14 +71,14 @@ def show(settings: Settings, *, as_json: bool, quiet: bool, details: bool) -> No
     if too_many(found.skipped, found.products, settings.max_skipped):
         skipped = (
             f"{found.skipped:,} of {found.products:,} products would be skipped, more than --max-skipped "
-            f"{settings.max_skipped} allows; --details names what a run would touch"
+            f"{settings.max_skipped} allows; --details lists what a run would change"
         )
     faults = [skipped or found.unserved] if found.unserved else []
     if _is_unusable(found):
         faults.append(unusable(found.reasons, found.products))
     if found.exports_refused:
         faults.append(f"it {_EXPORTS_STAY}: {found.exports_refused}")
-    failure = f"a run would not be live: {'; '.join(faults)}" if faults else ""
+    failure = f"a run would not go live: {'; '.join(faults)}" if faults else ""
     if not as_json:
         if failure:
             click.echo(failure)
@@ -96,18 +100,18 @@ def _print(found: Plan, *, details: bool) -> None:
     for count, what in (
         (found.added, "to add"),
         (changed, f"to change ({by})" if by else "to change"),
-        (found.remove, "to remove"),
+        (found.remove, "to delete"),
         (found.unchanged, "unchanged"),
         (found.skipped, "skipped" + "".join(f"; {reason} {count:,}" for reason, count in found.reasons.items())),
     ):
         click.echo(f"  {count:>8,} {what}")
     terminal.tell_skipped(found.reasons, found.examples)
     for count, what in (
-        (found.embed, "of those to add or change need embedding"),
-        (found.fetch, "pictures would be fetched first, which decides about their products"),
-        (found.stale, "of those skipped have a row, which is as it last was (--drop-failed deletes them)"),
+        (found.embed, "of those to add or change must be embedded"),
+        (found.fetch, "images would be downloaded first; their products depend on the result"),
+        (found.stale, "of the skipped products keep their row from an earlier run (--drop-failed deletes them)"),
         (found.gone, "rows are not in the catalog (--prune deletes them)"),
-        (found.foreign, "rows were not written by ingest, and are left alone"),
+        (found.foreign, "rows were not written by ingest and stay"),
     ):
         if count:
             click.echo(f"  {count:>8,} {what}")
@@ -117,8 +121,8 @@ def _print(found: Plan, *, details: bool) -> None:
         click.echo(f"  note: a run {_EXPORTS_STAY}: {found.exports_refused}")
     if found.refused:
         click.echo(f"  note: nothing would be deleted: {found.refused}")
-    moves = f", and moves when {found.collection} is complete"
-    moves = ", and would not move" if found.unserved else "" if found.served == found.collection else moves
+    moves = f", and switches when {found.collection} is complete"
+    moves = ", and would not switch" if found.unserved else "" if found.served == found.collection else moves
     click.echo(f"  note: the alias serves {found.served or 'nothing'}{moves}")
     if details:
         click.echo()
@@ -127,7 +131,7 @@ def _print(found: Plan, *, details: bool) -> None:
 
 
 def _print_json(found: Plan) -> None:
-    """Print one object, the products of it a line each, for there may be millions; `details` was the table's path."""
+    """Print one JSON object, with one line per product, because there may be millions."""
     content = json.dumps({**asdict(found), "details": ""}, ensure_ascii=False, indent=2)
     click.echo(content.removesuffix("\n}") + ',\n  "changes": [', nl=False)
     separator = "\n    "

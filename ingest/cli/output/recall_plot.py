@@ -1,4 +1,4 @@
-"""The picture of an evaluation: recall over ef, and recall against latency, as PNG or SVG."""
+"""Draws an evaluation as PNG or SVG: recall over ef, and recall against latency."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 _ENDINGS = (".png", ".svg")
 _LOOKS = {"collection": ("#0b62a4", "o"), "faiss": ("#c1440e", "s")}
 _DASHES = ((0, (6, 2)), (0, (3, 2)), (0, (1, 1.5)))
-"""Of the curves with filters, the largest share first."""
+"""Line styles of the curves with filters, the largest share first."""
 _NAMES = {"collection": "the collection", "faiss": "FAISS, one thread"}
 
 
 def check(path: Path) -> Any:
-    """Return matplotlib's figure class; raises ConfigError for another ending, and where there is no matplotlib."""
+    """Return matplotlib's figure class; raises ConfigError for another file type, or if matplotlib is missing."""
     if path.suffix.lower() not in _ENDINGS:
         raise ConfigError(f"--plot {path}: its name must end in {' or '.join(_ENDINGS)}")
     try:
@@ -31,7 +31,7 @@ def check(path: Path) -> Any:
 
 
 def draw(evaluation: Evaluation, path: Path) -> None:
-    """Draw the rows; raises ConfigError as `check` does, StorageError where it cannot be written."""
+    """Draw the rows; raises ConfigError as `check` does, StorageError if the file cannot be written."""
     from matplotlib.ticker import NullLocator, ScalarFormatter
 
     figure = check(path)(figsize=(11, 4.4), layout="constrained")
@@ -69,7 +69,7 @@ def draw(evaluation: Evaluation, path: Path) -> None:
 
 
 def _look(evaluation: Evaluation, where: str, share: float) -> dict[str, Any]:
-    """Return how a curve is drawn; those with filters are dashed and lighter."""
+    """Return the style of a curve; curves with filters are dashed and lighter."""
     colour, marker = _LOOKS[where]
     look = {"color": colour, "marker": marker, "label": _NAMES[where], "linewidth": 1.6, "markersize": 5}
     if share == 1:

@@ -1,4 +1,4 @@
-"""What commands show people: how a run is followed and interrupted, what it did, and what to type next."""
+"""Output of commands for people: progress, what a run did, and what to type next."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def log_to_stderr() -> None:
-    """Let warnings of the library through, one line each."""
+    """Send the library's warnings to stderr, one line each."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("ingest: %(message)s"))
     logger = logging.getLogger("ingest")
@@ -38,9 +38,9 @@ def log_to_stderr() -> None:
 
 @contextmanager
 def follow(*, quiet: bool, profile: Path | None = None) -> Iterator[tuple[Progress, threading.Event]]:
-    """Show how a run goes on while the block works: give its progress, and the event that Ctrl-C sets.
+    """Show progress while the block runs; yields the progress to update, and the event that Ctrl-C sets.
 
-    `profile` is a file for a trace of the run.
+    A trace of the run is written to `profile`.
     """
     from ingest.pipeline import progress
     from ingest.runtime.profiler import StageProfiler
@@ -55,21 +55,21 @@ def follow(*, quiet: bool, profile: Path | None = None) -> Iterator[tuple[Progre
 
 
 def note_sample(model: str) -> None:
-    """Say once that the sample model is one; it is known by the mark in its config.json."""
+    """Warn if the model is the sample model, which has a mark in its config.json."""
     try:
         config = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return
     if isinstance(config, dict) and config.get("ingest_sample"):
         click.echo(
-            f"ingest: {model} is a sample model that knows drawn products only; "
-            "for real pictures: --model openai/clip-vit-base-patch32",
+            f"ingest: {model} is a sample model that knows only drawn products; "
+            "for real images: --model openai/clip-vit-base-patch32",
             err=True,
         )
 
 
 def program() -> str:
-    """Return what to type for `ingest`: the word alone where the shell finds this very program."""
+    """Return what to type for `ingest`: just the name if the shell finds this program by it, else its path."""
     called = Path(sys.argv[0])
     found = shutil.which("ingest")
     if called.name != "ingest" or (found and Path(found).resolve() == called.resolve()):
@@ -78,7 +78,7 @@ def program() -> str:
 
 
 def show(outcome: Outcome, *, as_json: bool) -> None:
-    """Print what was done, for machines or for people; raises what it failed in, if anything."""
+    """Print what was done, as JSON or as text; raises the run's failure, if any."""
     if as_json:
         click.echo(_as_json(outcome))
     else:
@@ -88,7 +88,7 @@ def show(outcome: Outcome, *, as_json: bool) -> None:
 
 
 def _as_json(outcome: Outcome) -> str:
-    """Return the machine-readable summary: one object."""
+    """Return the summary as one JSON object."""
     content = {
         **asdict(outcome.summary),
         "pictures_per_second": round(outcome.summary.pictures_per_second, 1),
@@ -100,7 +100,7 @@ def _as_json(outcome: Outcome) -> str:
 
 
 def _tell(outcome: Outcome) -> None:
-    """Print what was done and where everything lies; first of all, if it is so, that it is not live."""
+    """Print what was done and where everything is; first, if so, that it is not live."""
     summary = outcome.summary
     if isinstance(outcome.failure, NotLiveError):
         click.echo(credentials.redact(str(outcome.failure)))
@@ -122,14 +122,14 @@ def _tell(outcome: Outcome) -> None:
 
 
 def tell_skipped(reasons: Mapping[str, int], examples: Mapping[str, str]) -> None:
-    """Print how many products were skipped, by reason, each with one of them for example."""
+    """Print how many products were skipped, by reason, with one example each."""
     for reason, count in reasons.items():
         shown = f", for example {credentials.redact(examples[reason])}" if reason in examples else ""
         click.echo(f"  {count:>8,} skipped: {reason}{shown}")
 
 
 def tell_next(outcome: Outcome, flags: list[str]) -> None:
-    """Print three searches to try, on a product of this very catalog."""
+    """Print three searches to try, with a product of this catalog."""
     if outcome.example is None:
         return
     product = outcome.example.product
@@ -143,9 +143,9 @@ def tell_next(outcome: Outcome, flags: list[str]) -> None:
 
 
 def _near(path: Path) -> str:
-    """Return a path as a person here would type it."""
+    """Return a path relative to the current folder if it is inside."""
     return os.path.relpath(path) if path.is_absolute() and path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _rate(summary: Summary) -> str:
-    return f" ({summary.pictures_per_second:,.1f} pictures/s)" if summary.embedded else ""
+    return f" ({summary.pictures_per_second:,.1f} images/s)" if summary.embedded else ""

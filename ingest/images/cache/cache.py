@@ -1,49 +1,49 @@
-"""The picture cache: the only owner of `data/image_cache/`, its files and its index.
+"""The image cache: the only owner of `data/image_cache/`, its files and its index.
 
-A picture's bytes are written aside, fsynced, renamed to `<product id>.<ext>`, and only then recorded: the
-index may lag behind the disk and never runs ahead of it. So a file without a row is adopted, and a row whose
-file is gone or different is not trusted.
+An image's bytes are written to a temporary file, fsynced, renamed to `<product id>.<ext>`, and only then recorded: the
+index may lag behind the disk and never runs ahead of it. So a file without a row is adopted, and a row whose file is
+missing or different is not trusted.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
 import stat
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from ingest.images import urls
-from ingest.images.cache.filenames import encode, is_safe
-from ingest.images.cache.files import EXTENSIONS, scan, temporary_name
-from ingest.images.cache.index import CacheEntry, ImageIndex, open_copy
-from ingest.images.file_type import HEAD, extension
+from ingest.images.cache import files
+from ingest.images.cache.entry import CacheEntry
+from ingest.images.cache.filenames import encode
+from ingest.images.cache.index import ImageIndex, open_copy
 from ingest.runtime.atomic_files import storage_errors
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Iterator
     from pathlib import Path
     from types import TracebackType
 
     from ingest.core.records import Reason
+    from ingest.images.http.downloader import Download
 
 FOLDER = "image_cache"
-"""Its name in the data folder."""
+"""The cache's name in the data folder."""
 INDEX = "index.sqlite"
 
 
 class NotAFileError(OSError):
-    """A path that names a folder, a pipe or a device: nothing that could be read to its end."""
+    """A path of a folder, a pipe or a device, which cannot be read to its end."""
 
 
 class ImageCache:
     """The folder and its index, for any number of threads of one run; a context manager that commits on exit.
 
-    Two runs must not share a folder at the same time; a lock elsewhere sees to that. The constructor makes
-    the folder, removes what a killed run left half written, and raises StorageError where it cannot. With an
-    `index` of its own it is a part of another process's cache, for some products, and removes nothing. Without
-    `changes` all on disk stays as it is, and what is learnt goes into a copy of the index.
+    Two runs must not share a folder at the same time; the data folder's lock sees to that. The constructor creates the
+    folder, removes incomplete files of a killed run, and raises StorageError if it cannot. With an `index` of its own
+    it serves some products for a worker process, and removes nothing. With `changes=False` the disk stays as it is, and
+    new rows go into a copy of the index.
     """
 
     def __init__(self, folder: Path, index: ImageIndex | None = None, *, changes: bool = True) -> None:
@@ -52,11 +52,11 @@ class ImageCache:
         with storage_errors(folder):
             if changes:
                 folder.mkdir(parents=True, exist_ok=True)
-            on_disk, left = scan(folder) if index is None else (-1, [])
-        self._remove(left)
+            fingerprint, incomplete = files.scan(folder) if index is None else (-1, [])
+        self._remove(incomplete)
         self._index = index or ImageIndex(folder / INDEX, None if changes else open_copy)
-        # Looking for files without a row costs 24 calls a product; where disk and index agree there are none.
-        self._has_strays = on_disk != self._index.fingerprint()
+        # Looking for files without a row costs 24 calls per product. There are none if disk and index agree.
+        self._has_strays = fingerprint != self._index.fingerprint()
         self._ignores_case = (folder / INDEX.upper()).exists()
 
     def __enter__(self) -> Self:
@@ -67,133 +67,115 @@ class ImageCache:
     ) -> None:
         self.close()
 
-    def get(self, product_id: str) -> CacheEntry | None:
-        """Return the product's row as it stands, unchecked, a failure's included."""
-        return self._index.get(product_id)
-
     @property
     def index(self) -> ImageIndex:
-        """The rows, for those who count them."""
+        """The index."""
         return self._index
 
-    def find(self, product_id: str, source: str) -> CacheEntry | None:
-        """Return the row of the picture fetched from the URL `source`, None where it must be fetched.
-
-        None as well where the row names another source. A file without a row is adopted: hashed, recorded
-        with no tries. A row is trusted if its file has the same size and mtime or, failing the latter, the
-        same hash; an adopted file that changed is adopted again.
-
-        Raises OSError where the file cannot be read.
-        """
-        entry = self._index.get(product_id)
-        if entry is not None and not is_of(entry, source):
-            return None
-        if entry is not None and entry.file is not None and (self.folder / entry.file).exists():
-            checked = self._checked(entry)
-            if checked is not None or entry.tries > 0:
-                return checked
-        return self._adopted(product_id, source)
+    def get(self, product_id: str) -> CacheEntry | None:
+        """Return the product's row without checking its file; it may be that of a failure."""
+        return self._index.get(product_id)
 
     def path(self, entry: CacheEntry) -> Path:
-        """Return where the bytes of the row's picture are: in the cache, or the catalog's own file."""
+        """Return where the image of a row is: in the cache, or the catalog's own file."""
         return self.folder / (entry.source if entry.file is None else entry.file)
 
-    def local(self, product_id: str, path: Path) -> CacheEntry:
-        """Return the row of a picture that lies at the absolute `path`, outside the cache; nothing is copied.
+    def find(self, product_id: str, source: str) -> CacheEntry | None:
+        """Return the row of the image that was fetched from the URL `source`, None if it has to be fetched.
 
-        It is hashed only where path, size or mtime are not those of the row. Raises OSError where it cannot
-        be read, NotAFileError where it is no regular file, ValueError where no file can have such a name.
+        A row from another source does not count. A row is trusted if its file has the same size and mtime or, with
+        another mtime, the same hash. A file without a row is adopted, that is hashed and recorded with no tries; an
+        adopted file that has changed is adopted again. Raises OSError if the file cannot be read.
         """
-        about = path.stat()
-        if not stat.S_ISREG(about.st_mode):
-            raise NotAFileError(f"{path} is not a file")
-        source = _text(str(path))
         entry = self._index.get(product_id)
-        if entry is not None and is_unchanged(entry, about) and is_of(entry, source) and entry.file is None:
+        if entry is not None and not entry.is_from(source):
+            return None
+        if entry is not None and entry.file is not None and (self.folder / entry.file).exists():
+            checked = self._check(entry)
+            if checked is not None or entry.tries > 0:
+                return checked
+        return self._adopt(product_id, source)
+
+    def record_local(self, product_id: str, path: Path) -> CacheEntry:
+        """Return the row of an image at the absolute `path`, outside of the cache; nothing is copied.
+
+        The file is hashed only if its path, size or mtime differ from the row's. Raises OSError if it cannot be read,
+        NotAFileError if it is no regular file, and ValueError if no file can have such a name.
+        """
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise NotAFileError(f"{path} is not a file")
+        source = _storable(str(path))
+        entry = self._index.get(product_id)
+        if entry is not None and entry.is_unchanged(status) and entry.is_from(source) and entry.file is None:
             return entry
-        sha256, about = _hashed(path)
-        entry = _entry(product_id, (source, None, None), None, sha256, about)
-        self._index.put(entry)
-        return entry
+        sha256, status = files.hash_file(path)
+        return self._put(_with_file(CacheEntry(product_id, source), None, sha256, status))
 
-    def temporary(self) -> Path:
-        """Return the path for a download, in this folder so that it can be renamed; nothing is there yet."""
-        return self.folder / temporary_name()
+    def temporary_path(self) -> Path:
+        """Return a new path for a download, in this folder so that it can be renamed."""
+        return self.folder / files.temporary_name()
 
-    def store(
-        self,
-        product_id: str,
-        source: str,
-        temporary: Path,
-        *,
-        sha256: bytes,
-        extension: str,
-        etag: str | None = None,
-        last_modified: str | None = None,
-    ) -> CacheEntry:
-        """Give the fsynced file at `temporary` its final name, in place of an earlier picture, and record it.
+    def store(self, product_id: str, source: str, temporary: Path, download: Download) -> CacheEntry:
+        """Rename the fsynced file at `temporary` to the product's image, in place of an earlier one, and record it.
 
-        Raises StorageError where the folder cannot be written.
+        Raises StorageError if the folder cannot be written.
         """
         prior = self._index.get(product_id)
-        name = f"{encode(product_id)}.{extension}"
+        name = f"{encode(product_id)}.{download.extension}"
         with storage_errors(self.folder):
-            # Others first: a kill in between leaves no file, which is fetched, and never an old one to adopt.
+            # The other files first: after a kill in between, the image is fetched, and no old file is adopted.
             for other in self._files(product_id):
                 if other != name:
                     (self.folder / other).unlink(missing_ok=True)
             temporary.replace(self.folder / name)
-            about = (self.folder / name).stat()
-        entry = replace(
-            _entry(product_id, _origin(source), name, sha256, about),
-            etag=etag,
-            last_modified=last_modified,
-            tries=_tries(prior, source) + 1,
-        )
-        self._index.put(entry)
-        return entry
+            status = (self.folder / name).stat()
+        entry = _with_file(_from_url(product_id, source), name, download.sha256, status)
+        tries = _tries(prior, source) + 1
+        return self._put(replace(entry, etag=download.etag, last_modified=download.last_modified, tries=tries))
 
     def fail(self, product_id: str, source: str, reason: Reason, detail: str, *, tried: bool = True) -> None:
-        """Record that the URL `source` gave no picture, for want of a try where not `tried`.
+        """Record that the URL `source` gave no image; `tried` says whether it was requested at all.
 
-        A picture from an earlier source goes, lest the next run adopt it as this source's.
+        An image from an earlier source is removed, or the next run would adopt it for this one.
         """
         prior = self._index.get(product_id)
-        stale: list[str] = []
-        if prior is not None and not is_of(prior, source):
-            stale = list(self._files(product_id))
+        if prior is not None and not prior.is_from(source):
+            self._remove(list(self._files(product_id)))
         elif prior is not None and prior.file is not None:
-            stale = [prior.file]
-        self._remove(stale)
+            self._remove([prior.file])
         tries = _tries(prior, source) + tried
-        self._index.put(CacheEntry(product_id, *_origin(source), *(None,) * 6, time.time(), tries, reason, detail))
+        self._put(replace(_from_url(product_id, source), tries=tries, failure=reason, detail=detail))
 
     def confirm(self, entry: CacheEntry) -> CacheEntry:
-        """Record that a row's picture is still the one that its source has."""
-        self._index.put(entry := replace(entry, fetched_at=time.time(), tries=entry.tries + 1, failure=None, detail=""))
-        return entry
+        """Record that a row's image is still the one at its source."""
+        return self._put(replace(entry, fetched_at=time.time(), tries=entry.tries + 1, failure=None, detail=""))
 
     def keep(self, entry: CacheEntry, reason: Reason, detail: str) -> CacheEntry:
-        """Record that a row's picture could not be refreshed; it stays in use."""
-        self._index.put(entry := replace(entry, tries=entry.tries + 1, failure=reason, detail=detail))
-        return entry
+        """Record that a row's image could not be refreshed; it stays in use."""
+        return self._put(replace(entry, tries=entry.tries + 1, failure=reason, detail=detail))
 
     def reject(self, product_id: str, sha256: bytes, reason: Reason, detail: str) -> None:
-        """Record that a fetched picture cannot be decoded, so that it is not taken from here again.
+        """Record that a fetched image cannot be decoded, and remove it.
 
-        A file that a user dropped in, or that lies elsewhere, is left alone.
+        A file that a user put into the cache, or that is outside of it, is left alone.
         """
         entry = self._index.get(product_id)
         if entry is None or entry.sha256 != sha256 or entry.file is None or entry.tries == 0:
             return
         self._remove([entry.file])
-        none = {"file": None, "sha256": None, "size": None, "mtime_ns": None, "etag": None, "last_modified": None}
-        self._index.put(replace(entry, **none, failure=reason, detail=detail))  # type: ignore[arg-type]
-
-    def _remove(self, names: Iterable[str]) -> None:
-        with storage_errors(self.folder):
-            for name in names if self._changes else ():
-                (self.folder / name).unlink(missing_ok=True)
+        self._put(
+            CacheEntry(
+                product_id,
+                entry.source,
+                entry.source_key,
+                entry.host,
+                fetched_at=entry.fetched_at,
+                tries=entry.tries,
+                failure=reason,
+                detail=detail,
+            )
+        )
 
     def flush(self) -> None:
         """Commit every row recorded so far; raises StorageError."""
@@ -203,98 +185,73 @@ class ImageCache:
         """Commit every row and close; raises StorageError. A second call does nothing."""
         self._index.close()
 
-    def _checked(self, entry: CacheEntry) -> CacheEntry | None:
-        path = self.path(entry)
-        about = path.stat()
-        if is_unchanged(entry, about):
-            return entry
-        if about.st_size != entry.size:
-            return None
-        sha256, about = _hashed(path)
-        if sha256 != entry.sha256:
-            return None
-        self._index.put(entry := replace(entry, size=about.st_size, mtime_ns=about.st_mtime_ns))
+    def _put(self, entry: CacheEntry) -> CacheEntry:
+        self._index.put(entry)
         return entry
 
-    def _adopted(self, product_id: str, source: str) -> CacheEntry | None:
-        """Record the first file with the product's name that holds a picture; None where none does."""
+    def _remove(self, names: Iterable[str]) -> None:
+        with storage_errors(self.folder):
+            for name in names if self._changes else ():
+                (self.folder / name).unlink(missing_ok=True)
+
+    def _check(self, entry: CacheEntry) -> CacheEntry | None:
+        """Return the row, with a new mtime if only that has changed; None if its file is not the same."""
+        path = self.path(entry)
+        status = path.stat()
+        if entry.is_unchanged(status):
+            return entry
+        if status.st_size != entry.size:
+            return None
+        sha256, status = files.hash_file(path)
+        if sha256 != entry.sha256:
+            return None
+        return self._put(replace(entry, size=status.st_size, mtime_ns=status.st_mtime_ns))
+
+    def _adopt(self, product_id: str, source: str) -> CacheEntry | None:
+        """Record the first of the product's files that is an image; None if there is none."""
         for name in self._files(product_id):
             path = self.folder / name
-            with path.open("rb") as file:
-                if extension(file.read(HEAD)) is None:
-                    continue
-            sha256, about = _hashed(path)
-            stem, _, kind = name.rpartition(".")
-            own = f"{encode(product_id)}.{kind}"
-            if self._ignores_case and self._changes and stem != encode(product_id):
-                # Here `abc.jpg` would be overwritten by the picture of another product, `ABC`.
-                with storage_errors(self.folder):
-                    path.rename(self.folder / own)
-                name = own  # noqa: PLW2901  the file has it now
-            entry = _entry(product_id, _origin(source), name, sha256, about)
-            self._index.put(entry)
-            return entry
+            if files.is_image(path):
+                sha256, status = files.hash_file(path)
+                entry = _from_url(product_id, source)
+                return self._put(_with_file(entry, self._claim(product_id, name), sha256, status))
         return None
 
+    def _claim(self, product_id: str, name: str) -> str:
+        """Give a file our own name for the product if case is ignored here: `ABC` would overwrite `abc.jpg`."""
+        stem, _, kind = name.rpartition(".")
+        if not self._ignores_case or not self._changes or stem == encode(product_id):
+            return name
+        own = f"{encode(product_id)}.{kind}"
+        with storage_errors(self.folder):
+            (self.folder / name).rename(self.folder / own)
+        return own
+
     def _files(self, product_id: str) -> Iterator[str]:
-        """Yield the names of files that are the product's: under our name for it, or under its id."""
-        if not self._has_strays:
-            prior = self._index.get(product_id)
-            if prior is not None and prior.file is not None and (self.folder / prior.file).is_file():
-                yield prior.file
+        """Yield the names of the product's files."""
+        if self._has_strays:
+            yield from files.product_files(self.folder, product_id, ignores_case=self._ignores_case)
             return
-        stems = [encode(product_id)]
-        if is_safe(product_id) and product_id not in stems:
-            stems.append(product_id)
-        for stem in stems:
-            for kind in EXTENSIONS:
-                name = f"{stem}.{kind}"
-                if os.path.isfile(os.path.join(self.folder, name)) and self._is_exact(name):  # noqa: PTH113, PTH118
-                    yield name
-
-    def _is_exact(self, name: str) -> bool:
-        """Whether the file has this very name, where the file system finds it under other spellings too."""
-        return not self._ignores_case or name in os.listdir(self.folder)  # noqa: PTH208
+        prior = self._index.get(product_id)
+        if prior is not None and prior.file is not None and (self.folder / prior.file).is_file():
+            yield prior.file
 
 
-def _hashed(path: Path) -> tuple[bytes, os.stat_result]:
-    """Return a file's SHA-256 and how it was before it was read, so that a change meanwhile shows later."""
-    with path.open("rb") as file:
-        about = os.fstat(file.fileno())
-        return hashlib.file_digest(file, "sha256").digest(), about
+def _from_url(product_id: str, url: str) -> CacheEntry:
+    """Return a row for a URL, without its secrets and without a file."""
+    return CacheEntry(product_id, urls.redact(url), urls.key(url), urls.host(url), fetched_at=time.time())
 
 
-def is_unchanged(entry: CacheEntry, about: os.stat_result) -> bool:
-    """Whether a file is as it was when its row was written, by size and time."""
-    return (entry.size, entry.mtime_ns) == (about.st_size, about.st_mtime_ns)
-
-
-def is_of(entry: CacheEntry, source: str) -> bool:
-    """Whether the row is about that URL or path."""
-    return entry.source == source if entry.source_key is None else entry.source_key == urls.key(source)
-
-
-def _origin(url: str) -> tuple[str, bytes, str]:
-    """Return what a row says of a URL: shown without its secrets, its digest, its host."""
-    return urls.redact(url), urls.key(url), urls.host(url)
-
-
-def _entry(
-    product_id: str,
-    origin: tuple[str, bytes | None, str | None],
-    name: str | None,
-    sha256: bytes,
-    about: os.stat_result,
-) -> CacheEntry:
-    """Return the row of a picture that no download brought."""
-    size, changed = about.st_size, about.st_mtime_ns
-    return CacheEntry(product_id, *origin, name, sha256, size, changed, None, None, time.time(), 0, None, "")
+def _with_file(entry: CacheEntry, name: str | None, sha256: bytes, status: os.stat_result) -> CacheEntry:
+    """Return a row with its image's file, which is called `name` if it is in the cache folder."""
+    size, mtime_ns = status.st_size, status.st_mtime_ns
+    return replace(entry, file=name, sha256=sha256, size=size, mtime_ns=mtime_ns, fetched_at=time.time())
 
 
 def _tries(prior: CacheEntry | None, source: str) -> int:
-    return prior.tries if prior is not None and is_of(prior, source) else 0
+    return prior.tries if prior is not None and prior.is_from(source) else 0
 
 
-def _text(path: str) -> str:
-    """Return `path` as SQLite can hold it; on Linux a name need not be valid UTF-8."""
+def _storable(path: str) -> str:
+    """Return `path` as text that SQLite can hold: on Linux a name need not be valid UTF-8."""
     return path.encode("utf-8", "backslashreplace").decode()

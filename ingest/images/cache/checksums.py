@@ -1,4 +1,4 @@
-"""Hashes images again, to prove that their bytes are those that were recorded, whatever their size and time say."""
+"""Hashes images again, to check that their bytes are those recorded even if size and mtime are unchanged."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ if TYPE_CHECKING:
 
     from ingest.core.records import Skipped
 
-_AHEAD = 256  # images hashed before their turn
+_AHEAD = 256  # images hashed ahead of the pipeline
 
 
 class ImageHasher:
-    """Hashes the images that pass, on `workers` threads: `pictures` counts them, `differing` says which differ."""
+    """Hashes images on `workers` threads; `images` counts them, `mismatches` lists those with other bytes."""
 
     def __init__(self, workers: int) -> None:
-        self.pictures = 0
-        self.differing: list[Mismatch] = []
+        self.images = 0
+        self.mismatches: list[Mismatch] = []
         self._workers = workers
 
-    def passing(self, records: Iterable[ImageFile | Skipped]) -> Iterator[ImageFile | Skipped]:
-        """Pass every record on, and hash the images among them."""
+    def check(self, records: Iterable[ImageFile | Skipped]) -> Iterator[ImageFile | Skipped]:
+        """Yield every record, with the images among them hashed."""
         hashed = parallel.parallel_map(_hash, records, workers=self._workers, ahead=_AHEAD, here=_is_skipped)
         for record, fault in hashed:
             if isinstance(record, ImageFile):
-                self.pictures += 1
+                self.images += 1
                 if fault:
-                    self.differing.append(Mismatch("image", record.product.product_id, fault))
+                    self.mismatches.append(Mismatch("image", record.product.product_id, fault))
             yield record
 
 
 def _hash(record: ImageFile | Skipped) -> tuple[ImageFile | Skipped, str]:
-    """Return a record and, of an image, what is wrong with its bytes."""
+    """Return a record, and what is wrong with the bytes of an image, "" if nothing is."""
     if not isinstance(record, ImageFile):
         return record, ""
     try:

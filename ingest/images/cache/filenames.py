@@ -1,9 +1,9 @@
-"""Product ids as file names: injective on any file system, reversible, and unchanged for the usual id.
+"""Product ids as file names: unique on any file system, reversible, and unchanged for usual ids.
 
-File systems of macOS and Windows take `ABC` and `abc` for one name, so of all spellings of an id only one can
-stay as it is. Which one follows from the id alone: lower case where ids are usually written so (those with
-`_` or longer than 20 characters: `abc-1_2`, UUIDs, hex digests), upper case for the rest (`P0017`, `SKU-001`,
-`B07XJ8C8F5`). Any other spelling carries a bitmask of the letters that differ: `p0017~1`, `shoe~f`.
+The file systems of macOS and Windows take `ABC` and `abc` for one name, so only one spelling of an id can stay as it
+is. The id itself decides which: lower case for ids that are usually written so (those with `_` or more than 20
+characters: `abc-1_2`, UUIDs, hex digests), upper case for the others (`P0017`, `SKU-001`, `B07XJ8C8F5`). Any other
+spelling gets a bitmask of the letters that differ: `p0017~1`, `shoe~f`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import string
 
 _LETTERS = frozenset(string.ascii_letters)
 _PLAIN = _LETTERS | frozenset(string.digits + "-_")
-_CODE_LENGTH = 20  # longer ids are digests, UUIDs and phrases, which are written in lower case
-_MAX_NAME = 130  # with an extension it stays below the 143 bytes that eCryptfs allows; others allow 255
+_CODE_LENGTH = 20  # longer ids are digests, UUIDs and phrases, usually in lower case
+_MAX_NAME = 130  # with an extension still below the 143 bytes of eCryptfs; others allow 255
 _PREFIX = 64
 _EMPTY = "~0"
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]*")
@@ -26,8 +26,8 @@ _RESERVED = re.compile(r"(?:CON|PRN|AUX|NUL|(?:COM|LPT)[0-9])", re.IGNORECASE)
 def encode(product_id: str) -> str:
     """Return the file name, without extension, for any `product_id`: ASCII, at most 130 characters.
 
-    Two ids never get names that are equal, or equal but for case. Characters other than letters, digits, `-`
-    and `_` become `%XX`, one for each UTF-8 byte. What would be too long becomes its beginning and a SHA-256.
+    Two ids never get the same name, not even if case is ignored. Characters other than letters, digits, `-` and `_`
+    become `%XX` per UTF-8 byte. A longer name becomes its beginning and a SHA-256.
     """
     if not product_id:
         return _EMPTY
@@ -36,24 +36,24 @@ def encode(product_id: str) -> str:
         pieces[0] = _escape(product_id[0])
     mask = _mask(product_id, pieces)
     name = "".join(pieces) + (f"~{mask:x}" if mask else "")
-    return name if len(name) <= _MAX_NAME else _shortened(product_id, pieces)
+    return name if len(name) <= _MAX_NAME else _shorten(product_id, pieces)
 
 
 def decode(name: str) -> str:
     """Return the product id that `encode` made `name` from.
 
-    Raises ValueError where the name is none of `encode`'s, or a shortened one, whose id only the index knows.
+    Raises ValueError if the name is not from `encode`, or was shortened: then only the index knows the id.
     """
     text = "" if name == _EMPTY else re.sub(r"~[0-9a-f]+$", "", name)
     raw = re.sub(rb"%([0-9A-F]{2})", lambda match: bytes.fromhex(match[1].decode()), text.encode())
     product_id = raw.decode("utf-8", "surrogatepass")
     if encode(product_id) != name:
-        raise ValueError(f"{name!r} is not the name of a product's picture")
+        raise ValueError(f"{name!r} is not the name of a product's image")
     return product_id
 
 
 def is_safe(product_id: str) -> bool:
-    """Whether the id itself can be a file's name anywhere, as in a cache that another program has filled."""
+    """Whether the id itself is a valid file name on any system: other programs may fill the cache by id."""
     return (
         _SAFE.fullmatch(product_id) is not None
         and product_id[-1] not in ". "
@@ -63,18 +63,18 @@ def is_safe(product_id: str) -> bool:
 
 
 def _escape(character: str) -> str:
-    # A lone surrogate is no text, but JSON can carry one, and a name must exist for it all the same.
+    # JSON may contain a lone surrogate, which is not valid text but still needs a name.
     return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
 
 
 def _mask(product_id: str, pieces: list[str]) -> int:
-    """Return which letters, of those not escaped, are not in the id's usual case; first letter lowest."""
+    """Return a bitmask of the letters that are not in the id's usual case; the first letter is the lowest bit."""
     usual = str.islower if "_" in product_id or len(product_id) > _CODE_LENGTH else str.isupper
     letters = [piece for piece in pieces if piece in _LETTERS]
     return sum(1 << place for place, letter in enumerate(letters) if not usual(letter))
 
 
-def _shortened(product_id: str, pieces: list[str]) -> str:
+def _shorten(product_id: str, pieces: list[str]) -> str:
     digest = hashlib.sha256(product_id.encode("utf-8", "surrogatepass")).hexdigest()
     kept = ""
     for piece in pieces:

@@ -1,4 +1,4 @@
-"""What the cache's index says of a catalog's pictures: their states, the worst hosts, and how good they are."""
+"""Statistics of a catalog's images, from the cache's index: their states, the worst hosts, their quality."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ingest.images.cache.index import ImageIndex
 
 TINY = 64
-"""Pixels of the shorter side below which a picture is called tiny."""
+"""An image is tiny if its shorter side has fewer pixels."""
 
 _TOP = 10
 _STATES = """
@@ -37,7 +37,7 @@ _GROUPS = """
 """
 _SHARED = f"SELECT coalesce(sum(products), 0), count(*) FROM {_GROUPS}"  # noqa: S608  a constant
 _MOST_SHARED = f"SELECT products, product_id, hex(sha256) FROM {_GROUPS} ORDER BY 1 DESC, 2 LIMIT {_TOP}"  # noqa: S608
-_SEEN = f"""
+_LOOKED_AT = f"""
 SELECT count(*), coalesce(sum(min(width, height) < {TINY}), 0), coalesce(sum(blank), 0)
 FROM picture JOIN content USING (sha256)
 """  # noqa: S608  a constant
@@ -45,7 +45,7 @@ FROM picture JOIN content USING (sha256)
 
 @dataclass(frozen=True, slots=True)
 class StateCount:
-    """How many pictures are in a state, and whether the next run tries them again."""
+    """How many images are in a state, and whether the next run tries them again."""
 
     name: str
     pictures: int
@@ -55,7 +55,7 @@ class StateCount:
 
 @dataclass(frozen=True, slots=True)
 class HostFailures:
-    """A host with failures: how many of its pictures failed, and the commonest classes."""
+    """A host with failures: how many of its images failed, and the most common reasons."""
 
     name: str
     failed: int
@@ -65,7 +65,7 @@ class HostFailures:
 
 @dataclass(frozen=True, slots=True)
 class SharedFile:
-    """Bytes that several products have for their picture; `product_id` is one of them."""
+    """An image that several products share; `product_id` is one of them."""
 
     products: int
     product_id: str
@@ -74,9 +74,9 @@ class SharedFile:
 
 @dataclass(frozen=True, slots=True)
 class QualityCounts:
-    """Of the pictures that the cache knows: how many were looked at, are tiny or blank, and are another's too.
+    """How many images in the cache were looked at, are tiny, blank, or shared by products.
 
-    `sharing` products have `shared` pictures between them; `duplicates` is how many could be left out.
+    `sharing` products share `shared` images, so that `duplicates` of their images are superfluous.
     """
 
     looked_at: int
@@ -89,7 +89,7 @@ class QualityCounts:
 
 
 def states(index: ImageIndex) -> list[StateCount]:
-    """Return the states that pictures are in, the commonest first."""
+    """Return the states that images are in, the most common first."""
     reasons = {reason.value: reason for reason in Reason}
     return [
         StateCount(name, count, size, name == "not refreshed" or (name in reasons and _tried_again(reasons[name])))
@@ -102,7 +102,7 @@ def _tried_again(reason: Reason) -> bool:
 
 
 def worst_hosts(index: ImageIndex) -> list[HostFailures]:
-    """Return the ten hosts with most failures."""
+    """Return the ten hosts with the most failures."""
     return [
         HostFailures(name, failed, pictures, tuple(failure for (failure,) in index.select(_CLASSES, name)))
         for name, failed, pictures in index.select(_HOSTS)
@@ -110,9 +110,9 @@ def worst_hosts(index: ImageIndex) -> list[HostFailures]:
 
 
 def quality(index: ImageIndex) -> QualityCounts:
-    """Return how good the pictures are that the cache knows."""
+    """Return the quality of the images in the cache."""
     ((sharing, shared),) = index.select(_SHARED)
-    ((looked_at, tiny, blank),) = index.select(_SEEN)
+    ((looked_at, tiny, blank),) = index.select(_LOOKED_AT)
     most = tuple(
         SharedFile(products, product_id, digest.lower()) for products, product_id, digest in index.select(_MOST_SHARED)
     )

@@ -1,4 +1,4 @@
-"""Any Pillow mode to RGB as viewers show it: deep greys scaled, profiles applied, on white."""
+"""Any Pillow mode → RGB as viewers show it: 16- and 32-bit greys scaled, colour profiles applied, on white."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _DEEP = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I", "F"})
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Return a loaded picture of any mode as sRGB in mode RGB, on white where it is transparent."""
+    """Return a loaded image of any mode as sRGB in mode RGB, with white behind its transparent parts."""
     if image.mode in _DEEP:
         return _from_deep_grey(image).convert("RGB")
     profile = image.info.get("icc_profile")
     if not image.has_transparency_data:
         return _in_srgb(image, profile)
-    # RGBA keeps the colour under the transparency; a palette's bytes and a PNG's tRNS become real alpha here.
+    # Pillow turns a palette's transparency and a PNG's tRNS into an alpha channel.
     layered = image.convert("RGBA")
     below = Image.new("RGB", image.size, _WHITE)
     below.paste(_in_srgb(layered.convert("RGB"), profile), mask=layered.getchannel("A"))
@@ -34,16 +34,16 @@ def _from_deep_grey(image: Image.Image) -> Image.Image:
     values = np.asarray(image).astype(np.float32)
     values[~np.isfinite(values)] = 0
     scaled = _to_bytes(values, sixteen=image.mode != "F")
-    opaque = image.info.get("transparency")
-    if isinstance(opaque, int):  # PNG's tRNS of a 16-bit grey: one value that is transparent
-        scaled[values == opaque] = 255
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):  # PNG's tRNS of a 16-bit grey: the one value that is transparent
+        scaled[values == transparent] = 255
     return Image.fromarray(scaled)
 
 
 def _to_bytes(values: NDArray[np.float32], *, sixteen: bool) -> NDArray[np.uint8]:
-    """Return (h, w) uint8: integers of 16 bits by 257, floats of 0 to 1 by 255, else lowest to highest value.
+    """Return (h, w) uint8: 16-bit integers divided by 257, floats of 0 to 1 times 255, other values stretched.
 
-    32-bit pictures do not say which of their values is white, so they are stretched.
+    Other 32-bit images do not say which value is white: their lowest becomes 0, their highest 255.
     """
     low, high = float(values.min()), float(values.max())
     if sixteen and low >= 0 and high <= 65_535:
@@ -56,7 +56,7 @@ def _to_bytes(values: NDArray[np.float32], *, sixteen: bool) -> NDArray[np.uint8
 
 
 def _in_srgb(image: Image.Image, profile: object) -> Image.Image:
-    """Return an opaque picture in RGB, through its embedded profile where that is sound and not sRGB."""
+    """Return an opaque image in RGB, converted by its embedded profile if that is valid and not sRGB."""
     if image.mode not in ("RGB", "L", "CMYK"):
         image = image.convert("RGB")
     if isinstance(profile, bytes) and profile:
@@ -66,5 +66,5 @@ def _in_srgb(image: Image.Image, profile: object) -> Image.Image:
                 converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
                 return converted if converted is not None else image.convert("RGB")
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError, ImportError):
-            pass  # viewers ignore a broken profile, or one for another colour model; so does a bare Pillow
+            pass  # viewers and Pillow ignore a broken profile, or one for another colour model
     return image.convert("RGB")

@@ -1,4 +1,4 @@
-"""The decode stage: bytes on disk to upright RGB pixels, and to the array that the model takes."""
+"""A file's bytes → upright RGB pixels, by Pillow."""
 
 from __future__ import annotations
 
@@ -10,31 +10,26 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image
 
-from ingest.core.records import Decoded, ImageFile, Reason, Skipped, Stage
+from ingest.core.records import Reason
+from ingest.images.decode import errors
 from ingest.images.decode.colour import to_rgb
+from ingest.images.decode.errors import UndecodableError
 from ingest.images.decode.integrity import is_sound
 from ingest.images.decode.libtiff import silence
 from ingest.images.decode.repair import repair
 from ingest.images.file_type import HEAD, extension, is_cut_off
-from ingest.images.urls import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from io import BufferedReader
     from pathlib import Path
     from typing import BinaryIO
 
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ingest.core.records import Embedded
-
 MAX_PIXELS = 64_000_000
-"""Unless told otherwise: 192 MB as RGB. The largest cameras of today make 50 megapixels; products are shown at one."""
+"""Default limit: 192 MB as RGB. The largest cameras make 50 megapixels, product images have about one."""
 
-# Nothing else is ever opened: Pillow reads many formats more, some by running another program.
+# No other format is opened: Pillow reads many more, some by running another program.
 _FORMATS = {
     "jpg": ("JPEG",),  # MPO too: Pillow has no other way to open it
     "png": ("PNG",),
@@ -45,7 +40,8 @@ _FORMATS = {
     "avif": ("AVIF",),
 }
 _PILLOW = re.compile(r"PIL\.")
-_UPRIGHT = {
+# By EXIF orientation (EXIF 2.3, 4.6.4 A).
+_TO_UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -54,28 +50,19 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_LYING = frozenset(_UPRIGHT[orientation] for orientation in (5, 6, 7, 8))
-_FROM_RIGHT = frozenset(_UPRIGHT[orientation] for orientation in (2, 3, 6, 7))
-_FROM_BELOW = frozenset(_UPRIGHT[orientation] for orientation in (3, 4, 7, 8))
-# Longer strips are decoded whole: of them preprocessing takes the middle, which must not move.
-_LONGEST_SHRUNK = 8
-
-
-class UndecodableError(Exception):
-    """A file that gives no pixels: `reason`, and one line of `detail` that does not name the file."""
-
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(reason, detail)
-        self.reason = reason
-        self.detail = detail
+_SWAPS_SIDES = frozenset(_TO_UPRIGHT[orientation] for orientation in (5, 6, 7, 8))
+_MIRRORS_X = frozenset(_TO_UPRIGHT[orientation] for orientation in (2, 3, 6, 7))
+_MIRRORS_Y = frozenset(_TO_UPRIGHT[orientation] for orientation in (3, 4, 7, 8))
+# Longer strips are decoded in full: preprocessing takes their middle, which must not move.
+_MAX_DRAFT_RATIO = 8
 
 
 @dataclass(frozen=True, slots=True)
 class DecodedFile:
-    """A picture as a viewer shows it, perhaps decoded smaller than it is.
+    """An image as a viewer shows it, perhaps decoded smaller than it is.
 
-    `size` is its own width and height. `box` is the part of a smaller one that the picture covers (left, top, right,
-    bottom), for a last row or column may be a fraction of it; None where every pixel is there.
+    `size` is the original width and height. `box` is the part of a smaller `image` that the original covers (left, top,
+    right, bottom), because its last row or column may be a fraction of a pixel; None if the image is decoded in full.
     """
 
     image: Image.Image
@@ -83,201 +70,149 @@ class DecodedFile:
     box: tuple[float, float, float, float] | None = None
 
 
-class Decoder:
-    """Turns an ImageFile into a Decoded, or a Skipped of `Stage.DECODE`; passes every other record through.
-
-    `preprocess` makes (size, size, 3) uint8 of an upright RGB picture. Where `least` is not 0, a JPEG may be decoded
-    smaller, its shorter side no smaller than that, and `preprocess` is given its `size` and `box` as well. A picture
-    of more than `most` pixels is none. `seen` is told of each picture decoded, `failed` of each that cannot be. May be
-    called from many threads.
-    """
-
-    def __init__(
-        self,
-        preprocess: Callable[..., NDArray[np.uint8]],
-        sandbox: DecodeSandbox | None = None,
-        seen: Callable[[ImageFile, DecodedFile], None] | None = None,
-        failed: Callable[[ImageFile, UndecodableError], None] | None = None,
-        least: int = 0,
-        most: int = MAX_PIXELS,
-    ) -> None:
-        self._preprocess = preprocess
-        self._sandbox = sandbox
-        self._seen = seen
-        self._failed = failed
-        self._least = least
-        self._most = most
-
-    def __call__(self, record: ImageFile | Embedded | Skipped) -> Decoded | Embedded | Skipped:
-        """Return the picture decoded; what `preprocess` raises is raised."""
-        if not isinstance(record, ImageFile):
-            return record
-        product = record.product
-        try:
-            opened = _opened(record.path, record.sha256, self._sandbox, self._least, self._most)
-        except UndecodableError as error:
-            if self._failed is not None:
-                self._failed(record, error)
-            detail = f"{plain(str(record.path))}: {error.detail}"
-            return product.skipped(Stage.DECODE, error.reason, detail)
-        if self._seen is not None:
-            self._seen(record, opened)
-        smaller = () if opened.box is None else (opened.size, opened.box)
-        pixels = self._preprocess(opened.image, *smaller)
-        return Decoded(product, record.sha256, pixels)
-
-
 class DecodeSandbox(Protocol):
-    """Where pictures are decoded that might take their decoder down."""
+    """Decodes images that might crash their decoder."""
 
-    def open_rgb(self, path: Path, most: int) -> Image.Image:
-        """Return the file's first picture, of at most so many pixels; raises UndecodableError."""
+    def open_rgb(self, path: Path, max_pixels: int) -> Image.Image:
+        """Return the file's first image, of at most `max_pixels`; raises UndecodableError."""
 
 
-def open_rgb(path: Path, sandbox: DecodeSandbox | None = None, most: int = MAX_PIXELS) -> Image.Image:
-    """Return the file's first picture as a viewer shows it: mode RGB, sRGB, upright, on white.
+def open_rgb(path: Path, sandbox: DecodeSandbox | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Return the file's first image as a viewer shows it: mode RGB, sRGB, upright, on white.
 
-    Reads JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF of at most `most` pixels. What is not sound goes through the
-    sandbox, where there is one. Raises UndecodableError for whatever else the file holds, and where it cannot be
-    read. Prints no warning.
+    Reads JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF of at most `max_pixels`. Files that are not sound are decoded in the
+    sandbox, if there is one. Raises UndecodableError for anything else, and if the file cannot be read. Prints no
+    warnings.
     """
-    return _opened(path, None, sandbox, 0, most).image
+    return decode(path, sandbox, max_pixels).image
 
 
-def decode_in_process(path: Path, most: int) -> Image.Image:
-    """Return what `open_rgb` does, decoded in this very process whatever it is."""
-    return _opened(path, None, None, 0, most).image
+def decode(
+    path: Path,
+    sandbox: DecodeSandbox | None = None,
+    max_pixels: int = MAX_PIXELS,
+    *,
+    draft_side: int = 0,
+    sha256: bytes | None = None,
+) -> DecodedFile:
+    """Decode as `open_rgb` does.
 
-
-def _opened(path: Path, sha256: bytes | None, sandbox: DecodeSandbox | None, least: int, most: int) -> DecodedFile:
-    _quiet_pillow()
+    With a `draft_side`, a JPEG may be decoded smaller, its shorter side at least that long. With a `sha256`, the file
+    must have that digest: vectors are kept by it for good, so no other content may get under it.
+    """
+    _silence_pillow()
     try:
         with path.open("rb") as file:
             if sha256 is not None:
-                _check_content(file, sha256)
-            return _decoded(file, path, sandbox, least, most)
+                _check_digest(file, sha256)
+            return _decode_file(file, path, sandbox, draft_side, max_pixels)
     except UndecodableError:
         raise
     except MemoryError as error:
         raise UndecodableError(Reason.TOO_LARGE, "not enough memory for its pixels; make it smaller") from error
     except OSError as error:
-        if error.errno in (None, errno.EINVAL, errno.EOVERFLOW):  # Pillow's own, or an offset that cannot be
-            raise _damaged(error) from error
+        if error.errno in (None, errno.EINVAL, errno.EOVERFLOW):  # from Pillow, or from an impossible offset
+            raise errors.damaged(error) from error
         reason = Reason.NOT_FOUND if error.errno == errno.ENOENT else Reason.UNREADABLE
         raise UndecodableError(reason, f"cannot be read ({error.strerror}); run again") from error
-    except Exception as error:  # on broken bytes Pillow raises nearly every exception that Python has
-        raise _damaged(error) from error
+    except Exception as error:  # broken bytes make Pillow raise nearly every exception that Python has
+        raise errors.damaged(error) from error
 
 
-def _check_content(file: BufferedReader, sha256: bytes) -> None:
-    """Vectors are kept by the picture's hash for good: no other content's pixels may go under it."""
+def _check_digest(file: BufferedReader, sha256: bytes) -> None:
     if hashlib.file_digest(file, "sha256").digest() != sha256:
         raise UndecodableError(Reason.UNREADABLE, "changed while it was being read; run again")
     file.seek(0)
 
 
-def _decoded(file: BufferedReader, path: Path, sandbox: DecodeSandbox | None, least: int, most: int) -> DecodedFile:
+def _decode_file(
+    file: BufferedReader, path: Path, sandbox: DecodeSandbox | None, draft_side: int, max_pixels: int
+) -> DecodedFile:
     head = file.read(HEAD)
     kind = extension(head)
     if kind is None:
-        raise _no_picture(head)
+        raise errors.unknown_type(head)
     if sandbox is not None and not is_sound(file, kind):
-        image = sandbox.open_rgb(path, most)
+        image = sandbox.open_rgb(path, max_pixels)
         return DecodedFile(image, image.size)
     file.seek(0)
     if kind == "tiff":
         silence()
     try:
-        return _pixels_at_all(file, kind, least, most)
+        return _decode_or_repair(file, kind, draft_side, max_pixels)
     except (UndecodableError, MemoryError):
         raise
     except Exception as error:
         if is_cut_off(file, kind):
-            raise _cut_off() from error
+            raise errors.cut_off() from error
         raise
 
 
-def _pixels_at_all(file: BufferedReader, kind: str, least: int, most: int) -> DecodedFile:
-    """Decode a file, else a copy without what browsers ignore: what decodes as it is stays as it was."""
+def _decode_or_repair(file: BufferedReader, kind: str, draft_side: int, max_pixels: int) -> DecodedFile:
+    """Decode a file or, only if that fails, a copy without the parts that browsers ignore."""
     try:
-        return _pixels(file, kind, least, most)
+        return _decode_pixels(file, kind, draft_side, max_pixels)
     except (UndecodableError, MemoryError):
         raise
     except Exception:
         copy = repair(file, kind)
         if copy is None:
             raise
-    return _pixels(copy, kind, least, most)
+    return _decode_pixels(copy, kind, draft_side, max_pixels)
 
 
-def _pixels(file: BinaryIO, kind: str, least: int, most: int) -> DecodedFile:
+def _decode_pixels(file: BinaryIO, kind: str, draft_side: int, max_pixels: int) -> DecodedFile:
     try:
         opened = Image.open(file, formats=_FORMATS[kind])
     except Image.DecompressionBombError as error:
-        raise _too_large(most) from error
+        raise errors.too_large(max_pixels) from error
     except KeyError as error:
-        raise UndecodableError(Reason.NOT_AN_IMAGE, f"this Pillow does not read {kind}; update it") from error
+        raise UndecodableError(Reason.NOT_AN_IMAGE, f"this Pillow cannot read {kind}; update Pillow") from error
     with opened as image:
-        if image.width * image.height > most:
-            raise _too_large(most)
-        width, height = image.size
-        if least and max(width, height) <= _LONGEST_SHRUNK * min(width, height):
-            image.draft(None, (least, least))  # does nothing to what is no JPEG
-        shrunk = round(width / image.width)  # by 1, 2, 4 or 8, rounded up
+        if image.width * image.height > max_pixels:
+            raise errors.too_large(max_pixels)
+        size = image.size
+        if draft_side and max(size) <= _MAX_DRAFT_RATIO * min(size):
+            image.draft(None, (draft_side, draft_side))  # has no effect except on a JPEG
+        factor = round(size[0] / image.width)  # 1, 2, 4 or 8; sides are rounded up
         image.load()
-        # After loading: only then has Pillow read what follows the pixels, and it turns TIFFs by itself.
-        turn = _turn(image)
+        # After loading: Pillow reads EXIF that follows the pixels only then, and turns TIFFs itself.
+        turn = _transpose(image)
         upright = to_rgb(image)
     if turn is not None:
         upright = upright.transpose(turn)
-    if shrunk == 1:
+        size = size[::-1] if turn in _SWAPS_SIDES else size
+    if factor == 1:
         return DecodedFile(upright, upright.size)
-    size = (height, width) if turn in _LYING else (width, height)
-    across, down = size[0] / shrunk, size[1] / shrunk
-    left = upright.width - across if turn in _FROM_RIGHT else 0.0
-    top = upright.height - down if turn in _FROM_BELOW else 0.0
-    return DecodedFile(upright, size, (left, top, left + across, top + down))
+    return DecodedFile(upright, size, _covered_box(upright, size, factor, turn))
 
 
-def _turn(image: Image.Image) -> Image.Transpose | None:
+def _covered_box(
+    upright: Image.Image, size: tuple[int, int], factor: int, turn: Image.Transpose | None
+) -> tuple[float, float, float, float]:
+    """Return the part of an image, decoded smaller by `factor`, that the original of that `size` covers."""
+    width, height = size[0] / factor, size[1] / factor
+    left = upright.width - width if turn in _MIRRORS_X else 0.0
+    top = upright.height - height if turn in _MIRRORS_Y else 0.0
+    return left, top, left + width, top + height
+
+
+def _transpose(image: Image.Image) -> Image.Transpose | None:
+    """Return what turns an image upright, None if nothing has to."""
     try:
-        return _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # noqa: BLE001  viewers show a picture with broken EXIF as it lies
+        return _TO_UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # noqa: BLE001  viewers ignore broken EXIF
         return None
 
 
-def _no_picture(head: bytes) -> UndecodableError:
-    if not head:
-        return UndecodableError(Reason.TRUNCATED, "empty; fetch or copy it again")
-    return UndecodableError(Reason.NOT_AN_IMAGE, "not a JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF; replace it")
+def _silence_pillow() -> None:
+    """Ignore Pillow's warnings and log messages about odd files: what matters in them becomes an error anyway.
 
-
-def _too_large(most: int) -> UndecodableError:
-    limit = f"{most / 1e6:g} megapixels"
-    return UndecodableError(Reason.TOO_LARGE, f"more than {limit}; make it smaller, or raise --max-pixels")
-
-
-def _cut_off() -> UndecodableError:
-    return UndecodableError(Reason.TRUNCATED, "cut off before its end; fetch or copy it again")
-
-
-def _damaged(error: Exception) -> UndecodableError:
-    if isinstance(error, UnidentifiedImageError):  # its text names a Python object
-        return UndecodableError(Reason.NOT_AN_IMAGE, "damaged (no readable header); replace it")
-    words = plain(str(error))
-    if isinstance(error, EOFError) or "truncated" in words.lower():
-        return _cut_off()
-    return UndecodableError(Reason.NOT_AN_IMAGE, f"damaged ({words or type(error).__name__}); replace it")
-
-
-def _quiet_pillow() -> None:
-    """Have Pillow's warnings and messages about odd files ignored: what matters of them ends in an error anyway.
-
-    Looked at in each call, since another part of the process may put its own filter before this one.
-    `catch_warnings` cannot be used: it swaps the filters of all threads.
+    Checked in each call, because another part of the process may put its own filter first. `catch_warnings` cannot be
+    used: it swaps the filters of all threads.
     """
     logger = logging.getLogger("PIL")
-    if not logger.handlers:  # else Python prints what nobody handles
+    if not logger.handlers:  # without one, Python prints the messages
         logger.addHandler(logging.NullHandler())
     if not warnings.filters or warnings.filters[0][3] != _PILLOW:
         warnings.filterwarnings("ignore", module=_PILLOW.pattern)

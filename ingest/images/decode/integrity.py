@@ -1,4 +1,4 @@
-"""Whether a file's container is whole, from its structure alone; no pixel is decoded and no C library is asked."""
+"""Whether a file is complete, from its structure alone: no pixel is decoded, no C library is called."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from ingest.images.decode import png_chunks
 if TYPE_CHECKING:
     from io import BufferedReader
 
-_TAIL = 4096  # what other programs leave behind a JPEG's end is seldom longer
+_TAIL = 4096  # other programs seldom append more to a JPEG
 
 
 def is_sound(file: BufferedReader, kind: str) -> bool:
-    """Whether the container of a picture of that kind is whole; False as well where that cannot be told.
+    """Whether a file of that type is certainly complete.
 
-    TIFF and AVIF are never sound: their decoders are large, and catalogs seldom put them to the test.
+    TIFF and AVIF never count as sound: their decoders are large, and catalogs seldom test them.
     """
     length = file.seek(0, 2)
     file.seek(0)

@@ -1,4 +1,4 @@
-"""A copy of a JPEG that gets the end it lacks and loses the segments that browsers ignore (ITU-T T.81)."""
+"""Repairs a JPEG in memory: adds a missing end, and removes segments that browsers ignore (ITU-T T.81)."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _EOI = b"\xff\xd9"
-# B.1.1.2: not a stuffed byte, a restart, SOI or TEM, none of which has a length.
+_EOI_MARKER, _SOS_MARKER, _FIRST_APPLICATION_MARKER = 0xD9, 0xDA, 0xE0
+# B.1.1.2; without stuffed bytes, restarts, SOI and TEM, which have no length.
 _MARKER = re.compile(rb"\xff+([\x02-\xcf\xd9-\xfe])")
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # tables and a reserved code lie between
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # without the tables and a reserved code in between
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _COEFFICIENTS = range(64)
-# Application segments that change pixels: how their bodies begin, and how long they are at least.
+# Application segments that change pixels: marker, beginning of the body, and its minimum length.
 _CHANGE_PIXELS = ((0xE0, b"JFIF\0", 14), (0xE1, b"Exif\0\0", 6), (0xE2, b"ICC_PROFILE\0", 14), (0xEE, b"Adobe", 12))
-_NOISE = b"\x55" * 256  # image data that means something to every decoder
+_NOISE = b"\x55" * 256  # image data that is valid for every decoder
 
 
 class _Segment(NamedTuple):
@@ -32,29 +33,30 @@ class _Segment(NamedTuple):
 
 
 def repair(content: bytes) -> bytes | None:
-    """Return the copy; None if it would be the same, or if the file ends before all of its pixels are known."""
+    """Return the copy; None if it would be the same, or if pixels are missing."""
     copy: list[bytes] = []
     scans: list[bytes] = []
-    at, frame, ended = 0, None, False
+    frame: _Segment | None = None
+    at, ended = 0, False
     for segment in _segments(content):
         if segment.marker in _FRAMES:
             frame = segment
-        elif segment.marker == 0xDA:
+        elif segment.marker == _SOS_MARKER:
             scans.append(segment.body)
-        elif segment.marker == 0xD9:
+        elif segment.marker == _EOI_MARKER:
             ended = True
-        elif segment.marker >= 0xE0 and not _changes_pixels(segment):
+        elif segment.marker >= _FIRST_APPLICATION_MARKER and not _changes_pixels(segment):
             copy.append(content[at : segment.at])
             at = segment.end
     copy.append(content[at:])
-    whole = b"".join(copy)
+    kept = b"".join(copy)
     if ended:
-        return None if whole == content else whole
-    return _with_end(whole) if frame is not None and _has_all_scans(frame, scans) else None
+        return None if kept == content else kept
+    return _with_end(kept) if frame is not None and _has_all_scans(frame, scans) else None
 
 
 def _segments(content: bytes) -> Iterator[_Segment]:
-    """Yield the marker segments up to EOI; what lies between them, the image data too, is passed over."""
+    """Yield the marker segments up to EOI; skip what is between them, such as image data."""
     at = 2
     while match := _MARKER.search(content, at):
         body = match.end() + 2
@@ -68,13 +70,13 @@ def _segments(content: bytes) -> Iterator[_Segment]:
 
 def _changes_pixels(segment: _Segment) -> bool:
     return any(
-        segment.marker == marker and segment.body.startswith(start) and len(segment.body) >= least
-        for marker, start, least in _CHANGE_PIXELS
+        segment.marker == marker and segment.body.startswith(start) and len(segment.body) >= min_size
+        for marker, start, min_size in _CHANGE_PIXELS
     )
 
 
 def _has_all_scans(frame: _Segment, scans: list[bytes]) -> bool:
-    """Whether the scans, each as if it were complete, give every coefficient of every component in full precision."""
+    """Whether the scans, if each is complete, give every coefficient of every component in full precision."""
     missing = {(component, k) for component in frame.body[6::3] for k in _COEFFICIENTS}
     for scan in scans:
         components, spectrum = scan[1 : 2 * scan[0] + 1 : 2], scan[2 * scan[0] + 1 :]
@@ -86,9 +88,9 @@ def _has_all_scans(frame: _Segment, scans: list[bytes]) -> bool:
 
 
 def _with_end(content: bytes) -> bytes | None:
-    """Return the file with EOI at its end; None if more image data would still change its pixels.
+    """Return the file with EOI at its end; None if more image data would change its pixels.
 
-    libjpeg makes grey of what is missing. Zeros at the end are what a copy leaves that broke off, and are no data.
+    libjpeg fills missing data with grey. Zeros at the end come from an interrupted copy and are not data.
     """
     data = content.rstrip(b"\0")
     data = data + b"\0" if data != content and data.endswith(b"\xff") else data.rstrip(b"\xff")
@@ -97,7 +99,7 @@ def _with_end(content: bytes) -> bytes | None:
 
 
 def _more(data: bytes) -> bytes:
-    """Return what may follow in the last scan: noise, and noise after each of the next eight restarts (B.2.1)."""
+    """Return data that may follow in the last scan: noise, and noise after each of the next eight restarts (B.2.1)."""
     restarts = len(_RESTART.findall(data, data.rindex(b"\xff\xda")))
     return _NOISE + b"".join(bytes([0xFF, 0xD0 + (restarts + number) % 8]) + _NOISE for number in range(8))
 

@@ -1,4 +1,4 @@
-"""Keeping libtiff quiet: about damaged TIFFs it writes to standard error, past Pillow."""
+"""Silences libtiff, which writes messages about damaged TIFFs to standard error, past Pillow."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import PIL
 
 @cache
 def silence() -> None:
-    """Take libtiff's printing handlers away, once for the process; Pillow's errors stay as they are.
+    """Remove libtiff's handlers that print, once per process; Pillow's errors stay as they are.
 
-    Finds the library of Pillow's wheels for Linux and macOS, and Linux' own. Where it finds none, as on
-    Windows, a damaged TIFF leaves a line on standard error.
+    Finds the library in Pillow's wheels for Linux and macOS, and Linux's own. If it finds none, as on Windows, a
+    damaged TIFF leaves a line on standard error.
     """
     package = Path(PIL.__file__).parent
     bundled = [*(package.parent / "pillow.libs").glob("libtiff*"), *(package / ".dylibs").glob("libtiff*")]

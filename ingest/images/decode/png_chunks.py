@@ -1,4 +1,4 @@
-"""The chunks of a PNG, and a copy of one without the parts that browsers ignore (PNG, third edition)."""
+"""Reads the chunks of a PNG, and copies one without the parts that browsers ignore (PNG, third edition)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MAX_CHUNK = 2**31 - 1  # 5.3
 _BLOCK = 1 << 20
-_ANCILLARY = 0x20  # 5.4: bit 5 of a name's first byte
+_ANCILLARY = 0x20  # 5.4: bit 5 of the first byte of a name
 _CHANGE_PIXELS = frozenset({b"tRNS", b"eXIf", b"iCCP"})
 _FRAME = 12  # bytes of a chunk besides its body: length, name and checksum
-_COLOUR_TYPE = 25  # where IHDR, which comes first, has it
+_COLOUR_TYPE = 25  # its offset: IHDR comes first
 
 
 class Chunk(NamedTuple):
-    """A chunk, where it begins in the file, how long it is with its head and checksum, and whether it is all right."""
+    """A chunk, with its offset and its length with head and checksum; `sound` if complete, with the right checksum."""
 
     name: bytes
     at: int
@@ -31,9 +31,9 @@ class Chunk(NamedTuple):
 
 
 def chunks(file: BinaryIO) -> Iterator[Chunk]:
-    """Yield the chunks up to IEND or the end of the file, the last one as it is if it is cut off.
+    """Yield the chunks up to IEND or the end of the file; the last one may be cut off.
 
-    Reads a megabyte at a time. Between two chunks the file may be read elsewhere.
+    Reads a megabyte at a time. Callers may seek in the file between two chunks.
     """
     at = len(SIGNATURE)
     while True:
@@ -46,14 +46,15 @@ def chunks(file: BinaryIO) -> Iterator[Chunk]:
         while left and (block := file.read(min(left, _BLOCK))):
             checksum, left = zlib.crc32(block, checksum), left - len(block)
         sound = size <= _MAX_CHUNK and left == 0 and file.read(4) == checksum.to_bytes(4, "big")
-        yield Chunk(head[4:], at, size - left + _FRAME, sound)  # never more than the file holds: memory is taken for it
+        in_file = size - left + _FRAME  # and not `size`, which may be wrong: callers allocate memory for it
+        yield Chunk(head[4:], at, in_file, sound)
         at += size + _FRAME
         if left or head[4:] == b"IEND":
             return
 
 
 def is_sound(file: BinaryIO) -> bool:
-    """Whether all chunks are complete with the right checksums, up to IEND."""
+    """Whether all chunks up to IEND are complete and have the right checksums."""
     last = None
     for last in chunks(file):
         if not last.sound:
@@ -61,16 +62,17 @@ def is_sound(file: BinaryIO) -> bool:
     return last is not None and last.name == b"IEND"
 
 
-def without_ancillary(file: BinaryIO, most: int) -> bytes | None:
-    """Return a copy with the critical chunks and the sound ancillary ones that change pixels; None if all are such.
+def without_ancillary(file: BinaryIO, max_bytes: int) -> bytes | None:
+    """Return a copy without the chunks that do not change pixels; None if it is the same, or more than `max_bytes`.
 
-    Transparency, orientation and colour profile are kept, a profile of up to a megabyte. Texts are never decompressed.
-    An animation becomes the image that programs show which know none. None as well for more than `most` bytes.
+    Keeps critical chunks, and sound transparency, orientation and colour profiles of up to a megabyte. Texts are never
+    decompressed. An animation becomes the image that programs without animations show.
     """
     file.seek(_COLOUR_TYPE)
     colour_type = file.read(1)
     file.seek(0)
-    copy, colours, changed, left = [file.read(len(SIGNATURE))], 0, False, most
+    copy = [file.read(len(SIGNATURE))]
+    colours, changed, left = 0, False, max_bytes
     for chunk in chunks(file):
         if chunk.name[0] & _ANCILLARY and not (chunk.sound and chunk.name in _CHANGE_PIXELS):
             changed = True
@@ -79,25 +81,25 @@ def without_ancillary(file: BinaryIO, most: int) -> bytes | None:
         if left < 0:
             return None
         file.seek(chunk.at)
-        content = kept = file.read(chunk.size)
+        content = repaired = file.read(chunk.size)
         if chunk.name == b"PLTE":
             colours = (chunk.size - _FRAME) // 3
-        elif chunk.name == b"tRNS" and chunk.size - _FRAME not in _transparencies(colour_type, colours):
-            kept = b""
+        elif chunk.name == b"tRNS" and chunk.size - _FRAME not in _transparency_sizes(colour_type, colours):
+            repaired = b""
         elif chunk.name == b"iCCP":
-            kept = _profile(content[8:-4])
-        changed = changed or kept != content
-        copy.append(kept)
+            repaired = _repair_profile(content[8:-4])
+        changed = changed or repaired != content
+        copy.append(repaired)
     return b"".join(copy) if changed else None
 
 
-def _transparencies(colour_type: bytes, colours: int) -> Container[int]:
-    """Return how many bytes tRNS may have (11.3.1.1): with a palette, one for each of its first colours."""
+def _transparency_sizes(colour_type: bytes, colours: int) -> Container[int]:
+    """Return how many bytes tRNS may have (11.3.1.1); with a palette, at most one per colour."""
     return {b"\0": (2,), b"\2": (6,), b"\3": range(1, colours + 1)}.get(colour_type, ())
 
 
-def _profile(body: bytes) -> bytes:
-    """Return iCCP with the profile alone, as long as it says it is; empty if it is longer than Pillow takes."""
+def _repair_profile(body: bytes) -> bytes:
+    """Return iCCP with the profile cut to the length in its header; empty if it is invalid or too long for Pillow."""
     name, _, packed = body.partition(b"\0")
     try:
         profile = zlib.decompressobj().decompress(packed[1:], MAX_TEXT_CHUNK)

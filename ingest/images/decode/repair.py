@@ -1,4 +1,4 @@
-"""Broken files that browsers show in full: copies in memory without what is broken, for a decoder that minds it."""
+"""Repairs broken files that browsers show in full: copies them in memory without the broken parts."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 MAX_COPY = 256_000_000
-"""Bytes; larger files are decoded as they are or not at all. 64 megapixels of noise are 192 MB as a PNG."""
+"""Bytes. Larger files are not repaired. 64 megapixels of noise are 192 MB as a PNG."""
 
 
 def repair(file: BinaryIO, kind: str) -> BinaryIO | None:
-    """Return a copy of a file of that kind that no decoder has taken; None if there is nothing to leave out or add.
+    """Return a repaired copy of a file that cannot be decoded; None if there is nothing to repair.
 
-    Only what holds no pixels is left out or added. May raise what Pillow raises on broken bytes.
+    Only parts without pixels are removed or added. May raise what Pillow raises on broken bytes.
     """
     if kind == "png":
         copy = png_chunks.without_ancillary(file, MAX_COPY)
@@ -27,14 +27,14 @@ def repair(file: BinaryIO, kind: str) -> BinaryIO | None:
             return None
         file.seek(0)
         content = file.read(length)
-        copy = jpeg_repair.repair(content) if kind == "jpg" else _whole_chunks(content)
+        copy = jpeg_repair.repair(content) if kind == "jpg" else _complete_chunks(content)
     else:
         return None
     return None if copy is None else io.BytesIO(copy)
 
 
-def _whole_chunks(content: bytes) -> bytes | None:
-    """Return a WebP that is shorter than it says with its complete chunks: the image is often one of them."""
+def _complete_chunks(content: bytes) -> bytes | None:
+    """Return the complete chunks of a WebP that is cut off, often the image among them; None if it is not cut off."""
     if int.from_bytes(content[4:8], "little") + 8 <= len(content):
         return None
     chunks, at = [], 12

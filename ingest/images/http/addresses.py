@@ -1,11 +1,11 @@
-"""Which addresses pictures are fetched from: public ones, and what the user opened on purpose."""
+"""Which addresses images are fetched from: public ones, and those that the user allows."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from ingest.images.whatwg_url import in_ascii
+from ingest.images.whatwg_url import to_ascii
 
 # IANA's special-purpose registries (RFC 6890 and its updates); `is_global` differs between versions of Python.
 _NOT_PUBLIC = tuple(
@@ -27,10 +27,10 @@ _NOT_PUBLIC = tuple(
             "203.0.113.0/24",
             "224.0.0.0/4",  # multicast
             "240.0.0.0/4",  # reserved, and broadcast
-            # What follows lies in 2000::/3, outside of which no IPv6 address is public.
-            "2001::/23",  # Teredo with its IPv4 inside, ORCHID, benchmarks
+            # The others are in 2000::/3: outside of it no IPv6 address is public.
+            "2001::/23",  # Teredo, which carries an IPv4 address; ORCHID; benchmarks
             "2001:db8::/32",
-            "2002::/16",  # 6to4 with its IPv4 inside
+            "2002::/16",  # 6to4, which carries an IPv4 address
             "3fff::/20",
         ),
     )
@@ -40,7 +40,7 @@ _ISATAP = frozenset({0x00005EFE, 0x02005EFE})  # RFC 5214: an IPv4 address in th
 
 
 def is_public(address: str) -> bool:
-    """Whether a numeric address is a public one: unicast, routed on the internet, and no IPv4 hidden in IPv6."""
+    """Whether a numeric address is public: unicast, routed on the internet, and no IPv4 address inside IPv6."""
     try:
         ip = ip_address(address.partition("%")[0])
     except ValueError:
@@ -52,20 +52,20 @@ def is_public(address: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class AddressPolicy:
-    """What may be connected to besides public addresses: everything, or the `hosts`, by name, wherever they are."""
+    """What may be connected to besides public addresses: everything, or the `hosts` by name, at any address."""
 
     allow_private: bool = False
     hosts: frozenset[str] = frozenset()
 
     def allows(self, host: str, address: str) -> bool:
-        """Whether `host`, found at the numeric `address`, may be connected to."""
+        """Whether `host`, which resolved to the numeric `address`, may be connected to."""
         return self.allow_private or host.lower().rstrip(".") in self.hosts or is_public(address)
 
 
 def address_policy(allow_hosts: str, *, allow_private: bool) -> AddressPolicy:
-    """Make a border of the settings; `allow_hosts` holds names separated by commas."""
+    """Make the policy of the settings; `allow_hosts` holds names separated by commas."""
     names = (name.strip().lower().strip("[]").rstrip(".") for name in allow_hosts.split(","))
-    return AddressPolicy(allow_private, frozenset(map(in_ascii, filter(None, names))))
+    return AddressPolicy(allow_private, frozenset(map(to_ascii, filter(None, names))))
 
 
 def _within(ip: IPv4Address | IPv6Address, network: IPv4Network | IPv6Network) -> bool:

@@ -1,8 +1,9 @@
-"""What an answer or an error of the network means: the reason it is told under, and words that hold no URL."""
+"""What an HTTP response or a network error means: its reason, and a message without secrets."""
 
 from __future__ import annotations
 
 import email.utils
+import itertools
 import re
 import ssl
 from datetime import UTC, datetime
@@ -33,20 +34,22 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 def redirect_target(response: BaseHTTPResponse, url: str) -> str | None:
-    """Return what a redirect names, None for every other answer; a redirect to nowhere is no redirect.
+    """Return the Location of a redirect, None for any other response or without a Location.
 
-    Headers are bytes: servers write UTF-8 into them as it is. What is no UTF-8 stays as surrogates (PEP 383).
+    Headers are bytes, and servers put raw UTF-8 into them. Bytes that are not UTF-8 become surrogates (PEP 383).
     """
     if response.status not in _REDIRECTS:
         return None
     named = set(response.headers.getlist("Location"))
     if len(named) > 1:
-        raise DownloadError(Reason.BAD_ANSWER, f"{redact(url)}: the server redirects to several addresses at once")
+        raise DownloadError(
+            Reason.BAD_ANSWER, f"{redact(url)}: the server redirects to several addresses at once; try again later"
+        )
     return named.pop().encode("latin-1").decode("utf-8", "surrogateescape") if named else None
 
 
 def check_status(response: BaseHTTPResponse, url: str) -> None:
-    """Raise DownloadError for every status but 200."""
+    """Raise DownloadError for every status except 200."""
     status = response.status
     if status == 200:
         return
@@ -61,14 +64,14 @@ def check_status(response: BaseHTTPResponse, url: str) -> None:
     if status in (404, 410):
         raise DownloadError(Reason.NOT_FOUND, f"{detail}; correct the URL in the catalog")
     if 400 <= status < 500:
-        raise DownloadError(Reason.HTTP_4XX, f"{detail}; make the picture public or correct its URL")
+        raise DownloadError(Reason.HTTP_4XX, f"{detail}; make the image public or correct its URL")
     if status in _REDIRECTS:
-        detail += " without saying where to"
+        detail += " without a Location"
     raise DownloadError(Reason.BAD_ANSWER, detail)
 
 
 def retry_after(header: str | None) -> float:
-    """Return the seconds that Retry-After asks for (RFC 9110, 10.2.3: seconds or a date), 0 for none."""
+    """Return the seconds to wait for a Retry-After (RFC 9110, 10.2.3: seconds or a date), 0 if there is none."""
     if header is None:
         return 0.0
     if re.fullmatch(r"[0-9]{1,9}", header.strip()):
@@ -80,72 +83,70 @@ def retry_after(header: str | None) -> float:
     return max(seconds, 0.0)
 
 
-def failure(error: BaseException, url: str, *, late: bool, body: bool) -> TransientError:
-    """Return what an error of the network means; `late` where the time was up, `body` while the body was read."""
+def network_error(error: BaseException, url: str, *, late: bool, body: bool) -> TransientError:
+    """Return what a network error means: `late`, after the deadline; `body`, while the body was read."""
     reason, words = (Reason.TIMEOUT, "took too long") if late else _meaning(error, body=body)
     return TransientError(reason, f"{redact(url)}: {words}; try again later")
 
 
-def check_is_image(chunks: Iterator[bytes], url: str) -> Iterator[bytes]:
-    """Pass a picture's body on; raise DownloadError at the first bytes of anything else."""
+def identify(chunks: Iterator[bytes], url: str) -> tuple[str, Iterator[bytes]]:
+    """Return the file type of an image's body, and all of its chunks; raise DownloadError if it is not an image."""
     head = b""
     for chunk in chunks:
         head += chunk
         if len(head) >= HEAD:
             break
     if not head:
-        raise TransientError(Reason.TRUNCATED, f"{redact(url)}: the server sent an empty file")
-    if extension(head) is None:
-        raise DownloadError(
-            Reason.NOT_AN_IMAGE, f"{redact(url)}: {_content(head)}; the URL must lead to the picture itself"
-        )
-    yield head
-    yield from chunks
+        raise TransientError(Reason.TRUNCATED, f"{redact(url)}: the server sent an empty file; try again later")
+    kind = extension(head)
+    if kind is None:
+        raise DownloadError(Reason.NOT_AN_IMAGE, f"{redact(url)}: {_describe(head)}; give the URL of the image itself")
+    return kind, itertools.chain([head], chunks)
 
 
-def _content(head: bytes) -> str:
+def _describe(head: bytes) -> str:
     begin = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if begin.startswith((b"<!doctype html", b"<html", b"<head", b"<script", b"<!--")):
         return "the server sent a web page"
     if begin.startswith((b"<svg", b"<?xml")):
-        return "the server sent SVG or XML, which is not a picture of pixels"
-    return "what the server sent is not a picture of a known format"
+        return "the server sent SVG or XML, which has no pixels"
+    return "the server sent no image of a known format"
 
 
-_CUT_OFF = (Reason.TRUNCATED, "the picture came cut off")
-# The first line whose class the error, or a cause of it, has; those of the body stand before.
-_OF_BODY: tuple[tuple[Any, Reason, str], ...] = (
+_CUT_OFF = (Reason.TRUNCATED, "the image was cut off")
+# The first row counts whose class the error or one of its causes has. While the body is read, these come first.
+_BODY_MEANINGS: tuple[tuple[Any, Reason, str], ...] = (
     (ReadTimeoutError, Reason.TIMEOUT, "the server took too long"),
     (TimeoutError, Reason.TIMEOUT, "the server took too long"),
-    (DecodeError, Reason.BAD_ANSWER, "the server compressed the picture wrongly"),
+    (DecodeError, Reason.BAD_ANSWER, "the server compressed the image incorrectly"),
     ((ProtocolError, ConnectionError, ssl.SSLEOFError), *_CUT_OFF),
 )
 _MEANINGS: tuple[tuple[Any, Reason, str], ...] = (
-    (NameResolutionError, Reason.DNS, "the host's name is not known"),
-    (NewConnectionError, Reason.CONNECT, "the connection failed"),  # a ConnectTimeoutError to urllib3
+    (NameResolutionError, Reason.DNS, "the host name is unknown"),
+    (NewConnectionError, Reason.CONNECT, "the connection failed"),  # before ConnectTimeoutError, its base class
     ((ConnectTimeoutError, ReadTimeoutError, TimeoutError), Reason.TIMEOUT, "the server took too long"),
-    (ssl.SSLCertVerificationError, Reason.TLS, "its certificate is not valid"),
-    ((SSLError, ssl.SSLError), Reason.TLS, "no secure connection (TLS)"),
-    (RemoteDisconnected, Reason.CONNECT, "the server closed the connection without an answer"),
-    ((HTTPException, HeaderParsingError), Reason.BAD_ANSWER, "the server broke HTTP's rules"),
+    (ssl.SSLCertVerificationError, Reason.TLS, "its certificate is invalid"),
+    ((SSLError, ssl.SSLError), Reason.TLS, "the TLS connection failed"),
+    (RemoteDisconnected, Reason.CONNECT, "the server closed the connection without a response"),
+    ((HTTPException, HeaderParsingError), Reason.BAD_ANSWER, "the server's response is not valid HTTP"),
     (OSError, Reason.CONNECT, "the connection failed"),
-    (ValueError, Reason.BAD_ANSWER, "the server broke HTTP's rules"),
+    (ValueError, Reason.BAD_ANSWER, "the server's response is not valid HTTP"),
 )
 
 
 def _meaning(error: BaseException, *, body: bool) -> tuple[Reason, str]:
     links = list(_chain(error))
-    for kind, reason, words in (_OF_BODY if body else ()) + _MEANINGS:
+    for kind, reason, words in (_BODY_MEANINGS if body else ()) + _MEANINGS:
         for link in links:
             if isinstance(link, kind):
-                return reason, _said(link) or words
+                return reason, _system_message(link) or words
     return Reason.CONNECT, "the connection failed"
 
 
-def _said(error: BaseException) -> str:
-    """Return what the system says of it where that helps and holds nothing of the URL."""
+def _system_message(error: BaseException) -> str:
+    """Return the system's own words for an error if they help and hold nothing of the URL, else ""."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not valid ({error.verify_message})"
+        return f"its certificate is invalid ({error.verify_message})"
     if isinstance(error, NewConnectionError) and error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, OSError) and not isinstance(error, ssl.SSLError | TimeoutError) and error.errno:

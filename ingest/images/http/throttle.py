@@ -1,4 +1,4 @@
-"""What is known of each host during a run: how many talk to it, when it may be asked again, whether it rests."""
+"""Limits per host: connections at once, pauses that the host asks for, and a rest after many failures in a row."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 FAILURES = 20
-"""After so many failures in a row a host rests."""
+"""Failures in a row after which a host rests."""
 
 REST_S = 60.0
 
-# What says that a host is not well; that it has no such picture does not.
-_ILL = frozenset(
+# Failures that count against a host. A missing image does not.
+_HOST_FAILURES = frozenset(
     {
         Reason.DNS,
         Reason.CONNECT,
@@ -44,7 +44,7 @@ class _Host:
 
 
 class HostThrottle:
-    """The hosts of one run, for any number of threads. `sleep` waits where a host asked for it."""
+    """The hosts of one run, for any number of threads. `sleep` waits out the pauses that hosts ask for."""
 
     def __init__(self, at_once: int, sleep: Callable[[float], None]) -> None:
         self._at_once = at_once
@@ -53,20 +53,20 @@ class HostThrottle:
         self._hosts: dict[str, _Host] = {}
 
     @contextmanager
-    def turn(self, name: str, ends: float) -> Iterator[None]:
-        """Let at most so many threads at once talk to the host in the block, and note how that went.
+    def slot(self, name: str, ends: float) -> Iterator[None]:
+        """Let at most `at_once` threads talk to the host in the block, and count its failures.
 
-        Raises DownloadError: HOST_RESTING where it rests or asked to be left alone past `ends`, TIMEOUT where no
-        turn came before.
+        Raises DownloadError: HOST_RESTING if the host rests or asked for a pause beyond `ends`, TIMEOUT if no slot is
+        free before then.
         """
         host = self._host(name)
         self._admit(host, name, ends)
         if not host.slots.acquire(timeout=max(0.0, ends - time.monotonic())):
-            raise DownloadError(Reason.TIMEOUT, f"{name}: no turn came in time; raise --download-per-host")
+            raise DownloadError(Reason.TIMEOUT, f"{name}: no connection was free in time; raise --download-per-host")
         try:
             yield
         except DownloadError as error:
-            self._failed(host, error.reason)
+            self._count_failure(host, error.reason)
             raise
         else:
             host.failures = 0
@@ -74,7 +74,7 @@ class HostThrottle:
             host.slots.release()
 
     def pause(self, name: str, seconds: float) -> None:
-        """Leave the host alone for so long, as it asked for."""
+        """Send the host no request for this long, as it asked for."""
         self._host(name).not_before = time.monotonic() + seconds
 
     def _host(self, name: str) -> _Host:
@@ -87,21 +87,21 @@ class HostThrottle:
     def _admit(self, host: _Host, name: str, ends: float) -> None:
         now = time.monotonic()
         if host.rests_until > now:
-            detail = f"{name}: rests after {FAILURES} failures in a row; run again later"
+            detail = f"{name}: failed {FAILURES} times in a row and is not asked for a while; run again later"
             raise DownloadError(Reason.HOST_RESTING, detail)
         if host.not_before > ends:
-            detail = f"{name}: asked to be left alone for {host.not_before - now:.0f} s; run again then"
+            detail = f"{name}: asked for a pause of {host.not_before - now:.0f} s; run again after it"
             raise DownloadError(Reason.HOST_RESTING, detail)
         if host.not_before > now:
             self._sleep(host.not_before - now)
 
-    def _failed(self, host: _Host, reason: Reason) -> None:
+    def _count_failure(self, host: _Host, reason: Reason) -> None:
         with host.lock:
-            if reason not in _ILL:
+            if reason not in _HOST_FAILURES:
                 host.failures = 0
                 return
             host.failures += 1
             if host.failures >= FAILURES:
-                # The first failure after the rest sends it to rest again.
+                # After its rest, one failure is enough for another.
                 host.failures = FAILURES - 1
                 host.rests_until = time.monotonic() + REST_S

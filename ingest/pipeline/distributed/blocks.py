@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ingest.core.records import Decoded, Embedded
-    from ingest.images.cache.index import CacheEntry, ImageContent
+    from ingest.images.cache.entry import CacheEntry, ImageContent
 
 
 @dataclass(frozen=True, slots=True)

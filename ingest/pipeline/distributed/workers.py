@@ -17,7 +17,8 @@ from ingest.embedding import encoder as embedding
 from ingest.embedding.clip import ClipEncoder
 from ingest.embedding.pixel_cache import PixelCache
 from ingest.images.cache.cache import ImageCache
-from ingest.images.cache.index import CacheEntry, ImageContent, ImageIndex
+from ingest.images.cache.entry import CacheEntry, ImageContent
+from ingest.images.cache.index import ImageIndex
 from ingest.images.stage import ImageStage
 from ingest.milvus import writer
 from ingest.milvus.collection import Collection
@@ -68,10 +69,10 @@ def prepare(block: Block, job: Job, known: SortedKeys) -> Prepared:
             if item.entry is not None:
                 index.put(item.entry)
         images = stack.enter_context(ImageStage(settings, cache))
-        pictures = tuple(images.pictures((item.product for item in block), download=True))
+        pictures = tuple(images.find((item.product for item in block), download=True))
         steps = job.checkpoint.preprocessing
         preprocessed = PixelCache(settings.data / "preprocessed", steps, exact=settings.exact)
-        decode = preprocessed.using(images.decoder(steps, steps.least))
+        decode = preprocessed.wrap(images.decoder(steps, steps.least))
         differing = [record for record in _difference(block, space.fingerprint).changes(pictures)
                      if isinstance(record, ImageFile)]  # fmt: skip
         held = there.find(pack_keys([picture.sha256 for picture in differing], KEY_BYTES)) != ABSENT

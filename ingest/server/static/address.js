@@ -1,8 +1,8 @@
-// What is asked, in the address bar: a link can be shared, and back and forward work.
+// The query in the URL: links can be shared, and back and forward work.
 
 export const STEP = 24;
 
-/** Read the address: words, a product, how much words count, how many, and filters by field. */
+/** Read the URL: words, a product, the weight of the words, the number of results, and filters by field. */
 export function read(search = location.search) {
   const given = new URLSearchParams(search);
   const asked = { tab: given.get("tab") ?? "search", words: given.get("q") ?? "", like: given.get("like") ?? "",
@@ -18,7 +18,7 @@ export function read(search = location.search) {
   return asked;
 }
 
-/** Return the address that asks for this; nothing stands in it that need not. */
+/** Return the URL of a query, without default values. */
 export function write(asked) {
   const said = new URLSearchParams();
   if (asked.tab !== "search") said.set("tab", asked.tab);
@@ -33,7 +33,7 @@ export function write(asked) {
   return text ? `?${text}` : "./";
 }
 
-/** Return the filters as Milvus reads them; fields that the collection has not are left out. */
+/** Return the filters as a Milvus expression, without fields that the collection does not have. */
 export function expression(asked, facets) {
   const parts = [];
   for (const facet of facets) {

@@ -1,4 +1,4 @@
-// Asking the service: its token, its errors, and its pictures.
+// Requests to the service: its token, errors and images.
 import { byId } from "./dom.js";
 
 const KEY = "ingest-token";
@@ -10,7 +10,7 @@ const headers = () => {
   return token ? { Authorization: `Bearer ${token}` } : {};
 };
 
-/** Fetch from the service; asks the person for the token where the service asks for it. Throws an Error to be shown. */
+/** Send a request; asks the user for the token if the service needs one. Throws an Error whose message can be shown. */
 async function fetched(path, options = {}) {
   for (;;) {
     if (asksToken && !sessionStorage.getItem(KEY)) await (asking ??= askToken("").finally(() => (asking = null)));
@@ -29,7 +29,7 @@ async function fetched(path, options = {}) {
 
 function askToken(wrong) {
   const dialog = byId("asks-token");
-  byId("token-wrong").textContent = wrong ? "That was not it." : "";
+  byId("token-wrong").textContent = wrong ? "This token is wrong." : "";
   byId("token").value = "";
   dialog.showModal();
   return new Promise((done) => {
@@ -44,7 +44,7 @@ function askToken(wrong) {
   });
 }
 
-/** Return the JSON that the service answers; throws an Error with its reason. */
+/** Return the JSON of an answer; throws an Error with the reason. */
 export async function ask(path, options = {}) {
   const answer = await fetched(path, options);
   const content = await answer.json().catch(() => ({}));
@@ -52,25 +52,25 @@ export async function ask(path, options = {}) {
   return content;
 }
 
-/** Search with a query as /v1/search takes it, and a picture (a File) or none. */
-export function search(query, picture, signal) {
-  if (!picture) {
+/** Search with a query of /v1/search and an optional image (a File). */
+export function search(query, image, signal) {
+  if (!image) {
     const body = JSON.stringify(query);
     return ask("v1/search", { method: "POST", body, signal, headers: { "Content-Type": "application/json" } });
   }
   const body = new FormData();
   body.append("query", JSON.stringify(query));
-  body.append("picture", picture);
+  body.append("picture", image);
   return ask("v1/search", { method: "POST", body, signal });
 }
 
-/** Return what is like a product, without copies of its picture. */
+/** Return products similar to a product, except those with the same image. */
 export const similar = (id, limit, filter, signal) =>
   ask(`v1/products/${encodeURIComponent(id)}/similar?${new URLSearchParams({ limit, ...(filter && { filter }) })}`, { signal });
 
 export const product = (id) => ask(`v1/products/${encodeURIComponent(id)}`);
 
-/** Have an <img> show a product's picture, once it is near the screen; a picture that is not there leaves a blank. */
+/** Load a product's image into an <img> when it is near the screen; a missing image leaves a blank. */
 export function show(image, id, side = 384) {
   const path = `v1/products/${encodeURIComponent(id)}/picture?side=${side}`;
   image.addEventListener("error", () => image.classList.add("missing"), { once: true });
@@ -79,7 +79,7 @@ export function show(image, id, side = 384) {
     image.src = path;
     return image;
   }
-  // An <img> cannot send the token: what it shows is fetched for it.
+  // An <img> cannot send the token, so the image is fetched here.
   new IntersectionObserver(async (entries, observer) => {
     if (!entries.some((entry) => entry.isIntersecting)) return;
     observer.disconnect();

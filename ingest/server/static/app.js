@@ -1,4 +1,4 @@
-// The two views, and which one the address asks for.
+// Switches between the two views by the URL.
 import { read } from "./address.js";
 import { byId } from "./dom.js";
 import * as collection from "./collection.js";
@@ -17,7 +17,7 @@ function render() {
   VIEWS[current].render(asked);
 }
 
-/** Go to an address of this page without loading it again. */
+/** Navigate within this page without reloading it. */
 function go(href, state = null) {
   history.pushState(state, "", href);
   render();
@@ -27,7 +27,7 @@ document.addEventListener("click", (event) => {
   const link = event.target.closest("a[href]");
   const plain = event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey;
   if (link?.classList.contains("skip")) {
-    event.preventDefault(); // else the address changes, and the view is made anew under the focus
+    event.preventDefault(); // otherwise the URL changes and rendering again loses the focus
     byId("results").focus();
     return;
   }
@@ -37,7 +37,7 @@ document.addEventListener("click", (event) => {
   event.preventDefault();
   go(to.href);
   scrollTo({ top: 0 });
-  if (link.closest("#grid")) byId("results").focus({ preventScroll: true }); // the card that had it is gone
+  if (link.closest("#grid")) byId("results").focus({ preventScroll: true }); // the focused card is gone
 });
 addEventListener("popstate", render);
 search.prepare(go);

@@ -1,4 +1,4 @@
-// Making elements, and showing values as people write them.
+// Creates elements and formats values.
 
 /** Return an element with properties (`class`, `dataset`, `on…` and attributes) and children. */
 export function make(tag, properties = {}, ...children) {
@@ -18,11 +18,11 @@ export const byId = (id) => document.getElementById(id);
 
 export const counted = (number, one, many = `${one}s`) => `${number.toLocaleString()} ${number === 1 ? one : many}`;
 
-/** A number as a price is written: whole, or with two digits. */
+/** Format a number as a price: whole, or with two decimals. */
 export const priced = (number) =>
   number.toLocaleString(undefined, Number.isInteger(number) ? {} : { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 
-/** Which fields stand for what on a card; a contract may call them otherwise, or have none. */
+/** Choose the fields to show as title, price and lists; a contract may name them differently or have none. */
 export function roles(facets) {
   const named = (name) => facets.find((facet) => facet.name === name);
   const title = named("title") ?? facets.find((facet) => facet.type === "VARCHAR" && !facet.values.length);

@@ -1,22 +1,22 @@
-// The catalog on a plane: dots on a canvas, with a legend, and the same as a table for whom a canvas says nothing.
+// The map: products as dots on a canvas, a legend, and the same as a table for those who cannot use the canvas.
 import { write, read, STEP } from "./address.js";
 import { show } from "./api.js";
 import { make, priced } from "./dom.js";
 
-// Told apart by eyes that see colours differently, too: every fourth has another shape.
+// Neighbouring colours also differ in shape, for people who cannot tell the colours apart.
 const COLOURS = {
   light: ["#2f6f9f", "#c2571a", "#3f7f3f", "#9a3f8c", "#8a6d1d", "#5a57b8", "#b23a48", "#1f7f78", "#7a5a44", "#5f6b76"],
   dark: ["#7db8e6", "#f0a067", "#86c886", "#df93d2", "#dcc069", "#a9a6f5", "#f08a96", "#6fd0c8", "#cda98f", "#aab6c1"],
 };
 const SHAPES = ["circle", "square", "triangle", "diamond"];
-const REACH = 18; // pixels around the pointer in which a dot is found
+const REACH = 18; // pixels around the pointer within which a dot is found
 
-/** Fill `place` with the map of what /v1/collection/map answered. */
+/** Draw the answer of /v1/collection/map into `place`. */
 export function draw(place, plane, role) {
   const lists = role.lists.filter((name) => name in plane.fields);
   const state = { by: lists[0] ?? null, hidden: new Set(), at: null };
   const canvas = make("canvas", { tabIndex: 0, role: "img", "aria-describedby": "map-keys",
-    "aria-label": `Map of ${plane.product_ids.length.toLocaleString()} products; the same stands in the table below` });
+    "aria-label": `Map of ${plane.product_ids.length.toLocaleString()} products; the table below has the same` });
   const card = make("div", { class: "hover", hidden: true });
   const said = make("p", { class: "unseen", "aria-live": "polite" });
   const legend = make("ul", { class: "legend" });
@@ -24,7 +24,7 @@ export function draw(place, plane, role) {
     make("select", { onchange: (event) => { state.by = event.target.value; state.hidden.clear(); legendFor(); paint(); } },
       lists.map((name) => make("option", { value: name }, name)))) : null;
   place.append(make("div", { class: "side" }, choice, legend), make("div", { class: "sheet" }, canvas, card),
-    make("p", { id: "map-keys", class: "note" }, "Point at a dot to see it, click it for its like. With the keyboard: arrows go from dot to dot, Enter opens."),
+    make("p", { id: "map-keys", class: "note" }, "Point at a dot to see the product; click it to find similar ones. Keyboard: arrow keys move between dots, Enter opens."),
     said, alternative(plane, role));
 
   let values = [];
@@ -116,7 +116,7 @@ export function draw(place, plane, role) {
     paint();
   }
 
-  /** Return the nearest dot that lies towards a direction. */
+  /** Return the nearest dot in a direction. */
   function neighbour(dx, dy) {
     if (state.at === null) return nearest(width / 2, height / 2, Infinity);
     let best = state.at, least = Infinity;
@@ -140,7 +140,7 @@ export function draw(place, plane, role) {
   canvas.addEventListener("blur", () => point(null));
   canvas.addEventListener("click", (event) => {
     const at = nearest(event.offsetX, event.offsetY, REACH);
-    if (event.pointerType === "touch" && at !== state.at) point(at); // a finger cannot hover: the first touch shows
+    if (event.pointerType === "touch" && at !== state.at) point(at); // a finger cannot hover: the first touch shows the product
     else if (at !== null) { point(at); open(); }
   });
   canvas.addEventListener("keydown", (event) => {
@@ -154,7 +154,7 @@ export function draw(place, plane, role) {
   new ResizeObserver(paint).observe(canvas);
 }
 
-/** Return a function from the numbers' range to 0 … 1. */
+/** Return a function that scales the range of the numbers to 0 … 1. */
 function scale(numbers) {
   const low = numbers.reduce((one, other) => Math.min(one, other), Infinity);
   const width = numbers.reduce((one, other) => Math.max(one, other), -Infinity) - low;
@@ -180,7 +180,7 @@ function stamp(pen, shape, x, y, size) {
   pen.fill();
 }
 
-/** The map as a table, made when it is opened: its products in the order of the map's long direction. */
+/** The map as a table, created when it is opened; products in the order of the first axis. */
 function alternative(plane, role) {
   const details = make("details", {}, make("summary", {}, "The map as a table"));
   details.addEventListener("toggle", () => {

@@ -1,18 +1,18 @@
-// Searching: the box, a picture dropped, pasted or chosen, filters made from the collection, and the grid.
+// The search view: the search box, an image dropped, pasted or chosen, filters from the collection, and the grid.
 import { STEP, expression, read, write } from "./address.js";
 import { ask, product, search, show, similar } from "./api.js";
 import { byId, counted, make, priced, roles } from "./dom.js";
 
-const pictures = new Map(); // by the number that an entry of the history carries: a File has no address
+const images = new Map(); // image files by the number in a history entry: a File has no URL
 let go = null;
 let facets = null;
 let running = null;
 let typing = 0;
 let shownFor = "";
 
-const current = () => pictures.get(history.state?.picture);
+const current = () => images.get(history.state?.image);
 
-/** Listen to the form; `goTo(href, state)` shows another address. */
+/** Listen to the form; `goTo(href, state)` navigates. */
 export function prepare(goTo) {
   go = goTo;
   const words = byId("words");
@@ -36,7 +36,7 @@ export function prepare(goTo) {
     const asked = read();
     change({ count: Math.min(asked.count + STEP, 1000) });
   });
-  addEventListener("paste", (event) => take([...(event.clipboardData?.files ?? [])].find(isPicture)));
+  addEventListener("paste", (event) => take([...(event.clipboardData?.files ?? [])].find(isImage)));
   const drop = byId("drop");
   addEventListener("dragover", (event) => {
     event.preventDefault();
@@ -52,22 +52,22 @@ export function prepare(goTo) {
   });
 }
 
-const isPicture = (file) => file.type.startsWith("image/");
+const isImage = (file) => file.type.startsWith("image/");
 
 function take(file) {
   if (!file) return;
-  const number = (history.state?.picture ?? 0) + pictures.size + 1;
-  pictures.set(number, file);
+  const number = (history.state?.image ?? 0) + images.size + 1;
+  images.set(number, file);
   byId("words").value = "";
-  go(write({ ...read(), tab: "search", words: "", like: "", count: STEP }), { picture: number });
+  go(write({ ...read(), tab: "search", words: "", like: "", count: STEP }), { image: number });
 }
 
-/** Ask for something else, and keep the rest; the picture stays unless `state` says otherwise. */
+/** Change part of the query and search; the image stays unless `state` says otherwise. */
 function change(changes, state = history.state) {
   go(write({ ...read(), tab: "search", ...changes }), state);
 }
 
-/** Show what the address asks for. */
+/** Show the results of the query in the URL. */
 export async function render(asked) {
   if (document.activeElement !== byId("words")) byId("words").value = asked.words;
   document.title = asked.words ? `${asked.words} · ingest` : "ingest";
@@ -95,20 +95,20 @@ export async function render(asked) {
 }
 
 async function results(asked, signal) {
-  const picture = current();
-  if (history.state?.picture && !picture) { // after a reload: a File does not outlive its page
+  const image = current();
+  if (history.state?.image && !image) { // after a reload, which loses the File
     history.replaceState(null, "");
-    if (!asked.words && !asked.like) throw new Error("The picture went with the page that had it; drop it here again.");
+    if (!asked.words && !asked.like) throw new Error("Reloading the page lost the image; drop it here again.");
   }
   const filter = expression(asked, facets);
   const query = { limit: asked.count, ...(filter && { filter }) };
   if (asked.words) query.text = asked.words;
   if (asked.like) query.product_id = asked.like;
-  if (!asked.words && !asked.like && !picture) return null;
-  if (asked.like && !asked.words && !picture) return (await similar(asked.like, asked.count, filter, signal)).hits;
-  if (asked.words && (picture || asked.like))
-    query.weights = { text: asked.weight, [picture ? "picture" : "product"]: round(1 - asked.weight) };
-  return (await search(query, picture, signal)).hits;
+  if (!asked.words && !asked.like && !image) return null;
+  if (asked.like && !asked.words && !image) return (await similar(asked.like, asked.count, filter, signal)).hits;
+  if (asked.words && (image || asked.like))
+    query.weights = { text: asked.weight, [image ? "picture" : "product"]: round(1 - asked.weight) };
+  return (await search(query, image, signal)).hits;
 }
 
 const round = (number) => Math.round(number * 100) / 100;
@@ -119,20 +119,20 @@ function tell(text, isFault = false) {
   status.classList.toggle("fault", isFault);
 }
 
-/** Show products; `milliseconds` is how long the search took, null where nothing was asked. */
+/** Show products; `milliseconds` is how long the search took, null if there was no query. */
 function showHits(hits, asked, milliseconds) {
   const role = roles(facets);
   byId("grid").replaceChildren(...hits.map((hit) => card(hit, role)));
   byId("more").hidden = milliseconds === null || hits.length < asked.count || asked.count >= 1000;
-  if (milliseconds === null) tell(hits.length ? "A look around. Describe what you want, drop a picture, or choose a product." : "");
-  else if (!hits.length) tell("Nothing fits these filters.");
-  else tell(`${counted(hits.length, "product")}, the nearest first · ${Math.round(milliseconds)} ms`);
+  if (milliseconds === null) tell(hits.length ? "Some products from the collection. Describe what you want, drop an image, or choose a product." : "");
+  else if (!hits.length) tell("No products match these filters.");
+  else tell(`${counted(hits.length, "product")}, most similar first · ${Math.round(milliseconds)} ms`);
   const key = write({ ...asked, count: 0 });
   if (shownFor && key === shownFor && asked.count > STEP) byId("grid").children[asked.count - STEP]?.querySelector("a").focus();
   shownFor = key;
 }
 
-/** Return a few products from all over the map, for a page on which nothing was asked. */
+/** Return a few products from all over the map, for a page without a query. */
 async function lookAround(asked) {
   const plane = await ask("v1/collection/map");
   const step = Math.max(1, Math.floor(plane.product_ids.length / STEP));
@@ -159,30 +159,30 @@ function card(hit, role) {
     make("span", { class: "name" }, title),
     make("span", { class: "facts" },
       price === null || price === undefined ? "" : make("span", { class: "price" }, priced(price)),
-      hit.score === undefined ? "" : make("span", { class: "score", title: "How alike: the cosine of the two vectors" },
+      hit.score === undefined ? "" : make("span", { class: "score", title: "Cosine similarity of the two vectors" },
         make("span", { class: "unseen" }, "similarity "), hit.score.toFixed(2))),
     rest.length ? make("span", { class: "rest" }, rest.join(" · ")) : ""));
 }
 
-/** Show what the query is made of besides words: a picture, or a product, and how much words count beside them. */
+/** Show the parts of the query besides words, an image or a product, and the slider for the weight of the words. */
 async function showParts(asked) {
   const parts = byId("parts");
-  const picture = current();
+  const image = current();
   const shown = [];
-  if (picture) {
-    const image = make("img", { alt: "", src: URL.createObjectURL(picture) });
-    shown.push(part(image, "Like your picture", () => change({}, null)));
+  if (image) {
+    const thumbnail = make("img", { alt: "", src: URL.createObjectURL(image) });
+    shown.push(part(thumbnail, "Similar to your image", () => change({}, null)));
   }
   if (asked.like) {
     const name = make("span", {}, asked.like);
-    shown.push(part(show(make("img", { alt: "" }), asked.like, 96), ["Like ", name], () => change({ like: "" })));
+    shown.push(part(show(make("img", { alt: "" }), asked.like, 96), ["Similar to ", name], () => change({ like: "" })));
     product(asked.like).then((found) => (name.textContent = found.fields[roles(facets).title] || asked.like)).catch(() => {});
   }
   if (shown.length && asked.words) {
     const slider = make("input", { type: "range", min: "0", max: "1", step: "0.1", value: asked.weight,
       onchange: (event) => change({ weight: Number(event.target.value) }) });
-    shown.push(make("label", { class: "weigh" }, make("span", {}, "Look"), slider, make("span", {}, "Words")));
-    slider.setAttribute("aria-label", "How much the words count beside the look");
+    shown.push(make("label", { class: "weigh" }, make("span", {}, "Image"), slider, make("span", {}, "Words")));
+    slider.setAttribute("aria-label", "Weight of the words against the image");
   }
   const focused = parts.contains(document.activeElement) && document.activeElement.type === "range";
   parts.replaceChildren(...shown);
@@ -190,9 +190,9 @@ async function showParts(asked) {
 }
 
 const part = (image, label, remove) => make("span", { class: "part" }, image, make("span", {}, label),
-  make("button", { type: "button", class: "quiet", "aria-label": "Leave this out", onclick: remove }, "×"));
+  make("button", { type: "button", class: "quiet", "aria-label": "Remove from the search", onclick: remove }, "×"));
 
-/** Make the filters of the collection's fields once, and set them to what the address says. */
+/** Create the filters once, from the facets of the collection, and set them from the URL. */
 function showFilters(asked) {
   const area = byId("facets");
   if (!area.childElementCount) {

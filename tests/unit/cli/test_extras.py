@@ -45,6 +45,7 @@ def uninstall(monkeypatch):
 @pytest.mark.parametrize(
     ("extra", "package", "arguments"),
     [
+        ("serve", "fastapi", ["serve"]),
         ("serve", "starlette", ["serve"]),
         ("serve", "uvicorn", ["serve"]),
         ("serve", "prometheus_client", ["serve"]),

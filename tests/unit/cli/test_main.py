@@ -80,7 +80,7 @@ def test_a_bug_leaves_its_traceback_in_a_file_and_not_on_the_terminal(failing, m
     monkeypatch.setenv("MILVUS_TOKEN", SECRET)
     code, out, err = failing(ZeroDivisionError("oh\nno"))
     assert (code, out) == (1, "")
-    assert err.splitlines()[0] == "ingest: a bug of ours: ZeroDivisionError: oh no"
+    assert err.splitlines()[0] == "ingest: internal error: ZeroDivisionError: oh no"
     assert len(err.splitlines()) == 2
     (log,) = tmp_path.glob("ingest-*.log")
     assert str(log) in err
@@ -99,7 +99,7 @@ def test_a_bugs_traceback_does_not_carry_the_token(failing, monkeypatch, tmp_pat
 
 def test_a_misspelt_command_is_told_the_near_one(capsys):
     every = (
-        "There are run, plan, embed, export, fetch, search, recommend, evaluate, serve, status, verify, doctor, "
+        "Commands: run, plan, embed, export, fetch, search, recommend, evaluate, serve, status, verify, doctor, "
         "collections, store, rollback."
     )
     for word, hint in (("serach", "Did you mean search?"), ("zzz", every)):

@@ -59,11 +59,11 @@ def test_a_command_that_lacks_an_option_leaves_the_setting_at_its_default():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["run", "--actors", "4"], "--actors goes with --engine ray."),
-        (["run", "--engine", "ray", "--bulk-folder", "x"], "--bulk-folder goes with --engine threads"),
-        (["run", "--bulk-path", "/x"], "--bulk-path goes with --bulk-folder."),
-        (["plan", "--estimate", "--prune"], "--prune does nothing with --estimate."),
-        (["plan", "--estimate", "--max-skipped", "3"], "--max-skipped does nothing with --estimate."),
+        (["run", "--actors", "4"], "--actors works with --engine ray only."),
+        (["run", "--engine", "ray", "--bulk-folder", "x"], "--bulk-folder works with --engine threads only"),
+        (["run", "--bulk-path", "/x"], "--bulk-path works with --bulk-folder only."),
+        (["plan", "--estimate", "--prune"], "--prune has no effect with --estimate."),
+        (["plan", "--estimate", "--max-skipped", "3"], "--max-skipped has no effect with --estimate."),
     ],
 )
 def test_a_flag_that_would_be_ignored_is_a_mistake_in_usage(arguments, said, tmp_path, monkeypatch):

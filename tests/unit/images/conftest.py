@@ -12,7 +12,8 @@ from support.image_files import saved
 
 from ingest.images.cache.cache import ImageCache
 from ingest.images.http.addresses import AddressPolicy
-from ingest.images.http.download_policy import Downloader, DownloadPolicy
+from ingest.images.http.download_policy import DownloadPolicy
+from ingest.images.http.downloader import Downloader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +51,7 @@ def waits() -> list[float]:
 @pytest.fixture
 def downloader(waits: list[float]) -> Iterator[Downloader]:
     with Downloader(
-        DownloadPolicy(connect_s=2, read_s=2, border=AddressPolicy(allow_private=True)), waits.append
+        DownloadPolicy(connect_s=2, read_s=2, addresses=AddressPolicy(allow_private=True)), waits.append
     ) as opened:
         yield opened
 

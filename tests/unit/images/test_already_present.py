@@ -1,4 +1,4 @@
-"""What is told of a block of products is what the images stage would find out about each, only sooner."""
+"""Images found for a block of products are those that the resolver finds for each."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ingest.core.records import ImageFile, Product, Reason, Skipped, Stage
 from ingest.images.already_present import PresentImages
 from ingest.images.cache.cache import ImageCache
 from ingest.images.resolver import ImageResolver, RefetchPolicy
+from ingest.images.roots import ImageRoots
 
 NAMES = (
     "a.jpg",
@@ -33,13 +34,13 @@ def products(*images):
 
 
 def stocked(folder: Path) -> tuple[Path, Path]:
-    """Make two roots, some pictures in each, and one outside that links lead to."""
+    """Make two roots, some images in each, and one outside with links to it."""
     first, second, outside = folder / "first", folder / "second", folder / "outside"
     for place in (first / "sub", second / "sub", outside):
         place.mkdir(parents=True)
     for place in (first / "a.jpg", first / "sub/b.jpg", first / "back\\slash.jpg", second / "sub/b.jpg",
                   outside / "c.jpg"):  # fmt: skip
-        place.write_bytes(f"a picture at {place.name}".encode())
+        place.write_bytes(f"an image at {place.name}".encode())
     (first / "link.jpg").symlink_to(outside / "c.jpg")
     (first / "out").symlink_to(outside)
     return first, second
@@ -50,12 +51,12 @@ def stocked(folder: Path) -> tuple[Path, Path]:
     st.lists(st.sampled_from(["change", "touch", "remove", "appear", "fewer roots", "more roots"]), max_size=3),
 )
 @settings(max_examples=60, deadline=None)
-def test_no_block_is_told_otherwise_than_each_of_it(images, happens):
+def test_a_block_gives_what_the_resolver_gives_for_each_product(images, happens):
     with TemporaryDirectory() as folder:
         first, second = stocked(Path(folder))
         roots = [first] if "more roots" in happens else [first, second]
         with ImageCache(Path(folder) / "cache") as cache:
-            fetch = ImageResolver(cache, None, *roots)
+            fetch = ImageResolver(cache, None, ImageRoots(roots))
             for record in products(*images):
                 fetch(record)
             if "change" in happens:
@@ -67,43 +68,43 @@ def test_no_block_is_told_otherwise_than_each_of_it(images, happens):
             if "appear" in happens:
                 (first / "no.jpg").write_bytes(b"new")
             roots = [first] if "fewer roots" in happens else [first, second]
-            told = PresentImages(cache, *roots, again=RefetchPolicy())(products(*images))
-            fetch = ImageResolver(cache, None, *roots)
-            for record, product in zip(told, products(*images), strict=True):
+            present = PresentImages(cache, ImageRoots(roots), RefetchPolicy())(products(*images))
+            fetch = ImageResolver(cache, None, ImageRoots(roots))
+            for record, product in zip(present, products(*images), strict=True):
                 assert record == (fetch(product) if isinstance(record, ImageFile) else product)
 
 
-def test_what_was_seen_before_is_told_wherever_it_lies(tmp_path, cache, server, downloader, jpeg):
+def test_known_images_are_found_wherever_they_are(tmp_path, cache, server, downloader, jpeg):
     server.serve("/p.jpg", Answer(body=jpeg))
     first, second = stocked(tmp_path)
     (second / "d.jpg").write_bytes(jpeg)
     records = products("a.jpg", "./sub/b.jpg", "d.jpg", str(first / "a.jpg"), server.url("/p.jpg"))
-    fetch = ImageResolver(cache, downloader, first, second)
-    present = PresentImages(cache, first, second, again=RefetchPolicy())
+    fetch = ImageResolver(cache, downloader, ImageRoots([first, second]))
+    present = PresentImages(cache, ImageRoots([first, second]), RefetchPolicy())
     assert present(records) == records
-    pictures = [fetch(record) for record in records]
-    assert all(isinstance(picture, ImageFile) for picture in pictures)
-    assert present(records) == pictures
+    image_files = [fetch(record) for record in records]
+    assert all(isinstance(image_file, ImageFile) for image_file in image_files)
+    assert present(records) == image_files
 
 
-def test_what_is_to_be_asked_for_again_is_not_told(cache, server, downloader, jpeg, tmp_path):
+def test_an_image_to_be_fetched_again_is_left_to_the_resolver(cache, server, downloader, jpeg, tmp_path):
     server.serve("/p.jpg", Answer(body=jpeg))
     (record,) = products(server.url("/p.jpg"))
-    ImageResolver(cache, downloader, tmp_path)(record)
-    assert PresentImages(cache, tmp_path, again=RefetchPolicy(older_than_s=0))([record]) == [record]
+    ImageResolver(cache, downloader, ImageRoots([tmp_path]))(record)
+    assert PresentImages(cache, ImageRoots([tmp_path]), RefetchPolicy(older_than_s=0))([record]) == [record]
 
 
-def test_a_picture_fetched_from_elsewhere_or_gone_is_not_told(cache, server, downloader, jpeg, tmp_path):
+def test_an_image_from_another_url_or_a_missing_one_is_left_to_the_resolver(cache, server, downloader, jpeg, tmp_path):
     server.serve("/p.jpg", Answer(body=jpeg))
     (record,) = products(server.url("/p.jpg"))
-    picture = ImageResolver(cache, downloader, tmp_path)(record)
-    present = PresentImages(cache, tmp_path, again=RefetchPolicy())
+    image_file = ImageResolver(cache, downloader, ImageRoots([tmp_path]))(record)
+    present = PresentImages(cache, ImageRoots([tmp_path]), RefetchPolicy())
     (moved,) = products(server.url("/q.jpg"))
     assert present([moved]) == [moved]
-    picture.path.unlink()
+    image_file.path.unlink()
     assert present([record]) == [record]
 
 
-def test_skipped_records_and_ids_that_no_row_can_have_pass(cache, tmp_path):
+def test_skipped_records_and_invalid_ids_pass(cache, tmp_path):
     records = [Skipped("P9", Stage.CATALOG, Reason.NO_ID, "no id", 3), Product("\ud800", "a.jpg", {}, 4)]
-    assert PresentImages(cache, tmp_path, again=RefetchPolicy())(records) == records
+    assert PresentImages(cache, ImageRoots([tmp_path]), RefetchPolicy())(records) == records

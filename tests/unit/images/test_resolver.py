@@ -15,6 +15,7 @@ from ingest.core.errors import StorageError
 from ingest.core.records import ImageFile, Product, Reason, Skipped, Stage
 from ingest.images.cache.cache import ImageCache
 from ingest.images.resolver import ImageResolver, RefetchPolicy
+from ingest.images.roots import ImageRoots
 from ingest.runtime import parallel
 
 
@@ -24,21 +25,21 @@ def product(image, product_id="P1"):
 
 @pytest.fixture
 def offline(cache, tmp_path):
-    return ImageResolver(cache, None, tmp_path)
+    return ImageResolver(cache, None, ImageRoots([tmp_path]))
 
 
 @pytest.fixture
 def online(cache, downloader, tmp_path):
-    return ImageResolver(cache, downloader, tmp_path)
+    return ImageResolver(cache, downloader, ImageRoots([tmp_path]))
 
 
 def test_a_relative_path_starts_from_the_catalogs_folder(offline, tmp_path, jpeg):
     (tmp_path / "images").mkdir()
     path = tmp_path / "images" / "é 1.jpg"
     path.write_bytes(jpeg)
-    picture = offline(product("images/é 1.jpg"))
-    assert (picture.path, picture.sha256) == (path, hashlib.sha256(jpeg).digest())
-    assert offline(product(str(path))) == ImageFile(product(str(path)), path, picture.sha256)
+    image_file = offline(product("images/é 1.jpg"))
+    assert (image_file.path, image_file.sha256) == (path, hashlib.sha256(jpeg).digest())
+    assert offline(product(str(path))) == ImageFile(product(str(path)), path, image_file.sha256)
 
 
 def test_windows_separators_are_understood(offline, tmp_path, jpeg):
@@ -47,7 +48,7 @@ def test_windows_separators_are_understood(offline, tmp_path, jpeg):
     assert offline(product("images\\a.jpg")).path == tmp_path / "images" / "a.jpg"
 
 
-def test_a_name_with_a_colon_or_a_backslash_is_a_file_all_the_same(offline, tmp_path, jpeg):
+def test_a_name_with_a_colon_or_a_backslash_is_still_a_file(offline, tmp_path, jpeg):
     for name in ("12:30.jpg", "a\\b.jpg"):
         (tmp_path / name).write_bytes(jpeg)
         assert offline(product(name)).path == tmp_path / name
@@ -63,7 +64,7 @@ def test_a_skipped_record_passes_through(offline):
     [
         ("missing.jpg", Reason.NOT_FOUND),
         ("/no/such/folder/a.jpg", Reason.DISALLOWED),
-        ("C:\\pictures\\a.jpg", Reason.NOT_FOUND),
+        ("C:\\images\\a.jpg", Reason.NOT_FOUND),
         ("file.txt/a.jpg", Reason.NOT_FOUND),
         ("a\0b.jpg", Reason.NOT_FOUND),
         ("x" * 5000, Reason.NOT_FOUND),
@@ -82,7 +83,7 @@ def test_a_skipped_record_passes_through(offline):
         ("data:image/png;base64,AAAA", Reason.DISALLOWED),
     ],
 )
-def test_what_cannot_be_had_is_skipped_with_a_reason(offline, tmp_path, image, reason):
+def test_an_unusable_image_is_skipped_with_a_reason(offline, tmp_path, image, reason):
     (tmp_path / "file.txt").write_text("")
     (tmp_path / "loop").symlink_to("loop")
     skipped = offline(product(image))
@@ -100,11 +101,11 @@ def test_a_file_that_may_not_be_read_is_skipped(offline, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("code", "ends"), [(errno.EMFILE, True), (errno.ENOSPC, True), (errno.EIO, False)])
-def test_trouble_that_every_product_would_meet_ends_the_run(offline, monkeypatch, code, ends):
+def test_an_error_that_every_product_would_meet_ends_the_run(offline, monkeypatch, code, ends):
     def trouble(*_):
         raise OSError(code, "trouble")
 
-    monkeypatch.setattr(ImageCache, "local", trouble)
+    monkeypatch.setattr(ImageCache, "record_local", trouble)
     if ends:
         with pytest.raises(StorageError, match="trouble"):
             offline(product("a.jpg"))
@@ -121,7 +122,7 @@ def test_without_downloads_only_the_cache_is_used(offline, cache, jpeg):
     assert offline(product(url)).path == cache.folder / "P1.jpg"
 
 
-def test_a_picture_is_downloaded_once(online, cache, server, jpeg):
+def test_an_image_is_downloaded_once(online, cache, server, jpeg):
     url = server.serve("/a", Answer(jpeg))
     first = online(product(url))
     assert first.path == cache.folder / "P1.jpg"
@@ -156,15 +157,17 @@ def test_a_failed_download_leaves_its_reason_in_the_index_and_nothing_on_disk(on
 def test_sixty_four_workers_keep_the_catalogs_order(cache, downloader, tmp_path, server, jpeg):
     urls = [server.serve(f"/{number}", Answer(jpeg if number % 3 else b"<html>")) for number in range(96)]
     products = [product(url, f"P{number}") for number, url in enumerate(urls)]
-    got = list(parallel.parallel_map(ImageResolver(cache, downloader, tmp_path), products, workers=64, ahead=80))
+    got = list(
+        parallel.parallel_map(ImageResolver(cache, downloader, ImageRoots([tmp_path])), products, workers=64, ahead=80)
+    )
     assert [isinstance(record, ImageFile) for record in got] == [number % 3 > 0 for number in range(96)]
     assert all(record.path.name == f"P{number}.jpg" for number, record in enumerate(got) if number % 3)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
 def test_an_id_cannot_leave_the_cache_folder(online, cache, server, jpeg):
-    picture = online(product(server.serve("/a", Answer(jpeg)), "../../P1"))
-    assert picture.path.parent == cache.folder
+    image_file = online(product(server.serve("/a", Answer(jpeg)), "../../P1"))
+    assert image_file.path.parent == cache.folder
 
 
 def test_a_local_path_may_not_leave_the_catalogs_folder_unless_allowed(cache, tmp_path, jpeg):
@@ -174,38 +177,38 @@ def test_a_local_path_may_not_leave_the_catalogs_folder_unless_allowed(cache, tm
     (other / "a.jpg").write_bytes(jpeg)
     (catalog / "link.jpg").symlink_to(other / "a.jpg")
     for image in ("../other/a.jpg", str(other / "a.jpg"), "link.jpg", "/etc/hostname"):
-        skipped = ImageResolver(cache, None, catalog)(product(image))
+        skipped = ImageResolver(cache, None, ImageRoots([catalog]))(product(image))
         assert skipped.reason == Reason.DISALLOWED
         assert "--images-root" in skipped.detail
     for image in ("../other/a.jpg", str(other / "a.jpg"), "link.jpg", "a.jpg"):
-        assert isinstance(ImageResolver(cache, None, catalog, other)(product(image)), ImageFile)
+        assert isinstance(ImageResolver(cache, None, ImageRoots([catalog, other]))(product(image)), ImageFile)
 
 
-def test_a_local_path_has_no_place_where_the_catalog_has_no_folder(cache, tmp_path, jpeg):
+def test_a_local_path_is_refused_if_the_catalog_has_no_folder(cache, tmp_path, jpeg):
     (tmp_path / "shirt.jpg").write_bytes(jpeg)
     for image in ("shirt.jpg", str(tmp_path / "shirt.jpg")):
-        skipped = ImageResolver(cache, None)(product(image=image))
+        skipped = ImageResolver(cache, None, ImageRoots([]))(product(image=image))
         assert skipped.reason is Reason.DISALLOWED
         assert skipped.detail.endswith("a catalog behind a URL has no folder; name one with --images-root")
-        assert isinstance(ImageResolver(cache, None, tmp_path)(product(image=image)), ImageFile)
+        assert isinstance(ImageResolver(cache, None, ImageRoots([tmp_path]))(product(image=image)), ImageFile)
 
 
-def test_a_changed_picture_is_taken_by_a_refresh_and_a_failing_one_kept(
+def test_a_refresh_takes_a_changed_image_and_keeps_it_if_a_later_one_fails(
     online, cache, downloader, server, jpeg, other_jpeg
 ):
     url = server.serve("/a", Answer(jpeg), Answer(other_jpeg), Answer(status=404))
-    refresh = ImageResolver(cache, downloader, cache.folder, again=RefetchPolicy(older_than_s=0))
+    refresh = ImageResolver(cache, downloader, ImageRoots([cache.folder]), RefetchPolicy(older_than_s=0))
     first, second, third = online(product(url)), refresh(product(url)), refresh(product(url))
     assert first.sha256 != second.sha256 == third.sha256
     assert cache.get("P1").failure == "not found"
     assert online(product(url)) == third
 
 
-def test_a_picture_that_cannot_be_decoded_is_fetched_again_where_that_may_help(online, cache, server, jpeg):
+def test_an_image_that_cannot_be_decoded_is_fetched_again_if_that_may_help(online, cache, server, jpeg):
     url = server.serve("/a", Answer(jpeg[:900]), Answer(jpeg))
-    picture = online(product(url))
-    cache.reject("P1", picture.sha256, Reason.TRUNCATED, "cut off")
-    assert not picture.path.exists()
+    image_file = online(product(url))
+    cache.reject("P1", image_file.sha256, Reason.TRUNCATED, "cut off")
+    assert not image_file.path.exists()
     assert online(product(url)).sha256 == hashlib.sha256(jpeg).digest()
     cache.reject("P1", hashlib.sha256(jpeg).digest(), Reason.NOT_AN_IMAGE, "damaged")
     skipped = online(product(url))
@@ -213,11 +216,11 @@ def test_a_picture_that_cannot_be_decoded_is_fetched_again_where_that_may_help(o
     assert server.asked("/a") == 2
 
 
-def test_a_picture_that_the_user_dropped_in_is_never_removed(offline, cache, jpeg):
+def test_a_users_image_is_never_removed(offline, cache, jpeg):
     drop(cache, "P1.jpg", jpeg)
-    picture = offline(product("https://shop.example/a.jpg"))
-    cache.reject("P1", picture.sha256, Reason.NOT_AN_IMAGE, "damaged")
-    assert picture.path.exists()
+    image_file = offline(product("https://shop.example/a.jpg"))
+    cache.reject("P1", image_file.sha256, Reason.NOT_AN_IMAGE, "damaged")
+    assert image_file.path.exists()
 
 
 def test_the_index_keeps_no_secret_of_a_url(online, cache, server, jpeg):

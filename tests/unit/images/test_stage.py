@@ -1,4 +1,4 @@
-"""The images stage as the settings want it."""
+"""The images stage, as the settings say."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from support.http_server import Answer
 from ingest.core.records import Decoded, ImageFile, Product, Reason, Skipped
 from ingest.core.settings import Settings
 from ingest.images.cache import statistics
-from ingest.images.cache.index import ImageContent
+from ingest.images.cache.entry import ImageContent
 from ingest.images.stage import ImageStage, download_policy
 
 
 def test_settings_become_the_policy(tmp_path):
     (tmp_path / "hosts.toml").write_text('["cdn.example"]\nX-Key = "1"\n', encoding="utf-8")
-    told = download_policy(
+    policy = download_policy(
         Settings(
             download_timeout=3,
             download_deadline=9,
@@ -31,11 +31,11 @@ def test_settings_become_the_policy(tmp_path):
             allow_host="cdn.internal",
         )
     )
-    assert (told.read_s, told.deadline_s, told.tries, told.at_once, told.max_bytes) == (3, 9, 2, 4, 77)
-    assert told.user_agent == "shop/1"
-    assert told.host_headers.of("cdn.example") == {"X-Key": "1"}
-    assert told.border.allows("cdn.internal", "10.0.0.1")
-    assert not told.border.allow_private
+    assert (policy.read_s, policy.deadline_s, policy.tries, policy.at_once, policy.max_bytes) == (3, 9, 2, 4, 77)
+    assert policy.user_agent == "shop/1"
+    assert policy.host_headers.get("cdn.example") == {"X-Key": "1"}
+    assert policy.addresses.allows("cdn.internal", "10.0.0.1")
+    assert not policy.addresses.allow_private
     assert download_policy(Settings()).user_agent.startswith("ingest/")
 
 
@@ -46,22 +46,22 @@ def settings(tmp_path):
 
 def fetched(settings, cache, url):
     with ImageStage(settings, cache) as images:
-        (record,) = images.pictures([Product("P1", url, {}, 1)], download=True)
+        (record,) = images.find([Product("P1", url, {}, 1)], download=True)
         return record
 
 
-def test_servers_are_told_who_asks_and_private_ones_are_asked_on_purpose_only(settings, cache, server, jpeg):
+def test_requests_name_the_user_agent_and_private_hosts_need_permission(settings, cache, server, jpeg):
     url = server.serve("/a", Answer(jpeg))
     assert fetched(replace(settings, allow_private=False), cache, url).reason == Reason.BLOCKED_ADDRESS
     assert isinstance(fetched(replace(settings, user_agent="shop/1"), cache, url), ImageFile)
     assert server.requests[0][1]["User-Agent"] == "shop/1"
 
 
-def test_a_false_picture_is_noted_when_it_is_decoded_and_not_fetched_again(settings, cache, server, jpeg):
-    url = server.serve("/a", Answer(jpeg[:20] + b"no picture any more" * 20 + jpeg[-2:]))
+def test_a_download_that_cannot_be_decoded_is_recorded_and_not_fetched_again(settings, cache, server, jpeg):
+    url = server.serve("/a", Answer(jpeg[:20] + b"no image any more" * 20 + jpeg[-2:]))
     with ImageStage(settings, cache) as images:
-        (picture,) = images.pictures([Product("P1", url, {}, 1)], download=True)
-        skipped = images.decoder(lambda image: image)(picture)
+        (image_file,) = images.find([Product("P1", url, {}, 1)], download=True)
+        skipped = images.decoder(lambda image: image)(image_file)
     assert isinstance(skipped, Skipped)
     assert cache.get("P1").failure == skipped.reason
     again = fetched(settings, cache, url)
@@ -69,27 +69,27 @@ def test_a_false_picture_is_noted_when_it_is_decoded_and_not_fetched_again(setti
     assert isinstance(again, ImageFile) == skipped.reason.is_transient
 
 
-def test_a_picture_of_more_pixels_than_the_settings_allow_is_too_large(settings, cache, server, jpeg):
+def test_an_image_of_more_pixels_than_the_settings_allow_is_too_large(settings, cache, server, jpeg):
     url = server.serve("/a", Answer(jpeg))
     with ImageStage(replace(settings, max_pixels=100), cache) as images:
-        (picture,) = images.pictures([Product("P1", url, {}, 1)], download=True)
-        assert images.decoder(lambda image: image)(picture).reason == Reason.TOO_LARGE
+        (image_file,) = images.find([Product("P1", url, {}, 1)], download=True)
+        assert images.decoder(lambda image: image)(image_file).reason == Reason.TOO_LARGE
 
 
-def test_a_picture_of_too_many_pixels_stays_and_is_taken_when_the_limit_is_raised(settings, cache, server, jpeg):
+def test_an_image_of_too_many_pixels_stays_and_is_used_if_the_limit_is_raised(settings, cache, server, jpeg):
     url = server.serve("/a", Answer(jpeg))
 
     def decoded(limit, *, download=True):
         with ImageStage(replace(settings, max_pixels=limit, download_missing=download), cache) as images:
-            (picture,) = images.pictures([Product("P1", url, {}, 1)], download=download)
-            return images.decoder(lambda image: image)(picture)
+            (image_file,) = images.find([Product("P1", url, {}, 1)], download=download)
+            return images.decoder(lambda image: image)(image_file)
 
     assert decoded(100).reason == decoded(100).reason == Reason.TOO_LARGE
     assert isinstance(decoded(10**6, download=False), Decoded)
     assert server.asked("/a") == 1
 
 
-def test_a_picture_of_too_many_bytes_is_taken_when_the_limit_is_raised_and_kept_when_it_is_lowered(
+def test_an_image_of_too_many_bytes_is_fetched_if_the_limit_is_raised_and_kept_if_it_is_lowered(
     settings, cache, server, jpeg
 ):
     url = server.serve("/a", Answer(jpeg))
@@ -101,9 +101,7 @@ def test_a_picture_of_too_many_bytes_is_taken_when_the_limit_is_raised_and_kept_
     assert server.asked("/a") == 2
 
 
-def test_a_picture_that_is_too_small_is_taken_when_less_is_asked_for_and_refused_when_more_is(
-    settings, cache, server, jpeg
-):
+def test_an_image_that_is_too_small_is_used_if_the_limit_is_lowered(settings, cache, server, jpeg):
     url = server.serve("/a", Answer(jpeg))
     side = min(Image.open(io.BytesIO(jpeg)).size)
     assert fetched(replace(settings, min_side=side + 1), cache, url).reason == Reason.TOO_SMALL
@@ -112,17 +110,17 @@ def test_a_picture_that_is_too_small_is_taken_when_less_is_asked_for_and_refused
     assert server.asked("/a") == 1
 
 
-def test_what_is_seen_is_written_down_once(settings, cache, server, jpeg):
+def test_an_images_content_is_recorded_when_it_is_decoded(settings, cache, server, jpeg):
     with ImageStage(settings, cache) as images:
-        (picture,) = images.pictures([Product("P1", server.serve("/a", Answer(jpeg)), {}, 1)], download=True)
-        assert cache.index.content(picture.sha256) is None
-        images.decoder(lambda image: image)(picture)
-    content = cache.index.content(picture.sha256)
+        (image_file,) = images.find([Product("P1", server.serve("/a", Answer(jpeg)), {}, 1)], download=True)
+        assert cache.index.content(image_file.sha256) is None
+        images.decoder(lambda image: image)(image_file)
+    content = cache.index.content(image_file.sha256)
     assert (content.width, content.height, content.blank) == (96, 64, False)
 
 
 @pytest.mark.parametrize("exact", [False, True])
-def test_what_is_seen_is_the_whole_picture_also_when_it_is_decoded_smaller(cache, tmp_path, exact):
+def test_the_content_is_that_of_the_full_image_even_if_it_is_decoded_smaller(cache, tmp_path, exact):
     settings = Settings(catalog=tmp_path / "products.csv", exact=exact)
     speck = Image.new("RGB", (800, 600), "white")
     speck.putpixel((401, 301), (200, 200, 200))
@@ -131,7 +129,9 @@ def test_what_is_seen_is_the_whole_picture_also_when_it_is_decoded_smaller(cache
         image.save(tmp_path / f"{name}.jpg", quality=100)
     with ImageStage(settings, cache) as images:
         products = [Product(name, f"{name}.jpg", {}, 1) for name in ("speck", "plain")]
-        for picture in images.pictures(products, download=False):
-            images.decoder(lambda image, *_: sizes.append(image.size) or np.zeros((1, 1, 3), np.uint8), 75)(picture)
-            assert cache.index.content(picture.sha256) == ImageContent(800, 600, picture.product.product_id == "plain")
+        for image_file in images.find(products, download=False):
+            images.decoder(lambda image, *_: sizes.append(image.size) or np.zeros((1, 1, 3), np.uint8), 75)(image_file)
+            assert cache.index.content(image_file.sha256) == ImageContent(
+                800, 600, image_file.product.product_id == "plain"
+            )
     assert sizes == [(800, 600) if exact else (100, 75)] * 2

@@ -1,4 +1,4 @@
-"""URLs as browsers read them: known pairs, and what holds for all."""
+"""URLs parsed as browsers do: known pairs, and properties of all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ingest.core.records import Reason
 from ingest.images.urls import DownloadError, host, redact
-from ingest.images.whatwg_url import in_ascii, parse
+from ingest.images.whatwg_url import parse, to_ascii
 
 BASE = "https://shop.example:8443/a/b.jpg?old=1"
 
@@ -83,7 +83,7 @@ def test_a_reference_is_resolved_as_a_browser_would(location, asked):
      "http://h:x/", "http://a b/", "http://a%20b/", "http://a%00b/", "http://b\udcfccher/", "http://a^b/", "\ud800://h/",
      "http://h/\ud800", "ftp://h/x", "file:///etc/passwd", "data:image/png;base64,AAAA", "javascript:alert(1)"],
 )  # fmt: skip
-def test_what_no_request_can_be_made_of_is_refused(text):
+def test_a_url_that_cannot_be_requested_is_refused(text):
     with pytest.raises(DownloadError) as caught:
         parse(text)
     assert caught.value.reason == Reason.DISALLOWED
@@ -129,7 +129,7 @@ def test_whatever_is_written_becomes_ascii_that_stays_or_one_kind_of_error(text,
 
 
 @given(st.text(st.characters(blacklist_categories=["Cs"]), min_size=1, max_size=20))
-def test_what_a_path_says_is_what_the_server_reads(text):
+def test_the_server_reads_the_path_that_was_written(text):
     from urllib.parse import quote, unquote
 
     escaped = quote(text, safe="")
@@ -147,11 +147,11 @@ def test_no_way_of_writing_a_url_shows_its_password(before):
 @pytest.mark.parametrize(
     "path", ["a.jpg", "C:\\img\\a.jpg", "c:/img/a.jpg", "12:30.jpg", "//h/a.jpg", "data:image/png,x"]
 )
-def test_what_is_no_web_address_has_no_host(path):
+def test_a_path_has_no_host(path):
     assert host(path) == ""
 
 
-def test_hosts_of_the_settings_are_compared_in_one_form():
-    assert in_ascii("Bücher.example") == "xn--bcher-kva.example"
-    assert in_ascii("*.example") == "*.example"
-    assert in_ascii("a b") == "a b"
+def test_host_names_of_the_settings_have_the_same_form():
+    assert to_ascii("Bücher.example") == "xn--bcher-kva.example"
+    assert to_ascii("*.example") == "*.example"
+    assert to_ascii("a b") == "a b"

@@ -9,11 +9,11 @@ import pytest
 from ingest.server.access import AccessGuard, AccessRules, is_loopback
 from ingest.server.request_parsing import MAX_JSON_BYTES
 
-OPEN = AccessRules(token="", hosts=frozenset(), origins=frozenset({"https://shop.example"}), max_picture=10**6)
+OPEN = AccessRules(token="", hosts=frozenset(), origins=frozenset({"https://shop.example"}), max_image_bytes=10**6)
 
 
-def asked(rules: AccessRules, path: str = "/v1/contract", **headers: str) -> int:
-    """Return the status that a request gets; 200 where it comes through."""
+def send_request(rules: AccessRules, path: str = "/v1/contract", **headers: str) -> int:
+    """Return the status of a request; 200 if it is passed on."""
     sent = []
 
     async def app(_scope, _receive, send) -> None:
@@ -40,7 +40,7 @@ def asked(rules: AccessRules, path: str = "/v1/contract", **headers: str) -> int
         ("0.0.0.0", False), ("::", False), ("192.168.0.4", False), ("shop.example", False), ("", False),
     ],
 )  # fmt: skip
-def test_only_loopback_is_this_very_machine(host, is_own) -> None:
+def test_only_loopback_is_this_machine(host, is_own) -> None:
     assert is_loopback(host) == is_own
 
 
@@ -51,10 +51,10 @@ def test_only_loopback_is_this_very_machine(host, is_own) -> None:
         ("evil.example", 421), ("127.0.0.1.evil.example", 421), ("localhost@evil.example", 421), ("", 421),
     ],
 )  # fmt: skip
-def test_a_name_that_was_made_to_lead_here_is_not_answered(host, status) -> None:
+def test_a_host_name_made_to_resolve_to_loopback_is_refused(host, status) -> None:
     rules = AccessRules("", frozenset({"localhost", "127.0.0.1", "::1"}), frozenset(), 10**6)
-    assert asked(rules, host=host) == status
-    assert asked(rules, "/", host=host) == status
+    assert send_request(rules, host=host) == status
+    assert send_request(rules, "/", host=host) == status
 
 
 @pytest.mark.parametrize(
@@ -71,9 +71,9 @@ def test_a_name_that_was_made_to_lead_here_is_not_answered(host, status) -> None
         ({"sec_fetch_site": "none"}, 200),
     ],
 )
-def test_pages_of_other_origins_are_told_apart(headers, status) -> None:
-    assert asked(OPEN, host="here", **headers) == status
-    assert asked(OPEN, "/", host="here", **headers) == 200  # a link to the page may stand anywhere
+def test_pages_of_other_origins_are_refused_unless_allowed(headers, status) -> None:
+    assert send_request(OPEN, host="here", **headers) == status
+    assert send_request(OPEN, "/", host="here", **headers) == 200  # any site may link to the page
 
 
 @pytest.mark.parametrize(
@@ -81,11 +81,11 @@ def test_pages_of_other_origins_are_told_apart(headers, status) -> None:
     [("Bearer s3cret", 200), ("bearer s3cret", 200), ("Bearer s3cre", 401), ("Bearer ", 401), ("s3cret", 401),
      ("Basic s3cret", 401), ("Bearer s3cr\xe9t", 401)],
 )  # fmt: skip
-def test_the_token_opens_and_nothing_else_does(sent, status) -> None:
+def test_only_the_token_is_accepted(sent, status) -> None:
     rules = AccessRules("s3cret", frozenset(), frozenset(), 10**6)
-    assert asked(rules, authorization=sent) == status
-    assert asked(rules, "/metrics", authorization=sent) == status
-    assert asked(rules, "/healthz", authorization=sent) == 200
+    assert send_request(rules, authorization=sent) == status
+    assert send_request(rules, "/metrics", authorization=sent) == status
+    assert send_request(rules, "/healthz", authorization=sent) == 200
 
 
 @pytest.mark.parametrize(
@@ -96,5 +96,5 @@ def test_the_token_opens_and_nothing_else_does(sent, status) -> None:
         ("application/json", "9" * 500, 413), ("application/json", "-1", 413), ("application/json", "x", 413),
     ],
 )  # fmt: skip
-def test_a_body_that_says_it_is_too_large_is_not_read(kind, length, status) -> None:
-    assert asked(OPEN, content_type=kind, content_length=length) == status
+def test_a_body_that_declares_it_is_too_large_is_not_read(kind, length, status) -> None:
+    assert send_request(OPEN, content_type=kind, content_length=length) == status

@@ -1,4 +1,4 @@
-"""The alias is followed while it moves: to another model and back, and through an outage."""
+"""The alias is followed when it switches to another model and back, and through an outage."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ingest.server.alias_watcher import AliasWatcher
 
 @pytest.fixture
 def shop(tmp_path) -> SmallShop:
-    """Make a shop that was filled with one model, and then with another, which is served."""
+    """Make a shop filled with one model, and then with another, which the alias points to."""
     made = SmallShop(tmp_path)
     made.stock({"a": (1, "one"), "b": (2, "two")})
     made.run(model="model-1")
@@ -20,25 +20,27 @@ def shop(tmp_path) -> SmallShop:
     return made
 
 
-def test_a_model_of_another_space_is_refused_until_its_collection_is_served_again(shop) -> None:
+def test_a_model_that_does_not_match_is_refused_until_its_collection_is_back(shop) -> None:
     with shop.connection() as connection:
         live = AliasWatcher(connection, "products", checkpoint("model-2").space)
-        before = live.served
-        live.look()
-        assert live.served is before
+        before = live.collection
+        live.refresh()
+        assert live.collection is before
 
         versions.rollback(connection, "products")
-        assert live.checked() is before  # whole answers from the collection before, until it looks
-        live.look()
-        assert live.served.name != before.name
+        assert (
+            live.matching_collection() is before
+        )  # all answers come from the previous collection until the next check
+        live.refresh()
+        assert live.collection.name != before.name
         assert "was built with model-1" in live.fault
         with pytest.raises(ModelError):
-            live.checked()
+            live.matching_collection()
 
         versions.rollback(connection, "products")
-        live.look()
+        live.refresh()
         assert live.fault == ""
-        assert live.checked().name == before.name
+        assert live.matching_collection().name == before.name
 
 
 def test_it_does_not_start_with_the_wrong_model_or_without_a_collection(shop) -> None:
@@ -49,14 +51,14 @@ def test_it_does_not_start_with_the_wrong_model_or_without_a_collection(shop) ->
             AliasWatcher(connection, "nobody", checkpoint("model-1").space)
 
 
-def test_an_alias_that_is_gone_is_told_and_what_was_served_stays(shop) -> None:
+def test_a_missing_alias_is_reported_and_the_collection_stays(shop) -> None:
     with shop.connection() as connection:
         live = AliasWatcher(connection, "products", checkpoint("model-2").space)
-        name = live.served.name
+        name = live.collection.name
         connection.client.drop_alias("products")
-        live.look()
+        live.refresh()
         assert "no alias products" in live.fault
-        assert live.checked().name == name
+        assert live.matching_collection().name == name
         alias.switch(connection, "products", name, alias.alias_target(connection, "products"))
-        live.look()
+        live.refresh()
         assert live.fault == ""

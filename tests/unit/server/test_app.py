@@ -1,4 +1,4 @@
-"""The whole application in this process, with a model that is none: what a request meets when things change."""
+"""The whole application in this process, with a fake model: requests while the alias, Milvus or the load changes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SHOP_PAGE = "https://shop.example"
 
 
 class Model:
-    """Stands where `search.query.Model` does; embeds a text by its hash."""
+    """A fake `search.query.QueryModel` that embeds a text by its hash."""
 
     def __init__(self, name: str) -> None:
         self.space = checkpoint(name).space
@@ -64,35 +64,37 @@ def shop(tmp_path: Path) -> SmallShop:
     return made
 
 
-def test_a_moved_alias_is_followed_and_another_model_refused_in_words(shop: SmallShop) -> None:
+def test_an_alias_switch_is_followed_and_a_model_that_does_not_match_is_refused_with_its_reason(
+    shop: SmallShop,
+) -> None:
     def ask(method: str, path: str, **options: object) -> requests.Response:
         return requests.request(method, address + path, timeout=20, **options)
 
-    with served(shop) as (address, service, live):
+    with served(shop) as (address, _service, live):
         first = ask("GET", "v1/contract").json()
         picture = (shop.folder / "images" / "2.png").read_bytes()
         hits = ask("POST", "v1/search", files={"picture": picture}).json()["hits"]
         assert (hits[0]["product_id"], hits[0]["score"]) == ("b", pytest.approx(1, abs=1e-3))
         assert ask("GET", "readyz").status_code == 200
 
-        versions.rollback(service._connection, "products")
-        live.look()
+        versions.rollback(live._connection, "products")
+        live.refresh()
         assert ask("GET", "v1/contract").json()["collection"] != first["collection"]
         assert ask("GET", "readyz").status_code == 503
         assert "was built with model-1" in ask("GET", "readyz").json()["error"]
         for path in ("v1/search", "v1/embed"):
             refused = ask("POST", path, json={"text": "two"})
             assert (refused.status_code, "model-1" in refused.json()["error"]) == (409, True)
-        assert len(ask("GET", "v1/products/a/similar").json()["hits"]) == 2  # its vector is there already
+        assert len(ask("GET", "v1/products/a/similar").json()["hits"]) == 2  # its vector is stored already
         assert ask("GET", "v1/collection").json()["rows"] == 3
 
-        versions.rollback(service._connection, "products")
-        live.look()
+        versions.rollback(live._connection, "products")
+        live.refresh()
         assert ask("GET", "readyz").status_code == 200
         assert ask("POST", "v1/search", json={"text": "two"}).status_code == 200
 
 
-def test_more_than_may_wait_are_told_when_to_come_again(shop: SmallShop) -> None:
+def test_refused_requests_say_when_to_try_again(shop: SmallShop) -> None:
     with served(shop) as (address, service, _live):
         service.uploads = Gate(0)
         crowded = requests.post(f"{address}v1/embed", files={"picture": b"x"}, timeout=20)
@@ -103,19 +105,19 @@ def test_more_than_may_wait_are_told_when_to_come_again(shop: SmallShop) -> None
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
 
 
-def test_milvus_that_is_away_is_told_as_such(shop: SmallShop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_milvus_is_reported_as_such(shop: SmallShop, monkeypatch: pytest.MonkeyPatch) -> None:
     with served(shop) as (address, _service, live):
 
-        def away(*_: object) -> None:
-            raise MilvusError("Milvus at nowhere: cannot search: away")
+        def fail(*_: object) -> None:
+            raise MilvusError("Milvus at nowhere: cannot search: unavailable")
 
-        monkeypatch.setattr(live.served, "search", away)
+        monkeypatch.setattr(live.collection, "searches", fail)
         answer = requests.post(f"{address}v1/search", json={"text": "two"}, timeout=20)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
-    assert answer.json() == {"error": "Milvus at nowhere: cannot search: away"}
+    assert answer.json() == {"error": "Milvus at nowhere: cannot search: unavailable"}
 
 
-def test_a_page_that_is_allowed_may_ask_and_no_other(shop: SmallShop) -> None:
+def test_only_pages_of_allowed_origins_may_send_requests(shop: SmallShop) -> None:
     with served(shop) as (address, _service, _live):
 
         def preflight(origin: str) -> requests.Response:
@@ -129,7 +131,33 @@ def test_a_page_that_is_allowed_may_ask_and_no_other(shop: SmallShop) -> None:
         assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (200, SHOP_PAGE)
 
 
+def test_a_head_request_gets_the_headers_of_a_get(shop: SmallShop) -> None:
+    with served(shop) as (address, _service, _live):
+        for path in ("", "healthz", "v1/contract", "v1/products/a/picture", "page/app.js"):
+            answer = requests.head(address + path, timeout=20)
+            full = requests.get(address + path, timeout=20)
+            assert (answer.status_code, answer.content) == (200, b""), path
+            assert answer.headers["Content-Length"] == full.headers["Content-Length"]
+        assert requests.head(f"{address}v1/search", timeout=20).status_code == 405
+        lines = requests.get(f"{address}metrics", timeout=20).text.splitlines()
+    image = "/v1/products/{product_id:path}/picture"
+    for route, status in ((image, 200), ("other", 405)):
+        assert f'ingest_requests_total{{method="HEAD",route="{route}",status="{status}"}} 1.0' in lines
+
+
+def test_fastapis_own_pages_and_telemetry_are_off(
+    shop: SmallShop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("FASTAPI_OTEL_AUTO_CONFIGURE", "true")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    with served(shop) as (address, _service, _live):
+        for path in ("docs", "redoc", "docs/oauth2-redirect"):
+            assert requests.get(address + path, timeout=20).json() == {"error": "Not Found"}
+        assert requests.get(f"{address}healthz", timeout=20).status_code == 200
+    assert "telemetry" not in caplog.text  # it logs that the exporters are not installed
+
+
 @pytest.mark.parametrize("origin", ["*", "shop.example", "https://", "https://shop.example/page", "file:///etc"])
-def test_an_origin_that_no_browser_sends_is_refused(origin: str) -> None:
+def test_an_invalid_origin_is_refused(origin: str) -> None:
     with pytest.raises(ConfigError, match="--allow-origin"):
         access_rules(Settings(allow_origin=f"{SHOP_PAGE},{origin}"))

@@ -1,4 +1,4 @@
-"""Requests that arrive together go into one batch, and too many are turned away."""
+"""Concurrent requests go into one batch, and too many are refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LARGEST = 8
 
 
 class Model:
-    """Embeds numbers as themselves; a batch with a negative one fails. Waits while `closed`."""
+    """Embeds numbers as themselves; a batch with a negative one fails. Waits while `open` is not set."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -37,7 +37,7 @@ def thread():
         yield made
 
 
-def test_each_gets_its_own_row_and_few_batches_are_made(thread) -> None:
+def test_each_request_gets_its_own_row_from_few_batches(thread) -> None:
     model, sizes = Model(), []
 
     async def ask() -> list[float]:
@@ -48,14 +48,14 @@ def test_each_gets_its_own_row_and_few_batches_are_made(thread) -> None:
     assert sizes == [8, 8, 4]
 
 
-def test_while_one_batch_is_computed_the_next_one_gathers(thread) -> None:
+def test_the_next_batch_fills_up_while_one_is_computed(thread) -> None:
     model = Model()
 
     async def ask() -> None:
         batches = Batches(model, thread, LARGEST, lambda _: None)
         model.open.clear()
         first = asyncio.create_task(batches.row(0))
-        await asyncio.sleep(0.05)  # the first is on its way
+        await asyncio.sleep(0.05)  # the first batch has started
         others = [asyncio.create_task(batches.row(number)) for number in range(1, 6)]
         await asyncio.sleep(0)
         model.open.set()
@@ -65,7 +65,7 @@ def test_while_one_batch_is_computed_the_next_one_gathers(thread) -> None:
     assert model.batches == [[0], [1, 2, 3, 4, 5]]
 
 
-def test_a_failure_is_told_to_those_in_the_batch_and_ends_nothing(thread) -> None:
+def test_a_failure_reaches_only_the_requests_of_its_batch(thread) -> None:
     model = Model()
 
     async def ask() -> list[object]:
@@ -79,7 +79,7 @@ def test_a_failure_is_told_to_those_in_the_batch_and_ends_nothing(thread) -> Non
     assert third == 2
 
 
-def test_who_has_gone_is_left_out(thread) -> None:
+def test_a_cancelled_request_is_not_embedded(thread) -> None:
     model = Model()
 
     async def ask() -> None:
@@ -93,11 +93,11 @@ def test_who_has_gone_is_left_out(thread) -> None:
     assert model.batches == [[2]]
 
 
-def test_a_gate_turns_away_at_once_and_lets_in_again() -> None:
+def test_a_full_gate_refuses_at_once_and_accepts_again() -> None:
     gate = Gate(2)
-    with gate.entered(), gate.entered():
-        with pytest.raises(OverloadedError, match="2 requests are waiting"), gate.entered():
+    with gate.enter(), gate.enter():
+        with pytest.raises(OverloadedError, match="2 requests are waiting"), gate.enter():
             pass
         assert gate.inside == 2
-    with gate.entered():
+    with gate.enter():
         assert gate.inside == 1

@@ -1,4 +1,4 @@
-"""The latest run that finished is told, whatever else lies in the folder."""
+"""The latest finished run is returned, whatever else is in the folder."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from support.small_shop import SmallShop
 from ingest.server import last_run
 
 
-def test_the_latest_runs_skipped_products_are_told(tmp_path) -> None:
+def test_the_skipped_products_of_the_latest_run_are_returned(tmp_path) -> None:
     shop = SmallShop(tmp_path)
     shop.stock({"a": (1, "one"), "x": (None, "broken"), "y": (None, "broken")})
     shop.run()
     folder = shop.settings.data / "runs"
-    (folder / "20990101T000000Z").mkdir()  # one that is under way
+    (folder / "20990101T000000Z").mkdir()  # still running
     (folder / "20990102T000000Z").write_text("no folder", encoding="utf-8")
-    for number, outcome in enumerate(("planned", "verified", "differs"), 3):  # versions before left these too
+    for number, outcome in enumerate(("planned", "verified", "differs"), 3):  # older versions wrote these too
         shutil.copytree(next(folder.glob("20[!9]*")), folder / f"2099010{number}T000000Z")
         report = {"started": "2099", "outcome": outcome, "reasons": {}}
         (folder / f"2099010{number}T000000Z" / "report.json").write_text(json.dumps(report), encoding="utf-8")
@@ -29,6 +29,6 @@ def test_the_latest_runs_skipped_products_are_told(tmp_path) -> None:
     assert [(row["product_id"], row["stage"]) for row in found.skipped] == [("x", "decode"), ("y", "decode")]
 
 
-def test_where_nothing_ran_nothing_is_told(tmp_path) -> None:
+def test_without_a_run_there_is_nothing(tmp_path) -> None:
     assert last_run.latest(tmp_path / "nowhere") is None
     assert last_run.latest(tmp_path) is None

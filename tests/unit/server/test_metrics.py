@@ -1,4 +1,4 @@
-"""Requests are counted under their route's pattern, so that ids make no endless labels."""
+"""Requests are counted by the pattern of their route, because ids would make endless labels."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def test_an_answer_is_counted_once_by_route_method_and_status() -> None:
 
     for method in ("GET", "GET", "BREW"):
         asyncio.run(MetricsMiddleware(app, metrics)({"type": "http", "method": method}, None, send))
-    told = {
+    samples = {
         (sample.name, *sorted(sample.labels.values())): sample.value
         for family in text_string_to_metric_families(metrics.text().decode())
         for sample in family.samples
     }
     route = "/v1/products/{product_id:path}"
-    assert told[("ingest_requests_total", *sorted((route, "404", "GET")))] == 2
-    assert told[("ingest_requests_total", *sorted((route, "404", "other")))] == 1
-    assert told["ingest_requests_inside",] == 3
-    assert told["ingest_ready",] == 1
-    assert told["ingest_batch_size_sum", "text"] == 5
+    assert samples[("ingest_requests_total", *sorted((route, "404", "GET")))] == 2
+    assert samples[("ingest_requests_total", *sorted((route, "404", "other")))] == 1
+    assert samples["ingest_requests_inside",] == 3
+    assert samples["ingest_ready",] == 1
+    assert samples["ingest_batch_size_sum", "text"] == 5

@@ -49,7 +49,7 @@ def test_info_names_the_model_and_counts(shop):
 
 
 def test_info_of_nothing_says_what_to_do(tmp_path):
-    assert "no vectors yet; ingest run" in store(SmallShop(tmp_path), "info").output
+    assert "no vectors yet; create them with: ingest run" in store(SmallShop(tmp_path), "info").output
 
 
 @pytest.mark.parametrize("place", ["http://127.0.0.1:1/vectors", "s3://bucket/vectors"])
@@ -74,7 +74,7 @@ def test_compaction_leaves_one_shard_and_nothing_to_embed(shop):
 
 def test_gc_drops_what_the_catalog_lost_when_it_is_old_and_agreed_to(shop):
     shop.stock({f"P{n:02d}": (n, "Mug") for n in range(4)})
-    assert "6 vectors are of no picture" in store(shop, "gc", "--dry-run").output
+    assert "6 vectors belong to no image" in store(shop, "gc", "--dry-run").output
     assert store(shop, "gc", "--yes").output.endswith("0 rows dropped\n"), "younger than the grace period"
     for path in shop.settings.data.glob("embeddings/store/*/*/keys.npy"):
         os.utime(path, (time.time() - 8 * 86_400,) * 2)

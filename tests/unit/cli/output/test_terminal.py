@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from support.checkpoints import SAMPLE
 
-from ingest.cli import options
+from ingest.cli import help_groups, options, typed_flags
 from ingest.cli.output import terminal
 from ingest.core.records import ImageFile, Product
 from ingest.pipeline.report import Summary
@@ -43,7 +43,7 @@ def test_the_first_interrupt_sets_the_event_and_the_block_ends_by_itself(number)
     with followed("pass") as process:
         process.send_signal(number)
         assert process.stdout.read() == "told\ndone\n"
-        assert process.stderr.read() == "\ningest: finishing what is in flight; again to stop at once\n"
+        assert process.stderr.read() == "\ningest: finishing the work in progress; press again to stop at once\n"
         assert process.wait(20) == 0
 
 
@@ -78,7 +78,7 @@ def test_the_sample_model_is_said_to_be_one_and_no_other(capsys, tiny_clip, tmp_
     config = json.loads((marked / "config.json").read_text(encoding="utf-8"))
     (marked / "config.json").write_text(json.dumps(config | {"ingest_sample": True}))
     terminal.note_sample(str(marked))
-    assert "is a sample model that knows drawn products only" in capsys.readouterr().err
+    assert "is a sample model that knows only drawn products" in capsys.readouterr().err
     assert SAMPLE.is_dir()
 
 
@@ -103,12 +103,12 @@ def test_flags_that_were_typed_are_repeated_and_others_are_not(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     seen: list[list[str]] = []
 
-    @click.command(cls=options.Command)
+    @click.command(cls=help_groups.Command)
     @options.milvus
     @options.data
     @click.pass_context
     def command(ctx: click.Context, /, **values: object) -> None:
-        seen.append(options.explicit_flags(ctx, "uri", "db_name", "data"))
+        seen.append(typed_flags.explicit_flags(ctx, "uri", "db_name", "data"))
 
     CliRunner().invoke(command, ["--db-name", "a b", "-d", "x"], env={"INGEST_URI": "http://x"}, catch_exceptions=False)
     assert seen == [["--db-name", "a b", "--data", "x"]]

@@ -1,4 +1,4 @@
-"""The picture cache: its order of writing, what it adopts, and what it does not trust."""
+"""The image cache: its order of writing, what it adopts, and what it does not trust."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from support.image_files import drop
 
 from ingest.core.errors import StorageError
 from ingest.core.records import Reason
-from ingest.images.cache import cache as cache_module
+from ingest.images.cache import files
 from ingest.images.cache import index as index_module
 from ingest.images.cache.cache import ImageCache, NotAFileError
+from ingest.images.http.downloader import Download
 
 URL = "https://shop.example/a.jpg"
 
 
 def put(cache, product_id, content, source=URL, kind="jpg"):
     """Store `content` as a download would."""
-    temporary = cache.temporary()
+    temporary = cache.temporary_path()
     temporary.write_bytes(content)
-    return cache.store(
-        product_id, source, temporary, sha256=hashlib.sha256(content).digest(), extension=kind, etag='"1"'
-    )
+    download = Download(hashlib.sha256(content).digest(), len(content), kind, '"1"', None)
+    return cache.store(product_id, source, temporary, download)
 
 
 def rows(folder):
-    """Read as another program would, so only what is committed."""
+    """Read as another program would: committed rows only."""
     with sqlite3.connect(folder / "index.sqlite") as db:
         found = db.execute("SELECT product_id, file, tries, failure FROM picture ORDER BY product_id").fetchall()
     db.close()
@@ -42,12 +42,12 @@ def rows(folder):
 def hashed(monkeypatch):
     """Every path that is hashed from now on."""
     seen = []
-    real = cache_module._hashed
-    monkeypatch.setattr(cache_module, "_hashed", lambda path: seen.append(path) or real(path))
+    real = files.hash_file
+    monkeypatch.setattr(files, "hash_file", lambda path: seen.append(path) or real(path))
     return seen
 
 
-def test_a_stored_picture_is_found_in_the_next_run(tmp_path, jpeg, hashed):
+def test_a_stored_image_is_found_in_the_next_run(tmp_path, jpeg, hashed):
     with ImageCache(tmp_path) as cache:
         put(cache, "P0017", jpeg)
     with ImageCache(tmp_path) as cache:
@@ -71,13 +71,13 @@ def test_a_file_without_a_row_is_adopted(tmp_path, jpeg):
 
 
 @pytest.mark.parametrize("name", ["shoe.jpg", "shoe~f.jpeg", "shoe.JPG", "shoe.png"])
-def test_a_file_that_the_user_dropped_is_adopted_under_either_name(cache, jpeg, name):
+def test_a_users_file_is_adopted_under_either_name(cache, jpeg, name):
     drop(cache, name, jpeg)
     assert cache.find("shoe", URL).file == name
     assert cache.find("SHOE", URL) is None
 
 
-def test_where_case_is_ignored_an_adopted_file_gets_a_name_of_its_own(cache, jpeg):
+def test_an_adopted_file_gets_a_unique_name_if_case_is_ignored(cache, jpeg):
     cache._ignores_case = True
     drop(cache, "shoe.jpg", jpeg)
     assert cache.find("SHOE", URL) is None
@@ -85,19 +85,19 @@ def test_where_case_is_ignored_an_adopted_file_gets_a_name_of_its_own(cache, jpe
     assert (cache.folder / "shoe~f.jpg").read_bytes() == jpeg
 
 
-def test_a_dropped_file_that_is_no_picture_is_not_adopted(cache):
+def test_a_users_file_that_is_not_an_image_is_not_adopted(cache):
     (cache.folder / "P1.jpg").write_text("<html>not found</html>")
     assert cache.find("P1", URL) is None
 
 
-def test_a_dropped_file_may_be_replaced(cache, jpeg, other_jpeg):
+def test_a_users_file_may_be_replaced(cache, jpeg, other_jpeg):
     drop(cache, "P1.jpg", jpeg)
     cache.find("P1", URL)
     drop(cache, "P1.jpg", other_jpeg)
     assert cache.find("P1", URL).sha256 == hashlib.sha256(other_jpeg).digest()
 
 
-def test_a_row_whose_file_is_gone_or_changed_is_not_trusted(cache, jpeg):
+def test_a_row_whose_file_is_missing_or_changed_is_not_trusted(cache, jpeg):
     entry = put(cache, "P1", jpeg)
     cache.path(entry).write_bytes(jpeg[:-1])
     assert cache.find("P1", URL) is None
@@ -116,13 +116,13 @@ def test_a_file_that_was_only_touched_is_trusted_after_one_hash(cache, jpeg, has
     assert len(hashed) == 1
 
 
-def test_a_picture_of_another_url_is_not_used(cache, jpeg):
+def test_an_image_of_another_url_is_not_used(cache, jpeg):
     put(cache, "P1", jpeg)
     assert cache.find("P1", URL + "?v=2") is None
     assert cache.find("P1", URL) is not None
 
 
-def test_a_new_kind_of_picture_replaces_the_old_file(cache, jpeg):
+def test_an_image_of_a_new_type_replaces_the_old_file(cache, jpeg):
     put(cache, "P1", jpeg)
     put(cache, "P1", jpeg, source=URL + "2", kind="png")
     assert [path.name for path in cache.folder.glob("P1.*")] == ["P1.png"]
@@ -136,7 +136,7 @@ def test_a_failure_is_recorded_and_counted(tmp_path):
     assert rows(tmp_path) == [("P1", None, 2, "not found")]
 
 
-def test_an_old_urls_picture_is_not_adopted_for_a_new_url_that_failed(cache, jpeg):
+def test_an_old_urls_image_is_not_adopted_for_a_new_url_that_failed(cache, jpeg):
     put(cache, "P1", jpeg)
     cache.fail("P1", URL + "2", Reason.HTTP_5XX, "503")
     assert cache.find("P1", URL + "2") is None
@@ -144,7 +144,7 @@ def test_an_old_urls_picture_is_not_adopted_for_a_new_url_that_failed(cache, jpe
 
 def test_leftover_temporary_files_are_removed_and_others_kept(tmp_path, jpeg):
     with ImageCache(tmp_path) as cache:
-        left = cache.temporary()
+        left = cache.temporary_path()
         left.write_bytes(jpeg[:99])
     kept = [tmp_path / name for name in (".hidden.part", "P1.part", ".DS_Store")]
     for path in kept:
@@ -154,12 +154,12 @@ def test_leftover_temporary_files_are_removed_and_others_kept(tmp_path, jpeg):
     assert all(path.exists() for path in kept)
 
 
-def test_an_unchanged_local_picture_is_hashed_once(tmp_path, jpeg, hashed):
+def test_an_unchanged_local_image_is_hashed_once(tmp_path, jpeg, hashed):
     path = tmp_path / "shoe.jpg"
     path.write_bytes(jpeg)
     for _ in range(2):
         with ImageCache(tmp_path / "cache") as cache:
-            entry = cache.local("P1", path)
+            entry = cache.record_local("P1", path)
     assert cache.path(entry) == path
     assert entry.sha256 == hashlib.sha256(jpeg).digest()
     assert hashed == [path]
@@ -170,23 +170,23 @@ def test_a_change_of_mtime_or_size_alone_is_noticed(cache, tmp_path, jpeg):
     path = tmp_path / "shoe.jpg"
     path.write_bytes(jpeg)
     os.utime(path, ns=(10**18, 10**18))
-    first = cache.local("P1", path).sha256
+    first = cache.record_local("P1", path).sha256
     path.write_bytes(jpeg[::-1])
     os.utime(path, ns=(10**18, 10**18 + 1))
-    second = cache.local("P1", path).sha256
+    second = cache.record_local("P1", path).sha256
     path.write_bytes(jpeg + b"x")
     os.utime(path, ns=(10**18, 10**18 + 1))
-    assert len({first, second, cache.local("P1", path).sha256}) == 3
+    assert len({first, second, cache.record_local("P1", path).sha256}) == 3
 
 
-def test_a_local_path_that_is_no_file_is_told_apart(cache, tmp_path):
+def test_a_local_path_that_is_not_a_file_is_an_error_of_its_own(cache, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe", Path("/dev/null")):
         with pytest.raises(NotAFileError):
-            cache.local("P1", path)
+            cache.record_local("P1", path)
 
 
-def test_rows_are_seen_at_once_and_committed_by_batch(tmp_path, monkeypatch):
+def test_rows_are_visible_at_once_and_committed_by_batch(tmp_path, monkeypatch):
     monkeypatch.setattr(index_module, "BATCH_S", 1e9)
     with ImageCache(tmp_path) as cache:
         for number in range(300):
@@ -197,7 +197,7 @@ def test_rows_are_seen_at_once_and_committed_by_batch(tmp_path, monkeypatch):
         assert len(rows(tmp_path)) == 300
 
 
-def test_a_batch_ends_with_time_too(tmp_path, monkeypatch):
+def test_a_batch_also_ends_by_time(tmp_path, monkeypatch):
     monkeypatch.setattr(index_module, "BATCH_S", 0.0)
     with ImageCache(tmp_path) as cache:
         cache.fail("P1", URL, Reason.NOT_FOUND, "404")
@@ -238,7 +238,7 @@ def test_an_odd_id_stays_in_the_folder_and_is_found_again(tmp_path, jpeg, produc
     assert path.read_bytes() == jpeg
 
 
-def test_a_broken_index_is_one_line_with_a_way_out(tmp_path):
+def test_a_broken_index_is_one_line_with_a_fix(tmp_path):
     (tmp_path / "index.sqlite").write_bytes(b"not a database at all" * 100)
     with pytest.raises(StorageError, match=r"index\.sqlite: .*delete this file") as caught:
         ImageCache(tmp_path)
@@ -261,7 +261,7 @@ def test_a_full_disk_is_a_storage_error(tmp_path):
             cache.fail("P1", URL, Reason.NOT_FOUND, "x" * 100_000)
 
 
-def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path):
+def test_a_folder_that_cannot_be_created_is_a_storage_error(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError, match="cannot be written"):
         ImageCache(tmp_path / "file" / "cache")

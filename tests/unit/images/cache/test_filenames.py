@@ -26,7 +26,7 @@ RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT"
         "5f2ab64c0e1d2a0011aa22bb",
     ],
 )
-def test_the_usual_id_stays_itself(product_id):
+def test_a_usual_id_stays_as_it_is(product_id):
     assert encode(product_id) == product_id
 
 
@@ -46,7 +46,7 @@ def test_any_other_id_stays_readable(product_id, name):
 
 
 def hard(test):
-    """Try the ids that file systems take badly, whatever chance brings."""
+    """Always try the ids that file systems handle badly."""
     for product_id in (
         "../../etc/passwd",
         "a\0b",
@@ -87,7 +87,7 @@ def test_two_ids_never_share_a_name(one, other):
 
 
 @given(st.text("aAbB0_-", min_size=1, max_size=30), st.randoms())
-def test_ids_that_differ_by_case_alone_never_share_a_name(one, random):
+def test_ids_that_differ_only_in_case_never_share_a_name(one, random):
     other = "".join(random.choice((letter.lower(), letter.upper())) for letter in one)
     assert (encode(one).casefold() == encode(other).casefold()) == (one == other)
 
@@ -99,17 +99,17 @@ def test_a_long_id_keeps_its_beginning_and_its_difference(letters):
 
 
 @pytest.mark.parametrize("name", ["P1.jpg", "a~0", "ABC~8", "%41", "nul", "%zz", "x~~" + "0" * 64, "\n", "P1~1\n"])
-def test_a_foreign_name_is_no_products(name):
+def test_a_name_from_elsewhere_is_no_products(name):
     with pytest.raises(ValueError):
         decode(name)
 
 
-def test_only_harmless_ids_are_looked_up_raw():
+def test_only_safe_ids_are_looked_up_as_they_are():
     assert all(map(is_safe, ["shoe", "P 1", "12.5-a", "a_b"]))
     assert not any(map(is_safe, ["", "../a", "a/b", "nul", "Con.x", "a.", "a ", ".a", "-a", "é", "a\0", "a\n"]))
 
 
 @given(st.lists(ids, unique=True, max_size=30))
-def test_every_id_has_a_file_of_its_own_where_case_counts_and_where_it_does_not(product_ids):
+def test_every_id_has_a_file_of_its_own_even_if_case_is_ignored(product_ids):
     names = [encode(product_id) for product_id in product_ids]
     assert len({name.casefold() for name in names}) == len(product_ids)

@@ -1,4 +1,4 @@
-"""What the index says of the pictures, and the commands that show it."""
+"""Statistics of the images, and the commands that show them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from support.http_server import Answer
 from support.image_files import saved
 
 from ingest.cli.main import cli
-from ingest.core.records import ImageFile, Product, Reason, Skipped
+from ingest.core.records import ImageFile, Product
 from ingest.images.cache import statistics
-from ingest.images.cache.cache import ImageCache
-from ingest.images.cache.index import ImageContent
-from ingest.images.quality import Inspector, QualityFilter, measure
+from ingest.images.quality import Inspector, QualityFilter
 
 
 def ingest(*arguments):
@@ -27,7 +25,7 @@ def ingest(*arguments):
 
 @pytest.fixture
 def shop(tmp_path, server, jpeg):
-    """A catalog of four products: one whole, one gone, one broken for now, and one local."""
+    """A catalog of four products: one whole, one missing, one that fails for now, and one local."""
     (tmp_path / "local.jpg").write_bytes(jpeg)
     rows = {
         "A": server.serve("/a", Answer(jpeg, headers={"ETag": '"1"'}), Answer(status=304)),
@@ -45,7 +43,7 @@ def shop(tmp_path, server, jpeg):
     return fetch
 
 
-def test_what_heals_is_tried_again_and_what_does_not_is_left(shop, server):
+def test_transient_failures_are_tried_again_and_permanent_ones_are_not(shop, server):
     first = shop()
     assert (first["products"], first["pictures"]) == (4, 2)
     assert first["reasons"] == {"not found": 1, "http 5xx": 1}
@@ -86,7 +84,7 @@ def test_quality_counts_shared_tiny_and_blank(cache, tmp_path, jpeg):
     for name, content in {"A": jpeg, "B": jpeg, "C": jpeg, "D": blank}.items():
         path = tmp_path / f"{name}.jpg"
         path.write_bytes(content)
-        entry = cache.local(name, path)
+        entry = cache.record_local(name, path)
         assert Inspector(cache, QualityFilter(min_side=1))(ImageFile(Product(name, "", {}, 1), path, entry.sha256))
     found = statistics.quality(cache.index)
     assert (found.looked_at, found.tiny, found.blank) == (4, 1, 1)
@@ -94,56 +92,6 @@ def test_quality_counts_shared_tiny_and_blank(cache, tmp_path, jpeg):
     assert [(shared.products, shared.product_id) for shared in found.most_shared] == [(3, "A")]
 
 
-@pytest.mark.parametrize(
-    ("wish", "reason"),
-    [
-        (QualityFilter(), None),
-        (QualityFilter(min_side=40, skip_blank=False), None),
-        (QualityFilter(min_side=41), Reason.TOO_SMALL),
-        (QualityFilter(skip_blank=True), Reason.BLANK),
-    ],
-)
-def test_unwanted_pictures_are_skipped(cache, tmp_path, wish, reason):
-    path = tmp_path / "a.png"
-    path.write_bytes(saved(Image.new("RGB", (300, 40), "red"), "PNG"))
-    picture = ImageFile(Product("A", "a.png", {}, 3), path, cache.local("A", path).sha256)
-    for _ in range(2):  # looked at, then known
-        record = Inspector(cache, wish)(picture)
-        assert getattr(record, "reason", None) == reason
-    skipped = Skipped("B", "images", Reason.NO_IMAGE, "none", 1)
-    assert Inspector(cache, wish)(skipped) is skipped
-
-
-def test_noise_of_compression_is_still_one_colour(photo):
-    grey = Image.new("RGB", (64, 64), (120, 121, 119))
-    grey.putpixel((63, 0), (122, 121, 119))
-    assert measure(grey) == ImageContent(64, 64, blank=True)
-    grey.putpixel((63, 0), (160, 121, 119))
-    assert not measure(grey).blank
-    assert not measure(photo).blank
-
-
 def test_status_without_a_cache_is_one_line(tmp_path):
     with pytest.raises(Exception, match="run ingest fetch or ingest run first"):
         ingest("status", "--data", tmp_path)
-
-
-def test_a_run_of_the_first_layout_is_taken_over_without_its_secrets(tmp_path, jpeg):
-    import sqlite3
-
-    layout_1 = """CREATE TABLE picture (product_id TEXT PRIMARY KEY, source TEXT NOT NULL, file TEXT, sha256 BLOB,
-        size INTEGER, mtime_ns INTEGER, etag TEXT, last_modified TEXT, fetched_at REAL NOT NULL, tries INTEGER NOT NULL,
-        failure TEXT, detail TEXT NOT NULL) WITHOUT ROWID"""
-    url = "https://me:s3cret@shop.example/a.jpg?sig=s3cret"
-    (tmp_path / "P1.jpg").write_bytes(jpeg)
-    with sqlite3.connect(tmp_path / "index.sqlite") as db:
-        db.execute(layout_1)
-        row = ("P1", url, None, None, None, None, None, None, 5.0, 2, "http 4xx", "403")
-        db.execute(f"INSERT INTO picture VALUES ({', '.join('?' * 12)})", row)
-        db.execute("PRAGMA user_version = 1")
-    db.close()
-    with ImageCache(tmp_path) as cache:
-        entry = cache.get("P1")
-        assert (entry.source, entry.host, entry.tries) == ("https://shop.example/a.jpg", "shop.example", 2)
-        assert cache.find("P1", url) is not None
-    assert b"s3cret" not in (tmp_path / "index.sqlite").read_bytes()

@@ -15,7 +15,8 @@ from skimage import data
 from support.image_files import saved
 
 from ingest.core.records import Reason
-from ingest.images.decode.decoder import UndecodableError, open_rgb
+from ingest.images.decode.decoder import open_rgb
+from ingest.images.decode.errors import UndecodableError
 from ingest.images.decode.repair import MAX_COPY, repair
 
 PHOTO = Image.fromarray(data.astronaut()).resize((96, 64))

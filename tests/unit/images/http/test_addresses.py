@@ -67,12 +67,12 @@ PUBLIC = [
 
 
 @pytest.mark.parametrize("address", REFUSED)
-def test_what_is_not_public_is_refused(address):
+def test_other_addresses_are_not_public(address):
     assert not is_public(address)
 
 
 @pytest.mark.parametrize("address", PUBLIC)
-def test_public_addresses_are_taken(address):
+def test_public_addresses_are_public(address):
     assert is_public(address)
 
 
@@ -87,7 +87,7 @@ def test_nothing_that_python_calls_private_is_public(ip):
         assert not isinstance(ip, ipaddress.IPv6Address) or ip.ipv4_mapped is None
 
 
-def test_hosts_are_opened_by_name_and_private_ones_all_together():
+def test_hosts_are_allowed_by_name_and_private_addresses_all_together():
     some = address_policy(" CDN.internal. , [::1],", allow_private=False)
     assert some.allows("cdn.internal", "10.0.0.1")
     assert some.allows("CDN.INTERNAL.", "127.0.0.1")

@@ -21,30 +21,30 @@ def written(tmp_path):
 def test_a_host_has_its_headers_and_secrets_come_from_the_environment(written, monkeypatch):
     monkeypatch.setenv("CDN_TOKEN", "s3cret")
     headers = read(written('["CDN.example.com"]\nAuthorization = "Bearer ${CDN_TOKEN}"\nX-Shop = "7"\n'))
-    assert headers.of("cdn.example.com") == {"Authorization": "Bearer s3cret", "X-Shop": "7"}
-    assert headers.of("example.com") == {}
+    assert headers.get("cdn.example.com") == {"Authorization": "Bearer s3cret", "X-Shop": "7"}
+    assert headers.get("example.com") == {}
     assert "s3cret" not in repr(headers)
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("[", "toml.io"),
         ('name = "x"', "outside of a table"),
         ('["h"]\nX = 1', "host h, header X: must be text"),
-        ('[h.example]\nX = "s3cret"', "a name with a dot goes into quotes"),
-        ('["h"]\nX = "${NOT_THERE}"', "no NOT_THERE; set it"),
-        ('["h"]\nX = "s3cret\\r\\nY: 1"', "not a header that can be sent"),
-        ('["h"]\n"X Y" = "s3cret"', "not a header that can be sent"),
+        ('[h.example]\nX = "s3cret"', "put a name with a dot in quotes"),
+        ('["h"]\nX = "${NOT_THERE}"', "NOT_THERE is not set"),
+        ('["h"]\nX = "s3cret\\r\\nY: 1"', "not a valid header"),
+        ('["h"]\n"X Y" = "s3cret"', "not a valid header"),
     ],
 )
-def test_a_mistake_is_one_line_that_names_the_place_and_no_secret(written, text, told):
-    with pytest.raises(ConfigError, match=told) as caught:
+def test_a_mistake_is_one_line_that_names_the_place_and_no_secret(written, text, message):
+    with pytest.raises(ConfigError, match=message) as caught:
         read(written(text))
     assert "s3cret" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path):
+def test_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(ConfigError, match="--host-headers"):
         read(tmp_path / "none.toml")

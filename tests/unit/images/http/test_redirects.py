@@ -1,4 +1,4 @@
-"""Where redirects and catalog URLs lead, against a real server that writes its headers as bytes."""
+"""Targets of redirects and catalog URLs, against a real server that writes its headers as bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def redirect(location):
 
 @pytest.fixture
 def path(tmp_path):
-    return tmp_path / "picture"
+    return tmp_path / "image"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Connections end when their picture's time is up, and no one else's."""
+"""Sockets are shut down at their own deadline, and not at another's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from ingest.images.http.connections import Deadlines
+from ingest.images.http.deadlines import Deadlines
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def pair():
         yield ours
 
 
-def test_a_wait_ends_with_the_time_of_its_block(deadlines, pair):
+def test_a_wait_ends_at_the_deadline_of_its_block(deadlines, pair):
     began = time.monotonic()
     with deadlines.until(began + 0.1):
         deadlines.watch(pair)
@@ -36,7 +36,7 @@ def test_a_wait_ends_with_the_time_of_its_block(deadlines, pair):
 
 def test_outside_of_a_block_nothing_is_watched(deadlines, pair):
     deadlines.watch(pair)
-    assert deadlines.left(7) == 7
+    assert deadlines.cap(7) == 7
     assert deadlines._sockets == {}
 
 

@@ -1,4 +1,4 @@
-"""One download's policy, against a real server."""
+"""Downloads, against a real server."""
 
 from __future__ import annotations
 
@@ -16,29 +16,30 @@ from support.http_server import Answer
 
 from ingest.core.errors import StorageError
 from ingest.core.records import Reason
-from ingest.images.http.download_policy import Downloader, DownloadPolicy
+from ingest.images.http.download_policy import DownloadPolicy
+from ingest.images.http.downloader import Downloader
 from ingest.images.urls import DownloadError, redact
 
 
 def refused(downloader, url, path):
-    """Fetch what must fail; return the reason and the detail."""
+    """Fetch a URL that must fail; return the reason and the detail."""
     with pytest.raises(DownloadError) as caught:
         downloader.fetch(url, path)
     assert "\n" not in caught.value.detail
     return caught.value.reason, caught.value.detail
 
 
-def told(downloader, **changes):
+def with_policy(downloader, **changes):
     """Return another downloader, with other settings."""
     return Downloader(replace(downloader.policy, **changes), downloader.sleep)
 
 
 @pytest.fixture
 def path(tmp_path):
-    return tmp_path / "picture"
+    return tmp_path / "image"
 
 
-def test_a_picture_arrives_with_its_digest_and_validators(server, downloader, path, jpeg):
+def test_an_image_arrives_with_its_digest_and_validators(server, downloader, path, jpeg):
     url = server.serve("/a.png", Answer(jpeg, headers={"ETag": '"7"', "Last-Modified": "yesterday"}))
     got = downloader.fetch(url, path)
     assert path.read_bytes() == jpeg
@@ -49,9 +50,9 @@ def test_a_picture_arrives_with_its_digest_and_validators(server, downloader, pa
     assert headers["User-Agent"].endswith(" (+product picture fetcher)")
 
 
-def test_connections_are_used_again_and_no_more_at_once_than_told(server, downloader, tmp_path, jpeg):
+def test_connections_are_reused_and_limited_per_host(server, downloader, tmp_path, jpeg):
     url = server.serve("/a", Answer(jpeg))
-    few = told(downloader, at_once=2)
+    few = with_policy(downloader, at_once=2)
     threads = [Thread(target=few.fetch, args=(url, tmp_path / str(number))) for number in range(12)]
     for thread in threads:
         thread.start()
@@ -105,7 +106,7 @@ def test_retry_after_may_be_a_date(server, downloader, path, jpeg, waits):
 
 def test_no_wait_goes_beyond_the_deadline_and_the_host_is_left_alone(server, downloader, path, jpeg, waits):
     url = server.serve("/a", Answer(status=429, headers={"Retry-After": "20"}), Answer(jpeg))
-    hasty = told(downloader, deadline_s=15)
+    hasty = with_policy(downloader, deadline_s=15)
     assert refused(hasty, url, path)[0] == Reason.HTTP_429
     assert waits == []
     assert refused(hasty, server.serve("/b", Answer(jpeg)), path)[0] == Reason.HOST_RESTING
@@ -114,7 +115,7 @@ def test_no_wait_goes_beyond_the_deadline_and_the_host_is_left_alone(server, dow
 
 def test_a_host_that_fails_twenty_times_rests_for_a_minute(server, downloader, path, jpeg):
     url, good = server.serve("/a", Answer(status=500)), server.serve("/b", Answer(jpeg))
-    once = told(downloader, tries=1)
+    once = with_policy(downloader, tries=1)
     for _ in range(20):
         assert refused(once, url, path)[0] == Reason.HTTP_5XX
     assert refused(once, good, path)[0] == Reason.HOST_RESTING
@@ -123,13 +124,13 @@ def test_a_host_that_fails_twenty_times_rests_for_a_minute(server, downloader, p
     assert once.fetch(good, path).size == len(jpeg)
 
 
-def test_missing_pictures_do_not_send_a_host_to_rest(server, downloader, path, jpeg):
+def test_missing_images_do_not_send_a_host_to_rest(server, downloader, path, jpeg):
     for _ in range(25):
         assert refused(downloader, server.url("/none"), path)[0] == Reason.NOT_FOUND
     assert downloader.fetch(server.serve("/b", Answer(jpeg)), path).size == len(jpeg)
 
 
-def test_an_unchanged_picture_costs_no_body(server, downloader, path, jpeg):
+def test_an_unchanged_image_costs_no_body(server, downloader, path, jpeg):
     url = server.serve("/a", Answer(status=304))
     assert downloader.fetch(url, path, '"7"', "yesterday") is None
     _, headers = server.requests[0]
@@ -158,38 +159,38 @@ def test_a_body_without_a_length_is_taken_to_its_end(server, downloader, path, j
     assert downloader.fetch(server.serve("/a", Answer(jpeg, length=-1)), path).size == len(jpeg)
 
 
-@pytest.mark.parametrize("body", [b"<!DOCTYPE html><p>Not here", b"no picture", b"<svg/>", b"BM is text" * 9])
-def test_what_is_no_picture_is_told_by_its_bytes(server, downloader, path, body):
+@pytest.mark.parametrize("body", [b"<!DOCTYPE html><p>Not here", b"no image", b"<svg/>", b"BM is text" * 9])
+def test_the_bytes_say_whether_it_is_an_image(server, downloader, path, body):
     url = server.serve("/a.jpg", Answer(body, headers={"Content-Type": "image/jpeg"}))
     assert refused(downloader, url, path)[0] == Reason.NOT_AN_IMAGE
     assert server.asked("/a.jpg") == 1
 
 
-def test_size_is_counted_whatever_the_server_declares(server, downloader, path, jpeg):
-    small = told(downloader, max_bytes=100_000)
+def test_the_size_is_counted_whatever_the_server_declares(server, downloader, path, jpeg):
+    small = with_policy(downloader, max_bytes=100_000)
     declared = server.serve("/a", Answer(jpeg, length=100_001))
     assert refused(small, declared, path)[0] == Reason.TOO_LARGE
     assert refused(small, server.serve("/b", Answer(jpeg, endless=True)), path)[0] == Reason.TOO_LARGE
     assert path.stat().st_size <= 100_000
 
 
-def test_a_compressed_body_is_decompressed_and_counted_so(server, downloader, path, jpeg):
+def test_the_size_of_a_compressed_body_is_that_of_its_content(server, downloader, path, jpeg):
     zipped = {"Content-Encoding": "gzip"}
     downloader.fetch(server.serve("/a", Answer(gzip.compress(jpeg), headers=zipped)), path)
     assert path.read_bytes() == jpeg
     bomb = server.serve("/b", Answer(gzip.compress(jpeg + bytes(10**6)), headers=zipped))
-    assert refused(told(downloader, max_bytes=100_000), bomb, path)[0] == Reason.TOO_LARGE
+    assert refused(with_policy(downloader, max_bytes=100_000), bomb, path)[0] == Reason.TOO_LARGE
 
 
-def test_a_server_that_stalls_is_given_up(server, downloader, path, jpeg):
+def test_a_server_that_stalls_times_out(server, downloader, path, jpeg):
     url = server.serve("/a", Answer(jpeg[:100], length=len(jpeg), hangs=True))
-    reason, detail = refused(told(downloader, read_s=0.05, tries=1), url, path)
+    reason, detail = refused(with_policy(downloader, read_s=0.05, tries=1), url, path)
     assert (reason, "too long" in detail) == (Reason.TIMEOUT, True)
 
 
-def test_a_body_without_end_meets_the_deadline(server, downloader, path, jpeg):
+def test_an_endless_body_ends_at_the_deadline(server, downloader, path, jpeg):
     url = server.serve("/a", Answer(jpeg, endless=True))
-    patient = told(downloader, deadline_s=0.05, max_bytes=10**12)
+    patient = with_policy(downloader, deadline_s=0.05, max_bytes=10**12)
     assert refused(patient, url, path)[0] == Reason.TIMEOUT
 
 
@@ -217,7 +218,7 @@ def test_an_endless_body_under_a_redirect_is_not_read(server, downloader, path, 
         ("https://", Reason.DISALLOWED),
     ],
 )
-def test_a_redirect_to_nowhere_good_is_not_followed(server, downloader, path, location, reason):
+def test_a_redirect_to_an_unusable_url_is_not_followed(server, downloader, path, location, reason):
     url = server.serve("/a", Answer(status=302, headers={"Location": location}))
     assert refused(downloader, url, path)[0] == reason
 
@@ -231,7 +232,7 @@ def test_a_host_that_does_not_answer_is_unreachable(downloader, path):
 
 
 @pytest.mark.parametrize("url", ["http://", "http:///a", "http://[::1", "http://a:99999/", "http://a:x/", "http://.x/"])
-def test_a_url_that_no_request_can_be_made_of_is_refused(downloader, path, url):
+def test_a_url_that_cannot_be_requested_is_refused(downloader, path, url):
     assert refused(downloader, url, path)[0] == Reason.DISALLOWED
 
 
@@ -259,6 +260,6 @@ def test_settings_are_frozen():
         DownloadPolicy().tries = 9
 
 
-def test_a_downloader_travels_to_another_process(server, downloader, path, jpeg):
+def test_a_downloader_can_be_pickled(server, downloader, path, jpeg):
     with pickle.loads(pickle.dumps(Downloader(downloader.policy))) as copy:
         assert copy.fetch(server.serve("/a", Answer(jpeg)), path).size == len(jpeg)

@@ -1,0 +1,93 @@
+"""Options and commands whose --help lists the options under headings."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from ingest.core import settings as configuration
+from ingest.core.errors import ConfigError
+from ingest.core.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+GROUPS = (
+    "Query", "Selection", "All products", "Evaluation", "Checks", "Catalog", "Images", "Model", "Engine", "Milvus",
+    "Store", "Service", "Folders", "Removal", "Output", "Other",
+)  # fmt: skip
+"""The headings of --help, in the order in which every command lists them."""
+DEFAULTS = {setting.name: getattr(Settings(), setting.name) for setting in fields(Settings)}
+"""The settings' names and defaults."""
+CONFIG = "ingest.config"
+"""Key in a context's meta: the path of its ingest.toml."""
+
+
+class Grouped(click.Option):
+    """An option that --help lists under its group's heading."""
+
+    def __init__(self, *args: Any, group: str = "Options", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.group = group
+        if self.metavar is None and isinstance(self.type, click.IntRange | click.FloatRange):
+            self.metavar = "N" if isinstance(self.type, click.IntRange) else "SECONDS"
+
+    def get_help_extra(self, ctx: click.Context) -> Any:
+        """Return what --help shows in brackets: the default, and not the range in mathematical notation."""
+        extra = super().get_help_extra(ctx)
+        extra.pop("range", None)
+        return extra
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        """Convert and check the value; raise ConfigError for an invalid one that comes from `ingest.toml`."""
+        try:
+            return super().process_value(ctx, value)
+        except click.BadParameter as error:
+            if ctx.get_parameter_source(str(self.name)) is not ParameterSource.DEFAULT_MAP:
+                raise
+            place = configuration.locate_key(ctx.meta[CONFIG], str(self.name))
+            raise ConfigError(f"{place}: {self.name}: {error.message.rstrip('.')}") from error
+
+
+class Command(click.Command):
+    """A command whose --help lists options by group, with an example."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("context_settings", {"help_option_names": ["-h", "--help"]})
+        super().__init__(*args, **kwargs)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write each group under its heading: in the order of `GROUPS`, and in a group as declared."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
+            if record:
+                groups.setdefault(getattr(param, "group", GROUPS[-1]), []).append(record)
+        for heading in sorted(groups, key=GROUPS.index):
+            with formatter.section(heading):
+                formatter.write_dl(groups[heading])
+
+
+def option(group: str, *names: str, envvar: str | list[str] | None = None, **kwargs: Any) -> Callable[[F], F]:
+    """Declare the option of one setting; its default comes from `Settings`, its environment variable from its name."""
+    key = next(name for name in names if name.startswith("--")).split("/")[0].removeprefix("--").replace("-", "_")
+    if key in DEFAULTS:
+        kwargs.setdefault("default", DEFAULTS[key])
+        kwargs.setdefault("show_default", kwargs["default"] not in ("", None))
+    return click.option(*names, cls=Grouped, group=group, envvar=envvar or f"INGEST_{key.upper()}", **kwargs)
+
+
+def combine(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Combine decorators into one; --help lists their options in this order."""
+
+    def decorate(function: F) -> F:
+        for one in reversed(options):
+            function = one(function)
+        return function
+
+    return decorate

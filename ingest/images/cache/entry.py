@@ -1,0 +1,55 @@
+"""What the cache's index records: a product's image, and the content of decoded bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ingest.images import urls
+
+if TYPE_CHECKING:
+    import os
+
+
+@dataclass(frozen=True, slots=True)
+class ImageContent:
+    """What was seen when bytes were decoded: sides in pixels, and whether all of it is one colour."""
+
+    width: int
+    height: int
+    blank: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CacheEntry:
+    """A product's row in the index. The fields are the table's columns, in order.
+
+    `source` is an absolute path, or a URL without its secrets; a URL also has `source_key`, the SHA-256 of all of it,
+    and `host`. `file` is a name in the cache folder, None for a local image. `sha256` (32 bytes), `size` and `mtime_ns`
+    describe the image's file and are None if there is none. `failure` is a `Reason`, None if the last try succeeded.
+    `fetched_at`, in seconds since 1970, is when the image was last fetched, confirmed or failed. `tries` counts the
+    downloads begun from this source; it is 0 for a local file and for one that was adopted.
+    """
+
+    product_id: str
+    source: str
+    source_key: bytes | None = None
+    host: str | None = None
+    file: str | None = None
+    sha256: bytes | None = None
+    size: int | None = None
+    mtime_ns: int | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+    fetched_at: float = 0.0
+    tries: int = 0
+    failure: str | None = None
+    detail: str = ""
+
+    def is_from(self, source: str) -> bool:
+        """Whether the row is about this URL or path."""
+        return self.source == source if self.source_key is None else self.source_key == urls.key(source)
+
+    def is_unchanged(self, status: os.stat_result) -> bool:
+        """Whether a file still has the size and mtime of the row."""
+        return (self.size, self.mtime_ns) == (status.st_size, status.st_mtime_ns)

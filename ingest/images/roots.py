@@ -1,0 +1,32 @@
+"""The folders that local images must be in: the catalog's own, and the one of --images-root."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ingest.catalog.files import folder_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ingest.core.settings import Settings
+
+
+class ImageRoots:
+    """The allowed folders. Relative paths of a catalog start from the first."""
+
+    def __init__(self, folders: Iterable[Path]) -> None:
+        self.folders = [folder.absolute() for folder in folders]
+        self._real = [Path(os.path.realpath(folder)) for folder in self.folders]
+
+    def contain(self, path: Path | str) -> bool:
+        """Whether a path is inside of the folders once `..` and links are resolved."""
+        real = Path(os.path.realpath(path))
+        return any(real.is_relative_to(folder) for folder in self._real)
+
+
+def image_roots(settings: Settings) -> ImageRoots:
+    """Return the folders that the settings allow; a catalog behind a URL has none."""
+    return ImageRoots(folder for folder in (folder_of(settings.catalog), settings.images_root) if folder)
