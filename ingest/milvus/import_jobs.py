@@ -15,7 +15,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ingest.core.errors import MilvusError
-from ingest.milvus.connection import CALL_TIMEOUT_S
+from ingest.milvus import error_codes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,10 +25,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_ASK_S = 20.0  # a request notes the job and no more: longer is a connection that went silent
+_ASK_S = 20.0  # a request notes a job, or tells of one, and no more: longer is a connection that went silent
 _LISTED = 1000
 _UNKNOWN_JOB = re.compile(r"import job does not exist|key not found\[key=\S*importtask")
 """What Milvus says of a job that it does not know: 2.4 and newer with code 2100 (ErrImportFailed), 2.3.5 with none."""
+_NOT_BEGUN = re.compile(r"rate limit|quota exceeded|not (ready|healthy|serving)|initializing|recovering", re.IGNORECASE)
+"""What a server says that has not done what it was asked. Of another part that it did not hear from in time, it cannot
+tell: the job may exist."""
 _FILES = 1000  # of one job; Milvus takes 1,024 (dataCoord.import.maxImportFileNumPerReq)
 _IMPORTS = "/v2/vectordb/jobs/import/"
 
@@ -98,8 +101,10 @@ def count_unfinished(collection: Collection, *, unknown: bool) -> int:
     """Count the jobs of a collection that are under way; with `unknown` those too of which one cannot tell."""
     try:
         tasks = _call(collection, "list the imports", "list_bulk_insert_tasks", _LISTED, collection.name)
-    except MilvusError:  # a server without import jobs has none that are unfinished
-        return 0
+    except MilvusError as error:
+        if error.__cause__ and error_codes.is_transient(error.__cause__):
+            raise
+        return 0  # a server without import jobs has none that are unfinished
     wanted = {JobState.UNFINISHED, *({JobState.UNKNOWN} if unknown else set())}
     return sum(_STANDINGS.get(task.state_name, JobState.UNKNOWN) in wanted for task in tasks)
 
@@ -185,6 +190,7 @@ def _bearer(token: str) -> Callable[[Any], Any]:
 def _send(connection: Connection, function: Any, *args: Any) -> Any:
     """Send what must not be sent twice; again only if the server said that it has not done it."""
     import grpc
+    from pymilvus.exceptions import MilvusException
     from requests import RequestException
 
     def once() -> Any:
@@ -192,10 +198,16 @@ def _send(connection: Connection, function: Any, *args: Any) -> Any:
             return function(*args)
         except (grpc.RpcError, RequestException) as error:
             raise UnansweredError from error
+        except MilvusException as error:
+            if error_codes.is_transient(error) and not _NOT_BEGUN.search(str(error)):
+                raise UnansweredError from error
+            raise
 
     return connection.call("import", once)
 
 
 def _call(collection: Collection, doing: str, method: str, *args: Any) -> Any:
     # MilvusClient has no import jobs of its own; `utility.do_bulk_insert`, which has, is deprecated and calls these.
-    return collection.connection.call(doing, collection.connection.direct, method, *args, timeout=CALL_TIMEOUT_S)
+    return collection.connection.call(
+        doing, collection.connection.direct, method, *args, timeout=_ASK_S, retry_on_rate_limit=False
+    )

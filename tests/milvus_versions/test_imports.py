@@ -139,6 +139,15 @@ def test_a_job_whose_number_a_killed_run_did_not_hear_is_waited_for(
     assert left(shop) == []
 
 
+def test_nothing_is_written_while_the_server_does_not_list_its_jobs(server: Server, shop: SmallShop) -> None:
+    shop.run()
+    server.forget()
+    server.fail("ListImportTasks", 8, "rate limit exceeded", times=10_000)
+    with pytest.raises(MilvusError, match="cannot list the imports: rate limit exceeded"):
+        shop.run(max_wait=0.1)
+    assert not server.requests(*WRITES)
+
+
 def test_a_job_that_failed_after_a_kill_is_asked_for_again(
     server: Server, shop: SmallShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,6 +215,17 @@ def test_an_import_whose_answer_is_lost_is_not_asked_for_twice(
     assert asked(server) == 1
     assert upserted(server) == 7, "the rows of the other files are upserted"
     assert not shop.verify().differing
+
+
+def test_an_import_that_timed_out_within_the_server_is_not_asked_for_twice(
+    server: Server, shop: SmallShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_jobs, "import_api", import_jobs._Grpc)
+    server.fail("Import", 65535, "context deadline exceeded")
+    server.faults[-1].done_first = True  # the proxy did not hear that the job had been made
+    assert shop.run().summary.upserted == 12
+    assert asked(server) == 1
+    assert not server.collection("products").doubles
 
 
 def test_a_busy_server_is_asked_again(server: Server, shop: SmallShop, monkeypatch: pytest.MonkeyPatch) -> None:
