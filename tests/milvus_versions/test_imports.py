@@ -52,6 +52,11 @@ def killed(*_: object) -> NoReturn:
     raise InterruptedRunError("killed")
 
 
+def written_and_killed(path: Path, *_: object) -> NoReturn:
+    path.touch()
+    killed()
+
+
 def asked(server: Server) -> int:
     """Count the files that the server was asked to import: one for each call by gRPC, many by REST."""
     by_grpc = sum(len(request.message.files) for request in server.requests("Import"))
@@ -137,6 +142,23 @@ def test_a_job_whose_number_a_killed_run_did_not_hear_is_waited_for(
     assert asked(server) == 3
     assert len(server.collection("products").rows) == 12
     assert left(shop) == []
+
+
+def test_files_that_a_killed_run_had_not_asked_for_are_removed(
+    server: Server, shop: SmallShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
+        patch.setattr(bulk_import, "_ask", killed)
+        shop.run()
+    (shop.settings.bulk_folder / "cut short.parquet").touch()  # of nobody that this shop knows
+    assert shop.run().summary.upserted == 12
+    assert left(shop) == ["cut short.parquet"]
+    with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
+        patch.setattr(bulk_import, "_write", written_and_killed)
+        shop.run(model="model-2")
+    assert len(left(shop)) == 2
+    assert shop.run(model="model-2").summary.upserted == 12
+    assert left(shop) == ["cut short.parquet"]
 
 
 def test_nothing_is_written_while_the_server_does_not_list_its_jobs(server: Server, shop: SmallShop) -> None:
