@@ -1,4 +1,4 @@
-"""Trains the sample CLIP model on drawn pictures, measures it and writes its model card."""
+"""Trains the sample CLIP model on drawn images, measures it and writes its model card."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def learn_tokenizer(pool: Pool, seed: int) -> CLIPTokenizer:
 
 
 def train_into(output: Path, schedule: Schedule, pictures: int, pool_file: Path | None) -> None:
-    """Draw the training pictures, train, save, measure, and write the card."""
+    """Draw the training images, train, save, measure, and write the card."""
     started = time.monotonic()
     torch.manual_seed(schedule.seed)
     pool = load_pool(pool_file, pictures, IMAGE_SIDE)
     drawn = time.monotonic()
-    click.echo(f"{pictures} training pictures ready after {drawn - started:.0f} s")
+    click.echo(f"{pictures} training images ready after {drawn - started:.0f} s")
     tokenizer = learn_tokenizer(pool, schedule.seed)
     model = build_model(tokenizer)
     train(model, tokenizer, pool, schedule, Progress(model, tokenizer, output, schedule.steps))
@@ -69,11 +69,11 @@ def train_into(output: Path, schedule: Schedule, pictures: int, pool_file: Path 
 @click.option(
     "--output", type=click.Path(path_type=Path), default=Path("data/models/sample-clip"), help="Model folder."
 )
-@click.option("--steps", type=click.IntRange(min=1), default=1200, help="Batches of 256 pictures.")
-@click.option("--pictures", type=click.IntRange(min=2000), default=24_000, help="Training pictures to draw.")
+@click.option("--steps", type=click.IntRange(min=1), default=1200, help="Batches of 256 images.")
+@click.option("--pictures", type=click.IntRange(min=2000), default=24_000, help="Training images to draw.")
 @click.option("--seed", type=int, default=0, help="Decides weights, batches and captions.")
 @click.option("--threads", type=click.IntRange(min=1), default=2, help="Processor threads.")
-@click.option("--pool", type=click.Path(path_type=Path), default=None, help="Keep the drawn pictures here (.npz).")
+@click.option("--pool", type=click.Path(path_type=Path), default=None, help="Keep the drawn images here (.npz).")
 @click.option("--evaluate", type=click.Path(exists=True, path_type=Path), default=None, help="Only measure this model.")
 def main(
     *,
@@ -85,7 +85,7 @@ def main(
     pool: Path | None,
     evaluate: Path | None,
 ) -> None:
-    """Train the sample model from nothing, or measure one that is there.
+    """Train the sample model from nothing, or measure an existing one.
 
     On a machine that does other work at the same time set OMP_WAIT_POLICY=passive: threads that wait for each
     other by spinning train several times slower there.

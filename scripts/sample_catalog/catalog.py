@@ -65,7 +65,7 @@ LINES: dict[str, Line] = {
 
 @dataclass(frozen=True)
 class Product:
-    """One row of the catalog, and what its picture has to show."""
+    """One row of the catalog, and what its image has to show."""
 
     number: int
     product_id: str
@@ -76,7 +76,7 @@ class Product:
 
     @property
     def image(self) -> str:
-        """The picture's path, relative to the catalog file."""
+        """The image's path, relative to the catalog file."""
         return f"images/{self.product_id}.jpg"
 
     @property
@@ -172,7 +172,7 @@ def write_rows(products: list[Product], path: Path) -> None:
 def render(
     folder: Path, *, count: int, seed: int, size: int, quality: int, workers: int | None = None
 ) -> Iterator[int]:
-    """Draw a whole catalog into `folder` on `workers` processes; yield how many pictures are done so far."""
+    """Draw a whole catalog into `folder` on `workers` processes; yield how many images are done so far."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     products = product_rows(count, seed)
     job = partial(draw_product, folder=folder, seed=seed, size=size, quality=quality)

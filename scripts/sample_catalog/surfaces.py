@@ -1,4 +1,4 @@
-"""Colour, pattern, material, light and background: turns the outlines of a product into a picture."""
+"""Colour, pattern, material, light and background: turns the outlines of a product into an image."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ OPENINGS = (
 )  # fmt: skip
 
 # Which of (kind, colour, pattern, material) a caption names, and how often: mostly the whole product. A
-# material beside a kind only varies the language: it can hardly be seen, so it makes no picture wrong.
+# material beside a kind only varies the language: it can hardly be seen, so it makes no image wrong.
 NAMED: tuple[tuple[tuple[bool, bool, bool, bool], float], ...] = (
     ((True, True, True, False), 0.66),
     ((True, True, False, False), 0.1),
@@ -89,7 +89,7 @@ def _with_article(phrase: str) -> str:
 
 
 def write_caption(labels: tuple[int, int, int, int], rng: np.random.Generator) -> Caption:
-    """Write one caption for a picture with these labels."""
+    """Write one caption for an image with these labels."""
     shows = NAMED[int(rng.choice(len(NAMED), p=[share for _, share in NAMED]))][0]
     kind, colour, pattern, material = (names[at] for names, at in zip(ATTRIBUTES, labels, strict=True))
     # The first word of each list is the usual one; half of the captions keep to it.
@@ -143,7 +143,7 @@ def _about_anything(adjectives: list[str], after: str, rng: np.random.Generator)
 
 
 def _dressed_up(text: str, rng: np.random.Generator) -> str:
-    """Put a brand beside it now and then, which no picture shows."""
+    """Put a brand beside it now and then, which no image shows."""
     if rng.random() < 0.1:
         brand = str(rng.choice(BRANDS)).lower()
         text = f"{brand} {text}" if rng.random() < 0.5 else f"{text} by {brand}"

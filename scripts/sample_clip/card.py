@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .pictures import COLOUR_NAMES, KIND_NAMES, PATTERNS, split_combinations
+from sample_catalog.surfaces import PATTERNS
+
+from .pictures import COLOUR_NAMES, KIND_NAMES, split_combinations
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,7 +69,7 @@ To measure again: `python scripts/train_sample_clip.py --evaluate data/models/sa
 
 @dataclass(frozen=True)
 class Run:
-    """How the model was made: its schedule, the number of training pictures, the time and the threads."""
+    """How the model was made: its schedule, the number of training images, the time and the threads."""
 
     schedule: Schedule
     pictures: int

@@ -46,7 +46,7 @@ class Embedder:
 
     @torch.inference_mode()
     def pictures(self, pictures: Sequence[Image.Image]) -> Tensor:
-        """Embed pictures as unit vectors (n, 128) float32."""
+        """Embed images as unit vectors (n, 128) float32."""
         processor = AutoImageProcessor.from_pretrained(self.folder, use_fast=False)
         chunks = [pictures[start : start + 128] for start in range(0, len(pictures), 128)]
         prepared = [processor(images=list(chunk), return_tensors="pt")["pixel_values"] for chunk in chunks]

@@ -46,7 +46,7 @@ def build_model(tokenizer: CLIPTokenizer) -> CLIPModel:
 
 
 def build_image_processor() -> CLIPImageProcessorPil:
-    """Build CLIP's picture preparation at the size of this model, by Pillow alone."""
+    """Build CLIP's image preparation at the size of this model, by Pillow alone."""
     return CLIPImageProcessorPil(
         size={"shortest_edge": IMAGE_SIDE}, crop_size={"height": IMAGE_SIDE, "width": IMAGE_SIDE}
     )
@@ -63,7 +63,7 @@ def save_model(folder: Path, model: CLIPModel, tokenizer: CLIPTokenizer) -> None
 
 
 def embed_pictures(model: CLIPModel, pixels: Tensor) -> Tensor:
-    """Embed prepared pictures (n, 3, side, side) as unit vectors (n, 128) float32."""
+    """Embed prepared images (n, 3, side, side) as unit vectors (n, 128) float32."""
     pooled = model.vision_model(pixel_values=pixels).pooler_output
     return torch.nn.functional.normalize(model.visual_projection(pooled).float(), dim=-1)
 

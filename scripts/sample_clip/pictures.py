@@ -1,4 +1,4 @@
-"""Drawn pictures as arrays: which combinations are trained on, which are held out, and the pools of both."""
+"""Drawn images as arrays: which combinations are trained on, which are held out, and the pools of both."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def split_combinations() -> tuple[list[Combination], list[Combination]]:
 
 
 def as_jpeg(picture: Image.Image, quality: int) -> Image.Image:
-    """Give the picture after JPEG compression, as a catalog would hold it."""
+    """Return the image after JPEG compression, as a catalog would hold it."""
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=quality)
     return Image.open(buffer).convert("RGB")
@@ -82,7 +82,7 @@ def label(combination: Combination, material: str) -> list[int]:
 
 
 def render_pool(count: int, side: int, workers: int | None = None) -> Pool:
-    """Draw `count` training pictures, going round the trained combinations."""
+    """Draw `count` training images, going round the trained combinations."""
     trained, _ = split_combinations()
     jobs = [(trained[number % len(trained)], number) for number in range(count)]
     with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
@@ -110,7 +110,7 @@ def _evaluation_picture(job: tuple[Combination, int], seed: int, size: int) -> I
 def evaluation_pictures(
     seed: int, combinations: list[Combination], size: int = EVALUATION_SIZE, workers: int | None = None
 ) -> list[Image.Image]:
-    """Draw one unseen picture of each combination given; the number is its place among all combinations."""
+    """Draw one unseen image of each combination given; the number is its place among all combinations."""
     place = {combination: number for number, combination in enumerate(all_combinations())}
     jobs = [(combination, place[combination]) for combination in combinations]
     draw_one = partial(_evaluation_picture, seed=seed, size=size)

@@ -52,7 +52,7 @@ class Batch:
 
 
 def batches(pool: Pool, schedule: Schedule) -> Iterator[Batch]:
-    """Draw random combinations, two drawings of each, so that pictures can be compared with pictures."""
+    """Draw random combinations, two drawings of each, so that images can be compared with images."""
     rng = np.random.default_rng(schedule.seed)
     looks, member_of = np.unique(pool.labels[:, :3], axis=0, return_inverse=True)
     members = [np.flatnonzero(member_of.reshape(-1) == at) for at in range(len(looks))]
@@ -92,7 +92,7 @@ def normalised(pixels: Tensor) -> Tensor:
 
 
 class AttributeHeads(nn.Module):
-    """Training only: names kind, colour and pattern from an embedding, the same way for pictures and texts.
+    """Training only: names kind, colour and pattern from an embedding, the same way for images and texts.
 
     Sharing the heads makes both sides hold each attribute in the same directions, apart from the others,
     which is what lets combinations that were never seen be told apart.
@@ -120,13 +120,13 @@ def multi_positive(similarity: Tensor, positive: Tensor) -> Tensor:
 
 
 def matches(named: Tensor, labels: Tensor) -> Tensor:
-    """Tell (texts, pictures) bool: a picture is right for a text when it has all that the text names."""
+    """Return (texts, images) bool: an image is right for a text if it has all that the text names."""
     wanted = named[:, None, :]
     return ((wanted < 0) | (wanted == labels[None, :, :])).all(dim=2)
 
 
 def losses(model: CLIPModel, heads: AttributeHeads, tokenizer: CLIPTokenizer, batch: Batch) -> Tensor:
-    """Add up the loss of a batch: text with picture both ways, picture with picture, attribute heads."""
+    """Add up the loss of a batch: text with image both ways, image with image, attribute heads."""
     encoded = tokenizer(
         [caption.text for caption in batch.captions], padding=True, truncation=True, return_tensors="pt"
     )
@@ -142,7 +142,8 @@ def losses(model: CLIPModel, heads: AttributeHeads, tokenizer: CLIPTokenizer, ba
     twin = (batch.labels[:, None, :3] == batch.labels[None, :, :3]).all(dim=2) & ~itself
     alike = multi_positive((scale * pictures @ pictures.T).masked_fill(itself, -1e4), twin)
     attributes = heads(pictures, batch.labels[:, :3]) + heads(texts, named[:, :3])
-    return across + 0.5 * alike + attributes
+    loss: Tensor = across + 0.5 * alike + attributes
+    return loss
 
 
 def train(
