@@ -121,7 +121,7 @@ def part(name: str, folder: Path, uri: str) -> dict[str, Any]:
         collection.flush()
         seconds, cpu = time.monotonic() - started, time.process_time() - cpu
         assert collection.count() == store.rows
-        collection.indexed(threading.Event())  # or the next would share the machine with this one's index
+        collection.wait_for_index(threading.Event())  # or the next would share the machine with this one's index
         connection.client.drop_collection(collection.name)
     return {"seconds": round(seconds, 2), "rows_per_s": round(store.rows / seconds, 1), "cpu_seconds": round(cpu, 2)}
 

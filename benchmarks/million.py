@@ -121,13 +121,13 @@ def stock(folder: Path, count: int) -> int:
 def plan(folder: Path, contract: Contract, wanted: ExportRows, _uri: str | None) -> int:
     """Read the catalog and look every vector up, as a run against an empty collection does."""
     store = LocalStore(folder / "store", DIM)
-    return sum(1 for _ in lookup(wanted.noting(pictures(folder, contract)), store))
+    return sum(1 for _ in lookup(wanted.note(pictures(folder, contract)), store))
 
 
 def export(folder: Path, contract: Contract, wanted: ExportRows, _uri: str | None) -> int:
     """Write the .npy pair, the reading of the catalog included."""
     store = LocalStore(folder / "store", DIM)
-    for _ in wanted.noting(pictures(folder, contract)):
+    for _ in wanted.note(pictures(folder, contract)):
         pass
     return npy_files.write(folder / "x.npy", folder / "x.json", wanted, store, SPACE.fingerprint).rows
 
@@ -140,9 +140,9 @@ def build(folder: Path, contract: Contract, _wanted: ExportRows, _uri: str | Non
 def verify(folder: Path, contract: Contract, wanted: ExportRows, _uri: str | None) -> int:
     """Prove the files against catalog and store, and load the index, as `ingest verify` does."""
     store = LocalStore(folder / "store", DIM)
-    for _ in wanted.noting(pictures(folder, contract)):
+    for _ in wanted.note(pictures(folder, contract)):
         pass
-    content = npy_files.contents(wanted, store)
+    content = npy_files.content_digest(wanted, store)
     assert not npy_files.faults(folder / "x.npy", folder / "x.json", (content, SPACE.fingerprint))
     assert not faiss_index.faults(folder / "indexes", DIM, folder / "x.npy")
     return len(faiss_index.open_index(folder / "indexes", DIM).known)
@@ -168,7 +168,7 @@ def nothing_to_do(folder: Path, contract: Contract, wanted: ExportRows, uri: str
         collection = Collection(connection, contract, SPACE)
         assert collection.ready()
         difference = diff.CollectionDiff(reader.inventory(collection, store), SPACE.fingerprint)
-        assert not list(difference.changes(wanted.noting(pictures(folder, contract))))
+        assert not list(difference.changes(wanted.note(pictures(folder, contract))))
         return difference.unchanged
 
 

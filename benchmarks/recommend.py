@@ -22,7 +22,7 @@ import numpy as np
 from ingest.core.contract import default_path, load
 from ingest.exports import faiss_index as files
 from ingest.exports import npy_files
-from ingest.search import recommend
+from ingest.search import neighbours
 from ingest.search.recommend import RecommendOptions
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ def measured(folder: Path) -> list[dict[str, Any]]:
     results = []
     for name, wish in WISHES.items():
         began = time.monotonic()
-        index = recommend.open_index(folder, DIM)
-        found = recommend.write(recommend.all_neighbours(index, wish, ef, {}), index.names, folder / "out.parquet")
+        index = files.open_index(folder, DIM)
+        found = neighbours.write(neighbours.all_neighbours(index, wish, ef, {}), index.names, folder / "out.parquet")
         results.append(row(name, found.products, time.monotonic() - began))
     graph = faiss.read_index(str(files.IndexFiles.of(folder, DIM).index))
     assert isinstance(graph, faiss.IndexHNSW)

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from bench import finish, parser
 
-from ingest.catalog import formats
 from ingest.catalog import reader as catalog_reader
+from ingest.catalog.rows import Columns
 from ingest.core import contract as contracts
 from ingest.core.contract import Space
 from ingest.core.records import ImageFile, Product
@@ -117,7 +117,7 @@ def key_of(image: str) -> bytes:
 
 
 def pictures(folder: Path, contract: Contract) -> Iterator[ImageFile | Skipped]:
-    for record in catalog_reader.read_catalog(folder / "products.csv", contract, formats.Columns()):
+    for record in catalog_reader.read_catalog(folder / "products.csv", contract, Columns()):
         yield ImageFile(record, folder, key_of(record.image)) if isinstance(record, Product) else record
 
 
@@ -153,12 +153,12 @@ def part(name: str, folder: Path, uri: str, count: int) -> dict[str, Any]:
 
 def at_rest(collection: Collection, seconds: float) -> None:
     """Wait until the server has indexed all, also what it compacts later, or the next part would share the machine."""
-    collection.indexed(threading.Event())
+    collection.wait_for_index(threading.Event())
     since = time.monotonic()
     while time.monotonic() - since < seconds:
         time.sleep(1)
         if collection.index().get("pending_index_rows"):
-            collection.indexed(threading.Event())
+            collection.wait_for_index(threading.Event())
             since = time.monotonic()
 
 

@@ -1,4 +1,4 @@
-"""Arrow's columns as Python values: exactly, and cell by cell if Python has no value for one of them."""
+"""Arrow columns as Python values, without loss: cell by cell if a cell has no Python value."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-_UNFIT = (ValueError, OverflowError)  # what pyarrow raises for a cell, UnicodeDecodeError and ArrowInvalid among them
+# What pyarrow raises for a cell without a Python value; UnicodeDecodeError and ArrowInvalid are ValueErrors.
+_NO_VALUE = (ValueError, OverflowError)
 
 
 def values(column: pa.Array) -> list[Any]:
-    """Return the cells of a column; those that Python's types cannot hold are text or bytes with the same content.
+    """Return the cells of a column; those that Python's types cannot hold become text or bytes of the same content.
 
-    These are dates outside the years 1 to 9999, times of a day with nanoseconds, durations of millions of years, and
-    text that is not UTF-8, also inside lists and structs. A moment in a zone of which this machine knows nothing is
-    given in UTC.
+    These are dates outside the years 1 to 9999, times with nanoseconds, durations of millions of years, and text that
+    is not UTF-8, also inside lists and structs. A timestamp in a time zone that this machine does not know is given in
+    UTC.
     """
-    # Times are looked at one by one: pyarrow cuts their nanoseconds off, and takes 24:00 for 00:00.
+    # Times are converted one by one, because pyarrow cuts their nanoseconds off and reads 24:00 as 00:00.
     if not _has_times(column.type):
         try:
             return column.to_pylist()  # type: ignore[no-any-return]
-        except _UNFIT:
+        except _NO_VALUE:
             pass
     return [_value(cell) for cell in column]
 
 
 def unknown_zones(schema: pa.Schema, names: Iterable[str]) -> dict[str, str]:
-    """Return the time zones that this machine knows nothing of, by the columns of these names that are in them."""
+    """Return the time zones that this machine does not know, by column, for the columns of these names."""
     import pyarrow as pa
 
     zones = {}
@@ -47,7 +48,7 @@ def _is_known(kind: pa.TimestampType) -> bool:
 
     try:
         pa.scalar(0, kind).as_py()
-    except _UNFIT:
+    except _NO_VALUE:
         return False
     return True
 
@@ -74,8 +75,8 @@ def _value(cell: pa.Scalar) -> Any:
         return _time(cell)
     try:
         return cell.as_py()
-    except _UNFIT:
-        return _written(cell)
+    except _NO_VALUE:
+        return _without_value(cell)
 
 
 def _nested(cell: pa.Scalar) -> Any:
@@ -88,13 +89,13 @@ def _nested(cell: pa.Scalar) -> Any:
     return [_value(inner) for inner in cell.values]
 
 
-def _written(cell: pa.Scalar) -> Any:
-    """Return a cell that `as_py` fails for."""
+def _without_value(cell: pa.Scalar) -> Any:
+    """Return a cell for which `as_py` fails, as text or bytes."""
     import pyarrow as pa
 
     kind = cell.type
     if pa.types.is_timestamp(kind):
-        return _moment(cell)
+        return _timestamp(cell)
     if pa.types.is_date(kind):
         return _far(cell.value, "D" if pa.types.is_date32(kind) else "ms").partition("T")[0]
     if pa.types.is_duration(kind):
@@ -104,14 +105,14 @@ def _written(cell: pa.Scalar) -> Any:
     return cell.as_buffer().to_pybytes()
 
 
-def _moment(cell: pa.TimestampScalar) -> Any:
-    """Return a moment in UTC, or as text if its year is outside of 1 to 9999."""
+def _timestamp(cell: pa.TimestampScalar) -> Any:
+    """Return a timestamp in UTC, or as text if its year is outside 1 to 9999."""
     import pyarrow as pa
 
     unit, zone = cell.type.unit, cell.type.tz
     try:
         return pa.scalar(cell.value, pa.timestamp(unit)).as_py().replace(tzinfo=dt.UTC if zone else None)
-    except _UNFIT:
+    except _NO_VALUE:
         return _far(cell.value, unit) + ("+00:00" if zone else "")
 
 
@@ -120,7 +121,7 @@ def _far(value: int, unit: Any) -> str:
     import numpy as np
 
     moment = str(np.datetime64(value, unit))
-    if moment == "NaT":  # numpy's own use of the smallest number
+    if moment == "NaT":  # numpy reads the smallest number as this
         return f"{value} {unit}"
     sign = "-" if moment.startswith("-") else "+"
     year, _, rest = moment.removeprefix("-").partition("-")
@@ -129,7 +130,7 @@ def _far(value: int, unit: Any) -> str:
 
 
 def _time(cell: pa.Scalar) -> Any:
-    """Return a time of a day, or text if it has nanoseconds or is none of a day's."""
+    """Return a time, or text if it has nanoseconds or is outside of a day."""
     scale = _UNITS[cell.type.unit]
     seconds, parts = divmod(abs(cell.value), scale)
     sign = "-" if cell.value < 0 else ""

@@ -1,4 +1,4 @@
-"""A cell as a value: what is empty, what is text, and how a cell becomes a type of the contract."""
+"""Cells as values of the contract's types."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from ingest.core.records import Scalar
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_WHOLE = re.compile(r"[+-]?[0-9]{1,30}(\.0*)?")  # pandas writes 12 as 12.0 where a column has gaps
+_WHOLE = re.compile(r"[+-]?[0-9]{1,30}(\.0*)?")  # pandas writes 12 as 12.0 if the column has gaps
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_OF_NUMBERS = re.compile(r"[0-9.+-]*")
-_TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_NUMBER_CHARACTERS = re.compile(r"[0-9.+-]*")
+_TRUE_FALSE = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _TOO_FINE = "more digits than a DOUBLE keeps (15 to 17); shorten it, or make the field a VARCHAR"
 _SHOWN = 60  # characters of a bad value that a message repeats
-_LONGEST_PLAIN = 100  # digits: a decimal that is longer, such as 1e400, is written with its exponent
+_LONGEST_PLAIN = 100  # digits; a longer decimal, such as 1e400, is written with its exponent
 
 
 class CastError(ValueError):
-    """A cell that cannot become its field's type; its text, if any, says more than `describe_allowed` does."""
+    """A cell that cannot become its field's type; its message, if any, replaces that of `describe_allowed`."""
 
 
 def display(value: Any) -> str:
@@ -49,28 +49,28 @@ def is_empty(value: Any) -> bool:
 
 
 def text(value: Any) -> str:
-    """Return a cell as text: dates as ISO 8601, decimals exactly, true and false in small letters, the rest as JSON.
+    """Return a cell as text: dates in ISO 8601, decimals exactly, true and false in lower case, the rest as JSON.
 
-    Raises ValueError for bytes that are not UTF-8, RecursionError for values nested too deep.
+    Raises ValueError for bytes that are not UTF-8, RecursionError for values nested too deeply.
     """
     if isinstance(value, str):
         return value
     if isinstance(value, bytes):
         return value.decode()
-    if isinstance(value, date | time):  # a datetime is a date, too
+    if isinstance(value, date | time):  # a datetime is a date too
         return value.isoformat()
     if isinstance(value, Decimal):
         return format(value, "f") if abs(value.adjusted()) < _LONGEST_PLAIN else str(value)
     if isinstance(value, bool | list | tuple | dict):
-        # Sorted, so that the digest of a row does not hang on the order of keys.
+        # Sorted, so that a row's digest does not depend on the order of keys.
         return json.dumps(value, ensure_ascii=False, sort_keys=True, default=text)
     return str(value)
 
 
 def json_scalar(value: Any) -> Scalar | None:
-    """Return a cell as the dynamic field keeps it: a JSON scalar as it is, anything else as text; nothing is rounded.
+    """Return a cell for the dynamic field: a JSON scalar as it is, anything else as text; nothing is rounded.
 
-    None where it is empty, or bytes that are not text, such as a picture.
+    None for an empty cell, and for bytes that are not text, such as an image.
     """
     if is_empty(value):
         return None
@@ -96,9 +96,9 @@ def control_character(value: str) -> str | None:
 
 
 def converter(field: Field) -> Callable[[Any], Scalar]:
-    """Return the function that turns a cell that is not empty into the field's type.
+    """Return the function that converts a cell that is not empty to the field's type.
 
-    It raises ValueError, OverflowError or RecursionError for a cell that cannot be turned.
+    It raises ValueError, OverflowError or RecursionError for a cell that does not convert.
     """
     if field.type == "VARCHAR":
         return _varchar(field.max_length)
@@ -116,8 +116,8 @@ def describe_allowed(field: Field) -> str:
     }[field.type]
 
 
-def surely_fits(max_length: int) -> int:
-    """Return how many characters fit into so many bytes whatever they are: none is longer than 4 in UTF-8."""
+def safe_length(max_length: int) -> int:
+    """Return how many characters always fit into `max_length` bytes: none is longer than 4 in UTF-8."""
     return max_length // 4
 
 
@@ -127,12 +127,12 @@ def all_text(column: Sequence[Any]) -> TypeGuard[Sequence[str]]:
 
 
 def doubles(column: Sequence[Any]) -> list[float] | None:
-    """Return a column as what DOUBLE makes of each cell, or None where a cell is not plainly a number."""
-    # Of these characters `float` takes nothing that is not a number; of others it takes "nan", "1_000" and "٣".
-    # Without an exponent, numbers of so few characters are kept as they are.
-    if set(map(type, column)) != {str} or not _OF_NUMBERS.fullmatch("".join(column)):
+    """Return a column as DOUBLE values, or None if a cell is not plainly a number."""
+    # With these characters alone `float` accepts only numbers; with others also "nan", "1_000" and "٣".
+    # Numbers this short, without an exponent, are kept exactly.
+    if set(map(type, column)) != {str} or not _NUMBER_CHARACTERS.fullmatch("".join(column)):
         return None
-    if max(map(len, column)) > exact_numbers.SURE_LENGTH:
+    if max(map(len, column)) > exact_numbers.SAFE_LENGTH:
         return None
     try:
         numbers = list(map(float, column))
@@ -142,11 +142,11 @@ def doubles(column: Sequence[Any]) -> list[float] | None:
 
 
 def _varchar(max_length: int) -> Callable[[Any], str]:
-    fits = surely_fits(max_length)
+    safe = safe_length(max_length)
 
     def convert(value: Any) -> str:
         content = value if type(value) is str else text(value)
-        if len(content) > fits and len(content.encode()) > max_length:
+        if len(content) > safe and len(content.encode()) > max_length:
             raise CastError
         return content
 
@@ -191,16 +191,16 @@ def _double(value: Any) -> float:
 
 
 def _float(value: Any) -> float:
-    # Rounded as the collection rounds it: the digest covers what a query returns.
+    # Rounded as the collection rounds it, because the digest covers what a query returns.
     return exact_numbers.float32(_double(value))
 
 
 def _bool(value: Any) -> bool:
     if isinstance(value, str):
-        truth = _TRUTH.get(value.strip().lower())
-        if truth is None:
+        found = _TRUE_FALSE.get(value.strip().lower())
+        if found is None:
             raise CastError
-        return truth
+        return found
     if not isinstance(value, bool | int | Decimal) or value not in (0, 1):
         raise CastError
     return bool(value)

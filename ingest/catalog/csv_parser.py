@@ -1,4 +1,4 @@
-"""CSV and TSV, record by record: a damaged line costs itself, and reading goes on at the next one."""
+"""CSV and TSV, record by record: a damaged line is one broken record, and reading continues with the next line."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_LONGEST_CELL = 16 << 20  # characters: a quote that is never closed ends here and not when memory does
+_LONGEST_CELL = 16 << 20  # characters, so that a quote that is never closed does not fill the memory
 _NOT_CLOSED = 'a quoted cell is not closed: a " is missing, or one inside the cell is not doubled ("")'
 _NOT_DOUBLED = 'a " inside a quoted cell is not doubled ("")'
 
 
 class CsvRecord(NamedTuple):
-    """A record and the line it begins in; if it has a `fault`, its cells are those before the first quote."""
+    """A record and the line where it begins; if it has a `fault`, its cells are those before the first quote."""
 
     line: int
     cells: list[str]
     fault: str = ""
 
 
-class _Held:
-    """Lines, of which those of the record being read are held, so that the last of them can be read again."""
+class _ReplayableLines:
+    """Lines; those of the current record are held, and the last of them can be put back."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines = iter(lines)
         self._again: list[str] = []
         self.held: list[str] = []
-        self.line = 1  # of the file, that of the first one held
+        self.line = 1  # the number of the first one held
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -43,16 +43,16 @@ class _Held:
 
 
 def records(lines: Iterable[str], delimiter: str) -> Iterator[CsvRecord]:
-    """Yield the records of a file that are not blank, the header first; after a broken header nothing more.
+    """Yield the records of a file that are not blank, the header first; nothing after a broken header.
 
-    What RFC 4180 allows is read as `csv` reads it. Where a quote is not closed, or one inside a quoted cell is not
-    doubled, the line in which that record begins is a broken record. The lines that the open quote has made part of it
-    are read again, each as a record. So are those of a record with an odd number of quotes, or with more or fewer cells
-    than the header, if one of its other lines alone has as many. Left out are records equal to the header, which joined
-    files repeat, and empty cells beyond the header's. No line is read more than three times.
+    What RFC 4180 allows is read as `csv` reads it. If a quote is not closed, or a quote inside a quoted cell is not
+    doubled, the line where that record begins is a broken record, and the lines that the open quote has swallowed are
+    read again, each as a record. The same happens to a record with an odd number of quotes, or with more or fewer cells
+    than the header, if one of its later lines alone has as many cells as the header. Left out are records equal to the
+    header, which concatenated files repeat, and empty cells beyond the header's. No line is read more than three times.
     """
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_CELL))
-    source = _Held(lines)
+    source = _ReplayableLines(lines)
     header = next((record for record in _read(source, delimiter, 0) if not _is_blank(record)), None)
     if header is None:
         return
@@ -62,15 +62,15 @@ def records(lines: Iterable[str], delimiter: str) -> Iterator[CsvRecord]:
     width, names = len(header.cells), list(map(_bare, header.cells))
     for record in _read(source, delimiter, width):
         _, cells, fault = record
-        if fault or (1 < len(cells) <= width and names[-1] not in cells[-1]):  # nearly all; the rest is for the few
+        if fault or (1 < len(cells) <= width and names[-1] not in cells[-1]):  # nearly all records
             yield record
         elif len(cells) > width:
-            yield record._replace(cells=_trimmed(cells, width))
+            yield record._replace(cells=_trim(cells, width))
         elif not _is_blank(record) and list(map(_bare, cells)) != names:
             yield record
 
 
-def _read(source: _Held, delimiter: str, width: int) -> Iterator[CsvRecord]:
+def _read(source: _ReplayableLines, delimiter: str, width: int) -> Iterator[CsvRecord]:
     reader = csv.reader(source, delimiter=delimiter, strict=True)
     held = source.held
     while True:
@@ -84,12 +84,12 @@ def _read(source: _Held, delimiter: str, width: int) -> Iterator[CsvRecord]:
             return
         first, *others = held
         if others and (error or _has_swallowed(cells, held, delimiter, width)):
-            # A record that begins in a line between and is not closed there goes on to the last one, as this one did.
-            # So these lines are read alone, which takes time in proportion; the last one may begin a longer record.
+            # The lines in between are read alone: a record that begins in one of them and is not closed there would
+            # continue to the last one, as this one did. So the time is linear. The last one may begin a longer record.
             source.put_last_back()
             yield _broken(source.line, first, delimiter, _NOT_CLOSED)
             for line, text in enumerate(others[:-1], source.line + 1):
-                yield _record(line, text, *_alone(text, delimiter), delimiter)
+                yield _record(line, text, *_read_alone(text, delimiter), delimiter)
         else:
             yield _record(source.line, first, cells, error, delimiter)
 
@@ -102,16 +102,16 @@ def _next(reader: Iterator[list[str]]) -> tuple[list[str], str]:
         return [], str(error)
 
 
-def _alone(text: str, delimiter: str) -> tuple[list[str], str]:
+def _read_alone(text: str, delimiter: str) -> tuple[list[str], str]:
     return _next(csv.reader([text], delimiter=delimiter, strict=True))
 
 
 def _has_swallowed(cells: list[str], held: list[str], delimiter: str, width: int) -> bool:
-    """Return whether a record that is not as it should be has lines, behind its first, that are."""
+    """Return whether an unusual record has a line, after its first, that alone is a complete record."""
     odd = sum(text.count('"') for text in held) % 2
-    if not width or (len(_trimmed(cells, width)) == width and not odd):
+    if not width or (len(_trim(cells, width)) == width and not odd):
         return False
-    return any(len(_trimmed(_alone(text, delimiter)[0], width)) == width for text in held[1:])
+    return any(len(_trim(_read_alone(text, delimiter)[0], width)) == width for text in held[1:])
 
 
 def _record(line: int, text: str, cells: list[str], error: str, delimiter: str) -> CsvRecord:
@@ -122,9 +122,9 @@ def _record(line: int, text: str, cells: list[str], error: str, delimiter: str) 
 
 
 def _broken(line: int, text: str, delimiter: str, fault: str) -> CsvRecord:
-    """Return a broken record with the cells that are certain, those before its first quote."""
+    """Return a broken record with the cells that are certain: those before its first quote."""
     cells = text.partition('"')[0].split(delimiter)[:-1]
-    escapes = r"; \" is no quote in CSV, write it as " + '""' if '\\"' in text else ""
+    escapes = r"; \" is not a quote in CSV, write it as " + '""' if '\\"' in text else ""
     return CsvRecord(line, cells, fault + escapes)
 
 
@@ -133,11 +133,11 @@ def _is_blank(record: CsvRecord) -> bool:
     return len(cells) < 2 and not record.fault and not "".join(cells).strip()
 
 
-def _trimmed(cells: list[str], width: int) -> list[str]:
-    """Return cells without those beyond the header's, if these are all empty: some programs end each row in a comma."""
+def _trim(cells: list[str], width: int) -> list[str]:
+    """Return cells without those beyond the header's if they are all empty: some programs end each row with a comma."""
     return cells if any(map(str.strip, cells[width:])) else cells[:width]
 
 
 def _bare(cell: str) -> str:
-    """Return a column's name without what joining files puts around it, such as a byte order mark."""
+    """Return a column's name without what concatenating files leaves around it, such as a byte order mark."""
     return cell.strip(' \t\r\n"\ufeff')

@@ -1,16 +1,16 @@
-"""Numbers kept exactly: whether a double still is the decimal number it was read from."""
+"""Numbers kept exactly: whether a double is still the decimal number it was read from."""
 
 from __future__ import annotations
 
 import struct
 from decimal import Decimal, InvalidOperation
 
-SURE_LENGTH = 15  # digits that a double keeps whatever they are (DBL_DIG), as long as no exponent makes it tiny
+SAFE_LENGTH = 15  # digits that a double always keeps (DBL_DIG), unless an exponent makes it tiny
 _LARGEST_WHOLE = 2**53  # up to here a double holds each whole number
 
 
 def keeps(number: float, written: str | int | Decimal) -> bool:
-    """Return whether a double, written with as many significant digits, is the decimal number it was made of.
+    """Return whether a double, written with as many significant digits, is the decimal number it was made from.
 
     0.1 is kept, and so is 0.10000000000000001, the same double written with 17 digits. 12345678901234567.8 is not: it
     would come back as 12345678901234568.
@@ -20,22 +20,22 @@ def keeps(number: float, written: str | int | Decimal) -> bool:
             return number == written
     elif isinstance(written, str) and (repr(number) == written or _is_short(written)):
         return True
-    return _is(number, Decimal(written))
+    return _equals(number, Decimal(written))
 
 
-def _is(number: float, value: Decimal) -> bool:
+def _equals(number: float, value: Decimal) -> bool:
     digits = len("".join(map(str, value.as_tuple().digits)).strip("0")) or 1
     return Decimal(f"{number:.{digits - 1}e}") == value or Decimal(repr(number)) == value
 
 
 def _is_short(written: str) -> bool:
-    return len(written) <= SURE_LENGTH and "e" not in written and "E" not in written
+    return len(written) <= SAFE_LENGTH and "e" not in written and "E" not in written
 
 
 def from_json(written: str) -> float | Decimal:
-    """Return a JSON number that has a fraction or an exponent: a float where that keeps it, else a Decimal.
+    """Return a JSON number that has a fraction or an exponent: a float if that keeps it, else a Decimal.
 
-    Raises ValueError for an exponent beyond all bounds.
+    Raises ValueError for an exponent that is out of range.
     """
     number = float(written)
     try:
@@ -45,7 +45,7 @@ def from_json(written: str) -> float | Decimal:
 
 
 def plain(value: Decimal) -> int | float | Decimal:
-    """Return a decimal as the JSON number that keeps it: whole without decimal places; itself where none does."""
+    """Return a decimal as the JSON number that keeps it: an int if it has no decimal places; itself if none does."""
     exponent = value.as_tuple().exponent
     if not isinstance(exponent, int):  # infinity, or not a number
         return float(value)

@@ -1,4 +1,4 @@
-"""Characters that nobody sees: which of them an id may have, and ids without those at their ends."""
+"""Invisible characters: which of them an id may contain, and ids without those at the ends."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ _INVISIBLE = re.compile(
     "\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 _NON_JOINER, _JOINER = "\u200c", "\u200d"
-_VIRAMA = 9  # the combining class of the signs that join letters in the scripts of India
+_VIRAMA = 9  # the combining class of signs that join letters in Indic scripts
 _KEYCAP = "\u20e3"
 _EMOJI_STYLE, _TAG_END = "\ufe0f", "\U000e007f"  # what may stand between an emoji and a joiner
-_WITH_VARIANTS = ("Lo", "Po", "Pd")  # categories of signs that have some, besides those of pictures
-_FLAG = re.compile("\U0001f3f4[\U000e0020-\U000e007f]+")  # of a region: a black flag and tags
+_WITH_VARIANTS = ("Lo", "Po", "Pd")  # categories of characters that have variants, besides emoji
+_FLAG = re.compile("\U0001f3f4[\U000e0020-\U000e007f]+")  # a region's flag: a black flag and tags
 
 
 def may_have(text: str) -> bool:
-    """Return whether a text may have invisible characters: `find_first` and `strip` need be asked for no other."""
+    """Return whether a text may have invisible characters; otherwise `find_first` and `strip` change nothing."""
     return not text.isascii() and _INVISIBLE.search(text) is not None
 
 
 def find_first(text: str) -> str | None:
-    """Return the first invisible character of a text that has no business there, as U+XXXX and its name, or None.
+    """Return the first invisible character of a text that does not belong there, as U+XXXX and its name, or None.
 
-    Those that shape what is seen have some: joiners in emoji and in scripts that need them, selectors of a variant
-    behind a sign, tags in the flags of regions.
+    Some do belong, because they change how the text looks: joiners in emoji and in scripts that need them, variant
+    selectors after a character, tags in the flags of regions.
     """
     for found in _INVISIBLE.finditer(text):
         if not _shapes(text, found.start()):
@@ -37,7 +37,7 @@ def find_first(text: str) -> str | None:
 
 
 def strip(text: str) -> str:
-    """Return a text without blanks and invisible characters at its ends; those that shape what is seen stay."""
+    """Return a text without whitespace and invisible characters at its ends, except those that change how it looks."""
     start, end = 0, len(text)
     while start < end and (text[start].isspace() or _INVISIBLE.match(text[start])):
         start += 1
@@ -49,7 +49,7 @@ def strip(text: str) -> str:
 
 
 def _shapes(text: str, at: int) -> bool:
-    """Return whether the invisible character at a place shapes what is seen around it."""
+    """Return whether the invisible character at a position changes how the characters around it look."""
     before, character, after = text[at - 1 : at], text[at], text[at + 1 : at + 2]
     if not before:
         return False
@@ -64,7 +64,7 @@ def _shapes(text: str, at: int) -> bool:
 
 
 def _joins(before: str, after: str, joiner: str) -> bool:
-    # RFC 5892, appendix A, has the same two contexts for scripts, and none for emoji, which no domain may have.
+    # RFC 5892, appendix A, allows the same two contexts in scripts, and none for emoji, which no domain may have.
     if not after:
         return False
     if unicodedata.combining(before) == _VIRAMA:
@@ -75,7 +75,7 @@ def _joins(before: str, after: str, joiner: str) -> bool:
 
 
 def _is_pictorial(character: str) -> bool:
-    """Return whether a character is part of an emoji; newer ones than Python's tables have are known by block."""
+    """Return whether a character is part of an emoji; by block if it is newer than Python's tables."""
     return not character.isascii() and (
         unicodedata.category(character) in ("So", "Sk", "Sm") or "\U0001f000" <= character <= "\U0001ffff"
     )

@@ -1,7 +1,7 @@
-"""The catalog's rows as products: each a `Product`, or a `Skipped` that says why not.
+"""The catalog's rows as products: each row a `Product`, or a `Skipped` that says why not.
 
-Rows come in blocks, and a block is judged column by column: a fifth of the time. What is out of the ordinary in one is
-left to `row`, which knows the rules one cell and one row at a time.
+Rows come in blocks, and a block is validated column by column, in a fifth of the time. A row with anything unusual goes
+to `validation.validate`, which knows the rules for one row and one cell.
 """
 
 from __future__ import annotations
@@ -9,133 +9,158 @@ from __future__ import annotations
 import sys
 from contextlib import closing
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from ingest.catalog import casting, files, formats, invisible_characters
 from ingest.catalog.duplicates import FirstLines
 from ingest.catalog.validation import MAX_DYNAMIC, InvalidRowError, row_rules, validate
-from ingest.core.errors import CatalogError
+from ingest.core.errors import CatalogError, InputError
 from ingest.core.records import Product
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
-    from ingest.catalog.files import CatalogFile
-    from ingest.catalog.formats import RowBlock
+    from ingest.catalog.base import CatalogFile
+    from ingest.catalog.rows import Columns, RowBlock
     from ingest.catalog.validation import RowRules, TypedColumn
     from ingest.core.contract import Contract
     from ingest.core.records import Scalar, Skipped
 
 T = TypeVar("T")
 
+_FOOTERS = 8  # remote Parquet files whose number of rows an estimate reads, by two requests each
 
-def read_catalog(catalog: Path | str, contract: Contract, columns: formats.Columns) -> Iterator[Product | Skipped]:
+
+def read_catalog(catalog: Path | str, contract: Contract, columns: Columns) -> Iterator[Product | Skipped]:
     """Return an iterator over the rows of a catalog, in order: each a Product, or a Skipped that says why not.
 
-    The catalog is a file, a folder of part files or a glob, by its path or by its URL, a string; `files.list_files`
-    says which files it is. `line` counts physical lines of its `file` from 1, as an editor does, and is where the row
-    begins; in Parquet it is the number of the row. The first row with an id is the one that counts, even if it is
-    broken or skipped. Memory grows with the ids alone. The format is known by the file's ending; text may be gzipped.
+    The catalog is a path, or a URL as a string: a file, a folder of part files or a glob, as `files.list_files` says.
+    `line` is the physical line of its `file` where the row begins, from 1 as in an editor; in Parquet, the number of
+    the row. If an id occurs more than once its first row counts, even if that row is broken or skipped. Memory grows
+    with the ids alone. The format follows from the file's ending; text may be gzipped.
 
-    Raises CatalogError, one line: at once where there is no such file or its ending is unknown, with the
-    first item where the header is at fault, and at its place where text is not UTF-8 or a quote stays open.
-    A storage that does not answer is a StorageError. After either no row may be missed as if it were not there.
+    Raises CatalogError: at once if there is no such file or its ending is unknown, with the first item if the header is
+    invalid, and at the place where text is not UTF-8 or a quote stays open. A storage that does not answer is a
+    StorageError. After either, the rows that were not read must not be taken for deleted.
     """
     return _products(catalog, files.list_files(catalog), row_rules(contract, columns))
 
 
-def _products(catalog: Path | str, parts: list[CatalogFile], plan: RowRules) -> Iterator[Product | Skipped]:
+def estimate(catalog: Path | str) -> int | None:
+    """Return about how many products a catalog has, or None if that is expensive to find out.
+
+    Also None if it cannot be read: `read_catalog` reports why.
+    """
+    try:
+        parts = files.list_files(catalog)
+        if len(parts) > _FOOTERS and not all(part.is_local for part in parts):
+            return None
+        counts = list(map(formats.count_rows, parts))
+    except (InputError, OSError, ValueError):
+        return None
+    return None if None in counts else sum(filter(None, counts))
+
+
+def _products(catalog: Path | str, parts: list[CatalogFile], rules: RowRules) -> Iterator[Product | Skipped]:
     seen = FirstLines()
-    last: int | None = None
+    last_line: int | None = None
     with closing(files.prefetch_files(parts)) as fetched:
         for file in fetched:
-            seen.begin(file.name, last or 0)
-            for block in formats.read(file, plan.columns, plan.needs, known=last is not None):
-                last = block.lines[-1]
-                yield from _judged(block, plan, seen)
-    if last is None:
+            seen.begin(file.name, last_line or 0)
+            for block in formats.read(file, rules.columns, rules.needs, columns_seen=last_line is not None):
+                last_line = block.lines[-1]
+                yield from _validate_block(block, rules, seen)
+    if last_line is None:
         raise CatalogError(f"{catalog}: is empty, it has no products")
 
 
-def _judged(block: RowBlock, plan: RowRules, seen: FirstLines) -> list[Product | Skipped]:
-    columns = plan.columns
-    unfit: set[int] = set()  # places of rows that are no products; whatever stands for them in a column is not used
+class _Values(NamedTuple, Generic[T]):
+    """A column's cells as values; those at the `invalid` positions are placeholders."""
 
-    def identity(cell: Any) -> str:
-        product_id = plan.identity(cell)
-        plan.check_length(product_id)
-        return product_id
-
-    fits = casting.surely_fits(plan.id_max_length)
-    ids = _texts(block.column(columns.product_id), identity, fits, unfit)
-    firsts = _firsts(ids, block, seen, unfit)
-    unfit.update(firsts, block.faults)
-    images = _texts(block.column(columns.image), plan.place, sys.maxsize, unfit)
-    own = block._replace(columns={**block.columns, columns.product_id: ids, columns.image: images})
-    metadata = _metadata(own, plan, unfit)
-    judged: list[Product | Skipped] = list(map(Product, ids, images, metadata, block.lines, repeat(seen.file)))
-    for at in unfit:
-        judged[at] = validate(block.row(at), plan, seen.file, firsts.get(at, ""))
-    return judged
+    values: Sequence[T]
+    invalid: Collection[int] = ()
 
 
-def _firsts(ids: list[str], block: RowBlock, seen: FirstLines, nameless: set[int]) -> dict[int, str]:
-    """Take note of the ids, those of broken rows too, and return where the first is of those that have been before."""
-    noted = [at for at in range(len(ids)) if at not in nameless] if nameless else range(len(ids))
-    lines = [seen.before + block.lines[at] for at in noted]
-    found = seen.of([ids[at] for at in noted], lines).tolist()
-    if found == lines:
+def _validate_block(block: RowBlock, rules: RowRules, seen: FirstLines) -> list[Product | Skipped]:
+    """Return what each row of a block is: valid columns are converted whole, other rows one by one."""
+    columns = rules.columns
+    ids = _texts(block.column(columns.product_id), rules.valid_id, casting.safe_length(rules.id_max_length))
+    images = _texts(block.column(columns.image), rules.image, sys.maxsize)
+    first_seen = _find_first_rows(ids, block, seen)
+    cleaned = block._replace(columns={**block.columns, columns.product_id: ids.values, columns.image: images.values})
+    metadata = _metadata(cleaned, rules)
+    products = map(Product, ids.values, images.values, metadata.values, block.lines, repeat(seen.file))
+    validated: list[Product | Skipped] = list(products)
+    for at in {*block.faults, *ids.invalid, *images.invalid, *first_seen, *metadata.invalid}:
+        validated[at] = validate(block.row(at), rules, seen.file, first_seen.get(at, ""))
+    return validated
+
+
+def _find_first_rows(ids: _Values[str], block: RowBlock, seen: FirstLines) -> dict[int, str]:
+    """Note the ids, also those of broken rows, and return by position where an id that is not new was first seen."""
+    every = range(len(ids.values))
+    positions = [at for at in every if at not in ids.invalid] if ids.invalid else every
+    lines = [seen.before + block.lines[at] for at in positions]
+    firsts = seen.of([ids.values[at] for at in positions], lines).tolist()
+    if firsts == lines:
         return {}
-    return {at: seen.place(first) for at, line, first in zip(noted, lines, found, strict=True) if first != line}
+    return {at: seen.place(first) for at, line, first in zip(positions, lines, firsts, strict=True) if first != line}
 
 
-def _metadata(block: RowBlock, plan: RowRules, unfit: set[int]) -> list[dict[str, Scalar]]:
-    form = dict.fromkeys(typed.field.name for typed in plan.typed)
-    rows: list[dict[str, Any]] = [form.copy() for _ in block.lines]
-    for typed in plan.typed:
-        name = typed.field.name
-        for row, value in zip(rows, _typed(block.column(typed.source), typed, unfit), strict=True):
+def _metadata(block: RowBlock, rules: RowRules) -> _Values[dict[str, Scalar]]:
+    names = dict.fromkeys(typed.field.name for typed in rules.typed)
+    rows: list[dict[str, Any]] = [names.copy() for _ in block.lines]
+    invalid: set[int] = set()
+    for typed in rules.typed:
+        name, column = typed.field.name, _typed_values(block.column(typed.source), typed)
+        invalid.update(column.invalid)
+        for row, value in zip(rows, column.values, strict=True):
             row[name] = value
+    if rules.keeps_others and _add_dynamic(rows, block, rules) > MAX_DYNAMIC:  # one of the rows may have more
+        return _Values(rows, range(len(rows)))
+    return _Values(rows, invalid)
+
+
+def _add_dynamic(rows: list[dict[str, Any]], block: RowBlock, rules: RowRules) -> int:
+    """Add the columns outside the contract to the rows, and return the bytes that a row of them has at most."""
     length = 0
-    for name, column in block.columns.items() if plan.keeps_others else ():
-        if name in plan.hidden:
+    for name, column in block.columns.items():
+        if name in rules.hidden:
             continue
-        others = column if casting.all_text(column) else list(map(casting.json_scalar, column))
-        for row, other in zip(rows, others, strict=True):
-            if other is not None:
-                row[name] = other
-        length += len(name) + max(len(str(other)) for other in others) + 6
-    if length * 6 > MAX_DYNAMIC:  # one of the rows may have more than fits
-        unfit.update(range(len(rows)))
-    return rows
+        scalars = column if casting.all_text(column) else list(map(casting.json_scalar, column))
+        for row, scalar in zip(rows, scalars, strict=True):
+            if scalar is not None:
+                row[name] = scalar
+        length += len(name) + max(len(str(scalar)) for scalar in scalars) + 6
+    return length * 6  # a character is 6 bytes of JSON at most
 
 
-def _texts(column: Sequence[Any], exact: Callable[[Any], str], fits: int, unfit: set[int]) -> list[str]:
-    """Return cells as `exact` does, which is not asked where all are ordinary and have at most `fits` characters."""
+def _texts(column: Sequence[Any], convert: Callable[[Any], str], max_length: int) -> _Values[str]:
+    """Return cells as `convert` does, without calling it if all are ordinary text within `max_length` characters."""
     if casting.all_text(column):
         texts = list(map(str.strip, column))
         joined = "".join(texts)
-        if joined.isprintable() and not invisible_characters.may_have(joined) and max(map(len, texts)) <= fits:
-            return texts
-    return _each(column, exact, "", unfit)
+        if joined.isprintable() and not invisible_characters.may_have(joined) and max(map(len, texts)) <= max_length:
+            return _Values(texts)
+    return _each(column, convert, "")
 
 
-def _typed(column: Sequence[Any], typed: TypedColumn, unfit: set[int]) -> Sequence[Scalar]:
-    if typed.fits and casting.all_text(column) and max(map(len, column)) <= typed.fits:
-        return column
+def _typed_values(column: Sequence[Any], typed: TypedColumn) -> _Values[Scalar]:
+    if typed.safe_length and casting.all_text(column) and max(map(len, column)) <= typed.safe_length:
+        return _Values(column)
     numbers = casting.doubles(column) if typed.field.type == "DOUBLE" else None
     if numbers is not None and typed.field.missing not in numbers:
-        return numbers
-    return _each(column, typed.value, "", unfit)
+        return _Values(numbers)
+    return _each(column, typed.value, "")
 
 
-def _each(column: Sequence[Any], exact: Callable[[Any], T], instead: T, unfit: set[int]) -> list[T]:
-    values = []
+def _each(column: Sequence[Any], convert: Callable[[Any], T], placeholder: T) -> _Values[T]:
+    values, invalid = [], []
     for at, cell in enumerate(column):
         try:
-            values.append(exact(cell))
+            values.append(convert(cell))
         except InvalidRowError:
-            unfit.add(at)
-            values.append(instead)
-    return values
+            invalid.append(at)
+            values.append(placeholder)
+    return _Values(values, frozenset(invalid))

@@ -1,4 +1,4 @@
-"""A catalog behind a URL: its folders listed and its files read in blocks through fsspec, each tried a few times."""
+"""A catalog behind a URL: folders listed and files read in blocks through fsspec, with bounded retries."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, cast
 
-from ingest.catalog.files import FileEntry
+from ingest.catalog.base import FileEntry
 from ingest.core.errors import CatalogError, ConfigError
 from ingest.runtime.remote_files import open_filesystem, strip_slash, with_retries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ingest.catalog.files import CatalogFile
+    from ingest.catalog.base import CatalogFile
 
-_BLOCK = 4 << 20  # bytes asked for together, and what a file may have to be got whole
+_BLOCK = 4 << 20  # bytes read by one request; a file of at most this size is read whole
 _VERSION = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "updated", "created", "modified")
 
 
 class RemoteTree:
-    """The folders and files of a storage; `root` is the URL's own path in it."""
+    """The folders and files of a remote storage; `root` is the URL's path in it."""
 
     def __init__(self, url: str) -> None:
         _check_no_secret(url)
         self._files, self.root = open_filesystem(strip_slash(url, "--catalog"), "--catalog")
 
     def entry(self, path: str) -> FileEntry | None:
-        """Return what is there, None where nothing is."""
+        """Return the file or folder at a path, or None."""
         try:
             about = with_retries(lambda: self._files.info(path), self._url(path), "looked up")
         except FileNotFoundError:
@@ -37,17 +37,17 @@ class RemoteTree:
         return _entry(path, about)
 
     def entries(self, folder: str) -> list[FileEntry]:
-        """Return all that is directly in a folder, in any order."""
+        """Return all entries directly in a folder, in any order."""
         url = self._url(folder)
         try:
             found = with_retries(lambda: self._files.ls(folder, detail=True), url, "listed")
         except FileNotFoundError as error:
             raise CatalogError(f"{url}: no such folder; correct --catalog") from error
-        # A storage's console makes an empty object to show a folder, under the folder's own name.
+        # A storage's web console creates an empty object for a folder, under the folder's own name.
         return [_entry(about["name"], about) for about in found if about["name"].strip("/") != folder.strip("/")]
 
     def file(self, path: str, name: str, size: int) -> CatalogFile:
-        """Return the file that is there under the name that its catalog gives it."""
+        """Return the file at a path, under its name in the catalog."""
         return RemoteFile(self._files, path, name, self._url(path), size)
 
     def _url(self, path: str) -> str:
@@ -56,10 +56,10 @@ class RemoteTree:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RemoteFile:
-    """A file of `size` bytes in a storage; `content` is all of it, where it has been got already.
+    """A file of `size` bytes in a remote storage; `content` is all of it, if it has been loaded.
 
-    Every block is tried a few times and has the length that was asked for, or StorageError ends the reading; so does
-    CatalogError where the file is gone, or another one, before it was read to its end.
+    Every block is tried a few times and must have the length that was requested: otherwise reading raises StorageError.
+    It raises CatalogError if the file is deleted or replaced before its end is read.
     """
 
     files: Any
@@ -73,57 +73,58 @@ class RemoteFile:
     def __str__(self) -> str:
         return self.url
 
-    def held(self) -> CatalogFile:
-        """Return the file with its content, where it is no longer than a block."""
-        return replace(self, content=self._whole())
+    def load(self) -> CatalogFile:
+        """Return the file with its content in memory, if it is no longer than a block."""
+        return replace(self, content=self._small_content())
 
     @contextmanager
-    def streamed(self) -> Iterator[io.BufferedReader]:
-        """Open it for a reader that goes from its start to its end."""
-        with self.seekable() as stream:
+    def open_stream(self) -> Iterator[io.BufferedReader]:
+        """Open it for a reader that goes from start to end."""
+        with self.open_seekable() as stream:
             yield cast("io.BufferedReader", io.BufferedReader(cast("io.RawIOBase", stream), _BLOCK))
 
     @contextmanager
-    def seekable(self) -> Iterator[BinaryIO]:
-        """Open it for a reader that jumps; each read is one request."""
-        content = self._whole()
+    def open_seekable(self) -> Iterator[BinaryIO]:
+        """Open it for a reader that seeks; each read is one request."""
+        content = self._small_content()
         if content is not None:
             yield io.BytesIO(content)
             return
         before = self._version()
-        yield cast("BinaryIO", _Blocks(self._got, self.size))
+        yield cast("BinaryIO", _RangeStream(self._read_range, self.size))
         if self._version() != before:
-            raise CatalogError(f"{self.url}: changed while it was read; run again when it is written to its end")
+            raise CatalogError(f"{self.url}: changed while it was read; run again when it is complete")
 
-    def _whole(self) -> bytes | None:
-        return self._got(0, self.size) if self.content is None and self.size <= _BLOCK else self.content
+    def _small_content(self) -> bytes | None:
+        """Return the whole content, or None if it is longer than a block and not loaded."""
+        return self._read_range(0, self.size) if self.content is None and self.size <= _BLOCK else self.content
 
-    def _got(self, start: int, end: int) -> bytes:
-        def block() -> bytes:
+    def _read_range(self, start: int, end: int) -> bytes:
+        def read() -> bytes:
             content: bytes = self.files.cat_file(self.path, start=start, end=end) if end > start else b""
             if len(content) != end - start:
-                raise OSError(f"{len(content)} of {end - start} bytes came")
+                raise OSError(f"received {len(content)} of {end - start} bytes")
             return content
 
-        got: bytes = self._tried(block)
-        return got
+        content: bytes = self._retry(read)
+        return content
 
     def _version(self) -> tuple[Any, ...]:
-        about = self._tried(lambda: self.files.info(self.path))
+        about = self._retry(lambda: self.files.info(self.path))
         return about.get("size"), next((about[key] for key in _VERSION if about.get(key)), None)
 
-    def _tried(self, function: Callable[[], Any]) -> Any:
+    def _retry(self, function: Callable[[], Any]) -> Any:
         try:
             return with_retries(function, self.url, "read")
         except FileNotFoundError as error:
-            raise CatalogError(f"{self.url}: is gone since it was listed; run again") from error
+            raise CatalogError(f"{self.url}: was deleted after it was listed; run again") from error
 
 
-class _Blocks(io.RawIOBase):
-    """A stream over what `got(start, end)` gives."""
+class _RangeStream(io.RawIOBase):
+    """A stream over the bytes that `read_range(start, end)` returns."""
 
-    def __init__(self, got: Callable[[int, int], bytes], size: int) -> None:
-        self._got = got
+    def __init__(self, read_range: Callable[[int, int], bytes], size: int) -> None:
+        self._read_range = read_range
         self._size = size
         self._at = 0
 
@@ -145,7 +146,7 @@ class _Blocks(io.RawIOBase):
         end = min(self._at + len(buffer), self._size)
         if end <= self._at:
             return 0
-        content = self._got(self._at, end)
+        content = self._read_range(self._at, end)
         memoryview(buffer).cast("B")[: len(content)] = content
         self._at = end
         return len(content)
@@ -156,17 +157,17 @@ def _entry(path: str, about: dict[str, Any]) -> FileEntry:
     if about["type"] == "directory":
         return FileEntry(name, is_folder=True, size=0)
     if about.get("size") is None:
-        raise CatalogError(f"{about['name']}: its server does not say how long it is; download it, and pass its path")
+        raise CatalogError(f"{about['name']}: its server does not report its size; download it and pass its path")
     return FileEntry(name, is_folder=False, size=int(about["size"]))
 
 
 def _check_no_secret(url: str) -> None:
-    """Raise ConfigError for a URL that carries a password or a signature: reports name the catalog."""
+    """Raise ConfigError for a URL with a password or a signature, because reports name the catalog."""
     kind, _, rest = url.partition("://")
     host = rest.partition("/")[0]
     if re.search(r":.*@", host) or (kind in ("http", "https") and "?" in rest):
         place = f"{kind}://{host.rpartition('@')[2]}/…"
         raise ConfigError(
-            f"--catalog {place}: a URL with a password or a query would stand in reports; let the storage's own "
-            "configuration hold the credentials, or download the file"
+            f"--catalog {place}: a URL with a password or a query would appear in reports; put the credentials "
+            "into the storage's own configuration, or download the file"
         )

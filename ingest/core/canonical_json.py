@@ -1,4 +1,4 @@
-"""JSON that a digest can be taken over: of equal content, however its keys are ordered, always the same text."""
+"""JSON for digests: equal content always gives the same text, whatever the order of its keys."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def encode(content: Mapping[str, Any]) -> str:
 
 
 def encode_rows(rows: Sequence[Mapping[str, Any]]) -> Iterable[str]:
-    """Return what `encode` returns for each row, in a third of the time where all have the same keys."""
+    """Return what `encode` returns for each row, in a third of the time if all rows have the same keys."""
     if not rows or not rows[0] or any(row.keys() != rows[0].keys() for row in rows):
         return map(encode, rows)
     names = sorted(rows[0])

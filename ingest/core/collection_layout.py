@@ -1,4 +1,4 @@
-"""How a collection lies in a cluster: the `[collection]` table of the contract, read and checked."""
+"""Shards, replicas and partition key of a collection: the contract's `[collection]` table, read and checked."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ if TYPE_CHECKING:
 
 KEYS = ("shards", "replicas", "partition_key")
 PARTITION_KEY_TYPES = ("VARCHAR", "INT64")
-"""What Milvus takes as a partition key (https://milvus.io/docs/use-partition-key.md)."""
-_MOST = {
-    "shards": 64,
-    "replicas": 1024,
-}  # beyond sense; a server refuses what is too many for it (16 shards, unless told)
+"""The types that Milvus accepts for a partition key (https://milvus.io/docs/use-partition-key.md)."""
+# More makes no sense; a server refuses what is too many for it (by default, more than 16 shards).
+_MOST = {"shards": 64, "replicas": 1024}
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """`shards` and `partition_key` are for good, `replicas` for when the collection is loaded next.
+    """The layout of a collection. `shards` and `partition_key` are permanent; `replicas` apply at the next load.
 
-    0 and "" leave it to the server: one shard, one replica, no partition key.
+    0 and "" leave the choice to the server: one shard, one replica, no partition key.
     """
 
     shards: int = 0
@@ -31,7 +29,7 @@ class Layout:
 
     @property
     def lasting(self) -> dict[str, Any]:
-        """What cannot be changed while the collection stays, where it says anything."""
+        """The settings that are set and cannot be changed in an existing collection."""
         lasting = {"shards": self.shards, "partition_key": self.partition_key}
         return {key: value for key, value in lasting.items() if value}
 
@@ -40,9 +38,9 @@ NONE = Layout()
 
 
 def read(table: object, types: Mapping[str, str], text: str) -> Layout:
-    """Return what a `[collection]` table says; `types` is the type of each metadata field by name.
+    """Read a `[collection]` table; `types` are the types of the metadata fields by name.
 
-    Raises ValueError, one line that names the key and its line in `text`.
+    Raises ValueError with one line that names the key and its line in `text`.
     """
     if not isinstance(table, dict):
         raise ValueError("collection must be a table, [collection]")  # noqa: TRY004  a mistake in a file
@@ -57,25 +55,25 @@ def _fault(key: str, value: Any, types: Mapping[str, str]) -> str:
         return f"is not a key of the contract; known: {', '.join(KEYS)}"
     if key in _MOST:
         whole = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST[key]
-        return "" if whole else f"is {value!r}; a whole number from 1 to {_MOST[key]} is needed"
+        return "" if whole else f"is {value!r}; it must be a whole number from 1 to {_MOST[key]}"
     if not isinstance(value, str) or value not in types:
         fit = [name for name, kind in types.items() if kind in PARTITION_KEY_TYPES]
-        return f"is {value!r}; it is one of the [[fields]]: {', '.join(fit) or 'of which none would do'}"
+        return f"is {value!r}; it must be one of the [[fields]]: {', '.join(fit) or 'none of them can be one'}"
     if types[value] not in PARTITION_KEY_TYPES:
-        return f"is {value}, a {types[value]}; Milvus takes {' and '.join(PARTITION_KEY_TYPES)}"
+        return f"is {value}, a {types[value]}; Milvus accepts {' and '.join(PARTITION_KEY_TYPES)}"
     return ""
 
 
 def _line(text: str, key: str) -> int:
-    """Return the line on which a key of the table stands, 1-based; that of the table where it is written otherwise."""
+    """Return the line of a key of the table, 1-based, or the table's own line if the key is not found."""
     table = 1
-    here = False
+    is_inside = False
     for number, line in enumerate(text.splitlines(), 1):
         if header := re.match(r"\s*\[+\s*([^\]]*?)\s*\]", line):
-            here = header[1].strip("\"'") == "collection"
-            table = number if here else table
+            is_inside = header[1].strip("\"'") == "collection"
+            table = number if is_inside else table
         elif re.match(rf"\s*(collection\s*\.\s*)?[\"']?{re.escape(key)}[\"']?\s*=", line) and (
-            here or line.lstrip().startswith("collection")
+            is_inside or line.lstrip().startswith("collection")
         ):
             return number
         elif re.match(r"\s*collection\s*=", line):

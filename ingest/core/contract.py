@@ -1,6 +1,6 @@
-"""The contract with the apps that query: `schema/products.toml` read and checked, digests, names.
+"""The contract with the apps that query: `schema/products.toml` read and checked, digests, collection names.
 
-M is Milvus': 2 to 2,048 (https://milvus.io/docs/hnsw.md).
+The limits of M are those of Milvus: 2 to 2,048 (https://milvus.io/docs/hnsw.md).
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ IMAGE_SHA256 = "image_sha256"
 PROPERTY = "ingest.contract"
 """The collection property that carries the contract as JSON."""
 BUILT, SERVED = "ingest.built", "ingest.served"
-"""The properties that say when a collection was made, and when the alias last moved to it (ISO 8601, UTC)."""
+"""The properties with the times at which a collection was created and the alias last switched to it (ISO 8601, UTC)."""
 IMPORTING = "ingest.importing"
-"""The property that says which files are being imported, as JSON; "" or missing if none is."""
+"""The property that lists the files being imported, as JSON; "" or missing if there are none."""
 
 _MAX_ALIAS = 255 - 13  # `_` and 12 digits of fingerprint make the collection's name
-DYNAMIC = "$meta"  # Milvus' own name for the dynamic field; a row with a key of that name is refused
+DYNAMIC = "$meta"  # Milvus' name for the dynamic field; it refuses a row with a key of that name
 
 
 @dataclass(frozen=True, slots=True)
 class HnswIndex:
-    """The HNSW index over the vector field; `ef` is for searching and may be changed at any time."""
+    """The HNSW index over the vector field; `ef` is used for searches and may change at any time."""
 
     field: str
     metric: str
@@ -53,8 +53,8 @@ class HnswIndex:
 class Contract:
     """What a collection looks like to the apps that query it.
 
-    `missing` says how one keeps a number that is missing, by field: as null (None), or as a number that stands for it.
-    A field that it does not name keeps NaN. It hangs on the server, and so it is empty as read from a file.
+    `missing` says, by field, how the collection stores a missing number: as null (None) or as a number that stands for
+    it; other fields store NaN. It depends on the server, so it is empty in a contract read from a file.
     """
 
     version: int
@@ -68,22 +68,22 @@ class Contract:
 
     @property
     def taken_names(self) -> frozenset[str]:
-        """Names that a column kept in the dynamic field cannot have."""
+        """Names that a column in the dynamic field cannot have."""
         own = {PRIMARY_KEY, ROW_DIGEST, IMAGE_SHA256, DYNAMIC, self.index.field}
         return frozenset(own | {field.name for field in self.fields})
 
     @property
     def nullable(self) -> frozenset[str]:
-        """Fields that keep a missing number as null."""
+        """Fields that store a missing number as null."""
         return frozenset(name for name, instead in self.missing.items() if instead is None)
 
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """An embedding space: two vectors may be compared only if theirs are equal.
+    """An embedding space: two vectors may be compared only if their spaces are equal.
 
-    `model` is a hub id or the name of a local folder, `revision` the hub's commit or `sha256:…` over a local
-    checkpoint, `preprocessing` what is done to pixels before the model sees them.
+    `model` is a hub id or the name of a local folder, `revision` the hub's commit or `sha256:…` of a local checkpoint,
+    `preprocessing` what is done to pixels before the model sees them.
     """
 
     model: str
@@ -95,7 +95,7 @@ class Space:
     def fingerprint(self) -> str:
         """16 hex digits over model, revision, dim and preprocessing; not over the device or the batch size.
 
-        A local checkpoint is known by its content alone, so that its folder may be moved or renamed.
+        A local checkpoint is identified by its content alone, so its folder may be moved or renamed.
         """
         content = asdict(self)
         if self.revision.startswith("sha256:"):
@@ -113,7 +113,7 @@ def default_path() -> Path:
 def load(path: Path) -> Contract:
     """Read and check a contract file.
 
-    Raises ContractError, one line naming the file and the key, for anything Milvus or an app could not live with.
+    Raises ContractError with one line that names the file and the key, for anything that Milvus cannot hold.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -136,12 +136,12 @@ def load(path: Path) -> Contract:
 def collection_name(contract: Contract, space: Space) -> str:
     """Return the physical collection's name: the alias and 12 hex digits over the schema and the space.
 
-    What can be changed while the collection stays, `ef` and the replicas, is not in it. Neither are a layout that says
-    nothing and missing numbers kept as NaN, so that the names of collections built before are what they were.
+    `ef` and the replicas are not covered, because they can be changed in an existing collection. Neither are an empty
+    layout and missing numbers stored as NaN, so that collections built by older versions keep their names.
     """
     shape = asdict(replace(contract, index=replace(contract.index, ef=0)))
     for field in shape["fields"]:
-        del field["missing"]  # counts where a server needs it
+        del field["missing"]  # covered by `missing` below if the server needs it
     del shape["layout"], shape["missing"]
     shape |= {"layout": contract.layout.lasting} if contract.layout.lasting else {}
     shape |= {"missing": contract.missing} if contract.missing else {}
@@ -176,13 +176,13 @@ def to_json(contract: Contract, space: Space, measured_ef: int | None = None) ->
 
 
 def row_digest(product: Product, sha256: bytes, fingerprint: str) -> str:
-    """Return 32 hex digits that change when the picture, the embedding space or the row's metadata does."""
+    """Return 32 hex digits that change when the image, the embedding space or the row's metadata does."""
     content = sha256 + fingerprint.encode() + canonical_json.encode(product.metadata).encode()
     return hashlib.sha256(content).hexdigest()[:32]
 
 
 def row_digests(metadata: Sequence[Mapping[str, Scalar]], shas: Iterable[bytes], fingerprint: str) -> list[bytes]:
-    """Return for each row, by its metadata and its picture, the 16 bytes that `row_digest` writes as hex."""
+    """Return for each row the 16 bytes that `row_digest` writes as hex, from its metadata and its image's SHA-256."""
     space = fingerprint.encode()
     rows = zip(shas, canonical_json.encode_rows(metadata), strict=True)
     return [hashlib.sha256(sha + space + content.encode()).digest()[:16] for sha, content in rows]
@@ -191,10 +191,10 @@ def row_digests(metadata: Sequence[Mapping[str, Scalar]], shas: Iterable[bytes],
 def _contract(table: dict[str, Any]) -> Contract:
     no_others(table, {"version", "alias", "others", "product_id", "embedding", "collection", "fields"}, "")
     if table.get("version") != 1:
-        raise FaultError(f"version is {table.get('version')!r}; this ingest reads version 1")
+        raise FaultError(f"version is {table.get('version')!r}; this version of ingest reads version 1")
     others = table.get("others", "dynamic")
     if others not in ("dynamic", "drop"):
-        raise FaultError(f'others is {others!r}; it is "dynamic" or "drop"')
+        raise FaultError(f'others is {others!r}; it must be "dynamic" or "drop"')
     key = table.get("product_id", {})
     no_others(key, {"max_length"}, "product_id.")
     entries = table.get("fields", [])
@@ -203,7 +203,7 @@ def _contract(table: dict[str, Any]) -> Contract:
     fields = tuple(read_field(entry, number) for number, entry in enumerate(entries, 1))
     alias = milvus_name(table.get("alias"), "alias")
     if len(alias) > _MAX_ALIAS:
-        raise FaultError(f"alias is {len(alias)} characters; at most {_MAX_ALIAS}, for a fingerprint follows")
+        raise FaultError(f"alias is {len(alias)} characters; at most {_MAX_ALIAS} leave room for a fingerprint")
     contract = Contract(
         version=1,
         alias=alias,
@@ -215,7 +215,7 @@ def _contract(table: dict[str, Any]) -> Contract:
     reserved = {PRIMARY_KEY, ROW_DIGEST, IMAGE_SHA256, contract.index.field}
     for field in fields:
         if field.name in reserved:
-            raise FaultError(f"fields: {field.name} stands twice, or is a name that ingest itself uses")
+            raise FaultError(f"fields: {field.name} is listed twice, or is a name that ingest uses itself")
         reserved.add(field.name)
     return contract
 
@@ -224,7 +224,7 @@ def _index(table: dict[str, Any]) -> HnswIndex:
     no_others(table, {"field", "metric", "index", "M", "efConstruction", "ef"}, "embedding.")
     for key, only in (("metric", "IP"), ("index", "HNSW")):
         if table.get(key, only) != only:
-            raise FaultError(f"embedding.{key} is {table[key]!r}; ingest builds {only} (unit vectors) alone")
+            raise FaultError(f"embedding.{key} is {table[key]!r}; ingest builds only {only} (unit vectors)")
     return HnswIndex(
         field=field_name(table.get("field", "embedding"), "embedding.field"),
         metric="IP",

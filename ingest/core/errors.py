@@ -1,26 +1,26 @@
-"""Every error that ends a run, and the exit code each ends it with.
+"""Every error that ends a run, with its exit code.
 
     IngestError                     1   a bug of ours; never raised as such
     ├── InputError                  3   bad input
     │   ├── CatalogError                the catalog file as a whole
     │   ├── ContractError               schema/products.toml
     │   ├── ConfigError                 ingest.toml
-    │   ├── QueryError                  a search that cannot be made: its picture, product id or filter
-    │   ├── ExportError                 a file that should have been exported before
-    │   ├── PruneRefusedError           deleting rows would be too much, or the catalog is in doubt; the rest is done
-    │   ├── StorageError                a disk that is full, a folder or a bucket that cannot be written
-    │   └── EngineError                 Ray: not installed, not to be reached, or it gives nothing back
+    │   ├── QueryError                  a search that cannot run: its image, product id or filter
+    │   ├── ExportError                 an exported file that is missing or does not match the others
+    │   ├── PruneRefusedError           too many rows to delete, or an unreadable catalog; everything else is done
+    │   ├── StorageError                a full disk, a folder or a bucket that cannot be written
+    │   └── EngineError                 Ray: not installed, not reachable, or it returns no work
     ├── TooManySkippedError         4   done, but more products were skipped than --max-skipped allows
     ├── MilvusError                 5   the server, the collection, or the rights to it
-    ├── ModelError                  6   the model cannot be had, loaded, or does not fit
-    ├── VerificationError           7   what is there is not what should be
+    ├── ModelError                  6   the model: unavailable, cannot be loaded, or does not match the collection
+    ├── VerificationError           7   collection or files do not match the catalog
     ├── BusyError                   8   another run holds the data
-    ├── NoTorchError                9   embedded nothing for want of torch
-    ├── NotLiveError               10   nothing usable was made, or it is not what apps find
-    └── InterruptedRunError       130   Ctrl-C or SIGTERM; what was in flight is written
+    ├── NoTorchError                9   torch is not installed, so nothing was embedded
+    ├── NotLiveError               10   nothing usable was built, or apps do not find it
+    └── InterruptedRunError       130   Ctrl-C or SIGTERM; work in progress was written
 
-A message is one line: it names the thing, the place and the way out. A product that cannot go on is not an
-error but a value, `records.Skipped`. Constructors take positional arguments only, so that errors pickle.
+A message is one line: the thing, what is wrong, what to do. A product that cannot be processed is not an error but a
+value, `records.Skipped`. Constructors take positional arguments only, so that errors pickle.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ class IngestError(Exception):
 
 
 class InputError(IngestError):
-    """Something the user gave cannot be used."""
+    """Some input cannot be used."""
 
     exit_code = 3
     meaning = "bad input: catalog, contract, config, query, an exported file, or a disk that cannot be written"
 
 
 class CatalogError(InputError):
-    """The catalog as a whole cannot be read: not there, empty, not UTF-8, a column missing."""
+    """The catalog as a whole cannot be read: missing, empty, not UTF-8, or without a required column."""
 
 
 class ContractError(InputError):
@@ -58,23 +58,23 @@ class ConfigError(InputError):
 
 
 class QueryError(InputError):
-    """A search cannot be made: a picture that cannot be read, an id that is not there, a filter with a mistake."""
+    """A search cannot run: an unreadable image, an unknown product id, or an invalid filter."""
 
 
 class ExportError(InputError):
-    """An exported file is missing or does not fit its neighbours."""
+    """An exported file is missing or does not match the others."""
 
 
 class PruneRefusedError(InputError):
-    """Rows were not deleted: too many, or the catalog is in doubt. All else is done."""
+    """Rows were not deleted: too many, or the catalog cannot be read in full. Everything else is done."""
 
 
 class StorageError(InputError):
-    """The disk is full, or a folder cannot be written."""
+    """The disk is full, or a folder or bucket cannot be written."""
 
 
 class EngineError(InputError):
-    """Ray is not installed, its cluster cannot be reached, or no work comes back from it."""
+    """Ray is not installed, its cluster cannot be reached, or it returns no work."""
 
 
 class TooManySkippedError(IngestError):
@@ -85,24 +85,24 @@ class TooManySkippedError(IngestError):
 
 
 class MilvusError(IngestError):
-    """Milvus cannot be reached, refuses, or holds something that does not fit."""
+    """Milvus cannot be reached, refuses a request, or holds a collection that does not match."""
 
     exit_code = 5
-    meaning = "Milvus: not reachable, refused, or a collection that does not fit"
+    meaning = "Milvus: not reachable, refused, or a collection that does not match"
 
 
 class ModelError(IngestError):
-    """The model cannot be had, loaded, or is not the one the collection was built with."""
+    """The model is unavailable, cannot be loaded, or does not match the collection."""
 
     exit_code = 6
-    meaning = "the model: not to be had, not loadable, or not the collection's"
+    meaning = "model: unavailable, cannot be loaded, or does not match the collection"
 
 
 class VerificationError(IngestError):
-    """What is there is not what should be."""
+    """The collection or the exported files do not match the catalog."""
 
     exit_code = 7
-    meaning = "verification: what is there is not what should be"
+    meaning = "verification: collection or files do not match the catalog"
 
 
 class BusyError(IngestError):
@@ -113,24 +113,24 @@ class BusyError(IngestError):
 
 
 class NoTorchError(IngestError):
-    """torch or transformers cannot be imported; the preprocessed pictures are saved."""
+    """torch or transformers cannot be imported; the preprocessed images are saved."""
 
     exit_code = 9
-    meaning = "embedded nothing for want of torch; the preprocessed pictures are saved"
+    meaning = "torch is not installed, so nothing was embedded; the preprocessed images are saved"
 
 
 class NotLiveError(IngestError):
-    """Nothing usable was made, the alias does not serve this run's collection, or the exports were refused."""
+    """Nothing usable was built, the alias serves another collection, or the exports were refused."""
 
     exit_code = 10
-    meaning = "not live: nothing usable was made, the alias serves another collection, or exports were refused"
+    meaning = "not live: nothing usable was built, the alias serves another collection, or exports were refused"
 
 
 class InterruptedRunError(IngestError):
-    """Ctrl-C or SIGTERM: what was in flight is written, and the next run goes on."""
+    """Ctrl-C or SIGTERM: work in progress was written, and the next run continues."""
 
     exit_code = 130
-    meaning = "interrupted; what was in flight is written, and the next run goes on"
+    meaning = "interrupted; work in progress was written, and the next run continues"
 
 
 PRECEDENCE: tuple[type[IngestError], ...] = (
@@ -143,9 +143,9 @@ PRECEDENCE: tuple[type[IngestError], ...] = (
     InputError,
     TooManySkippedError,
 )
-"""Where several hold at once, the exit code is that of the first of these."""
+"""If several apply, the exit code is that of the first of these."""
 
 
 def foremost(found: Iterable[IngestError]) -> IngestError | None:
-    """Return the one of these errors that comes first in `PRECEDENCE`; None for none."""
+    """Return the error that comes first in `PRECEDENCE`; None if there is none."""
     return min(found, key=lambda error: [isinstance(error, kind) for kind in PRECEDENCE].index(True), default=None)

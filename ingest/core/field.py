@@ -1,4 +1,4 @@
-"""A typed field of the contract: its table under `[[fields]]` read and checked, and the names that Milvus leaves free.
+"""A typed field of the contract: its table under `[[fields]]`, read and checked, and names that Milvus accepts.
 
 Names: letters, digits and `_` up to 255 characters, VARCHAR up to 65,535 bytes (https://milvus.io/docs/limitations.md).
 """
@@ -23,28 +23,28 @@ MAX_VARCHAR = 65_535
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _MAX_FLOAT = {"FLOAT": 3.4028234663852886e38, "DOUBLE": sys.float_info.max}
 _WORDS = frozenset({"like", "and", "or", "not", "in", "null"})
-"""Refused as a field's name however they are capitalised: `like` to `in` since 2.4.12, `null` since 3.0."""
+"""Refused as field names in any capitalisation: `like` to `in` since 2.4.12, `null` since 3.0."""
 _FUNCTIONS = (
     "exists", "json_contains", "json_contains_all", "json_contains_any", "array_contains", "array_contains_all",
     "array_contains_any", "array_length", "text_match", "phrase_match", "random_sample",
 )  # fmt: skip
 _KEYWORDS = frozenset({"true", "True", "TRUE", "false", "False", "FALSE", *_FUNCTIONS, *map(str.upper, _FUNCTIONS)})
-"""Refused as written: since 2.4.12, `text_match` since 2.5, `phrase_match` and `random_sample` since 2.6
-(https://github.com/milvus-io/milvus/blob/master/pkg/common/field_name_keywords.go)."""
+"""Refused in exactly these spellings: since 2.4.12, `text_match` since 2.5, `phrase_match` and `random_sample` since
+2.6 (https://github.com/milvus-io/milvus/blob/master/pkg/common/field_name_keywords.go)."""
 _COLUMNS = frozenset({"RowID", "Timestamp", "__virtual_pk__"})
-"""Milvus' own columns: the first two are refused by every version, the last since 3.0 (milvus-io/milvus#49314)."""
+"""Milvus' own columns: every version refuses the first two, 3.0 and later the last (milvus-io/milvus#49314)."""
 
 
 class FaultError(Exception):
-    """What is wrong with a key of the contract, before the file's name is put in front."""
+    """What is wrong with a key of the contract; the caller adds the file's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One typed metadata field: from `column` of the catalog to `name` in the collection.
+    """One typed metadata field: `column` of the catalog becomes `name` in the collection.
 
-    `max_length` counts UTF-8 bytes and is 0 but for VARCHAR. `default` is None where an empty cell is an error.
-    `missing` is the number that stands for a missing one where a server takes neither NaN nor null; None for none.
+    `max_length` counts UTF-8 bytes and is 0 except for VARCHAR. `default` is None if an empty cell is an error.
+    `missing` is the number that stands for a missing one if the server accepts neither NaN nor null; None if not set.
     """
 
     name: str
@@ -56,15 +56,15 @@ class Field:
 
     @property
     def may_be_missing(self) -> bool:
-        """Whether an empty cell becomes NaN, a number that is missing."""
+        """Whether an empty cell becomes NaN, a missing number."""
         return isinstance(self.default, float) and math.isnan(self.default)
 
 
 def read_field(entry: dict[str, Any], number: int) -> Field:
-    """Return the field that the table with this number, from 1, describes; raises FaultError."""
+    """Read the field in a table, whose `number` counts from 1; raises FaultError."""
     place = f"fields[{number}]."
     no_others(entry, {"name", "type", "column", "max_length", "default", "missing"}, place)
-    name = field_name(entry.get("name"), f"{place}name", "; the catalog's may stay, as its column")
+    name = field_name(entry.get("name"), f"{place}name", "; the catalog's column may keep its name")
     kind = entry.get("type")
     if kind not in TYPES:
         raise FaultError(f"{place}type of {name} is {kind!r}; one of {', '.join(TYPES)}")
@@ -82,9 +82,9 @@ def read_field(entry: dict[str, Any], number: int) -> Field:
 
 
 def field_name(value: Any, place: str, more: str = "") -> str:
-    """Return a name that every version of Milvus takes for a field, so that a contract outlives an upgrade.
+    """Return a value that every version of Milvus accepts as a field name, so that a contract survives an upgrade.
 
-    Raises FaultError, which ends with `more`.
+    Raises FaultError with a message that ends with `more`.
     """
     found = milvus_name(value, place)
     taken = {
@@ -97,22 +97,22 @@ def field_name(value: Any, place: str, more: str = "") -> str:
 
 
 def milvus_name(value: Any, place: str) -> str:
-    """Return a value that Milvus takes as a name; raises FaultError."""
+    """Return a value that Milvus accepts as a name; raises FaultError."""
     if not isinstance(value, str) or not _NAME.fullmatch(value):
-        raise FaultError(f"{place} is {value!r}; Milvus takes letters, digits and _, no digit first")
+        raise FaultError(f"{place} is {value!r}; Milvus accepts letters, digits and _, not starting with a digit")
     return value
 
 
 def integer(table: Mapping[str, Any], key: str, prefix: str, low: int, high: int) -> int:
-    """Return the whole number under a key; raises FaultError where there is none from `low` to `high`."""
+    """Return a key's value; raises FaultError unless it is a whole number from `low` to `high`."""
     value = table.get(key)
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise FaultError(f"{prefix}{key} is {value!r}; a whole number from {low} to {high} is needed")
+        raise FaultError(f"{prefix}{key} is {value!r}; it must be a whole number from {low} to {high}")
     return value
 
 
 def no_others(table: Any, known: set[str], prefix: str) -> None:
-    """Raise FaultError for a key that is not `known`, and for what is no table."""
+    """Raise FaultError for a key that is not `known`, or if this is not a table."""
     if not isinstance(table, dict):
         raise FaultError(f"{prefix.rstrip('.')} must be a table")
     for key in table:
@@ -128,9 +128,9 @@ def _default(value: Any, kind: str, length: int, place: str) -> Scalar:
         "BOOL": isinstance(value, bool),
     }.get(kind, isinstance(value, int | float) and not isinstance(value, bool))
     if kind in _MAX_FLOAT:
-        fits = fits and not abs(value) > _MAX_FLOAT[kind]  # nan is not greater: it stands for "not known"
+        fits = fits and not abs(value) > _MAX_FLOAT[kind]  # NaN is not greater: it is allowed, and means unknown
     if not fits:
-        raise FaultError(f"{place} is {str(value)[:60]!r}, which is no {kind}")
+        raise FaultError(f"{place} is {str(value)[:60]!r}, which is not {kind}")
     if kind in _MAX_FLOAT:
         return float(value)
     return value  # type: ignore[no-any-return]
@@ -138,11 +138,11 @@ def _default(value: Any, kind: str, length: int, place: str) -> Scalar:
 
 def _missing(value: Any, field: Field, place: str) -> float:
     if not field.may_be_missing:
-        raise FaultError(f"{place}: only a FLOAT or DOUBLE with default = nan has one; leave it out")
+        raise FaultError(f"{place}: only a FLOAT or DOUBLE with default = nan may have it; remove it")
     number = _default(value, field.type, 0, place)
     assert isinstance(number, float)
     # What is read back must equal what was written.
     kept = struct.unpack("<f", struct.pack("<f", number))[0] if field.type == "FLOAT" else number
     if kept != number:
-        raise FaultError(f"{place} is {value!r}; a number is needed that a {field.type} keeps exactly, such as -1.0")
+        raise FaultError(f"{place} is {value!r}; it must be a number that a {field.type} stores exactly, such as -1.0")
     return number

@@ -1,7 +1,7 @@
-"""Numbers that are missing: NaN in a product's metadata; in a collection NaN, null or a number that stands for it.
+"""Missing numbers: NaN in a product's metadata; in a collection NaN, null or a number that stands for it.
 
-Which of them is the server's choice: Milvus up to 2.4.1 and Milvus Lite take NaN, Milvus from 2.5 takes null in fields
-that are declared nullable, and 2.4.2 to 2.4.23 take neither.
+Which one depends on the server: Milvus up to 2.4.1 and Milvus Lite accept NaN, Milvus from 2.5 accepts null in nullable
+fields, and 2.4.2 to 2.4.23 accept neither.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Keeps(StrEnum):
-    """What a server takes for a number that is missing."""
+    """What a server accepts for a missing number."""
 
     NAN = "nan"
     NULL = "null"
@@ -31,7 +31,7 @@ def is_possible(contract: Contract) -> bool:
 
 
 def on_server(contract: Contract, keeps: Keeps) -> Contract:
-    """Return the contract as a collection has it on a server that keeps missing numbers so."""
+    """Return the contract of a collection on a server that stores missing numbers this way."""
     fields = [field for field in contract.fields if field.may_be_missing]
     found: dict[Keeps, dict[str, float | None]] = {
         Keeps.NAN: {},
@@ -42,7 +42,7 @@ def on_server(contract: Contract, keeps: Keeps) -> Contract:
 
 
 def to_stored(values: Sequence[Any], name: str, contract: Contract) -> Sequence[Any]:
-    """Return a field's values as its collection keeps them: None for null."""
+    """Return a field's values as its collection stores them: None for null."""
     if name not in contract.missing:
         return values
     instead = contract.missing[name]
@@ -50,13 +50,13 @@ def to_stored(values: Sequence[Any], name: str, contract: Contract) -> Sequence[
 
 
 def from_stored(value: Any, name: str, missing: Mapping[str, float | None]) -> Any:
-    """Return a value as Milvus gives it, None for a number that is missing, however the collection keeps it.
+    """Return a value read from Milvus; None for a missing number, however the collection stores it.
 
-    `missing` is the contract's, or that of the property which a collection carries.
+    `missing` comes from the contract, or from the collection's property.
     """
     return None if value is None or is_nan(value) or value == missing.get(name) else value
 
 
 def is_nan(value: Any) -> bool:
-    """Return whether a value of a product's metadata is a number that is missing."""
+    """Return whether a value of a product's metadata is a missing number."""
     return isinstance(value, float) and math.isnan(value)

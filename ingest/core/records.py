@@ -1,4 +1,4 @@
-"""What travels down the line: frozen records, and the closed list of reasons for leaving it."""
+"""Records that pass through the pipeline, and the closed list of reasons for skipping a product."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Scalar: TypeAlias = str | int | float | bool
 
 
 class Stage(StrEnum):
-    """The stages of the line, in order; the names users see in bars, reports and `skipped.csv`."""
+    """The pipeline's stages in order, under the names that users see in bars, reports and `skipped.csv`."""
 
     CATALOG = "catalog"
     IMAGES = "images"
@@ -29,7 +29,7 @@ class Stage(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a product left the line. `heals` says whether a later run may succeed with nothing changed here."""
+    """Why a product was skipped."""
 
     NO_ID = "no id"
     ID_TOO_LONG = "id too long"
@@ -62,20 +62,20 @@ class Reason(StrEnum):
 
     @property
     def is_transient(self) -> bool:
-        """Whether the same command may succeed later: the cause lies in the network or a server, not in the data.
+        """Whether the same command may succeed later: the cause is in the network or a server, not in the data.
 
-        What only another flag can heal, such as an image that was not downloaded, does not.
+        False for what needs another flag, such as an image that was not downloaded.
         """
         return self in _TRANSIENT
 
     @property
     def depends_on_settings(self) -> bool:
-        """Whether other settings, a limit or an address let in, may let it pass: each run looks again."""
+        """Whether other settings, such as a limit or an allowed address, may help: each run tries again."""
         return self in _DEPEND_ON_SETTINGS
 
     @property
     def remedy(self) -> str:
-        """What to do about it, to end a message with."""
+        """What to do about it, as the end of a message."""
         return _REMEDIES.get(self, "run again" if self.is_transient else "correct the catalog, as skipped.csv says")
 
 
@@ -97,14 +97,14 @@ _DEPEND_ON_SETTINGS = frozenset({Reason.BLOCKED_ADDRESS, Reason.DISALLOWED, Reas
 _REMEDIES = {
     Reason.NOT_DOWNLOADED: "run again with --download-missing",
     Reason.BLOCKED_ADDRESS: "if you trust the host, allow it with --allow-host NAME",
-    Reason.DISALLOWED: "name the images' folder with --images-root, or let ingest read them, as skipped.csv says",
-    Reason.NOT_FOUND: "correct the addresses or put the images there; URLs that failed need --retry-failed",
-    Reason.HTTP_4XX: "correct the addresses, or let ingest in (--host-headers); then run again with --retry-failed",
+    Reason.DISALLOWED: "set the images' folder with --images-root, or let ingest read them, as skipped.csv says",
+    Reason.NOT_FOUND: "correct the addresses or add the images; URLs that failed need --retry-failed",
+    Reason.HTTP_4XX: "correct the addresses, or give access by --host-headers; then run again with --retry-failed",
     Reason.TLS: "if the host's certificate is in order, run again",
     Reason.TOO_LARGE: "raise --max-image-bytes or --max-pixels",
     Reason.NOT_AN_IMAGE: "correct the images; URLs that failed need --retry-failed",
     Reason.TOO_SMALL: "lower --min-side, or provide larger images",
-    Reason.BLANK: "leave out --skip-blank, or provide other images",
+    Reason.BLANK: "remove --skip-blank, or provide other images",
     Reason.BAD_VECTOR: "try --dtype float32, and check the model with ingest doctor",
     Reason.FOREIGN_ROW: "delete the rows that ingest did not write, or rename the products",
     Reason.KILLED_WORKER: "give the workers more memory",
@@ -112,11 +112,11 @@ _REMEDIES = {
 
 
 class Product(NamedTuple):
-    """One good row of the catalog.
+    """One valid row of the catalog.
 
-    `image` is what the catalog says, a URL or a path. `metadata` holds the contract's fields in its types
-    and, where the contract keeps them, the other columns as text. `line` is 1-based, as an editor counts, in `file`,
-    whose path is from the catalog's folder.
+    `image` is the catalog's URL or path. `metadata` holds the contract's fields in its types and, if the contract keeps
+    them, the other columns as text. `line` is 1-based, as in an editor, in `file`, a path relative to the catalog's
+    folder.
     """
 
     product_id: str
@@ -126,12 +126,12 @@ class Product(NamedTuple):
     file: str = ""
 
     def skipped(self, stage: Stage, reason: Reason, detail: str) -> Skipped:
-        """Return what it is instead where it cannot go on."""
+        """Return the `Skipped` for this product."""
         return Skipped(self.product_id, stage, reason, detail, self.line, self.file)
 
 
 class ImageFile(NamedTuple):
-    """A product whose picture's bytes are on disk at `path`; `sha256` is their digest, 32 bytes."""
+    """A product whose image is on disk at `path`; `sha256` is the digest of its bytes, 32 bytes."""
 
     product: Product
     path: Path
@@ -140,7 +140,7 @@ class ImageFile(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A picture as pixels that fit the model: `pixels` is (size, size, 3) uint8, RGB."""
+    """An image as the pixels that the model expects: `pixels` is (size, size, 3) uint8, RGB."""
 
     product: Product
     sha256: bytes
@@ -149,7 +149,7 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """A product with its vector: `vector` is (dim,) float32 of unit length, `stored` whether it came from the store."""
+    """A product with its vector, (dim,) float32 of unit length; `stored` says whether it came from the store."""
 
     product: Product
     sha256: bytes
@@ -159,9 +159,9 @@ class Embedded:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A product that cannot go on, as a value: where, why, and what the cause said.
+    """A product that cannot be processed, as a value: the stage, the reason, and details of the cause.
 
-    `is_torn` says that its row is broken as a row: the id read from it may not be the one that was meant.
+    `is_torn` means that the row itself is broken, so the id read from it may be wrong.
     """
 
     product_id: str
@@ -175,7 +175,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """One thing that is not as it should be: what kind, of which product (or which thing), and how."""
+    """One thing that does not match: its kind, the product (or thing) by name, and what is different."""
 
     kind: str
     name: str

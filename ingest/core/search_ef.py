@@ -1,4 +1,4 @@
-"""The ef of a collection: the schema's until one is measured on it; both stand in the contract that it carries."""
+"""The ef of a collection: the schema's until one is measured; the collection's contract property has both."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LARGEST_EF = 32_768
-"""The largest ef that Milvus takes (https://milvus.io/docs/hnsw.md)."""
+"""The largest ef that Milvus accepts (https://milvus.io/docs/hnsw.md)."""
 
 
 def read(carried: str) -> dict[str, Any]:
-    """Return the contract that a collection carries as JSON, with all three ef values; {} if it is not valid."""
+    """Return a collection's contract property, JSON, as a dictionary with all three ef values; {} if it is invalid."""
     try:
         contract = json.loads(carried)
         return add_measured(contract, measured_ef(carried))
@@ -22,9 +22,9 @@ def read(carried: str) -> dict[str, Any]:
 
 
 def measured_ef(carried: str) -> int | None:
-    """Return the ef that was measured on a collection, by the contract that it carries as JSON; None without one.
+    """Return the ef that was measured on a collection, from its contract property, JSON; None if there is none.
 
-    What is no contract, or no ef, counts as none: the next run writes the property again.
+    An invalid contract or ef counts as none: the next run writes the property again.
     """
     try:
         contract = json.loads(carried)
@@ -35,17 +35,17 @@ def measured_ef(carried: str) -> int | None:
 
 
 def add_measured(contract: Mapping[str, Any], ef: int | None) -> dict[str, Any]:
-    """Return a contract in which apps read the measured ef, or the schema's where that is None.
+    """Return a contract in which apps read the measured ef, or the schema's if that is None.
 
-    `ef` is the one to search with; `ef_schema` and `ef_measured` say where it comes from. A contract written before
-    there were these two has the schema's alone.
+    `ef` is the one to search with; `ef_schema` and `ef_measured` say where it comes from. Contracts of older versions
+    have only the schema's, as `ef`.
     """
     default = contract.get("ef_schema", contract["ef"])
     return {**contract, "ef": default if ef is None else ef, "ef_schema": default, "ef_measured": ef}
 
 
 def describe(contract: Mapping[str, Any]) -> str:
-    """Say in words which ef apps read, and where it comes from."""
+    """Return words for the ef that apps read, and where it comes from."""
     if contract.get("ef_measured") is None:
         return f"ef {contract['ef']} (the schema's; none was measured)"
     return f"ef {contract['ef']} (measured; the schema's is {contract['ef_schema']})"

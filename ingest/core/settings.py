@@ -1,7 +1,7 @@
 """The settings of a run: one frozen dataclass, and `ingest.toml`, whose keys are the flags' names.
 
-A flag wins over its environment variable (`INGEST_` and the key in capitals), that over the file, that over the
-defaults below. The command line is where they meet; here is only what they mean.
+A flag overrides its environment variable (`INGEST_` and the key in capitals), that overrides the file, and that the
+defaults below. The command line combines them.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ingest.core import contract
+from ingest.core.duration import parse_duration
 from ingest.core.errors import ConfigError
 
 FILE_NAME = "ingest.toml"
-# relative to the folder of the file they stand in
+# Relative paths are relative to the folder of the config file.
 _PATHS = {"catalog", "schema", "data", "images_root", "host_headers", "store", "bulk_folder"}
 _TOKENS = {"token": "MILVUS_TOKEN", "serve_token": "INGEST_SERVE_TOKEN"}
 _EXAMPLES = {bool: "true", int: "32", float: "20.0", str: '"text"'}
@@ -24,7 +25,7 @@ _EXAMPLES = {bool: "true", int: "32", float: "20.0", str: '"text"'}
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything a command may be told. Times are in seconds, sizes in bytes. A catalog that is a string is a URL."""
+    """The settings of all commands. Times are in seconds, sizes in bytes. A catalog that is a string is a URL."""
 
     catalog: Path | str = Path("data/products.csv")
     id_column: str = "product_id"
@@ -91,35 +92,32 @@ class Settings:
 
     @property
     def batch(self) -> int:
-        """The pictures embedded at once; 0 to find out what the device is fastest with."""
+        """Images embedded at once; 0 to measure which number is fastest on the device."""
         return 0 if self.batch_size == "auto" else int(self.batch_size)
 
     @property
     def milvus_uri(self) -> str:
-        """Where Milvus is; a Milvus Lite file in the data folder where nothing is said."""
+        """The address of Milvus; by default, a Milvus Lite file in the data folder."""
         return self.uri or str(self.data / "milvus.db")
 
     @property
     def store_place(self) -> str:
-        """The folder or URL of the vectors; in the data folder where nothing is said."""
+        """The folder or URL of the embedding store; by default, in the data folder."""
         return self.store or str(self.data / "embeddings" / "store")
 
     @property
     def refresh_after_s(self) -> float | None:
-        """How old a fetched picture is when it is compared with its source again, None for never.
+        """The age at which a downloaded image is compared with its source again; None for never.
 
-        Raises ConfigError where `refresh_older_than` is no duration.
+        Raises ConfigError if `refresh_older_than` is not a duration.
         """
         if not self.refresh_older_than:
             return 0.0 if self.refresh else None
-        match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([smhdw])", self.refresh_older_than.strip())
-        if match is None:
-            raise ConfigError(f"--refresh-older-than {self.refresh_older_than}: a number and s, m, h, d or w: 7d")
-        return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}[match[2]]
+        return parse_duration(self.refresh_older_than, "--refresh-older-than")
 
     @property
     def npy(self) -> Path:
-        """The exported vectors; those of a sample have a name of their own."""
+        """The exported vectors; a sample has its own file."""
         return self.data / "embeddings" / f"clip_embeddings{'_sample' if self.sample else ''}.npy"
 
     @property
@@ -129,11 +127,11 @@ class Settings:
 
     @property
     def indexes(self) -> Path:
-        """The folder of the FAISS files; those of a sample have one of their own."""
+        """The folder of the FAISS files; a sample has its own."""
         return self.data / "indexes" / "sample" if self.sample else self.data / "indexes"
 
     def __repr__(self) -> str:
-        """Show all but the tokens, so that no log or traceback carries it."""
+        """Show all settings except secrets, so that no log or traceback contains one."""
         names = (setting.name for setting in fields(self) if setting.name not in ("token", "serve_token", "uri"))
         return f"Settings({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
@@ -168,21 +166,21 @@ def read(path: Path) -> dict[str, Any]:
         if not _fits(key, value):
             example = _EXAMPLES[int if key == "batch_size" else _kind(key)]
             raise ConfigError(f"{place}: {key} is {value!r}; write it as in {key} = {example}")
-    return {key: _placed(key, value, path.parent) for key, value in table.items()}
+    return {key: _resolve(key, value, path.parent) for key, value in table.items()}
 
 
 def locate_key(path: Path, key: str) -> str:
-    """Return the file and the line in it that a key stands on, to begin a message with."""
+    """Return the file and the line of a key, as the start of a message."""
     return f"{path} line {_line(path.read_text(encoding='utf-8'), key)}"
 
 
 def _kind(key: str) -> type:
     kind = type(getattr(Settings(), key))
-    return kind if kind in _EXAMPLES else str  # a path, or a setting that is None until it is set
+    return kind if kind in _EXAMPLES else str  # a path, or a setting that is None by default
 
 
 def _fits(key: str, value: Any) -> bool:
-    """Tell whether a value has the type of the setting; `max_skipped` is a number as well as a share."""
+    """Return whether a value has the setting's type; `max_skipped` may be a number or a share."""
     if key == "batch_size":
         return value == "auto" or (isinstance(value, int) and not isinstance(value, bool))
     kind = _kind(key)
@@ -191,19 +189,29 @@ def _fits(key: str, value: Any) -> bool:
     return isinstance(value, int | float if kind is float else int | str if key == "max_skipped" else kind)
 
 
-def _placed(key: str, value: Any, folder: Path) -> Any:
-    if not isinstance(value, str):
-        return value
-    if (key in ("catalog", "store") and "://" in value) or (key == "store" and not value):
+def _resolve(key: str, value: Any, folder: Path) -> Any:
+    """Return a setting's value, with a path made relative to `folder`, that of the config file."""
+    if not isinstance(value, str) or not _is_path(key, value, folder):
         return value
     try:
-        here = folder / Path(value).expanduser()
-        is_folder = here.is_dir()
-    except (OSError, RuntimeError):  # too long for a name, a ~user who is not there: said by who uses it
+        return str(folder / Path(value).expanduser())
+    except RuntimeError:  # an unknown ~user; whoever opens the path reports it
         return value
-    if key in _PATHS or (key == "model" and is_folder) or (key == "uri" and value.endswith(".db")):
-        return str(here)
-    return value
+
+
+def _is_path(key: str, value: str, folder: Path) -> bool:
+    if key in ("catalog", "store") and "://" in value:
+        return False
+    if key == "store":
+        return bool(value)  # "" is the default, in the data folder
+    if key == "uri":
+        return value.endswith(".db")
+    if key == "model":  # a folder, or a name on the hub
+        try:
+            return (folder / Path(value).expanduser()).is_dir()
+        except (OSError, RuntimeError):
+            return False
+    return key in _PATHS
 
 
 def _line(text: str, key: str) -> int:

@@ -1,4 +1,4 @@
-"""Which model is meant, without loading it: a hub id or a local folder, its revision, its space."""
+"""Finds a model without loading it: a hub id or a folder → its revision, embedding space and preprocessing."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from ingest.embedding.checkpoint_files import CheckpointSource
     from ingest.embedding.preprocess import Preprocessing
 
-# All that lies in a folder counts, what transformers does not load too: a folder's revision must stay what it was.
+# All of these in a folder are hashed, also those that transformers does not load: its revision must not change.
 _HASHED = ("*.safetensors", "pytorch_model*.bin")
-# What transformers' configuration classes take if a config.json is silent, as google/siglip-base-patch16-224's is.
+# Defaults of transformers' configuration classes; google/siglip-base-patch16-224's config.json relies on them.
 _PROJECTED = {"clip": 512, "metaclip_2": 512, "altclip": 768}
 _WIDTH = {"siglip": 768}
 _SIDE, _PATCHES = 224, {"clip": 32, "siglip": 16}
-_NAFLEX = "siglip2"  # of SigLIP 2 at a fixed size the type is siglip (google/siglip2-base-patch16-224's config.json)
+_NAFLEX = "siglip2"  # SigLIP 2 at a fixed size has the type siglip (google/siglip2-base-patch16-224's config.json)
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A model that can be loaded: `location` is its hub id or folder, `revision` its commit or None."""
+    """A model that can be loaded: `location` is its hub id or folder, `revision` its commit, or None for a folder."""
 
     location: str
     revision: str | None
@@ -36,7 +36,7 @@ class Checkpoint:
 
     @property
     def source(self) -> CheckpointSource:
-        """Where its files are, on the machine that asks."""
+        """Its files, on the machine that asks."""
         return (
             checkpoint_files.CheckpointFolder(Path(self.location))
             if self.revision is None
@@ -45,16 +45,16 @@ class Checkpoint:
 
 
 def resolve(name: str, revision: str | None = None) -> Checkpoint:
-    """Find a model's configuration and tokenizer and say which space it embeds into; no weights are read from a hub.
+    """Find a model's configuration and tokenizer, and return its embedding space; weights are not fetched from a hub.
 
-    A hub id's revision in the local cache is taken before the hub is asked, so that a nightly run neither needs
-    the network nor changes its model unasked; `revision` chooses another.
+    A revision in the local cache is used before the hub is asked, so that a nightly run needs no network and does not
+    change its model by itself; `revision` chooses another.
     Raises ModelError if the model is missing or incomplete, or does not embed images and texts in one space.
     """
     try:
         folder = Path(name).expanduser()
         is_folder, is_file = folder.is_dir(), folder.is_file()
-    except (OSError, RuntimeError) as error:  # a name longer than the system takes, a ~user that does not exist
+    except (OSError, RuntimeError) as error:  # a name too long for the system, a ~user that does not exist
         raise ModelError(f"{name[:100]}: no such folder ({error})") from error
     if is_folder:
         return _local(folder)
@@ -69,7 +69,7 @@ def _local(folder: Path) -> Checkpoint:
     source = checkpoint_files.CheckpointFolder(folder)
     dim, steps = _read(source)
     if not checkpoint_files.find_weights(source):
-        raise unsupported_checkpoints.refusal(source, "no model.safetensors there; copy the checkpoint again")
+        raise unsupported_checkpoints.refusal(source, "has no model.safetensors; copy the checkpoint again")
     checkpoint_files.find_tokenizer(source)
     digest = hashlib.sha256()
     for path in [folder / "config.json", *sorted(path for pattern in _HASHED for path in folder.glob(pattern))]:
@@ -93,11 +93,11 @@ def _hub(name: str, revision: str | None) -> Checkpoint:
 
 
 def _read(source: CheckpointSource) -> tuple[int, Preprocessing]:
-    """Return how long the vectors are, and the preprocessing, once it is seen to fit the model."""
+    """Return the vectors' dim, and the preprocessing, checked against the model."""
     config = checkpoint_files.read_json(source, "config.json")
     if config is None:
         raise unsupported_checkpoints.refusal(
-            source, "has no config.json; pass a folder that transformers' save_pretrained has written"
+            source, "has no config.json; pass a folder written by transformers' save_pretrained"
         )
     if config.get("model_type") == _NAFLEX:
         raise ModelError(
@@ -111,21 +111,21 @@ def _read(source: CheckpointSource) -> tuple[int, Preprocessing]:
 
 
 def _steps(source: CheckpointSource) -> dict[str, Any]:
-    """Return the image processor's settings; transformers 5 saves a whole processor in one file."""
+    """Return the image processor's settings; transformers 5 may save them with the tokenizer's."""
     for look in (source.cached, source.get):
-        if (alone := checkpoint_files.read_json(source, "preprocessor_config.json", look)) is not None:
-            return alone
+        if (own := checkpoint_files.read_json(source, "preprocessor_config.json", look)) is not None:
+            return own
         whole = checkpoint_files.read_json(source, "processor_config.json", look) or {}
         if isinstance(steps := whole.get("image_processor"), dict):
             return steps
     raise ModelError(
-        f"{source.name}: has no preprocessor_config.json, which says what the model expects of pixels; copy it from "
+        f"{source.name}: has no preprocessor_config.json, which says what pixels the model expects; copy it from "
         "where the model is from"
     )
 
 
 def _dim(config: dict[str, Any], source: CheckpointSource) -> int:
-    """Return how long the vectors are: CLIP's by `projection_dim`, SigLIP's as wide as its vision tower."""
+    """Return the vectors' dim: CLIP's is `projection_dim`, SigLIP's the width of its vision tower."""
     kind = checkpoint_files.display(config.get("model_type"))
     width = _tower(config, "vision").get("hidden_size") or _WIDTH.get(kind)
     dim = config.get("projection_dim") or _PROJECTED.get(kind) or width
@@ -138,23 +138,23 @@ def _dim(config: dict[str, Any], source: CheckpointSource) -> int:
 
 
 def _check_size(config: dict[str, Any], steps: Preprocessing, source: CheckpointSource) -> None:
-    """Raise ModelError if the preprocessing makes images of another size than the vision tower takes.
+    """Raise ModelError if the preprocessing makes images of a size that the vision tower does not take.
 
-    CLIP takes one size; SigLIP any that has as many patches. Of other models nothing is known.
+    CLIP takes one size, SigLIP any with the same number of patches. Other models are not checked.
     """
     kind, vision = str(config.get("model_type")), _tower(config, "vision")
     side, patch = vision.get("image_size", _SIDE), vision.get("patch_size", _PATCHES.get(kind))
     if kind not in _PATCHES or not isinstance(side, int) or not isinstance(patch, int) or patch < 1:
         return
-    as_many = (steps.height // patch) * (steps.width // patch) == (side // patch) ** 2
-    if (steps.height, steps.width) != (side, side) and not (kind == "siglip" and as_many):
+    same_patches = (steps.height // patch) * (steps.width // patch) == (side // patch) ** 2
+    if (steps.height, steps.width) != (side, side) and not (kind == "siglip" and same_patches):
         raise ModelError(
             f"{source.name}: its preprocessing makes images of {steps.height} × {steps.width} pixels and its model "
-            f"takes {side} × {side}; copy config.json and preprocessor_config.json from one and the same model"
+            f"takes {side} × {side}; copy config.json and preprocessor_config.json from the same model"
         )
 
 
 def _tower(config: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return a tower's settings; in old files of CLIP those in `…_config_dict` count more, as transformers has it."""
+    """Return a tower's settings; in old CLIP files `…_config_dict` overrides `…_config`, as in transformers."""
     tables = [table for key in (f"{name}_config", f"{name}_config_dict") if isinstance(table := config.get(key), dict)]
     return {key: value for table in tables for key, value in table.items()}

@@ -1,4 +1,4 @@
-"""The files of a checkpoint, in a folder or on the hub: which ones it needs, and whether they are whole."""
+"""The files of a checkpoint, in a folder or on the hub: which are needed, and whether they are complete."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-# In the order in which transformers looks for them; an index names the shards.
+# In transformers' own order; an index names the shards.
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-# What a tokenizer can be made of: WordPiece, sentencepiece, byte-level BPE, or one file for any of them.
+# The files that make a tokenizer: WordPiece, sentencepiece, byte-level BPE, or one file for any of them.
 _VOCABULARIES = (
     ("vocab.txt",),
     ("spiece.model",),
@@ -24,18 +24,18 @@ _VOCABULARIES = (
     ("vocab.json", "merges.txt"),
     ("tokenizer.json",),
 )
-# In the order in which they are fetched: what makes a tokenizer comes last, so that none is taken for whole too early.
+# In the order of fetching: the vocabulary comes last, so that an interrupted download does not look complete.
 _TOKENIZER = (
     "special_tokens_map.json",
     "added_tokens.json",
     "tokenizer_config.json",
     *(file for files in _VOCABULARIES for file in files),
 )
-_LFS = b"version https://git-lfs.github.com/spec/"  # how a pointer begins (git-lfs, docs/spec.md)
+_LFS = b"version https://git-lfs.github.com/spec/"  # the beginning of a pointer (git-lfs, docs/spec.md)
 
 
 class CheckpointSource(Protocol):
-    """Where a checkpoint's files are."""
+    """The files of a checkpoint, wherever they are."""
 
     @property
     def name(self) -> str:
@@ -43,15 +43,15 @@ class CheckpointSource(Protocol):
 
     @property
     def fix(self) -> str:
-        """What to do about a file that is damaged."""
+        """What to do about a damaged file."""
 
     def cached(self, file: str) -> Path | None:
         """Return a file that is on this machine, or None."""
 
     def get(self, file: str) -> Path | None:
-        """Return a file, fetched if need be, or None if the checkpoint has none of that name.
+        """Return a file, fetched if necessary, or None if the checkpoint does not have it.
 
-        Raises ModelError if that cannot be found out.
+        Raises ModelError if the hub cannot be reached.
         """
 
     def reach(self, file: str) -> None:
@@ -71,7 +71,7 @@ class CheckpointFolder:
 
     @property
     def fix(self) -> str:
-        """What to do about a file that is damaged."""
+        """What to do about a damaged file."""
         return "copy the checkpoint again"
 
     def cached(self, file: str) -> Path | None:
@@ -84,7 +84,7 @@ class CheckpointFolder:
         return self.cached(file)
 
     def reach(self, file: str) -> None:
-        """Raise ModelError: what is missing in a folder is nowhere else."""
+        """Raise ModelError, because a file missing from a folder cannot be fetched."""
         raise ModelError(f"{self.name}: its {file} is missing; {self.fix}")
 
 
@@ -106,7 +106,7 @@ def read_json(
 
 
 def find_weights(source: CheckpointSource) -> list[Path]:
-    """Return the files that transformers loads the weights from, fetched if need be; [] if there are none.
+    """Return the files that transformers loads the weights from, fetched if necessary; [] if there are none.
 
     Raises ModelError for a shard that is missing, and for a file that is cut off or a git-lfs pointer.
     """
@@ -117,7 +117,7 @@ def find_weights(source: CheckpointSource) -> list[Path]:
     files = []
     for name in names:
         if (path := source.get(name)) is None:
-            raise ModelError(f"{source.name}: its {display(name)} is missing, which {head} names; {source.fix}")
+            raise ModelError(f"{source.name}: {display(name)}, which its {head} names, is missing; {source.fix}")
         _check_weights(source, path)
         files.append(path)
     return files
@@ -132,10 +132,9 @@ def has_weights(source: CheckpointSource) -> bool:
 
 
 def find_tokenizer(source: CheckpointSource) -> list[Path]:
-    """Return the files that the tokenizer is made of, fetched if need be.
+    """Return the files of the tokenizer, fetched if necessary.
 
-    transformers makes an empty tokenizer where they are missing, which takes every text for the same one.
-    Raises ModelError if they are missing.
+    Raises ModelError if they are missing: transformers would make an empty tokenizer, for which all texts are equal.
     """
     if not (_has_tokenizer(source) and source.cached("tokenizer_config.json")):
         try:
@@ -146,7 +145,7 @@ def find_tokenizer(source: CheckpointSource) -> list[Path]:
                 raise
     if not _has_tokenizer(source):
         raise ModelError(
-            f"{source.name}: its tokenizer is missing, without which texts cannot be embedded; copy tokenizer.json and "
+            f"{source.name}: its tokenizer is missing, so texts cannot be embedded; copy tokenizer.json and "
             "tokenizer_config.json from where the model is from"
         )
     found = [path for path in map(source.cached, _TOKENIZER) if path is not None]
@@ -156,7 +155,7 @@ def find_tokenizer(source: CheckpointSource) -> list[Path]:
 
 
 def check_pointer(source: CheckpointSource, path: Path) -> None:
-    """Raise ModelError for a git-lfs pointer, which a clone without git-lfs has in the place of a large file."""
+    """Raise ModelError for a git-lfs pointer: a clone without git-lfs has one instead of each large file."""
     with path.open("rb") as file:
         if file.read(len(_LFS)) == _LFS:
             raise ModelError(
@@ -165,7 +164,7 @@ def check_pointer(source: CheckpointSource, path: Path) -> None:
 
 
 def display(text: object) -> str:
-    """Return what a file says in a form that is fit for a message: short, and without control characters."""
+    """Return text from a file for a message: short, and without control characters."""
     return "".join(letter if letter.isprintable() else "?" for letter in str(text))[:100]
 
 
@@ -187,7 +186,7 @@ def _check_weights(source: CheckpointSource, path: Path) -> None:
 
         try:
             with safe_open(path, framework="numpy"):
-                return  # its header says how long the file is
+                return  # its header notes the file's length
         except (SafetensorError, OSError) as error:
             raise ModelError(f"{source.name}: its {path.name} is damaged ({error}); {source.fix}") from error
     with path.open("rb") as file:

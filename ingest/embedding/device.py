@@ -1,4 +1,4 @@
-"""Where torch computes and in which numbers: importing it, the devices there are, their dtype."""
+"""Imports torch, and picks the devices and the dtype that it computes with."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _DEVICE = re.compile(r"cpu|mps|cuda(:[0-9]+)?")
 
 
 def import_torch() -> Any:
-    """Import torch and see that transformers is there; raises NoTorchError saying what the import said."""
+    """Import torch, and check that transformers is there too; raises NoTorchError with the import's reason."""
     if "torch" not in sys.modules:
-        # Decoders share the cores with OpenMP's threads: those that wait must sleep and not spin. Read when it loads.
+        # Decoders share the cores with OpenMP's threads, so waiting threads must sleep, not spin. Read on loading.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     openmp.let_both_in()
     try:
@@ -36,52 +36,54 @@ def import_torch() -> Any:
 
 @cache
 def cpu_threads() -> int:
-    """Return how many threads torch computes on by itself, as it was at first: lanes share them."""
+    """Return how many threads torch uses by default; read once, because lanes set their share of them."""
     threads: int = import_torch().get_num_threads()
     return threads
 
 
-def check_device(wanted: str) -> None:
-    """Raise ModelError for a `--device` that no machine could have; whether this one has it only torch can tell."""
-    names = [name.strip() for name in wanted.split(",")]
-    if wanted != "auto" and not all(_DEVICE.fullmatch(name) for name in names):
+def check_device(requested: str) -> None:
+    """Raise ModelError for a `--device` that does not exist on any machine; `pick_devices` checks this one."""
+    names = [name.strip() for name in requested.split(",")]
+    if requested != "auto" and not all(_DEVICE.fullmatch(name) for name in names):
         raise ModelError(
-            f"--device {wanted}: no such device; give auto, cpu, mps, cuda, or numbered ones: cuda:0,cuda:1"
+            f"--device {requested}: no such device; give auto, cpu, mps, cuda, or numbered ones: cuda:0,cuda:1"
         )
     if len({name.partition(":")[0] for name in names}) > 1:
-        raise ModelError(f"--device {wanted}: devices of one kind only, for vectors must not depend on who was free")
+        raise ModelError(
+            f"--device {requested}: devices of several kinds; choose one, because vectors differ slightly between kinds"
+        )
 
 
-def pick_devices(wanted: str) -> list[str]:
-    """Return the devices that `wanted` names, split at commas; `auto` is all CUDA devices, else the best there is.
+def pick_devices(requested: str) -> list[str]:
+    """Return the devices in `requested`, split at commas; `auto` means all CUDA devices, else the best available.
 
-    Raises ModelError where a device asked for is missing, or where devices of several kinds are asked for.
+    Raises ModelError if a requested device is missing, or if they are of several kinds.
     """
     torch = import_torch()
-    if wanted == "auto" and torch.cuda.is_available():
+    if requested == "auto" and torch.cuda.is_available():
         return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-    check_device(wanted)
-    return [pick_device(name.strip()) for name in wanted.split(",")]
+    check_device(requested)
+    return [pick_device(name.strip()) for name in requested.split(",")]
 
 
-def pick_device(wanted: str) -> str:
-    """Return `wanted`, or for `auto` the best there is; raises ModelError where a device asked for is missing."""
+def pick_device(requested: str) -> str:
+    """Return `requested`, or for `auto` the best available device; raises ModelError if a requested one is missing."""
     torch = import_torch()
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if wanted == "auto":
-        return next(name for name, available in there.items() if available)
-    kind, _, number = wanted.partition(":")
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if requested == "auto":
+        return next(name for name, is_available in available.items() if is_available)
+    kind, _, number = requested.partition(":")
     count = torch.cuda.device_count() if kind == "cuda" else 1
     numbered = not number or (number.isdecimal() and int(number) < count)
-    if not there.get(kind, False) or not numbered:
-        raise ModelError(f"--device {wanted}: torch {torch.__version__} sees no such device; see ingest doctor")
-    return wanted
+    if not available.get(kind, False) or not numbered:
+        raise ModelError(f"--device {requested}: torch {torch.__version__} sees no such device; see ingest doctor")
+    return requested
 
 
-def pick_dtype(wanted: str, device: str) -> str:
-    """Return `wanted`, or for `auto` bfloat16 where the device computes in it natively, else float32."""
-    if wanted != "auto":
-        return wanted
+def pick_dtype(requested: str, device: str) -> str:
+    """Return `requested`, or for `auto` bfloat16 if the device computes in it natively, else float32."""
+    if requested != "auto":
+        return requested
     torch = import_torch()
     if device.startswith("cuda"):
         fast = torch.cuda.get_device_capability(device)[0] >= 8  # Ampere brought bfloat16 tensor cores
@@ -91,7 +93,7 @@ def pick_dtype(wanted: str, device: str) -> str:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether a device said that its memory is too small for what was asked; the CPU's allocator has words only."""
+    """Return whether an error says that a device's memory is too small; the CPU's has no exception class of its own."""
     torch = import_torch()
     words = str(error)
     return isinstance(error, torch.cuda.OutOfMemoryError | MemoryError) or (
@@ -100,7 +102,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def _cpu_has_bfloat16() -> bool:
-    """Linux names the processor's abilities; elsewhere float32 is the safe answer."""
+    """Return whether Linux lists bfloat16 among the processor's features; on other systems False is the safe answer."""
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:

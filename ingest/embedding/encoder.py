@@ -1,4 +1,4 @@
-"""What embeds: the Protocol, and the stage that turns pixels into unit vectors in full batches."""
+"""The Encoder Protocol, and the pipeline stage that turns pixels into unit vectors in full batches."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
     from ingest.core.contract import Space
 
-# Vectors kept at hand, in batches and at least: more than the look-ahead between lookup and here holds.
-_REMEMBERED, _REMEMBERED_LEAST = 32, 1024
-_HELD = 32  # batches of records that may wait for a batch to fill, so that memory is bounded
+# Vectors kept for repeated images, in batches, and the minimum: more than the look-ahead between lookup and here.
+_KEPT_BATCHES, _KEPT_MIN = 32, 1024
+_WAITING = 32  # batches of records that may wait for a batch to fill, so that memory is bounded
 
 
 class Encoder(Protocol):
-    """A model that puts pictures and texts into one space."""
+    """A model that embeds images and texts in one space."""
 
     @property
     def space(self) -> Space:
-        """The space its vectors lie in."""
+        """The embedding space of its vectors."""
 
     def images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed (n, height, width, 3) uint8 RGB into (n, dim) float32, of any length."""
@@ -39,11 +39,11 @@ class Encoder(Protocol):
         """Embed texts into (n, dim) float32, of any length."""
 
     def size(self) -> Size:
-        """Return how many pictures to give at once, and on how many threads; may load the model to find out."""
+        """Return how many images to give at once, and on how many threads; may load the model to find out."""
 
 
 class CountingEncoder:
-    """An Encoder that tells `done` how many pictures each call embedded, and embeds them `at_work`."""
+    """An Encoder that calls `done` with the number of images of each call, and embeds inside the context `at_work`."""
 
     def __init__(
         self,
@@ -58,11 +58,11 @@ class CountingEncoder:
 
     @property
     def space(self) -> Space:
-        """The encoder's space."""
+        """The encoder's embedding space."""
         return self._encoder.space
 
     def images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embed pictures, and count them."""
+        """Embed images, and count them."""
         with self._at_work():
             vectors = self._encoder.images(pixels)
         with self._counting:
@@ -79,7 +79,7 @@ class CountingEncoder:
 
 
 class Size(NamedTuple):
-    """How an encoder is fed best: `batch` pictures a call, `lanes` calls at once."""
+    """How an encoder is used best: `batch` images a call, `lanes` calls at once."""
 
     batch: int
     lanes: int = 1
@@ -88,10 +88,11 @@ class Size(NamedTuple):
 def embed(
     records: Iterable[Decoded | Embedded | Skipped], encoder: Encoder, batch: int | Callable[[], Size]
 ) -> Iterator[Embedded | Skipped]:
-    """Turn each `Decoded` into an `Embedded` of unit length, in order, in batches of a size that may be asked for late.
+    """Turn each `Decoded` into an `Embedded` of unit length, in order and in batches.
 
-    A picture that several products share is embedded once. A vector that is not finite or has no length becomes a
-    `Skipped`. While several lanes work one batch more waits, so that none is idle while what it computed goes on.
+    `batch` is called, if it can be, when the first image arrives. An image that several products share is embedded
+    once. A vector that is not finite or has length 0 becomes a `Skipped`. With several lanes one more batch waits, so
+    that no lane is idle while its results are passed on.
     """
     source = iter(records)
     for record in source:
@@ -101,26 +102,26 @@ def embed(
         yield record
     else:
         return
-    known = _Known(max((_REMEMBERED + 2 * size.lanes) * size.batch, _REMEMBERED_LEAST))
+    known = _RecentVectors(max((_KEPT_BATCHES + 2 * size.lanes) * size.batch, _KEPT_MIN))
 
     def vectors(group: _Group) -> NDArray[np.float32]:
         return normalize(encoder.images(np.stack(list(group.new.values()))))
 
-    groups = _grouped(chain([record], source), known, size.batch)
-    ahead = size.lanes + (size.lanes > 1)  # a lane alone has the whole batch, and a kill loses no more than that
+    waiting = _groups(chain([record], source), known, size.batch)
+    ahead = size.lanes + (size.lanes > 1)  # one lane has the whole batch, and a kill loses no more than that
     done = parallel.parallel_map(
         lambda group: (group, vectors(group) if group.new else None),
-        groups, workers=size.lanes, ahead=ahead, here=lambda group: not group.new,
+        waiting, workers=size.lanes, ahead=ahead, here=lambda group: not group.new,
     )  # fmt: skip
     with closing(done):
         for group, rows in done:
             if rows is not None:
                 known.add(group.new, rows)
-            yield from _finished(group, known)
+            yield from _finish(group, known)
 
 
 def normalize(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scale rows of (n, dim) to unit length, in float64 and back; a row without a direction becomes NaN."""
+    """Scale rows of (n, dim) to unit length, computed in float64; a row of length 0 becomes NaN."""
     wide = vectors.astype(np.float64)
     lengths = np.linalg.norm(wide, axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):
@@ -129,12 +130,12 @@ def normalize(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return unit_rows
 
 
-class _Known:
-    """Vectors at hand, and the pictures whose vectors are on their way."""
+class _RecentVectors:
+    """The latest vectors by image, and the images whose vectors are being computed."""
 
     def __init__(self, most: int) -> None:
         self._vectors: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
-        self._under_way: set[bytes] = set()
+        self._expected: set[bytes] = set()
         self._most = most
 
     def __getitem__(self, sha256: bytes) -> NDArray[np.float32]:
@@ -144,47 +145,47 @@ class _Known:
         return self._vectors.get(sha256)
 
     def expect(self, sha256: bytes) -> bool:
-        """Note that a picture is on its way; False where it was already."""
-        if sha256 in self._under_way:
+        """Note that an image will be embedded; False if that was noted already."""
+        if sha256 in self._expected:
             return False
-        self._under_way.add(sha256)
+        self._expected.add(sha256)
         return True
 
     def add(self, new: Iterable[bytes], rows: NDArray[np.float32]) -> None:
         self._vectors.update(zip(new, rows, strict=True))
-        self._under_way.difference_update(new)
+        self._expected.difference_update(new)
 
-    def forget(self) -> None:
+    def drop_oldest(self) -> None:
         while len(self._vectors) > self._most:
             self._vectors.popitem(last=False)
 
 
 class _Group(NamedTuple):
-    """Records that go on together, with the vectors at hand then and the pictures that the model must see."""
+    """Consecutive records, the vectors that are known for them, and the pixels of the images to embed."""
 
-    held: list[Decoded | Embedded | Skipped]
+    records: list[Decoded | Embedded | Skipped]
     old: dict[bytes, NDArray[np.float32]]
     new: dict[bytes, NDArray[np.uint8]]
 
 
-def _grouped(records: Iterable[Decoded | Embedded | Skipped], known: _Known, batch: int) -> Iterator[_Group]:
+def _groups(records: Iterable[Decoded | Embedded | Skipped], known: _RecentVectors, batch: int) -> Iterator[_Group]:
     group = _Group([], {}, {})
     for record in records:
-        group.held.append(record)
+        group.records.append(record)
         if isinstance(record, Decoded):
             if (vector := known.get(record.sha256)) is not None:
                 group.old[record.sha256] = vector
             elif known.expect(record.sha256):
                 group.new[record.sha256] = record.pixels
-        if len(group.new) == batch or not group.new or len(group.held) >= _HELD * batch:
+        if len(group.new) == batch or not group.new or len(group.records) >= _WAITING * batch:
             yield group
             group = _Group([], {}, {})
-    if group.held:
+    if group.records:
         yield group
 
 
-def _finished(group: _Group, known: _Known) -> Iterator[Embedded | Skipped]:
-    for record in group.held:
+def _finish(group: _Group, known: _RecentVectors) -> Iterator[Embedded | Skipped]:
+    for record in group.records:
         if not isinstance(record, Decoded):
             yield record
             continue
@@ -194,6 +195,6 @@ def _finished(group: _Group, known: _Known) -> Iterator[Embedded | Skipped]:
         if np.isfinite(vector).all():
             yield Embedded(record.product, record.sha256, vector)
         else:
-            detail = "the model gave a vector that is not finite or has no length; look at the picture"
+            detail = "the model gave a vector that is not finite or has length 0; look at the image"
             yield record.product.skipped(Stage.EMBEDDING, Reason.BAD_VECTOR, detail)
-    known.forget()
+    known.drop_oldest()

@@ -1,4 +1,4 @@
-"""A model's files on the hub: from the local cache, and from the hub itself only what the cache lacks."""
+"""A model's files from the Hugging Face hub: from its local cache, and only what is missing there from the hub."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ingest.core.errors import ModelError
 
 _REACH_S = 10.0
 _FIX = (
-    "connect once, or point HF_HOME at a cache that has it, or pass --model FOLDER with a downloaded checkpoint, "
+    "connect once, or set HF_HOME to a cache that has it, or pass --model FOLDER with a downloaded checkpoint, "
     "or try the sample: --model data/models/sample-clip"
 )
 
@@ -24,7 +24,7 @@ class HubRepository:
 
     @property
     def fix(self) -> str:
-        """What to do about a file that is damaged."""
+        """What to do about a damaged file."""
         config = self.cached("config.json")  # in models--…/snapshots/<commit>, a link to models--…/blobs
         return f"delete {config.parents[2] if config else 'it'} and run again"
 
@@ -39,7 +39,7 @@ class HubRepository:
         Raises ModelError if the hub cannot be reached or refuses.
         """
         found = self._look_up(file)
-        if found is not None:  # a path, or the cache's note that the hub has no such file
+        if found is not None:  # a path, or the cache's note that the hub does not have this file
             return Path(found) if isinstance(found, str) else None
         from huggingface_hub import errors, hf_hub_download
         from huggingface_hub.utils.tqdm import disable_progress_bars
@@ -49,7 +49,7 @@ class HubRepository:
         try:
             return Path(hf_hub_download(self.name, file, revision=self._revision))
         except errors.GatedRepoError as error:
-            raise ModelError(f"{self.name}: its owner asks for consent; accept on the hub and set HF_TOKEN") from error
+            raise ModelError(f"{self.name}: its owner requires consent; give it on the hub and set HF_TOKEN") from error
         except errors.RevisionNotFoundError as error:
             raise ModelError(f"{self.name}: no revision {self._revision!r} on the hub; see --model-revision") from error
         except errors.RepositoryNotFoundError as error:
@@ -63,9 +63,9 @@ class HubRepository:
             raise ModelError(f"{self.name}: its {file} cannot be fetched from the hub ({said}); run again") from error
 
     def reach(self, file: str) -> None:
-        """Ask the hub for anything, once: its own client tries for half a minute, and prints each try.
+        """Check once that the hub can be reached, because its own client retries for half a minute and prints each try.
 
-        Raises ModelError, naming the `file` that is wanted, if it cannot be reached.
+        Raises ModelError, which names the needed `file`, if it cannot.
         """
         import requests
         from huggingface_hub import constants
@@ -76,12 +76,12 @@ class HubRepository:
             raise self._unreachable(file)
         try:
             requests.head(constants.ENDPOINT, timeout=_REACH_S)
-        except (OSError, ValueError) as error:  # of ValueError, an HF_ENDPOINT that is no address
+        except (OSError, ValueError) as error:  # ValueError for an HF_ENDPOINT that is not an address
             raise self._unreachable(file) from error
         self._reached = True
 
     def _look_up(self, file: str) -> Any:
-        """Return a path, None if the cache does not know, or anything else if it knows that there is none."""
+        """Return a path, None if the cache does not know, or another object if it knows there is no such file."""
         try:
             from huggingface_hub import try_to_load_from_cache
             from huggingface_hub.errors import HFValidationError

@@ -1,7 +1,7 @@
-"""Pictures saved as the model wants them, for a machine without torch to prepare and one with torch to embed.
+"""Images saved as the pixels a model expects: a machine without torch prepares them, one with torch embeds them.
 
-One `<sha256>.npy` a picture, (height, width, 3) uint8 RGB, under `data/preprocessed/<geometry>/<first two digits>/`;
-of pictures decoded with `--exact` under `<geometry>-exact`, for their pixels differ.
+One `<sha256>.npy` per image, (height, width, 3) uint8 RGB, under `data/preprocessed/<geometry>/<first two digits>/`;
+images decoded with `--exact` under `<geometry>-exact`, because their pixels differ.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class PixelCache:
-    """The saved pixels for one geometry, those of pictures decoded whole (`exact`) apart from the others."""
+    """The saved pixels for one geometry; those decoded at full size (`exact`) are kept apart from the others."""
 
     def __init__(self, folder: Path, preprocessing: Preprocessing, *, exact: bool = False) -> None:
         fast, whole = folder / preprocessing.geometry, folder / f"{preprocessing.geometry}-exact"
@@ -33,40 +33,40 @@ class PixelCache:
         self._swept: set[Path] = set()
 
     def get(self, sha256: bytes) -> NDArray[np.uint8] | None:
-        """Return a picture's saved pixels, or None where there are none or they are torn."""
+        """Return an image's saved pixels, or None if they are missing or damaged."""
         try:
             pixels = np.array(np.lib.format.open_memmap(self._path(sha256), mode="r"))
         except (OSError, ValueError, EOFError):
             return None
         return pixels if pixels.shape == self._shape and pixels.dtype == np.uint8 else None
 
-    def saving(self, records: Iterable[Decoded | Embedded | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
+    def save(self, records: Iterable[Decoded | Embedded | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
         """Save the pixels of each `Decoded` that is not saved yet, and pass every record on."""
         for record in records:
             if isinstance(record, Decoded) and not self._path(record.sha256).exists():
-                self._save(self._path(record.sha256), record.pixels)
+                self._write(self._path(record.sha256), record.pixels)
             yield record
 
     def remove(self, sha256: bytes) -> None:
-        """Forget a picture whose vector is stored, however it was decoded."""
+        """Delete an image's pixels, exact or not: its vector is stored."""
         for folder in (self.folder, self._other):
             _path(folder, sha256).unlink(missing_ok=True)
 
-    def using(
+    def wrap(
         self, decode: Callable[[ImageFile | Embedded | Skipped], Decoded | Embedded | Skipped]
     ) -> Callable[[ImageFile | Embedded | Skipped], Decoded | Embedded | Skipped]:
-        """Return `decode`, but for pictures that are saved here; where nothing is saved, `decode` itself."""
+        """Return a function that uses saved pixels, and else calls `decode`; `decode` itself if none are saved."""
         if not self.folder.is_dir():
             return decode
 
-        def saved_or_decoded(record: ImageFile | Embedded | Skipped) -> Decoded | Embedded | Skipped:
+        def load_or_decode(record: ImageFile | Embedded | Skipped) -> Decoded | Embedded | Skipped:
             if isinstance(record, ImageFile) and (pixels := self.get(record.sha256)) is not None:
                 return Decoded(record.product, record.sha256, pixels)
             return decode(record)
 
-        return saved_or_decoded
+        return load_or_decode
 
-    def _save(self, path: Path, pixels: NDArray[np.uint8]) -> None:
+    def _write(self, path: Path, pixels: NDArray[np.uint8]) -> None:
         if path.parent not in self._swept:
             with storage_errors(path.parent):
                 sweep(path.parent)

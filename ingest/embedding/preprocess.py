@@ -1,8 +1,8 @@
-"""From a picture to the pixels a model expects: the geometry of transformers' Pillow image processors, on uint8.
+"""An image → the pixels a model expects: the geometry of transformers' Pillow image processors, on uint8.
 
-Resizing and cropping happen here, on whole bytes; scaling to [0, 1] and normalising happen on the device.
-The same pixels as `CLIPImageProcessorPil` and `SiglipImageProcessorPil` give, which tests compare one by one; only
-of strips more than 32 times as long as wide are the far ends cut off first, which may move the middle by half a pixel.
+Resizing and cropping happen here, on bytes; scaling to [0, 1] and normalising happen on the device.
+The pixels are those of `CLIPImageProcessorPil` and `SiglipImageProcessorPil`; tests compare them. One exception: strips
+more than 32 times as long as wide lose their ends first, which may move the middle by half a pixel.
 """
 
 from __future__ import annotations
@@ -24,20 +24,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-_LONGEST_STRIP = 32  # sides; far beyond what the crop and the resampling filter reach
+_LONGEST_STRIP = 32  # times its width; far more than the crop and the resampling filter use
 _MARGIN = 1.5  # times the model's input
 _CLIP_KINDS = ("CLIPImageProcessor", "CLIPFeatureExtractor")  # and …Fast, …Pil; the second is transformers 4's old name
-_SIGLIP_KIND = "SiglipImageProcessor"  # SigLIP 2 at a fixed size has it too; at its natural size it is another
+_SIGLIP_KIND = "SiglipImageProcessor"  # also of SigLIP 2 at a fixed size, but not at its natural size
+_SIDE = 224  # the default of both
 _BICUBIC = 3  # Pillow's numbering, which preprocessor_config.json uses
 
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """What is done to a picture before the model sees it.
+    """What is done to an image before the model gets it.
 
-    `height` × `width` is the model's input. With `keep_aspect` the short side is brought to `short_side` and the
-    middle cut out (CLIP); without, the picture is brought to the input's size as it is (SigLIP). `resample` is
-    Pillow's number. `mean` and `std` are per channel, over values in [0, 1].
+    `height` × `width` is the model's input. With `keep_aspect` the short side is resized to `short_side` and the middle
+    is cut out (CLIP); without it the image is stretched to the input's size (SigLIP). `resample` is Pillow's number.
+    `mean` and `std` are per channel, over values in [0, 1].
     """
 
     height: int
@@ -50,23 +51,23 @@ class Preprocessing:
 
     @property
     def geometry(self) -> str:
-        """12 hex digits over what decides the uint8 pixels: all but mean and std."""
+        """12 hex digits over what determines the uint8 pixels: everything except mean and std."""
         parts = asdict(self)
         del parts["mean"], parts["std"]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def least(self) -> int:
-        """The shorter side that a picture decoded smaller must keep, so that its vector hardly moves."""
+        """The shorter side that an image decoded at reduced size must keep, so that its vector hardly changes."""
         return math.ceil(_MARGIN * (self.short_side if self.keep_aspect else max(self.height, self.width)))
 
     def __call__(
         self, image: Image, of: tuple[int, int] | None = None, box: tuple[float, float, float, float] | None = None
     ) -> NDArray[np.uint8]:
-        """Return the pixels of an RGB picture as (height, width, 3) uint8.
+        """Return the pixels of an RGB image as (height, width, 3) uint8.
 
-        Of a picture decoded smaller, `of` is its own width and height and `box` what it covers of `image`: both
-        decide what is cut out, which would else be a pixel off.
+        For an image decoded at reduced size, `of` is its full width and height and `box` the part of `image` that it
+        covers. Without them the crop would be a pixel off.
         """
         if self.keep_aspect:
             image = _without_ends(image)
@@ -91,60 +92,77 @@ CLIP = Preprocessing(
     mean=(0.48145466, 0.4578275, 0.40821073),
     std=(0.26862954, 0.26130258, 0.27577711),
 )
-"""OpenAI's CLIP at 224 pixels (https://github.com/openai/CLIP, `clip.py`): what is meant where nothing is known."""
+"""OpenAI's CLIP at 224 pixels (https://github.com/openai/CLIP, `clip.py`): used if a model says nothing else."""
 
 
 def from_config(config: Mapping[str, Any], name: str) -> Preprocessing:
-    """Read a `preprocessor_config.json`; `name` is the model's, for the message.
+    """Read a `preprocessor_config.json`; `name` is the model's, for messages.
 
-    What it leaves out is what transformers takes for its kind of processor. Raises ModelError for steps that this
-    tool does not do, rather than embed other pixels than the model expects.
+    A missing key has the default of transformers for that kind of processor. Raises ModelError for steps that this tool
+    cannot do, because the model would be given other pixels than it expects.
     """
     kind = str(config.get("image_processor_type") or config.get("feature_extractor_type") or _CLIP_KINDS[0])
-    if not kind.startswith((*_CLIP_KINDS, _SIGLIP_KIND)):
+    is_siglip = kind.startswith(_SIGLIP_KIND)
+    if not is_siglip and not kind.startswith(_CLIP_KINDS):
         raise ModelError(f"{name}: its preprocessing is {display(kind)}; choose a CLIP or SigLIP model")
+    half = (0.5, 0.5, 0.5)
     try:
-        steps = _read(config, name, siglip=kind.startswith(_SIGLIP_KIND))
+        _check_steps(config, name)
+        height, width, short_side = _sizes(config, name, is_siglip=is_siglip)
+        steps = Preprocessing(
+            height=height,
+            width=width,
+            short_side=short_side or 0,
+            keep_aspect=short_side is not None,
+            resample=int(config.get("resample", _BICUBIC)),
+            mean=_three(config.get("image_mean", half if is_siglip else CLIP.mean)),
+            std=_three(config.get("image_std", half if is_siglip else CLIP.std)),
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"{name}: its preprocessing has a value that cannot be read ({error!r})") from error
-    sizes = (steps.height, steps.width, steps.short_side if steps.keep_aspect else steps.height)
-    if min(sizes) < 1 or not 0 <= steps.resample <= 5 or not _usable(steps):
-        raise ModelError(f"{name}: its preprocessing has a size, resample or image_std that cannot be")
+    if not _is_possible(steps):
+        raise ModelError(f"{name}: its preprocessing has an impossible size, resample or image_std")
     return steps
 
 
-def _read(config: Mapping[str, Any], name: str, *, siglip: bool) -> Preprocessing:
-    if not config.get("do_resize", True) or not config.get("do_rescale", True) or not config.get("do_normalize", True):
+def _check_steps(config: Mapping[str, Any], name: str) -> None:
+    if not all(config.get(step, True) for step in ("do_resize", "do_rescale", "do_normalize")):
         raise ModelError(
-            f"{name}: its preprocessing leaves out resizing, rescaling or normalising; choose a CLIP or SigLIP"
+            f"{name}: its preprocessing leaves out resizing, rescaling or normalising; choose a CLIP or SigLIP model"
         )
     if config.get("do_pad") or abs(float(config.get("rescale_factor", 1 / 255)) - 1 / 255) > 1e-6:
         raise ModelError(f"{name}: its preprocessing pads or rescales unusually; choose a CLIP or SigLIP model")
-    size = config.get("size", {"height": 224, "width": 224} if siglip else 224)
+
+
+def _sizes(config: Mapping[str, Any], name: str, *, is_siglip: bool) -> tuple[int, int, int | None]:
+    """Return the input's height and width, and the short side that is resized to before cropping, or None."""
+    size = config.get("size", {"height": _SIDE, "width": _SIDE} if is_siglip else _SIDE)
     size = {"shortest_edge": size} if isinstance(size, int) else {key: side for key, side in size.items() if side}
-    keep_aspect = set(size) == {"shortest_edge"}
-    cropped = config.get("do_center_crop", not siglip)
-    target = config.get("crop_size", 224) if cropped else size
-    if isinstance(target, int):
-        target = {"height": target, "width": target}
-    if not keep_aspect and (set(size) != {"height", "width"} or target != size):
-        raise ModelError(f"{name}: its preprocessing resizes to {size} and crops {target}; choose a CLIP or SigLIP")
-    if keep_aspect and not cropped:
-        raise ModelError(f"{name}: its preprocessing gives pictures of differing sizes; choose a CLIP or SigLIP model")
-    half = (0.5, 0.5, 0.5)
-    return Preprocessing(
-        int(target["height"]),
-        int(target["width"]),
-        int(size.get("shortest_edge", 0)),
-        keep_aspect,
-        int(config.get("resample", _BICUBIC)),
-        _three(config.get("image_mean", half if siglip else CLIP.mean)),
-        _three(config.get("image_std", half if siglip else CLIP.std)),
+    crop = None
+    if config.get("do_center_crop", not is_siglip):
+        crop = config.get("crop_size", _SIDE)
+        crop = {"height": crop, "width": crop} if isinstance(crop, int) else crop
+    if set(size) == {"shortest_edge"}:
+        if crop is None:
+            raise ModelError(
+                f"{name}: its preprocessing gives images of different sizes; choose a CLIP or SigLIP model"
+            )
+        return int(crop["height"]), int(crop["width"]), int(size["shortest_edge"])
+    if set(size) != {"height", "width"} or crop not in (None, size):
+        raise ModelError(
+            f"{name}: its preprocessing resizes to {size} and crops {crop or size}; choose a CLIP or SigLIP model"
+        )
+    return int(size["height"]), int(size["width"]), None
+
+
+def _is_possible(steps: Preprocessing) -> bool:
+    sides = (steps.height, steps.width, steps.short_side if steps.keep_aspect else steps.height)
+    return (
+        min(sides) >= 1
+        and 0 <= steps.resample <= 5
+        and all(map(math.isfinite, (*steps.mean, *steps.std)))
+        and min(steps.std) > 0
     )
-
-
-def _usable(steps: Preprocessing) -> bool:
-    return all(math.isfinite(value) for value in (*steps.mean, *steps.std)) and min(steps.std) > 0
 
 
 def _three(values: Any) -> tuple[float, float, float]:
@@ -153,7 +171,7 @@ def _three(values: Any) -> tuple[float, float, float]:
 
 
 def _without_ends(image: Image) -> Image:
-    """Cut the far ends off a strip: only its middle is seen, and resizing a 1 × 60,000 one whole takes gigabytes."""
+    """Cut the far ends off a strip: only its middle is used, and resizing all of 1 × 60,000 pixels takes gigabytes."""
     width, height = image.size
     longest = _LONGEST_STRIP * min(width, height)
     left, top = max(0, width - longest) // 2, max(0, height - longest) // 2
@@ -161,7 +179,7 @@ def _without_ends(image: Image) -> Image:
 
 
 def _middle(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Cut the middle out, and put black around what is smaller than it."""
+    """Cut the middle out; pixels smaller than that get a black border."""
     rows, columns = pixels.shape[:2]
     if rows < height or columns < width:
         wider = np.zeros((max(rows, height), max(columns, width), 3), np.uint8)

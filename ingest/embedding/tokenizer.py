@@ -1,4 +1,4 @@
-"""Texts → the tokens that a model was trained on, by a tokenizer that is seen to be the model's own."""
+"""Texts → tokens, by a tokenizer that is checked to belong to the model."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from ingest.embedding.checkpoint_files import CheckpointSource
 
 _GEMMA = {"<pad>": 0, "<eos>": 1, "<bos>": 2}  # the ids of Gemma's vocabulary, SigLIP 2's (arXiv:2502.14786, 2.1)
-_LEGACY_EOS = 2  # in configurations of before transformers PR 24773: the end is the highest token of a text
-_MORE, _FEWER = 1.01, 0.9  # times the model's vocabulary: spare pieces, and a vocabulary rounded up for the device
-_WORDS = 64  # that are tried
+_LEGACY_EOS = 2  # in configurations before transformers PR 24773: the end is the highest token of a text
+_LARGEST, _SMALLEST = 1.01, 0.9  # times the model's vocabulary: spare tokens, or a vocabulary rounded up for speed
+_WORDS = 64  # words that are tried
 
 
 class Tokenizer:
-    """What turns texts into a model's tokens.
+    """Turns texts into a model's tokens.
 
-    Raises ModelError if it cannot be loaded or is not the model's: then every search would find nonsense.
+    Raises ModelError if it cannot be loaded or belongs to another model: every search would return nonsense.
     """
 
     def __init__(self, source: CheckpointSource, files: Sequence[Path], config: Any) -> None:
@@ -31,18 +31,18 @@ class Tokenizer:
         self._text = config.text_config
         self._siglip = "siglip" in config.model_type
         try:
-            self._encode, vocabulary = self._loaded(files)
-        except Exception as error:  # broken files raise nearly everything; a package that is missing, ImportError
+            self._encode, vocabulary = self._load(files)
+        except Exception as error:  # damaged files raise nearly any error; a missing package, ImportError
             said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
             fix = "pip install sentencepiece" if "sentencepiece" in said.lower() else source.fix
             raise ModelError(f"{source.name}: its tokenizer cannot be loaded ({said}); {fix}") from error
         self._check(vocabulary, config.model_type)
 
     def __call__(self, texts: Sequence[str]) -> dict[str, Any]:
-        """Return tensors of (n, tokens) by name, as the text tower takes them; what is too long is cut."""
+        """Return tensors of (n, tokens) by name, as the text tower takes them; texts that are too long are cut."""
         return self._encode(list(texts))
 
-    def _loaded(self, files: Sequence[Path]) -> tuple[Callable[[list[str]], dict[str, Any]], dict[str, int]]:
+    def _load(self, files: Sequence[Path]) -> tuple[Callable[[list[str]], dict[str, Any]], dict[str, int]]:
         from transformers import AutoTokenizer
 
         whole = next((path for path in files if path.name == "tokenizer.json"), None)
@@ -53,7 +53,7 @@ class Tokenizer:
             if all(gemma.token_to_id(token) == number for token, number in _GEMMA.items()):
                 return _SigLip2(gemma, self._longest), gemma.get_vocab()
         tokenizer = AutoTokenizer.from_pretrained(files[0].parent, local_files_only=True, trust_remote_code=False)
-        tokenizer.padding_side = "right"  # of a padded text the positions must stay those of the text alone
+        tokenizer.padding_side = "right"  # so that a padded text keeps the positions it has alone
         # SigLIP was trained on texts padded to its whole context, CLIP on any length (their model cards).
         padding = {"padding": "max_length" if self._siglip else True, "max_length": self._longest}
         return (
@@ -66,9 +66,9 @@ class Tokenizer:
         return int(self._text.max_position_embeddings)
 
     def _check(self, vocabulary: dict[str, int], kind: str) -> None:
-        """Tokenize words of the vocabulary; raises ModelError if the tokens cannot be the model's."""
+        """Tokenize words of the vocabulary; raises ModelError if the tokens cannot be this model's."""
         size = int(self._text.vocab_size)
-        if not size * _FEWER <= len(vocabulary) <= size * _MORE:
+        if not size * _SMALLEST <= len(vocabulary) <= size * _LARGEST:
             raise self._misfit(f"has {len(vocabulary):,} tokens and its model's vocabulary {size:,}")
         words = _words(vocabulary)
         if not words:
@@ -89,10 +89,10 @@ class Tokenizer:
 
 
 class _SigLip2:
-    """SigLIP 2's own way, whichever class the folder names: lower case, no beginning, the end kept, padded with <pad>.
+    """SigLIP 2's tokens, whichever class the folder names: lower case, no <bos>, <eos> always kept, padded with <pad>.
 
     As its authors do it (google-research/big_vision, SigLIP2_demo.ipynb: lower, gemma, bos="no", eos="sticky"; the
-    text tower sees the padding, there is no mask) and as transformers' Siglip2Tokenizer lowers (PR 43101).
+    text tower sees the padding, there is no mask). transformers' Siglip2Tokenizer lowers the case too (PR 43101).
     """
 
     def __init__(self, gemma: Any, longest: int) -> None:
@@ -115,14 +115,14 @@ class _SigLip2:
 
 
 def _have_end(rows: list[list[int]], end: int) -> bool:
-    """Return whether CLIP finds the end of each text, where it takes the text's features from."""
+    """Return whether CLIP can find the end of each text: it takes the text's features from there."""
     if end == _LEGACY_EOS:
         return len({max(row) for row in rows}) == 1
     return all(end in row for row in rows)
 
 
 def _words(vocabulary: dict[str, int]) -> list[str]:
-    """Return words that the vocabulary has whole, without the marks of their beginning or end, spread over it."""
+    """Return whole words of the vocabulary, evenly spread, without the marks of their beginning or end."""
     plain = {token.removesuffix("</w>").lstrip("▁Ġ") for token in vocabulary}
     words = sorted(word for word in plain if word.isalpha() and word == word.lower())
     return words[:: max(1, len(words) // _WORDS)]

@@ -1,4 +1,4 @@
-"""A model's two halves by transformers, each loaded without the other: what embeds pictures, and what embeds texts."""
+"""A model's image tower and text tower by transformers, each loaded without the other."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _NOT_FOR_EMBEDDING = {"logit_scale", "logit_bias"}  # they turn similarities into probabilities
 _QUICK = 1.702  # QuickGELU's factor (Hendrycks and Gimpel, Gaussian Error Linear Units, arXiv:1606.08415, section 2)
-# By config.json's model_type: the classes of the two towers, and their outputs' names. Others are loaded whole.
+# By config.json's model_type: the classes of the two towers and the names of their outputs. Other types load whole.
 _TOWERS = {
     "clip": ("CLIPVisionModelWithProjection", "CLIPTextModelWithProjection", "image_embeds", "text_embeds"),
     "siglip": ("SiglipVisionModel", "SiglipTextModel", "pooler_output", "pooler_output"),
@@ -32,17 +32,17 @@ class Towers:
         self._source = checkpoint.source
         self._dtype = dtype
 
-    def pictures(self, device: str) -> Callable[[Any], Any]:
-        """Load what turns pixel values into features, (n, dim); raises ModelError where it cannot be had."""
+    def images(self, device: str) -> Callable[[Any], Any]:
+        """Load the function from pixel values to features, (n, dim); raises ModelError if it cannot be loaded."""
         known = self._known()
         if known is None:
             model = self._model("AutoModel", device, "get_image_features")
             return lambda pixels: _tensor(model.get_image_features(pixel_values=pixels), "pooler_output")
-        tower = _in_fewer_kernels(self._model(known[0], device, config=self.config.vision_config))
+        tower = _fuse_quick_gelu(self._model(known[0], device, config=self.config.vision_config))
         return lambda pixels: _tensor(tower(pixel_values=pixels), known[2])
 
     def texts(self, device: str) -> Callable[..., Any]:
-        """Load what turns tokens into features, (n, dim)."""
+        """Load the function from tokens to features, (n, dim); raises ModelError if it cannot be loaded."""
         known = self._known()
         if known is None:
             model = self._model("AutoModel", device, "get_text_features")
@@ -51,14 +51,14 @@ class Towers:
         return lambda **tokens: _tensor(tower(**tokens), known[3])
 
     def tokenizer(self) -> Tokenizer:
-        """Load the model's tokenizer; raises ModelError if it is not the model's."""
+        """Load the model's tokenizer; raises ModelError if it belongs to another model."""
         return Tokenizer(self._source, find_tokenizer(self._source), self.config)
 
     @cached_property
     def config(self) -> Any:
         """The model's configuration."""
         config = self._load("AutoConfig")
-        if config.model_type == "clip":  # as CLIPModel does: the whole says how wide both towers' features are
+        if config.model_type == "clip":  # as CLIPModel does: the model's own projection_dim counts for both towers
             config.vision_config.projection_dim = config.text_config.projection_dim = config.projection_dim
         return config
 
@@ -72,7 +72,7 @@ class Towers:
             raise refusal(self._source, "has no model.safetensors; choose a CLIP or SigLIP that transformers loads")
         model, found = self._load(kind, dtype=getattr(torch, self._dtype), output_loading_info=True, **options)
         if missing := sorted(set(found["missing_keys"]) - _NOT_FOR_EMBEDDING):
-            # transformers would fill them with random numbers, and every search would find nonsense.
+            # transformers would fill them with random numbers, and every search would return nonsense.
             raise ModelError(f"{name}: its weights lack {missing[0]} and {len(missing) - 1} more; {self._source.fix}")
         if method and not hasattr(model, method):
             raise ModelError(f"{name}: has no {method}; choose a CLIP or SigLIP model")
@@ -82,7 +82,7 @@ class Towers:
             raise ModelError(f"{name}: cannot be put on {device} ({_first_line(error)})") from error
 
     def _load(self, kind: str, **options: Any) -> Any:
-        """Load from files on this machine: transformers takes what is missing for empty, so it is fetched before."""
+        """Load from local files; the caller fetches them first, because transformers treats missing files as empty."""
         import_torch()
         import transformers
 
@@ -92,17 +92,16 @@ class Towers:
         load = getattr(transformers, kind).from_pretrained
         try:
             return load(config.parent, local_files_only=True, trust_remote_code=False, **options)
-        except Exception as error:  # broken files raise nearly everything: SafetensorError, UnpicklingError, …
+        except Exception as error:  # damaged files raise nearly any error: SafetensorError, UnpicklingError, …
             name = self._source.name
             raise ModelError(f"{name}: cannot be loaded ({_first_line(error)}); see ingest doctor") from error
 
 
-def _in_fewer_kernels(tower: Any) -> Any:
-    """Have QuickGELU, x · sigmoid(1.702 x), computed as silu(1.702 x) / 1.702, its factors put into the weights around.
+def _fuse_quick_gelu(tower: Any) -> Any:
+    """Compute QuickGELU, x · sigmoid(1.702 x), as silu(1.702 x) / 1.702, with the factors moved into the weights.
 
-    transformers computes it in three passes over the widest tensors of the model, a fifth of a bfloat16 pass on a CPU
-    with AMX. The vectors keep their distance from those in float32 (measured: 1 - cosine 5e-5 both ways in bfloat16,
-    2e-13 in float32).
+    transformers makes three passes over the model's widest tensors, a fifth of the time in bfloat16 on a CPU with AMX.
+    The vectors are as close to float32 as before (measured 1 - cosine: 5e-5 either way in bfloat16, 2e-13 in float32).
     """
     torch = import_torch()
     from transformers.activations import QuickGELUActivation
@@ -118,7 +117,7 @@ def _in_fewer_kernels(tower: Any) -> Any:
 
 
 def _tensor(features: Any, name: str) -> Any:
-    """Unwrap what transformers 5 gives; transformers 4 gives a bare tensor for get_image_features."""
+    """Return the tensor in an output of transformers 5; in transformers 4, get_image_features returns it bare."""
     return getattr(features, name, features)
 
 

@@ -1,4 +1,4 @@
-"""What a folder or a repository of the hub is that is not a checkpoint of transformers, and what to do with it."""
+"""What a folder or hub repository is if transformers cannot load it, and what to do about it."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _OTHER_WEIGHTS = {
     "onnx/model.onnx": "ONNX",
     "model.onnx": "ONNX",
 }
-_CACHED = "models--"  # how the hub's cache names a model's folder (huggingface_hub, "Understand caching")
+_CACHED = "models--"  # how a model's folder is named in the hub's cache (huggingface_hub, "Understand caching")
 
 
 def refusal(source: CheckpointSource, otherwise: str) -> ModelError:
-    """Return what to raise for a source that is no checkpoint: what it is instead, if that can be said."""
+    """Return the error for a source that is not a checkpoint: what it is instead, if known, else `otherwise`."""
     try:
-        said = _describe(source)
-    except ModelError:  # damaged, or out of reach: the first thing found counts
-        said = ""
-    return ModelError(f"{source.name}: {said or otherwise}")
+        description = _describe(source)
+    except ModelError:  # damaged or unreachable: then `otherwise` is what is known
+        description = ""
+    return ModelError(f"{source.name}: {description or otherwise}")
 
 
 def _describe(source: CheckpointSource) -> str:
-    """Return what the source is and what to do, or "" if nobody knows; nothing large is fetched to find out."""
+    """Return what the source is and what to do, or "" if unknown; no large file is fetched for it."""
     if (adapter := read_json(source, "adapter_config.json")) is not None:
         kind = str(adapter.get("peft_type", "LORA")).replace("LORA", "LoRA")
         base = adapter.get("base_model_name_or_path") or "its base model"
@@ -56,7 +56,7 @@ def _describe(source: CheckpointSource) -> str:
 
 
 def _inner(source: CheckpointSource) -> str:
-    """Say where in a sentence-transformers model its CLIP is."""
+    """Return what to do with a sentence-transformers model: pass the CLIP in it."""
     inner = _inner_folder(source.path) if isinstance(source, CheckpointFolder) else None
     return f"pass its inner model: --model {inner}" if inner else "choose the CLIP or SigLIP that it is made from"
 
@@ -70,11 +70,11 @@ def _folder(folder: Path) -> str:
     if folder.name.startswith(_CACHED) or snapshots:
         ways = [_hub_id(folder)] if folder.name.startswith(_CACHED) else []
         ways += [str(snapshots[-1])] if snapshots else []
-        return f"is a folder of the hub's cache; pass {' or '.join(f'--model {way}' for way in ways)}"
+        return f"is a folder in the hub's cache; pass {' or '.join(f'--model {way}' for way in ways)}"
     if cached := sorted([*folder.glob(f"{_CACHED}*"), *folder.glob(f"hub/{_CACHED}*")]):
-        return f"is the hub's cache; pass a model's hub id, such as --model {_hub_id(cached[0])}"
+        return f"is the hub's cache; pass the hub id of a model, such as --model {_hub_id(cached[0])}"
     if inner := sorted(path.parent for path in folder.glob("*/config.json")):
-        return f"holds models in folders of their own; pass one of them, such as --model {inner[-1]}"
+        return f"contains several models; pass the folder of one, such as --model {inner[-1]}"
     return ""
 
 

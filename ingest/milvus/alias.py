@@ -1,4 +1,4 @@
-"""The alias that apps query: which collection it points to, and moving it so that no app reads the old one after."""
+"""The alias that apps query: which collection it points to, and the switch after which no app reads the old one."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from ingest.milvus.loading import load, replicas_of
 if TYPE_CHECKING:
     from ingest.milvus.connection import Connection
 
-_SWITCHED_WITHIN_S, _LOOK_EVERY_S = 60.0, 0.2
-_TIMES = 3
-"""Answers in a row from the new collection: behind one address there may be several proxies."""
+_SWITCHED_WITHIN_S, _POLL_S = 60.0, 0.2
+_ANSWERS = 3
+"""Answers in a row that must come from the new collection: several proxies may be behind one address."""
 
 
 def alias_target(connection: Connection, alias: str) -> str | None:
-    """Return the name of the collection that `alias` points to, or None where there is no such alias."""
+    """Return the name of the collection that `alias` points to, or None if there is no such alias."""
     client = connection.client
-    # Asking for an alias that is not there is an error with a code of each server's own, so look before asking.
+    # Each server has its own error code for a missing alias, so look before asking.
     names = connection.call("list the collections", client.list_collections)
     if alias in names or not connection.call("look for the alias", client.has_collection, alias):
         return None
     # Not describe_alias first: Milvus 2.3.5 looks for it in the default database, whichever was named.
     name: str = connection.call("describe the alias", client.describe_collection, alias)["collection_name"]
-    if name == alias:  # a server that answers with the name it was asked by
+    if name == alias:  # some servers answer with the name that they were asked for
         name = connection.call("describe the alias", client.describe_alias, alias)["collection_name"]
     return name
 
 
 def check_not_taken(connection: Connection, alias: str, name: str, before: str | None) -> str | None:
-    """Return what the alias serves; raise MilvusError where that is neither `name` nor what it served before."""
+    """Return what the alias serves; raise MilvusError if that is neither `name` nor what it served before."""
     target = alias_target(connection, alias)
     if target not in (None, name, before):
         raise MilvusError(
-            f"Milvus at {connection.shown}: the alias {alias} was set to {target} meanwhile, by somebody else; "
-            f"every row is in {name}; see which should be served with ingest collections, and run again for this one"
+            f"Milvus at {connection.shown}: somebody else has moved the alias {alias} to {target} meanwhile; "
+            f"every row is in {name}; decide with ingest collections which to serve, and run again for this one"
         )
     return target
 
 
 def switch(connection: Connection, alias: str, name: str, instead_of: str | None) -> None:
-    """Point the alias at a collection, in one call, wait until apps are answered from it, and note when.
+    """Point the alias at a collection in one call, wait until apps are answered from it, and record when.
 
-    It is loaded first if it is not. `instead_of` is what the alias served when this began. Raises MilvusError where it
-    serves something else by now, or goes on answering from it.
+    The collection is loaded first if it is not. `instead_of` is what the alias served when the run began. Raises
+    MilvusError if it serves something else by now, or if the old collection still answers after a minute.
     """
     load(connection, name)
     if check_not_taken(connection, alias, name, instead_of) is not None:
@@ -59,41 +59,42 @@ def switch(connection: Connection, alias: str, name: str, instead_of: str | None
 
 
 def confirm(connection: Connection, alias: str, name: str) -> None:
-    """Wait until apps that query the alias, which points to this collection, are answered from it; note when."""
+    """Wait until apps that query the alias are answered from the collection that it points to; record when."""
     await_switch(connection, alias, name)
     properties.set_properties(connection, name, {SERVED: datetime.now(UTC).isoformat(timespec="milliseconds")})
 
 
 def await_switch(connection: Connection, alias: str, name: str) -> None:
-    """Wait until a read by the alias comes from the collection that it points to.
+    """Wait until a read through the alias comes from the collection that it points to.
 
-    Proxies keep what a name stands for, and some keep the collection before for a moment (milvus #51780, fixed in
-    3.0.0). Raises MilvusError if that does not end, InterruptedRunError if the user has asked to stop.
+    Proxies cache what a name stands for, and some keep the old collection for a moment (milvus #51780, fixed in
+    3.0.0). Raises MilvusError if they still do after a minute, InterruptedRunError if the user has asked to stop.
     """
     if connection.is_lite:  # there is no proxy
         return
     wanted = _id_of(connection, name)
-    tells = set(replicas_of(connection, name)) == {wanted}
-    ends, row = time.monotonic() + _SWITCHED_WITHIN_S, 0
-    while row < _TIMES:
-        found = set(replicas_of(connection, alias)) if tells else {_id_of(connection, alias)}
-        row = row + 1 if found == {wanted} else 0
-        if row:
+    by_replicas = set(replicas_of(connection, name)) == {wanted}
+    ends, in_a_row = time.monotonic() + _SWITCHED_WITHIN_S, 0
+    while in_a_row < _ANSWERS:
+        found = set(replicas_of(connection, alias)) if by_replicas else {_id_of(connection, alias)}
+        if found == {wanted}:
+            in_a_row += 1
             continue
+        in_a_row = 0
         if time.monotonic() > ends:
             raise MilvusError(
                 f"Milvus at {connection.shown}: the alias {alias} points to {name}, but {_SWITCHED_WITHIN_S:.0f} s "
-                "later apps that query it are still answered from another collection; restart the proxies of Milvus, "
-                "or wait, and run the same command again"
+                "later apps that query it are still answered from another collection; restart Milvus' proxies, or "
+                "wait, and run the same command again"
             )
         connection.say(f"waiting for Milvus at {connection.shown} to answer {alias} from {name}")
-        connection.pause(_LOOK_EVERY_S, f"move the alias {alias}")
+        connection.pause(_POLL_S, f"move the alias {alias}")
 
 
 def _create(connection: Connection, alias: str, name: str, instead_of: str | None) -> None:
-    """Set an alias that cannot be looked up: it is new, or dangles since its collection was dropped under it.
+    """Set an alias that cannot be looked up: it is new, or its collection was dropped and it dangles.
 
-    A dangling one cannot be created on some servers (Milvus 2.3.5, code 1602); altering it works.
+    Some servers refuse to create a dangling one (Milvus 2.3.5, code 1602); altering it works.
     """
     where = {"collection_name": name, "alias": alias}
     try:
@@ -104,7 +105,7 @@ def _create(connection: Connection, alias: str, name: str, instead_of: str | Non
             connection.call("move the alias", connection.client.alter_alias, **where)
         except MilvusError:
             raise MilvusError(
-                f"{error}; if {alias} was left behind by a collection that was dropped, drop the alias and run again"
+                f"{error}; if the collection behind {alias} was dropped, drop the alias too, and run again"
             ) from error
 
 

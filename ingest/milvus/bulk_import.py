@@ -1,8 +1,8 @@
-"""First loads by the server's import jobs: rows as Parquet in a folder that the server sees too, and no upserts.
+"""First loads by the server's import jobs: rows as Parquet files in a folder that the server reads too.
 
-An import only adds: a row whose id exists already would be there twice, so those are upserted. So are rows with NaN,
-which an import refuses (seen with 2.3.5). The files are written by pyarrow and not by pymilvus' bulk writer, which
-makes null of NaN, and for null Milvus 2.3.5 gives the row another's value.
+An import only adds rows: one whose id exists already would exist twice, so those are upserted. So are rows with NaN,
+which an import refuses (seen with 2.3.5). pyarrow writes the files, not pymilvus' bulk writer: that turns NaN into
+null, and for null Milvus 2.3.5 gives the row another row's value.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from ingest.core.records import Embedded
 from ingest.milvus import import_jobs, pending_imports, writer
 from ingest.milvus.import_jobs import JobState, UnansweredError
 from ingest.runtime.atomic_files import storage_errors
+from ingest.runtime.hash_index import ABSENT
 from ingest.runtime.parallel import batched
-from ingest.sync.inventory import ABSENT, key
 
 if TYPE_CHECKING:
     import threading
@@ -43,17 +43,17 @@ log = logging.getLogger(__name__)
 FILE_BYTES = 64 * 2**20
 """Vectors and text of one file."""
 FILES_AT_ONCE = 4
-"""Files that the server imports at once; their records wait in memory until the rows can be read.
+"""Files that the server imports at once; their records stay in memory until the rows can be read.
 
-Each step of a job, of which Milvus 2.4 and newer have five, waits for a look every two seconds, whatever its size.
+A job of Milvus 2.4 and newer has five steps, and the server checks only every two seconds whether one has ended.
 """
-_POLL_S, _SEEN_WITHIN_S = 0.5, 120.0
-_LOOKED_UP = 8192  # ids; a strong read waits for the next tick of the server's clock, 0.2 s, whatever it reads
+_POLL_S, _VISIBLE_WITHIN_S = 0.5, 120.0
+_ID_BATCH = 8192  # a strong read waits for the next tick of the server's clock, 0.2 s, whatever it reads
 
 
 @dataclass(frozen=True, slots=True)
 class ImportFolder:
-    """Where files for the server go: `here` on this machine, which the server sees as `there`."""
+    """The folder for import files: `here` on this machine, `there` on the server."""
 
     here: Path
     there: str
@@ -61,7 +61,7 @@ class ImportFolder:
 
 @dataclass(slots=True)
 class _Part:
-    """Records that go into one file; `refused` is why they did not go in, "" if they did."""
+    """The records of one file; `refused` is why they were not imported, "" if they were."""
 
     file: pending_imports.PendingFile
     records: list[Embedded]
@@ -72,23 +72,25 @@ def load(
     records: Iterable[Embedded | Skipped], collection: Collection, present: Inventory, folder: ImportFolder,
     stop: threading.Event,
 ) -> Iterator[Embedded | Skipped]:  # fmt: skip
-    """Import the rows that are not `present`, upsert the others, and yield each record when its row is there.
+    """Import the rows that are not `present`, upsert the others, and yield each record when its row exists.
 
-    Where the server cannot import, all is upserted, with the reason in a line of the log.
+    If the server cannot import, all rows are upserted, and the reason is logged.
     """
     if collection.connection.is_lite:
         log.warning("--load bulk: Milvus Lite has no import jobs; the rows are upserted")
         yield from writer.upsert(records, collection)
         return
     rest = iter(records)
-    files = _files(rest)
-    asking = import_jobs.import_api(collection)
+    files = _split_by_size(rest)
+    api = import_jobs.import_api(collection)
     while batches := list(islice(files, FILES_AT_ONCE)):
-        parted = [_parted(batch, collection, present) for batch in batches]
-        for _, others in parted:
+        parts = []
+        for batch in batches:
+            new, others = _separate_new(batch, collection, present)
             yield from writer.upsert(others, collection)
-        parts = [_part(new, collection) for new, _ in parted if new]
-        _import(parts, collection, asking, folder, stop)
+            if new:
+                parts.append(_part(new, collection))
+        _import(parts, collection, api, folder, stop)
         refused = [part for part in parts if part.refused]
         for part in parts:
             yield from writer.upsert(part.records, collection) if part.refused else part.records
@@ -98,7 +100,8 @@ def load(
             return
 
 
-def _files(records: Iterator[Embedded | Skipped]) -> Iterator[list[Embedded | Skipped]]:
+def _split_by_size(records: Iterator[Embedded | Skipped]) -> Iterator[list[Embedded | Skipped]]:
+    """Yield the records of one file after another."""
     batch: list[Embedded | Skipped] = []
     size = 0
     for record in records:
@@ -111,10 +114,10 @@ def _files(records: Iterator[Embedded | Skipped]) -> Iterator[list[Embedded | Sk
         yield batch
 
 
-def _parted(
+def _separate_new(
     batch: list[Embedded | Skipped], collection: Collection, present: Inventory
 ) -> tuple[list[Embedded], list[Embedded | Skipped]]:
-    """Return what can be imported, and the others."""
+    """Return the records that can be imported, and the others."""
     new: list[Embedded] = []
     others: list[Embedded | Skipped] = []
     for record in batch:
@@ -122,27 +125,27 @@ def _parted(
             new.append(record)
         else:
             others.append(record)
-    known = _known(new, collection)
+    existing = _existing_ids(new, collection)
     return (
-        [record for record in new if record.product.product_id not in known],
-        [*others, *(record for record in new if record.product.product_id in known)],
+        [record for record in new if record.product.product_id not in existing],
+        [*others, *(record for record in new if record.product.product_id in existing)],
     )
 
 
 def _is_finite(record: Embedded, contract: Contract) -> bool:
-    """Return whether no number is NaN in the collection."""
-    kept = (value for name, value in record.product.metadata.items() if name not in contract.missing)
-    return all(math.isfinite(value) for value in kept if isinstance(value, float))
+    """Return whether the row has no NaN as the collection keeps it."""
+    values = (value for name, value in record.product.metadata.items() if name not in contract.missing)
+    return all(math.isfinite(value) for value in values if isinstance(value, float))
 
 
 def _is_absent(record: Embedded, present: Inventory) -> bool:
-    return int(present.find([key(record.product.product_id)])[0]) == ABSENT
+    return int(present.find([record.product.product_id])[0]) == ABSENT
 
 
-def _known(records: Sequence[Embedded], collection: Collection) -> set[str]:
-    """Return the ids that have a row: an iterator over a collection may leave some out (milvus-io/milvus #52055)."""
+def _existing_ids(records: Sequence[Embedded], collection: Collection) -> set[str]:
+    """Return the ids that have a row: `present` may lack some, since iterators leave rows out (milvus #52055)."""
     ids = [record.product.product_id for record in records]
-    return {known for some in batched(ids, _LOOKED_UP) for known in collection.digests(some)}
+    return {existing for some in batched(ids, _ID_BATCH) for existing in collection.digests(some)}
 
 
 def _part(records: list[Embedded], collection: Collection) -> _Part:
@@ -154,45 +157,45 @@ def _part(records: list[Embedded], collection: Collection) -> _Part:
 def _import(
     parts: Sequence[_Part],
     collection: Collection,
-    asking: import_jobs.ImportApi,
+    api: import_jobs.ImportApi,
     folder: ImportFolder,
     stop: threading.Event,
 ) -> None:
-    """Import files, and return when every row of those that were not refused can be read, with its digest."""
+    """Import files; return when every row of those that were not refused can be read, with its digest."""
     if not parts:
         return
     for part in parts:
         with storage_errors(folder.here / part.file.name):
             folder.here.mkdir(parents=True, exist_ok=True)
             _write(folder.here / part.file.name, part.records, collection)
-    pending_imports.remember(collection, [part.file for part in parts])
+    pending_imports.record(collection, [part.file for part in parts])
     try:
-        _ask(parts, asking, folder)
+        _start_jobs(parts, api, folder)
     except UnansweredError:
-        # As after a kill: whether the server has heard is seen by what becomes of the rows.
+        # As after a kill: only the rows show whether the server has received the request.
         pending_imports.settle(collection, folder.here, stop)
         _refuse_missing(parts, collection)
         return
-    pending_imports.remember(collection, [part.file for part in parts if part.file.job])
+    pending_imports.record(collection, [part.file for part in parts if part.file.job])
     for number in {part.file.job for part in parts if part.file.job}:
-        ended = pending_imports.end(collection, number, stop)
-        if ended.standing is not JobState.COMPLETED:
+        ended = pending_imports.wait_for_job(collection, number, stop)
+        if ended.state is not JobState.COMPLETED:
             for part in parts:
                 if part.file.job == number:
-                    part.refused = f"the import job ended as {ended.standing.value}: {ended.said}"
+                    part.refused = f"the import job ended as {ended.state.value}: {ended.said}"
     imported = [part for part in parts if not part.refused]
     if imported:
         pending_imports.refresh(collection)
     for part in imported:
-        _see(part.records, collection, stop)
-    pending_imports.forget(collection, [part.file.name for part in parts], folder.here)
+        _wait_for_rows(part.records, collection, stop)
+    pending_imports.clear(collection, [part.file.name for part in parts], folder.here)
 
 
-def _ask(parts: Sequence[_Part], asking: import_jobs.ImportApi, folder: ImportFolder) -> None:
-    """Ask for jobs over all files; those that the server refuses are not imported."""
-    for group in batched(parts, asking.most):
+def _start_jobs(parts: Sequence[_Part], api: import_jobs.ImportApi, folder: ImportFolder) -> None:
+    """Start jobs over all files; those that the server refuses are marked."""
+    for group in batched(parts, api.max_files):
         try:
-            number = asking.ask([f"{folder.there.rstrip('/')}/{part.file.name}" for part in group])
+            number = api.start([f"{folder.there.rstrip('/')}/{part.file.name}" for part in group])
         except MilvusError as error:
             for part in parts:
                 part.refused = part.refused or (str(error) if not part.file.job else "")
@@ -202,28 +205,30 @@ def _ask(parts: Sequence[_Part], asking: import_jobs.ImportApi, folder: ImportFo
 
 
 def _refuse_missing(parts: Sequence[_Part], collection: Collection) -> None:
-    """Have those parts upserted whose rows are not there, though the server was asked to import them."""
+    """Mark the parts whose rows are missing although the server was asked to import them, so that they are upserted."""
     for part in parts:
-        if pending_imports.absent(collection, part.file.rows):
-            part.refused = "the server gave no answer to an import"
+        if pending_imports.missing_ids(collection, part.file.rows):
+            part.refused = "the server did not answer an import request"
 
 
-def _see(records: Sequence[Embedded], collection: Collection, stop: threading.Event) -> None:
+def _wait_for_rows(records: Sequence[Embedded], collection: Collection, stop: threading.Event) -> None:
     """Wait until rows can be read, some seconds after their job's end, and compare every digest.
 
-    Their number is not compared: during a compaction count(*) may be too large (milvus-io/milvus #31484).
+    Their count is not compared: during a compaction count(*) may be too large (milvus-io/milvus #31484).
     """
-    ends = time.monotonic() + _SEEN_WITHIN_S
+    ends = time.monotonic() + _VISIBLE_WITHIN_S
     ids, digests, _ = writer.identities(records, collection)
-    for batch in batched(zip(ids, digests, strict=True), _LOOKED_UP):
-        while missing := pending_imports.absent(collection, dict(batch)):
+    for batch in batched(zip(ids, digests, strict=True), _ID_BATCH):
+        while missing := pending_imports.missing_ids(collection, dict(batch)):
             if time.monotonic() > ends:
                 raise MilvusError(
                     f"Milvus at {collection.connection.shown}: after an import into {collection.name} rows have "
-                    f"another digest or are missing ({missing[0]}); run again with --load upsert, which puts it right"
+                    f"another digest or are missing ({missing[0]}); run again with --load upsert, which fixes it"
                 )
             if stop.wait(_POLL_S):
-                raise InterruptedRunError("interrupted while the server imports; run the same command again to go on")
+                raise InterruptedRunError(
+                    "interrupted while the server imports; run the same command again to continue"
+                )
 
 
 def _write(path: Path, records: Sequence[Embedded], collection: Collection) -> None:

@@ -1,8 +1,9 @@
-"""The physical collection behind the alias: opened or made, read back, flushed, and put to serve."""
+"""The physical collection behind the alias: created or checked, read back, flushed, and served."""
 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from ingest.core import contract as contracts
 from ingest.core import search_ef
 from ingest.core.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST
 from ingest.core.errors import MilvusError
-from ingest.milvus import alias, pages, properties, schema
+from ingest.milvus import alias, filters, pages, properties, schema
 from ingest.milvus.connection import CALL_TIMEOUT_S, WRITE_TIMEOUT_S
 from ingest.milvus.loading import load
 
@@ -28,14 +29,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_LOOK_EVERY_S = 0.5
+_POLL_S = 0.5
 _NO_PROGRESS_S = 600.0
-"""A server that builds other collections' indexes first may not begin with this one's for minutes."""
-_STALE_S, _SAID_AFTER_S = 30.0, 10.0
+"""A server that builds other collections' indexes first may not start with this one's for minutes."""
+_STALE_S, _SAY_AFTER_S = 30.0, 10.0
 
 
 class Collection:
-    """The collection for one contract and one space. What it reads, it reads strongly: every acknowledged row."""
+    """The collection of one contract and one embedding space. All reads are strong: they see every acknowledged row."""
 
     def __init__(self, connection: Connection, contract: Contract, space: Space) -> None:
         self.connection = connection
@@ -44,40 +45,27 @@ class Collection:
         self.name = contracts.collection_name(contract, space)
 
     def prepare(self) -> None:
-        """Make the collection, or finish and check one that is there; nothing is written before everything fits.
+        """Create the collection, or check and complete an existing one, and load it.
 
-        Raises MilvusError for a collection of that name that does not fit, and for an alias that is not ours.
+        Nothing is written to a collection that does not fit. Raises MilvusError for one, and for an alias that is not
+        ingest's.
         """
         self.check_alias()
         if self.exists():
-            self._settle_index(self._fitting_index())
-            self._note_properties()
+            self._settle_index(self._checked_index())
+            self._update_properties()
         else:
-            shards = {"num_shards": self.contract.layout.shards} if self.contract.layout.shards else {}
-            # Given its index here, the client would load it at once, with one replica.
-            self._call(
-                f"create {self.name}",
-                self.connection.client.create_collection,
-                self.name,
-                schema=schema.schema(self.contract, self.space.dim),
-                properties={
-                    contracts.PROPERTY: contracts.to_json(self.contract, self.space),
-                    contracts.BUILT: datetime.now(UTC).isoformat(timespec="milliseconds"),
-                    **properties.of_layout(self.contract.layout),
-                },
-                timeout=CALL_TIMEOUT_S,
-                **shards,
-            )
+            self._create()
             self._settle_index(None)
         self.load()
 
     def ready(self) -> bool:
         """Return whether the collection exists with its index, and change nothing; raises MilvusError as `prepare`."""
         self.check_alias()
-        return self.exists() and (self._fitting_index() is not None or not self.is_indexed)
+        return self.exists() and (self._checked_index() is not None or not self.is_indexed)
 
-    def outdated(self) -> list[str]:
-        """Return what `prepare` would bring up to date of a collection that is ready, in words."""
+    def pending_updates(self) -> list[str]:
+        """Return in words what `prepare` would bring up to date in a collection that is ready."""
         found = []
         if not self.is_indexed and self.index() is not None:
             found.append(f"drop the index of {self.name}: Milvus Lite finds more by comparing with every row")
@@ -87,19 +75,19 @@ class Collection:
 
     @property
     def is_indexed(self) -> bool:
-        """Whether the contract's index is built here: not in Milvus Lite, whose HNSW loses rows behind a filter.
+        """Whether the contract's index is built: not in Milvus Lite, whose HNSW loses rows behind a filter.
 
-        Lite (3.2.2) drops what does not match from the `ef` rows that it found. Without an index it compares the
-        query with every row that matches, and what a search costs is its loops over all rows in any case.
+        Lite (3.2.2) finds `ef` rows and drops those that do not match. Without an index it compares the query with
+        every row that matches. Either way a search costs a Python loop over all rows.
         """
         return not self.connection.is_lite
 
     def exists(self) -> bool:
-        """Tell whether the collection is there."""
+        """Return whether the collection exists."""
         return bool(self._call("look for the collection", self.connection.client.has_collection, self.name))
 
     def load(self) -> None:
-        """Bring the collection into memory where it is not."""
+        """Load the collection into memory if it is not."""
         load(self.connection, self.name, self.contract.layout.replicas)
 
     def rows(self) -> Iterator[list[dict[str, str]]]:
@@ -107,21 +95,21 @@ class Collection:
         return pages.pages(self.connection, self.name, [PRIMARY_KEY, ROW_DIGEST, IMAGE_SHA256], "Strong")
 
     def vectors(self, product_ids: Sequence[str]) -> Iterator[tuple[bytes, NDArray[np.float32]]]:
-        """Yield (picture's SHA-256, vector) of the products that are there."""
+        """Yield (image's SHA-256, vector) of those products that have a row."""
         field = self.contract.index.field
-        for row in self.matching(product_ids, [IMAGE_SHA256, field]):
+        for row in self.find(product_ids, [IMAGE_SHA256, field]):
             yield bytes.fromhex(row[IMAGE_SHA256]), np.asarray(row[field], np.float32)
 
     def delete(self, product_ids: Sequence[str]) -> None:
-        """Delete the rows of these products; those that are not there do not matter."""
+        """Delete the rows of these products; missing ones do not matter."""
         client = self.connection.client
         self._call(
-            f"delete rows of {self.name}", client.delete, self.name, filter=pages.among(product_ids),
+            f"delete rows of {self.name}", client.delete, self.name, filter=filters.among(PRIMARY_KEY, product_ids),
             timeout=WRITE_TIMEOUT_S, retry_on_rate_limit=False,
         )  # fmt: skip
 
     def count(self, consistency: str = "Strong") -> int:
-        """Count the rows by `count(*)`; `num_entities` would count deleted ones until compaction."""
+        """Count the rows with `count(*)`: `num_entities` counts deleted ones until compaction."""
         client = self.connection.client
         answer = self._call(
             f"count the rows of {self.name}", client.query, self.name, filter="", output_fields=["count(*)"],
@@ -130,72 +118,73 @@ class Collection:
         return int(answer[0]["count(*)"])
 
     def flush(self) -> None:
-        """Have the server write what it acknowledged to its storage and index it."""
+        """Have the server write the acknowledged rows to its storage and index them."""
         self._call(f"flush {self.name}", self.connection.client.flush, self.name, timeout=CALL_TIMEOUT_S)
 
-    def indexed(self, stop: threading.Event) -> None:
-        """Wait until what was flushed is in the index, and seen by apps, which ask with bounded staleness.
+    def wait_for_index(self, stop: threading.Event) -> None:
+        """Wait until the flushed rows are indexed, and visible to apps, which read with bounded staleness.
 
         `stop`, or ten minutes without progress, ends the wait.
         """
-        least, began = -1, time.monotonic()
-        since = began
-        while (now := self._pending()) and not stop.wait(_LOOK_EVERY_S):
-            if least < 0 or now < least:  # a compaction may give rows back to be indexed again, more than once
-                least, since = now, time.monotonic()
-            elif time.monotonic() - since > _NO_PROGRESS_S:
+        began = last_progress = time.monotonic()
+        fewest: float = math.inf
+        while (pending := self._pending_rows()) and not stop.wait(_POLL_S):
+            if pending < fewest:  # only a new minimum is progress: a compaction may add rows, more than once
+                fewest, last_progress = pending, time.monotonic()
+            elif time.monotonic() - last_progress > _NO_PROGRESS_S:
                 return
-            if time.monotonic() - began > _SAID_AFTER_S:
+            if time.monotonic() - began > _SAY_AFTER_S:
                 self.connection.say(
-                    f"waiting for Milvus at {self.connection.shown} to index {now:,} rows of {self.name}"
+                    f"waiting for Milvus at {self.connection.shown} to index {pending:,} rows of {self.name}"
                 )
         ends = time.monotonic() + _STALE_S
-        # Asked again each time: during a compaction count(*) may be too large (milvus-io/milvus #31484).
-        while self.count("Bounded") < self.count() and time.monotonic() < ends and not stop.wait(_LOOK_EVERY_S):
+        # Both are counted each time: during a compaction count(*) may be too large (milvus-io/milvus #31484).
+        while self.count("Bounded") < self.count() and time.monotonic() < ends and not stop.wait(_POLL_S):
             pass
 
-    def _pending(self) -> int:
+    def _pending_rows(self) -> int:
+        """Return how many rows are not indexed yet, 1 if the server says only that there are some."""
         description = self.index() or {}
-        unfinished = str(description.get("state", "Finished")) != "Finished"
-        return int(description.get("pending_index_rows", 0)) or int(unfinished)
+        is_unfinished = str(description.get("state", "Finished")) != "Finished"
+        return int(description.get("pending_index_rows", 0)) or int(is_unfinished)
 
-    def served(self) -> str | None:
-        """Return the collection the alias points to, or None."""
+    def alias_target(self) -> str | None:
+        """Return the collection that the alias points to, or None."""
         return alias.alias_target(self.connection, self.contract.alias)
 
-    def serve(self, instead_of: str | None) -> None:
-        """Point the alias here, in one call; raises MilvusError where it serves neither `instead_of` nor this."""
+    def switch_alias(self, instead_of: str | None) -> None:
+        """Point the alias here, in one call; raises MilvusError if it serves neither `instead_of` nor this."""
         alias.switch(self.connection, self.contract.alias, self.name, instead_of)
 
     def check_not_taken(self) -> None:
-        """Raise MilvusError where the alias, which served this collection, serves another by now.
+        """Raise MilvusError if the alias, which served this collection, serves another by now.
 
-        What a run that was killed when it had moved the alias had still to do is done.
+        If a run was killed after it had moved the alias, what it had left to do is done.
         """
         alias.check_not_taken(self.connection, self.contract.alias, self.name, self.name)
         if contracts.SERVED not in properties.get(self.connection, self.name):
             alias.confirm(self.connection, self.contract.alias, self.name)
 
     def index(self) -> Any:
-        """Describe the index over the vectors, or None where there is none."""
+        """Return Milvus' description of the index over the vectors, None if there is none."""
         return self._call(
             f"describe the index of {self.name}", self.connection.client.describe_index, self.name, self._field
         )
 
     def index_faults(self, description: Any) -> list[str]:
-        """Return how an index differs from the contract's."""
+        """Return how an index, as `index` describes it, differs from the contract's."""
         return schema.index_misfits(description, self.contract) if self.is_indexed else []
 
-    def matching(self, product_ids: Sequence[str], fields: list[str]) -> list[dict[str, Any]]:
-        """Return the rows of these products with these fields, those that are there."""
+    def find(self, product_ids: Sequence[str], fields: list[str]) -> list[dict[str, Any]]:
+        """Return the existing rows of these products, with these fields."""
         return pages.rows(self.connection, self.name, product_ids, fields, "Strong")
 
     def digests(self, product_ids: Sequence[str]) -> dict[str, str]:
-        """Return the row digests of these products, by id, of those that are there."""
-        return {row[PRIMARY_KEY]: row[ROW_DIGEST] for row in self.matching(product_ids, [ROW_DIGEST])}
+        """Return the row digests, by id, of those products that have a row."""
+        return {row[PRIMARY_KEY]: row[ROW_DIGEST] for row in self.find(product_ids, [ROW_DIGEST])}
 
     def search(self, vectors: list[NDArray[np.float32]], limit: int, ef: int) -> list[Any]:
-        """Return for each unit vector, (dim,) float32, its nearest rows as Milvus gives them, by id and score."""
+        """Return for each unit vector, (dim,) float32, its nearest rows as Milvus answers: ids and scores."""
         answer: list[Any] = self._call(
             f"search {self.name}", self.connection.client.search, self.name, data=vectors, anns_field=self._field,
             limit=limit, search_params={"metric_type": "IP", "params": {"ef": ef}},
@@ -207,8 +196,25 @@ class Collection:
     def _field(self) -> str:
         return self.contract.index.field
 
+    def _create(self) -> None:
+        shards = {"num_shards": self.contract.layout.shards} if self.contract.layout.shards else {}
+        # Without index parameters: with them, the client would load it at once, with one replica.
+        self._call(
+            f"create {self.name}",
+            self.connection.client.create_collection,
+            self.name,
+            schema=schema.schema(self.contract, self.space.dim),
+            properties={
+                contracts.PROPERTY: contracts.to_json(self.contract, self.space),
+                contracts.BUILT: datetime.now(UTC).isoformat(timespec="milliseconds"),
+                **properties.of_layout(self.contract.layout),
+            },
+            timeout=CALL_TIMEOUT_S,
+            **shards,
+        )
+
     def _settle_index(self, existing: Any) -> None:
-        """Create an index that is missing, also after a kill; drop one that an older ingest built in Milvus Lite."""
+        """Create an index that is missing, as after a kill; drop one that an older ingest built in Milvus Lite."""
         client = self.connection.client
         if self.is_indexed and existing is None:
             self._call(
@@ -219,51 +225,51 @@ class Collection:
             self._call(f"release {self.name}", client.release_collection, self.name)
             self._call(f"drop the index of {self.name}", client.drop_index, self.name, self._field)
 
-    def carried(self) -> str:
-        """Return the contract that the collection carries, as JSON; "" where it carries none."""
+    def carried_contract(self) -> str:
+        """Return the contract that the collection carries in its properties, as JSON; "" if it carries none."""
         return str(properties.get(self.connection, self.name).get(contracts.PROPERTY, ""))
 
-    def _note_properties(self) -> None:
-        """Bring what apps and the server read up to date; an ef that was measured on this collection stays."""
+    def _update_properties(self) -> None:
+        """Bring the properties that apps and the server read up to date; an ef measured on this collection stays."""
         newer = self._newer_contract()
         wanted = properties.of_layout(self.contract.layout) | ({contracts.PROPERTY: newer} if newer else {})
         properties.update(self.connection, self.name, wanted)
 
     def _newer_contract(self) -> str:
-        """Return the contract that the collection should carry, as JSON; "" if it carries just that."""
-        carried = self.carried()
+        """Return the contract that the collection should carry, as JSON; "" if it already does."""
+        carried = self.carried_contract()
         wanted = contracts.to_json(self.contract, self.space, search_ef.measured_ef(carried))
         return "" if carried == wanted else wanted
 
-    def _fitting_index(self) -> Any:
-        """Return the index, or None where there is none; raise MilvusError where it or the collection does not fit."""
+    def _checked_index(self) -> Any:
+        """Return the index, None if there is none; raises MilvusError if it or the collection does not fit."""
         client = self.connection.client
         description = self._call("describe the collection", client.describe_collection, self.name)
         index = self.index()
         faults = schema.misfits(description, self.contract, self.space.dim)
         if faults := faults or self.index_faults(index):
             raise MilvusError(
-                f"Milvus at {self.connection.shown}: collection {self.name} does not fit: {'; '.join(faults)}; "
-                "drop or rename it, or change the alias in the contract"
+                f"Milvus at {self.connection.shown}: collection {self.name} does not fit the contract: "
+                f"{'; '.join(faults)}; drop or rename it, or change the alias in the contract"
             )
         return index
 
     def check_alias(self) -> None:
-        """Raise MilvusError for an alias that is no alias, or serves what ingest did not build."""
+        """Raise MilvusError if the alias is the name of a collection, or serves one that ingest did not build."""
         client, alias = self.connection.client, self.contract.alias
-        target = self.served()
+        target = self.alias_target()
         if target is None:
             if alias in self._call("list the collections", client.list_collections):
                 raise MilvusError(
                     f"Milvus at {self.connection.shown}: {alias} is a collection, not an alias; "
-                    "rename it, or give the contract another alias"
+                    "rename it, or change the alias in the contract"
                 )
             return
         description = self._call("describe the collection", client.describe_collection, target)
         if contracts.PROPERTY not in description.get("properties", {}):
             raise MilvusError(
                 f"Milvus at {self.connection.shown}: the alias {alias} serves {target}, which ingest did not build; "
-                "drop the alias, or give the contract another"
+                "drop the alias, or change the alias in the contract"
             )
 
     def _call(self, doing: str, function: Any, *args: Any, **kwargs: Any) -> Any:

@@ -1,21 +1,19 @@
-"""The one door to Milvus: connects, waits out what passes, and turns every failure into one `MilvusError`."""
+"""The only door to Milvus: connects, retries transient failures, turns every other one into a single `MilvusError`."""
 
 from __future__ import annotations
 
 import logging
 import os
 import random
-import shutil
 import threading
 import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ingest.core.errors import BusyError, IngestError, InterruptedRunError, MilvusError
+from ingest.core.errors import IngestError, InterruptedRunError, MilvusError
 from ingest.milvus import error_codes, lite, uris
 from ingest.runtime import openmp
-from ingest.runtime.atomic_files import reason
 from ingest.runtime.lock import lock_file, lock_file_shared
 
 if TYPE_CHECKING:
@@ -27,9 +25,11 @@ CONNECT_TIMEOUT_S = 10.0
 WRITE_TIMEOUT_S = 20.0
 """For a batch of rows, which takes a second or less: a connection that went silent is noticed by then."""
 CALL_TIMEOUT_S = 600.0
-"""Long enough for a load or a flush of millions of rows, as long as the server answers other calls meanwhile."""
-_ANSWER_S, _LEAST_S, _SIGN_OF_LIFE_S = 20.0, 10.0, 5.0
-"""How long one try of a call may take, the least of it where little waiting is left, and for a sign of life."""
+"""Long enough to load or flush millions of rows, as long as the server answers other calls meanwhile."""
+_MAX_TRY_S, _MIN_TRY_S = 20.0, 10.0
+"""How long one try of a call may take, and the least it gets when little waiting time is left."""
+_PROBE_S = 5.0
+"""How long a server may take to answer the small call that shows that it is alive."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
 
 _SAY_EVERY_S = 10.0
@@ -38,9 +38,9 @@ _SAY_EVERY_S = 10.0
 class Connection:
     """A MilvusClient whose every call goes through `call`.
 
-    `max_wait` bounds, in seconds, how long one call is tried again while the server is away or busy; `stop` ends
-    such waiting at once. A server that gives no answer is found out after some seconds more. A Milvus Lite file may be
-    opened at another `place` than it has.
+    `max_wait` bounds, in seconds, how long a call is retried while the server is away or busy; `stop` ends such a wait
+    at once. It takes a few seconds more to notice that a server does not answer. `place` opens a Milvus Lite file at
+    another path than `uri`.
     """
 
     def __init__(
@@ -66,37 +66,31 @@ class Connection:
         self.client: Any = self.call("connect", client_class, **arguments)
 
     def call(self, doing: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call `function`, again while the failure is one that passes.
+        """Call `function`, and retry it while it fails transiently.
 
-        `timeout` is how long the work itself may take, in seconds: a server that is still at it, and answers other
-        calls, is not away. Raises MilvusError, naming `doing`, BusyError where another process holds the Milvus Lite
-        file, and InterruptedRunError where it was told to stop while it waited.
+        `timeout` is how long the work itself may take, in seconds: a server that is still working and answers other
+        calls does not count as away. Raises MilvusError, which names `doing`; BusyError if another process holds the
+        Milvus Lite file; InterruptedRunError if it is stopped while it waits.
         """
-        import grpc
-        from pymilvus.exceptions import MilvusException
-
-        ends = time.monotonic() + kwargs.get("timeout", 0)
-        pause, heard = _FIRST_PAUSE_S, time.monotonic()
+        work_ends = time.monotonic() + kwargs.get("timeout", 0)
+        patience = _Patience(self._max_wait)
         while True:
-            left = self._max_wait - (time.monotonic() - heard)
             try:
-                return function(*args, **self._bounded(function, kwargs, left))
-            except (MilvusException, grpc.RpcError, ValueError, OSError) as error:
-                if error_codes.is_timeout(error) and time.monotonic() < ends and self._lives():
-                    heard = time.monotonic()
-                    self.say(f"Milvus at {self.shown} is still at work ({doing}); waiting for it")
+                return function(*args, **self._limit_try(function, kwargs, patience.left_s))
+            except _expected_errors() as error:
+                if error_codes.is_timeout(error) and time.monotonic() < work_ends and self._is_alive():
+                    patience.restart()
+                    self.say(f"Milvus at {self.shown} is still working ({doing}); waiting for it")
                     continue
-                left = self._max_wait - (time.monotonic() - heard)
-                if doing == "connect" or not error_codes.is_transient(error) or left <= 0:
+                left_s = patience.left_s
+                if doing == "connect" or not error_codes.is_transient(error) or left_s <= 0:
                     raise self._error(doing, error) from error
                 said = self._without_secrets(error_codes.first_line(error))
                 self.say(
-                    f"waiting for Milvus at {self.shown} ({doing}): {said}; at most {self._max_wait:.0f} s, "
-                    "and embedding goes on"
+                    f"waiting for Milvus at {self.shown} ({doing}): {said}; for at most {self._max_wait:.0f} s, while "
+                    "embedding continues"
                 )
-                # Many wait for the same server: spread out, they do not all come back at once.
-                self.pause(min(left, pause * random.uniform(0.5, 1.0)), doing)  # noqa: S311
-                pause = min(2 * pause, _LONGEST_PAUSE_S)
+                self.pause(min(left_s, patience.next_pause_s()), doing)
 
     def direct(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """Call a method of the handler under MilvusClient, for what MilvusClient has no method for."""
@@ -118,25 +112,25 @@ class Connection:
 
     @property
     def _context(self) -> Any:
-        """What names the database in a call's metadata, where the servers look for it.
+        """The call context, which names the database in a call's metadata, where servers look for it.
 
-        pymilvus (3.0.2) sends it only if it is given: a call without is for the database `default`, whatever its
+        pymilvus (3.0.2) sends it only if it is given: a call without one goes to the database `default`, whatever its
         message says.
         """
         return self.client._generate_call_context()  # noqa: SLF001
 
     def upsert(self, request: Any) -> None:
-        """Send an `UpsertRequest` that is packed already, once."""
+        """Send a packed `UpsertRequest` once."""
         request.db_name = self.db_name
-        # MilvusClient takes rows alone; the handler under it takes the message. Left to itself it would ask for the
-        # schema before each, and wait out a limited rate 75 times over and without a word.
+        # MilvusClient takes only rows; the handler under it takes the message. By default it would request the schema
+        # before each upsert, and retry a rate limit 75 times without a word.
         self.direct(
             "upsert", request.collection_name, [], upsert_param=request, schema={"fields": []},
             timeout=WRITE_TIMEOUT_S, retry_on_rate_limit=False,
         )  # fmt: skip
 
     def say(self, what: str) -> None:
-        """Say what is waited for, at most every few seconds: a server that limits the rate refuses often."""
+        """Log what is waited for, at most every few seconds: a server that limits the rate refuses often."""
         with self._saying:  # two calls may be under way
             now = time.monotonic()
             if self._said and now - self._said < _SAY_EVERY_S:
@@ -147,52 +141,73 @@ class Connection:
     def pause(self, seconds: float, doing: str) -> None:
         """Wait before the server is asked again; raises InterruptedRunError if the user has asked to stop."""
         if self._stop.wait(seconds):
-            raise self._interrupted(doing)
+            raise InterruptedRunError(
+                f"interrupted while waiting for Milvus at {self.shown} ({doing}); what was embedded is stored; "
+                "run the same command again to continue"
+            )
 
     def close(self) -> None:
         """Close the client; a Lite file is free for other processes when this one ends."""
         self.client.close()
-        if self.is_lite:  # its server runs in this process, on and with the file locked, until it is told to stop
+        if self.is_lite:  # its server runs in this process, with the file open and locked, until it is released
             from milvus_lite.server_manager import server_manager_instance
 
             server_manager_instance.release_server(self.place)
 
-    def _bounded(self, function: Callable[..., Any], kwargs: dict[str, Any], left: float) -> dict[str, Any]:
+    def _limit_try(self, function: Callable[..., Any], kwargs: dict[str, Any], left_s: float) -> dict[str, Any]:
         """Give each try of a client's call a timeout: without one pymilvus tries 75 times, or waits for ever."""
         if self.is_lite or getattr(function, "__self__", None) is not getattr(self, "client", self):
             return kwargs
-        longest = min(kwargs.get("timeout", _ANSWER_S), _ANSWER_S)
-        return {**kwargs, "timeout": min(longest, max(left, _LEAST_S))}
+        longest = min(kwargs.get("timeout", _MAX_TRY_S), _MAX_TRY_S)
+        return {**kwargs, "timeout": min(longest, max(left_s, _MIN_TRY_S))}
 
-    def _lives(self) -> bool:
-        """Tell whether the server answers a small call."""
-        import grpc
-        from pymilvus.exceptions import MilvusException
-
+    def _is_alive(self) -> bool:
+        """Return whether the server answers a small call."""
         if self.is_lite or self._stop.is_set():
             return False
         try:
-            self.client.list_collections(timeout=_SIGN_OF_LIFE_S)
-        except (MilvusException, grpc.RpcError, ValueError, OSError):
+            self.client.list_collections(timeout=_PROBE_S)
+        except _expected_errors():
             return False
         return True
 
     def _error(self, doing: str, error: BaseException) -> IngestError:
-        if doing == "connect" and self.is_lite and _is_held(self.place):
-            return _busy(self.shown)
-        told = error_codes.explain(error, connecting=doing == "connect", tls=self.shown.startswith("https:"))
-        return MilvusError(f"Milvus at {self.shown}: cannot {doing}: {self._without_secrets(told)}")
-
-    def _interrupted(self, doing: str) -> InterruptedRunError:
-        return InterruptedRunError(
-            f"interrupted while waiting for Milvus at {self.shown} ({doing}); what was embedded is stored; "
-            "run the same command again to go on"
-        )
+        if doing == "connect" and self.is_lite and lite.is_locked(self.place):
+            return lite.busy(self.shown)
+        said = error_codes.explain(error, connecting=doing == "connect", tls=self.shown.startswith("https:"))
+        return MilvusError(f"Milvus at {self.shown}: cannot {doing}: {self._without_secrets(said)}")
 
     def _without_secrets(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, "…")
         return text
+
+
+class _Patience:
+    """How long a server that fails or is silent is still waited for, and how long to pause before the next try."""
+
+    def __init__(self, max_wait_s: float) -> None:
+        self._max_wait_s = max_wait_s
+        self._pause_s = _FIRST_PAUSE_S
+        self.restart()
+
+    def restart(self) -> None:
+        """Start the wait again, because the server has shown that it is alive."""
+        self._ends = time.monotonic() + self._max_wait_s
+
+    @property
+    def left_s(self) -> float:
+        """Seconds left, below 0 if there are none."""
+        return self._ends - time.monotonic()
+
+    def next_pause_s(self) -> float:
+        """Return the next pause, each twice as long as the one before, up to a limit.
+
+        Several threads and processes wait for the same server: random pauses keep them from all coming back at once.
+        """
+        pause_s = self._pause_s
+        self._pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        return pause_s * random.uniform(0.5, 1.0)  # noqa: S311
 
 
 @contextmanager
@@ -208,8 +223,8 @@ def connect(
 ) -> Iterator[Connection]:
     """Connect, and close at the block's end.
 
-    With `existing` a Milvus Lite file must be there already, and no file is made beside it; with `reading`, nothing is
-    changed in it either. Raises MilvusError, and BusyError where another process has the Lite file open.
+    With `existing`, a Milvus Lite file must exist already, and no file is made beside it; with `reading`, it is not
+    changed either. Raises MilvusError, and BusyError if another process has the Lite file open.
     """
     existing = existing or reading
     place = ""
@@ -224,45 +239,18 @@ def connect(
                 uris.make_folder(uri, path.parent)
             stack.enter_context(lock_file_shared(path) if existing else lock_file(path))
             if reading:
-                place = str(stack.enter_context(_stand_in(path)))
+                place = str(stack.enter_context(lite.open_copy(path)))
         connection = Connection(uri, token, db_name, max_wait, stop, place)
         stack.callback(connection.close)
         yield connection
 
 
-@contextmanager
-def _stand_in(path: Path) -> Iterator[Path]:
-    with ExitStack() as stack:
-        try:
-            place = stack.enter_context(lite.stand_in(path))
-        except BlockingIOError as error:
-            raise _busy(str(path)) from error
-        except (OSError, shutil.Error) as error:
-            raise MilvusError(f"{path}: cannot be read ({reason(error)}); make it readable, or set TMPDIR") from error
-        yield place
+def _expected_errors() -> tuple[type[BaseException], ...]:
+    """Return what a call of pymilvus may raise for a failure of the server, or of the way there."""
+    import grpc
+    from pymilvus.exceptions import MilvusException
 
-
-def _busy(shown: str) -> BusyError:
-    return BusyError(
-        f"{shown}: another process holds this Milvus Lite file; wait for it, or use a server, which serves many: "
-        "docker compose up -d --wait"
-    )
-
-
-def _is_held(uri: str) -> bool:
-    """Tell whether another process has a Milvus Lite file open: pymilvus says only that it could not open it."""
-    if os.name == "nt":  # where there is neither Milvus Lite nor flock
-        return False
-    import fcntl
-
-    try:
-        with (Path(uri).expanduser() / "LOCK").open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
+    return MilvusException, grpc.RpcError, ValueError, OSError
 
 
 def _client_class() -> Any:
@@ -270,7 +258,7 @@ def _client_class() -> Any:
     os.environ.pop("MILVUS_URI", None)  # pymilvus reads it on import, and fails there if it names a Lite file
     from pymilvus import MilvusClient
 
-    # pymilvus prints a traceback for every failed call; it is told once, by us.
+    # pymilvus logs a traceback for every failed call; ingest reports the failure once.
     for name in ("pymilvus", "pymilvus.milvus_client", "milvus_lite"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     return MilvusClient

@@ -1,4 +1,4 @@
-"""Compares what rows hold in their fields with what the catalog says of their products."""
+"""Compares the fields of rows with the catalog's products."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ingest.core import canonical_json, missing_numbers
 from ingest.core.contract import DYNAMIC, IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST, row_digests
 from ingest.core.records import ImageFile, Mismatch
 from ingest.milvus import writer
+from ingest.runtime.hash_index import ABSENT
 from ingest.runtime.parallel import batched
-from ingest.sync.inventory import ABSENT, key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 ALL_UP_TO = 200_000
-"""Rows of a collection that are all compared."""
+"""In a collection of at most so many rows, all are compared."""
 DRAWN = 20_000
-"""Rows compared in a larger one."""
+"""In a larger one, so many rows."""
 PAGE_ROWS = 8192
 """Rows read at once: Milvus Lite looks at every row of a collection for each page."""
 PAGE_BYTES = 32 * 2**20
-"""What their text may take, as the catalog has it: Milvus refuses an answer of more than 100 MiB (maxOutputSize)."""
-_LOOKED_UP = 1024  # products
+"""Most text in one page, by the catalog's lengths: Milvus refuses an answer of more than 100 MiB (maxOutputSize)."""
+_LOOKUP_BATCH = 1024  # products
 _SHOWN = 40  # characters of a value
 
 
 def draw(rows: int, seed: int) -> NDArray[np.bool_]:
-    """Return which of so many rows to compare, (rows,) bool: all of them, or a sample that the seed decides."""
+    """Return which of so many rows to compare, (rows,) bool: all of them, or a sample drawn with the seed."""
     if rows <= ALL_UP_TO:
         return np.ones(rows, bool)
     drawn = np.zeros(rows, bool)
@@ -50,35 +50,35 @@ def draw(rows: int, seed: int) -> NDArray[np.bool_]:
     return drawn
 
 
-class _Alike(NamedTuple):
-    """A product whose row has its digest, 32 hex digits, and whether the row names its image's SHA-256 too."""
+class _SameDigest(NamedTuple):
+    """A product whose row has its digest, 32 hex digits, and whether the row has its image's SHA-256 too."""
 
-    picture: ImageFile
+    image: ImageFile
     digest: str
     names_image: bool
 
 
 class FieldComparison:
-    """Compares the rows of `there` that are `drawn`, (n,) bool, with the images that pass; `rows` counts them.
+    """Compares those rows of an inventory that are `drawn`, (n,) bool, with the images that pass; `rows` counts them.
 
-    So are rows that name another image than their digest is of, drawn or not. A row with another digest than the
-    product's is known to differ, and is not read. At most one page of products is in memory.
+    A row with another image's SHA-256 than its digest covers is compared even if it is not drawn. A row whose digest
+    differs from the product's is known to differ, and is not read. At most one page of products is in memory.
     """
 
-    def __init__(self, collection: Collection, there: Inventory, drawn: NDArray[np.bool_]) -> None:
+    def __init__(self, collection: Collection, inventory: Inventory, drawn: NDArray[np.bool_]) -> None:
         self.rows = 0
         self.differing: list[Mismatch] = []
         self._collection = collection
-        self._there = there
+        self._inventory = inventory
         self._drawn = drawn
-        self._page: list[_Alike] = []
+        self._page: list[_SameDigest] = []
         self._bytes = 0
 
     def passing(self, records: Iterable[T]) -> Iterator[T]:
-        """Pass every record on, and compare the rows of the images among them."""
-        for batch in batched(records, _LOOKED_UP):
-            for row in self._alike([record for record in batch if isinstance(record, ImageFile)]):
-                size = writer.text_bytes(row.picture.product)
+        """Yield every record, and compare the rows of the images among them."""
+        for batch in batched(records, _LOOKUP_BATCH):
+            for row in self._with_same_digest([record for record in batch if isinstance(record, ImageFile)]):
+                size = writer.text_bytes(row.image.product)
                 if len(self._page) == PAGE_ROWS or (self._page and self._bytes + size > PAGE_BYTES):
                     self._compare()
                 self._page.append(row)
@@ -86,54 +86,52 @@ class FieldComparison:
             yield from batch
         self._compare()
 
-    def _alike(self, pictures: list[ImageFile]) -> Iterator[_Alike]:
-        """Yield the rows to compare, of those whose digest is the product's."""
-        there, fingerprint = self._there, self._collection.space.fingerprint
-        found = there.find([key(picture.product.product_id) for picture in pictures])
+    def _with_same_digest(self, images: list[ImageFile]) -> Iterator[_SameDigest]:
+        """Yield the rows to compare: those with the product's digest."""
+        inventory, fingerprint = self._inventory, self._collection.space.fingerprint
+        found = inventory.find([image.product.product_id for image in images])
         rows = [
-            (picture, place, there.sha256(place) == picture.sha256)
-            for picture, place in zip(pictures, found.tolist(), strict=True)
+            (image, place, inventory.sha256(place) == image.sha256)
+            for image, place in zip(images, found.tolist(), strict=True)
             if place != ABSENT
         ]
-        rows = [row for row in rows if self._drawn[row[1]] or not row[2]]
-        metadata, shas = [row[0].product.metadata for row in rows], [row[0].sha256 for row in rows]
+        rows = [
+            (image, place, names_image) for image, place, names_image in rows if self._drawn[place] or not names_image
+        ]
+        metadata, shas = [image.product.metadata for image, _, _ in rows], [image.sha256 for image, _, _ in rows]
         digests = row_digests(metadata, shas, fingerprint)
-        same = there.same(np.array([row[1] for row in rows], np.int64), digests)
-        for (picture, _, names_image), digest in compress(zip(rows, digests, strict=True), same):
-            yield _Alike(picture, digest.hex(), names_image)
+        same = inventory.same(np.array([place for _, place, _ in rows], np.int64), digests)
+        for (image, _, names_image), digest in compress(zip(rows, digests, strict=True), same):
+            yield _SameDigest(image, digest.hex(), names_image)
 
     def _compare(self) -> None:
         page, self._page, self._bytes = self._page, [], 0
         if not page:
             return
         contract = self._collection.contract
-        ids = [alike.picture.product.product_id for alike in page]
+        ids = [row.image.product.product_id for row in page]
         names = [ROW_DIGEST, *(field.name for field in contract.fields), *([DYNAMIC] if contract.keeps_others else [])]
-        rows = {row[PRIMARY_KEY]: row for row in self._collection.matching(ids, names)}
-        for product_id, (picture, digest, names_image) in zip(ids, page, strict=True):
+        rows = {row[PRIMARY_KEY]: row for row in self._collection.find(ids, names)}
+        for product_id, (image, digest, names_image) in zip(ids, page, strict=True):
             row = rows.get(product_id)
             if row is None or row[ROW_DIGEST] != digest:
                 continue  # it has changed since
             self.rows += 1
-            faults = [] if names_image else [f"{IMAGE_SHA256} is not {picture.sha256.hex()}"]
-            if faults := faults + differences(row, picture.product.metadata, contract):
+            faults = [] if names_image else [f"{IMAGE_SHA256} is not {image.sha256.hex()}"]
+            if faults := faults + differences(row, image.product.metadata, contract):
                 self.differing.append(Mismatch("field", product_id, "; ".join(faults)))
 
 
 def differences(row: Mapping[str, Any], metadata: Mapping[str, Scalar], contract: Contract) -> list[str]:
-    """Return how a row as Milvus gives it differs from a product's metadata, field by field.
+    """Return how a row as Milvus returns it differs from a product's metadata, field by field.
 
-    FLOAT is compared as float32, a missing number equals NaN, and what is in the dynamic field is compared as JSON.
+    FLOAT is compared as float32, a missing number equals NaN, and the dynamic field is compared as JSON.
     """
-    kept = contract.missing
-    row = {
-        **row,
-        **{
-            name: math.nan
-            for name in kept
-            if name in row and missing_numbers.from_stored(row[name], name, kept) is None
-        },
-    }
+    stands_for = contract.missing
+    missing = (
+        name for name in stands_for if name in row and missing_numbers.from_stored(row[name], name, stands_for) is None
+    )
+    row = {**row, **dict.fromkeys(missing, math.nan)}
     typed = {field.name: field.type for field in contract.fields}
     own = {PRIMARY_KEY, ROW_DIGEST, IMAGE_SHA256, DYNAMIC, contract.index.field}
     others = metadata.keys() | row.keys() if contract.keeps_others else frozenset[str]()
@@ -147,13 +145,13 @@ def differences(row: Mapping[str, Any], metadata: Mapping[str, Scalar], contract
 def _is_same(row: Mapping[str, Any], metadata: Mapping[str, Any], name: str, kind: str) -> bool:
     if name not in row or name not in metadata:
         return False
-    there, wanted = row[name], metadata[name]
+    stored, wanted = row[name], metadata[name]
     if kind in ("FLOAT", "DOUBLE"):
         width = np.float32 if kind == "FLOAT" else np.float64
-        return _is_number(there) and bool(np.array_equal(width(there), width(wanted), equal_nan=True))
+        return _is_number(stored) and bool(np.array_equal(width(stored), width(wanted), equal_nan=True))
     if kind in ("INT64", "BOOL", "VARCHAR"):
-        return type(there) is type(wanted) and bool(there == wanted)
-    return canonical_json.encode({name: there}) == canonical_json.encode({name: wanted})
+        return type(stored) is type(wanted) and bool(stored == wanted)
+    return canonical_json.encode({name: stored}) == canonical_json.encode({name: wanted})
 
 
 def _is_number(value: Any) -> bool:
@@ -161,7 +159,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _shown(values: Mapping[str, Any], name: str, kind: str | None) -> str:
-    """Return a value as JSON in ASCII, so that nothing in it can reach the terminal."""
+    """Return a value as JSON in ASCII, so that nothing in it can control the terminal."""
     if name not in values:
         return "missing"
     value = values[name]

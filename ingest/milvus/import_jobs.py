@@ -1,9 +1,8 @@
-"""The server's import jobs: asking for one, how one stands, and whether any is under way.
+"""The server's import jobs: starting one, its state, and whether any is under way.
 
-Milvus 2.4 and newer take many files for a job over REST, on the port of all other calls; 2.3 has no such address
-(404), and by gRPC every version takes one file. How jobs stand is asked by gRPC: the states are the same, and the
-number of a job means the same job. A list of jobs tells their states alone since 2.4, without numbers
-(convertToV1ListImportResponse in Milvus' internal/proxy).
+Milvus 2.4 and newer take many files for one job over REST, on the port of all other calls; 2.3 has no such address
+(404). By gRPC every version takes one file. States are always asked for by gRPC: jobs have the same numbers and states
+there. Since 2.4 a list of jobs has their states but no numbers (convertToV1ListImportResponse in internal/proxy).
 """
 
 from __future__ import annotations
@@ -25,16 +24,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_ASK_S = 20.0  # a request notes the job and no more: longer is a connection that went silent
-_LISTED = 1000
+_START_TIMEOUT_S = 20.0  # the server only records the job: if it takes longer, the connection went silent
+_MAX_LISTED = 1000
 _UNKNOWN_JOB = re.compile(r"import job does not exist|key not found\[key=\S*importtask")
-"""What Milvus says of a job that it does not know: 2.4 and newer with code 2100 (ErrImportFailed), 2.3.5 with none."""
-_FILES = 1000  # of one job; Milvus takes 1,024 (dataCoord.import.maxImportFileNumPerReq)
-_IMPORTS = "/v2/vectordb/jobs/import/"
+"""What Milvus says about an unknown job: 2.4 and newer with code 2100 (ErrImportFailed), 2.3.5 without a code."""
+_MAX_FILES = 1000  # in one job; Milvus takes 1,024 (dataCoord.import.maxImportFileNumPerReq)
+_REST_PATH = "/v2/vectordb/jobs/import/"
 
 
 class JobState(Enum):
-    """How a job stands. FORGOTTEN ended hours ago, and the server no longer knows how; UNKNOWN may be anything."""
+    """A job's state. FORGOTTEN: it ended hours ago, and the server no longer knows how. UNKNOWN may be anything."""
 
     UNFINISHED = "unfinished"
     COMPLETED = "completed"
@@ -43,7 +42,7 @@ class JobState(Enum):
     UNKNOWN = "unknown"
 
 
-_STANDINGS = {
+_STATES = {
     "Pending": JobState.UNFINISHED,
     "Started": JobState.UNFINISHED,
     "Persisted": JobState.UNFINISHED,
@@ -54,83 +53,83 @@ _STANDINGS = {
 
 
 class ImportJob(NamedTuple):
-    """How a job stands, and what the server says of it, in one line."""
+    """A job's state, and what the server says about it, in one line."""
 
-    standing: JobState
+    state: JobState
     said: str
 
 
 class UnansweredError(Exception):
-    """A job was asked for and no answer came: it may exist or not."""
+    """The server did not answer a request for a job: the job may exist or not."""
 
 
 class ImportApi(Protocol):
-    """A way to ask for a job, with `most` files."""
+    """A way to start jobs, of at most `max_files` files."""
 
-    most: int
+    max_files: int
 
-    def ask(self, paths: Sequence[str]) -> int:
-        """Ask once for a job over these files, paths of the server, and return its number.
+    def start(self, paths: Sequence[str]) -> int:
+        """Request a job over these files, by their paths on the server, once, and return its number.
 
-        Raises MilvusError if the server refuses, UnansweredError if it may have heard and gave no answer.
+        Raises MilvusError if the server refuses, UnansweredError if it may have received the request.
         """
 
 
 def import_api(collection: Collection) -> ImportApi:
-    """Return the way that takes the most files."""
+    """Return the API of this server that takes the most files."""
     rest = _Rest(collection)
-    return rest if rest.is_there() else _Grpc(collection)
+    return rest if rest.is_available() else _Grpc(collection)
 
 
 def job(collection: Collection, number: int) -> ImportJob:
-    """Ask how a job stands."""
+    """Return a job as the server has it now."""
     try:
-        state = _call(collection, "watch the import", "get_bulk_insert_state", number)
+        answer = _call(collection, "watch the import", "get_bulk_insert_state", number)
     except MilvusError as error:
         if _UNKNOWN_JOB.search(str(error)):
             return ImportJob(JobState.FORGOTTEN, str(error))
         raise
-    said = " ".join(str(state.failed_reason or state.state_name).split())[:300]
-    return ImportJob(_STANDINGS.get(state.state_name, JobState.UNKNOWN), said)
+    said = " ".join(str(answer.failed_reason or answer.state_name).split())[:300]
+    return ImportJob(_STATES.get(answer.state_name, JobState.UNKNOWN), said)
 
 
 def count_unfinished(collection: Collection, *, unknown: bool) -> int:
-    """Count the jobs of a collection that are under way; with `unknown` those too of which one cannot tell."""
+    """Count the jobs of a collection that are under way; with `unknown`, also those in an unknown state."""
     try:
-        tasks = _call(collection, "list the imports", "list_bulk_insert_tasks", _LISTED, collection.name)
-    except MilvusError:  # a server without import jobs has none that are unfinished
+        tasks = _call(collection, "list the imports", "list_bulk_insert_tasks", _MAX_LISTED, collection.name)
+    except MilvusError:  # a server without import jobs has no unfinished ones
         return 0
     wanted = {JobState.UNFINISHED, *({JobState.UNKNOWN} if unknown else set())}
-    return sum(_STANDINGS.get(task.state_name, JobState.UNKNOWN) in wanted for task in tasks)
+    return sum(_STATES.get(task.state_name, JobState.UNKNOWN) in wanted for task in tasks)
 
 
 class _Grpc:
-    """A file for each job, as in every version since 2.2."""
+    """One file a job, in every version since 2.2."""
 
-    most = 1
+    max_files = 1
 
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
 
-    def ask(self, paths: Sequence[str]) -> int:
+    def start(self, paths: Sequence[str]) -> int:
         from pymilvus.grpc_gen import milvus_pb2
 
         message = milvus_pb2.ImportRequest(collection_name=self._collection.name, files=paths)
         connection = self._collection.connection
-        # pymilvus' own call is sent again if no answer comes: a second job over the same file, and every row twice.
-        return int(_send(connection, connection.request, "Import", message, _ASK_S).tasks[0])
+        # pymilvus' own call repeats the request if no answer comes: a second job over the same file, every row twice.
+        return int(_send(connection, connection.request, "Import", message, _START_TIMEOUT_S).tasks[0])
 
 
 class _Rest:
-    """Many files for a job: Milvus 2.4 and newer."""
+    """Many files a job, in Milvus 2.4 and newer."""
 
-    most = _FILES
+    max_files = _MAX_FILES
 
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
 
-    def is_there(self) -> bool:
-        """Tell whether the server has import jobs at this address, open to this user."""
+    def is_available(self) -> bool:
+        """Return whether the server has import jobs at this address, and this user may start them."""
         from pymilvus.exceptions import MilvusException
         from requests import RequestException
 
@@ -144,23 +143,23 @@ class _Rest:
             return False
         return True
 
-    def ask(self, paths: Sequence[str]) -> int:
+    def start(self, paths: Sequence[str]) -> int:
         files = {"files": [[path] for path in paths]}
         return int(_send(self._collection.connection, self._post, "create", files)["jobId"])
 
     def _post(self, action: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Return the answer's data; raises requests' exceptions, and MilvusException if the server refuses."""
+        """Return the data of the answer; raises requests' exceptions, and MilvusException if the server refuses."""
         import requests
         from pymilvus.exceptions import MilvusException
 
         connection, database = self._collection.connection, self._collection.connection.db_name
-        # The authority that gRPC trusts signed the certificate of this port too.
+        # gRPC and REST share the port, and so the certificate.
         authority = os.environ.get("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH") or True
         answer = requests.post(
-            connection.shown.replace("tcp://", "http://", 1).rstrip("/") + _IMPORTS + action,
+            connection.shown.replace("tcp://", "http://", 1).rstrip("/") + _REST_PATH + action,
             json={"collectionName": self._collection.name} | ({"dbName": database} if database else {}) | body,
-            headers={"DB-Name": database} if database else {}, auth=_bearer(connection.token), timeout=_ASK_S,
-            verify=authority, allow_redirects=False,
+            headers={"DB-Name": database} if database else {}, auth=_bearer_auth(connection.token),
+            timeout=_START_TIMEOUT_S, verify=authority, allow_redirects=False,
         )  # fmt: skip
         if 300 <= answer.status_code < 500:
             raise MilvusException(message=f"HTTP status {answer.status_code}")
@@ -171,19 +170,19 @@ class _Rest:
         return dict(content.get("data") or {})
 
 
-def _bearer(token: str) -> Callable[[Any], Any]:
-    """Return what signs a request; without it requests would sign by ~/.netrc."""
+def _bearer_auth(token: str) -> Callable[[Any], Any]:
+    """Return what authorizes a request; given none, requests would use the credentials in ~/.netrc."""
 
-    def sign(request: Any) -> Any:
+    def authorize(request: Any) -> Any:
         if token:
             request.headers["Authorization"] = f"Bearer {token}"
         return request
 
-    return sign
+    return authorize
 
 
 def _send(connection: Connection, function: Any, *args: Any) -> Any:
-    """Send what must not be sent twice; again only if the server said that it has not done it."""
+    """Send a request that must not be sent twice: it is retried only if the server said that it did nothing."""
     import grpc
     from requests import RequestException
 
@@ -197,5 +196,5 @@ def _send(connection: Connection, function: Any, *args: Any) -> Any:
 
 
 def _call(collection: Collection, doing: str, method: str, *args: Any) -> Any:
-    # MilvusClient has no import jobs of its own; `utility.do_bulk_insert`, which has, is deprecated and calls these.
+    # MilvusClient has no import jobs; `utility.do_bulk_insert` has them, but is deprecated, and calls these methods.
     return collection.connection.call(doing, collection.connection.direct, method, *args, timeout=CALL_TIMEOUT_S)

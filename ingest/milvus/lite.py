@@ -1,13 +1,16 @@
-"""Milvus Lite's files (3.2.2): index files that a kill has cut short, and reading without writing."""
+"""Milvus Lite's files (3.2.2): who holds one, reading without writing, and index files that a kill has cut short."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ingest.core.errors import BusyError, MilvusError
+from ingest.runtime.atomic_files import reason
 from ingest.runtime.openmp import import_faiss
 
 if TYPE_CHECKING:
@@ -17,36 +20,58 @@ _LOCK = "LOCK"
 _FILES = "collections/{}/partitions/*/indexes/*.hnsw.idx"
 
 
-def remove_torn_indexes(database: str, name: str) -> int:
-    """Remove the index files of a collection that cannot be read, and return how many.
+def is_locked(database: str) -> bool:
+    """Return whether another process has a database open: pymilvus says only that it could not open it."""
+    if os.name == "nt":  # Windows has neither Milvus Lite nor flock
+        return False
+    import fcntl
 
-    Lite writes them in place, so that a process killed meanwhile leaves one that it cannot load.
-    `database` is the Lite "file", a folder. Loading the collection makes them anew from its rows, which Lite keeps
-    apart, in files that it never changes.
-    """
-    files = list(Path(database).expanduser().glob(_FILES.format(name)))
-    torn = [path for path in files if not _is_readable(path)]
-    for path in torn:
-        path.unlink()
-    return len(torn)
+    try:
+        with (Path(database).expanduser() / _LOCK).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def busy(shown: str) -> BusyError:
+    """Return the error for a database that another process has open."""
+    return BusyError(
+        f"{shown}: another process has this Milvus Lite file open; wait for it, or use a server, which serves many: "
+        "docker compose up -d --wait"
+    )
 
 
 @contextmanager
-def stand_in(database: Path) -> Iterator[Path]:
-    """Give a folder that Lite opens like `database` and changes in its place; nobody else can open that meanwhile.
+def open_copy(database: Path) -> Iterator[Path]:
+    """Give a folder for Lite to open and change in place of `database`; nobody else can open that meanwhile.
 
-    Opening it, Lite recovers what a killed process left; closing it, Lite writes that down. It replaces its small files
-    (JSON), so they are copied, and never changes its large ones, so links stand for them. Raises OSError where another
-    process has `database` open.
+    When it opens a database, Lite recovers what a killed process left; when it closes it, Lite writes that down. It
+    replaces its small files (JSON), so they are copied, and never changes its large ones, so they are linked. Raises
+    BusyError if another process has `database` open, MilvusError if it cannot be read.
     """
+    with ExitStack() as stack:
+        try:
+            copy = _copy(database, stack)
+        except BlockingIOError as error:
+            raise busy(str(database)) from error
+        except (OSError, shutil.Error) as error:
+            raise MilvusError(
+                f"{database}: cannot be read ({reason(error)}); make it readable, or set TMPDIR"
+            ) from error
+        yield copy
+
+
+def _copy(database: Path, stack: ExitStack) -> Path:
     import fcntl  # Windows has neither this nor Milvus Lite
 
-    with ExitStack() as stack:
-        if (lock := database / _LOCK).exists():
-            fcntl.flock(stack.enter_context(lock.open("rb")), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ingest-")), database.name)
-        shutil.copytree(database, folder, ignore=shutil.ignore_patterns(_LOCK), copy_function=_copy_or_link)
-        yield folder
+    if (lock := database / _LOCK).exists():
+        fcntl.flock(stack.enter_context(lock.open("rb")), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ingest-")), database.name)
+    shutil.copytree(database, folder, ignore=shutil.ignore_patterns(_LOCK), copy_function=_copy_or_link)
+    return folder
 
 
 def _copy_or_link(source: str, to: str) -> None:
@@ -54,6 +79,20 @@ def _copy_or_link(source: str, to: str) -> None:
         shutil.copyfile(source, to)
     else:
         Path(to).symlink_to(Path(source).absolute())
+
+
+def remove_torn_indexes(database: str, name: str) -> int:
+    """Remove a collection's index files that cannot be read, and return how many.
+
+    Lite writes them in place, so a process killed meanwhile leaves one that Lite cannot load. `database` is the Lite
+    "file", a folder. Loading the collection builds them again from its rows, which Lite keeps in separate files that
+    it never changes.
+    """
+    files = list(Path(database).expanduser().glob(_FILES.format(name)))
+    torn = [path for path in files if not _is_readable(path)]
+    for path in torn:
+        path.unlink()
+    return len(torn)
 
 
 def _is_readable(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Collections in memory: whether one is, and bringing it there without taking away the replicas that it has."""
+"""Collections in memory: whether one is loaded, and loading it without taking away replicas that it has."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_LOOK_EVERY_S = 0.5
+_POLL_S = 0.5
 _ANSWER_S = 10.0
 _OTHER_REPLICAS = re.compile(r"can't change the replica number for loaded collection.*expected=(\d+)")
 
 
 def load(connection: Connection, name: str, replicas: int = 0) -> None:
-    """Bring a collection into memory if it is not, in so many replicas; 0 leaves that to the server.
+    """Load a collection into memory if it is not, with so many replicas; 0 leaves their number to the server.
 
-    One that is loaded is left alone unless it has another number of replicas than asked for: since Milvus 2.4.13 a
-    load that names no number sets the replicas and the resource groups back to the collection's properties, or to one
-    replica. Milvus 2.3.5 refuses to change them. What a kill tore of a Milvus Lite's index is made anew.
+    A loaded one is left alone unless it has another number of replicas than wanted: since Milvus 2.4.13 a load that
+    names no number resets replicas and resource groups to the collection's properties, or to one replica. Milvus 2.3.5
+    refuses to change them. An index file of Milvus Lite that a kill has cut short is built again.
     """
     if connection.is_lite:
         _load_lite(connection, name)
@@ -37,9 +37,9 @@ def load(connection: Connection, name: str, replicas: int = 0) -> None:
 
 
 def is_loaded(connection: Connection, name: str) -> bool:
-    """Tell whether a collection can be searched, and change nothing of it; one that is loading is waited for.
+    """Return whether a collection can be searched, without loading it; if it is loading, wait for it.
 
-    A Milvus Lite file is opened with nothing in memory: there a collection is loaded, for this process alone.
+    A Milvus Lite file opens with nothing in memory, so there the collection is loaded, for this process only.
     """
     from pymilvus.client.types import LoadState
 
@@ -49,16 +49,16 @@ def is_loaded(connection: Connection, name: str) -> bool:
     doing, ends = f"load {name}", time.monotonic() + CALL_TIMEOUT_S
     while (state := load_state(connection, name)) == LoadState.Loading and time.monotonic() < ends:
         connection.say(f"waiting for Milvus at {connection.shown} to load {name}")
-        connection.pause(_LOOK_EVERY_S, doing)
+        connection.pause(_POLL_S, doing)
     return bool(state == LoadState.Loaded)
 
 
 def check_loaded(connection: Connection, name: str) -> None:
-    """Raise MilvusError for a collection that somebody has released; otherwise as `is_loaded`."""
+    """Raise MilvusError if somebody has released the collection; otherwise as `is_loaded`."""
     if not is_loaded(connection, name):
         raise MilvusError(
             f"Milvus at {connection.shown}: {name} is not loaded, and this command changes nothing; load it there, or "
-            "with: ingest run"
+            "run: ingest run"
         )
 
 
@@ -68,10 +68,10 @@ def load_state(connection: Connection, name: str) -> Any:
 
 
 def replicas_of(connection: Connection, name: str) -> list[int]:
-    """Return for each replica the id of its collection; nothing if the server does not tell.
+    """Return for each replica the id of its collection; nothing if the server does not say.
 
-    A name, or an alias, is looked up where the server looks for those of searches: in what its proxy has cached
-    (`GetReplicas` in internal/proxy/impl.go, the same from 2.3 to 3.0). pymilvus asks by an id that it looks up before.
+    The name, or alias, is resolved as for a search: from the proxy's cache (`GetReplicas` in internal/proxy/impl.go,
+    the same from 2.3 to 3.0). pymilvus' own call sends an id that it has looked up itself.
     """
     import grpc
     from pymilvus.exceptions import MilvusException
@@ -92,14 +92,14 @@ def _load(connection: Connection, name: str, replicas: int = 0) -> None:
 
 
 def _change(connection: Connection, name: str, replicas: int) -> None:
-    """Give a loaded collection another number of replicas, or say that this server cannot."""
+    """Give a loaded collection another number of replicas, or log that this server cannot."""
     try:
         _load(connection, name, replicas)
     except MilvusError as error:
         if not (match := _OTHER_REPLICAS.search(str(error))):
             raise
         log.warning(
-            "%s stays loaded with its %s replicas, for the server cannot change them while it serves; for %d, "
+            "%s stays loaded with replicas: %s, because the server cannot change their number while it serves; for %d, "
             "release it when apps can do without it, and run again", name, match[1], replicas,
         )  # fmt: skip
 
@@ -110,5 +110,5 @@ def _load_lite(connection: Connection, name: str) -> None:
     except MilvusError:
         if not remove_torn_indexes(connection.place, name):
             raise
-        log.warning("%s: the index of %s was cut short by a kill; it is built again", connection.shown, name)
+        log.warning("%s: a kill has cut the index of %s short; it is built again", connection.shown, name)
         _load(connection, name)

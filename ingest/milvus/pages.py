@@ -1,8 +1,7 @@
-"""Reads rows in pages of a size that the server can answer.
+"""Reads rows in pages that are small enough for the server to send.
 
-No Milvus answers with more than 100 MiB (quotaAndLimits.limits.maxOutputSize), whatever a row's fields take. A page
-that is refused for its size is asked for again by halves: rows of ids and digests are read by the thousands, rows with
-long texts by as many as fit.
+Milvus sends at most 100 MiB at once (quotaAndLimits.limits.maxOutputSize). A page that it refuses for its size is asked
+for again in halves: rows of ids and digests are read by the thousands, rows with long texts as many as fit.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ingest.core.contract import PRIMARY_KEY
 from ingest.core.errors import MilvusError
-from ingest.milvus import error_codes
+from ingest.milvus import error_codes, filters
 from ingest.milvus.connection import CALL_TIMEOUT_S
 
 if TYPE_CHECKING:
@@ -20,29 +19,29 @@ if TYPE_CHECKING:
 
     from ingest.milvus.connection import Connection
 
-_MOST_ROWS = 16_384
-"""The most that may be asked for at a time; 1,000 is 3 to 8 times slower."""
+_MAX_ROWS = 16_384
+"""Milvus' limit for one request; 1,000 at a time is 3 to 8 times slower."""
 _PAGE_TIMEOUT_S = 20.0  # for one try of a page, which takes tenths of a second
 
 
 def pages(connection: Connection, name: str, fields: list[str], consistency: str) -> Iterator[list[dict[str, Any]]]:
-    """Yield all rows of a collection with these fields, thousands at a time and in the order of their ids.
+    """Yield all rows of a collection with these fields, thousands at a time, in the order of their ids.
 
-    Where the server says which moment it read the first page at (2.4.14 and newer do), the others are of that moment;
-    otherwise each is read with the consistency that was asked for.
+    If the server says at which moment it read the first page (2.4.14 and newer do), the others are read as of that
+    moment; otherwise each is read with the given consistency.
     """
     doing = f"read all rows of {name}"
     described = connection.call(doing, connection.client.describe_collection, name)
     query = _query(name, described["collection_id"], fields, consistency)
-    most = _MOST_ROWS
+    limit = _MAX_ROWS
     while True:
-        query.query_params[0].value = str(most)  # the limit
+        query.query_params[0].value = str(limit)
         try:
             answer = connection.call(doing, connection.request, "Query", query, timeout=_PAGE_TIMEOUT_S)
         except MilvusError as error:
-            if most == 1 or not error_codes.is_too_large(error.__cause__):
+            if limit == 1 or not error_codes.is_too_large(error.__cause__):
                 raise
-            most //= 2
+            limit //= 2
             continue
         page, last = _page(answer)
         if not page:
@@ -55,12 +54,12 @@ def pages(connection: Connection, name: str, fields: list[str], consistency: str
 def rows(
     connection: Connection, name: str, product_ids: Sequence[str], fields: list[str], consistency: str | None = None
 ) -> list[dict[str, Any]]:
-    """Return the rows of these products with these fields, those that exist; None is the collection's consistency."""
+    """Return the existing rows of these products with these fields; None means the collection's own consistency."""
     asked = {"consistency_level": consistency} if consistency else {}
     try:
         found: list[dict[str, Any]] = connection.call(
-            f"read rows of {name}", connection.client.query, name, filter=among(product_ids), output_fields=fields,
-            timeout=CALL_TIMEOUT_S, **asked,
+            f"read rows of {name}", connection.client.query, name, filter=filters.among(PRIMARY_KEY, product_ids),
+            output_fields=fields, timeout=CALL_TIMEOUT_S, **asked,
         )  # fmt: skip
     except MilvusError as error:
         if len(product_ids) == 1 or not error_codes.is_too_large(error.__cause__):
@@ -71,23 +70,18 @@ def rows(
     return found
 
 
-def among(product_ids: Sequence[str]) -> str:
-    """Return a filter for these primary keys, as JSON quotes them: pymilvus' own way breaks on a quote."""
-    return f"{PRIMARY_KEY} in {json.dumps(list(product_ids), ensure_ascii=False)}"
-
-
 def _query(name: str, number: int, fields: list[str], consistency: str) -> Any:
     """Return the message that asks for the first page.
 
-    pymilvus' iterator (3.0.2) sends the same, but for the consistency that it is told: `construct_guarantee_ts` leaves
-    it out, and sends `use_default_consistency`. The default of a collection is Bounded, so that an iterator misses what
-    was written some tenths of a second ago.
+    pymilvus' iterator (3.0.2) sends the same, but drops the consistency that it was given: `construct_guarantee_ts`
+    sends `use_default_consistency` instead. A collection's default is Bounded, so its iterator misses what was written
+    some tenths of a second ago.
     """
     from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
     params = {
-        "limit": _MOST_ROWS,
-        "iterator": True,  # rows in order, and a page's end no further than where all segments have been read to
+        "limit": _MAX_ROWS,  # stays first: `pages` changes it
+        "iterator": True,  # rows in order, and no page ends further than all segments have been read
         "reduce_stop_for_best": True,
         "collection_id": number,
     }
@@ -100,7 +94,7 @@ def _query(name: str, number: int, fields: list[str], consistency: str) -> Any:
 
 
 def _page(answer: Any) -> tuple[list[dict[str, Any]], str]:
-    """Return an answer's rows, taken out of its columns as pymilvus does, and the last one's id."""
+    """Return an answer's rows, made from its columns as pymilvus does, and the id of the last one."""
     from pymilvus.client.entity_helper import extract_dynamic_field_from_result, extract_row_data_from_fields_data_v2
     from pymilvus.client.types import HybridExtraList
 

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from ingest.milvus.connection import Connection
 
 REPLICAS = "collection.replica.number"
-"""Milvus' own: how many replicas a load that names no number gets, since 2.4.13; before that it changes nothing."""
+"""Milvus' own property: the replicas of a load that names no number, since 2.4.13; older servers ignore it."""
 
 
 def set_properties(connection: Connection, name: str, properties: dict[str, str]) -> None:
     """Set properties of a collection so that they outlive the server."""
-    for _ in range(2):  # what Milvus 2.3.5 keeps over a restart is the alteration before the last (milvus #30144)
-        connection.call(f"note properties of {name}", connection.client.alter_collection_properties, name, properties)
+    for _ in range(2):  # after a restart Milvus 2.3.5 has the alteration before the last (milvus #30144)
+        connection.call(f"set properties of {name}", connection.client.alter_collection_properties, name, properties)
 
 
 def get(connection: Connection, name: str) -> dict[str, str]:
@@ -27,12 +27,12 @@ def get(connection: Connection, name: str) -> dict[str, str]:
 
 
 def update(connection: Connection, name: str, properties: Mapping[str, str]) -> None:
-    """Set those properties that the collection does not have with these values."""
+    """Set those of these properties that the collection lacks or has with another value."""
     found = get(connection, name) if properties else {}
     if newer := {key: value for key, value in properties.items() if found.get(key) != value}:
         set_properties(connection, name, newer)
 
 
 def of_layout(layout: Layout) -> dict[str, str]:
-    """Return how the server is to load a collection by itself; what the contract does not name stays as it is."""
+    """Return the properties that say how the server loads a collection by itself, if the contract says so."""
     return {REPLICAS: str(layout.replicas)} if layout.replicas else {}

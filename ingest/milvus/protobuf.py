@@ -1,7 +1,7 @@
-"""Packs rows into the message that Milvus takes, column by column.
+"""Packs rows into Milvus' upsert message, column by column.
 
-pymilvus packs a row at a time and a value at a time, in 50 µs a row of which the vector is 5: as long as a
-server needs for it. Here it is 3 µs. The messages are Milvus' own, as pymilvus generates them from milvus.proto.
+pymilvus packs row by row and value by value: 50 µs a row, 5 of them for the vector, as long as a server needs for the
+row. By columns it takes 3 µs. The messages are Milvus' own, as pymilvus generates them from milvus.proto.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ingest.core.contract import Contract
     from ingest.core.records import Embedded
 
-_FLOATS_TAG = b"\x0a"  # field 1, of bytes that follow their length: packed, as protobuf writes repeated numbers
+_FLOATS_TAG = b"\x0a"  # field 1, length-delimited: packed, as protobuf writes repeated numbers
 _ARRAYS = {
     "VARCHAR": "string_data",
     "INT64": "long_data",
@@ -59,9 +59,9 @@ def _scalars(name: str, kind: str, values: Sequence[Any]) -> Any:
 
 
 def _nullable(name: str, kind: str, values: Sequence[Any]) -> Any:
-    """Pack values of which some are null: whether each is one, and then those alone that are none."""
+    """Pack values that may be null: those that are not, and for each value whether it is one of them."""
     made = _scalars(name, kind, [value for value in values if value is not None])
-    getattr(made.scalars, _ARRAYS[kind]).SetInParent()  # there, and of this type, where all are null too
+    getattr(made.scalars, _ARRAYS[kind]).SetInParent()  # the array exists, with its type, even if all are null
     made.valid_data.extend(value is not None for value in values)
     return made
 
@@ -73,7 +73,7 @@ def _vectors(name: str, vectors: Any) -> Any:
     content = np.ascontiguousarray(vectors, "<f4").tobytes()
     made = schema_pb2.FieldData(field_name=name, type=DataType.FLOAT_VECTOR)
     made.vectors.dim = vectors.shape[1]
-    # Numbers one by one would each become a Python object on the way.
+    # Added one by one, each number would become a Python object.
     made.vectors.float_vector.ParseFromString(_FLOATS_TAG + _varint(len(content)) + content)
     return made
 
@@ -95,7 +95,7 @@ def _json(content: dict[str, Any]) -> bytes:
 
 
 def _varint(number: int) -> bytes:
-    """Return a whole number ≥ 0 as protobuf writes it: 7 bits a byte, the low ones first."""
+    """Return an integer ≥ 0 as a protobuf varint: 7 bits a byte, the low ones first."""
     packed = bytearray()
     while number > 0x7F:
         packed.append(number & 0x7F | 0x80)

@@ -1,4 +1,4 @@
-"""Reads back what a collection holds: its rows, packed, and the vectors that the store lacks."""
+"""Reads back what a collection holds: an inventory of its rows, and the vectors that the store lacks."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ _REFILL_ROWS = 1000
 
 
 def inventory(collection: Collection, store: EmbeddingStore) -> Inventory:
-    """Return the rows of a collection, and take over the vectors that the collection has and the store lacks."""
-    there = Inventory()
+    """Return the inventory of a collection; vectors that the collection has and the store lacks go into the store."""
+    found = Inventory()
     missing: list[str] = []
-    # The server looks for the next rows while these are packed.
+    # The server reads the next rows while these are packed.
     with closing(parallel.prefetch(collection.rows(), 1)) as batches:
         for rows in batches:
             ids, digests, shas = ([row[name] for row in rows] for name in (PRIMARY_KEY, ROW_DIGEST, IMAGE_SHA256))
-            there.add(ids, digests, shas)
-            pictures, sound = from_hex(shas, SHA256_BYTES)
-            digested = np.fromiter(map(bool, digests), bool, len(digests))
-            ours = np.flatnonzero(sound & digested).tolist()  # rows that ingest wrote
-            held = store.holds([pictures[at].tobytes() for at in ours])
-            missing.extend(ids[at] for at, known in zip(ours, held, strict=True) if not known)
+            found.add(ids, digests, shas)
+            images, is_valid = from_hex(shas, SHA256_BYTES)
+            has_digest = np.fromiter(map(bool, digests), bool, len(digests))
+            ours = np.flatnonzero(is_valid & has_digest).tolist()  # rows that ingest wrote
+            held = store.holds([images[at].tobytes() for at in ours])
+            missing.extend(ids[at] for at, is_held in zip(ours, held, strict=True) if not is_held)
     for batch in parallel.batched(missing, _REFILL_ROWS):
         vectors = dict(collection.vectors(batch))
         if vectors:
             store.add(list(vectors), np.stack(list(vectors.values())))
-    there.settle_doubled()
-    return there
+    found.distrust_duplicates()
+    return found

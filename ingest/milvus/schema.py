@@ -1,4 +1,4 @@
-"""The contract as Milvus' schema and index, and what of a collection that is there does not fit it."""
+"""The contract as Milvus schema and index parameters, and how an existing collection differs from it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def schema(contract: Contract, dim: int) -> Any:
 
 
 def index_params(contract: Contract) -> Any:
-    """Return the index the contract asks for over its vector field."""
+    """Return the parameters of the contract's index over its vector field."""
     from pymilvus import MilvusClient
 
     index = contract.index
@@ -51,10 +51,10 @@ def index_params(contract: Contract) -> Any:
 
 
 def misfits(description: Mapping[str, Any], contract: Contract, dim: int) -> list[str]:
-    """Return what keeps `describe_collection`'s answer from holding the contract's rows; empty where all fits."""
+    """Return why a collection, as `describe_collection` answers, cannot hold the contract's rows; empty if it can."""
     from pymilvus import DataType
 
-    there = {field["name"]: field for field in description["fields"]}
+    fields = {field["name"]: field for field in description["fields"]}
     wanted = {
         PRIMARY_KEY: "VARCHAR",
         contract.index.field: "FLOAT_VECTOR",
@@ -64,25 +64,25 @@ def misfits(description: Mapping[str, Any], contract: Contract, dim: int) -> lis
     wanted |= {field.name: field.type for field in contract.fields}
     faults = []
     for name, kind in wanted.items():
-        if name not in there:
+        if name not in fields:
             faults.append(f"has no field {name}")
-        elif there[name]["type"] != DataType[kind]:
-            faults.append(f"{name} is {DataType(there[name]['type']).name}, not {kind}")
-        elif bool(there[name].get("nullable")) != (name in contract.nullable):
-            faults.append(f"{name} {'takes no null' if name in contract.nullable else 'is nullable'}")
-    vector = there.get(contract.index.field, {}).get("params", {}).get("dim")
+        elif fields[name]["type"] != DataType[kind]:
+            faults.append(f"{name} is {DataType(fields[name]['type']).name}, not {kind}")
+        elif bool(fields[name].get("nullable")) != (name in contract.nullable):
+            faults.append(f"{name} {'is not nullable' if name in contract.nullable else 'is nullable'}")
+    vector = fields.get(contract.index.field, {}).get("params", {}).get("dim")
     if vector is not None and int(vector) != dim:
         faults.append(f"{contract.index.field} has dim {vector}, the model {dim}")
-    if PRIMARY_KEY in there and not there[PRIMARY_KEY].get("is_primary"):
+    if PRIMARY_KEY in fields and not fields[PRIMARY_KEY].get("is_primary"):
         faults.append(f"{PRIMARY_KEY} is not its primary key")
-    key = next((name for name, field in there.items() if field.get("is_partition_key")), "")
+    key = next((name for name, field in fields.items() if field.get("is_partition_key")), "")
     if key != contract.layout.partition_key:
         faults.append(f"its partition key is {key or 'none'}, not {contract.layout.partition_key or 'none'}")
     return faults
 
 
 def index_misfits(description: Mapping[str, Any] | None, contract: Contract) -> list[str]:
-    """Return how an index that is there differs from the contract's; Lite does not tell M and efConstruction."""
+    """Return how an index differs from the contract's; Lite does not report M and efConstruction."""
     if description is None:
         return []
     index = contract.index

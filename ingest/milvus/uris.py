@@ -1,4 +1,4 @@
-"""What `--uri` may be, an address or a Milvus Lite file, and the credentials that it may carry."""
+"""What `--uri` may be, a server's address or a Milvus Lite file, and the credentials in it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from ingest.core.errors import MilvusError
 
 
 def split_user(uri: str) -> tuple[str, str]:
-    """Return a URI without its credentials, and these as `user:password`, or "" where it carries none."""
+    """Return a URI without its credentials, and these as `user:password`, or "" if it has none."""
     if "@" not in uri:
         return uri, ""
-    if "://" not in uri:  # a scheme forgotten: what stands before the @ is a secret all the same
+    if "://" not in uri:  # the scheme was forgotten: what is before the @ is a secret all the same
         user, _, host = uri.rpartition("@")
         return (host, user) if ":" in user else (uri, "")
     parts = urlsplit(uri)
@@ -21,21 +21,21 @@ def split_user(uri: str) -> tuple[str, str]:
 
 
 def target(uri: str) -> tuple[str, str, str]:
-    """Return what to show, what to connect to, and `user:password` where the URI carries one."""
+    """Return what to show, what to connect to, and `user:password`, "" if the URI has none."""
     if "://" in uri:
         bare, user = split_user(uri)
         return bare, bare, user
     path = Path(uri).expanduser()
     if path.suffix != ".db":
         raise MilvusError(
-            f"--uri {split_user(uri)[0]}: neither http://… nor a Milvus Lite file, whose name ends in .db"
+            f"--uri {split_user(uri)[0]}: not an address; pass http://… or a Milvus Lite file, whose name ends in .db"
         )
     return uri, str(path), ""
 
 
 def make_folder(uri: str, folder: Path) -> None:
-    """Make the folder that a Milvus Lite file goes into; raises MilvusError."""
+    """Create the folder for a Milvus Lite file; raises MilvusError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise MilvusError(f"--uri {uri}: its folder cannot be made ({error.strerror})") from error
+        raise MilvusError(f"--uri {uri}: its folder cannot be created ({error.strerror}); pass another") from error

@@ -1,4 +1,4 @@
-"""The collections behind an alias: which there are, moving the alias back to the one before, and dropping old ones."""
+"""The collections that were built for an alias: listing them, rollback to the one before, and dropping old ones."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CollectionVersion:
-    """One collection. `built` and `last_served` are ISO times in UTC, "" where not known or never.
+    """One collection. `built` and `last_served` are ISO times in UTC, "" if not known or never.
 
-    `bytes` estimates what its vectors and links take in memory; Milvus does not tell. `rows` of one that is not loaded
-    may include deleted ones. Apps search with `ef`: the measured one if there is one, else the schema's.
+    `bytes` estimates the memory of its vectors and links; Milvus does not report it. `rows` of a collection that is not
+    loaded may include deleted ones. Apps search with `ef`: the measured one if there is one, else the schema's.
     """
 
     name: str
@@ -49,18 +49,18 @@ def list_versions(connection: Connection, alias: str) -> list[CollectionVersion]
         properties = connection.call("describe the collection", client.describe_collection, name).get("properties", {})
         contract = search_ef.read(properties.get(PROPERTY, ""))
         if contract.get("alias") == alias:
-            found.append(_release(connection, name, contract, properties, serves=name == served))
-    return sorted(found, key=lambda release: (release.serves, release.last_served, release.built), reverse=True)
+            found.append(_version(connection, name, contract, properties, serves=name == served))
+    return sorted(found, key=lambda version: (version.serves, version.last_served, version.built), reverse=True)
 
 
 def rollback(connection: Connection, alias: str) -> tuple[str, str]:
-    """Point the alias at the collection it served before, in one call; return that one's name and the other's.
+    """Point the alias at the collection that it served before, in one call; return its name and the other's.
 
-    Raises MilvusError where there is none, or it is empty.
+    Raises MilvusError if there is none, or it is empty.
     """
     found = list_versions(connection, alias)
-    serving = next((release for release in found if release.serves), None)
-    before = next((release for release in found if release.last_served and not release.serves), None)
+    serving = next((version for version in found if version.serves), None)
+    before = next((version for version in found if version.last_served and not version.serves), None)
     if before is None:
         raise MilvusError(f"Milvus at {connection.shown}: there is no collection that {alias} served before this one")
     if not before.rows:
@@ -71,34 +71,33 @@ def rollback(connection: Connection, alias: str) -> tuple[str, str]:
 
 def select_prunable(found: Sequence[CollectionVersion], keep: int) -> list[CollectionVersion]:
     """Return those to drop: all but the served one, the `keep` newest that were served, and any now being filled."""
-    serving = next((release for release in found if release.serves), None)
+    serving = next((version for version in found if version.serves), None)
     if serving is None:
-        return []  # nothing is served, so that nobody can tell what is old
-    old = [release for release in found if release.last_served and not release.serves]
-    unfinished = [release for release in found if not release.last_served and not release.serves]
-    return [*old[keep:], *(release for release in unfinished if release.built < serving.last_served)]
+        return []  # without a served one there is no telling what is old
+    old = [version for version in found if version.last_served and not version.serves]
+    unfinished = [version for version in found if not version.last_served and not version.serves]
+    return [*old[keep:], *(version for version in unfinished if version.built < serving.last_served)]
 
 
 def drop(connection: Connection, alias: str, name: str) -> None:
-    """Drop a collection; raises MilvusError if an alias points to it: one whose collection is gone serves nobody.
+    """Drop a collection that nobody reads through `alias` any more; raises MilvusError if an alias points to it.
 
-    Milvus 2.3 and 2.4 drop it nevertheless, later ones refuse. It is dropped when nobody reads it through `alias` any
-    more.
+    Milvus 2.3 and 2.4 would drop it all the same, and leave an alias that serves nothing; later ones refuse.
     """
     served = alias_target(connection, alias)
     description = connection.call("describe the collection", connection.client.describe_collection, name)
     others = [other for other in description.get("aliases", []) if alias_target(connection, other) == name]
     if pointing := [alias] if served == name else others:
         raise MilvusError(
-            f"Milvus at {connection.shown}: {name} is not dropped, for the alias {pointing[0]} points to it; move or "
-            "drop that alias first"
+            f"Milvus at {connection.shown}: {name} is not dropped, because the alias {pointing[0]} points to it; move "
+            "or drop that alias first"
         )
     if served is not None:
         await_switch(connection, alias, served)
     connection.call("drop the collection", connection.client.drop_collection, name, timeout=CALL_TIMEOUT_S)
 
 
-def _release(
+def _version(
     connection: Connection, name: str, contract: dict[str, Any], properties: dict[str, str], *, serves: bool
 ) -> CollectionVersion:
     rows = _count(connection, name)
@@ -121,7 +120,7 @@ def _release(
 
 
 def _count(connection: Connection, name: str) -> int:
-    """Count a collection's rows; of one that is not loaded those deleted since the last compaction count too."""
+    """Count a collection's rows; if it is not loaded, also those deleted since the last compaction."""
     from pymilvus.client.types import LoadState
 
     client, doing = connection.client, f"count the rows of {name}"

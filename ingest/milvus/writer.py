@@ -1,9 +1,13 @@
-"""Upserts rows in batches that the server takes: bounded by rows and bytes, some at a time, never one id in two."""
+"""Upserts rows in batches that the server takes: bounded by rows and bytes, a few calls at a time.
+
+No id is in two calls at once.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from ingest.core.contract import row_digests
@@ -12,80 +16,107 @@ from ingest.milvus import protobuf
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from concurrent.futures import Future
+    from concurrent.futures import Executor, Future
 
     from ingest.core.records import ImageFile, Product, Skipped
     from ingest.milvus.collection import Collection
 
-_IN_FLIGHT = 2
-_IN_FLIGHT_LITE = 1
-"""Milvus Lite (3.2.2) has no lock around its log: two first writes open its file twice, and one is lost to it."""
+_CALLS = 2
+_CALLS_LITE = 1
+"""Milvus Lite (3.2.2) has no lock around its log: two first writes open its file twice, and one of them is lost."""
 MAX_ROWS = 1000
 MAX_BYTES = 32 * 2**20
-"""Half of the 64 MB that Milvus' gRPC server takes in one message, since a row's text is estimated."""
+"""Half of the 64 MB that Milvus' gRPC server takes in one message, because a row's text is only estimated."""
 
 
 def upsert(records: Iterable[Embedded | Skipped], collection: Collection) -> Iterator[Embedded | Skipped]:
-    """Write each `Embedded` and yield it when the server has acknowledged it; a `Skipped` passes by at once.
+    """Write each `Embedded` and yield it when the server has acknowledged it; a `Skipped` is yielded at once.
 
-    Two calls are under way at a time: one batch is packed while the server works on the other; to Milvus Lite one.
-    Batches come out in order. A consumer that stops, or a call that fails, waits for the other.
+    Two calls are under way at a time, so that one batch is packed while the server works on the other; with Milvus
+    Lite only one. Batches come out in order. If the consumer stops or a call fails, the other call is waited for.
     """
-    flights: deque[_Flight] = deque()
-    most = _IN_FLIGHT_LITE if collection.connection.is_lite else _IN_FLIGHT
-    with ThreadPoolExecutor(most, thread_name_prefix="upsert") as pool:
-        for batch in _batches(records):
-            if isinstance(batch, dict):
-                # No id in two calls at once: which of them came last would be left to chance.
-                while flights and (len(flights) == most or any(batch.keys() & other.batch for other in flights)):
-                    yield from flights.popleft().landed()
-                flights.append(_Flight(batch, pool.submit(_send, batch, collection)))
-            elif batch is not None:
-                yield batch
-            while flights and flights[0].sent.done():
-                yield from flights.popleft().landed()
-        while flights:
-            yield from flights.popleft().landed()
+    limit = _CALLS_LITE if collection.connection.is_lite else _CALLS
+    with ThreadPoolExecutor(limit, thread_name_prefix="upsert") as pool:
+        calls = _Calls(pool, limit, collection)
+        batch = _Batch()
+        for record in records:
+            if isinstance(record, Embedded):
+                size = row_bytes(record)
+                if not batch.has_room(record, size):
+                    yield from calls.send(batch.rows)
+                    batch = _Batch()
+                batch.add(record, size)
+            else:
+                yield record
+            yield from calls.take_acknowledged()
+        if batch.rows:
+            yield from calls.send(batch.rows)
+        yield from calls.wait_for_all()
 
 
-class _Flight(NamedTuple):
-    """A batch on its way: by its ids, and the call that sends it."""
+@dataclass(slots=True)
+class _Batch:
+    """Rows for one call, by id, and their bytes."""
 
-    batch: dict[str, Embedded]
-    sent: Future[None]
+    rows: dict[str, Embedded] = field(default_factory=dict)
+    size: int = 0
 
-    def landed(self) -> Iterable[Embedded]:
-        """Return the records when they are acknowledged."""
-        self.sent.result()
-        return self.batch.values()
-
-
-def _batches(records: Iterable[Embedded | Skipped]) -> Iterator[dict[str, Embedded] | Skipped | None]:
-    """Yield batches that a call may hold, each `Skipped` as it comes, and None where a batch goes on filling."""
-    batch: dict[str, Embedded] = {}
-    size = 0
-    for record in records:
-        if not isinstance(record, Embedded):
-            yield record
-            continue
-        row_size = row_bytes(record)
+    def has_room(self, record: Embedded, size: int) -> bool:
+        """Return whether a row of so many bytes may go into this call; into an empty one any may."""
+        if not self.rows:
+            return True
+        is_full = len(self.rows) == MAX_ROWS or self.size + size > MAX_BYTES
         # One id twice in a call leaves a phantom row on some servers (milvus-io/milvus #44320).
-        full = len(batch) == MAX_ROWS or size + row_size > MAX_BYTES
-        if batch and (full or record.product.product_id in batch):
-            yield batch
-            batch, size = {}, 0
-        else:
-            yield None
-        batch[record.product.product_id] = record
-        size += row_size
-    if batch:
-        yield batch
+        return not is_full and record.product.product_id not in self.rows
+
+    def add(self, record: Embedded, size: int) -> None:
+        self.rows[record.product.product_id] = record
+        self.size += size
+
+
+class _Call(NamedTuple):
+    """A call under way: its rows by id, and what the server will answer."""
+
+    rows: dict[str, Embedded]
+    answer: Future[None]
+
+
+class _Calls:
+    """The calls under way, oldest first: at most `limit`."""
+
+    def __init__(self, pool: Executor, limit: int, collection: Collection) -> None:
+        self._pool = pool
+        self._limit = limit
+        self._collection = collection
+        self._calls: deque[_Call] = deque()
+
+    def send(self, rows: dict[str, Embedded]) -> Iterator[Embedded]:
+        """Send a batch, after the calls that are in its way; yield the rows of those."""
+        # No id in two calls at once: which of them came last would be left to chance.
+        while len(self._calls) == self._limit or any(rows.keys() & call.rows.keys() for call in self._calls):
+            yield from self._wait_for_oldest()
+        self._calls.append(_Call(rows, self._pool.submit(_send, rows, self._collection)))
+
+    def take_acknowledged(self) -> Iterator[Embedded]:
+        """Yield the rows that the server has acknowledged by now, in order."""
+        while self._calls and self._calls[0].answer.done():
+            yield from self._wait_for_oldest()
+
+    def wait_for_all(self) -> Iterator[Embedded]:
+        """Yield the rows of all calls as the server acknowledges them."""
+        while self._calls:
+            yield from self._wait_for_oldest()
+
+    def _wait_for_oldest(self) -> Iterable[Embedded]:
+        call = self._calls.popleft()
+        call.answer.result()
+        return call.rows.values()
 
 
 def identities(
     records: Sequence[Embedded | ImageFile], collection: Collection
 ) -> tuple[list[str], list[str], list[str]]:
-    """Return the records' product ids, row digests and pictures' SHA-256, as they stand in the collection."""
+    """Return the records' product ids, row digests and images' SHA-256 in hex, as the collection holds them."""
     shas = [record.sha256 for record in records]
     digests = row_digests([record.product.metadata for record in records], shas, collection.space.fingerprint)
     return (
@@ -95,22 +126,22 @@ def identities(
     )
 
 
-def _send(batch: dict[str, Embedded], collection: Collection) -> None:
-    records = list(batch.values())
+def _send(rows: dict[str, Embedded], collection: Collection) -> None:
+    records = list(rows.values())
     connection = collection.connection
     if connection.is_lite and collection.contract.keeps_others:
         # Milvus Lite's upsert keeps dynamic fields that the new row lacks (seen with 3.2.2); a server replaces the row.
-        collection.delete(list(batch))
+        collection.delete(list(rows))
     _, digests, _ = identities(records, collection)
     request = protobuf.request(collection.name, records, digests, collection.contract)
     connection.call(f"upsert into {collection.name}", connection.upsert, request)
 
 
 def row_bytes(record: Embedded) -> int:
-    """Estimate what a row takes in a message."""
+    """Estimate a row's bytes in a message."""
     return record.vector.nbytes + text_bytes(record.product)
 
 
 def text_bytes(product: Product) -> int:
-    """Estimate what a row without its vector takes in a message."""
+    """Estimate the bytes in a message of a row without its vector."""
     return 256 + sum(len(str(key)) + 4 * len(str(value)) for key, value in product.metadata.items())

@@ -19,16 +19,19 @@ import numpy as np
 
 from ingest.core.errors import ExportError, NotLiveError
 from ingest.exports import faiss_index, npy_files
+from ingest.exports.manifest import read_manifest
 from ingest.runtime.atomic_files import atomic_write
+from ingest.runtime.hash_index import ABSENT
 from ingest.runtime.parallel import batched
 from ingest.sync.guard import LEAST_KEPT_PERCENT, loses_too_many
-from ingest.sync.inventory import ABSENT, SHA256_BYTES, Inventory, RowState, key
+from ingest.sync.inventory import SHA256_BYTES, Inventory, RowState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from ingest.exports.npy_files import Manifest, RowSource
+    from ingest.exports.manifest import Manifest
+    from ingest.exports.npy_files import RowSource
     from ingest.pipeline.pipeline import Pipeline
     from ingest.store.base import EmbeddingStore
 
@@ -71,7 +74,7 @@ class ExportContent:
         self._images = self._found(pipeline.store, _LastGood(files, collection))
         self._without_image = len(self._images)
         digest, pairs, left = sha256(self._wanted.content.encode()), 0, dict(self._images)
-        for product_id, image in self._wanted.named() if left else ():
+        for product_id, image in self._wanted.products() if left else ():
             if product_id in left:
                 digest.update(f"{pairs} {left.pop(product_id).hex()} {product_id!r}\n".encode())
             self._without_image -= image is not None and product_id in self._images
@@ -91,7 +94,7 @@ class ExportContent:
 
     def _split(self, store: EmbeddingStore) -> Iterator[tuple[list[str], list[str]]]:
         """Yield the products without a vector and those with one, some thousands at a time."""
-        for block in batched(self._wanted.named(), _BLOCK):
+        for block in batched(self._wanted.products(), _BLOCK):
             held = store.holds([image or _NO_IMAGE for _, image in block])
             ids = [product_id for product_id, _ in block]
             yield list(compress(ids, [not good for good in held])), list(compress(ids, held))
@@ -111,7 +114,7 @@ class ExportContent:
     def pairs(self) -> Iterator[tuple[str, bytes]]:
         """Yield every (product id, 32-byte key), in catalog order."""
         left = dict(self._images)
-        for product_id, image in self._wanted.named():
+        for product_id, image in self._wanted.products():
             found = left.pop(product_id, None) if product_id in self._images else image
             if found is not None:
                 yield product_id, found
@@ -144,11 +147,11 @@ class _LastGood:
 
 
 def _images(rows: Inventory, product_ids: Sequence[str]) -> dict[str, bytes]:
-    places = rows.find([key(product_id) for product_id in product_ids]).tolist()
+    places = rows.find(product_ids).tolist()
     return {
         product_id: rows.sha256(place)
         for product_id, place in zip(product_ids, places, strict=True)
-        if place != ABSENT and rows.fates[place] != RowState.FOREIGN
+        if place != ABSENT and rows.states[place] != RowState.FOREIGN
     }
 
 
@@ -194,9 +197,9 @@ def write(pipeline: Pipeline, files: ExportPaths, rows: RowSource, *, rewrite: b
 
 def are_current(pipeline: Pipeline, files: ExportPaths, rows: RowSource) -> bool:
     """Return whether the exported pair was made from just these rows, so that it would not be written again."""
-    manifest = npy_files.read_manifest(npy_files.manifest_path(files.npy))
-    content, fingerprint = npy_files.contents(rows, pipeline.store), pipeline.space.fingerprint
-    return manifest is not None and manifest.holds_for(content, fingerprint, files.npy, files.ids)
+    manifest = read_manifest(files.npy)
+    content, fingerprint = npy_files.content_digest(rows, pipeline.store), pipeline.space.fingerprint
+    return manifest is not None and manifest.matches(content, fingerprint, files.npy, files.ids)
 
 
 def refusal(pipeline: Pipeline, files: ExportPaths, rows: RowSource, coming: Iterable[str] = ()) -> str:
@@ -218,7 +221,7 @@ def refusal(pipeline: Pipeline, files: ExportPaths, rows: RowSource, coming: Ite
         return ""
     if are_current(pipeline, files, rows):
         return ""  # the ids are damaged, and name what was never exported
-    failing = sum(product_id in lost for product_id, _ in pipeline.wanted.named())
+    failing = sum(product_id in lost for product_id, _ in pipeline.wanted.products())
     where = "sample" if pipeline.settings.sample else "catalog"
     why = [f"{failing:,} fail today"] * bool(failing)
     why += [f"{len(lost) - failing:,} not in the {where}"] * (len(lost) > failing)

@@ -10,7 +10,8 @@ from contextlib import ExitStack, closing
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
-from ingest.catalog import formats, reader
+from ingest.catalog import reader
+from ingest.catalog.rows import Columns
 from ingest.core import contract as contracts
 from ingest.core import missing_numbers
 from ingest.core.errors import ContractError
@@ -79,7 +80,7 @@ class Pipeline:
     def products(self) -> Iterator[Product | Skipped]:
         """Read the catalog: all of it, or the first `sample` products."""
         settings = self.settings
-        self.progress.total = settings.sample or formats.estimate(settings.catalog)
+        self.progress.total = settings.sample or reader.estimate(settings.catalog)
         products = self._clock.within(Stage.CATALOG, _first(self._catalog(), settings.sample))
         return self.progress.counting(Stage.CATALOG, parallel.take_until(products, self.stop), (Product, Skipped))
 
@@ -102,7 +103,7 @@ class Pipeline:
 
     def noted(self, pictures: Iterable[ImageFile | Skipped]) -> Iterator[ImageFile | Skipped]:
         """Note of pictures on disk, in the catalog's order, that they are wanted, and count them."""
-        pictures = self.wanted.noting(self._exemplified(pictures))
+        pictures = self.wanted.note(self._exemplified(pictures))
         return self.progress.counting(Stage.IMAGES, pictures, ImageFile)
 
     def pixels(self, pictures: Iterable[ImageFile | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
@@ -114,7 +115,7 @@ class Pipeline:
     def decoded(self, pictures: Iterable[ImageFile | Embedded | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
         """Decode every picture, known or not."""
         steps = self.checkpoint.preprocessing
-        decode = self.preprocessed.using(self._stage.decoder(steps, steps.least))
+        decode = self.preprocessed.wrap(self._stage.decoder(steps, steps.least))
         decode = self._clock.timed(Stage.DECODE, decode, ImageFile, _named)
         workers = self.settings.decode_workers or os.cpu_count() or 1
         return parallel.parallel_map(decode, pictures, workers=workers, ahead=self._ahead, here=_is_no_picture)
@@ -152,7 +153,7 @@ class Pipeline:
         return 4 * (self.settings.batch or _BATCH)
 
     def _catalog(self) -> Iterator[Product | Skipped]:
-        columns = formats.Columns(self.settings.id_column, self.settings.image_column)
+        columns = Columns(self.settings.id_column, self.settings.image_column)
         return reader.read_catalog(self.settings.catalog, self.contract, columns)
 
     def _owned(self, records: Generator[T, None, None]) -> Iterator[T]:

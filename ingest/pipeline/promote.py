@@ -55,7 +55,7 @@ def promote(
     if (kept := served_instead(pipeline, served)) is not None:
         return kept
     _prove(pipeline, collection, there, written, refused=refused)
-    collection.serve(served)
+    collection.switch_alias(served)
     note = f"the alias {alias} moved from {served}, which stays as it was" if served else ""
     return Promotion(collection.name, note)
 
@@ -82,10 +82,10 @@ def served_instead(pipeline: Pipeline, served: str | None) -> Promotion | None:
 
 def _prove(pipeline: Pipeline, collection: Collection, there: Inventory, written: Inventory, *, refused: bool) -> None:
     """Raise VerificationError where the collection that is about to be served is not what this run has made."""
-    deleted = frozenset[RowState]() if refused else PrunePolicy.of(pipeline.settings).fates
+    deleted = frozenset[RowState]() if refused else PrunePolicy.of(pipeline.settings).states
     sample = chain(islice(written.where(np.ones(len(written), bool)), _PROVEN),
                    islice((name for name, _ in there.ids({RowState.SAME})), _PROVEN))  # fmt: skip
-    collection.indexed(pipeline.stop)
+    collection.wait_for_index(pipeline.stop)
     if pipeline.stop.is_set():
         raise InterruptedRunError("interrupted before the alias was moved; run the same command again to go on")
     found = chain(

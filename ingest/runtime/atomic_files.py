@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written beside, fsynced, renamed."""
+"""Files that appear whole or not at all: written under a temporary name, fsynced, renamed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ABANDONED_S = 3600.0
 
 @contextmanager
 def storage_errors(place: Path) -> Iterator[None]:
-    """Turn an OSError of the block into a StorageError that names `place`: a full disk, a missing right."""
+    """Turn an OSError of the block, such as a full disk, into a StorageError that names `place`."""
     try:
         yield
     except OSError as error:
@@ -31,13 +31,13 @@ def storage_errors(place: Path) -> Iterator[None]:
 
 
 def reason(error: Exception) -> str:
-    """Return why something failed, in words: an OSError's own text names its number and its path once more."""
+    """Return why something failed, in words; for an OSError, without its number and path."""
     return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that takes the name `path` when the block ends well, and leaves no trace when it does not."""
+    """Open a file that gets the name `path` when the block succeeds, and is removed when it fails."""
     with storage_errors(path):
         sweep(path.parent, path.name)
     with atomic_write_unswept(path) as file:
@@ -46,25 +46,25 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def atomic_write_unswept(path: Path) -> Iterator[BinaryIO]:
-    """Do what `atomic_write` does, but look for nothing left behind: for many files in a folder, swept once."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Do the same without removing what killed writers left: for many files in a folder that is swept once."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with beside.open("wb") as file:
+            with temporary.open("wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            beside.replace(path)
+            temporary.replace(path)
             sync_folder(path.parent)
         finally:
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def write_npy(file: BinaryIO, shape: tuple[int, ...], dtype: str, parts: Iterable[NDArray[np.generic]]) -> None:
-    """Write a `.npy` of C-contiguous parts that have `shape` together.
+    """Write a `.npy` of C-contiguous parts, which together have this `shape`.
 
-    `np.save` calls a full disk "32000 requested and 24448 written".
+    On a full disk, `np.save` says only "32000 requested and 24448 written".
     """
     from numpy.lib import format as npy
 
@@ -73,7 +73,7 @@ def write_npy(file: BinaryIO, shape: tuple[int, ...], dtype: str, parts: Iterabl
 
 
 def sweep(folder: Path, name: str = "") -> None:
-    """Remove what killed writers of the file `name`, or of any, left in `folder`; one that lives wrote this hour."""
+    """Remove temporary files that killed writers of `name`, or of any file, left in `folder` over an hour ago."""
     for entry in folder.glob(f".{glob.escape(name)}.*.tmp" if name else ".*.tmp"):
         with suppress(FileNotFoundError):
             if time.time() - entry.stat().st_mtime > _ABANDONED_S:
@@ -81,7 +81,7 @@ def sweep(folder: Path, name: str = "") -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` survive a power cut; a system that cannot open folders (Windows) does so by itself."""
+    """Make the names in `folder` survive a power cut. Windows cannot open folders, and needs no call."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)

@@ -1,6 +1,4 @@
-"""Threads that take work from one queue for each key, in turns: what `parallel.parallel_map_by_key` hands its items
-to.
-"""
+"""Thread pool with one queue per key, served round-robin; `parallel.parallel_map_by_key` uses it."""
 
 from __future__ import annotations
 
@@ -26,13 +24,13 @@ class KeyedThreadPool(Generic[T, U]):
         self._changed = threading.Condition()
         self._waiting: dict[str | None, deque[tuple[Future[U], T]]] = {}
         self._running: dict[str | None, int] = {}
-        self._ready: deque[str | None] = deque()  # keys with work waiting and room for it, each once
+        self._ready: deque[str | None] = deque()  # keys that have waiting work and room to run it, each once
         self._idle = 0
         self._ended = False
         self._threads: list[threading.Thread] = []
 
     def give(self, key: str | None, item: T) -> Future[U]:
-        """Have the function called with `item` as soon as its key's turn comes."""
+        """Queue a call of the function with `item`; return its future."""
         future: Future[U] = Future()
         with self._changed:
             waiting = self._waiting.setdefault(key, deque())
@@ -43,7 +41,7 @@ class KeyedThreadPool(Generic[T, U]):
         return future
 
     def dismiss(self) -> None:
-        """Drop what has not begun and wait for what has."""
+        """Drop calls that have not begun, and wait for those that have."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
@@ -51,14 +49,14 @@ class KeyedThreadPool(Generic[T, U]):
             thread.join()
 
     def _wake(self) -> None:
-        """Have one more thread look for work, where there is some."""
+        """Wake or start one more thread if there is work."""
         if not self._ready:
             return
         if self._idle:
-            self._idle -= 1  # here and not where it wakes: until then it would be woken twice
+            self._idle -= 1  # here, not in the woken thread, so that it is not woken twice
             self._changed.notify()
         elif len(self._threads) < self._workers:
-            thread = threading.Thread(target=self._work, name=f"spread-{len(self._threads)}", daemon=True)
+            thread = threading.Thread(target=self._work, name=f"keyed-{len(self._threads)}", daemon=True)
             self._threads.append(thread)
             thread.start()
 
@@ -82,11 +80,11 @@ class KeyedThreadPool(Generic[T, U]):
             worked = True
             try:
                 future.set_result(self._function(item))
-            except BaseException as error:  # noqa: BLE001  it is raised again where the consumer stands
+            except BaseException as error:  # noqa: BLE001  raised again at the consumer
                 future.set_exception(error)
 
     def _taken(self) -> tuple[str | None, tuple[Future[U], T]]:
-        """Take the next key's next item, and put the key at the end of the line where more of it may run."""
+        """Take the next key's next item, and put the key last if more of its items may run."""
         key = self._ready.popleft()
         work = self._waiting[key].popleft()
         self._running[key] = self._running.get(key, 0) + 1
@@ -97,7 +95,7 @@ class KeyedThreadPool(Generic[T, U]):
         return key, work
 
     def _left(self, key: str | None) -> None:
-        """Note that a call for the key is over; where that made room for it, its turn comes again."""
+        """Record that a call for the key has ended; if that made room, the key gets its next turn."""
         had_room = self._has_room(key)
         self._running[key] -= 1
         if not self._running[key]:

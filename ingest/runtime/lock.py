@@ -1,6 +1,6 @@
-"""One run at a time on one data folder, and one command at a time on one Milvus Lite file.
+"""Locks: one run at a time on a data folder, one command at a time on a Milvus Lite file.
 
-A command that changes nothing makes no lock file and writes none: it holds the one that a run left.
+A command that changes nothing does not create or write a lock file; it locks the one that a run left.
 """
 
 from __future__ import annotations
@@ -21,80 +21,80 @@ if TYPE_CHECKING:
 
 @contextmanager
 def lock_folder(data: Path) -> Iterator[None]:
-    """Hold the data folder while the block runs; the system frees it with the process, however that ends.
+    """Lock the data folder while the block runs; the system frees the lock when the process ends in any way.
 
-    Raises BusyError naming the other process where one holds it.
+    Raises BusyError, naming the process, if another one holds it.
     """
     with storage_errors(data):
         data.mkdir(parents=True, exist_ok=True)
-    with _locked(data / ".lock", f"{data}: another run", "wait for it, or pass another --data"):
+    with _lock(data / ".lock", f"{data}: another run", "wait for it, or pass another --data"):
         yield
 
 
 @contextmanager
 def lock_folder_shared(data: Path) -> Iterator[None]:
-    """Keep runs off the data folder while the block reads there; one where no run has been is not held."""
-    with _read(data / ".lock", f"{data}: another run", "wait for it, or pass another --data"):
+    """Keep runs off the data folder while the block reads it; a folder that no run has used is not locked."""
+    with _lock_shared(data / ".lock", f"{data}: another run", "wait for it, or pass another --data"):
         yield
 
 
 @contextmanager
 def lock_file(path: Path) -> Iterator[None]:
-    """Hold a Milvus Lite file, which data folders may share, by a lock beside it; as `lock_folder`."""
-    with _locked(_beside(path), f"{path}: another command", "wait for it"):
+    """Lock a Milvus Lite file, which data folders may share, as `lock_folder` does, by a file beside it."""
+    with _lock(_lock_path(path), f"{path}: another command", "wait for it"):
         yield
 
 
 @contextmanager
 def lock_file_shared(path: Path) -> Iterator[None]:
-    """Keep other commands off an existing Milvus Lite file; as `lock_folder_shared`."""
-    with _read(_beside(path), f"{path}: another command", "wait for it"):
+    """Keep other commands off an existing Milvus Lite file, as `lock_folder_shared` does."""
+    with _lock_shared(_lock_path(path), f"{path}: another command", "wait for it"):
         yield
 
 
-def _beside(path: Path) -> Path:
+def _lock_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.lock")
 
 
 @contextmanager
-def _locked(path: Path, whose: str, way_out: str) -> Iterator[None]:
-    holder = _holder(path)
+def _lock(path: Path, holder: str, fix: str) -> Iterator[None]:
+    pid_file = _pid_file(path)
     with storage_errors(path.parent):
-        lock = _acquired(path, whose, way_out)
-        holder.write_text(f"{os.getpid()}\n", encoding="ascii")
+        lock = _acquire(path, holder, fix)
+        pid_file.write_text(f"{os.getpid()}\n", encoding="ascii")
     try:
         yield
     finally:
         with suppress(OSError):
-            holder.unlink()  # who only reads does not write its own
+            pid_file.unlink()  # whoever only reads has written none
         lock.release()
 
 
 @contextmanager
-def _read(path: Path, whose: str, way_out: str) -> Iterator[None]:
+def _lock_shared(path: Path, holder: str, fix: str) -> Iterator[None]:
     with ExitStack() as stack:
         if path.exists():
-            with suppress(OSError):  # a folder that may not be written is locked by nobody who may not either
-                stack.callback(_acquired(path, whose, way_out).release)
+            with suppress(OSError):  # without the right to write here, no lock can be taken
+                stack.callback(_acquire(path, holder, fix).release)
         yield
 
 
-def _acquired(path: Path, whose: str, way_out: str) -> BaseFileLock:
+def _acquire(path: Path, holder: str, fix: str) -> BaseFileLock:
     from filelock import FileLock, Timeout
 
     lock = FileLock(path, timeout=0)
     try:
         lock.acquire()
     except Timeout as error:
-        raise BusyError(f"{whose} (process {_named(_holder(path))}) holds it; {way_out}") from error
+        raise BusyError(f"{holder} (process {_read_pid(_pid_file(path))}) holds it; {fix}") from error
     return lock
 
 
-def _holder(path: Path) -> Path:
+def _pid_file(path: Path) -> Path:
     return path.with_name(f"{path.name}.pid")
 
 
-def _named(path: Path) -> str:
+def _read_pid(path: Path) -> str:
     try:
         return path.read_text(encoding="ascii").strip() or "unknown"
     except OSError:

@@ -1,4 +1,4 @@
-"""The header of a `.npy`, read from a file or from bytes, and whether what it promises is all there."""
+"""The header of a `.npy`, read from a file or from bytes, and checked against the file's size."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 
 
 def header(file: BinaryIO, size: int) -> tuple[tuple[int, ...], np.dtype[np.generic], int]:
-    """Read the header of a `.npy` of `size` bytes: its shape, its type, and the byte its rows begin at.
+    """Read the header of a `.npy` of `size` bytes: its shape, its dtype, and the byte at which its rows begin.
 
-    Raises ValueError where it has fewer bytes than it promises, or is nothing that a shard has.
+    Raises ValueError if the file is shorter than the header says, or is not an array that a shard may hold.
     """
     version = np.lib.format.read_magic(file)
     read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)

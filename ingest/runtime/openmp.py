@@ -1,8 +1,8 @@
-"""torch and faiss in one process on macOS, where each wheel brings an OpenMP of its own; Milvus Lite is a faiss, too.
+"""torch and faiss in one process on macOS, where each wheel has its own OpenMP runtime. Milvus Lite contains a faiss.
 
-The second of the two runtimes ends the process (`OMP: Error #15`) unless it is told to come in, and faiss then crashes
-in its parallel loops (faiss-wheels/faiss-wheels #73, pytorch/pytorch #149201), so that it computes on one thread
-wherever torch is loaded as well. On Linux the two get along, and nothing is done.
+The second runtime ends the process (`OMP: Error #15`) unless it is allowed, and then faiss crashes in its parallel
+loops (faiss-wheels/faiss-wheels#73, pytorch/pytorch#149201). So faiss uses one thread if torch is loaded, too. On Linux
+there is no conflict, and nothing is done.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 
 def import_faiss() -> Any:
-    """Import faiss, whether torch is there already or comes later."""
+    """Import faiss, before or after torch."""
     let_both_in()
     import faiss
 
@@ -22,19 +22,19 @@ def import_faiss() -> Any:
 
 
 def let_both_in() -> None:
-    """Let a second runtime in; read when it loads."""
+    """Allow a second OpenMP runtime; to be called before it loads."""
     if sys.platform == "darwin":
         os.environ.setdefault("KMP_DUPLICATE_LIB_OK", "TRUE")
 
 
 def share() -> None:
-    """Keep faiss to one thread where torch is there, too; to be called when either has been imported."""
+    """Limit faiss to one thread if torch is imported, too; to be called after importing either."""
     faiss = sys.modules.get("faiss")
     if sys.platform == "darwin" and faiss is not None and "torch" in sys.modules:
         faiss.omp_set_num_threads(1)
 
 
 def before_lite() -> None:
-    """Import faiss before Milvus Lite does, which knows nothing of torch."""
+    """Import faiss before Milvus Lite does, which does not consider torch."""
     if sys.platform == "darwin":
         import_faiss()

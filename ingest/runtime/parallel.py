@@ -1,6 +1,4 @@
-"""The only concurrency primitives of the house: `batched`, `batched_within`, `parallel_map`, `parallel_map_by_key`,
-`prefetch`, `take_until`.
-"""
+"""The only concurrency primitives of the project: batches, ordered thread maps and prefetching."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 U = TypeVar("U")
 
-_POLL_S = 0.05  # how soon a producer that waits for room notices that its consumer is gone
+_POLL_S = 0.05  # how soon a producer that waits for room notices that its consumer has stopped
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -35,9 +33,9 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 
 def batched_within(items: Iterable[T], size: int, seconds: float) -> Iterator[list[T]]:
-    """Yield lists as `batched` does, but no longer than about `seconds` after the first of each has come.
+    """Yield lists as `batched` does, each at most about `seconds` after its first item has come.
 
-    So fast items come in full lists, and a slow one holds back only those just before it.
+    Fast items come in full lists, and a slow one delays only those just before it.
     """
     batch: list[T] = []
     ends = 0.0
@@ -53,7 +51,7 @@ def batched_within(items: Iterable[T], size: int, seconds: float) -> Iterator[li
 
 
 def take_until(items: Iterable[T], stop: threading.Event) -> Iterator[T]:
-    """Yield from `items` until they end or `stop` is set, whichever is first."""
+    """Yield from `items` until they end or `stop` is set."""
     for item in items:
         if stop.is_set():
             return
@@ -70,9 +68,9 @@ def parallel_map(
 ) -> Generator[U, None, None]:
     """Map on `workers` threads, in order, with at most `ahead` results waiting for the consumer.
 
-    Items that are `here` are mapped on the consumer's own thread: what costs less than handing it over.
-    An exception of `function` or of `items` surfaces here, at its place in the order. A consumer that stops
-    early cancels what has not begun and waits only for calls already running.
+    Items for which `here` returns True are mapped on the consumer's thread, because that costs less than passing them
+    to another. An exception of `function` or `items` is raised at its place in the order. A consumer that stops early
+    cancels calls that have not begun and waits for those that have.
     """
     pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix=getattr(function, "__name__", "pmap"))
     pending: deque[Future[U]] = deque()
@@ -84,7 +82,7 @@ def parallel_map(
                 failure = item.error
                 break
             pending.append(_done(function, item) if here(item) else pool.submit(function, item))
-            # One goes on for each that comes: a slow source must not hold back what it has given before.
+            # One result per new item: a slow source must not delay results of earlier items.
             if len(pending) >= ahead or pending[0].done():
                 yield pending.popleft().result()
         while pending:
@@ -100,7 +98,7 @@ def _done(function: Callable[[T], U], item: T) -> Future[U]:
     future: Future[U] = Future()
     try:
         future.set_result(function(item))
-    except Exception as error:  # noqa: BLE001  it is raised again at its place in the order
+    except Exception as error:  # noqa: BLE001  raised again at its place in the order
         future.set_exception(error)
     return future
 
@@ -117,11 +115,11 @@ def parallel_map_by_key(
 ) -> Iterator[U]:
     """Map on `workers` threads, in order, with at most `at_once` calls at the same time for items of one key.
 
-    Keys take turns, so that a slow one holds back itself alone for as long as `ahead` items reach: so many are
-    taken before the consumer, done or waiting. Items whose key is None are bound by `workers` only. Items that are
-    `here`, exceptions, and a consumer that stops early are met as by `parallel_map`.
+    Keys take turns, so a slow key delays only its own items, within the `ahead` items that are taken before the
+    consumer needs them. Items whose key is None are limited by `workers` alone. `here`, exceptions and a consumer that
+    stops early work as in `parallel_map`.
     """
-    crew: KeyedThreadPool[T, U] = KeyedThreadPool(function, workers, at_once)
+    pool: KeyedThreadPool[T, U] = KeyedThreadPool(function, workers, at_once)
     pending: deque[Future[U]] = deque()
     source = _raised_last(items)
     failure: Exception | None = None
@@ -137,23 +135,23 @@ def parallel_map_by_key(
             elif isinstance(item, _Raised):
                 failure, more = item.error, False
             elif not here(item):
-                pending.append(crew.give(key(item), item))
+                pending.append(pool.give(key(item), item))
             elif pending:
                 pending.append(_done(function, item))
             else:
-                yield function(item)  # nobody to hand it to, nothing to wait for
+                yield function(item)  # no earlier result to wait for
         if failure is not None:
             raise failure
     finally:
-        crew.dismiss()
+        pool.dismiss()
         source.close()
 
 
 def _raised_last(items: Iterable[T]) -> Generator[T | _Raised[Exception], None, None]:
-    """Yield `items` and then, as a value, what they raised: results still under way come before it."""
+    """Yield `items` and then, as a value, the exception they raised, so that pending results come before it."""
     try:
         yield from items
-    except Exception as error:  # noqa: BLE001  it is raised again when the results before it are out
+    except Exception as error:  # noqa: BLE001  raised again after the results before it
         yield _Raised(error)
 
 
@@ -168,11 +166,11 @@ class _Raised(Generic[E]):
 
 
 class _End:
-    """The producer has nothing more."""
+    """Marks the end of the producer's items."""
 
 
 class _LookAhead(Generic[T]):
-    """A thread that keeps up to `size` items of `source` ready."""
+    """A thread that prefetches up to `size` items of `source`."""
 
     def __init__(self, source: Iterable[T], size: int) -> None:
         self._source = source
@@ -194,10 +192,10 @@ class _LookAhead(Generic[T]):
             for item in self._source:
                 if not self._put(item):
                     break
-        except BaseException as error:  # noqa: BLE001  it is raised again where the consumer stands
+        except BaseException as error:  # noqa: BLE001  raised again at the consumer
             self._put(_Raised(error))
         finally:
-            # A generator must be closed by the thread that runs it, so that its own clean-up happens now.
+            # A generator must be closed by the thread that runs it, so that it cleans up now.
             close = getattr(self._source, "close", None)
             if close is not None:
                 close()
@@ -219,9 +217,9 @@ class _LookAhead(Generic[T]):
 
 
 def prefetch(items: Iterable[T], size: int) -> Generator[T, None, None]:
-    """Run `items` on a thread of its own, at most `size` items before the consumer.
+    """Run `items` on its own thread, at most `size` items ahead of the consumer.
 
-    A producer's exception surfaces at the consumer; a consumer that stops frees the producer, whose
-    generator is then closed. One that raises must close what it was given: its traceback keeps it alive.
+    The producer's exception is raised at the consumer. A consumer that stops ends the producer, and its generator is
+    closed. A consumer that raises must close this generator itself: its traceback keeps it alive.
     """
     return iter(_LookAhead(items, size))

@@ -1,6 +1,6 @@
-"""Where the time goes: how long each part of a run works, not waiting for what comes in, not held up by what follows.
+"""How long each part of a run works, without the time it waits for its input or for what follows.
 
-A moment belongs to one part on each thread: to the innermost that was entered there.
+On each thread, a moment counts for one part: the innermost one entered there.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 MODEL = "model load"
-"""Importing torch and loading the model, which a run does once."""
+"""Importing torch and loading the model, once per run."""
 EXPORTS = "exports"
-"""Writing the `.npy` pair and the FAISS files, when all else is done."""
+"""Writing the `.npy` pair and the FAISS files, at the end."""
 
 
 class BusyShare(NamedTuple):
-    """How busy a part was: `busy`, the share of the run's time it worked in (0 to 1), on so many `threads`."""
+    """How busy a part was: the share of the run's time in which it worked (0 to 1), and on how many threads."""
 
     busy: float
     threads: int
 
 
 class StageProfiler:
-    """Gives every moment of every thread to the part that works in it, and draws it in `trace` where there is one."""
+    """Counts each moment of each thread for the part that works in it, and draws that in `trace` if there is one."""
 
     def __init__(self, trace: Trace | None = None) -> None:
         self._trace = trace
         self._own = threading.local()
         self._lock = threading.Lock()
         self._threads: list[_Thread] = []
-        self._crews: set[str] = set()
+        self._pooled: set[str] = set()
         self._started = time.perf_counter()
 
     @contextmanager
     def working(self, part: str) -> Iterator[None]:
-        """Count the block as work of `part`."""
+        """Count the time of the block for `part`."""
         thread = self._thread()
         before = thread.switch(part)
         try:
@@ -53,10 +53,10 @@ class StageProfiler:
             thread.switch(before)
 
     def within(self, part: str | None, items: Iterable[T]) -> Iterator[T]:
-        """Pass `items` on; the time that making them takes is work of `part`."""
+        """Pass `items` on; the time to produce them counts for `part`."""
         iterator = iter(items)
         while True:
-            thread = self._thread()  # in each turn: a generator need not stay with the thread that began it
+            thread = self._thread()  # each time, because a generator may move to another thread
             before = thread.switch(part)
             try:
                 item = next(iterator)
@@ -67,17 +67,17 @@ class StageProfiler:
             yield item
 
     def waiting(self, items: Iterable[T]) -> Iterator[T]:
-        """Pass `items` on; the time until they come is nobody's work."""
+        """Pass `items` on; the time to wait for them counts for no part."""
         return self.within(None, items)
 
     def timed(
         self, part: str, function: Callable[[T], U], works_on: type | tuple[type, ...], name: Callable[[T], str]
     ) -> Callable[[T], U]:
-        """Return `function`, whose calls with items of the type `works_on` are work of `part`, for many threads.
+        """Return `function` with calls counted for `part` if the item is of type `works_on`; for many threads.
 
-        `name` says what such an item is called in a trace.
+        `name` returns the item's name for a trace.
         """
-        self._crews.add(part)
+        self._pooled.add(part)
 
         def call(item: T) -> U:
             if not isinstance(item, works_on):
@@ -89,13 +89,13 @@ class StageProfiler:
             finally:
                 thread.switch(before, name(item))
 
-        call.__name__ = str(part)  # which names the threads that call it
+        call.__name__ = str(part)  # names the threads that call it
         return call
 
     def shares(self) -> dict[str, BusyShare]:
         """Return how busy each part has been since the start.
 
-        Of a part whose threads take turns at the same work it is their mean; of another one, its busiest thread.
+        For a part whose threads share its work this is their mean; for others, the busiest thread.
         """
         now = time.perf_counter()
         wall = max(now - self._started, 1e-9)
@@ -106,7 +106,7 @@ class StageProfiler:
             for part, of_part in seconds.items():
                 worked.setdefault(part, []).append(of_part)
         return {
-            part: BusyShare(min((sum(each) / len(each) if part in self._crews else max(each)) / wall, 1.0), len(each))
+            part: BusyShare(min((sum(each) / len(each) if part in self._pooled else max(each)) / wall, 1.0), len(each))
             for part, each in worked.items()
         }
 
@@ -122,12 +122,12 @@ class StageProfiler:
 
 
 def busiest(shares: dict[str, BusyShare]) -> str | None:
-    """Return the part that a run spends most of its time in, None before any has begun."""
+    """Return the part in which a run spends most time; None before any has begun."""
     return max(shares, key=lambda part: shares[part].busy, default=None)
 
 
 class _Thread:
-    """What one thread works on, and how long it has worked on what."""
+    """The part that one thread works on, and the seconds it has worked on each."""
 
     __slots__ = ("_number", "_part", "_seconds", "_since", "_trace")
 
@@ -139,7 +139,7 @@ class _Thread:
         self._seconds: dict[str, float] = {}
 
     def switch(self, part: str | None, name: str = "") -> str | None:
-        """Work on `part` from now on; return what was worked on until now, which may be called by a `name`."""
+        """Switch to `part`; return the part before, whose work may have a `name`."""
         now = time.perf_counter()
         before = self._part
         if before is not None:
@@ -150,7 +150,7 @@ class _Thread:
         return before
 
     def counted(self, now: float) -> dict[str, float]:
-        """Return the seconds of each part, those of the one that is being worked on included."""
+        """Return the seconds of each part, including the current one."""
         seconds, part, since = dict(self._seconds), self._part, self._since
         if part is not None:
             seconds[part] = seconds.get(part, 0.0) + max(now - since, 0.0)

@@ -1,7 +1,7 @@
-"""A run's trace as Chrome and https://ui.perfetto.dev show it: a row for each thread of each part, written as it goes.
+"""A run as a trace for Chrome and https://ui.perfetto.dev: a row per thread of each part, written during the run.
 
 The format is https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU: an array of events, whose
-last bracket may be missing, so that what a killed run has left can be looked at.
+last bracket may be missing, so the trace of a killed run can be opened.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _JOINED_S = 50e-6
-"""Work without a name that goes on after so short a pause is drawn as one: a catalog's rows take 20 µs each."""
+"""Unnamed work that continues after a shorter pause is drawn as one piece: a catalog's rows take 20 µs each."""
 _SHORTEST_S = 100e-6
-"""Anything shorter cannot be seen, and would make up most of the file."""
+"""Shorter pieces are left out: they cannot be seen, and would make up most of the file."""
 _ORDER = ("catalog", "images", "decode", "model load", "embedding", "store", "milvus", "exports")
 
 
 class Trace:
     """Writes pieces of work into a file; a context manager, for any number of threads.
 
-    Raises ConfigError for a file that cannot be made, StorageError where the disk is full later.
+    Raises ConfigError if the file cannot be created, StorageError if the disk is full later.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,9 +40,7 @@ class Trace:
         try:
             self._file = path.open("w", encoding="utf-8")
         except OSError as error:
-            raise ConfigError(
-                f"{path}: cannot be written ({reason(error)}); have --profile name another file"
-            ) from error
+            raise ConfigError(f"{path}: cannot be written ({reason(error)}); pass another file to --profile") from error
         first = {"name": "process_name", "ph": "M", "pid": os.getpid(), "tid": 0, "args": {"name": "ingest"}}
         with storage_errors(path):
             self._file.write("[\n" + json.dumps(first))
@@ -57,9 +55,9 @@ class Trace:
             self._file.write("\n]\n")
 
     def add(self, thread: int, part: str, start: float, end: float, name: str = "") -> None:
-        """Draw what `thread` did for `part` between two readings of `time.perf_counter`; `name` says with what."""
+        """Draw work of `thread` for `part` between two times of `time.perf_counter`; `name` is the product's id."""
         with self._lock, storage_errors(self._path):
-            if self._file.closed:  # a thread that an error left behind
+            if self._file.closed:  # a thread still runs after an error
                 return
             row = self._row(thread, part)
             if row in self._held:
@@ -73,7 +71,7 @@ class Trace:
                 self._draw(row, name)
 
     def _row(self, thread: int, part: str) -> int:
-        """Return the number of the row, which is named by its part when it is first drawn in."""
+        """Return the number of a row; a new one is named after its part."""
         row = self._rows.get((thread, part))
         if row is None:
             row = self._rows[thread, part] = len(self._rows) + 1

@@ -1,4 +1,4 @@
-"""A contact sheet: hits with their pictures as one HTML file that needs nothing else."""
+"""A contact sheet: hits with their images as one HTML file that needs nothing else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ingest.search import hit_fields
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ingest.search.milvus_backend import Hit
+    from ingest.search.backend import Hit
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c1c1e; --quiet: #5f6368; --paper: #fff; --card: #f4f4f2; --line: #d9d9d6 }
@@ -38,32 +38,33 @@ dd.product_id, dd.title { color: var(--ink); font-weight: 600 }
 
 
 class Section:
-    """A query's hits: `heading` says what was asked, `asked` is its own picture as a JPEG, b"" for none."""
+    """A query's hits, with their images as JPEGs in the same order, b"" for none.
 
-    def __init__(self, heading: str, hits: Sequence[Hit], pictures: Sequence[bytes], asked: bytes = b"") -> None:
+    `heading` describes the query; `query_image` is its own image as a JPEG, b"" for none.
+    """
+
+    def __init__(self, heading: str, hits: Sequence[Hit], images: Sequence[bytes], query_image: bytes = b"") -> None:
         self._heading = heading
         self._hits = hits
-        self._pictures = pictures
-        self._asked = asked
+        self._images = images
+        self._query_image = query_image
 
     def html(self) -> Iterable[str]:
-        """Yield its markup; `pictures` are JPEGs in the hits' order, b"" where there is none."""
+        """Yield its markup."""
         count = f"{len(self._hits)} product{'s' * (len(self._hits) != 1)}" if self._hits else "nothing found"
-        query = f'<img src="{_uri(self._asked)}" alt="the picture asked for">' if self._asked else ""
+        query = f'<img src="{_uri(self._query_image)}" alt="the query\'s image">' if self._query_image else ""
         yield f"<section><header>{query}<div><h2>{escape(self._heading)}</h2><p>{count}</p></div></header><ol>"
-        for hit, picture in zip(self._hits, self._pictures, strict=True):
+        for hit, image in zip(self._hits, self._images, strict=True):
             title = str(hit.metadata.get("title") or hit.product_id)
             shown = (
-                f'<img src="{_uri(picture)}" alt="{escape(title)}">'
-                if picture
-                else '<span class="none">no picture here</span>'
+                f'<img src="{_uri(image)}" alt="{escape(title)}">' if image else '<span class="none">no image</span>'
             )
             yield f"<li>{shown}<dl>{''.join(_facts(hit))}</dl></li>"
         yield "</ol></section>"
 
 
 def page(sections: Iterable[Section]) -> str:
-    """Return the whole page; nothing in it runs, and nothing is loaded from anywhere."""
+    """Return the whole page: it has no scripts and loads nothing."""
     body = "\n".join(line for section in sections for line in section.html())
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -71,7 +72,7 @@ def page(sections: Iterable[Section]) -> str:
         "style-src 'unsafe-inline'\">\n"
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>ingest search</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
-        f"<h1>What was found</h1>\n{body}\n</main>\n</body>\n</html>\n"
+        f"<h1>Search results</h1>\n{body}\n</main>\n</body>\n</html>\n"
     )
 
 

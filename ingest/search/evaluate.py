@@ -1,7 +1,7 @@
-"""How good the index is: recall against exact search and latency over a grid of ef, and how good the model is.
+"""Measures the index, recall against exact search and latency over a grid of ef, and the model's precision.
 
-Queries are products' own vectors, held out: a product is left out of its own answers, exact and found, so that
-nothing is measured that finds itself. The collection is asked without a filter and with filters on its own fields.
+Queries are products' own vectors, held out: a product is left out of its own hits, exact and approximate, because
+finding itself proves nothing. The collection is searched without a filter and with filters on its own fields.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _WARM_UP = 5  # queries that are not timed
 
 @dataclass(frozen=True, slots=True)
 class EfMeasurement:
-    """One line of the table: latencies are milliseconds of one query, from one client after another.
+    """One row of the table: latencies are milliseconds of one query, sent one after another.
 
-    `matching` is about the share of the products that the queries' filters let through, 1 for no filter.
+    `matching` is about the share, 0 to 1, of the products that match the queries' filters; 1 without a filter.
     """
 
     where: str
@@ -50,7 +50,7 @@ class EfMeasurement:
 
 @dataclass(frozen=True, slots=True)
 class IndexBuild:
-    """An index built with other parameters: `mib` is its vectors and links in memory."""
+    """An index built with other parameters; `mib` is the size of its vectors and links in memory."""
 
     m: int
     ef_construction: int
@@ -61,7 +61,7 @@ class IndexBuild:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredFilter:
-    """A filter that was measured with: about `matching` of all products, of 1, are let through; exactly `products`."""
+    """A filter that was measured with: it is drawn for a share, `matching`, 0 to 1, and matches so many `products`."""
 
     matching: float
     expression: str
@@ -73,8 +73,8 @@ class EvaluationConfig:
     """What to measure: recall@`k` over `queries` products, for each ef of the `grid`, of `faiss` and the `collection`.
 
     `labels` is a metadata field, "" for none. `ms` and `constructions` are M and efConstruction to build with. The
-    collection is asked once more with filters that let through about each of `shares`, of 1; as many queries again,
-    in equal parts.
+    collection is also searched with filters that match about each of `shares`, 0 to 1; as many queries again, in equal
+    parts.
     """
 
     k: int = 10
@@ -93,7 +93,7 @@ class EvaluationConfig:
 class Evaluation:
     """What was measured: recall@k over `queries` of `products`.
 
-    `smallest_ef` reaches the target without a filter and with each kind that was tried; None where none does.
+    `smallest_ef` reaches the target without a filter and with each share of filters; None if no ef does.
     """
 
     k: int
@@ -111,57 +111,57 @@ class Evaluation:
 
 
 def evaluate(index: FaissIndex, served: SearchableCollection | None, wanted: EvaluationConfig, ef: int) -> Evaluation:
-    """Measure what is wanted; `served` may be None where nothing is wanted of the collection, `ef` is the contract's.
+    """Measure what is wanted; `served` may be None if the collection is not measured; `ef` is the contract's.
 
-    Raises ExportError where the files hold not more than k products, QueryError where no product has such a label.
+    Raises ExportError if the files have at most k products, QueryError if no product has a label.
     """
     truth = GroundTruth(index, wanted.k, wanted.queries)
     found = Evaluation(wanted.k, len(truth.names), len(truth.queries), wanted.target_recall)
-    grid = sorted({max(one, wanted.k + 1) for one in wanted.grid})  # a search for so many cannot have less
+    grid = sorted({max(one, wanted.k + 1) for one in wanted.grid})  # ef must be at least the number of hits
     if wanted.labels and served is not None:
         found.labels = wanted.labels
         found.precisions = truth.precisions(served.values(wanted.labels))
     if wanted.faiss:
         found.rows += faiss_rows(index, truth, grid)
     if wanted.collection and served is not None:
-        if (rows := served.count()) != len(truth.names):
-            found.notes.append(
-                f"the collection has {rows:,} products, the FAISS files {len(truth.names):,}; "
-                "bring both in step with: ingest run"
-            )
-        if served.is_exact:
-            found.notes.append(
-                f"Milvus Lite compares with every product that matches: no ef changes that, so {grid[0]} stands for all"
-            )
-        drawn = _drawn(served, truth, wanted.shares, found)
+        drawn = _draw_filters(served, truth, wanted.shares)
+        found.filters = [MeasuredFilter(one.share, one.expression, len(one.rows)) for one in drawn]
+        found.notes += _notes(served, truth, grid[0])
+        found.notes += [
+            f"no field has a filter that matches about {100 * share:.3g} % of the products; not measured"
+            for share in wanted.shares
+            if share not in {one.share for one in drawn}
+        ]
         found.rows += collection_rows(served, truth, grid[:1] if served.is_exact else grid, drawn)
-    found.smallest_ef, found.judged_by = smallest(found.rows, wanted.target_recall)
-    found.builds += builds(truth, wanted.ms, wanted.constructions, max(ef, wanted.k + 1))
+    found.smallest_ef, found.judged_by = find_smallest_ef(found.rows, wanted.target_recall)
+    found.builds += measure_builds(truth, wanted.ms, wanted.constructions, max(ef, wanted.k + 1))
     return found
 
 
-def _drawn(
-    served: SearchableCollection, truth: GroundTruth, shares: Sequence[float], found: Evaluation
-) -> list[DrawnFilter]:
-    """Draw the filters to ask with, and note in `found` which they are, and for which shares there are none."""
+def _draw_filters(served: SearchableCollection, truth: GroundTruth, shares: Sequence[float]) -> list[DrawnFilter]:
+    """Draw the filters to search with from the collection's fields."""
     if not shares:
         return []
     columns = {
         name: column for name, values in served.columns()
         if selectivity.is_useful(column := list(map(values.get, truth.names)))
     }  # fmt: skip
-    drawn = selectivity.draw(columns, shares, served.missing)
-    found.filters = [MeasuredFilter(one.share, one.expression, len(one.rows)) for one in drawn]
-    found.notes += [
-        f"no field has a filter that about {100 * share:.3g} % of the products match; not measured"
-        for share in shares
-        if share not in {one.share for one in drawn}
-    ]
-    return drawn
+    return selectivity.draw(columns, shares, served.missing)
+
+
+def _notes(served: SearchableCollection, truth: GroundTruth, ef: int) -> Iterator[str]:
+    """Yield what to know about the collection's figures; `ef` is the smallest one to measure."""
+    if (rows := served.count()) != len(truth.names):
+        yield (
+            f"the collection has {rows:,} products, the FAISS files {len(truth.names):,}; "
+            "bring both in step with: ingest run"
+        )
+    if served.is_exact:
+        yield f"Milvus Lite compares with every product that matches, whatever the ef, so only ef {ef} is measured"
 
 
 def faiss_rows(index: FaissIndex, truth: GroundTruth, grid: Sequence[int]) -> Iterator[EfMeasurement]:
-    """Yield a row for each ef: the FAISS index, a query at a time on one thread, as a service answers."""
+    """Yield a row for each ef: the FAISS index, one query at a time on one thread, as a service answers."""
     with _one_thread():
         for ef in grid:
 
@@ -174,9 +174,9 @@ def faiss_rows(index: FaissIndex, truth: GroundTruth, grid: Sequence[int]) -> It
 def collection_rows(
     served: SearchableCollection, truth: GroundTruth, grid: Sequence[int], drawn: Sequence[DrawnFilter] = ()
 ) -> Iterator[EfMeasurement]:
-    """Yield a row for each ef: the collection, a query at a time, with its metadata, as apps ask.
+    """Yield a row for each ef: the collection, one query at a time, with metadata, as apps search.
 
-    After the row without a filter comes one for each share that filters were drawn for.
+    The row without a filter is followed by one for each share that filters were drawn for.
     """
     shares = sorted({one.share for one in drawn}, reverse=True)
     asked = {1.0: truth.questions()} | {
@@ -194,8 +194,10 @@ def collection_rows(
                 yield _measured("collection", ef, truth, questions, ask, share)
 
 
-def builds(truth: GroundTruth, ms: Sequence[int], constructions: Sequence[int], ef: int) -> Iterator[IndexBuild]:
-    """Yield what indexes of other M and efConstruction would be like, each built anew over all rows, by FAISS alone."""
+def measure_builds(
+    truth: GroundTruth, ms: Sequence[int], constructions: Sequence[int], ef: int
+) -> Iterator[IndexBuild]:
+    """Build a FAISS index over all rows with each M and efConstruction, and yield its figures."""
     from ingest.exports.faiss_index import FaissIndex
 
     faiss = import_faiss()
@@ -211,10 +213,10 @@ def builds(truth: GroundTruth, ms: Sequence[int], constructions: Sequence[int], 
             yield IndexBuild(m, construction, seconds, mib, row)
 
 
-def smallest(rows: Sequence[EfMeasurement], target: float) -> tuple[int | None, str]:
-    """Return the smallest ef that reaches the target in each of its rows, with filters and without, and by whom.
+def find_smallest_ef(rows: Sequence[EfMeasurement], target: float) -> tuple[int | None, str]:
+    """Return the smallest ef that reaches the target in all its rows, with filters and without, and whose rows decide.
 
-    That is the collection where it was asked, else FAISS.
+    The collection's rows decide if there are any, else FAISS's.
     """
     where = "collection" if any(row.where == "collection" for row in rows) else "faiss"
     lowest: dict[int, float] = {}
@@ -247,7 +249,7 @@ def _measured(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Have FAISS use one thread in the block."""
+    """Limit FAISS to one thread in the block."""
     faiss = import_faiss()
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)

@@ -1,4 +1,4 @@
-"""The exported files as a place to search: the FAISS index, and the `.npy` pair for products' own vectors."""
+"""Searches the exported files: the FAISS index, and the `.npy` pair for products' own vectors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 
 from ingest.core.errors import ModelError, QueryError
 from ingest.exports import faiss_index, npy_files
-from ingest.search.milvus_backend import Hit
+from ingest.exports.manifest import read_manifest
+from ingest.search.backend import Hit
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class ExportedIndex:
-    """The files that a run or `ingest export` left; hits carry no metadata. `ef` is the contract's."""
+    """The files that `ingest run` or `ingest export` wrote; hits have no metadata. `ef` is the contract's."""
 
     def __init__(self, settings: Settings, ef: int) -> None:
         self._folder = settings.indexes
@@ -29,7 +30,7 @@ class ExportedIndex:
         self.ef = ef
 
     def check(self, space: Space) -> None:
-        """Raise ModelError where `space` is not that of the index: scores across spaces mean nothing."""
+        """Raise ModelError if `space` is not that of the index: scores across spaces mean nothing."""
         self._check(space.dim, space.fingerprint)
 
     def vectors(self, product_ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
@@ -37,8 +38,8 @@ class ExportedIndex:
         rows, numbers = self._pair
         missing = next((name for name in product_ids if name not in numbers), None)
         if missing is not None:
-            raise QueryError(f"no product {missing} in {self._ids}")
-        manifest = npy_files.read_manifest(npy_files.manifest_path(self._npy))
+            raise QueryError(f"no product {missing} in {self._ids}; add it to the catalog and run: ingest run")
+        manifest = read_manifest(self._npy)
         if manifest is not None:
             self._check(int(rows.shape[1]), manifest.fingerprint)
         return {name: np.array(rows[numbers[name]]) for name in product_ids}
@@ -50,22 +51,22 @@ class ExportedIndex:
         expression: str = "",
         without: Collection[str] = (),
     ) -> list[list[Hit]]:
-        """Return the `limit` products nearest to each unit vector, (dim,) float32, best first, but for `without`.
+        """Return the `limit` products nearest to each unit vector, (dim,) float32, best first, except `without`.
 
-        Raises ExportError where the files are missing or do not fit one another, QueryError for a filter.
+        Raises ExportError if the files are missing or do not fit together, QueryError for a filter.
         """
         if expression:
-            raise QueryError(f"the filter {expression!r}: the FAISS files carry no metadata; leave out --backend faiss")
+            raise QueryError(f"the filter {expression!r}: the FAISS files have no metadata; leave out --backend faiss")
         if not len(vectors):
             return []
         index = faiss_index.open_index(self._folder, len(vectors[0]))
-        asked = limit + len(without)
-        found = [index.search(vector, asked, max(self.ef, asked)) for vector in vectors]
+        count = limit + len(without)
+        found = [index.search(vector, count, max(self.ef, count)) for vector in vectors]
         hits = [[Hit(product_id, score, {}) for product_id, score in one if product_id not in without] for one in found]
         return [one[:limit] for one in hits]
 
     def _check(self, dim: int, fingerprint: str) -> None:
-        manifest = npy_files.read_manifest(npy_files.manifest_path(faiss_index.IndexFiles.of(self._folder, dim).index))
+        manifest = read_manifest(faiss_index.IndexFiles.of(self._folder, dim).index)
         if fingerprint and manifest and manifest.fingerprint and manifest.fingerprint != fingerprint:
             raise ModelError(
                 f"{self._folder}: its index was built with another model; pass that one with --model, or build it "

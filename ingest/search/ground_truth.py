@@ -1,4 +1,4 @@
-"""What is right: the exact neighbours of sampled products, held out, without a filter and with filters."""
+"""The exact neighbours of sampled products, held out, without a filter and with filters."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from ingest.search.selectivity import DrawnFilter
 
 _SAME_SCORE = 1e-5
-"""Scores this near are one: products that share a picture are found in any order, and float32 sums differ."""
+"""Scores this close count as equal: products that share an image come in any order, and float32 sums differ."""
 
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """The share of the k exactly nearest that have a product's own label, its mean over the queries of that label."""
+    """The share of a product's k exact neighbours that have its label, as the mean over the queries of that label."""
 
     label: str
     queries: int
@@ -34,7 +34,7 @@ class Precision:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A query: product number `query` under a filter; `nearest` are the k best scores, (k or fewer,), best first."""
+    """A query: product number `query` with a filter; `nearest` are the k best scores, (k or fewer,), best first."""
 
     query: int
     expression: str
@@ -45,11 +45,11 @@ class GroundTruth:
     """The exact neighbours of sampled products: `queries` are their row numbers, `nearest` is (n, k), best first."""
 
     def __init__(self, index: FaissIndex, k: int, sample: int) -> None:
-        """Compare everything; raises ExportError where there are not more than k products."""
+        """Compare the sample with all products; raises ExportError if there are at most k products."""
         faiss = import_faiss()
         rows = index.rows
         if len(rows) <= k:
-            raise ExportError(f"{len(rows)} products in the FAISS files; more than --k {k} are needed")
+            raise ExportError(f"the FAISS files have {len(rows)} products; more than --k {k} are needed")
         self.k = k
         self.rows = rows
         self.names = index.names
@@ -64,7 +64,7 @@ class GroundTruth:
         return [Question(query, "", scores) for query, scores in zip(self.queries.tolist(), self.scores, strict=True)]
 
     def filtered(self, drawn: Sequence[DrawnFilter], part: slice) -> list[Question]:
-        """Return a part of the queries, under each filter in turn; left out where nothing but the query matches."""
+        """Return a part of the queries, shared out among the filters; without those that match only themselves."""
         faiss = import_faiss()
         questions = []
         for number, one in enumerate(drawn):
@@ -80,7 +80,7 @@ class GroundTruth:
         return questions
 
     def precisions(self, labels: Mapping[str, Scalar | None]) -> list[Precision]:
-        """Return how often a product's exact neighbours have its own label, by label, the worst first."""
+        """Return how often a product's exact neighbours have its label, by label, the worst first."""
         own = [labels.get(name) for name in self.names]
         shares: dict[str, list[float]] = {}
         for query, nearest in zip(self.queries, self.nearest, strict=True):
@@ -88,13 +88,13 @@ class GroundTruth:
             if label not in (None, ""):
                 shares.setdefault(str(label), []).append(sum(own[other] == label for other in nearest) / self.k)
         if not shares:
-            raise QueryError("no product has such a label; name a field of the collection with --labels")
+            raise QueryError("no product has a label; give a field of the collection with --labels")
         found = [Precision(label, len(some), float(np.mean(some))) for label, some in shares.items()]
         return sorted(found, key=lambda one: (one.precision, one.label))
 
 
 def recall(questions: Sequence[Question], scores: Sequence[Sequence[float]]) -> float:
-    """Return the mean share of each question's nearest that were found, by their scores, own ones left out."""
+    """Return the mean share of each question's nearest that were found, judged by scores without the query's own."""
     shares = []
     for question, some in zip(questions, scores, strict=True):
         bound = question.nearest[-1] - _SAME_SCORE
@@ -105,7 +105,7 @@ def recall(questions: Sequence[Question], scores: Sequence[Sequence[float]]) -> 
 def _held_out(
     found: NDArray[np.int64], scores: NDArray[np.float32], queries: NDArray[np.int64], k: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Leave each query out of its own neighbours, and keep k."""
+    """Return each query's k best neighbours and their scores, without itself."""
     own = found == queries[:, None]
     order = np.argsort(own, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(found, order, axis=1), np.take_along_axis(scores, order, axis=1)

@@ -1,4 +1,4 @@
-"""The names under which a hit's metadata is shown, so that no column of a catalog can pass for what ingest says."""
+"""The names under which a hit's metadata is shown, so that no catalog column can pass for one of ingest's own."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     from ingest.core.records import Scalar
 
 OWN = ("query", "rank", "product_id", "score")
-"""What ingest itself says of a hit, in whatever form it is shown."""
+"""What ingest itself says about a hit, in every output format."""
 PREFIX = "metadata."
 _TAKEN = re.compile(f"({re.escape(PREFIX)})*({'|'.join(OWN)})")
 
 
 def display_name(name: str) -> str:
-    """Return the name a column is shown by: `score` as `metadata.score`, and `metadata.score` with one more prefix.
+    """Return the name that a column is shown under: `score` as `metadata.score`, that one with one more prefix.
 
-    So two columns never share a name, whichever others a row has.
+    So no two columns ever share a name.
     """
     return PREFIX + name if _TAKEN.fullmatch(name) else name
 
 
 def beside_own(metadata: Mapping[str, Scalar | None]) -> dict[str, Scalar | None]:
-    """Return metadata under names that may stand beside ingest's own."""
+    """Return metadata under names that do not collide with ingest's own."""
     return {display_name(name): value for name, value in metadata.items()}

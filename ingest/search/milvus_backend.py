@@ -1,4 +1,4 @@
-"""The collection that the alias serves: searched by vectors, read by product id, asked for what is similar."""
+"""Searches the collection that the alias serves, and reads its products by id."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from ingest.core import contract as contracts
 from ingest.core import missing_numbers, search_ef
 from ingest.core.contract import IMAGE_SHA256, PRIMARY_KEY
 from ingest.core.errors import MilvusError, ModelError, QueryError
-from ingest.milvus import error_codes, pages
+from ingest.milvus import error_codes, filters, pages
 from ingest.milvus.alias import alias_target
 from ingest.milvus.connection import CALL_TIMEOUT_S
 from ingest.milvus.loading import check_loaded
 from ingest.milvus.properties import set_properties
 from ingest.runtime.parallel import batched
-from ingest.search import filters
-from ingest.search.query import combine
+from ingest.search.backend import Hit
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -31,31 +30,18 @@ if TYPE_CHECKING:
     from ingest.milvus.connection import Connection
 
 MAX_LIMIT = 16_384
-"""The most hits a Milvus search returns (https://milvus.io/docs/limitations.md)."""
-_TOGETHER = 16_384  # hits of one call: with their metadata some 10 MB, of 64 that a message may have
-_READ = 1_000  # products of one call
+"""Milvus returns at most so many hits for a vector (https://milvus.io/docs/limitations.md)."""
+_CALL_HITS = 16_384  # in one call: with their metadata some 10 MB, of 64 that a message may have
+_CALL_PRODUCTS = 1_000  # read in one call
 _LARGEST_GRAPH = 100_000
-"""The most rows that Milvus Lite (3.2.2) puts into one segment, and so into one HNSW graph."""
+"""Milvus Lite (3.2.2) puts at most so many rows into one segment, and so into one HNSW graph."""
 _DYNAMIC = "$meta"
 _HIDDEN = frozenset({contracts.ROW_DIGEST, IMAGE_SHA256, PRIMARY_KEY, _DYNAMIC})
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
-    """One answer: `score` is the inner product of unit vectors, their cosine, at most 1.
-
-    `image_sha256`, in hex, is that of its picture; the FAISS files do not know it, nor metadata.
-    """
-
-    product_id: str
-    score: float
-    metadata: Mapping[str, Scalar | None]
-    image_sha256: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class StoredProduct:
-    """A product as it stands in the collection: `vector` is (dim,) float32 of unit length."""
+    """A product as stored in the collection: `vector` is (dim,) float32 of unit length."""
 
     product_id: str
     vector: NDArray[np.float32]
@@ -66,32 +52,33 @@ class StoredProduct:
 class SearchableCollection:
     """The collection that the alias serves now, and the contract it carries; for any number of threads.
 
-    It keeps to that collection where the alias moves on; `is_current` tells.
+    It stays with that collection if the alias moves; `is_current` says whether it has.
     """
 
     def __init__(self, connection: Connection, alias: str) -> None:
-        """Find it; raises MilvusError where the alias serves nothing, nothing that ingest built, or nothing loaded."""
+        """Look it up; raises MilvusError if there is none, ingest did not build it, or it is not loaded."""
         self._connection = connection
         self.alias = alias
         name = alias_target(connection, alias)
         if name is None:
-            raise MilvusError(f"Milvus at {connection.shown}: no alias {alias} yet; fill it with: ingest run")
+            raise MilvusError(f"Milvus at {connection.shown}: no alias {alias} yet; create it with: ingest run")
         self.name = name
         description = connection.call("describe the collection", connection.client.describe_collection, name)
         self.contract = search_ef.read(str(description.get("properties", {}).get(contracts.PROPERTY, "")))
         if not self.contract:
             raise MilvusError(
-                f"Milvus at {connection.shown}: {name} carries no {contracts.PROPERTY}; it was not built by ingest"
+                f"Milvus at {connection.shown}: {name} has no property {contracts.PROPERTY}, so ingest did not build "
+                "it; change the alias in the contract"
             )
         self.missing: dict[str, float | None] = self.contract.get("missing", {})
-        """How the collection keeps a missing number where that is not NaN, as `contract.Contract` says."""
+        """How the collection keeps missing numbers that are not NaN, as in `contract.Contract`."""
         self.keeps_others = bool(description.get("enable_dynamic_field"))
         check_loaded(connection, name)
         field = self.contract["vector_field"]
         indexed = connection.call("describe the index", connection.client.describe_index, name, field) is not None
         self.is_exact = connection.is_lite and not indexed
-        """Whether the query is compared with every product, so that ef changes nothing."""
-        self._filters_late = connection.is_lite and indexed  # built by an ingest that indexed there
+        """Whether a query is compared with every product, so that ef changes nothing."""
+        self._filters_late = connection.is_lite and indexed  # built by an older ingest, which indexed there
 
     @property
     def fields(self) -> dict[str, str]:
@@ -100,11 +87,11 @@ class SearchableCollection:
 
     @property
     def ef(self) -> int:
-        """The contract's: how many candidates a search looks at, at least."""
+        """The contract's ef: how many candidates a search looks at, at least."""
         return int(self.contract["ef"])
 
     def is_current(self) -> bool:
-        """Tell whether the alias still serves this collection."""
+        """Return whether the alias still serves this collection."""
         return alias_target(self._connection, self.alias) == self.name
 
     def count(self) -> int:
@@ -113,30 +100,30 @@ class SearchableCollection:
         return int(answer[0]["count(*)"])
 
     def check(self, space: Space) -> None:
-        """Raise ModelError where `space` is not the collection's: scores across spaces mean nothing."""
+        """Raise ModelError if `space` is not the collection's: scores across spaces mean nothing."""
         if self.contract["fingerprint"] != space.fingerprint:
             raise ModelError(
                 f"the collection behind {self.alias} was built with {self.contract['model']} "
                 f"({self.contract['revision'][:19]}), not with {space.model} ({space.revision[:19]}); "
-                f"pass that one with --model, or rebuild with: ingest run"
+                "pass that one with --model, or rebuild with: ingest run"
             )
 
     def products(self, product_ids: Sequence[str]) -> dict[str, StoredProduct]:
-        """Return the products by id, in the order asked for; raises QueryError where one is not there."""
+        """Return the products by id, in the given order; raises QueryError if one is missing."""
         found: dict[str, StoredProduct] = {}
         field = self.contract["vector_field"]
-        for names in batched(dict.fromkeys(product_ids), _READ):
-            for row in pages.rows(self._connection, self.name, names, self._shown(field)):
+        for names in batched(dict.fromkeys(product_ids), _CALL_PRODUCTS):
+            for row in pages.rows(self._connection, self.name, names, self._output_fields(field)):
                 product_id = str(row[PRIMARY_KEY])
                 vector = np.asarray(row[field], np.float32)
                 found[product_id] = StoredProduct(product_id, vector, self._metadata(row), str(row[IMAGE_SHA256]))
-        if absent := [name for name in product_ids if name not in found]:
-            more = f" (and {len(absent) - 1} more)" if len(absent) > 1 else ""
-            raise QueryError(f"no product {absent[0]}{more} in the collection behind {self.alias}")
+        if missing := [name for name in product_ids if name not in found]:
+            more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+            raise QueryError(f"no product {missing[0]}{more} in the collection behind {self.alias}")
         return {name: found[name] for name in product_ids}
 
     def vectors(self, product_ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-        """Return the products' unit vectors by id; raises QueryError where one is not there."""
+        """Return the products' unit vectors by id; raises QueryError if one is missing."""
         return {name: product.vector for name, product in self.products(product_ids).items()}
 
     def columns(self) -> Iterator[tuple[str, dict[str, Scalar | None]]]:
@@ -145,15 +132,15 @@ class SearchableCollection:
             yield name, self.values(name)
 
     def values(self, field: str) -> dict[str, Scalar | None]:
-        """Return every product's value of a metadata field, by id; None where it has none."""
+        """Return every product's value of a metadata field, by id; None if it has none."""
         fields = [PRIMARY_KEY, field if field in self.contract["fields"] else _DYNAMIC]
         if not self.keeps_others and field not in self.contract["fields"]:
-            raise QueryError(f"{field} is no field of the collection{filters.suggest(field, self.fields)}")
+            raise QueryError(f"{field} is not a field of the collection{filters.suggest(field, self.fields)}")
         rows = pages.pages(self._connection, self.name, fields, "Bounded")
         return {str(row[PRIMARY_KEY]): self._known(row.get(field), field) for batch in rows for row in batch}
 
     def tell_ef(self, ef: int) -> None:
-        """Have the contract that the collection carries say this measured `ef`, for every app that reads it."""
+        """Write a measured `ef` into the contract that the collection carries, for every app that reads it."""
         self.contract = search_ef.add_measured(self.contract, ef)
         set_properties(self._connection, self.name, {contracts.PROPERTY: json.dumps(self.contract, ensure_ascii=True)})
 
@@ -162,8 +149,8 @@ class SearchableCollection:
     ) -> list[Hit]:
         """Return the `limit` products nearest to a unit vector, (dim,) float32, best first.
 
-        `expression` is a Milvus filter; `without` are ids to leave out. Raises QueryError for a filter that
-        Milvus cannot read, or that names a field which no product can have.
+        `expression` is a Milvus filter; `without` are ids to leave out. Raises QueryError for a filter that Milvus
+        cannot parse, or with a field that no product can have.
         """
         return self.searches([vector], limit, expression, without)[0]
 
@@ -173,78 +160,66 @@ class SearchableCollection:
         limit: int,
         expression: str = "",
         without: Collection[str] = (),
-        without_pictures: Collection[str] = (),
+        without_images: Collection[str] = (),
         ef: int | None = None,
     ) -> list[list[Hit]]:
         """Return what `search` does for each of several vectors.
 
-        `without_pictures` are SHA-256 in hex: products with such a picture are left out. `ef` is the contract's
-        where None.
+        `without_images` are SHA-256 in hex: products with such an image are left out. `ef` is the contract's if None.
         """
         self._check_filter(expression)
-        whole = filters.all_of(
-            expression,
-            filters.not_among(PRIMARY_KEY, without),
-            filters.not_among(IMAGE_SHA256, without_pictures),
+        complete = filters.all_of(
+            expression, filters.not_among(PRIMARY_KEY, without), filters.not_among(IMAGE_SHA256, without_images)
         )
-        asked = min(limit, MAX_LIMIT)
+        limit = min(limit, MAX_LIMIT)
         hits: list[list[Hit]] = []
-        for some in batched(vectors, max(1, _TOGETHER // asked)):
+        for some in batched(vectors, max(1, _CALL_HITS // limit)):
             try:
-                answer = self._answers(some, asked, whole, ef or self.ef)
+                answer = self._search_in_halves(some, limit, complete, ef or self.ef)
             except MilvusError as error:
                 if not expression:
                     raise
-                # Where this goes well, the filter is at fault, whatever the server calls it.
-                self._nearest(some[:1], 1, "", self.ef)
-                fields = ", ".join(f"{name} ({kind})" for name, kind in self.fields.items())
-                raise QueryError(f"the filter {expression!r}: {_reason(error)}; fields: {fields}") from error
+                # If this succeeds, the filter is at fault, whatever the server says.
+                self._call_search(some[:1], 1, "", self.ef)
+                said = str(error).partition(": cannot search: ")[2] or str(error)
+                raise QueryError(f"the filter {expression!r}: {said}; fields: {self._list_fields()}") from error
             hits += [[self._hit(hit) for hit in found] for found in answer]
         return hits
 
-    def similar(
-        self, product_ids: Sequence[str], limit: int, expression: str = "", *, copies: bool = False
-    ) -> list[Hit]:
-        """Return the products most like one, or like the middle of several; these themselves are left out.
-
-        Products that share a picture with them are left out too, unless `copies`. Raises QueryError where one is
-        not there.
-        """
-        products = self.products(product_ids)
-        middle = combine([(product.vector, 1.0) for product in products.values()])
-        pictures = set() if copies else {product.image_sha256 for product in products.values()}
-        return self.searches([middle], limit, expression, product_ids, pictures)[0]
-
     def unknown_names(self, expression: str) -> list[str]:
-        """Return what a filter takes for fields and the contract does not name: others' columns, or mistakes."""
+        """Return the names in a filter that are no field of the contract: other catalog columns, or mistakes."""
         own = {PRIMARY_KEY, contracts.ROW_DIGEST, IMAGE_SHA256, self.contract["vector_field"], _DYNAMIC}
         return [name for name in filters.names(expression) if name not in own and name not in self.contract["fields"]]
 
     def _check_filter(self, expression: str) -> None:
-        """Raise QueryError for a field that no product can have; with others kept, Milvus takes any name."""
+        """Raise QueryError for a field that no product can have; with other columns kept, Milvus takes any name."""
         if self.keeps_others:
             return
         if unknown := self.unknown_names(expression):
-            fields = ", ".join(f"{name} ({kind})" for name, kind in self.fields.items())
             raise QueryError(
-                f"the filter {expression!r}: {unknown[0]} is no field of the collection"
-                f"{filters.suggest(unknown[0], self.fields)}; fields: {fields}"
+                f"the filter {expression!r}: {unknown[0]} is not a field of the collection"
+                f"{filters.suggest(unknown[0], self.fields)}; fields: {self._list_fields()}"
             )
 
-    def _answers(self, vectors: Sequence[NDArray[np.float32]], limit: int, expression: str, ef: int) -> list[Any]:
-        """Search for several vectors, by halves if the server cannot answer for all of them at once."""
+    def _list_fields(self) -> str:
+        return ", ".join(f"{name} ({kind})" for name, kind in self.fields.items())
+
+    def _search_in_halves(
+        self, vectors: Sequence[NDArray[np.float32]], limit: int, expression: str, ef: int
+    ) -> list[Any]:
+        """Search for several vectors, in halves if the server's answer for all of them would be too large."""
         try:
-            return list(self._nearest(vectors, limit, expression, ef))
+            return list(self._call_search(vectors, limit, expression, ef))
         except MilvusError as error:
             if len(vectors) == 1 or not error_codes.is_too_large(error.__cause__):
                 raise
             middle = len(vectors) // 2
             return [
-                *self._answers(vectors[:middle], limit, expression, ef),
-                *self._answers(vectors[middle:], limit, expression, ef),
+                *self._search_in_halves(vectors[:middle], limit, expression, ef),
+                *self._search_in_halves(vectors[middle:], limit, expression, ef),
             ]
 
-    def _nearest(self, vectors: Sequence[NDArray[np.float32]], limit: int, expression: str, ef: int) -> Any:
+    def _call_search(self, vectors: Sequence[NDArray[np.float32]], limit: int, expression: str, ef: int) -> Any:
         return self._connection.call(
             "search",
             self._connection.client.search,
@@ -253,7 +228,7 @@ class SearchableCollection:
             anns_field=self.contract["vector_field"],
             limit=limit,
             filter=expression,
-            output_fields=self._shown(),
+            output_fields=self._output_fields(),
             search_params={
                 "metric_type": "IP",
                 "params": {"ef": effective_ef(ef, limit, filters_late=self._filters_late)},
@@ -268,7 +243,7 @@ class SearchableCollection:
         )
         return rows
 
-    def _shown(self, *more: str) -> list[str]:
+    def _output_fields(self, *more: str) -> list[str]:
         return [*self.contract["fields"], IMAGE_SHA256, *([_DYNAMIC] if self.keeps_others else []), *more]
 
     def _hit(self, hit: Any) -> Hit:
@@ -276,7 +251,7 @@ class SearchableCollection:
         return Hit(str(hit.pk), float(hit["distance"]), self._metadata(entity), str(entity.get(IMAGE_SHA256, "")))
 
     def _metadata(self, entity: Mapping[str, Any]) -> dict[str, Scalar | None]:
-        """Return what an app shows, the contract's fields first; a price that is missing is None."""
+        """Return what apps show of a row, the contract's fields first; a missing number is None."""
         order = list(self.contract["fields"])
         names = [*order, *sorted(entity.keys() - set(order) - _HIDDEN - {self.contract["vector_field"]})]
         return {name: self._known(entity[name], name) for name in names if name in entity}
@@ -287,13 +262,9 @@ class SearchableCollection:
 
 
 def effective_ef(ef: int, limit: int, *, filters_late: bool) -> int:
-    """Return the ef to search with: how many candidates are collected, at least as many as there may be hits.
+    """Return the ef to search with: how many candidates are collected, at least `limit`.
 
-    A server walks its graph until enough rows match. Milvus Lite collects ef rows and drops what does not match
-    (`filters_late`, where it has a graph at all): there it must collect every row that it can reach.
+    A server walks its graph until enough rows match. Milvus Lite, if it has a graph, collects ef rows and drops those
+    that do not match (`filters_late`), so it must collect every row that it can reach.
     """
     return max(ef, limit, _LARGEST_GRAPH if filters_late else 0)
-
-
-def _reason(error: MilvusError) -> str:
-    return str(error).partition(": cannot search: ")[2] or str(error)

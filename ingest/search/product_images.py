@@ -1,4 +1,4 @@
-"""Pictures around a search: those of hits, found as the last run left them, and one fetched for a query."""
+"""Images around a search: those of hits, from the cache and the catalog's folders, and one fetched for a query."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _QUALITY = 80
 
 
 def fetch_image(url: str, settings: Settings, folder: Path) -> Path:
-    """Fetch a picture by the rules for the catalog's, into `folder`; raises QueryError where there is none."""
+    """Download an image into `folder`, by the same rules as the catalog's; raises QueryError if that fails."""
     from ingest.images.http.downloader import Downloader
 
     path = folder / key(url).hex()
@@ -39,10 +39,10 @@ def fetch_image(url: str, settings: Settings, folder: Path) -> Path:
 
 
 class ProductImages:
-    """Finds the pictures of products on this machine, for any number of threads; nothing is fetched or written.
+    """Finds products' images on this machine, from any number of threads; downloads and writes nothing.
 
-    Paths from the collection are followed only where they lead into the cache or the catalog's folders. A context
-    manager that closes the cache's index.
+    Paths from the collection are followed only if they lead into the cache or the catalog's folders. A context manager
+    that closes the cache's index.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -59,11 +59,11 @@ class ProductImages:
         self.close()
 
     def path(self, product_id: str, image: str) -> Path | None:
-        """Return where the picture lies that the product's `image`, a URL or a path, names; None where it is not."""
+        """Return the file of the product's `image`, a URL or a path; None if it is not on this machine."""
         try:
             found = self._cached(product_id, image) if host(image) else self._local(image)
             return found if found is not None and found.is_file() else None
-        except (OSError, ValueError):  # a name that no file can have
+        except (OSError, ValueError):  # not a possible file name
             return None
 
     def close(self) -> None:
@@ -87,7 +87,7 @@ class ProductImages:
 
 
 def thumbnail(path: Path, side: int, sandbox: DecodeSandbox | None = None) -> Image | None:
-    """Return a picture that fits into `side` × `side` pixels, RGB and upright; None where it cannot be decoded."""
+    """Return an image scaled to fit into `side` × `side` pixels, RGB and upright; None if it cannot be decoded."""
     try:
         image = open_rgb(path, sandbox)
     except UndecodableError:
@@ -97,7 +97,7 @@ def thumbnail(path: Path, side: int, sandbox: DecodeSandbox | None = None) -> Im
 
 
 def jpeg(image: Image) -> bytes:
-    """Return a picture as the bytes of a JPEG."""
+    """Return an image as the bytes of a JPEG."""
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=_QUALITY)
     return stream.getvalue()

@@ -1,4 +1,4 @@
-"""What is asked for, and the unit vector it becomes: a text, a picture and a product, each with a weight."""
+"""A query, and the unit vector it becomes: of a text, an image and a product, each with a weight."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from ingest.images.decode.decoder import DecodeSandbox
 
 _NO_DIRECTION = 1e-6
-"""Shorter than this, what is left of weighted unit vectors is rounding."""
+"""A weighted sum of unit vectors that is shorter than this is a rounding error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One question: at least one of `text`, `image` (a file, or its bytes) and `product_id`.
+    """At least one of `text`, `image` (a file, or its bytes) and `product_id`.
 
-    Each is a unit vector, and the query's is their sum by weight, scaled to unit length; a weight below zero leads
-    away. `expression` is a Milvus filter, "" for none, `limit` how many hits are wanted at most.
+    Each has a unit vector, and the query's is their weighted sum, scaled to unit length; a weight below 0 leads away
+    from it. `expression` is a Milvus filter, "" for none; `limit` is the maximum number of hits.
     """
 
     text: str = ""
@@ -49,12 +49,25 @@ class Query:
 
     @property
     def needs_model(self) -> bool:
-        """Whether something must be embedded; a product's vector is there already."""
+        """Whether something must be embedded; a product's vector exists already."""
         return bool(self.text) or self.image is not None
+
+    def vector(
+        self,
+        text: NDArray[np.float32] | None = None,
+        image: NDArray[np.float32] | None = None,
+        product: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
+        """Return the query's unit vector, (dim,) float32, from those of its parts, None for a part that it lacks.
+
+        Raises QueryError as `combine` does.
+        """
+        parts = ((text, self.text_weight), (image, self.image_weight), (product, self.product_weight))
+        return combine([(vector, weight) for vector, weight in parts if vector is not None])
 
 
 class QueryModel:
-    """The model that the settings name, found when it is first needed and loaded when it first embeds."""
+    """The model that the settings name, located when it is first needed and loaded when it first embeds."""
 
     def __init__(self, settings: Settings, batch: int = 1) -> None:
         self._settings = settings
@@ -62,26 +75,26 @@ class QueryModel:
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
-        """Where it is; raises ModelError where it cannot be had."""
+        """The model's checkpoint; raises ModelError if it is unavailable."""
         from ingest.embedding.checkpoint import resolve
 
         return resolve(self._settings.model, self._settings.model_revision)
 
     @cached_property
     def encoder(self) -> ClipEncoder:
-        """What embeds; pictures are padded to `batch`."""
+        """The model, loaded; batches of images are padded to `batch`."""
         from ingest.embedding.clip import ClipEncoder
 
         return ClipEncoder(self.checkpoint, self._settings.device, self._settings.dtype, self._batch)
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """What it wants done to pictures."""
+        """How images are prepared for the model."""
         return self.checkpoint.preprocessing
 
     @property
     def space(self) -> Space:
-        """The space its vectors lie in."""
+        """The embedding space of its vectors."""
         return self.checkpoint.space
 
 
@@ -93,8 +106,8 @@ def vectors(
 ) -> list[NDArray[np.float32]]:
     """Return the queries' unit vectors, (dim,) float32 each; all their texts are embedded in one call.
 
-    `find` gives the unit vectors of products by id; `sandbox` decodes what is not sound. Raises QueryError
-    for a query that cannot be made.
+    `find` returns the unit vectors of products by id; `sandbox` decodes damaged images. Raises QueryError for a query
+    that has no vector.
     """
     texts = list(dict.fromkeys(query.text for query in queries if query.text))
     products = list(dict.fromkeys(query.product_id for query in queries if query.product_id))
@@ -102,33 +115,28 @@ def vectors(
     by_product = find(products) if products else {}
     rows = []
     for query in queries:
-        parts = []
-        if query.text:
-            parts.append((by_text[query.text], query.text_weight))
+        image = None
         if query.image is not None:
-            picture = image_vector(model.encoder, model.preprocessing, query.image, sandbox)
-            parts.append((picture, query.image_weight))
-        if query.product_id:
-            parts.append((by_product[query.product_id], query.product_weight))
-        rows.append(combine(parts))
+            image = image_vector(model.encoder, model.preprocessing, query.image, sandbox)
+        rows.append(query.vector(by_text.get(query.text), image, by_product.get(query.product_id)))
     return rows
 
 
 def combine(parts: Sequence[tuple[NDArray[np.float32], float]]) -> NDArray[np.float32]:
     """Return the unit vector along the weighted sum of unit vectors, (dim,) float32.
 
-    Raises QueryError where there is none: no parts, parts that cancel out, or a model that gave no usable vector.
+    Raises QueryError if there is none: no parts, parts that cancel out, or a vector with NaN.
     """
     if not parts:
-        raise QueryError("nothing is asked for; give a text, a picture or a product")
+        raise QueryError("the query is empty; give a text, an image or a product")
     if not all(math.isfinite(weight) for _, weight in parts):
         raise QueryError("a weight must be a finite number")
     total = np.sum([weight * vector.astype(np.float64) for vector, weight in parts], axis=0)
     if not np.isfinite(total).all():
-        raise QueryError("the model gives no usable vector for this query; ask with another text or picture")
+        raise QueryError("the model has no usable vector for this query; use another text or image")
     length = float(np.linalg.norm(total))
     if length <= _NO_DIRECTION * max(abs(weight) for _, weight in parts):
-        raise QueryError("nothing is left of the query: its weights are 0 or cancel out; give others")
+        raise QueryError("the query has no direction: its weights are 0, or its parts cancel out; change the weights")
     row: NDArray[np.float32] = (total / length).astype(np.float32)
     return row
 
@@ -139,7 +147,7 @@ def text_vector(encoder: Encoder, text: str) -> NDArray[np.float32]:
 
 
 def text_vectors(encoder: Encoder, texts: Sequence[str]) -> NDArray[np.float32]:
-    """Return the unit vectors of texts, (n, dim) float32, NaN where the model gives none; embedded in one call."""
+    """Return the unit vectors of texts, (n, dim) float32, NaN if the model has none; embedded in one call."""
     from ingest.embedding.encoder import normalize
 
     if not all(text.strip() for text in texts):
@@ -150,31 +158,31 @@ def text_vectors(encoder: Encoder, texts: Sequence[str]) -> NDArray[np.float32]:
 def image_vector(
     encoder: Encoder, preprocessing: Preprocessing, image: Path | bytes, sandbox: DecodeSandbox | None = None
 ) -> NDArray[np.float32]:
-    """Return the unit vector of a picture, (dim,) float32; raises QueryError where it cannot be decoded."""
+    """Return the unit vector of an image, (dim,) float32; raises QueryError if it cannot be decoded."""
     return combine([(image_vectors(encoder, [pixels(image, preprocessing, sandbox)])[0], 1.0)])
 
 
-def image_vectors(encoder: Encoder, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-    """Return the unit vectors of pictures that `pixels` made, (n, dim) float32, NaN where the model gives none."""
+def image_vectors(encoder: Encoder, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """Return the unit vectors of images as `pixels` returns them, (n, dim) float32, NaN if the model has none."""
     from ingest.embedding.encoder import normalize
 
-    return normalize(encoder.images(np.stack(pictures)))
+    return normalize(encoder.images(np.stack(images)))
 
 
 def pixels(
     image: Path | bytes, preprocessing: Preprocessing, sandbox: DecodeSandbox | None = None
 ) -> NDArray[np.uint8]:
-    """Decode a picture's file or bytes as catalog pictures are, (height, width, 3) uint8.
+    """Decode an image's file or bytes as catalog images are decoded, (height, width, 3) uint8.
 
-    What is not sound is decoded by the sandbox, where there is one. Raises QueryError where it is no picture.
+    A damaged one is decoded in the sandbox, if there is one. Raises QueryError if it is not an image.
     """
     if isinstance(image, bytes):
         with tempfile.TemporaryDirectory(prefix="ingest-") as folder:
-            path = Path(folder, "picture")
+            path = Path(folder, "image")
             path.write_bytes(image)
-            return _pixels(path, "the picture", preprocessing, sandbox)
+            return _pixels(path, "the image", preprocessing, sandbox)
     if not image.is_file():
-        raise QueryError(f"{image}: no such file; --image takes the path of a picture")
+        raise QueryError(f"{image}: no such file; --image takes the path of an image")
     return _pixels(image, str(image), preprocessing, sandbox)
 
 

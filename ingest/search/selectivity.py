@@ -1,4 +1,4 @@
-"""Filters drawn from a collection's own fields, each of which lets through about a wanted share of the products."""
+"""Draws filters from a collection's own fields, each of which matches about a wanted share of the products."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ingest.search import filters
+from ingest.milvus import filters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
     from ingest.core.records import Scalar
 
-_OF_A_KIND = 2  # filters for each share that ask for a value, and as many that bound a number
+_PER_KIND = 2  # filters for each share that compare with a value, and as many that bound a number
 _FEW = 1000  # different texts, which cost nothing to count
-_NEAR = 2.0
-"""A filter stands for a share if its own is at most so many times larger or smaller."""
+_MAX_RATIO = 2.0
+"""A filter represents a share if its own is at most so many times larger or smaller."""
 
 
 @dataclass(frozen=True, slots=True)
 class DrawnFilter:
-    """A filter: `share` is the wanted one, of 1; `rows` are the numbers, (n,), of the products that it lets through."""
+    """A filter: `share`, 0 to 1, is the wanted one; `rows`, (n,), are the numbers of the products that it matches."""
 
     share: float
     expression: str
@@ -35,7 +35,7 @@ class DrawnFilter:
 
 
 def is_useful(column: Sequence[Scalar | None]) -> bool:
-    """Return whether filters can be drawn from a field's values: not from texts that nearly all differ."""
+    """Return whether filters can be drawn from a field's values: not if they are texts that nearly all differ."""
     texts = {value for value in column if isinstance(value, str)}
     return len(texts) <= max(_FEW, len(column) // 2)
 
@@ -43,11 +43,11 @@ def is_useful(column: Sequence[Scalar | None]) -> bool:
 def draw(
     columns: Mapping[str, Sequence[Scalar | None]], shares: Sequence[float], missing: Mapping[str, float | None]
 ) -> list[DrawnFilter]:
-    """Return filters for each share: `category == "mugs"`, whose products are alike, and `price < 12.5`, spread out.
+    """Return filters for each share, such as `category == "mugs"`, which matches similar products, and `price < 12.5`.
 
-    `columns` holds each field's values, a product each, in the same order, None for one that is missing. `missing` is
-    the contract's: a number that stands for a missing one is left out. The same columns give the same filters; none
-    are drawn for a share that no field comes near.
+    `columns` has each field's values, one a product in the same order, None for a missing one. `missing` is the
+    contract's: the filters leave out a number that stands for a missing one. The same columns give the same filters.
+    A share that no field comes near has none.
     """
     return [
         drawn
@@ -61,18 +61,18 @@ def _nearest(share: float, candidates: Iterator[tuple[str, NDArray[np.bool_]]]) 
     found = []
     for expression, matching in candidates:
         own = float(matching.mean()) if len(matching) else 0.0
-        if 0 < own < 1 and max(own / share, share / own) <= _NEAR:
+        if 0 < own < 1 and max(own / share, share / own) <= _MAX_RATIO:
             found.append((abs(math.log(own / share)), expression, np.flatnonzero(matching)))
     found.sort(key=lambda one: one[:2])
-    return [DrawnFilter(share, expression, rows) for _, expression, rows in found[:_OF_A_KIND]]
+    return [DrawnFilter(share, expression, rows) for _, expression, rows in found[:_PER_KIND]]
 
 
 def _values(columns: Mapping[str, Sequence[Scalar | None]], share: float) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    """Yield the filters for one value of a text, whole number or flag, the nearest to the share of each field."""
+    """Yield for each field of texts, integers or flags the filters `field == value` that come nearest to the share."""
     for name, column in columns.items():
         counts = Counter(value for value in column if _can_be_written(value))
         wanted = share * len(column)
-        nearest = sorted(counts, key=lambda value: (abs(math.log(counts[value] / wanted)), str(value)))[:_OF_A_KIND]
+        nearest = sorted(counts, key=lambda value: (abs(math.log(counts[value] / wanted)), str(value)))[:_PER_KIND]
         for value in nearest:
             matching = np.fromiter(
                 (type(other) is type(value) and other == value for other in column), bool, len(column)
@@ -83,7 +83,7 @@ def _values(columns: Mapping[str, Sequence[Scalar | None]], share: float) -> Ite
 def _bounds(
     columns: Mapping[str, Sequence[Scalar | None]], share: float, missing: Mapping[str, float | None]
 ) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    """Yield a filter for each field of numbers: those below the value that the share of them are below."""
+    """Yield for each field of numbers the filter `field < bound` that matches the share."""
     for name, column in columns.items():
         if not any(isinstance(value, float) for value in column):
             continue
@@ -93,13 +93,13 @@ def _bounds(
             continue
         bound = float(known[min(round(share * len(column)), len(known) - 1)])
         if "e" not in repr(bound):
-            instead = missing.get(name)
-            known_only = "" if instead is None else f" and {filters.quote_field(name)} != {instead!r}"
+            stand_in = missing.get(name)
+            known_only = "" if stand_in is None else f" and {filters.quote_field(name)} != {stand_in!r}"
             yield f"{filters.quote_field(name)} < {bound!r}{known_only}", numbers < bound
 
 
 def _can_be_written(value: Scalar | None) -> bool:
-    """Tell whether every Milvus reads this value in a filter as it is meant; floats are for bounds."""
+    """Return whether every Milvus reads this value in a filter as it is meant; floats are only for bounds."""
     if isinstance(value, str):
         return value != "" and value.isprintable() and not set(value) & set("\"'\\")
     return isinstance(value, int)

@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.security import HTTPBearer
 from starlette.staticfiles import StaticFiles
 
-from ingest.search.milvus_backend import Hit
+from ingest.search.backend import Hit
 from ingest.server import schemas
 from ingest.server.access import AccessRules, has_token
 from ingest.server.openapi import document, failures, request_body

@@ -17,7 +17,10 @@ from anyio import CapacityLimiter, to_thread
 from ingest.core.errors import QueryError
 from ingest.embedding.device import import_torch
 from ingest.images.decode.sandbox import Sandbox
-from ingest.search import query
+from ingest.search import query, recommend
+from ingest.search.query import Query
+from ingest.search.recommend import RecommendOptions
+from ingest.search.search import search_vectors
 from ingest.server import alias_watcher, last_run, request_parsing
 from ingest.server.batching import Batches, Gate
 from ingest.server.metrics import Metrics
@@ -36,7 +39,8 @@ if TYPE_CHECKING:
     from ingest.core.settings import Settings
     from ingest.embedding.encoder import Encoder
     from ingest.milvus.connection import Connection
-    from ingest.search.milvus_backend import Hit, SearchableCollection, StoredProduct
+    from ingest.search.backend import Hit
+    from ingest.search.milvus_backend import SearchableCollection, StoredProduct
     from ingest.search.query import QueryModel
     from ingest.server.alias_watcher import AliasWatcher
     from ingest.server.request_parsing import RequestQuery
@@ -121,22 +125,26 @@ class Service:
         """
         embeds = asked.text or image is not None
         served = self.live.matching_collection() if embeds else self.live.collection
-        parts = []
-        if asked.text:
-            parts.append((await self.embed_text(asked.text), asked.weights.get("text", 1.0)))
-        if image is not None:
-            parts.append((await self.embed_image(image), asked.weights.get("picture", 1.0)))
-        if asked.product_id:
-            product = await self.product(served, asked.product_id)
-            parts.append((product.vector, asked.weights.get("product", 1.0)))
-        itself = (asked.product_id,) if asked.product_id else ()
-        return await self.ask(served.search, query.combine(parts), asked.limit, asked.filter, itself)
+        wanted = Query(
+            text=asked.text, product_id=asked.product_id, expression=asked.filter, limit=asked.limit,
+            text_weight=asked.weights.get("text", 1.0), image_weight=asked.weights.get("picture", 1.0),
+            product_weight=asked.weights.get("product", 1.0),
+        )  # fmt: skip
+        vector = wanted.vector(
+            text=await self.embed_text(asked.text) if asked.text else None,
+            image=await self.embed_image(image) if image is not None else None,
+            product=(await self.product(served, asked.product_id)).vector if asked.product_id else None,
+        )
+        [hits] = await self.ask(search_vectors, served, [wanted], [vector])
+        return hits
 
     async def similar(self, product_id: str, asked: SimilarParameters) -> list[Hit]:
         """Return the products most similar to a product, except those with the same image; raises like `search`."""
         served = self.live.collection
         await self.product(served, product_id)
-        return await self.ask(served.similar, [product_id], asked.limit, asked.filter)
+        return await self.ask(
+            recommend.like, served, [product_id], RecommendOptions(asked.limit, expression=asked.filter)
+        )
 
     async def product(self, served: SearchableCollection, product_id: str) -> StoredProduct:
         """Return a product as stored in a collection; raises NotFoundError."""

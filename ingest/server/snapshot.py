@@ -17,8 +17,8 @@ from anyio import to_thread
 from ingest.core import missing_numbers
 from ingest.core.contract import IMAGE_SHA256, PRIMARY_KEY
 from ingest.milvus.connection import CALL_TIMEOUT_S
+from ingest.milvus.filters import among
 from ingest.milvus.pages import pages
-from ingest.search.filters import among
 from ingest.server.schemas import Facet, FacetValue, Map, SharedImage
 
 if TYPE_CHECKING:

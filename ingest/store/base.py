@@ -1,22 +1,28 @@
-"""What a store of vectors can do, wherever it lies: on a disk (`shards`) or on object storage (`objects`)."""
+"""The Protocol of an embedding store, on a disk (`local`) or on object storage (`object_storage`)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
-    from ingest.store.key_index import KeyArrays
+    from ingest.runtime.hash_index import SortedKeys
+
+KEY_BYTES = 32
+"""The size of a key, the SHA-256 of an image's bytes."""
+UNIT_TOLERANCE = 1e-3
+"""How far a stored vector's length may be from 1 before it counts as damaged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A shard as a listing shows it: `modified` is in seconds since 1970."""
+    """A shard in a listing; `modified` is in seconds since 1970."""
 
     name: str
     rows: int
@@ -25,39 +31,66 @@ class Shard:
 
 
 class EmbeddingStore(Protocol):
-    """The vectors of one embedding space, (dim,) float32 of unit length, by the SHA-256 of the pictures' bytes."""
+    """The vectors of one embedding space, (dim,) float32 of unit length, by the SHA-256 of the images' bytes."""
 
     dim: int
-    fewest: int
-    """So many rows at least should make a shard, but for a run's last one: where a small one is dear."""
+    min_shard_rows: int
+    """Minimum rows per shard, except the last. Larger where small objects are expensive."""
 
     @property
     def rows(self) -> int:
         """Rows in all shards; a key that was written twice counts twice."""
 
     def find(self, keys: Sequence[bytes]) -> list[NDArray[np.float32] | None]:
-        """Return each key's vector, or None where there is none or it is damaged; raises StorageError."""
+        """Return each key's vector, or None if it is missing or damaged; raises StorageError."""
 
     def take(self, keys: Sequence[bytes]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-        """Return which keys have a sound vector, (n,) bool, and those vectors, (k, dim) float32, in the keys' order."""
+        """Return which keys have a sound vector, (n,) bool, and those vectors, (k, dim) float32, in the keys' order.
+
+        Raises StorageError.
+        """
 
     def holds(self, keys: Sequence[bytes]) -> list[bool]:
-        """Tell for each key whether a vector is there, without reading it."""
+        """Return for each key whether it has a vector, without reading that."""
 
-    def known(self) -> KeyArrays:
-        """Return which keys there are, for a process without the store."""
+    def sorted_keys(self) -> SortedKeys:
+        """Return all keys as arrays, for a process that cannot open the store."""
 
     def add(self, keys: Sequence[bytes], vectors: NDArray[np.float32]) -> None:
-        """Write one shard of (n, dim) float32 unit rows; when this returns they survive a power cut."""
+        """Write one shard of (n, dim) float32 unit rows; when this returns, they survive a power cut.
+
+        Raises StorageError, and then nothing is written. Raises ValueError for vectors of another shape, which the next
+        run would ignore.
+        """
 
     def adopt(self, name: str) -> None:
-        """Take note of a shard that another process has written since the store was opened."""
+        """Load a shard that another process has written since the store was opened."""
 
     def shards(self) -> list[Shard]:
-        """List the shards that are sound, the oldest first."""
+        """List the sound shards, the oldest first."""
 
     def rewrite(self, names: Sequence[str], keep: Callable[[NDArray[np.uint8]], NDArray[np.bool_]]) -> None:
-        """Make one shard of several, of the rows whose keys, (n, 32) uint8, `keep` wants; then remove them.
+        """Merge shards into one, keeping only rows whose keys `keep` accepts; then remove the old ones.
 
-        A reader that still has the old ones in mind finds the new one. A kill in between leaves both, which is sound.
+        `keep` maps keys, (n, 32) uint8, to (n,) bool. A reader that has the old shards open finds the new one. After a
+        kill in between both exist, which does no harm.
         """
+
+
+def check_shape(keys: Sequence[bytes], vectors: NDArray[np.float32], dim: int) -> None:
+    """Raise ValueError unless there is one vector of length `dim` per key."""
+    if vectors.shape != (len(keys), dim):
+        raise ValueError(f"{len(keys)} keys and vectors of shape {vectors.shape}; the store's dim is {dim}")
+
+
+def are_unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return which rows of (n, dim) float32 have unit length; a row with NaN has not."""
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    is_unit: NDArray[np.bool_] = np.abs(lengths - 1.0) <= UNIT_TOLERANCE
+    return is_unit
+
+
+def to_list(sound: NDArray[np.bool_], vectors: NDArray[np.float32]) -> list[NDArray[np.float32] | None]:
+    """Return what `take` returned as what `find` returns."""
+    rows = iter(vectors)
+    return [next(rows) if is_sound else None for is_sound in sound.tolist()]

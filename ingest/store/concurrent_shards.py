@@ -1,7 +1,7 @@
-"""Shards that many processes write at once, to a folder or to object storage: named by what is in them.
+"""Shards that many processes write at once, to a folder or to object storage.
 
-The name says which keys a shard has, in their order, so one that is written twice is the same shard, and no two
-writers can want the same name for different ones.
+A shard's name is a digest of its keys in their order. So a shard that is written twice is the same shard, and two
+writers never use one name for different shards.
 """
 
 from __future__ import annotations
@@ -25,47 +25,47 @@ if TYPE_CHECKING:
 
 
 def name(fingerprint: str, keys: NDArray[np.uint8]) -> str:
-    """Return the name of the shard with these keys, (n, 32) uint8, in this order, of this space."""
+    """Return the name of a space's shard with these keys, (n, 32) uint8, in this order."""
     return PREFIX + hashlib.sha256(fingerprint.encode() + b"\n" + keys.tobytes()).hexdigest()[:32]
 
 
 def put(place: str, keys: NDArray[np.uint8], vectors: NDArray[np.float32]) -> str:
     """Write a shard of `vectors`, (n, dim) float32 unit rows, to the folder or URL of their space; return its name.
 
-    Any number of processes may write at once. Raises StorageError; nothing is half-written then.
+    Any number of processes may write at once. Raises StorageError, and then nothing is half-written.
     """
-    called = name(place.rstrip("/").rpartition("/")[2], keys)
+    shard = name(place.rstrip("/").rpartition("/")[2], keys)
     if is_remote(place, "--store"):
-        put_objects(Bucket(place), called, keys, vectors)
+        put_objects(Bucket(place), shard, keys, vectors)
     else:
-        _put_folder(Path(place), called, keys, vectors)
-    return called
+        _put_folder(Path(place), shard, keys, vectors)
+    return shard
 
 
-def put_objects(bucket: Bucket, called: str, keys: NDArray[np.uint8], vectors: NDArray[np.float32]) -> None:
-    """Put a shard's two objects; `keys.npy` is the last and the commit."""
+def put_objects(bucket: Bucket, shard: str, keys: NDArray[np.uint8], vectors: NDArray[np.float32]) -> None:
+    """Put a shard's two objects; `keys.npy` comes last and is the commit."""
     for file, part, dtype in (("embeddings.npy", vectors, "<f4"), ("keys.npy", keys, "|u1")):
         content = io.BytesIO()
         write_npy(content, part.shape, dtype, [part])
-        bucket.put(f"{called}/{file}", content.getvalue())
+        bucket.put(f"{shard}/{file}", content.getvalue())
 
 
-def _put_folder(folder: Path, called: str, keys: NDArray[np.uint8], vectors: NDArray[np.float32]) -> None:
-    """Build a shard aside and rename it; one of its name that is there has the same keys, and stays."""
-    aside = folder / f".{called}.{uuid.uuid4().hex}.tmp"
+def _put_folder(folder: Path, shard: str, keys: NDArray[np.uint8], vectors: NDArray[np.float32]) -> None:
+    """Build a shard under a temporary name and rename it; an existing shard of its name has the same keys."""
+    temporary = folder / f".{shard}.{uuid.uuid4().hex}.tmp"
     with storage_errors(folder):
-        if (folder / called).is_dir():
+        if (folder / shard).is_dir():
             return
         try:
-            aside.mkdir(parents=True)
-            shard_folders.save(aside / "embeddings.npy", vectors.shape, "<f4", [vectors])
-            shard_folders.save(aside / "keys.npy", keys.shape, "|u1", [keys])
-            sync_folder(aside)
+            temporary.mkdir(parents=True)
+            shard_folders.save(temporary / "embeddings.npy", vectors.shape, "<f4", [vectors])
+            shard_folders.save(temporary / "keys.npy", keys.shape, "|u1", [keys])
+            sync_folder(temporary)
             try:
-                aside.rename(folder / called)
+                temporary.rename(folder / shard)
             except OSError:
-                if not (folder / called).is_dir():
+                if not (folder / shard).is_dir():
                     raise
             sync_folder(folder)
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The store that the settings mean: a folder on a disk, or a place on object storage."""
+"""Opens the store that the settings name: a folder on a disk, or a URL of object storage."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def store_location(settings: Settings, fingerprint: str) -> str:
-    """Return the folder or URL of one space's vectors."""
+    """Return the folder or URL of a space's vectors."""
     root = settings.store_place
     if is_remote(root, "--store"):
         return f"{strip_slash(root, '--store')}/{fingerprint}"
@@ -25,16 +25,16 @@ def store_location(settings: Settings, fingerprint: str) -> str:
 
 
 def mirror_folder(settings: Settings, space: Space) -> Path:
-    """Return the folder for what is read of a space's vectors on object storage."""
+    """Return the folder that mirrors a space's vectors from object storage."""
     return settings.data / "embeddings" / "mirror" / space.fingerprint
 
 
 def open_store(settings: Settings, space: Space, mirror: Path) -> EmbeddingStore:
-    """Open the vectors of a space, those on object storage with this `mirror`.
+    """Open the vectors of a space; `mirror` is used if they are on object storage.
 
-    Raises ConfigError or StorageError where their place cannot be used.
+    Raises ConfigError or StorageError if their folder or URL cannot be used.
     """
-    where = store_location(settings, space.fingerprint)
-    if is_remote(where, "--store"):
-        return ObjectStorageStore(Bucket(where), space.dim, mirror)
-    return LocalStore(Path(where), space.dim)
+    location = store_location(settings, space.fingerprint)
+    if is_remote(location, "--store"):
+        return ObjectStorageStore(Bucket(location), space.dim, mirror)
+    return LocalStore(Path(location), space.dim)

@@ -1,105 +1,62 @@
-"""Where each key's vector lies: a sorted array for what was there, a dictionary for what has come since.
+"""Which shard, and which row of it, holds each key's vector: 40 bytes a key in memory.
 
-48 bytes a key (the 32 of a SHA-256, 8 of its prefix for the search, 8 of its place), so ten million pictures
-cost half a gigabyte; a dictionary of `bytes` would cost five times as much.
+The rows of all shards are numbered consecutively, in the order in which the shards were put. So one number says where a
+vector is, and a shard's numbers are known by its first.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ingest.runtime.hash_index import ABSENT, HashIndex, pack_keys
+from ingest.store.base import KEY_BYTES
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-KEY_BYTES = 32
-ABSENT = -1
-_FOLD_AT = 65_536  # recent keys are sorted in once there are this many
-
-
-class KeyArrays(NamedTuple):
-    """An index as arrays: keys (n, 32) uint8, sorted by `prefixes`, (n,) uint64, and their places, (n,) int64."""
-
-    keys: NDArray[np.uint8]
-    prefixes: NDArray[np.uint64]
-    places: NDArray[np.int64]
+    from ingest.runtime.hash_index import SortedKeys
 
 
 class KeyIndex:
-    """A map from key (32 bytes) to place (a whole number ≥ 0), asked for many keys at a time."""
+    """A map from key (32 bytes) to a row of a shard. If several shards have a key, the one put last counts."""
 
     def __init__(self) -> None:
-        self._keys = np.empty((0, KEY_BYTES), np.uint8)
-        self._prefixes = np.empty(0, np.uint64)
-        self._places = np.empty(0, np.int64)
-        self._recent: dict[bytes, int] = {}
+        self._numbers = HashIndex(KEY_BYTES)
+        self._starts: list[int] = []  # the number of each shard's first row, ascending
+        self._shards: list[str] = []
+        self._end = 0
 
-    def put(self, keys: NDArray[np.uint8], places: NDArray[np.int64]) -> None:
-        """Set the places of `keys`, (n, 32) uint8; a key that was there moves."""
-        self._recent.update(zip(map(bytes, keys), places.tolist(), strict=True))
-        if len(self._recent) >= _FOLD_AT:
-            self._fold()
+    def put(self, shard: str, keys: NDArray[np.uint8]) -> None:
+        """Add a shard's rows, by their keys, (n, 32) uint8, in order."""
+        self._starts.append(self._end)
+        self._shards.append(shard)
+        self._numbers.put(keys, np.arange(self._end, self._end + len(keys)))
+        self._end += len(keys)
 
-    def find(self, keys: Sequence[bytes]) -> NDArray[np.int64]:
-        """Return the place of each key, or ABSENT."""
-        found = np.array([self._recent.get(key, ABSENT) for key in keys], np.int64)
-        if len(self._keys) and (found == ABSENT).any():
-            wanted = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, KEY_BYTES)
-            older = self._search(wanted)
-            found = np.where(found == ABSENT, older, found)
-        return found
+    def contains(self, keys: Sequence[bytes]) -> NDArray[np.bool_]:
+        """Return which keys have a row, (n,) bool."""
+        is_present: NDArray[np.bool_] = self._numbers.find(pack_keys(keys, KEY_BYTES)) != ABSENT
+        return is_present
 
-    def parts(self) -> KeyArrays:
-        """Return all there is as arrays, which `of` takes: other processes may share their memory."""
-        self._fold()
-        return KeyArrays(self._keys, self._prefixes, self._places)
+    def locate(self, keys: Sequence[bytes]) -> Iterator[tuple[str, NDArray[np.int64], NDArray[np.int64]]]:
+        """Yield, for each shard that has some of the keys, its name, the positions of those keys, and their rows."""
+        numbers = self._numbers.find(pack_keys(keys, KEY_BYTES))
+        present = np.flatnonzero(numbers != ABSENT)
+        order = present[np.argsort(numbers[present], kind="stable")]
+        shards, begins = np.unique(np.searchsorted(self._starts, numbers[order], "right") - 1, return_index=True)
+        for shard, positions in zip(shards.tolist(), np.split(order, begins[1:]), strict=False):
+            yield self._shards[shard], positions, numbers[positions] - self._starts[shard]
 
-    @classmethod
-    def of(cls, parts: KeyArrays) -> KeyIndex:
-        """Return the index that gave these parts."""
-        index = cls()
-        index._keys, index._prefixes, index._places = parts
-        return index
+    def is_current(self, shard: str, keys: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Return which rows of a shard count, (n,) bool: those whose key was not put again later."""
+        start = max(start for start, name in zip(self._starts, self._shards, strict=True) if name == shard)
+        is_current: NDArray[np.bool_] = self._numbers.find(keys) == np.arange(start, start + len(keys))
+        return is_current
 
-    def _search(self, wanted: NDArray[np.uint8]) -> NDArray[np.int64]:
-        prefixes = _prefixes(wanted)
-        at = np.searchsorted(self._prefixes, prefixes)
-        found = np.full(len(wanted), ABSENT, np.int64)
-        open_ = np.arange(len(wanted))
-        # Keys that share their first 8 bytes stand side by side: look at each until the prefix ends.
-        while len(open_):
-            open_ = open_[at[open_] < len(self._keys)]
-            open_ = open_[self._prefixes[at[open_]] == prefixes[open_]]
-            same = (self._keys[at[open_]] == wanted[open_]).all(axis=1)
-            found[open_[same]] = self._places[at[open_[same]]]
-            open_ = open_[~same]
-            at[open_] += 1
-        return found
-
-    def _fold(self) -> None:
-        if not self._recent:
-            return
-        recent = np.frombuffer(b"".join(self._recent), np.uint8).reshape(-1, KEY_BYTES)
-        places = np.fromiter(self._recent.values(), np.int64, len(self._recent))
-        moved = self._search(recent) != ABSENT if len(self._keys) else np.zeros(len(recent), bool)
-        if moved.any():
-            stays = ~_isin(self._keys, recent[moved])
-            self._keys, self._places = self._keys[stays], self._places[stays]
-        keys = np.concatenate([self._keys, recent])
-        places = np.concatenate([self._places, places])
-        prefixes = _prefixes(keys)
-        order = np.argsort(prefixes, kind="stable")
-        self._keys, self._places, self._prefixes = keys[order], places[order], prefixes[order]
-        self._recent = {}
-
-
-def _prefixes(keys: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    return np.ascontiguousarray(keys[:, :8]).view(">u8").ravel().astype(np.uint64)
-
-
-def _isin(keys: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    whole = np.dtype((np.void, KEY_BYTES))
-    return np.isin(np.ascontiguousarray(keys).view(whole).ravel(), np.ascontiguousarray(others).view(whole).ravel())
+    def sorted_keys(self) -> SortedKeys:
+        """Return all keys as arrays, which other processes may share."""
+        return self._numbers.sorted_keys()

@@ -1,4 +1,4 @@
-"""What keeps a store small: merging small shards, dropping vectors that nobody uses, and telling what is there."""
+"""Maintenance of a store: small shards merged, unused vectors dropped, and what each space holds."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ingest.runtime.hash_index import ABSENT, HashIndex, pack_keys
 from ingest.runtime.remote_files import is_remote
+from ingest.store.base import KEY_BYTES
 from ingest.store.bucket import Bucket, StoredObject
-from ingest.store.key_index import KEY_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
     from ingest.store.base import EmbeddingStore, Shard
 
 FULL_BYTES = 256 * 2**20
-"""What a shard is merged up to; those of half of it and more are left alone."""
-_HEADER = 128  # bytes of a .npy's header, as numpy writes it
+"""The size up to which shards are merged; shards of half this size or more are not."""
+_HEADER = 128  # size of the .npy header that numpy writes
 
 
 @dataclass(frozen=True, slots=True)
 class SpaceInfo:
-    """What the store has of one embedding space; `model` is "" where no report of a run names it."""
+    """What the store holds of one embedding space; `model` is "" if no report of a run names it."""
 
     fingerprint: str
     model: str
@@ -38,7 +39,7 @@ class SpaceInfo:
 
 
 def spaces(place: str, models: dict[str, str]) -> list[SpaceInfo]:
-    """List the spaces of a store by its objects' sizes alone; `models` are names by fingerprint."""
+    """List the spaces of a store, from the sizes of its objects alone; `models` are names by fingerprint."""
     found: dict[str, dict[str, dict[str, StoredObject]]] = {}
     for name, about in _listing(place):
         parts = name.split("/")
@@ -48,7 +49,7 @@ def spaces(place: str, models: dict[str, str]) -> list[SpaceInfo]:
 
 
 def groups(shards: Sequence[Shard], full: int = FULL_BYTES) -> list[list[str]]:
-    """Put small shards together, the oldest first, into groups that make one shard of at most `full` bytes each."""
+    """Group small shards, the oldest first, so that each group makes one shard of at most `full` bytes."""
     made: list[list[str]] = []
     size = full
     for shard in shards:
@@ -63,40 +64,38 @@ def groups(shards: Sequence[Shard], full: int = FULL_BYTES) -> list[list[str]]:
 
 
 def compact(store: EmbeddingStore, groups_: Iterable[Sequence[str]]) -> None:
-    """Make one shard of each group; a key that several have is kept once."""
+    """Merge each group into one shard; a key that several shards have is kept once."""
     for names in groups_:
         store.rewrite(names, lambda keys: np.ones(len(keys), bool))
 
 
 class UnusedVectors:
-    """The vectors that nobody wants: those of `store` whose key is not `wanted`, in shards older than `grace_s`."""
+    """The vectors of `store` whose keys are not `wanted`, in shards older than `grace_s`."""
 
     def __init__(self, store: EmbeddingStore, wanted: Iterable[bytes], grace_s: float) -> None:
         self._store = store
-        whole = np.frombuffer(b"".join(wanted), np.uint8).reshape(-1, KEY_BYTES)
-        self._wanted = np.unique(_void(whole))
+        self._wanted = HashIndex(KEY_BYTES)
+        keys = pack_keys(list(wanted), KEY_BYTES)
+        self._wanted.add(keys, np.arange(len(keys)))
         oldest = time.time() - grace_s
         self._shards = [shard for shard in store.shards() if shard.modified <= oldest]
         self.young = sum(shard.rows for shard in store.shards()) - sum(shard.rows for shard in self._shards)
-        """Rows in shards that are not older than the grace period, and so are not looked at."""
+        """Rows in younger shards, which are not looked at."""
 
     def count(self) -> int:
-        """Count the keys that would go, were all shards old enough."""
-        return int((~self._is_wanted(self._store.known().keys)).sum())
+        """Count the keys that would be dropped if all shards were old enough."""
+        return int((~self._is_wanted(self._store.sorted_keys().keys)).sum())
 
     def drop(self) -> int:
-        """Drop them, shard by shard; return how many rows went, with those whose key was written again since."""
+        """Drop them, shard by shard; return the number of rows dropped, rows whose key was written again included."""
         before = self._store.rows
         for shard in self._shards:
             self._store.rewrite([shard.name], self._is_wanted)
         return before - self._store.rows
 
     def _is_wanted(self, keys: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        return np.isin(_void(keys), self._wanted)
-
-
-def _void(keys: NDArray[np.uint8]) -> NDArray[np.void]:
-    return np.ascontiguousarray(keys).view(np.dtype((np.void, KEY_BYTES))).ravel()
+        is_wanted: NDArray[np.bool_] = self._wanted.find(keys) != ABSENT
+        return is_wanted
 
 
 def _space(fingerprint: str, models: dict[str, str], shards: Iterable[dict[str, StoredObject]]) -> SpaceInfo:

@@ -1,4 +1,4 @@
-"""A store that is read, beneath one that takes what is added: for commands that change nothing."""
+"""A store that is only read, with another on top that takes additions: for commands that change nothing."""
 
 from __future__ import annotations
 
@@ -11,17 +11,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ingest.runtime.hash_index import SortedKeys
     from ingest.store.base import EmbeddingStore, Shard
-    from ingest.store.key_index import KeyArrays
 
 
 class OverlayStore:
-    """The vectors of `below` and of `above`, as `EmbeddingStore` says; what is added goes into `above`, and `below`
-    stays.
-    """
+    """The vectors of `below` and `above`, as `EmbeddingStore` says. Additions go to `above`; `below` stays as it is."""
 
     def __init__(self, below: EmbeddingStore, above: EmbeddingStore) -> None:
-        self.dim, self.fewest = below.dim, below.fewest
+        self.dim, self.min_shard_rows = below.dim, below.min_shard_rows
         self._below = below
         self._above = above
 
@@ -31,7 +29,7 @@ class OverlayStore:
         return self._below.rows + self._above.rows
 
     def find(self, keys: Sequence[bytes]) -> list[NDArray[np.float32] | None]:
-        """Return each key's vector, or None where neither has it."""
+        """Return each key's vector, or None if neither has it."""
         found = self._below.find(keys)
         missing = [at for at, vector in enumerate(found) if vector is None] if self._above.rows else []
         for at, vector in zip(missing, self._above.find([keys[at] for at in missing]), strict=True):
@@ -48,26 +46,26 @@ class OverlayStore:
         return sound, np.stack(kept) if kept else np.empty((0, self.dim), np.float32)
 
     def holds(self, keys: Sequence[bytes]) -> list[bool]:
-        """Tell for each key whether either has a vector, without reading it."""
+        """Return for each key whether either has a vector, without reading that."""
         pairs = zip(self._below.holds(keys), self._above.holds(keys), strict=True)
         return [below or above for below, above in pairs]
 
-    def known(self) -> KeyArrays:
-        """Return which keys `below` has."""
-        return self._below.known()
+    def sorted_keys(self) -> SortedKeys:
+        """Return the keys of `below` as arrays."""
+        return self._below.sorted_keys()
 
     def add(self, keys: Sequence[bytes], vectors: NDArray[np.float32]) -> None:
-        """Write one shard of (n, dim) float32 unit rows into `above`."""
+        """Write one shard into `above`."""
         self._above.add(keys, vectors)
 
     def adopt(self, name: str) -> None:
-        """Take note of a shard that another process has written into `below`."""
+        """Load a shard that another process has written into `below`."""
         self._below.adopt(name)
 
     def shards(self) -> list[Shard]:
-        """List the shards of `above`, which are all that may be rewritten."""
+        """List the shards of `above`; only they may be rewritten."""
         return self._above.shards()
 
     def rewrite(self, names: Sequence[str], keep: Callable[[NDArray[np.uint8]], NDArray[np.bool_]]) -> None:
-        """Make one shard of several of `above`."""
+        """Merge shards of `above` into one."""
         self._above.rewrite(names, keep)

@@ -1,4 +1,4 @@
-"""A space's folder on a disk: which shards are in it, how one gets there, and how one goes."""
+"""The shards in a space's folder on a disk: listed, written, removed."""
 
 from __future__ import annotations
 
@@ -18,29 +18,34 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PREFIX = "block-"
-"""What the names of shards begin with that many processes write; one writer alone gives numbers."""
+"""Begins the names of shards that many processes write; a single writer numbers its shards."""
 
 
 def numbers(folder: Path) -> list[int]:
-    """List the shards that have a number; none where there is no folder."""
+    """List the numbers of numbered shards; none if there is no folder."""
     return [int(name) for name in _entries(folder) if name.isdecimal()]
 
 
 def names(folder: Path) -> list[str]:
-    """List the shards that have a name; none where there is no folder."""
+    """List the named shards; none if there is no folder."""
     return sorted(name for name in _entries(folder) if name.startswith(PREFIX))
 
 
+def numbered(number: int) -> str:
+    """Return the folder name of a numbered shard."""
+    return f"{number:08d}"
+
+
 def remove(shard: Path) -> None:
-    """Remove a shard by one rename first: what a kill leaves is swept, and never half a shard."""
-    aside = shard.with_name(f".{shard.name}.tmp")
+    """Remove a shard, renaming it first: a kill leaves a folder that is swept, never half a shard."""
+    temporary = shard.with_name(f".{shard.name}.tmp")
     with suppress(OSError):  # a shard that stays does no harm
-        shard.rename(aside)
-        shutil.rmtree(aside)
+        shard.rename(temporary)
+        shutil.rmtree(temporary)
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed writers left half built."""
+    """Remove half-built shards of killed writers."""
     for entry in folder.glob(".*.tmp"):
         shutil.rmtree(entry, ignore_errors=True)
 
@@ -60,5 +65,5 @@ def _entries(folder: Path) -> list[str]:
         return []
     except OSError as error:
         raise StorageError(
-            f"{folder}: cannot be read ({reason(error)}); put that right and run the same command again"
+            f"{folder}: cannot be read ({reason(error)}); fix that and run the same command again"
         ) from error

@@ -1,4 +1,4 @@
-"""The store as stages of the line: what it knows passes the model by, and what is new is on disk before it goes on."""
+"""The store's pipeline stages: stored vectors bypass the model, and new ones are on disk before they go on."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from ingest.core.records import Skipped
     from ingest.store.base import EmbeddingStore
 
-_LOOKED_UP, _LOOKED_UP_S = 256, 0.05  # pictures looked up together, and how long the first of them may wait
-_HELD = 32  # batches of records that may wait for one vector to be written, so that memory is bounded
+_LOOKED_UP, _LOOKED_UP_S = 256, 0.05  # images looked up together, and how long the first of them may wait
+_HELD = 32  # batches of records that may wait for one vector to be written; it bounds memory
 
 
 def lookup(records: Iterable[ImageFile | Skipped], store: EmbeddingStore) -> Iterator[ImageFile | Embedded | Skipped]:
-    """Turn each picture whose vector is known into an `Embedded`, in order; they are looked up some at a time."""
+    """Turn each image whose vector is stored into an `Embedded`, in order; images are looked up in batches."""
     for group in batched_within(records, _LOOKED_UP, _LOOKED_UP_S):
-        pictures = [record for record in group if isinstance(record, ImageFile)]
-        found = dict(zip([p.sha256 for p in pictures], store.find([p.sha256 for p in pictures]), strict=True))
+        keys = [record.sha256 for record in group if isinstance(record, ImageFile)]
+        found = dict(zip(keys, store.find(keys), strict=True))
         for record in group:
             vector = found.get(record.sha256) if isinstance(record, ImageFile) else None
             if isinstance(record, ImageFile) and vector is not None:
@@ -37,9 +37,9 @@ def lookup(records: Iterable[ImageFile | Skipped], store: EmbeddingStore) -> Ite
 def append(
     records: Iterable[Embedded | Skipped], store: EmbeddingStore, batch: int | Callable[[], int]
 ) -> Iterator[Embedded | Skipped]:
-    """Write new vectors as a shard for each `batch` of them, and let nothing pass before it is on disk.
+    """Write each `batch` of new vectors as a shard, and yield no vector before it is on disk.
 
-    `batch` may be asked for when the first new vector is there: before that no model is loaded.
+    `batch` may be a function; it is called after the first new vector, because no model is loaded before.
     """
     held: list[Embedded | Skipped] = []
     new: dict[bytes, NDArray[np.float32]] = {}
@@ -56,12 +56,12 @@ def append(
             if isinstance(record, Embedded) and not record.stored and store.find([record.sha256])[0] is None:
                 new.setdefault(record.sha256, record.vector)
             if new:
-                most = max(batch if isinstance(batch, int) else batch(), store.fewest)
+                most = max(batch if isinstance(batch, int) else batch(), store.min_shard_rows)
             if not new or len(new) >= most or len(held) >= _HELD * most:
                 write()
                 yield from held
                 held.clear()
     finally:
-        # Also when the consumer stops or the source fails: what was computed is never computed again.
+        # Also when the consumer stops or the source fails, so that no vector is computed twice.
         write()
     yield from held

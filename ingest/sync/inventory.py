@@ -1,31 +1,30 @@
-"""What a collection holds, packed: id, digest, picture and fate of each row, in about 80 bytes and the id.
+"""What a collection holds: id, digest, image and state of each row, in about 75 bytes and the id.
 
-Strings in a dictionary would take three to four times as much. An id is known by 128 bits of Python's own hash, another
-one in each process.
+Strings in a dictionary would take three to four times as much. An id is known by 128 bits of Python's own hash, which
+differs in each process.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
-from struct import Struct
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from ingest.runtime.hash_index import ABSENT, HashIndex, pack_keys
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-ABSENT = -1
-KEY_BYTES, DIGEST_BYTES, SHA256_BYTES = 16, 16, 32
-_RECORD = np.dtype([("key", np.uint8, KEY_BYTES), ("digest", np.uint8, DIGEST_BYTES), ("sha", np.uint8, SHA256_BYTES)])
-_HASHES = Struct("qq")
-_BLOCK = 65_536  # ids taken apart at a time
+_KEY_BYTES, DIGEST_BYTES, SHA256_BYTES = 16, 16, 32
+_RECORD = np.dtype([("digest", np.uint8, DIGEST_BYTES), ("sha", np.uint8, SHA256_BYTES)])
+_BLOCK = 65_536  # ids decoded at a time
 
 
 class RowState(IntEnum):
-    """What a pass over the catalog has found out about a row; GONE is where it starts."""
+    """What a pass over the catalog has found about a row. Each row starts as GONE."""
 
     GONE = 0
     SAME = 1
@@ -34,99 +33,81 @@ class RowState(IntEnum):
     BOTH = 4
     FAILED = 5
     FOREIGN = 6
-    DOUBLE = 7  # of an id that an earlier row has; it goes when that one is written anew
+    DOUBLE = 7  # has the id of an earlier row; it goes when that one is written again
 
 
 class Inventory:
-    """Rows in the order they came, found by id."""
+    """The rows of a collection in the order they were read, found by id."""
 
     def __init__(self) -> None:
         self._records = bytearray()
         self._names = bytearray()
         self._lengths = bytearray()
-        self._prefixes = np.empty(0, np.uint64)
-        self._order = np.empty(0, np.uint32)
-        self._fates = bytearray()
+        self._states = bytearray()
+        self._index = HashIndex(_KEY_BYTES)
+        self._repeated: list[tuple[int, int]] = []  # rows whose id an earlier row has: that one, and this one
 
     def __len__(self) -> int:
         return len(self._records) // _RECORD.itemsize
 
     def add(self, ids: Sequence[str], digests: Sequence[str], shas: Sequence[str]) -> None:
-        """Append rows: `digests` 32 and `shas` 64 hex digits each; a row whose digest is something else is FOREIGN."""
+        """Append rows with digests of 32 hex digits and SHA-256 of 64; any other digest makes a row FOREIGN."""
         if not len(ids) == len(digests) == len(shas):
-            raise ValueError(f"{len(ids)} ids, {len(digests)} digests, {len(shas)} pictures")
+            raise ValueError(f"{len(ids)} ids, {len(digests)} digests, {len(shas)} images")
+        places = np.arange(len(self), len(self) + len(ids))
+        firsts = self._index.add(_keys(ids), places)
+        repeated = firsts != places
+        self._repeated += zip(firsts[repeated].tolist(), places[repeated].tolist(), strict=True)
         rows = np.zeros(len(ids), _RECORD)
-        rows["key"] = np.frombuffer(b"".join(map(key, ids)), np.uint8).reshape(-1, KEY_BYTES)
         rows["digest"], own = from_hex(digests, DIGEST_BYTES)
         rows["sha"], _ = from_hex(shas, SHA256_BYTES)
         names = [product_id.encode() for product_id in ids]
         self._records += rows.tobytes()
         self._names += b"".join(names)
         self._lengths += np.fromiter(map(len, names), np.uint16, len(names)).tobytes()
-        self._fates += np.where(own, np.uint8(RowState.GONE), np.uint8(RowState.FOREIGN)).tobytes()
+        self._states += np.where(own, np.uint8(RowState.GONE), np.uint8(RowState.FOREIGN)).tobytes()
 
     @property
-    def fates(self) -> NDArray[np.uint8]:
-        """The fates, (n,) uint8, to be read and written to; not to be kept while rows are added."""
-        return np.frombuffer(self._fates, np.uint8)
+    def states(self) -> NDArray[np.uint8]:
+        """The state of each row, (n,) uint8, to read and write; do not keep it while rows are added."""
+        return np.frombuffer(self._states, np.uint8)
 
-    def find(self, keys: Sequence[bytes]) -> NDArray[np.int64]:
-        """Return the place of each `key(product_id)`, or ABSENT."""
-        found = np.full(len(keys), ABSENT, np.int64)
-        if not keys or not len(self):
-            return found
-        if len(self._order) != len(self):
-            self._sort()
-        wanted = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, KEY_BYTES)
-        prefixes = wanted[:, :8].copy().view(np.uint64).ravel()
-        at = np.searchsorted(self._prefixes, prefixes)
-        open_ = np.arange(len(keys))
-        there = self._array["key"]
-        # Keys that share their first 8 bytes stand side by side: look at each until the prefix ends.
-        while len(open_ := open_[at[open_] < len(self._order)]):
-            open_ = open_[self._prefixes[at[open_]] == prefixes[open_]]
-            places = self._order[at[open_]]
-            same = (there[places] == wanted[open_]).all(axis=1)
-            found[open_[same]] = places[same]
-            open_ = open_[~same]
-            at[open_] += 1
-        return found
+    def find(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """Return the place of the first row with each product id, or ABSENT."""
+        return self._index.find(_keys(ids))
 
     def same(self, places: NDArray[np.int64], digests: Sequence[bytes]) -> NDArray[np.bool_]:
-        """Tell for each place, or ABSENT, whether a row is there that ingest wrote and that has this digest."""
-        there: NDArray[np.bool_] = places != ABSENT
-        if not there.any():
-            return there
-        wanted = np.frombuffer(b"".join(digests), np.uint64).reshape(-1, DIGEST_BYTES // 8)
-        at = places[there]
-        equal = (self._array["digest"][at].view(np.uint64) == wanted[there]).all(axis=1)
-        there[there] = equal & (self.fates[at] != RowState.FOREIGN)
-        return there
+        """Return for each place, or ABSENT, whether ingest wrote that row and it has this digest."""
+        same: NDArray[np.bool_] = places != ABSENT
+        at = places[same]
+        equal = (self._array["digest"][at] == pack_keys(digests, DIGEST_BYTES)[same]).all(axis=1)
+        same[same] = equal & (self.states[at] != RowState.FOREIGN)
+        return same
 
     def digest(self, place: int) -> str:
         """Return a row's digest, 32 hex digits."""
         return bytes(self._array["digest"][place]).hex()
 
     def sha256(self, place: int) -> bytes:
-        """Return the SHA-256 of the picture a row was made from."""
+        """Return the SHA-256 of a row's image."""
         return bytes(self._array["sha"][place])
 
     def distrust(self, places: NDArray[np.int64]) -> None:
-        """Forget the digests at these places, so that no row there counts as being as it should."""
+        """Clear the digests of these rows, so that none of them counts as unchanged."""
         self._array["digest"][places] = 0
 
-    def count(self, *fates: RowState) -> int:
-        """Count the rows of any of these fates."""
-        return int(np.isin(self.fates, list(fates)).sum())
+    def count(self, *states: RowState) -> int:
+        """Count the rows in any of these states."""
+        return int(np.isin(self.states, list(states)).sum())
 
-    def ids(self, fates: Collection[RowState]) -> Iterator[tuple[str, RowState]]:
-        """Yield (product id, fate) of the rows with one of `fates`, in the order they came."""
-        mask = np.isin(self.fates, list(fates))
-        for product_id, fate in zip(self.where(mask), self.fates[mask].tolist(), strict=True):
-            yield product_id, RowState(fate)
+    def ids(self, states: Collection[RowState]) -> Iterator[tuple[str, RowState]]:
+        """Yield (product id, state) of the rows in these states, in order."""
+        mask = np.isin(self.states, list(states))
+        for product_id, state in zip(self.where(mask), self.states[mask].tolist(), strict=True):
+            yield product_id, RowState(state)
 
     def where(self, mask: NDArray[np.bool_]) -> Iterator[str]:
-        """Yield the product ids of the rows that `mask`, (n,) bool, has."""
+        """Yield the product ids of the rows selected by `mask`, (n,) bool."""
         start = 0
         for block in range(0, len(self), _BLOCK):
             lengths = np.frombuffer(self._lengths, np.uint16)[block : block + _BLOCK].tolist()
@@ -135,50 +116,39 @@ class Inventory:
                     yield self._names[start : start + length].decode()
                 start += length
 
-    def settle_doubled(self) -> None:
-        """Trust no row whose id another one has: the first is to be written anew, which takes the place of them all.
+    def distrust_duplicates(self) -> None:
+        """Distrust rows that share their id: the first is written again, and that replaces them all.
 
-        A killed Milvus Lite leaves such rows, and so do some servers (milvus-io/milvus #44320). To delete one as
-        gone would delete its product.
+        A killed Milvus Lite leaves such rows, and so do some servers (milvus-io/milvus#44320). Deleting one of them as
+        GONE would delete its product.
         """
-        self._sort()
-        alike = np.flatnonzero(self._prefixes[1:] == self._prefixes[:-1]) + 1
-        for place in self._order[alike].tolist():
-            first = int(self.find([bytes(self._array["key"][place])])[0])
-            if first == place:
-                continue  # its id differs after the first 8 bytes
-            if RowState.FOREIGN in (self.fates[first], self.fates[place]):
-                self.fates[[first, place]] = RowState.FOREIGN
+        for first, other in self._repeated:
+            if RowState.FOREIGN in (self.states[first], self.states[other]):
+                self.states[[first, other]] = RowState.FOREIGN
             else:
-                self.fates[place] = RowState.DOUBLE
+                self.states[other] = RowState.DOUBLE
                 self.distrust(np.array([first]))
 
-    def doubled(self) -> int:
-        """Count the rows whose id another row has as well."""
-        if not len(self):
-            return 0
-        self._sort()
-        keys = self._array["key"][self._order].view(np.dtype((np.void, KEY_BYTES))).ravel()
-        return len(keys) - len(np.unique(keys))
+    def count_duplicates(self) -> int:
+        """Count the rows whose id an earlier row has."""
+        return len(self._repeated)
 
     @property
     def _array(self) -> NDArray[np.void]:
         return np.frombuffer(self._records, _RECORD)
 
-    def _sort(self) -> None:
-        prefixes = self._array["key"][:, :8].copy().view(np.uint64).ravel()
-        self._order = np.argsort(prefixes, kind="stable").astype(np.uint32)
-        self._prefixes = prefixes[self._order]
 
-
-def key(product_id: str) -> bytes:
-    """Return the 16 bytes an id is known by, in this process."""
-    # SipHash of two texts. BLAKE2b would take thrice as long, and a nightly run asks twice for each product.
-    return _HASHES.pack(hash(product_id), hash(f"\0{product_id}"))
+def _keys(ids: Sequence[str]) -> NDArray[np.uint8]:
+    """Return the 16 bytes by which this process knows each id, (n, 16) uint8."""
+    # SipHash of two texts. BLAKE2b takes three times as long, and a nightly run needs two keys per product.
+    hashes = np.empty((len(ids), 2), np.int64)
+    hashes[:, 0] = np.fromiter(map(hash, ids), np.int64, len(ids))
+    hashes[:, 1] = np.fromiter((hash(f"\0{product_id}") for product_id in ids), np.int64, len(ids))
+    return hashes.view(np.uint8)
 
 
 def from_hex(texts: Sequence[str], size: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Return hex digits as (n, size) uint8, zero where a text is not that, and (n,) bool: whether it is."""
+    """Return hex digits as (n, size) uint8, and which texts are that, (n,) bool; the others give zeros."""
     sound = np.ones(len(texts), bool)
     whole = _unhex("".join(texts), size * len(texts)) if set(map(len, texts)) <= {2 * size} else None
     if whole is None:
@@ -193,4 +163,4 @@ def _unhex(digits: str, size: int) -> bytes | None:
         content = bytes.fromhex(digits)
     except ValueError:
         return None
-    return content if len(content) == size and len(digits) == 2 * size else None  # it skips spaces
+    return content if len(content) == size and len(digits) == 2 * size else None  # fromhex ignores spaces

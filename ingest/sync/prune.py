@@ -1,4 +1,4 @@
-"""Which rows may be deleted: those of products that left the catalog, or that fail now, and never too many."""
+"""Which rows may be deleted: of products that left the catalog, or that fail now, and never too many."""
 
 from __future__ import annotations
 
@@ -17,50 +17,50 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PrunePolicy:
-    """What the user allows: `fates` of rows to delete, and at most `share` of all that ingest wrote."""
+    """What the user allows: rows in these `states` are deleted, but at most this `share` of the rows ingest wrote."""
 
-    fates: frozenset[RowState]
+    states: frozenset[RowState]
     share: float
 
     @classmethod
     def of(cls, settings: Settings) -> PrunePolicy:
-        """Return what the settings allow; raises ConfigError where they cannot be meant."""
+        """Return what the settings allow; raises ConfigError if they contradict each other."""
         if settings.prune and settings.sample:
-            raise ConfigError("--prune with --sample: all after the sample would count as gone; leave one out")
+            raise ConfigError("--prune with --sample: products outside the sample would count as gone; leave one out")
         if not 0 <= settings.max_prune <= 1:
-            raise ConfigError(f"max_prune {settings.max_prune}: a share from 0 to 1 is needed")
-        fates = {RowState.GONE: settings.prune, RowState.FAILED: settings.drop_failed}
-        return cls(frozenset(fate for fate, asked in fates.items() if asked), settings.max_prune)
+            raise ConfigError(f"max_prune {settings.max_prune}: must be a share from 0 to 1")
+        allowed = {RowState.GONE: settings.prune, RowState.FAILED: settings.drop_failed}
+        return cls(frozenset(state for state, is_allowed in allowed.items() if is_allowed), settings.max_prune)
 
     def refusal(self, difference: CollectionDiff) -> str:
         """Return why nothing may be deleted, or ""; a truncated catalog must never empty a shop."""
-        doomed = difference.there.count(*self.fates)
-        if not doomed:
+        rows = difference.there.count(*self.states)
+        if not rows:
             return ""
-        if RowState.GONE in self.fates and difference.gone and difference.unreadable:
+        if RowState.GONE in self.states and difference.gone and difference.unreadable:
             return (
-                f"{difference.unreadable} rows of the catalog could not be read, and any of the {difference.gone} "
-                "products that seem gone may have been in them; mend those rows (skipped.csv has their lines)"
+                f"{difference.unreadable} rows of the catalog cannot be read, and each of the {difference.gone} "
+                "products that seem gone may be in one of them; fix those rows (skipped.csv has their lines)"
             )
-        if doomed > self.share * difference.ours:
+        if rows > self.share * difference.ours:
             return (
-                f"{doomed} of {difference.ours} rows would go, more than --max-prune {self.share:g} allows; "
-                "look at changes.csv, and raise it if that is right"
+                f"{rows} of {difference.ours} rows would be deleted, more than --max-prune {self.share:g} allows; "
+                "check changes.csv, and raise --max-prune if that is right"
             )
         return ""
 
     def drops_failed(self, difference: CollectionDiff) -> bool:
-        """Return whether the rows of what fails are deleted, so that the exports do not keep them either."""
-        return RowState.FAILED in self.fates and not self.refusal(difference)
+        """Return whether rows of failing products are deleted; then the exports drop them, too."""
+        return RowState.FAILED in self.states and not self.refusal(difference)
 
     def ids(self, difference: CollectionDiff) -> Iterator[str]:
-        """Yield the products whose rows go, where nothing is refused."""
+        """Yield the ids of the products whose rows are deleted; none if that is refused."""
         if not self.refusal(difference):
-            yield from (product_id for product_id, _ in difference.there.ids(self.fates))
+            yield from (product_id for product_id, _ in difference.there.ids(self.states))
 
     def changes(self, difference: CollectionDiff, *, gone: bool) -> Iterator[tuple[str, str]]:
-        """Yield (product id, what becomes of its row) for rows that are stale and, with `gone`, not in the catalog."""
-        goes = self.fates if not self.refusal(difference) else frozenset()
+        """Yield (product id, what happens to its row) for stale rows and, with `gone`, rows not in the catalog."""
+        deleted = self.states if not self.refusal(difference) else frozenset()
         words = {RowState.GONE: "gone", RowState.FAILED: "stale"}
-        for product_id, fate in difference.there.ids(words if gone else {RowState.FAILED}):
-            yield product_id, words[fate] + (", deleted" if fate in goes else "")
+        for product_id, state in difference.there.ids(words if gone else {RowState.FAILED}):
+            yield product_id, words[state] + (", deleted" if state in deleted else "")

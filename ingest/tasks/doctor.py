@@ -127,11 +127,12 @@ def _milvus(settings: Settings) -> Finding:
 
 
 def _catalog(settings: Settings) -> Finding:
-    from ingest.catalog import files, formats, reader
+    from ingest.catalog import files, reader
+    from ingest.catalog.rows import Columns
 
-    columns = formats.Columns(settings.id_column, settings.image_column)
+    columns = Columns(settings.id_column, settings.image_column)
     next(reader.read_catalog(settings.catalog, contracts.load(settings.schema), columns))
-    products = formats.estimate(settings.catalog)
+    products = reader.estimate(settings.catalog)
     found = f"about {products:,} products" if products else "there"
     parts = len(files.list_files(settings.catalog))
     return Finding("catalog", f"{settings.catalog}: {found}" + (f", in {parts:,} files" if parts > 1 else ""))

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from ingest.catalog import formats, reader
+from ingest.catalog import reader
+from ingest.catalog.rows import Columns
 from ingest.core import contract as contracts
 from ingest.core.errors import InterruptedRunError
 from ingest.core.records import ImageFile, Product, Skipped, Stage
@@ -47,14 +48,14 @@ def fetch(settings: Settings, progress: Progress, stop: threading.Event) -> Fetc
     settings = replace(settings, download_missing=True)
     contract = contracts.load(settings.schema)
     too_many(0, 0, settings.max_skipped)
-    columns = formats.Columns(settings.id_column, settings.image_column)
+    columns = Columns(settings.id_column, settings.image_column)
     catalog = reader.read_catalog(settings.catalog, contract, columns)
     with ExitStack() as stack:
         stack.enter_context(lock_folder(settings.data))
         cache = stack.enter_context(ImageCache(settings.data / FOLDER))
         images = stack.enter_context(ImageStage(settings, cache, progress.clock))
         report = stack.enter_context(RunReport(settings.data / "runs"))
-        progress.total = settings.sample or formats.estimate(settings.catalog)
+        progress.total = settings.sample or reader.estimate(settings.catalog)
         products = progress.clock.within(Stage.CATALOG, islice(catalog, settings.sample or None))
         products = parallel.take_until(products, stop)
         counted = progress.counting(Stage.CATALOG, products, (Product, Skipped))

@@ -108,11 +108,11 @@ def _there(pipeline: Pipeline, found: Plan) -> Inventory:
         found.also += [known.open] if known.open else []
         collection = Collection(connection, known.contract, pipeline.space)
         found.collection = collection.name
-        found.served = collection.served()
+        found.served = collection.alias_target()
         if not collection.ready():
             return Inventory()
         check_loaded(connection, collection.name)
-        found.also += collection.outdated()
+        found.also += collection.pending_updates()
         return reader.inventory(collection, pipeline.store)
 
 

@@ -24,7 +24,7 @@ from ingest.pipeline.report import Summary, unusable
 from ingest.runtime import parallel
 from ingest.runtime.profiler import EXPORTS
 from ingest.sync import diff
-from ingest.sync.inventory import Inventory, RowState, key
+from ingest.sync.inventory import Inventory, RowState
 from ingest.sync.prune import PrunePolicy
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def run(
     with _open_pipeline(settings, progress, stop) as pipeline:
         to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait, stop)
         with connect(*to) as connection:
-            found = null_probe.settle(connection, pipeline.contract, pipeline.space)
+            found = null_probe.adapt(connection, pipeline.contract, pipeline.space)
             pipeline.check_complete(found.refused, found.version)
             collection = Collection(connection, found.contract, pipeline.space)
             return _run(pipeline, collection, found.properties, distrusted, rewrite=rewrite)
@@ -103,11 +103,11 @@ def _run(
     with clock.working(Stage.MILVUS):
         collection.prepare()
         properties.update(collection.connection, collection.name, noted)
-        served = collection.served()
+        served = collection.alias_target()
         moves = served != collection.name
         pending_imports.settle(collection, pipeline.settings.bulk_folder, pipeline.stop)
         there = reader.inventory(collection, pipeline.store)
-    there.distrust(there.find([key(product_id) for product_id in distrusted]))
+    there.distrust(there.find(distrusted))
     difference = diff.CollectionDiff(there, pipeline.space.fingerprint)
     written = pipeline.progress.counting(Stage.MILVUS, _written(pipeline, collection, difference), Embedded)
     summary, left = Summary(collection=collection.name, served=served), Inventory()
@@ -216,7 +216,7 @@ def _left(pipeline: Pipeline, difference: diff.CollectionDiff, summary: Summary)
         (RowState.GONE, summary.gone, "rows are not in the catalog; delete them with --prune"),
         (RowState.FAILED, summary.stale, "rows are stale, for their product fails now; delete them with --drop-failed"),
     ):
-        if rows and fate not in PrunePolicy.of(pipeline.settings).fates:
+        if rows and fate not in PrunePolicy.of(pipeline.settings).states:
             named = ", ".join(product_id for product_id, _ in islice(difference.there.ids({fate}), _NAMED))
             notes.append(f"{rows} {why}: {named}{', …' if rows > _NAMED else ''}")
     return notes
@@ -271,5 +271,5 @@ def _open_pipeline(settings: Settings, progress: Progress, stop: threading.Event
 
 
 def _save_pixels(pipeline: Pipeline) -> int:
-    pixels = pipeline.preprocessed.saving(pipeline.pixels(pipeline.pictures()))
+    pixels = pipeline.preprocessed.save(pipeline.pixels(pipeline.pictures()))
     return sum(1 for record in pixels if isinstance(record, Decoded))

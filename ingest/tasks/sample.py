@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ingest.catalog import formats, reader
+from ingest.catalog import reader
+from ingest.catalog.rows import Columns
 from ingest.core.errors import InterruptedRunError
 from ingest.core.records import Decoded, ImageFile, Stage
 from ingest.pipeline import workspace
@@ -45,7 +46,7 @@ def measure(settings: Settings, progress: Progress, stop: threading.Event) -> Ca
     keeping = workspace.open_for_writing if settings.download_missing else workspace.open_read_only
     with ExitStack() as stack:
         pipeline = Pipeline(stack, replace(settings, sample=settings.sample or SAMPLE), progress, stop, keeping)
-        total = settings.sample or formats.estimate(settings.catalog) or _counted(pipeline)
+        total = settings.sample or reader.estimate(settings.catalog) or _counted(pipeline)
         cached = {path.name for path in (settings.data / "image_cache").glob("*")}
         began = time.perf_counter()
         records = list(pipeline.pictures(download=settings.download_missing))
@@ -76,7 +77,7 @@ def measure(settings: Settings, progress: Progress, stop: threading.Event) -> Ca
 
 
 def _counted(pipeline: Pipeline) -> int:
-    columns = formats.Columns(pipeline.settings.id_column, pipeline.settings.image_column)
+    columns = Columns(pipeline.settings.id_column, pipeline.settings.image_column)
     return sum(
         1
         for _ in parallel.take_until(

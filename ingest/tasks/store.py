@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from contextlib import ExitStack
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from ingest.core.duration import parse_duration
 from ingest.core.errors import ConfigError
 from ingest.core.records import Reason, Skipped
 from ingest.pipeline.export_files import ExportContent, ExportPaths
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from ingest.core.settings import Settings
     from ingest.pipeline.progress import Progress
     from ingest.store.maintenance import SpaceInfo
-
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def info(settings: Settings) -> list[SpaceInfo]:
@@ -50,7 +48,7 @@ def collect_garbage(
     `agreed` is told how many keys would go and how many rows are too young for it, and has the last word. Raises
     ConfigError where the catalog does not say which pictures are wanted: some are not on disk.
     """
-    grace_s = _duration(grace)
+    grace_s = parse_duration(grace, "--grace")
     with ExitStack() as stack:
         pipeline = Pipeline(stack, settings, progress, stop)
         absent = 0
@@ -70,13 +68,6 @@ def collect_garbage(
         if stop.is_set() or not agreed(unused.count(), unused.young):
             return 0
         return unused.drop()
-
-
-def _duration(text: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([smhdw])", text.strip())
-    if match is None:
-        raise ConfigError(f"--grace {text}: a number and s, m, h, d or w: 7d")
-    return float(match[1]) * _SECONDS[match[2]]
 
 
 def _models(settings: Settings) -> Iterator[tuple[str, str]]:

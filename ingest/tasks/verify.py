@@ -14,6 +14,7 @@ from ingest.core.contract import row_digest
 from ingest.core.errors import InterruptedRunError
 from ingest.core.records import Decoded, Embedded, Mismatch, Stage
 from ingest.exports import faiss_index, npy_files
+from ingest.exports.manifest import ALTERED, read_manifest
 from ingest.images.cache.cache import FOLDER, INDEX
 from ingest.images.cache.checksums import ImageHasher
 from ingest.images.cache.index import ImageIndex
@@ -24,10 +25,11 @@ from ingest.milvus.field_checks import FieldComparison, draw
 from ingest.milvus.loading import is_loaded
 from ingest.pipeline import export_files, workspace
 from ingest.pipeline.pipeline import Pipeline
+from ingest.runtime.hash_index import ABSENT
 from ingest.runtime.lock import lock_folder
 from ingest.runtime.parallel import batched
 from ingest.sync import diff
-from ingest.sync.inventory import ABSENT, RowState, key
+from ingest.sync.inventory import RowState
 from ingest.sync.prune import PrunePolicy
 
 if TYPE_CHECKING:
@@ -126,7 +128,7 @@ def verify(
         elif not is_loaded(connection, collection.name):
             verdict.differing.append(Mismatch("collection", collection.name, "is not loaded, so nobody can search it"))
         else:
-            _note_ef(verdict, search_ef.read(collection.carried()))
+            _note_ef(verdict, search_ef.read(collection.carried_contract()))
             verdict.differing.extend(checks.index(collection))
             there = reader.inventory(collection, pipeline.store)
             difference = diff.CollectionDiff(there, pipeline.space.fingerprint)
@@ -135,7 +137,7 @@ def verify(
             verdict.differing.extend(checks.vectors(collection, pipeline.store, sampled))
             if settings.exports:
                 verdict.differing.extend(_files(pipeline, collection, difference, sampled, verdict))
-        served = collection.served()
+        served = collection.alias_target()
         if served != collection.name:
             verdict.differing.append(
                 Mismatch("alias", pipeline.contract.alias, f"serves {served}, not {collection.name}")
@@ -158,7 +160,7 @@ def _rows(
     pipeline: Pipeline, collection: Collection, difference: diff.CollectionDiff, verdict: Verdict, *, hashes: bool
 ) -> Iterator[Mismatch]:
     there = difference.there
-    doubled, counted = there.doubled(), _counted_rows(collection, len(there), pipeline.stop)
+    doubled, counted = there.count_duplicates(), _counted_rows(collection, len(there), pipeline.stop)
     if doubled or counted < len(there):
         counts = f"{counted} by count(*), {len(there)} read, {doubled} doubled"
         yield Mismatch("count", collection.name, counts)
@@ -179,8 +181,8 @@ def _rows(
             elif product_id in faults:
                 yield faults[product_id]
     yield from (*fields.differing, *hashing.mismatches)
-    wrong = there.find([key(name) for name in {found.name for found in (*fields.differing, *hashing.mismatches)}])
-    right = difference.unchanged + overlooked - int((there.fates[wrong[wrong != ABSENT]] == RowState.SAME).sum())
+    wrong = there.find(list({found.name for found in (*fields.differing, *hashing.mismatches)}))
+    right = difference.unchanged + overlooked - int((there.states[wrong[wrong != ABSENT]] == RowState.SAME).sum())
     verdict.products, verdict.rows = pipeline.progress.items(Stage.CATALOG), right
     verdict.expected, verdict.compared = len(there) - doubled + difference.added, fields.rows - len(fields.differing)
     verdict.pictures = hashing.images - len(hashing.mismatches) if hashes else None
@@ -236,7 +238,7 @@ def _note_ef(verdict: Verdict, contract: dict[str, Any]) -> None:
 
 def _sample(pipeline: Pipeline, there: Inventory, sample: int, verdict: Verdict) -> list[str]:
     """Draw right rows whose vector the store has too; of what only the collection has there is nothing to compare."""
-    right = np.flatnonzero(there.fates == RowState.SAME)
+    right = np.flatnonzero(there.states == RowState.SAME)
     if len(right) > sample:
         right = np.random.default_rng(verdict.seed).choice(right, sample, replace=False)
     verdict.sampled = sum(pipeline.kept.holds([there.sha256(place) for place in right.tolist()]))
@@ -262,23 +264,23 @@ def _files(
     )
     rows = export_files.export_content(pipeline, files, difference.there, drops_failed=drops)
     refused = export_files.refusal(pipeline, files, rows)
-    made_from = None if refused else (npy_files.contents(rows, pipeline.store), pipeline.space.fingerprint)
+    made_from = None if refused else (npy_files.content_digest(rows, pipeline.store), pipeline.space.fingerprint)
     if refused:
         verdict.notes.append(f"ingest run leaves the exported files as they are: {refused}")
-        last = npy_files.read_manifest(npy_files.manifest_path(files.npy))
+        last = read_manifest(files.npy)
         dim = last.dim if last else dim
     faults = [
         *npy_files.faults(files.npy, files.ids, made_from),
         *faiss_index.faults(settings.indexes, dim, files.npy),
     ]
     for path, fault in faults:
-        healing = "ingest verify --repair" if fault == npy_files.ALTERED else "ingest run"  # which goes by sizes
+        healing = "ingest verify --repair" if fault == ALTERED else "ingest run"  # which goes by sizes
         yield Mismatch("file", str(path), f"{fault}; write it with: {_ALLOWED if refused else healing}")
     if faults or refused or not sampled:
         return
     index = faiss_index.open_index(settings.indexes, dim)
     asked = sampled[:_QUERIES]
-    found = collection.matching(asked, [collection.contract.index.field])
+    found = collection.find(asked, [collection.contract.index.field])
     queries = [np.asarray(row[collection.contract.index.field], np.float32) for row in found]
     answers = collection.search(queries, _TOP, checks.WIDE_EF)
     shared = total = 0

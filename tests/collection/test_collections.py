@@ -64,7 +64,7 @@ def test_pruning_keeps_the_served_one_the_newest_before_and_one_being_filled(sho
     assert versions.select_prunable(found, 2) == []
     with shop.connection() as connection:
         versions.drop(connection, "products", found[2].name)
-        with pytest.raises(MilvusError, match="is not dropped, for the alias products points to it"):
+        with pytest.raises(MilvusError, match="is not dropped, because the alias products points to it"):
             versions.drop(connection, "products", found[0].name)
     assert len(shop.releases()) == 3
 
@@ -88,12 +88,16 @@ def test_an_alias_that_somebody_else_has_set_meanwhile_is_left_to_them(shop: Sma
         client = connection.client
         client.create_collection("theirs", dimension=4)
         client.alter_alias("theirs", "products")
-        for ours in (collection.check_not_taken, lambda: collection.serve(None), lambda: collection.serve("another")):
-            with pytest.raises(MilvusError, match="the alias products was set to theirs meanwhile, by somebody else"):
+        for ours in (
+            collection.check_not_taken,
+            lambda: collection.switch_alias(None),
+            lambda: collection.switch_alias("another"),
+        ):
+            with pytest.raises(MilvusError, match="somebody else has moved the alias products to theirs meanwhile"):
                 ours()
-        assert collection.served() == "theirs"
-        collection.serve("theirs")
-        assert collection.served() == collection.name
+        assert collection.alias_target() == "theirs"
+        collection.switch_alias("theirs")
+        assert collection.alias_target() == collection.name
 
 
 def test_the_alias_stays_where_the_new_collection_is_not_what_it_should_be(

@@ -29,7 +29,7 @@ def keeps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ke
     def found(_connection: Any, contract: Contract, _space: Any) -> null_probe.ProbeResult:
         return null_probe.ProbeResult(missing_numbers.on_server(contract, keeps))
 
-    monkeypatch.setattr(null_probe, "settle", found)
+    monkeypatch.setattr(null_probe, "adapt", found)
     monkeypatch.setattr(null_probe, "recall", found)
     return keeps
 

@@ -47,7 +47,7 @@ def test_who_searches_first_builds_it_again_and_says_so(shop: SmallShop, caplog:
     with caplog.at_level(logging.WARNING, "ingest"), shop.connection() as connection:
         assert SearchableCollection(connection, "products").count() == 5
     assert [record.message for record in caplog.records if record.name.startswith("ingest")] == [
-        f"{shop.settings.milvus_uri}: the index of {shop.releases()[0].name} was cut short by a kill; it is built again"
+        f"{shop.settings.milvus_uri}: a kill has cut the index of {shop.releases()[0].name} short; it is built again"
     ]
     assert path.read_bytes() == whole
     assert not shop.verify().differing

@@ -124,13 +124,13 @@ def test_a_row_that_names_another_image_is_found_and_healed_drawn_or_not(
 def test_a_row_with_another_digest_is_not_read(shop: SmallShop, monkeypatch: pytest.MonkeyPatch) -> None:
     catalog = shop.settings.catalog
     catalog.write_text(catalog.read_text(encoding="utf-8").replace("Mug 2", "Cup " * 200), encoding="utf-8")
-    matching, read = Collection.matching, []
+    matching, read = Collection.find, []
 
     def noted(self: Collection, product_ids: Sequence[str], names: list[str]) -> list[dict[str, Any]]:
         read.extend(product_ids if "title" in names else [])
         return matching(self, product_ids, names)
 
-    monkeypatch.setattr(Collection, "matching", noted)
+    monkeypatch.setattr(Collection, "find", noted)
 
     found = shop.verify()
 

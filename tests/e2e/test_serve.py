@@ -119,7 +119,7 @@ def test_a_hostile_image_is_refused_with_its_reason(service: Service, name: str)
     answer = service.ask("POST", "v1/search", files={"picture": (name, content)})
 
     assert answer.status_code == 400
-    assert answer.json()["error"].startswith("the picture: ")
+    assert answer.json()["error"].startswith("the image: ")
     assert "/tmp" not in answer.json()["error"]
 
 

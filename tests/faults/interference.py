@@ -32,7 +32,7 @@ PHASES: dict[str, list[tuple[Any, str]]] = {
     "pruning": [(PrunePolicy, "ids")],
     "flushing": [(Collection, "flush")],
     "exporting": [(npy_files, "write"), (faiss_index, "build")],
-    "alias moving": [(Collection, "serve")],
+    "alias moving": [(Collection, "switch_alias")],
 }
 """What is entered in each phase, in the order in which a run comes to them."""
 

@@ -43,7 +43,7 @@ def dropped(forked: Forked, shop: ManyProducts, moment: tuple[str, int], what: s
     line = only_line(said)
     assert code == 5
     assert f" {shop.alias}_" in line, "it names the collection"
-    assert "was it dropped while this ran? Run again: it is filled anew from the store" in line
+    assert "was it dropped during this run? Run again: it is filled from the store" in line
 
 
 @pytest.mark.parametrize("where", ["a server", "Lite"])
@@ -75,7 +75,7 @@ def test_an_alias_taken_under_a_run_is_left_to_the_other_and_no_row_is_lost(
 ) -> None:
     code, said = shop.run(forked, *WAITING, meddle=(*moment, "take"))
     assert code == 5
-    assert f"the alias {shop.alias} was set to others_{shop.alias} meanwhile" in only_line(said)
+    assert f"somebody else has moved the alias {shop.alias} to others_{shop.alias} meanwhile" in only_line(said)
     assert shop.served() == f"others_{shop.alias}"
 
     code, said = shop.run(forked, *WAITING)
@@ -98,4 +98,4 @@ def test_an_alias_that_is_right_and_taken_under_a_run_is_told_too(forked: Forked
     catalog.write_text(catalog.read_text().replace("a title", "another title", 40))
     code, said = shop.run(forked, meddle=("upserting", 1, "take"))
     assert code == 5
-    assert f"the alias {shop.alias} was set to others_{shop.alias} meanwhile" in only_line(said)
+    assert f"somebody else has moved the alias {shop.alias} to others_{shop.alias} meanwhile" in only_line(said)

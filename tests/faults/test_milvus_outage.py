@@ -100,7 +100,7 @@ def test_an_upsert_loses_and_doubles_nothing(
             record.product.product_id: row_digest(record.product, record.sha256, SPACE.fingerprint)
             for record in records(store, title)
         }
-        assert (collection.count(), len(there), there.doubled()) == (ROWS, ROWS, 0)
+        assert (collection.count(), len(there), there.count_duplicates()) == (ROWS, ROWS, 0)
         names = there.where(np.ones(len(there), bool))
         assert {name: there.digest(place) for place, name in enumerate(names)} == wanted
     with capsys.disabled():

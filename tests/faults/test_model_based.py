@@ -102,7 +102,7 @@ class Machine(RuleBasedStateMachine):
     def run_and_be_killed_then_run(self, where: str, prune: bool) -> None:
         owner, name = {
             "store": (LocalStore, "add"), "upsert": (writer, "_send"), "delete": (Collection, "delete"),
-            "flush": (Collection, "flush"), "serve": (Collection, "serve"),
+            "flush": (Collection, "flush"), "serve": (Collection, "switch_alias"),
         }[where]  # fmt: skip
         self.shop.stock(self.catalog)
         with mock.patch.object(owner, name, side_effect=Killed), suppress(Killed):

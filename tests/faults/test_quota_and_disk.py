@@ -54,7 +54,7 @@ def test_upserts_held_to_a_megabyte_a_second_all_arrive(tmp_path: Path, caplog: 
         collection.flush()
         there = reader.inventory(collection, store)
 
-    assert (done, len(there), there.doubled()) == (ROWS, ROWS, 0)
+    assert (done, len(there), there.count_duplicates()) == (ROWS, ROWS, 0)
     if seconds < 1.5 * ROWS * DIM * 4 / 1e6:  # else this machine was too busy to send more than was let through
         assert any("rate limit" in said for said in caplog.messages)
     assert len(caplog.messages) <= 2 + seconds / 10, "a line every ten seconds, not one for each refusal"

@@ -61,7 +61,7 @@ def gives_up(shop: ManyProducts, forked: Forked, kind: str) -> None:
     assert (code, len(waiting)) == (5, 1)
     assert time.monotonic() - began > 2
     assert f"waiting for Milvus at {shop.uri} (upsert into {shop.name}): {reason}" in waiting[0]
-    assert waiting[0].endswith("at most 2 s, and embedding goes on")
+    assert waiting[0].endswith("for at most 2 s, while embedding continues")
     assert f"cannot upsert into {shop.name}: {reason}" in error
     assert error.endswith("the server denies writes: give it more memory or disk, or raise its quota, and run again")
     with client_of(shop.uri) as client:

@@ -68,7 +68,7 @@ def test_an_import_leaves_the_rows_that_upserts_leave(
     shop = server.shop(tmp_path / "a", "imported", load="bulk")
     with caplog.at_level(logging.WARNING, "ingest"):
         assert shop.run().summary.upserted == len(PRODUCTS)
-    assert [said for said in caplog.messages if "is still at work" not in said] == []
+    assert [said for said in caplog.messages if "is still working" not in said] == []
     assert list(server.shared.iterdir()) == []
     upserted = server.shop(tmp_path / "b", "upserted", load="upsert")
     upserted.run()

@@ -51,7 +51,7 @@ def test_replicas_that_a_loaded_collection_cannot_have_are_told_and_change_nothi
     with caplog.at_level(logging.WARNING, "ingest"):
         summary = shop.run().summary
     assert (summary.upserted, summary.unchanged) == (0, 5)
-    assert "stays loaded with its 1 replicas" in caplog.text
+    assert "stays loaded with replicas: 1," in caplog.text
 
 
 def test_more_shards_than_the_server_allows_are_refused_in_one_line(

@@ -60,5 +60,5 @@ def row(number: int, vectors: Any) -> dict[str, Any]:
 
 
 def efs(collection: Collection) -> tuple[int, int, int | None]:
-    contract = json.loads(collection.carried())
+    contract = json.loads(collection.carried_contract())
     return contract["ef"], contract["ef_schema"], contract["ef_measured"]

@@ -13,7 +13,9 @@ from support.small_shop import FIVE, SmallShop
 from ingest.core.errors import MilvusError
 from ingest.milvus import versions
 from ingest.milvus.connection import connect
+from ingest.search import recommend
 from ingest.search.milvus_backend import SearchableCollection
+from ingest.search.recommend import RecommendOptions
 from ingest.tasks import doctor
 
 if TYPE_CHECKING:
@@ -62,7 +64,7 @@ def test_a_server_is_left_as_it_was(shop: SmallShop, client: MilvusClient, colle
         found = versions.list_versions(connection, collection_name)
         assert [(release.name, release.rows) for release in found] == [(served, 5), (old, 5)]
         one = SearchableCollection(connection, collection_name)
-        assert [hit.product_id for hit in one.similar(["P1"], 4)]
+        assert [hit.product_id for hit in recommend.like(one, ["P1"], RecommendOptions(limit=4))]
     assert any(finding.found.endswith(f"serves {served}") for finding in doctor.findings(shop.settings))
 
     assert state(client, collection_name) == before
@@ -79,7 +81,7 @@ def test_a_served_collection_that_was_released_is_told_and_a_repair_loads_it(
         shop.plan()
     with (
         connect(shop.settings.milvus_uri, "", "", 5, existing=True) as connection,
-        pytest.raises(MilvusError, match="is not loaded, and this command changes nothing; load it there, or with"),
+        pytest.raises(MilvusError, match="is not loaded, and this command changes nothing; load it there, or run"),
     ):
         SearchableCollection(connection, collection_name)
     assert [fault.detail for fault in shop.verify().differing] == ["is not loaded, so nobody can search it"]

@@ -10,7 +10,7 @@ from pymilvus import DataType
 from support.shop import contract_in
 from support.small_shop import FIVE, SmallShop
 
-from ingest.milvus import pages
+from ingest.milvus import filters, pages
 from ingest.milvus.connection import Connection
 
 if TYPE_CHECKING:
@@ -39,13 +39,13 @@ def connection(milvus_uri: str, collection_name: str) -> Iterator[Connection]:
 def test_all_rows_are_read_as_they_were_last_acknowledged(
     connection: Connection, collection_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pages, "_MOST_ROWS", 3)
+    monkeypatch.setattr(pages, "_MAX_ROWS", 3)
     for time in range(TIMES):
         left = IDS[time:]
         rows = [{"product_id": name, "embedding": [1.0] * 4, "time": time} for name in left]
         connection.client.upsert(collection_name, rows)
         if time:
-            connection.client.delete(collection_name, filter=pages.among([IDS[time - 1]]))
+            connection.client.delete(collection_name, filter=filters.among("product_id", [IDS[time - 1]]))
         read = list(pages.pages(connection, collection_name, ["product_id", "time"], "Strong"))
         assert [row for page in read for row in page] == [{"product_id": name, "time": time} for name in sorted(left)]
         assert max(map(len, read)) <= 3

@@ -1,4 +1,4 @@
-"""Fixtures: a stand-in server of each version, and shops that are run against it.
+"""Fixtures: a stand-in server of each version.
 
 def test_it(server, tmp_path):                  # runs five times, once for each version
     server.uri                                  # http://127.0.0.1:…
@@ -7,7 +7,7 @@ def test_it(server, tmp_path):                  # runs five times, once for each
     server.forget()                             # forget them
     server.collections("default")               # names; server.collection(name or alias).rows by id
     server.fail("Upsert", 8, "rate limit exceeded", times=2)
-    event = server.hold("Upsert")               # the next one waits for event.set(); done_first: it is done before
+    event = server.hold("Upsert")               # the next one waits for event.set(); done_first: after its work
 
 @pytest.mark.parametrize("dialect", ["2.6.16"], indirect=True)      # one version only
 """
@@ -43,6 +43,6 @@ def dialect(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def server(dialect: str) -> Iterator[Server]:
-    """Start a stand-in of that version; it is gone after the test."""
+    """Start a stand-in of that version for one test."""
     with serve(dialect) as stand_in:
         yield stand_in

@@ -1,4 +1,4 @@
-"""Requests as lines that can be compared: what changes from run to run is replaced by what it is."""
+"""Requests as lines that can be compared: values that change from run to run are replaced by their kind."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _REPLACED = (
     (re.compile(r"\b461\d{3}\b"), "<id>"),
 )
 _VOLATILE = {"local_time", "host", "user"}
-"""What pymilvus says of the machine in its Connect."""
+"""What pymilvus says about the machine in its Connect."""
 
 
 class Writer:
-    """Writes requests as lines; names that are made up get numbers in the order in which they come."""
+    """Writes requests as lines; generated names get numbers in order of appearance."""
 
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
         self._known: dict[tuple[str, ...], str] = {}
 
     def lines(self, requests: Iterable[Request]) -> list[str]:
-        """Return each request with its databases and its contents; what was written before, by its number alone.
+        """Return each request with its databases and its contents; one that was written before, by its number alone.
 
-        One that comes again at once is written once: how often the server is asked depends on how long it takes.
+        One that repeats at once is written once: how often the server is polled depends on its speed.
         """
         written: list[str] = []
         last: tuple[str, ...] = ()
@@ -90,7 +90,7 @@ def _set(message: Any, field: Any, value: Any) -> None:
 
 
 def _opened(message: Any) -> list[str]:
-    """Take out of a message what is packed or varies; return it as lines of its own."""
+    """Remove packed and varying parts from a message, and return them as lines."""
     lines = []
     if message.DESCRIPTOR.name == "CreateCollectionRequest":
         schema = schema_pb2.CollectionSchema.FromString(message.schema)

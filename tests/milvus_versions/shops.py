@@ -33,7 +33,7 @@ READS = frozenset({
 
 @dataclass
 class Served:
-    """A shop, the server that its settings name, and what its first run asked of it."""
+    """A shop, its server, and the requests of its first run."""
 
     shop: Shop
     server: Server
@@ -46,12 +46,12 @@ class Served:
         return found
 
     def writes(self) -> list[str]:
-        """Return the methods asked for that write or load."""
+        """Return the methods of the requests that write or load."""
         return [request.method for request in self.server.requests() if request.method not in READS]
 
 
 def open_for(folder: Path, model: Path, server: Server) -> Served:
-    """Make a shop in `folder` whose settings name this server, or go on with the one that is there."""
+    """Make a shop in `folder` whose settings name this server, or use the existing one."""
     server.catalog.databases.setdefault(DATABASE, Database(DATABASE))
     shop = Shop(folder, model)
     settings = {"uri": server.uri, "db_name": DATABASE, "schema": "contract.toml", "max_wait": 5, "device": "cpu"}
@@ -75,5 +75,5 @@ def catalog() -> list[dict[str, str]]:
 
 
 def prices(served: Served) -> dict[str, Any]:
-    """Return what the collection keeps of each product's price."""
+    """Return each product's price as the collection keeps it."""
     return {name: row["price"] for name, row in sorted(served.collection.rows.items())}

@@ -116,7 +116,7 @@ def test_recommendations_for_an_odd_id_are_made(served: Served) -> None:
     assert not served.writes()
 
 
-def test_the_collections_are_told(served: Served) -> None:
+def test_the_collections_are_listed(served: Served) -> None:
     served.server.forget()
     (told,) = served.shop.ingest("collections", "--json").json
     assert (told["name"], told["rows"], told["serves"]) == (served.collection.name, len(IDS), True)

@@ -1,4 +1,4 @@
-"""Commands that only read send no request that writes or loads: what the server was asked is all there is to know."""
+"""Commands that only read send no request that writes or loads."""
 
 from __future__ import annotations
 
@@ -64,6 +64,6 @@ def test_of_a_released_collection_they_say_so_in_one_line_and_leave_it_released(
     for name in ("plan", "search", "recommend"):
         ended = shop.ingest(*COMMANDS[name])
         assert (ended.code, len(ended.said)) == (5, 1), (name, ended.err)
-        assert "is not loaded, and this command changes nothing; load it there, or with: ingest run" in ended.said[0]
+        assert "is not loaded, and this command changes nothing; load it there, or run: ingest run" in ended.said[0]
     assert asked(server) <= READS
     assert server.collection(ALIAS).replicas == 0

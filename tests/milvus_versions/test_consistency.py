@@ -1,4 +1,4 @@
-"""What is read of a collection is asked for strongly, and pages as of one moment where a server can."""
+"""Reads of a collection are strong, and its pages are of one moment if the server can do that."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def shop(server: Server, tmp_path: Path) -> SmallShop:
-    """Make a shop of five products that was run once."""
+    """Make a shop of five products, and run it once."""
     shop = SmallShop(tmp_path, server.uri)
     stock(shop, price=1)
     shop.run()
@@ -54,7 +54,7 @@ def test_no_question_is_left_to_the_consistency_that_the_collection_has(server: 
 def test_the_pages_after_the_first_are_of_its_moment_where_the_server_says_which(
     server: Server, shop: SmallShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pages, "_MOST_ROWS", 2)
+    monkeypatch.setattr(pages, "_MAX_ROWS", 2)
     with shop.connection() as connection:
         name = next(name for name in server.collections() if name.startswith("products_"))
         read = [[row["product_id"] for row in page] for page in pages.pages(connection, name, ["product_id"], "Strong")]

@@ -26,7 +26,7 @@ WIDE = 40  # products with a text of 2,000 characters that is no field
 def shop(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallShop:
     """Make a shop of five products whose waits are short."""
     monkeypatch.setattr(collection, "_STALE_S", 0.2)
-    monkeypatch.setattr(collection, "_LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(collection, "_POLL_S", 0.02)
     monkeypatch.setattr(verify, "_COUNT_EVERY_S", 0.01)
     shop = SmallShop(tmp_path, server.uri)
     stock(shop, dict.fromkeys(FIVE, "short"))
@@ -105,7 +105,7 @@ def test_an_index_that_is_given_rows_back_again_and_again_is_not_waited_for_for_
     pending = iter(range(1_000_000))
     with monkeypatch.context() as patch:
         patch.setattr(collection, "_NO_PROGRESS_S", 0.3)
-        patch.setattr(Collection, "_pending", lambda _: 5 + next(pending) % 3)
+        patch.setattr(Collection, "_pending_rows", lambda _: 5 + next(pending) % 3)
         assert shop.run().summary.served
 
 

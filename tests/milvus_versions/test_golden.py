@@ -2,7 +2,7 @@
 
     RECORD=1 .venv/bin/python -m pytest tests/milvus_versions/test_golden.py
 
-writes the files in `golden/` again. See that each difference is meant before you commit it.
+records the files in `golden/` again. Check that each difference is intended before you commit it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def stock(shop: SmallShop, prices: dict[str, str]) -> None:
 
 
 def steps(shop: SmallShop) -> dict[str, Callable[[], object]]:
-    """Return what is done, one after the other, by its name in the file."""
+    """Return the steps in order, by their names in the file."""
     settings = shop.settings
 
     def connected(act: Callable[..., object]) -> object:
@@ -101,4 +101,4 @@ def test_the_requests_are_the_recorded_ones(server: Server, dialect: str, tmp_pa
     recorded = path.read_text(encoding="utf-8")
     if text != recorded:
         found = difflib.unified_diff(recorded.splitlines(), lines, "recorded", "now", lineterm="", n=4)
-        pytest.fail("the requests are others than the recorded ones:\n" + "\n".join(found), pytrace=False)
+        pytest.fail("the requests differ from the recorded ones:\n" + "\n".join(found), pytrace=False)

@@ -1,4 +1,4 @@
-"""First loads by import jobs, on servers that tell of their jobs in different ways, and what a kill leaves behind."""
+"""First loads by import jobs, on servers that report their jobs in different ways, and after kills."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def shop(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sma
     """Make a shop of twelve products that go into three files."""
     monkeypatch.setattr(bulk_import, "FILE_BYTES", 1700)
     monkeypatch.setattr(pending_imports, "_POLL_S", 0.02)
-    monkeypatch.setattr(pending_imports, "_HEARD_WITHIN_S", 0.3)
-    monkeypatch.setattr(pending_imports, "_SEEN_WITHIN_S", 0.3)
+    monkeypatch.setattr(pending_imports, "_UNANSWERED_S", 0.3)
+    monkeypatch.setattr(pending_imports, "_VISIBLE_WITHIN_S", 0.3)
     folder = tmp_path / "shared"
     folder.mkdir()
     server.import_folders = {"/import": str(folder)}
@@ -109,7 +109,7 @@ def test_jobs_of_a_killed_run_are_waited_for_by_their_numbers(
 ) -> None:
     server.import_s = 0.5
     with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
-        patch.setattr(pending_imports, "end", killed)
+        patch.setattr(pending_imports, "wait_for_job", killed)
         shop.run()
     assert len(left(shop)) == 3, "a job still reads them"
     assert shop.run().summary.unchanged == 12
@@ -144,7 +144,7 @@ def test_a_job_that_failed_after_a_kill_is_asked_for_again(
 ) -> None:
     server.import_s = 0.3
     with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
-        patch.setattr(pending_imports, "end", killed)
+        patch.setattr(pending_imports, "wait_for_job", killed)
         shop.run()
     for path in shop.settings.bulk_folder.iterdir():
         path.unlink()
@@ -157,7 +157,7 @@ def test_a_job_that_the_server_has_forgotten_is_not_waited_for(
     server: Server, shop: SmallShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
-        patch.setattr(pending_imports, "end", killed)
+        patch.setattr(pending_imports, "wait_for_job", killed)
         shop.run()
     server.jobs.clear()
     empty(server)
@@ -168,9 +168,9 @@ def test_a_job_that_the_server_has_forgotten_is_not_waited_for(
 def test_nothing_is_written_while_a_job_is_in_a_state_that_nobody_knows(
     server: Server, shop: SmallShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pending_imports, "_TOLD_WITHIN_S", 0.2)
+    monkeypatch.setattr(pending_imports, "_UNKNOWN_STATE_S", 0.2)
     with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
-        patch.setattr(pending_imports, "end", killed)
+        patch.setattr(pending_imports, "wait_for_job", killed)
         shop.run()
     server.forget()
     with monkeypatch.context() as patch, pytest.raises(MilvusError, match="in a state that this ingest does not know"):
@@ -184,11 +184,11 @@ def test_nothing_is_written_while_imported_rows_are_not_served_yet(
     server: Server, shop: SmallShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
-        patch.setattr(pending_imports, "end", killed)
+        patch.setattr(pending_imports, "wait_for_job", killed)
         shop.run()
     server.forget()
     name = empty(server)
-    with pytest.raises(MilvusError, match="has ended and its rows are not found yet"):
+    with pytest.raises(MilvusError, match="has ended, but its rows are not visible yet"):
         shop.run()
     assert not server.requests(*WRITES)
     properties = server.collection(name).properties

@@ -1,6 +1,6 @@
-"""The messages that are packed by hand, as pymilvus' generated code has them: a new field of theirs is looked at.
+"""The messages that are packed by hand, as in pymilvus' generated code: a new field in one fails the test.
 
-Written again, as the requests are, with RECORD=1 (`test_golden`).
+Recorded again like the requests, with RECORD=1 (`test_golden`).
 """
 
 from __future__ import annotations

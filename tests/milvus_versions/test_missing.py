@@ -36,7 +36,7 @@ MADE = ("CreateCollection", "DropCollection")
 
 KEPT = {"2.3.5": {}, "2.4.23": {"price": -1.0}, "2.5.27": {"price": None}, "2.6.16": {"price": None}}
 KEPT |= {"3.0.0": {"price": None}}
-"""What the contract that a collection carries says of missing numbers, where the field has `missing = -1`."""
+"""What a collection's contract says about missing numbers if the field has `missing = -1`."""
 PROBED = {"2.3.5": 1, "2.4.23": 1, "2.5.27": 0, "2.6.16": 0, "3.0.0": 0}
 """Rows that a probe writes."""
 
@@ -198,7 +198,7 @@ def test_who_may_make_no_collection_goes_on_as_before(
     assert "missing numbers are written as NaN, as before" in caplog.text
 
 
-def test_who_may_make_no_collection_in_an_empty_database_is_told(server: Server, shop: Priced) -> None:
+def test_a_user_who_may_not_create_collections_in_an_empty_database_gets_an_error(server: Server, shop: Priced) -> None:
     server.fail("CreateCollection", 65535, "PrivilegeCreateCollection privilege not permitted")
     with pytest.raises(MilvusError, match="privilege not permitted"):
         shop.run()

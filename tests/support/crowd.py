@@ -46,7 +46,7 @@ def crowded(
         collection.prepare()
         assert sum(1 for _ in writer.upsert(iter(records), collection)) == len(records)
         collection.flush()
-        collection.indexed(Event())
+        collection.wait_for_index(Event())
         yield collection, store
 
 

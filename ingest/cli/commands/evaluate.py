@@ -151,10 +151,11 @@ def command(
 def _index(settings: Settings) -> tuple[FaissIndex, str]:
     """Load the exported index; return it and the fingerprint of its space, "" if unknown."""
     from ingest.exports import faiss_index, npy_files
+    from ingest.exports.manifest import read_manifest
 
     rows, _ = npy_files.read(settings.npy, settings.npy_ids)
     dim = int(rows.shape[1])
-    manifest = npy_files.read_manifest(npy_files.manifest_path(faiss_index.IndexFiles.of(settings.indexes, dim).index))
+    manifest = read_manifest(faiss_index.IndexFiles.of(settings.indexes, dim).index)
     return faiss_index.open_index(settings.indexes, dim), manifest.fingerprint if manifest else ""
 
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ingest.core.settings import Settings
-    from ingest.search.recommend import RecommendOptions, WrittenNeighbours
+    from ingest.search.neighbours import WrittenNeighbours
+    from ingest.search.recommend import RecommendOptions
 
 
 def _choice(*names: str, **kwargs: Any) -> Callable[[help_groups.F], help_groups.F]:
@@ -89,12 +90,12 @@ def _like(settings: Settings, product_ids: list[str], options: RecommendOptions)
 def _write_all(settings: Settings, options: RecommendOptions, out: Path) -> WrittenNeighbours:
     from ingest.core import contract as contracts
     from ingest.core.errors import ExportError
-    from ingest.exports import npy_files
-    from ingest.search import recommend
+    from ingest.exports import faiss_index, npy_files
+    from ingest.search import neighbours
 
     ef = contracts.load(settings.schema).index.ef
     rows, _ = npy_files.read(settings.npy, settings.npy_ids)
-    index = recommend.open_index(settings.indexes, int(rows.shape[1]))
+    index = faiss_index.open_index(settings.indexes, int(rows.shape[1]))
     if not index.names:
         raise ExportError(f"{settings.indexes}: holds no products; fill it with: ingest run")
     labels = {}
@@ -102,7 +103,7 @@ def _write_all(settings: Settings, options: RecommendOptions, out: Path) -> Writ
         if fields := [name for name in (options.same, options.other) if name]:
             served = stack.enter_context(collection(settings, reading=True))
             labels = {name: served.values(name) for name in fields}
-    return recommend.write(recommend.all_neighbours(index, options, ef, labels), index.names, out)
+    return neighbours.write(neighbours.all_neighbours(index, options, ef, labels), index.names, out)
 
 
 def _tell(written: WrittenNeighbours, out: Path, *, as_json: bool) -> None:

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ingest.core.settings import Settings
+    from ingest.search.backend import SearchBackend
     from ingest.search.milvus_backend import SearchableCollection
     from ingest.search.query import Query
-    from ingest.search.search import NamedQuery, SearchBackend
+    from ingest.search.query_file import NamedQuery
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +111,7 @@ def _one(
 ) -> NamedQuery:
     from ingest.core.errors import QueryError
     from ingest.images.urls import host, redact
-    from ingest.search.search import NamedQuery
+    from ingest.search.query_file import NamedQuery
 
     if text is not None and not text.strip():
         raise QueryError("the text to search for is empty")
@@ -121,9 +122,9 @@ def _one(
 
 
 def _read(path: Path, asked: Query, fetch: Callable[[str], Path]) -> list[NamedQuery]:
-    from ingest.search import search
+    from ingest.search import query_file
 
-    return search.read_queries(path, asked, fetch)
+    return query_file.read_queries(path, asked, fetch)
 
 
 def _answered(place: SearchBackend, settings: Settings, several: list[NamedQuery]) -> list[hits.SearchResult]:
@@ -141,7 +142,7 @@ def _answered(place: SearchBackend, settings: Settings, several: list[NamedQuery
 
 def note_unknown(served: SearchableCollection, expression: str, found: hits.SearchResult) -> None:
     """Warn about names in a filter that neither the contract nor a hit has: Milvus finds nothing for them, silently."""
-    from ingest.search.filters import suggest
+    from ingest.milvus.filters import suggest
 
     for name in served.unknown_names(expression):
         if not any(name in hit.metadata for hit in found.hits):

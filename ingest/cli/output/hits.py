@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ingest.core.settings import Settings
-    from ingest.search.milvus_backend import Hit
+    from ingest.search.backend import Hit
     from ingest.search.product_images import ProductImages
 
 _SHOWN_CHARACTERS = 48

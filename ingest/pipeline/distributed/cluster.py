@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ingest.core.settings import Settings
     from ingest.pipeline.distributed.blocks import Block
     from ingest.pipeline.distributed.workers import Job
-    from ingest.store.key_index import KeyArrays
+    from ingest.runtime.hash_index import SortedKeys
 
 KILLS = 3
 """So often may a block take its worker with it before it is split."""
@@ -82,7 +82,7 @@ def connect(address: str) -> Iterator[None]:
         ray.shutdown()
 
 
-def run_blocks(blocks: Iterable[Block], job: Job, known: KeyArrays, pool: ActorPool, stop: threading.Event,
+def run_blocks(blocks: Iterable[Block], job: Job, known: SortedKeys, pool: ActorPool, stop: threading.Event,
            *, upserting: bool) -> Iterator[Done]:  # fmt: skip
     """Put blocks through the stages on the cluster; yield each as it comes back, in any order, and none twice.
 

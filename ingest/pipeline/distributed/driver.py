@@ -17,9 +17,10 @@ from ingest.milvus import writer
 from ingest.pipeline.distributed import cluster
 from ingest.pipeline.distributed.blocks import BlockItem, InOrder
 from ingest.pipeline.distributed.workers import Job, load_clip
+from ingest.runtime.hash_index import ABSENT
 from ingest.runtime.remote_files import is_remote
 from ingest.store import factory, stage
-from ingest.sync.inventory import ABSENT, RowState, key
+from ingest.sync.inventory import RowState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -50,7 +51,8 @@ def write_rows(
     blocks = _blocks(pipeline, difference, order)
     upserting = not collection.connection.is_lite  # Milvus Lite is a file, and this process holds it
     with cluster.connect(settings.address):
-        for done in cluster.run_blocks(blocks, job, pipeline.store.known(), pool, pipeline.stop, upserting=upserting):
+        known = pipeline.store.sorted_keys()
+        for done in cluster.run_blocks(blocks, job, known, pool, pipeline.stop, upserting=upserting):
             order.put(done.places, done.pictures, _taken_in(done, pipeline, collection))
             yield from _settled(order, pipeline, difference)
     if not pipeline.stop.is_set():
@@ -99,11 +101,11 @@ def _blocks(pipeline: Pipeline, difference: CollectionDiff, order: InOrder) -> I
 
 def _item(place: int, product: Product, pipeline: Pipeline, difference: CollectionDiff) -> BlockItem:
     there = difference.there
-    at = int(there.find([key(product.product_id)])[0])
+    at = int(there.find([product.product_id])[0])
     entry = pipeline.cache.get(product.product_id) if is_text(product.product_id) else None
     if at == ABSENT:
         return BlockItem(place, product, None, "", entry)
-    digest = "" if there.fates[at] == RowState.FOREIGN else there.digest(at)
+    digest = "" if there.states[at] == RowState.FOREIGN else there.digest(at)
     return BlockItem(place, product, digest, there.sha256(at).hex(), entry)
 
 

@@ -24,8 +24,9 @@ from ingest.milvus import writer
 from ingest.milvus.collection import Collection
 from ingest.milvus.connection import connect
 from ingest.pipeline.distributed.blocks import Done, Prepared, without_vectors
+from ingest.runtime.hash_index import ABSENT, HashIndex, pack_keys
 from ingest.store import concurrent_shards
-from ingest.store.key_index import ABSENT, KEY_BYTES, KeyIndex
+from ingest.store.base import KEY_BYTES
 from ingest.sync.diff import CollectionDiff
 from ingest.sync.inventory import Inventory
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from ingest.embedding.checkpoint import Checkpoint
     from ingest.embedding.encoder import Encoder
     from ingest.pipeline.distributed.blocks import Block
-    from ingest.store.key_index import KeyArrays
+    from ingest.runtime.hash_index import SortedKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +58,10 @@ def load_clip(job: Job) -> Encoder:
     return ClipEncoder(job.checkpoint, settings.device, settings.dtype, settings.batch)
 
 
-def prepare(block: Block, job: Job, known: KeyArrays) -> Prepared:
+def prepare(block: Block, job: Job, known: SortedKeys) -> Prepared:
     """Have a block's pictures on disk, tell whose row differs, and decode those whose vector nobody has."""
     settings, space = job.settings, job.checkpoint.space
-    there = KeyIndex.of(known)
+    there = HashIndex.of(known)
     with ExitStack() as stack:
         index = ImageIndex(Path(":memory:"))
         cache = stack.enter_context(ImageCache(settings.data / "image_cache", index))
@@ -71,10 +72,10 @@ def prepare(block: Block, job: Job, known: KeyArrays) -> Prepared:
         pictures = tuple(images.find((item.product for item in block), download=True))
         steps = job.checkpoint.preprocessing
         preprocessed = PixelCache(settings.data / "preprocessed", steps, exact=settings.exact)
-        decode = preprocessed.using(images.decoder(steps, steps.least))
+        decode = preprocessed.wrap(images.decoder(steps, steps.least))
         differing = [record for record in _difference(block, space.fingerprint).changes(pictures)
                      if isinstance(record, ImageFile)]  # fmt: skip
-        held = there.find([picture.sha256 for picture in differing]) != ABSENT
+        held = there.find(pack_keys([picture.sha256 for picture in differing], KEY_BYTES)) != ABSENT
         decoded = [decode(picture) for picture, has in zip(differing, held, strict=True) if not has]
         pending = tuple(record for record in decoded if isinstance(record, Decoded | Skipped))
         known_ = tuple(picture for picture, has in zip(differing, held, strict=True) if has)
@@ -99,7 +100,7 @@ class Embedder:
         new = {record.sha256: record.vector for record in results if isinstance(record, Embedded)}
         shard = ""
         if new:
-            keys = np.frombuffer(b"".join(new), np.uint8).reshape(-1, KEY_BYTES)
+            keys = pack_keys(list(new), KEY_BYTES)
             shard = concurrent_shards.put(self._job.store, keys, np.stack(list(new.values())))
         return Done(block.places, block.pictures, block.known, results, block.entries, block.contents,
                     shard, self._embedded)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Aliases: made, moved, dropped, and looked up."""
+"""Aliases: create, move, drop and look up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One request at the stand-in: who asks what in which database, and the operation that answers."""
+"""One request to the stand-in: its user, message and database, and the operation that answers it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 METHODS = milvus_pb2.DESCRIPTOR.services_by_name["MilvusService"].methods_by_name
 OPERATIONS: dict[str, Callable[[Call], Any]] = {}
-"""What the stand-in can do, by the method's name in milvus.proto; what is not here it does not implement."""
+"""The operations that the stand-in implements, by the method's name in milvus.proto."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request, the database in its body and the one in its metadata, "" where there is none."""
+    """A request, the database in its body and the one in its metadata, "" if there is none."""
 
     server: Server
     method: str
@@ -52,7 +52,7 @@ class Call:
         return self.catalog.database(self.database_name)
 
     def collection(self, name: str = "", *, cached: bool = False) -> Collection:
-        """Return the collection that the request names, `cached` as the proxy remembers an alias; refuses none."""
+        """Return the collection that is named, `cached` by the proxy's cache of aliases; refuses a missing one."""
         name = name or self.request.collection_name
         found = self.database.find(name, cached=cached)
         if found is None:
@@ -62,12 +62,12 @@ class Call:
         return found
 
     def answer(self, **values: Any) -> Any:
-        """Return this method's answer, that all went well."""
+        """Return this method's answer for success."""
         return answer_type(self.method)(**values)
 
 
 def operation(function: Callable[[Call], Any]) -> Callable[[Call], Any]:
-    """Make a function the operation of its name: `create_alias` answers CreateAlias."""
+    """Register a function as the operation of its name: `create_alias` answers CreateAlias."""
     OPERATIONS["".join(word.capitalize() for word in function.__name__.rstrip("_").split("_"))] = function
     return function
 
@@ -77,7 +77,7 @@ def answer_type(method: str) -> Any:
 
 
 def refused(method: str, refusal: RefusalError) -> Any:
-    """Return a method's answer that says so."""
+    """Return a method's answer with this refusal."""
     kind = answer_type(method)
     return refusal.status() if "status" not in kind.DESCRIPTOR.fields_by_name else kind(status=refusal.status())
 
@@ -88,5 +88,5 @@ def pairs(message: Any) -> dict[str, str]:
 
 
 def camel(name: str) -> str:
-    """Return the words of a method's name: `CreateAlias` is `create alias`."""
+    """Return a method's name as words: `CreateAlias` is `create alias`."""
     return re.sub(r"(?<!^)(?=[A-Z])", " ", name).lower()

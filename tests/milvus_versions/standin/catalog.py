@@ -1,4 +1,4 @@
-"""What the stand-in holds: databases, their collections and aliases, and each collection's rows."""
+"""The stand-in's data: databases, their collections and aliases, and each collection's rows."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ class Collection:
         return {field.name: field for field in self.schema.fields}
 
     def put(self, row: Row) -> None:
-        """Write a row in place of all that have its id."""
+        """Write a row, replacing all with its id."""
         self.remove(row[self.key.name])
         self.rows[row[self.key.name]] = row
 
     def add(self, row: Row) -> None:
-        """Add a row, whatever there is of its id."""
+        """Add a row, even if its id exists."""
         name = row[self.key.name]
         if name in self.rows:
             self.doubles.append(row)
@@ -62,7 +62,7 @@ class Collection:
             self.rows[name] = row
 
     def refresh(self) -> None:
-        """Serve what was imported since it was loaded."""
+        """Serve rows that were imported since the collection was loaded."""
         for row in self.pending:
             self.add(row)
         self.pending.clear()
@@ -76,7 +76,7 @@ class Collection:
 
 @dataclass(slots=True)
 class Alias:
-    """What an alias points to, and what a caching proxy takes it for until `stale_until`, or `stale` times."""
+    """What an alias points to, and what a caching proxy resolves it to until `stale_until`, or `stale` times."""
 
     target: str
     before: str = ""
@@ -84,12 +84,12 @@ class Alias:
     stale_until: float = 0.0
 
     def move(self, target: str, stale: int, stale_s: float) -> None:
-        """Point it elsewhere; who asks through it gets the old one so many times more, and for so long."""
+        """Point it elsewhere; requests through it still get the old target so many times, and for so long."""
         self.before, self.target = self.target, target
         self.stale, self.stale_until = stale, time.monotonic() + stale_s
 
     def seen(self) -> str:
-        """Return what a request through the alias gets now."""
+        """Return the target that a request through the alias gets now."""
         if self.stale > 0:
             self.stale -= 1
             return self.before
@@ -105,7 +105,7 @@ class Database:
     aliases: dict[str, Alias] = field(default_factory=dict)
 
     def find(self, name: str, *, cached: bool = False) -> Collection | None:
-        """Return the collection of this name or behind this alias; `cached`, as the proxy remembers the alias."""
+        """Return the collection of this name or behind this alias, `cached` by the proxy's cache of aliases."""
         if name in self.collections:
             return self.collections[name]
         if (alias := self.aliases.get(name)) is None:
@@ -116,7 +116,7 @@ class Database:
 
 
 class Catalog:
-    """The databases of one server; `lock` is held by whoever changes them."""
+    """The databases of one server; hold `lock` to change them."""
 
     def __init__(self) -> None:
         self.databases = {DEFAULT: Database(DEFAULT)}
@@ -124,11 +124,11 @@ class Catalog:
         self._numbers = itertools.count(461_001)
 
     def number(self) -> int:
-        """Return an id that nothing else has."""
+        """Return a new id."""
         return next(self._numbers)
 
     def database(self, name: str) -> Database:
-        """Return a database; refuses what is not there."""
+        """Return a database; refuses a missing one."""
         if name not in self.databases:
             raise RefusalError(DATABASE_NOT_FOUND, f"database not found[database={name}]")
         return self.databases[name]

@@ -1,8 +1,8 @@
 """Milvus' columns (FieldData) to values and back.
 
-A null travels as `valid_data`, one bool a row. What a client sends has only the valid values in its array; the server
-fills it up at first (fillWithNullValueImpl, internal/proxy/validate_util.go, 2.5), and answers with arrays of
-full length (pymilvus 3.0.2 reads them so: entity_helper.extract_row_data_from_fields_data_v2).
+Nulls are marked in `valid_data`, one bool a row. A client sends only the valid values in the array; the server fills
+it up first (fillWithNullValueImpl, internal/proxy/validate_util.go, 2.5), and answers with arrays of full length
+(pymilvus 3.0.2 reads them so: entity_helper.extract_row_data_from_fields_data_v2).
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ _ZERO: dict[str, Any] = {
 
 
 def name_of(column: Any) -> str:
-    """Return the field that a column is of: a dynamic one may come without a name."""
+    """Return the name of a column's field: a dynamic one may come without a name."""
     return META if column.is_dynamic else str(column.field_name)
 
 
 def sent(column: Any) -> list[Any]:
-    """Return the values in a column's array, as they were sent: the valid ones."""
+    """Return the values in a column's array as they were sent: only the valid ones."""
     if column.HasField("vectors"):
         flat = np.asarray(column.vectors.float_vector.data, np.float32)
         return list(flat.reshape(-1, max(1, column.vectors.dim)))
@@ -53,7 +53,7 @@ def sent(column: Any) -> list[Any]:
 
 
 def values(column: Any) -> list[Any]:
-    """Return a value for each row, None for null; of the dynamic field dictionaries."""
+    """Return a value for each row, None for null; dictionaries for the dynamic field."""
     found = sent(column)
     if column.type == DataType.JSON:
         found = [json.loads(value) for value in found]
@@ -64,7 +64,7 @@ def values(column: Any) -> list[Any]:
 
 
 def column(schema: Any, rows: Sequence[Any]) -> Any:
-    """Return a column of an answer, for a field's schema and a value of each row."""
+    """Return a column of an answer, from a field's schema and a value for each row."""
     made = schema_pb2.FieldData(field_name=schema.name, type=schema.data_type, field_id=schema.fieldID)
     made.is_dynamic = schema.is_dynamic
     if schema.data_type == DataType.FLOAT_VECTOR:

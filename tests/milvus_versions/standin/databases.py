@@ -1,4 +1,4 @@
-"""Connecting, databases, and who may do what in which of them."""
+"""Connecting, databases, and users' rights in them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from milvus_versions.standin.call import Call
 
 NAMED = frozenset({"CreateDatabase", "DropDatabase", "DescribeDatabase"})
-"""Methods whose `db_name` is what they are about, not where."""
+"""Methods whose `db_name` is the database that they act on."""
 _FREE = frozenset({
     "Connect", "GetVersion", "AllocTimestamp", "ListDatabases", "CheckHealth", "DescribeCollection", "HasCollection",
     "ShowCollections", "DescribeIndex",
@@ -23,11 +23,11 @@ _FREE = frozenset({
 
 
 class UnauthenticatedError(Exception):
-    """No user, or another password."""
+    """No user, or a wrong password."""
 
 
 class ForbiddenError(Exception):
-    """A user who may not do this in this database."""
+    """A user without rights in this database."""
 
 
 def check_rights(call: Call, password: str) -> None:
@@ -51,7 +51,7 @@ def check_rights(call: Call, password: str) -> None:
 
 @operation
 def connect(call: Call) -> Any:
-    # Connect in internal/proxy/impl.go: a database that is not there is refused
+    # Connect in internal/proxy/impl.go: a missing database is refused
     name = call.in_metadata or DEFAULT
     if name not in call.catalog.databases:
         raise RefusalError(DATABASE_NOT_FOUND, f"database not found[database={name}]")

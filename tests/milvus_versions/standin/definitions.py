@@ -1,4 +1,4 @@
-"""Collections and their indexes: created, described, altered, dropped."""
+"""Collections and their indexes: create, describe, alter, drop."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def create_collection(call: Call) -> Any:
 
 
 def _settled(call: Call, schema: Any) -> Any:
-    """Return the schema as the server keeps it: with the dynamic field, and without what it does not know."""
+    """Return the schema as the server keeps it: with the dynamic field, and without fields unknown to its version."""
     made = schema_pb2.CollectionSchema()
     made.CopyFrom(schema)
     if made.enable_dynamic_field:
@@ -56,7 +56,7 @@ def drop_collection(call: Call) -> Any:
     name = call.request.collection_name
     collections, aliases = call.database.collections, call.database.aliases
     naming.check_droppable(call.dialect, name, [alias for alias, to in aliases.items() if to.target == name])
-    collections.pop(name, None)  # dropping what is not there succeeds (dropCollectionTask, internal/rootcoord)
+    collections.pop(name, None)  # dropping a missing one succeeds (dropCollectionTask, internal/rootcoord)
     return call.answer()
 
 

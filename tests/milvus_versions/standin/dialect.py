@@ -1,8 +1,8 @@
-"""What differs between versions of Milvus, each rule with the source of its fact.
+"""The differences between versions of Milvus, each with its source.
 
 Paths are of the server's repository (github.com/milvus-io/milvus), numbers with # its issues and pull requests. They
-were read at 2.3.5, 2.4.13, 2.5.16, 2.6.20 and 3.0.0; what came between is told by the commits that brought it. "Not
-known" stands where that leaves a doubt; there the stand-in accepts what any version in question would.
+were read at 2.3.5, 2.4.13, 2.5.16, 2.6.20 and 3.0.0; for versions between them, the commits that made a change count.
+"Not known" marks a doubt that is left: there the stand-in accepts what any version in question would.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Dialect:
         return self.version
 
     def since(self, *version: int) -> bool:
-        """Tell whether this is that version or a later one."""
+        """Return whether this is that version or a later one."""
         return tuple(int(part) for part in self.version.split(".")) >= version
 
     @property
@@ -32,12 +32,12 @@ class Dialect:
 
     @property
     def has_nullable(self) -> bool:
-        """FieldSchema.nullable of schema.proto; what is unknown to an older server's protobufs it passes over."""
+        """FieldSchema.nullable of schema.proto; an older server ignores a field that its protobufs lack."""
         return self.since(2, 5)
 
     @property
     def has_templates(self) -> bool:
-        """QueryRequest.expr_template_values of milvus.proto; an older one passes over them, and parses the braces."""
+        """QueryRequest.expr_template_values of milvus.proto; an older server ignores them, and parses the braces."""
         return self.since(2, 5)
 
     @property
@@ -50,7 +50,7 @@ class Dialect:
 
     @property
     def keeps_aliases_by_name(self) -> bool:
-        """A proxy's searches may go to an alias' old collection for a moment: its cache of leaders goes by name.
+        """A proxy's searches may go to an alias' old collection for a moment: its cache of leaders is keyed by name.
 
         #51780, in 3.0.0; its backports to 2.5 and 2.6, if any, came after the versions here.
         """
@@ -60,7 +60,7 @@ class Dialect:
     def describes_from_cache(self) -> bool:
         """DescribeCollection from the proxy's cache (internal/proxy/service_provider.go).
 
-        #42823 in 2.6, #43911 of August 2025 in 2.5. What is not there has code 0 in its status then; 3.0 has code 100.
+        #42823 in 2.6, #43911 of August 2025 in 2.5. A missing collection then has code 0 in its status; in 3.0, 100.
         """
         return self.since(2, 5, 17)
 
@@ -108,7 +108,7 @@ class Dialect:
 
     @property
     def has_jobs(self) -> bool:
-        """Import jobs as rewritten for 2.4, which the calls of before are translated to (impl.go, convertToV1…)."""
+        """Import jobs as rewritten for 2.4, to which older calls are translated (impl.go, convertToV1…)."""
         return self.since(2, 4)
 
     @property

@@ -1,6 +1,6 @@
-"""Which rows a filter matches, by Milvus Lite's parser and evaluator.
+"""Finds the rows that a filter matches, with Milvus Lite's parser and evaluator.
 
-Both have null as SQL has it: what compares with null is unknown, and so is its negation. Milvus' own
+Both treat null as SQL does: a comparison with null is unknown, and so is its negation. Milvus' own
 (internal/core/src/exec/expression) keeps a bitmap of valid rows beside the result: `not (price < 20)` finds no null.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from milvus_versions.standin.catalog import Collection, Row
 
 
-def matching(collection: Collection, expression: str, templates: Mapping[str, Any] | None = None) -> list[Row]:
+def select_rows(collection: Collection, expression: str, templates: Mapping[str, Any] | None = None) -> list[Row]:
     """Return the rows that an expression matches, by primary key; refuses one that cannot be parsed."""
     key = collection.key.name
     rows = [*collection.rows.values(), *collection.doubles]

@@ -1,4 +1,4 @@
-"""One port for gRPC and HTTP, as a Milvus server has it (cmux): what a connection begins with says which it is."""
+"""One port for gRPC and HTTP, as in a Milvus server (cmux): the first bytes of a connection decide."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PIECE = 2**18
 
 @contextmanager
 def front(grpc: int, http: int) -> Iterator[int]:
-    """Listen on a port of the loopback interface and hand each connection on to one of the two ports."""
+    """Listen on a loopback port and forward each connection to one of the two ports."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="front", daemon=True)
     thread.start()

@@ -1,6 +1,7 @@
-"""Import jobs: Parquet files in a folder that the server sees, read by a job into a collection.
+"""Import jobs: a job reads Parquet files from a folder of the server into a collection.
 
-Asked for by the call of 2.2, which later versions translate (convertToV1… in internal/proxy/impl.go), or over REST.
+They are requested by the call of 2.2, which later versions translate (convertToV1… in internal/proxy/impl.go), or over
+REST.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from milvus_versions.standin.server import Server
 
 PENDING, IMPORTING, COMPLETED, FAILED = "Pending", "Importing", "Completed", "Failed"
-"""internalpb.ImportJobState, as GetJobProgress (internal/datacoord/import_util.go) tells it."""
+"""internalpb.ImportJobState, as GetJobProgress (internal/datacoord/import_util.go) reports it."""
 _OLD_STATES = {
     PENDING: common_pb2.ImportPending,
     IMPORTING: common_pb2.ImportStarted,
@@ -60,7 +61,7 @@ class Job:
         return FAILED if self.failed else COMPLETED
 
     def settle(self, server: Server) -> None:
-        """Do the job's work if its time has come and nobody holds it back."""
+        """Do the job's work if its time has come and imports are not held."""
         if self.done or time.monotonic() < self.ends or server.imports_held:
             return
         self.done = True
@@ -75,12 +76,12 @@ class Job:
             return
         self.rows = len(rows)
         collection.pending += rows
-        if server.dialect.has_jobs:  # a completed job's segments are loaded without being asked for, somewhat later
+        if server.dialect.has_jobs:  # a completed job's segments are loaded automatically, a little later
             collection.refresh()
 
 
 def submit(server: Server, database: str, name: str, files: Sequence[str]) -> Job:
-    """Begin a job; refuses a collection that is not there (task_import.go), and too many files."""
+    """Start a job; refuses a missing collection (task_import.go), and too many files."""
     collection = server.catalog.database(database).find(name)
     if collection is None:
         raise RefusalError(100, f"collection not found[database={database}][collection={name}]")
@@ -97,7 +98,7 @@ def submit(server: Server, database: str, name: str, files: Sequence[str]) -> Jo
 
 
 def found(server: Server, number: int) -> Job:
-    """Return a job as it stands now; refuses one that is not there."""
+    """Return a job in its current state; refuses a missing one."""
     if number not in server.jobs:
         raise RefusalError(IMPORT_FAILED, f"import job does not exist, jobID={number}: importing data failed")
     job: Job = server.jobs[number]
@@ -106,7 +107,7 @@ def found(server: Server, number: int) -> Job:
 
 
 def listed(server: Server, database: str, name: str) -> list[Job]:
-    """Return the jobs of a collection, or of all of a database where it has no name."""
+    """Return the jobs of a collection, or of a whole database if no name is given."""
     collection = server.catalog.database(database).find(name) if name else None
     jobs = [found(server, number) for number in server.jobs]
     known = collection.name if collection else name
@@ -121,17 +122,17 @@ def import_(call: Call) -> Any:
 
 @operation
 def get_import_state(call: Call) -> Any:
-    return _told(call, found(call.server, call.request.task), whole=True)
+    return _progress(call, found(call.server, call.request.task), whole=True)
 
 
 @operation
 def list_import_tasks(call: Call) -> Any:
     jobs = listed(call.server, call.database_name, call.request.collection_name)
-    # convertToV1ListImportResponse: what is listed has neither id nor rows nor time
-    return call.answer(tasks=[_told(call, job, whole=not call.dialect.has_jobs) for job in jobs])
+    # convertToV1ListImportResponse: listed jobs have neither id nor rows nor time
+    return call.answer(tasks=[_progress(call, job, whole=not call.dialect.has_jobs) for job in jobs])
 
 
-def _told(call: Call, job: Job, *, whole: bool) -> Any:
+def _progress(call: Call, job: Job, *, whole: bool) -> Any:
     made = milvus_pb2.GetImportStateResponse(state=_OLD_STATES[job.state])
     made.infos.append(common_pb2.KeyValuePair(key="failed_reason", value=job.failed))
     made.infos.append(common_pb2.KeyValuePair(key="progress_percent", value="100" if job.done else "10"))
@@ -144,7 +145,7 @@ def _told(call: Call, job: Job, *, whole: bool) -> Any:
 
 
 def _read(server: Server, file: str, collection: Collection) -> list[Row]:
-    """Read a file's rows: a column for each field, refused if one is missing or null where the field has no nulls."""
+    """Read a file's rows; refuses a missing column, and nulls in a field that is not nullable."""
     from pyarrow import parquet
 
     folders = server.import_folders.items()

@@ -1,4 +1,4 @@
-"""What is in memory: loading, in how many replicas, and releasing."""
+"""Collections in memory: load, with replicas, and release."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def get_load_state(call: Call) -> Any:
 
 @operation
 def get_replicas(call: Call) -> Any:
-    """Answer by name, as the proxy knows it, or by number (GetReplicas in internal/proxy/impl.go)."""
+    """Answer by name, as the proxy resolves it, or by id (GetReplicas in internal/proxy/impl.go)."""
     number = call.request.collectionID
     if call.request.collection_name:
         collection = call.collection(cached=True)
@@ -105,6 +105,6 @@ def not_loaded(collection: Collection) -> RefusalError:
 
 
 def check_loaded(collection: Collection) -> None:
-    """Refuse to read what is not in memory (checkIfLoaded, internal/proxy/task_query.go and task_search.go)."""
+    """Refuse to read a collection that is not loaded (checkIfLoaded, proxy/task_query.go and task_search.go)."""
     if not collection.replicas:
         raise not_loaded(collection)

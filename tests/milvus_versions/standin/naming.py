@@ -1,4 +1,4 @@
-"""Names: which are refused for fields, what a collection is called through an alias, and what is missing."""
+"""Names: those refused for fields, those of collections and aliases, and errors for missing ones."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _FORM = "Field name can only contain numbers, letters, and underscores."
 
 
 def check_fields(dialect: Dialect, schema: Any) -> None:
-    """Refuse a schema with a field that bears a word of the filter language (validateFieldName, proxy/util.go)."""
+    """Refuse a schema with a field named like a word of the filter language (validateFieldName, proxy/util.go)."""
     refused = {word for since, words in KEYWORDS.items() if dialect.since(*since) for word in words.split()}
     for field in schema.fields:
         name = field.name
@@ -66,7 +66,7 @@ def taken_by_alias(dialect: Dialect, name: str) -> RefusalError:
 
 
 def undescribable(call: Call, name: str) -> RefusalError:
-    """Return what DescribeCollection says of a collection that is not there.
+    """Return what DescribeCollection says about a missing collection.
 
     describeCollectionTask in internal/proxy/task.go; since it may come from the cache, wrapErrorStatus in
     service_provider.go, whose status has no code, and describeCollectionErrorStatus in 3.0.

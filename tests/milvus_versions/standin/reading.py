@@ -1,4 +1,4 @@
-"""Rows out: queries, counts, pages of an iterator, and searches."""
+"""Reads: queries, counts, pages of an iterator, and searches."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def query(call: Call) -> Any:
         _check_window(call, limit, offset)
     elif not call.request.expr.strip() and COUNT not in asked:
         raise plain(call.dialect, "empty expression should be used with limit")
-    rows = filters.matching(collection, call.request.expr, _templates(call))
+    rows = filters.select_rows(collection, call.request.expr, _templates(call))
     if COUNT in asked and (grouped := params.get("group_by_fields")) and call.dialect.groups:
         return _grouped(call, collection, rows, grouped.split(","))
     if COUNT in asked:
@@ -57,7 +57,7 @@ def query(call: Call) -> Any:
 
 
 def _moment(call: Call, params: dict[str, str]) -> int:
-    """Return when an iterator's first page was read (queryTask.PostExecute, since 2.4.14): 0 where it is not said."""
+    """Return when an iterator's first page was read (queryTask.PostExecute, since 2.4.14); 0 if unknown."""
     first = params.get("iterator") == "True" and not call.request.guarantee_timestamp
     return call.catalog.number() << 18 if first and call.dialect.since(2, 4) else 0
 
@@ -71,7 +71,7 @@ def search(call: Call) -> Any:
     if not 0 < limit <= MAX_WINDOW:
         reason = f"topk [{limit}] is invalid, it should be in range [1, {MAX_WINDOW}], but got {limit}"
         raise plain(call.dialect, reason)
-    rows = filters.matching(collection, call.request.dsl, _templates(call))
+    rows = filters.select_rows(collection, call.request.dsl, _templates(call))
     names = _fields(call, collection, list(call.request.output_fields))
     hits, scores, counts = _nearest(collection, rows, asked, limit + offset, offset)
     ids = schema_pb2.IDs()
@@ -130,7 +130,7 @@ def _fields(call: Call, collection: Collection, asked: list[str]) -> list[str]:
         elif name in fields:
             names.append(name)
         elif META in fields:
-            names.append(META)  # which keys of it were asked for is the client's to tell
+            names.append(META)  # the client picks the keys that were asked for
         else:
             raise plain(call.dialect, f"field {name} not exist")
     return list(dict.fromkeys(names))

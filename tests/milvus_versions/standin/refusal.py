@@ -1,6 +1,6 @@
 """The errors of a Milvus server, as its answers carry them.
 
-`error_code` is what servers said before they had codes, and still send beside them (merr.Status in
+`error_code` is from before servers had codes, and is still sent beside them (merr.Status in
 pkg/util/merr/utils.go, oldCode): clients look at both.
 """
 
@@ -43,7 +43,7 @@ class RefusalError(Exception):
         self.retriable = retriable
 
     def status(self) -> common_pb2.Status:
-        """Return it as the server's answer carries it."""
+        """Return it as a status in the server's answer."""
         return common_pb2.Status(
             code=self.code, error_code=self.old, reason=str(self), detail=str(self), retriable=self.retriable
         )
@@ -55,5 +55,5 @@ def invalid(reason: str) -> RefusalError:
 
 
 def plain(dialect: Dialect, reason: str) -> RefusalError:
-    """Return an error that had no code of its own (fmt.Errorf) before it got that of a wrong parameter."""
+    """Return an error that had no code (fmt.Errorf) in older versions, and later that of a wrong parameter."""
     return invalid(reason) if dialect.codes_input_errors else RefusalError(UNEXPECTED, reason)

@@ -1,7 +1,7 @@
 """Milvus' REST v2, as far as import jobs go: `POST /v2/vectordb/jobs/import/{create,describe,get_progress,list}`.
 
 Of internal/distributed/proxy/httpserver/handler_v2.go, read at 2.4.13 and 3.0.0: job ids are texts, an error is a 200
-with its code in the body, and what a version does not have is a 404.
+with its code in the body, and a path that a version lacks is a 404.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _JOBS = "/v2/vectordb/jobs/import/"
 
 @contextmanager
 def rest(server: Server) -> Iterator[int]:
-    """Serve REST on a port of the loopback interface, until the block's end."""
+    """Serve REST on a loopback port, until the block's end."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -89,12 +89,12 @@ def _describe(server: Server, _: str, body: dict[str, Any]) -> Any:
     if not str(body.get("jobId", "")).isdigit():
         raise invalid(f"parse job id failed: {body.get('jobId')}")
     job = imports.found(server, int(body["jobId"]))
-    told = {
+    progress = {
         "jobId": str(job.number), "collectionName": job.collection, "completeTime": "", "state": job.state,
         "progress": 100 if job.state == imports.COMPLETED else 10, "importedRows": job.rows, "totalRows": job.rows,
         "fileSize": 0, "details": [],
     }  # fmt: skip
-    return told | ({"reason": job.failed} if job.failed else {})
+    return progress | ({"reason": job.failed} if job.failed else {})
 
 
 def _list(server: Server, database: str, body: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""The stand-in as a server: gRPC on a port of the loopback interface, every request noted, faults as ordered."""
+"""The stand-in as a server: gRPC on a loopback port, records every request, and fails on demand."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MAX_ANSWER = 100 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request that came: its method, the database in its body and in its metadata, who sent it, and the message."""
+    """A received request: its method, the database in its body and in its metadata, who sent it, and the message."""
 
     method: str
     in_body: str
@@ -42,7 +42,7 @@ class Request:
 
 
 class Held(threading.Event):
-    """Holds a request until it is set; `reached` is set when the request has come."""
+    """Holds a request until it is set; `reached` is set when the request has arrived."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Held(threading.Event):
 
 @dataclass(slots=True)
 class Fault:
-    """What shall happen to the next `times` requests of a method: an error, or a wait, before or after it is done."""
+    """What happens to the next `times` requests of a method: an error, or a wait, before or after the work."""
 
     method: str
     times: int = 1
@@ -62,16 +62,16 @@ class Fault:
     but_for: str = ""
 
     def is_for(self, method: str, request: Any) -> bool:
-        """Tell whether a request is the one, which is not about a collection with `but_for` in its name."""
+        """Return whether it applies to a request: not to one for a collection with `but_for` in its name."""
         about = getattr(request, "collection_name", "")
         return self.times > 0 and self.method == method and not (self.but_for and self.but_for in about)
 
 
 @dataclass
 class Server:
-    """One stand-in: its dialect, what it holds, what it was asked, and what shall go wrong.
+    """One stand-in: its dialect, data, recorded requests, and the faults to come.
 
-    `import_folders` maps folders as a server sees them to folders here. `alias_stale` is how many searches and queries
+    `import_folders` maps folders on the server to folders here. `alias_stale` is how many searches and queries
     through an alias get the collection it pointed to before, and `alias_stale_s` for how long, of versions whose
     proxies do that. `flush_every_s` is how far apart flushes of a collection must be, 10 s at a real one since 2.4.
     `import_s` is how long an import job takes, for ever while `imports_held`. `users` are passwords, and `grants` the
@@ -96,12 +96,12 @@ class Server:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def requests(self, *methods: str) -> list[Request]:
-        """Return what was asked, the oldest first: all, or those of these methods."""
+        """Return the requests so far, oldest first: all, or those of these methods."""
         with self._lock:
             return [request for request in self._seen if not methods or request.method in methods]
 
     def forget(self) -> None:
-        """Forget what was asked so far."""
+        """Forget the requests so far."""
         with self._lock:
             self._seen.clear()
 
@@ -110,13 +110,13 @@ class Server:
         self.faults.append(Fault(method, times, RefusalError(code, reason, **more)))
 
     def hold(self, method: str, *, done_first: bool = False, but_for: str = "") -> Held:
-        """Let the next request of a method wait for the event, before it is done or before it is answered."""
+        """Make the next request of a method wait for the event, before its work or before its answer."""
         held = Held()
         self.faults.append(Fault(method, wait=held, done_first=done_first, but_for=but_for))
         return held
 
     def wait_for(self, method: str, times: int = 1, timeout_s: float = 30.0) -> None:
-        """Wait until a method was asked for so many times."""
+        """Wait until a method was called so many times."""
         ends = time.monotonic() + timeout_s
         while len(self.requests(method)) < times:
             assert time.monotonic() < ends, f"{method} was not asked for"
@@ -131,7 +131,7 @@ class Server:
         return self.catalog.databases[database].find(name)
 
     def note(self, method: str, in_body: str, in_metadata: str, user: str, message: Any) -> None:
-        """Note a request."""
+        """Record a request."""
         with self._lock:
             self._seen.append(Request(method, in_body, in_metadata, user, message))
 
@@ -222,7 +222,7 @@ def _sent(message: Any) -> bytes:
 
 
 def _credentials(metadata: dict[str, str]) -> tuple[str, str]:
-    """Return user and password: Milvus' clients send them in base64, without the word Basic."""
+    """Return user and password: Milvus clients send them in base64, without the word Basic."""
     user, _, password = base64.b64decode(metadata.get("authorization", "")).decode().partition(":")
     return user, password
 

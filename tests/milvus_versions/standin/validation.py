@@ -1,4 +1,4 @@
-"""What the proxy refuses of rows to write (internal/proxy/validate_util.go, task_upsert.go, util.go)."""
+"""Rows that the proxy refuses to write (internal/proxy/validate_util.go, task_upsert.go, util.go)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_JSON = 65_536
 
 
 def check(dialect: Dialect, collection: Collection, request: Any) -> None:
-    """Refuse an upsert or insert with a column too many, too few, or with values that do not fit.
+    """Refuse an upsert or insert with a missing or extra column, or with values that do not fit.
 
     checkFieldsDataBySchema, checkPrimaryFieldData, validateFieldDataColumns; Validate and checkAligned.
     """
@@ -35,7 +35,7 @@ def check(dialect: Dialect, collection: Collection, request: Any) -> None:
         raise invalid("num_rows should be greater than 0")
     fields = collection.fields
     for name, field in fields.items():
-        # fieldSchema.GetNullable(): what has no column is null; an empty dynamic field is made up
+        # fieldSchema.GetNullable(): a missing column is all null; a missing dynamic field is all empty
         if name not in columns and not field.is_dynamic and not field.nullable:
             raise invalid(f"fieldSchema({name}) has no corresponding fieldData pass in")
     for name, column in columns.items():

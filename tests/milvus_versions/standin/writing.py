@@ -1,4 +1,4 @@
-"""Rows in and out: upsert, insert, delete, flush."""
+"""Writes: upsert, insert, delete, flush."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def delete(call: Call) -> Any:
     collection = call.collection()
     if not call.request.expr.strip():
         raise invalid("delete plan can't be empty or always true")
-    found = filters.matching(collection, call.request.expr, _templates(call))
+    found = filters.select_rows(collection, call.request.expr, _templates(call))
     for row in found:
         collection.remove(row[collection.key.name])
     return call.answer(delete_cnt=len(found), timestamp=call.catalog.number())

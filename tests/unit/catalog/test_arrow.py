@@ -1,4 +1,4 @@
-"""Parquet of all kinds: what each type becomes, exactly, and what a cell costs that no type of Python's can hold."""
+"""Parquet columns of all types: the exact value of each, and cells that no Python type can hold."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from ingest.catalog import arrow, casting, reader
-from ingest.catalog.formats import Columns
+from ingest.catalog.rows import Columns
 from ingest.core import contract as contracts
 from ingest.core.contract import Contract, Field
 from ingest.core.records import Product
@@ -46,7 +46,7 @@ def everything(path: Path, contract: Contract = SHIPPED):
 
 
 def kept(folder: Path, column: pa.Array, contract=PLAIN) -> list[Any]:
-    """Return what a column called value becomes: the values kept, None for none, or the reason of a row that is not."""
+    """Return what a column called value becomes: the kept values, None if empty, or the reason why a row is skipped."""
     count = len(column)
     ids = [f"p{number}" for number in range(count)]
     parquet.write_table(
@@ -127,7 +127,7 @@ TYPED = {
 
 
 @pytest.mark.parametrize(("kind", "cell", "expected"), TYPED.values(), ids=TYPED.keys())
-def test_a_field_of_the_contract_has_the_very_number_or_the_row_is_skipped(tmp_path, kind, cell, expected):
+def test_a_field_of_the_contract_has_the_exact_number_or_the_row_is_skipped(tmp_path, kind, cell, expected):
     (found,) = kept(tmp_path, pa.array([cell]), with_field(kind))
     if expected is None:
         assert found.startswith(f"value is {cell}; ")
@@ -135,7 +135,7 @@ def test_a_field_of_the_contract_has_the_very_number_or_the_row_is_skipped(tmp_p
         assert (found, type(found)) == (expected, type(expected))
 
 
-def test_a_cell_that_is_not_of_its_fields_type_costs_the_row_alone(tmp_path):
+def test_a_cell_of_the_wrong_type_skips_its_row_alone(tmp_path):
     bad, good = kept(tmp_path, timestamps("us", NOW * 1000, NOW), with_field("VARCHAR", length=19))
     assert bad == "value is '+57971-02-25T00:00:00'; text of at most 19 bytes of UTF-8"
     assert good == "2026-01-01T00:00:00"
@@ -169,7 +169,7 @@ def test_parquet_ids_are_text_whole_numbers_or_uuids(tmp_path, ids, kept):
     assert isinstance(item, Product) == (kept is not None)
 
 
-def test_without_time_zone_data_moments_are_kept_in_utc_and_the_zone_is_named(tmp_path):
+def test_without_time_zone_data_timestamps_are_kept_in_utc_and_the_zone_is_named(tmp_path):
     parquet.write_table(
         pa.table({"product_id": ["1"], "image": ["a.jpg"], "value": timestamps("us", NOW, zone="Europe/Berlin"),
                   "utc": timestamps("us", NOW, zone="UTC")}),
@@ -177,9 +177,10 @@ def test_without_time_zone_data_moments_are_kept_in_utc_and_the_zone_is_named(tm
     )  # fmt: skip
     script = (
         "import sys; sys.modules['tzdata'] = None\n"
-        "from pathlib import Path; from ingest.core import contract; from ingest.catalog import formats, reader\n"
+        "from pathlib import Path; from ingest.core import contract; from ingest.catalog import reader\n"
+        "from ingest.catalog.rows import Columns\n"
         f"path = Path({str(tmp_path / 'p.parquet')!r})\n"
-        "items = reader.read_catalog(path, contract.load(contract.default_path()), formats.Columns())\n"
+        "items = reader.read_catalog(path, contract.load(contract.default_path()), Columns())\n"
         "print(*[f'{item.metadata[name]}' for item in items for name in ('value', 'utc')])"
     )
     done = subprocess.run(
@@ -190,7 +191,12 @@ def test_without_time_zone_data_moments_are_kept_in_utc_and_the_zone_is_named(tm
         check=True,
     )
     assert done.stdout.split() == ["2026-01-01T00:00:00+00:00"] * 2
-    assert done.stderr.count("time zone 'Europe/Berlin', so 'value' is kept in UTC") == 1
+    assert (
+        done.stderr.count(
+            "column 'value' is kept in UTC, because this machine has no data for the time zone 'Europe/Berlin'"
+        )
+        == 1
+    )
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -206,7 +212,7 @@ types = st.one_of(
 
 @settings(deadline=None)
 @given(st.lists(numbers, min_size=1, max_size=4), types)
-def test_any_number_of_any_type_of_time_is_kept_as_text(column, kind):
+def test_any_value_of_any_time_type_is_kept_as_text(column, kind):
     if kind == pa.date64():
         column = [None if number is None else number // 86_400_000 * 86_400_000 % 2**63 for number in column]
     array = pa.array(column, pa.int64()).view(kind)

@@ -1,4 +1,4 @@
-"""CSV that is damaged: the damaged line is skipped, named, and the rows around it are read as if it were not there."""
+"""Damaged CSV: the damaged line is skipped and reported, and the rows around it are read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ingest.catalog import reader
 from ingest.catalog.csv_parser import records
-from ingest.catalog.formats import Columns
+from ingest.catalog.rows import Columns
 from ingest.core import contract as contracts
 from ingest.core.errors import CatalogError
 from ingest.core.records import Product, Reason
@@ -37,7 +37,7 @@ def read(folder: Path, text: str):
 
 
 def told(items) -> list[tuple[int, str, str]]:
-    """Return for each row its line, its id, and what became of it: its title, or why not."""
+    """Return each row's line, its id, and its title or why it was skipped."""
     return [
         (item.line, item.product_id, item.metadata["title"] if isinstance(item, Product) else item.reason.value)
         for item in items
@@ -48,7 +48,7 @@ def told(items) -> list[tuple[int, str, str]]:
     ("damaged", "product_id", "word"),
     [
         ('2,b.jpg,"Plate "blue" 12cm",6', "2", "not doubled"),
-        (r'2,b.jpg,"Plate 12\" blue",6', "2", r"\" is no quote in CSV"),
+        (r'2,b.jpg,"Plate 12\" blue",6', "2", r"\" is not a quote in CSV"),
         (r'2,b.jpg,"Plate 12\"",6', "2", "not closed"),
         (r'2,b.jpg,"Plate 12\", blue",6', "2", "5 cells under a header of 4"),
         ('2,b.jpg,"Plate,6', "2", "not closed"),
@@ -57,7 +57,7 @@ def told(items) -> list[tuple[int, str, str]]:
     ],
 )
 @pytest.mark.parametrize("after", ["", '8,h.jpg,"quoted, title",8\n', '8,h.jpg,"two\nlines",8\n', '8,h.jpg,"",8\n'])
-def test_a_damaged_line_costs_itself(tmp_path, damaged, product_id, word, after):
+def test_a_damaged_line_is_skipped_alone(tmp_path, damaged, product_id, word, after):
     around = [f"{number},{number}.jpg,T{number},5" for number in range(10, 16)]
     text = HEADER + "\n".join([*around[:3], damaged, *around[3:]]) + "\n" + after
     items = read(tmp_path, text)
@@ -68,7 +68,7 @@ def test_a_damaged_line_costs_itself(tmp_path, damaged, product_id, word, after)
     assert good == [str(number) for number in range(10, 16)] + ["8"] * bool(after)
 
 
-def test_a_quote_that_is_closed_by_another_row_gives_the_rows_between_back(tmp_path):
+def test_rows_swallowed_by_an_open_quote_are_read_again(tmp_path):
     text = HEADER + '1,a.jpg,"open,5\n2,b.jpg,B,5\n3,c.jpg,C,5\n4,d.jpg,stray",more,5\n5,e.jpg,E,5\n'
     assert told(read(tmp_path, text)) == [
         (2, "1", "bad row"),
@@ -79,24 +79,24 @@ def test_a_quote_that_is_closed_by_another_row_gives_the_rows_between_back(tmp_p
     ]
 
 
-def test_a_row_of_several_lines_with_a_cell_too_many_is_one_bad_row(tmp_path):
+def test_a_row_of_several_lines_with_an_extra_cell_is_one_bad_row(tmp_path):
     text = HEADER + '1,a.jpg,"a plate\nfor bread, and\n\nfor cheese",5,extra\n2,b.jpg,B,5\n'
     assert told(read(tmp_path, text)) == [(2, "1", "bad row"), (6, "2", "B")]
 
 
-def test_a_row_that_leaves_out_its_last_cells_may_have_several_lines(tmp_path):
+def test_a_row_without_its_last_cells_may_span_several_lines(tmp_path):
     text = HEADER + '1,a.jpg,"a plate\nfor bread, and cheese"\n2,b.jpg,B,5\n'
     assert told(read(tmp_path, text)) == [(2, "1", "a plate\nfor bread, and cheese"), (4, "2", "B")]
 
 
 @pytest.mark.parametrize("extra", [",", ",,,", " , ,"])
-def test_empty_cells_beyond_the_header_are_no_cells(tmp_path, extra):
+def test_empty_cells_beyond_the_header_are_ignored(tmp_path, extra):
     plain = read(tmp_path, HEADER + "1,a.jpg,A,5\n2,b.jpg,B,6\n")
     assert read(tmp_path, HEADER + f"1,a.jpg,A,5{extra}\n2,b.jpg,B,6{extra}\n") == plain
 
 
 @pytest.mark.parametrize("again", [HEADER, "\ufeff" + HEADER, '"product_id","image","title","price"\n', HEADER.upper()])
-def test_a_header_that_stands_again_in_a_joined_file_is_no_row(tmp_path, again):
+def test_a_header_repeated_in_a_concatenated_file_is_not_a_row(tmp_path, again):
     items = read(tmp_path, f"{HEADER}1,a.jpg,A,5\n{again}2,b.jpg,B,6\n")
     expected = [(2, "1", "A"), (4, "2", "B")]
     if again == HEADER.upper():  # other names: a row like any other
@@ -104,12 +104,12 @@ def test_a_header_that_stands_again_in_a_joined_file_is_no_row(tmp_path, again):
     assert told(items) == expected
 
 
-def test_a_header_that_is_damaged_is_an_error_of_the_file(tmp_path):
+def test_a_damaged_header_is_an_error_of_the_file(tmp_path):
     with pytest.raises(CatalogError, match='line 1: a " inside a quoted cell is not doubled'):
         read(tmp_path, '"product_id"x,image\n1,a.jpg\n')
 
 
-def test_a_quote_that_is_never_closed_ends_before_memory_does():
+def test_a_quote_that_is_never_closed_does_not_fill_the_memory():
     lines = ["product_id,image\n", '1,"a\n', *["x" * 1023 + ",y\n"] * 18_000]
     tracemalloc.start()
     try:
@@ -122,7 +122,7 @@ def test_a_quote_that_is_never_closed_ends_before_memory_does():
     assert peak < 100_000_000
 
 
-def test_reading_again_takes_time_in_proportion_to_the_file():
+def test_reading_lines_again_takes_linear_time():
     # Each line closes the quote of the one before and opens its own, so that a record from any line ends with the file.
     lines = [HEADER, *['x",y,"z\n'] * 20_000]
     began = time.process_time()
@@ -137,7 +137,7 @@ wild = st.text(st.sampled_from('a,"\n é'), max_size=8)
 
 @st.composite
 def tables(draw):
-    """Rows as wide as their header, with an id and an image, of cells that may hold anything."""
+    """Rows as wide as their header, with an id and an image, and any text in the other cells."""
     count = draw(st.integers(3, 7))
     return [[f"P{number}", f"{number}.jpg", draw(st.one_of(plain, wild)), draw(plain)] for number in range(count)]
 
@@ -158,7 +158,7 @@ def test_well_formed_csv_is_read_as_csv_reads_it(table, quoting, delimiter):
 
 @settings(deadline=None, max_examples=150)
 @given(tables(), st.data())
-def test_a_quote_too_many_or_too_few_costs_only_rows_near_it(table, data):
+def test_an_extra_or_a_missing_quote_affects_only_rows_near_it(table, data):
     table = [[cell.replace("\n", " ") for cell in row] for row in table]  # each row is a line
     quoting = data.draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
     lines = [written([row], quoting=quoting) for row in table]
@@ -178,7 +178,7 @@ def test_a_quote_too_many_or_too_few_costs_only_rows_near_it(table, data):
 
 @settings(deadline=None, max_examples=150)
 @given(st.text(st.sampled_from('a,"\n\\'), max_size=60))
-def test_every_line_is_read_or_named(text):
+def test_every_line_is_read_or_reported(text):
     lines = io.StringIO(HEADER + text, newline="").readlines()
     items = found(HEADER + text)
     starts = [item.line for item in items]

@@ -1,4 +1,4 @@
-"""Numbers that a double keeps, and those that it would round: they are kept as text, or skip their row."""
+"""Numbers that a double keeps, and numbers that it would round: those are kept as text, or skip their row."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.catalog import exact_numbers, reader
-from ingest.catalog.formats import Columns
+from ingest.catalog.rows import Columns
 from ingest.core import contract as contracts
 from ingest.core.contract import Field
 from ingest.core.records import Product
@@ -90,7 +90,7 @@ def test_a_json_number_outside_the_contract_is_kept_exactly(tmp_path, number, ke
         ("VARCHAR", "1e999999999", "1E+999999999"),
     ],
 )
-def test_a_field_has_the_very_number_or_the_row_is_skipped_in_each_format(tmp_path, kind, number, kept):
+def test_a_field_has_the_exact_number_or_the_row_is_skipped_in_each_format(tmp_path, kind, number, kept):
     found = from_json(tmp_path, number, field(kind))
     if kept is None:
         assert found.startswith("value is ")
@@ -101,7 +101,7 @@ def test_a_field_has_the_very_number_or_the_row_is_skipped_in_each_format(tmp_pa
         assert (told == found) if kept is not None else told.startswith("value is ")
 
 
-def test_a_number_of_too_many_digits_is_named_with_what_to_do(tmp_path):
+def test_a_number_with_too_many_digits_is_reported_with_what_to_do(tmp_path):
     assert from_json(tmp_path, "1234567890123456.7", field("DOUBLE")) == (
         "value is 1234567890123456.7; "
         "more digits than a DOUBLE keeps (15 to 17); shorten it, or make the field a VARCHAR"
@@ -110,7 +110,7 @@ def test_a_number_of_too_many_digits_is_named_with_what_to_do(tmp_path):
 
 @settings(deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False))
-def test_a_double_is_kept_however_many_digits_it_is_written_with(number):
+def test_a_double_is_kept_with_any_number_of_digits(number):
     for written in (repr(number), f"{number:.16e}", f"{number:.25e}", str(Decimal(number))):
         assert exact_numbers.from_json(written) == number
         assert isinstance(exact_numbers.from_json(written), float)
@@ -118,7 +118,7 @@ def test_a_double_is_kept_however_many_digits_it_is_written_with(number):
 
 @settings(deadline=None)
 @given(st.integers(-(10**22), 10**22), st.integers(0, 24))
-def test_a_decimal_is_the_same_number_again(digits, places):
+def test_a_decimal_is_read_back_as_the_same_number(digits, places):
     value = Decimal(f"{digits}e-{places}")
     kept = exact_numbers.plain(value)
     if isinstance(kept, float):
@@ -131,7 +131,7 @@ def test_a_decimal_is_the_same_number_again(digits, places):
 
 @settings(deadline=None)
 @given(st.integers(-(10**30), 10**30))
-def test_whole_numbers_are_kept_up_to_64_bits_and_then_some(number):
+def test_whole_numbers_are_kept_up_to_64_bits_and_beyond(number):
     assert exact_numbers.plain(Decimal(number)) == number
     if abs(number) <= 2**53:
         assert exact_numbers.keeps(float(number), number)

@@ -1,4 +1,4 @@
-"""Catalogs of several files: which files they are, and that they read as one."""
+"""Catalogs of several files: which files belong to one, and that they read as one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.catalog_parts import written
 
-from ingest.catalog import files, formats, reader
-from ingest.catalog.formats import Columns
+from ingest.catalog import files, reader
+from ingest.catalog.rows import Columns
 from ingest.core import contract as contracts
 from ingest.core.errors import CatalogError, ConfigError
 from ingest.core.records import Product, Reason, Skipped
@@ -41,29 +41,31 @@ def complaint(catalog: Path) -> str:
     return str(caught.value)
 
 
-def test_a_folder_is_the_files_in_it_by_name_without_what_spark_puts_beside_them(tmp_path):
+def test_a_folder_is_its_files_by_name_without_those_that_spark_adds(tmp_path):
     put(tmp_path, "part-10.csv", "part-02.csv", "_SUCCESS", ".part-02.csv.crc", "_temporary/part-03.csv")
     put(tmp_path, "images/1.png", "older/part-01.csv")
     assert names(tmp_path) == ["part-02.csv", "part-10.csv"]
 
 
-def test_a_glob_is_the_files_that_it_matches(tmp_path):
+def test_a_glob_is_the_files_it_matches(tmp_path):
     put(tmp_path, "a/1.csv", "a/2.csv", "b/1.csv", "b/1.tsv", "b/_1.csv", "1.csv", "a/deep/1.csv", ".git/1.csv")
     assert names(tmp_path / "*" / "*.csv") == ["a/1.csv", "a/2.csv", "b/1.csv"]
     assert names(tmp_path / "[ac]" / "?.csv") == ["a/1.csv", "a/2.csv"]
     assert names(tmp_path / "a" / "*.csv") == ["1.csv", "2.csv"]
     assert names(tmp_path / "**" / "1.csv") == ["1.csv", "a/1.csv", "a/deep/1.csv", "b/1.csv"]
+    assert names(tmp_path / "**" / "**" / "deep" / "*.csv") == ["a/deep/1.csv"]
+    assert names(tmp_path / "**" / "deep" / "**" / "1.csv") == ["a/deep/1.csv"]
     assert names(tmp_path / "a" / "**") == ["1.csv", "2.csv", "deep/1.csv"]
 
 
-def test_a_glob_without_a_folder_is_matched_where_one_stands(tmp_path, monkeypatch):
+def test_a_glob_without_a_folder_is_matched_in_the_working_directory(tmp_path, monkeypatch):
     put(tmp_path, "1.csv", "2.csv")
     monkeypatch.chdir(tmp_path)
     assert [str(file) for file in files.list_files(Path("*.csv"))] == ["1.csv", "2.csv"]
     assert files.folder_of(Path("*.csv")) == Path()
 
 
-def test_a_file_that_has_a_wildcard_in_its_name_is_that_file(tmp_path):
+def test_a_file_with_a_wildcard_in_its_name_is_found(tmp_path):
     put(tmp_path, "products [1].csv", "products 1.csv")
     assert names(tmp_path / "products [1].csv") == ["products [1].csv"]
     assert files.folder_of(tmp_path / "products [1].csv") == tmp_path
@@ -73,22 +75,22 @@ def test_a_file_that_has_a_wildcard_in_its_name_is_that_file(tmp_path):
     ("there", "catalog", "word"),
     [
         ([], "none.csv", "no such file or folder"),
-        (["_SUCCESS"], ".", "holds no files, but for any that begin with _ or ."),
+        (["_SUCCESS"], ".", "has no files, except any that begin with _ or ."),
         (["a.csv"], "*.tsv", "matches no files"),
         (["a.csv"], "none/*.csv", "none: cannot be listed: No such file or directory"),
-        (["a.csv", "b.csv.gz"], ".", "files of two kinds, a.csv and b.csv.gz; name those of one, such as "),
+        (["a.csv", "b.csv.gz"], ".", "has files of two formats, a.csv and b.csv.gz; choose one, such as "),
         (["a.csv", "README.md"], ".", "README.md: unknown ending"),
-        (["day=1/a.parquet"], ".", "day=1: is a folder of parts, not a part; name what is in it, too: "),
-        (["a.parquet/1.parquet", "b.parquet/1.parquet"], "*.parquet", "a.parquet: is a folder of parts"),
+        (["day=1/a.parquet"], ".", "day=1: is a folder of part files, not a file; name the files in it: "),
+        (["a.parquet/1.parquet", "b.parquet/1.parquet"], "*.parquet", "a.parquet: is a folder of part files"),
     ],
 )
-def test_what_may_not_be_the_whole_catalog_is_one_line_that_says_what_to_do(tmp_path, there, catalog, word):
+def test_a_catalog_that_may_be_incomplete_is_one_line_that_says_what_to_do(tmp_path, there, catalog, word):
     put(tmp_path, *there)
     assert word in complaint(tmp_path / catalog)
 
 
-def test_a_url_that_has_lost_a_slash_is_no_path():
-    with pytest.raises(ConfigError, match=r"--catalog s3:/shop/a\.csv: a URL has two slashes: s3://shop/a\.csv"):
+def test_a_url_that_lost_a_slash_is_not_a_path():
+    with pytest.raises(ConfigError, match=r"--catalog s3:/shop/a\.csv: a URL needs two slashes: s3://shop/a\.csv"):
         files.list_files(Path("s3://shop/a.csv"))
 
 
@@ -100,7 +102,7 @@ def test_relative_paths_start_from_the_catalogs_folder(tmp_path):
     assert files.folder_of("s3://shop/a.csv") is None
 
 
-def test_a_row_is_told_by_its_file_and_its_line_there(tmp_path):
+def test_a_row_is_reported_with_its_file_and_its_line(tmp_path):
     put(tmp_path, "1.csv", content="product_id,image,title\na,a.jpg,A\nb,,B\n")
     put(tmp_path, "2.csv", content="product_id,image,title\nc,c.jpg,C\n")
     put(tmp_path, "3.csv", content="product_id,image,title\n\nb,b.jpg,B\nd,d.jpg,D\nd,e.jpg,E\n")
@@ -122,7 +124,7 @@ def test_a_row_is_told_by_its_file_and_its_line_there(tmp_path):
         ('product_id,"image\n1,a\n', "2.csv line 1: a quoted cell is not closed"),
     ],
 )
-def test_a_broken_part_is_named_after_the_rows_before_it(tmp_path, content, word):
+def test_a_broken_part_is_reported_after_the_rows_before_it(tmp_path, content, word):
     put(tmp_path, "1.csv", content="product_id,image\na,a.jpg\n")
     put(tmp_path, "2.csv", content=content)
     items = reader.read_catalog(tmp_path, SHIPPED, Columns())
@@ -131,7 +133,7 @@ def test_a_broken_part_is_named_after_the_rows_before_it(tmp_path, content, word
         list(items)
 
 
-def test_parts_of_json_lines_need_not_all_have_a_picture_or_a_row(tmp_path):
+def test_not_every_json_lines_part_needs_an_image_or_a_row(tmp_path):
     put(tmp_path, "1.jsonl", "4.jsonl", content="")
     put(tmp_path, "2.jsonl", content='{"product_id": "a", "image": "a.jpg"}\n')
     put(tmp_path, "3.jsonl", content='{"product_id": "b"}\n')
@@ -144,10 +146,10 @@ def test_parts_of_json_lines_need_not_all_have_a_picture_or_a_row(tmp_path):
 
 def test_an_estimate_is_the_sum_of_all_files(tmp_path):
     put(tmp_path, "1.csv", "2.csv", content="product_id,image\na,a.jpg\nb,b.jpg\n")
-    assert formats.estimate(tmp_path) == 4
+    assert reader.estimate(tmp_path) == 4
     put(tmp_path, "empty.csv", content="product_id,image\n")
-    assert formats.estimate(tmp_path / "*.csv") == 4
-    assert formats.estimate(tmp_path / "*.tsv") is None
+    assert reader.estimate(tmp_path / "*.csv") == 4
+    assert reader.estimate(tmp_path / "*.tsv") is None
 
 
 cell = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8)
@@ -159,7 +161,7 @@ cell = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8)
     cuts=st.sets(st.integers(0, 12), max_size=4),
     kind=st.sampled_from([".csv", ".tsv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet"]),
 )
-def test_a_catalog_cut_into_files_anywhere_gives_the_products_of_the_one_file(table, cuts, kind):
+def test_a_catalog_split_into_files_anywhere_gives_the_products_of_the_one_file(table, cuts, kind):
     def told(catalog: Path) -> list[tuple]:
         return [
             (item.product_id, item.image, item.metadata | {"price": 0}) if isinstance(item, Product)

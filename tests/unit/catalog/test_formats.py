@@ -1,4 +1,4 @@
-"""Catalogs as they come: real files in four formats, good rows, bad rows, and bytes that mean nothing."""
+"""Real files in four formats: good rows, bad rows, and random bytes."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from ingest.catalog import formats, reader
-from ingest.catalog.formats import Columns
+from ingest.catalog import reader
+from ingest.catalog.rows import Columns
 from ingest.core import contract as contracts
 from ingest.core.contract import Contract, Field
 from ingest.core.errors import CatalogError
@@ -29,7 +29,7 @@ from ingest.core.records import Product, Reason, Skipped, Stage
 
 SHIPPED = contracts.load(contracts.default_path())
 PLAIN = replace(SHIPPED, fields=())
-"""A contract without fields: every column but the id is kept as it is."""
+"""A contract without fields: every column except the id is kept as it is."""
 
 
 def with_field(kind: str, default=None, length: int = 20) -> Contract:
@@ -48,7 +48,7 @@ def everything(path: Path, contract: Contract = SHIPPED, columns: Columns | None
 
 
 def one_value(folder: Path, kind: str, value, default=None, **limits):
-    """Return what a JSON catalog's only cell becomes: the value kept, or the Skipped."""
+    """Return what a JSON catalog's only cell becomes: the kept value, or the Skipped."""
     line = json.dumps({"product_id": "a", "image": "a.jpg", "value": value})
     (item,) = everything(written(folder, line, "p.jsonl"), with_field(kind, default, **limits))
     return item.metadata["value"] if isinstance(item, Product) else item
@@ -88,13 +88,13 @@ def test_empty_cells_and_missing_columns_become_the_default(tmp_path):
 
 
 @pytest.mark.parametrize("line", ['{"product_id":"a","image":"i","value":null}', '{"product_id":"a","image":"i"}'])
-def test_a_field_without_a_default_must_be_filled(tmp_path, line):
+def test_a_field_without_a_default_must_not_be_empty(tmp_path, line):
     (skipped,) = everything(written(tmp_path, line, "p.jsonl"), with_field("INT64"))
     assert skipped.reason is Reason.BAD_METADATA
     assert skipped.detail.startswith("value is empty and has no default")
 
 
-def test_the_two_columns_may_be_called_something_else(tmp_path):
+def test_the_two_columns_may_have_other_names(tmp_path):
     path = written(tmp_path, "sku,image,product_id,picture\nA1,old.jpg,other,new.jpg\n")
     (product,) = everything(path, SHIPPED, Columns("sku", "picture"))
     assert (product.product_id, product.image) == ("A1", "new.jpg")
@@ -139,7 +139,7 @@ def test_json_scalars_stay_scalars_and_the_rest_becomes_text(tmp_path):
     assert product.metadata == {"image": "a.jpg", **kept}
 
 
-def test_other_columns_too_long_for_the_dynamic_field_are_skipped(tmp_path):
+def test_a_row_whose_other_columns_exceed_the_dynamic_field_is_skipped(tmp_path):
     head = "product_id,image,blurb\n"
     fits, too_long = f"1,a.jpg,{'x' * 65_000}\n", f"2,a.jpg,{'ü' * 33_000}\n"
     product, skipped = everything(written(tmp_path, head + fits + too_long), PLAIN)
@@ -156,13 +156,13 @@ def test_other_columns_too_long_for_the_dynamic_field_are_skipped(tmp_path):
         ("b,", "b", Reason.NO_IMAGE, "image is empty"),
         ("a,other.jpg", "a", Reason.DUPLICATE_ID, "first seen in line 2"),
         ("b,b.jpg,more,cells", "b", Reason.BAD_ROW, "4 cells under a header of 3"),
-        ("b", "b", Reason.BAD_ROW, "1 cells end before"),
+        ("b", "b", Reason.BAD_ROW, "only 1 of 3 cells, too few for"),
         ("b\0b,b.jpg", "", Reason.BAD_ROW, "U+0000"),
         ('"b\nb",b.jpg', "", Reason.BAD_ROW, "U+000A"),
         ("b,b\0.jpg", "b", Reason.BAD_ROW, "U+0000"),
     ],
 )
-def test_a_bad_row_is_skipped_and_the_file_goes_on(tmp_path, line, product_id, reason, word):
+def test_a_bad_row_is_skipped_and_reading_continues(tmp_path, line, product_id, reason, word):
     path = written(tmp_path, f"product_id,image,title\na,a.jpg,A\n{line}\nz,z.jpg\n")
     first, skipped, last = everything(path)
     assert (first.product_id, last.product_id) == ("a", "z")
@@ -191,7 +191,7 @@ TORN_MUGS = {'a,b.jpg,"Mug "XL" blue"': 'a " inside', "a,b.jpg,Mug,blue": "4 cel
 
 @pytest.mark.parametrize(("torn", "fault"), TORN_MUGS.items())
 @pytest.mark.parametrize("between", [0, 2000])
-def test_a_broken_row_with_the_id_of_a_good_one_before_it_is_a_duplicate_that_names_its_fault(
+def test_a_broken_row_with_the_id_of_an_earlier_good_one_is_a_duplicate_that_names_its_fault(
     tmp_path, torn, fault, between
 ):
     others = "".join(f"{number},b.jpg,Cup\n" for number in range(between))
@@ -217,15 +217,15 @@ def test_a_broken_row_that_is_the_first_with_its_id_counts(tmp_path, torn, again
     [
         ('{"product_id": "b", ', "not JSON"),
         ("[1, 2]", "not a JSON object but [1, 2]"),
-        ("[" * 100_000, "not JSON that can be kept"),
-        ('{"product_id": "b\\ud800"}', "not JSON that can be kept"),
-        ('{"product_id": ' + "1" * 5000 + "}", "not JSON that can be kept"),
+        ("[" * 100_000, "JSON that cannot be stored"),
+        ('{"product_id": "b\\ud800"}', "JSON that cannot be stored"),
+        ('{"product_id": ' + "1" * 5000 + "}", "JSON that cannot be stored"),
         ('{"product_id": 17.0, "image": "b.jpg"}', "product_id is 17.0"),
         ('{"product_id": true, "image": "b.jpg"}', "product_id is True"),
-        ('{"product_id": "b", "image": {"bytes": "x"}}', "a picture is a URL or a path"),
+        ('{"product_id": "b", "image": {"bytes": "x"}}', "an image is a URL or a path"),
     ],
 )
-def test_a_bad_json_line_is_skipped_and_the_file_goes_on(tmp_path, line, word):
+def test_a_bad_json_line_is_skipped_and_reading_continues(tmp_path, line, word):
     good = '{"product_id": "a", "image": "a.jpg"}'
     last = json.dumps({"product_id": "z", "image": "z.jpg"})
     path = written(tmp_path, f"{good}\n{line}\n\n{last}", "p.jsonl")
@@ -290,7 +290,7 @@ def test_a_cell_becomes_the_type_of_its_field(tmp_path, kind, cell, kept):
         ("VARCHAR", "ü" * 11),
     ],
 )
-def test_a_cell_that_is_not_of_its_type_is_bad_metadata(tmp_path, kind, cell):
+def test_a_cell_of_the_wrong_type_is_bad_metadata(tmp_path, kind, cell):
     skipped = one_value(tmp_path, kind, cell)
     assert isinstance(skipped, Skipped)
     assert skipped.reason is Reason.BAD_METADATA
@@ -326,12 +326,12 @@ def test_a_byte_order_mark_is_not_part_of_the_first_column(tmp_path):
         assert product.product_id == "1"
 
 
-def test_gzipped_text_is_read_and_a_torn_one_is_an_error(tmp_path):
+def test_gzipped_text_is_read_and_truncated_text_is_an_error(tmp_path):
     content = "product_id,image\n" + "".join(f"{n},{n}.jpg\n" for n in range(5000))
     whole = gzip.compress(content.encode())
     path = written(tmp_path, whole, "p.csv.gz")
     assert len(everything(path)) == 5000
-    assert formats.estimate(path) is None
+    assert reader.estimate(path) is None
     assert "cannot be read" in complaint(written(tmp_path, whole[:-2000], "torn.csv.gz"))
 
 
@@ -347,7 +347,7 @@ def test_gzipped_text_is_read_and_a_torn_one_is_an_error(tmp_path):
         (
             "p.csv",
             "sku,image\n1,a\n",
-            "no column 'product_id'; the columns are 'sku', 'image'; say which with --id-column NAME",
+            "no column 'product_id'; the columns are 'sku', 'image'; choose one with --id-column NAME",
         ),
         ("p.csv", "product_id,img\n1,a\n", "--image-column NAME"),
         ("p.jsonl", '{"product_id": "1", "url": "u"}\n', "the columns are 'product_id', 'url'"),
@@ -358,8 +358,8 @@ def test_gzipped_text_is_read_and_a_torn_one_is_an_error(tmp_path):
         ("p.csv", b"product_id,image\n1,5 \x80.jpg\n", "iconv -f windows-1252 -t utf-8"),
         ("p.csv", b"product_id,image\n1,caf\xe9.jpg\n2,5 \x80.jpg\n", "iconv -f windows-1252 -t utf-8"),
         ("p.csv", b"product_id,image\n1,gr\x81n.jpg\n", "iconv -f cp850 -t utf-8"),
-        ("p.parquet", "PAR1 not really PAR1", "not Parquet"),
-        ("p.parquet", "", "not Parquet"),
+        ("p.parquet", "PAR1 not really PAR1", "cannot be read as Parquet"),
+        ("p.parquet", "", "cannot be read as Parquet"),
     ],
 )
 def test_a_bad_file_is_one_line_that_says_what_to_do(tmp_path, name, content, word):
@@ -368,12 +368,12 @@ def test_a_bad_file_is_one_line_that_says_what_to_do(tmp_path, name, content, wo
 
 def test_a_missing_file_and_an_empty_folder_are_errors_at_once(tmp_path):
     (tmp_path / "folder.csv").mkdir()
-    for name, word in (("none.csv", "no such file"), ("folder.csv", "holds no files")):
+    for name, word in (("none.csv", "no such file"), ("folder.csv", "has no files")):
         with pytest.raises(CatalogError, match=word):
             reader.read_catalog(tmp_path / name, SHIPPED, Columns())
 
 
-def test_rows_before_a_byte_that_is_not_utf8_are_given_first(tmp_path):
+def test_rows_before_a_byte_that_is_not_utf8_are_yielded_first(tmp_path):
     for name, good in (("p.csv", b"1,a\n"), ("p.jsonl", b'{"product_id": "1", "image": "a"}\n')):
         head = b"product_id,image\n" if name == "p.csv" else b""
         items = reader.read_catalog(written(tmp_path, head + good + b"\xff\n", name), SHIPPED, Columns())
@@ -389,13 +389,13 @@ def table_of(**columns) -> pa.Table:
 
 def test_estimates_count_products_and_not_headers(tmp_path):
     parquet.write_table(table_of(n=list(range(5))), tmp_path / "p.parquet")
-    assert formats.estimate(tmp_path / "p.parquet") == 5
-    assert formats.estimate(written(tmp_path, "product_id,image\n1,a\n2,b")) == 2
-    assert formats.estimate(written(tmp_path, "{}\n{}\n", "p.jsonl")) == 2
-    assert formats.estimate(written(tmp_path, "")) == 0
-    assert formats.estimate(written(tmp_path, "broken", "q.parquet")) is None
-    assert formats.estimate(tmp_path / "none.csv") is None
-    assert formats.estimate(written(tmp_path, "what", "p.xlsx")) is None
+    assert reader.estimate(tmp_path / "p.parquet") == 5
+    assert reader.estimate(written(tmp_path, "product_id,image\n1,a\n2,b")) == 2
+    assert reader.estimate(written(tmp_path, "{}\n{}\n", "p.jsonl")) == 2
+    assert reader.estimate(written(tmp_path, "")) == 0
+    assert reader.estimate(written(tmp_path, "broken", "q.parquet")) is None
+    assert reader.estimate(tmp_path / "none.csv") is None
+    assert reader.estimate(written(tmp_path, "what", "p.xlsx")) is None
 
 
 @pytest.mark.parametrize("name", ["p.csv", "p.jsonl", "p.parquet"])
@@ -420,7 +420,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path, name):
     assert peak < 6_000_000
 
 
-def test_a_parquet_file_of_one_row_group_is_not_held_as_a_whole(tmp_path):
+def test_a_parquet_file_of_one_row_group_is_not_held_in_memory(tmp_path):
     texts = [random.randbytes(1_000).hex() for _ in range(8_000)]  # 16 MB that do not compress
     parquet.write_table(table_of(text=texts), tmp_path / "p.parquet", compression="none", use_dictionary=False)
     del texts
@@ -517,7 +517,7 @@ def test_random_bytes_raise_nothing_but_a_catalog_error(content, ending):
             assert len(str(error).splitlines()) == 1  # noqa: PT017  not raising is fine, too
         else:
             assert items
-        formats.estimate(path)
+        reader.estimate(path)
 
 
 @settings(deadline=None, max_examples=100)

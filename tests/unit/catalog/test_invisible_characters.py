@@ -1,4 +1,4 @@
-"""Characters that nobody sees: ids lose them at their ends, and have none inside but those that shape what is seen."""
+"""Invisible characters: ids lose them at the ends, and inside keep only those that change how the text looks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.catalog import invisible_characters, reader
-from ingest.catalog.formats import Columns
+from ingest.catalog.rows import Columns
 from ingest.core import contract as contracts
 from ingest.core.records import Reason, Skipped
 
@@ -58,27 +58,27 @@ def test_an_invisible_character_inside_an_id_skips_the_row_and_is_named(tmp_path
 
 
 @pytest.mark.parametrize("character", UNSEEN, ids=lambda character: f"U+{ord(character):04X}")
-def test_invisible_characters_at_the_ends_go_as_blanks_do(tmp_path, character):
+def test_invisible_characters_at_the_ends_are_stripped_like_spaces(tmp_path, character):
     first, second, empty = read(tmp_path, f"{character} A1 {character}{character}", f" {character}A2", f"{character} ")
     assert (first.product_id, second.product_id) == ("A1", "A2")
     assert empty.reason is Reason.NO_ID
 
 
 @pytest.mark.parametrize("product_id", SHAPED.values(), ids=SHAPED.keys())
-def test_characters_that_shape_what_is_seen_stay(tmp_path, product_id):
+def test_invisible_characters_that_change_how_text_looks_stay(tmp_path, product_id):
     first, second = read(tmp_path, product_id, f"\u200b{product_id}\ufeff x")
     assert first.product_id == product_id
     assert isinstance(second, Skipped)
 
 
-def test_an_id_that_differs_by_what_nobody_sees_is_a_duplicate(tmp_path):
+def test_an_id_that_differs_by_invisible_characters_alone_is_a_duplicate(tmp_path):
     _, second = read(tmp_path, "A1", "\u200bA1")
     assert second.reason is Reason.DUPLICATE_ID
 
 
 @settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12))
-def test_what_is_stripped_has_nothing_unseen_at_its_ends_and_only_loses_ends(text):
+def test_a_stripped_text_has_nothing_invisible_at_its_ends_and_loses_only_ends(text):
     stripped = invisible_characters.strip(text)
     assert stripped in text
     assert invisible_characters.strip(stripped) == stripped

@@ -1,4 +1,4 @@
-"""A block of rows judged column by column: each row becomes what it would be alone."""
+"""A block of rows validated column by column: each row becomes what it would be alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ingest.catalog import casting, reader
 from ingest.catalog.duplicates import FirstLines
-from ingest.catalog.formats import Columns, RowBlock
+from ingest.catalog.rows import Columns, RowBlock
 from ingest.catalog.validation import row_rules, validate
 from ingest.core import contract as contracts
 from ingest.core.contract import Field
@@ -49,7 +49,7 @@ MISSING = replace(TYPED, fields=(Field("double", "DOUBLE", "double", 0, math.nan
 
 @st.composite
 def blocks(draw):
-    """Columns that are each ordinary, or of numbers, texts, or anything at all."""
+    """Columns of ordinary values, of numbers, of texts, or of anything at all."""
     count = draw(st.integers(1, 5))
     columns = {}
     for name in ("product_id", "image", "varchar", "int64", "float", "double", "bool", "title", "size", "row_digest"):
@@ -61,37 +61,37 @@ def blocks(draw):
     return RowBlock(sorted(draw(st.sets(st.integers(1, 50), min_size=count, max_size=count))), columns, faults)
 
 
-def one_by_one(block, plan, seen):
+def one_by_one(block, rules, seen):
     judged = []
     for at in range(len(block.lines)):
         row = block.row(at)
-        item = validate(row, plan, "p.csv")
-        if item.product_id and len(item.product_id.encode()) <= plan.id_max_length:
+        item = validate(row, rules, "p.csv")
+        if item.product_id and len(item.product_id.encode()) <= rules.id_max_length:
             first = seen.setdefault(item.product_id, row.line)
-            item = validate(row, plan, "p.csv", f"line {first}" if first != row.line else "")
+            item = validate(row, rules, "p.csv", f"line {first}" if first != row.line else "")
         judged.append(item)
     return judged
 
 
 @given(blocks(), st.sampled_from([TYPED, SHIPPED, MISSING, replace(TYPED, keeps_others=False)]))
-def test_a_block_is_judged_as_its_rows_are_one_by_one(block, contract):
-    plan, seen = row_rules(contract, Columns()), FirstLines()
+def test_a_block_is_validated_as_its_rows_are_one_by_one(block, contract):
+    rules, seen = row_rules(contract, Columns()), FirstLines()
     seen.begin("p.csv", 0)
-    told = [repr(item) for item in reader._judged(block, plan, seen)]  # NaN is not equal to itself
-    assert told == [repr(item) for item in one_by_one(block, plan, {})]
+    validated = [repr(item) for item in reader._validate_block(block, rules, seen)]  # NaN is not equal to itself
+    assert validated == [repr(item) for item in one_by_one(block, rules, {})]
 
 
 @given(st.lists(numbers, min_size=1, max_size=4))
-def test_numbers_read_at_once_are_those_read_one_by_one(column):
+def test_numbers_converted_at_once_are_those_converted_one_by_one(column):
     convert = casting.converter(Field("price", "DOUBLE", "price", 0, None))
     found = casting.doubles(column)
     assert found is None or found == list(map(convert, column))
 
 
 @pytest.mark.parametrize("cells_", [["7", "8", ""], ["7", "8", None], ["7.0", "8", " "]])
-def test_the_number_that_stands_for_a_missing_one_is_a_missing_one(cells_):
+def test_the_number_that_stands_for_a_missing_one_is_read_as_missing(cells_):
     block = RowBlock([2, 3, 4], {"product_id": list("abc"), "image": ["a.jpg"] * 3, "double": cells_}, {})
     seen = FirstLines()
     seen.begin("p.csv", 0)
-    found = [item.metadata["double"] for item in reader._judged(block, row_rules(MISSING, Columns()), seen)]
+    found = [item.metadata["double"] for item in reader._validate_block(block, row_rules(MISSING, Columns()), seen)]
     assert [None if math.isnan(value) else value for value in found] == [None, 8.0, None]

@@ -1,4 +1,4 @@
-"""Catalogs behind a URL, from an S3 server that fails as it is told: read whole, or an error."""
+"""Catalogs behind a URL, from an S3 server with injected faults: read completely, or an error."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from support.catalog_parts import written
 from support.http_server import Answer, Server
 from support.object_storage import BUCKET
 
-from ingest.catalog import files, formats, reader, remote
-from ingest.catalog.formats import Columns
+from ingest.catalog import files, reader, remote
+from ingest.catalog.rows import Columns
 from ingest.core import contract as contracts
 from ingest.core.errors import CatalogError, ConfigError, StorageError
 
@@ -31,7 +31,7 @@ pytestmark = IGNORED
 
 @pytest.fixture
 def folder(request: pytest.FixtureRequest, storage: Storage) -> str:
-    """A folder of this test alone, without its bucket."""
+    """A folder used by this test alone, without its bucket."""
     return hashlib.sha256(request.node.name.encode()).hexdigest()[:8]
 
 
@@ -56,7 +56,7 @@ def parts(folder: str, kind: str, rows_each: int = 20) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_file_a_folder_and_a_glob_behind_a_url_are_read_as_those_on_a_disk(folder, tmp_path, kind):
+def test_a_file_a_folder_and_a_glob_behind_a_url_are_read_as_on_a_disk(folder, tmp_path, kind):
     parts(folder, kind)
     local = tmp_path / f"one{kind}"
     local.write_bytes(written(kind, table(0, 60)))
@@ -79,7 +79,7 @@ def test_a_large_file_is_read_in_blocks(folder, storage, monkeypatch, kind):
 @pytest.mark.parametrize("fault", ["500", "cut"])
 @pytest.mark.parametrize("part", ["day1/part", "list-type"])
 @pytest.mark.parametrize("block", [300, 1 << 20])
-def test_a_fault_that_passes_is_not_noticed(folder, storage, monkeypatch, fault, part, block):
+def test_a_transient_fault_is_not_noticed(folder, storage, monkeypatch, fault, part, block):
     monkeypatch.setattr(remote, "_BLOCK", block)
     parts(folder, ".csv")
     storage.fail(fault, fault, part=part)
@@ -90,7 +90,7 @@ def test_a_fault_that_passes_is_not_noticed(folder, storage, monkeypatch, fault,
 @pytest.mark.parametrize("fault", ["500", "cut"])
 @pytest.mark.parametrize("part", ["day1%2F", "day1/part"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_fault_that_stays_ends_the_reading_and_never_shortens_the_catalog(folder, storage, fault, part, kind):
+def test_a_permanent_fault_ends_reading_and_never_shortens_the_catalog(folder, storage, fault, part, kind):
     parts(folder, kind)
     storage.fail(*[fault] * 99, part=part)
     with pytest.raises(StorageError, match=rf"s3://{BUCKET}/{folder}/day1.* cannot be (read|listed) ") as raised:
@@ -99,7 +99,7 @@ def test_a_fault_that_stays_ends_the_reading_and_never_shortens_the_catalog(fold
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_large_file_that_breaks_in_its_middle_is_the_storages_error(folder, storage, monkeypatch, kind):
+def test_a_large_file_that_fails_in_its_middle_is_a_storage_error(folder, storage, monkeypatch, kind):
     monkeypatch.setattr(remote, "_BLOCK", 1000)
     put(folder, f"one{kind}", written(kind, table(0, 5000)))
     items = reader.read_catalog(f"s3://{BUCKET}/{folder}/one{kind}", SHIPPED, Columns())
@@ -109,7 +109,7 @@ def test_a_large_file_that_breaks_in_its_middle_is_the_storages_error(folder, st
         list(items)
 
 
-def test_a_file_that_is_replaced_while_it_is_read_is_an_error(folder, storage, monkeypatch):
+def test_a_file_replaced_while_it_is_read_is_an_error(folder, storage, monkeypatch):
     monkeypatch.setattr(remote, "_BLOCK", 1000)
     put(folder, "one.csv", written(".csv", table(0, 2000)))
     items = reader.read_catalog(f"s3://{BUCKET}/{folder}/one.csv", SHIPPED, Columns())
@@ -119,11 +119,11 @@ def test_a_file_that_is_replaced_while_it_is_read_is_an_error(folder, storage, m
         list(items)
 
 
-def test_a_part_that_goes_after_it_was_listed_is_an_error(folder, storage, monkeypatch):
+def test_a_part_deleted_after_it_was_listed_is_an_error(folder, storage, monkeypatch):
     parts(folder, ".csv")
     items = reader.read_catalog(f"s3://{BUCKET}/{folder}/**/*.csv", SHIPPED, Columns())
     boto3.client("s3").delete_object(Bucket=BUCKET, Key=f"{folder}/day1/part.csv")
-    with pytest.raises(CatalogError, match=r"day1/part\.csv: is gone since it was listed; run again"):
+    with pytest.raises(CatalogError, match=r"day1/part\.csv: was deleted after it was listed; run again"):
         list(items)
 
 
@@ -134,15 +134,15 @@ def test_small_files_cost_one_request_each(folder, storage):
     assert len([request for request in storage.requests if "part" in request]) == 3
 
 
-def test_of_a_storage_only_few_files_of_parquet_are_estimated(folder, storage):
+def test_only_a_few_remote_parquet_files_are_estimated(folder, storage):
     parts(folder, ".parquet")
     parts(folder, ".csv")
-    assert formats.estimate(f"s3://{BUCKET}/{folder}/**/*.parquet") == 60
-    assert formats.estimate(f"s3://{BUCKET}/{folder}/**/*.csv") is None
-    assert formats.estimate(f"s3://{BUCKET}/{folder}/none") is None
+    assert reader.estimate(f"s3://{BUCKET}/{folder}/**/*.parquet") == 60
+    assert reader.estimate(f"s3://{BUCKET}/{folder}/**/*.csv") is None
+    assert reader.estimate(f"s3://{BUCKET}/{folder}/none") is None
 
 
-def test_the_object_that_stands_for_a_folder_is_no_part(folder):
+def test_the_object_that_represents_a_folder_is_not_a_part(folder):
     put(folder, "day0/", b"")
     parts(folder, ".csv")
     assert len(files.list_files(f"s3://{BUCKET}/{folder}/*/*.csv")) == 3
@@ -172,7 +172,7 @@ def test_a_url_that_cannot_be_a_catalog_is_one_line_without_secrets(storage, url
     ("status", "kind", "word"),
     [(404, CatalogError, "no such file"), (410, CatalogError, "no such file"), (403, StorageError, "looked up (403")],
 )
-def test_a_web_server_that_refuses_is_not_told_as_a_file_that_is_missing(monkeypatch, status, kind, word):
+def test_a_web_server_that_refuses_is_not_reported_as_a_missing_file(monkeypatch, status, kind, word):
     monkeypatch.setattr("ingest.runtime.remote_files._LONGEST_PAUSE_S", 0.01)
     server = Server()
     try:
@@ -182,7 +182,7 @@ def test_a_web_server_that_refuses_is_not_told_as_a_file_that_is_missing(monkeyp
         server.stop()
 
 
-def test_a_web_server_that_is_down_is_told_as_that(monkeypatch):
+def test_a_web_server_that_is_down_is_reported_as_down(monkeypatch):
     monkeypatch.setattr("ingest.runtime.remote_files._LONGEST_PAUSE_S", 0.01)
     server = Server()
     server.stop()

@@ -32,11 +32,11 @@ def test_only_what_cannot_be_changed_later_is_lasting():
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("[collection]\n\nshards = 0", "line 3: collection.shards is 0; a whole number from 1 to 64"),
+        ("[collection]\n\nshards = 0", "line 3: collection.shards is 0; it must be a whole number from 1 to 64"),
         ("[collection]\nshards = true", "line 2: collection.shards is True"),
         ("a = 1\ncollection.replicas = 'two'", "line 2: collection.replicas is 'two'"),
         ("collection = { shards = 65 }", "line 1: collection.shards is 65"),
-        ("[collection]\npartition_key = 'colour'", "line 2: collection.partition_key is 'colour'; it is one of"),
+        ("[collection]\npartition_key = 'colour'", "line 2: collection.partition_key is 'colour'; it must be one of"),
         ("[collection]\npartition_key = 'price'", "line 2: collection.partition_key is price, a DOUBLE"),
         ("[x]\nshard = 1\n[collection]\nshard = 1", "line 4: collection.shard is not a key of the contract"),
         ("collection = 3", "collection must be a table"),

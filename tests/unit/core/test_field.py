@@ -20,12 +20,12 @@ def test_a_number_for_missing_ones_is_read_as_a_float() -> None:
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        ({"missing": float("nan")}, r"fields\[2\].missing of price is nan; a number is needed that a DOUBLE keeps"),
-        ({"missing": float("inf")}, "which is no DOUBLE"),
-        ({"missing": "none"}, "which is no DOUBLE"),
-        ({"missing": True}, "which is no DOUBLE"),
-        ({"missing": -1.1, "type": "FLOAT"}, "is -1.1; a number is needed that a FLOAT keeps exactly, such as -1.0"),
-        ({"missing": -1, "default": 0.0}, "only a FLOAT or DOUBLE with default = nan has one; leave it out"),
+        ({"missing": float("nan")}, r"fields\[2\].missing of price is nan; it must be a number that a DOUBLE stores"),
+        ({"missing": float("inf")}, "which is not DOUBLE"),
+        ({"missing": "none"}, "which is not DOUBLE"),
+        ({"missing": True}, "which is not DOUBLE"),
+        ({"missing": -1.1, "type": "FLOAT"}, "is -1.1; it must be a number that a FLOAT stores exactly, such as -1.0"),
+        ({"missing": -1, "default": 0.0}, "only a FLOAT or DOUBLE with default = nan may have it; remove it"),
         ({"missing": -1, "type": "INT64", "default": 0}, "only a FLOAT or DOUBLE with default = nan"),
     ],
 )
@@ -43,7 +43,7 @@ def test_a_number_for_missing_ones_that_cannot_be_is_named(entry: dict[str, Any]
     ],
 )  # fmt: skip
 def test_names_that_a_version_of_milvus_refuses_are_refused(name: str) -> None:
-    with pytest.raises(FaultError, match=rf"fields\[1\].name is '{name}', a .* name; the catalog's may stay, as its"):
+    with pytest.raises(FaultError, match=rf"fields\[1\].name is '{name}', a .* name; the catalog's column may keep"):
         read_field({"name": name, "type": "BOOL"}, 1)
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints with files that are missing, cut off or only pointers to others."""
+"""Checkpoints with files that are missing, truncated or git-lfs pointers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def sharded(tiny_clip, tmp_path) -> Path:
 
 
 def refused(folder: Path) -> str:
-    """Return the one line with which a folder is refused."""
+    """Return the error line for a folder."""
     with pytest.raises(ModelError) as caught:
         resolve(str(folder))
     message = str(caught.value)
@@ -60,13 +60,13 @@ def test_a_git_lfs_pointer_of_the_old_format_is_named(model):
     assert "its pytorch_model.bin is a git-lfs pointer" in refused(model)
 
 
-def test_a_shard_that_is_missing_is_named(sharded):
+def test_a_missing_shard_is_named(sharded):
     shards = sorted(sharded.glob("model-*.safetensors"))
     assert find_weights(CheckpointFolder(sharded)) == shards
     assert has_weights(CheckpointFolder(sharded))
     shards[1].unlink()
     assert not has_weights(CheckpointFolder(sharded))
-    assert f"its {shards[1].name} is missing, which model.safetensors.index.json names" in refused(sharded)
+    assert f"{shards[1].name}, which its model.safetensors.index.json names, is missing" in refused(sharded)
 
 
 def test_a_shard_that_is_a_pointer_is_named(sharded):
@@ -82,14 +82,14 @@ def test_an_index_that_names_no_shards_is_damaged(sharded, index):
 
 
 @pytest.mark.parametrize("left", [0, 7, 100, -1], ids=["empty", "no header", "in the header", "the last byte"])
-def test_weights_that_are_cut_off_are_damaged(model, left):
+def test_truncated_weights_are_damaged(model, left):
     weights = model / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:left])
     assert "its model.safetensors is damaged" in refused(model)
 
 
 @pytest.mark.parametrize("left", [0, -100], ids=["empty", "the end"])
-def test_weights_of_the_old_format_that_are_cut_off_are_damaged(model, left):
+def test_truncated_weights_of_the_old_format_are_damaged(model, left):
     import torch
 
     (model / "model.safetensors").unlink()
@@ -101,13 +101,13 @@ def test_weights_of_the_old_format_that_are_cut_off_are_damaged(model, left):
 def test_a_folder_without_a_tokenizer_is_refused(model):
     for path in model.glob("tokenizer*"):
         path.unlink()
-    assert "its tokenizer is missing, without which texts cannot be embedded; copy tokenizer.json" in refused(model)
+    assert "its tokenizer is missing, so texts cannot be embedded; copy tokenizer.json" in refused(model)
 
 
 @pytest.mark.parametrize(
     "files", [["vocab.json", "merges.txt"], ["vocab.txt"], ["spiece.model"], ["tokenizer.model"], ["tokenizer.json"]]
 )
-def test_a_tokenizer_may_be_made_of_other_files(tmp_path, files):
+def test_a_tokenizer_may_consist_of_other_files(tmp_path, files):
     for file in files:
         with pytest.raises(ModelError, match="its tokenizer is missing"):
             find_tokenizer(CheckpointFolder(tmp_path))

@@ -1,4 +1,4 @@
-"""Vectors against transformers' own model and processor; batches; devices; folders that cannot be loaded."""
+"""Vectors compared with transformers' own model and processor; devices; folders that cannot be loaded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import io
 import json
 import shutil
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,10 +20,9 @@ from support.late import torch, transformers
 
 from ingest.core.errors import ModelError
 from ingest.core.records import ImageFile, Product
-from ingest.embedding import clip
 from ingest.embedding import device as devices
 from ingest.embedding.checkpoint import resolve
-from ingest.embedding.clip import ClipEncoder, probe
+from ingest.embedding.clip import ClipEncoder
 from ingest.embedding.device import check_device, pick_device, pick_devices, pick_dtype
 from ingest.embedding.encoder import normalize
 from ingest.embedding.towers import Towers
@@ -34,9 +32,8 @@ from ingest.images.decode.stage import Decoder
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch import Tensor
 
-PICTURES = sorted((Path(__file__).resolve().parents[3] / "data" / "images").iterdir())[::40]
+IMAGES = sorted((Path(__file__).resolve().parents[3] / "data" / "images").iterdir())[::40]
 BATCH = 4
 
 
@@ -46,9 +43,9 @@ def loaded(folder: Path, dtype: str = "float32", batch: int = BATCH) -> ClipEnco
 
 @pytest.fixture(scope="module")
 def photographs() -> list[Image.Image]:
-    """Return photographs and pictures of the sample catalog, opened as a run opens them."""
+    """Return photographs and images of the sample catalog, opened as a run opens them."""
     names = ("astronaut", "coffee", "chelsea", "rocket")
-    return [Image.fromarray(getattr(data, name)()) for name in names] + [open_rgb(path) for path in PICTURES]
+    return [Image.fromarray(getattr(data, name)()) for name in names] + [open_rgb(path) for path in IMAGES]
 
 
 def ours(encoder: ClipEncoder, folder: Path, images: list[Image.Image]) -> np.ndarray:
@@ -58,7 +55,7 @@ def ours(encoder: ClipEncoder, folder: Path, images: list[Image.Image]) -> np.nd
 
 
 def theirs(folder: Path, processor: object, images: list[Image.Image]) -> np.ndarray:
-    """Embed one by one, in float32, with what the checkpoint's own files say."""
+    """Embed one by one, in float32, with the settings in the checkpoint's own files."""
     model = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
     with torch.inference_mode():
         rows = [
@@ -78,20 +75,20 @@ def siglips_own(tiny_siglip: Path, photographs: list[Image.Image]) -> np.ndarray
 
 
 @pytest.mark.parametrize(("dtype", "least"), [("float32", 0.99999), ("bfloat16", 0.999)])
-def test_a_clips_vectors_are_transformers_own(tiny_clip, clips_own, photographs, dtype, least):
-    assert (clips_own @ clips_own.T).min() < 0.99, "the pictures must be told apart for this to show anything"
+def test_a_clips_vectors_are_those_of_transformers(tiny_clip, clips_own, photographs, dtype, least):
+    assert (clips_own @ clips_own.T).min() < 0.99, "the images must differ for this to show anything"
     cosines = (ours(loaded(tiny_clip, dtype), tiny_clip, photographs) * clips_own).sum(axis=1)
     assert cosines.min() >= least
 
 
 @pytest.mark.parametrize(("dtype", "least"), [("float32", 0.99999), ("bfloat16", 0.999)])
-def test_a_siglips_vectors_are_transformers_own(tiny_siglip, siglips_own, photographs, dtype, least):
+def test_a_siglips_vectors_are_those_of_transformers(tiny_siglip, siglips_own, photographs, dtype, least):
     cosines = (ours(loaded(tiny_siglip, dtype), tiny_siglip, photographs) * siglips_own).sum(axis=1)
     assert cosines.min() >= least
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_pictures_vector_is_the_same_bits_whatever_else_is_in_the_batch(tiny_clip, dtype):
+def test_a_vector_has_the_same_bits_whatever_else_is_in_the_batch(tiny_clip, dtype):
     encoder = loaded(tiny_clip, dtype, batch=8)
     pixels = np.random.default_rng(1).integers(0, 256, (16, 32, 32, 3), dtype=np.uint8)
     for at in (0, 3, 7):
@@ -102,7 +99,7 @@ def test_a_pictures_vector_is_the_same_bits_whatever_else_is_in_the_batch(tiny_c
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_pictures_place_in_the_batch_shows_in_the_last_digits_at_most(tiny_clip, dtype):
+def test_an_images_position_in_the_batch_changes_the_last_digits_at_most(tiny_clip, dtype):
     encoder = loaded(tiny_clip, dtype, batch=8)
     pixels = np.random.default_rng(1).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
     alone = normalize(np.concatenate([encoder.images(pixels[at : at + 1]) for at in range(8)]))
@@ -110,7 +107,7 @@ def test_a_pictures_place_in_the_batch_shows_in_the_last_digits_at_most(tiny_cli
     assert np.abs((alone * together).sum(axis=1) - 1).max() <= (1e-6 if dtype == "float32" else 1e-4)
 
 
-def test_rows_come_for_the_pictures_given_and_not_for_the_filling(tiny_clip):
+def test_only_real_images_have_rows_not_the_padding_of_a_batch(tiny_clip):
     rows = loaded(tiny_clip).images(np.zeros((3, 32, 32, 3), np.uint8))
     assert (rows.shape, rows.dtype) == ((3, 16), np.float32)
 
@@ -130,7 +127,7 @@ def test_texts_are_embedded_as_transformers_does(model, request):
 
 
 @pytest.mark.parametrize("model", ["tiny_clip", "tiny_siglip"])
-def test_a_text_longer_than_the_model_reads_is_cut(model, request):
+def test_a_text_longer_than_the_models_context_is_cut(model, request):
     encoder = loaded(request.getfixturevalue(model))
     rows = encoder.texts(["red striped mug " * 200, "red striped mug " * 300])
     np.testing.assert_array_equal(rows[0], rows[1])
@@ -174,7 +171,7 @@ def test_a_folder_that_cannot_be_loaded_is_one_line(tiny_clip, tiny_siglip, tmp_
     assert len(message) - len(str(folder)) < 300
 
 
-def test_weights_that_are_not_all_there_are_refused_rather_than_made_up(tiny_clip, tmp_path):
+def test_incomplete_weights_are_refused_rather_than_made_up(tiny_clip, tmp_path):
     from safetensors.torch import load_file, save_file
 
     folder = shutil.copytree(tiny_clip, tmp_path / "model")
@@ -185,17 +182,17 @@ def test_weights_that_are_not_all_there_are_refused_rather_than_made_up(tiny_cli
         loaded(folder).images(np.zeros((1, 32, 32, 3), np.uint8))
 
 
-def test_a_model_whose_vectors_are_not_as_long_as_its_configuration_says_is_refused(tiny_siglip, tmp_path):
+def test_a_model_whose_vectors_have_another_dim_than_its_configuration_is_refused(tiny_siglip, tmp_path):
     folder = shutil.copytree(tiny_siglip, tmp_path / "model")
     config = (folder / "config.json").read_text()
     (folder / "config.json").write_text(config.replace("{", '{"projection_dim": 99,', 1))
-    with pytest.raises(ModelError, match=r"gives vectors of 32 numbers where its config\.json says 99"):
+    with pytest.raises(ModelError, match=r"gives vectors of 32 numbers, but its config\.json says 99"):
         loaded(folder).images(np.zeros((1, 32, 32, 3), np.uint8))
 
 
 @pytest.mark.parametrize(("vision", "text"), [(DIM, 24), (24, DIM), (None, None)])
-def test_a_clip_whose_towers_name_other_widths_is_loaded_as_transformers_loads_it(tiny_clip, tmp_path, vision, text):
-    """CLIPModel projects both towers to the width that the whole names."""
+def test_a_clip_whose_towers_name_other_dims_is_loaded_as_transformers_loads_it(tiny_clip, tmp_path, vision, text):
+    """CLIPModel projects both towers to the model's own projection_dim."""
     folder = shutil.copytree(tiny_clip, tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())
     for tower, width in (("vision_config", vision), ("text_config", text)):
@@ -211,7 +208,7 @@ def test_a_clip_whose_towers_name_other_widths_is_loaded_as_transformers_loads_i
     assert transformers.AutoModel.from_pretrained(folder).projection_dim == DIM
 
 
-def test_a_tokenizer_that_is_not_there_is_one_line_and_pictures_need_none(tiny_clip, tmp_path):
+def test_a_damaged_tokenizer_is_one_line_and_images_do_not_need_it(tiny_clip, tmp_path):
     folder = shutil.copytree(tiny_clip, tmp_path / "model")
     (folder / "tokenizer.json").write_text("{")
     encoder = loaded(folder)
@@ -222,14 +219,14 @@ def test_a_tokenizer_that_is_not_there_is_one_line_and_pictures_need_none(tiny_c
 
 
 @pytest.mark.parametrize("device", ["gpu", "", "cuda:x", "cuda:99", "mps:7"])
-def test_a_device_that_is_not_there_is_one_line(device):
+def test_a_missing_device_is_one_line(device):
     with pytest.raises(ModelError, match="sees no such device; see ingest doctor") as caught:
         pick_device(device)
     assert len(str(caught.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("device", ["gpu", "", "cuda:x", "cuda:", "mps:7", "cpu:0", "cuda:0,gpu", "cuda,,cuda:1"])
-def test_a_device_that_no_machine_has_is_told_without_torch(device, monkeypatch):
+def test_a_device_that_no_machine_has_is_reported_without_torch(device, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(ModelError, match="no such device; give auto, cpu, mps, cuda"):
         check_device(device)
@@ -243,7 +240,7 @@ def test_without_a_gpu_the_best_device_is_the_cpu():
     assert pick_device("cpu") == "cpu"
 
 
-def test_bfloat16_is_taken_where_the_processor_computes_in_it(monkeypatch):
+def test_bfloat16_is_used_if_the_processor_computes_in_it(monkeypatch):
     for there, dtype in ((True, "bfloat16"), (False, "float32")):
         monkeypatch.setattr(devices, "_cpu_has_bfloat16", lambda there=there: there)
         assert pick_dtype("auto", "cpu") == dtype
@@ -251,31 +248,17 @@ def test_bfloat16_is_taken_where_the_processor_computes_in_it(monkeypatch):
     assert pick_dtype("float16", "cpu") == "float16"
 
 
-def test_devices_of_one_kind_may_be_several():
+def test_several_devices_must_be_of_one_kind():
     assert pick_devices("cpu, cpu") == ["cpu", "cpu"]
     with pytest.raises(ModelError, match="sees no such device"):
         pick_devices("cuda:98,cuda:99")
-    with pytest.raises(ModelError, match="devices of one kind only"):
+    with pytest.raises(ModelError, match="devices of several kinds"):
         pick_devices("cpu,cuda:99")
 
 
-def test_several_devices_give_the_same_vectors_as_one(tiny_clip):
-    pixels = np.random.default_rng(1).integers(0, 256, (6, BATCH, 32, 32, 3), dtype=np.uint8)
-    encoder = ClipEncoder(resolve(str(tiny_clip)), "cpu,cpu", "float32", BATCH)
-    assert encoder.size() == (BATCH // 3, 2), "they share the batch with what waits for one of them"
-    with ThreadPoolExecutor(2) as pool:
-        rows = list(pool.map(encoder.images, pixels))
-    np.testing.assert_allclose(rows, [loaded(tiny_clip).images(batch) for batch in pixels], rtol=1e-4, atol=1e-5)
-
-
-def test_a_batch_that_is_not_said_is_16_for_each_lane_of_a_cpu(tiny_clip):
-    size = loaded(tiny_clip, batch=0).size()
-    assert size.batch == (16 if size.lanes > 1 else 32)
-
-
 def test_quick_gelu_is_computed_in_one_pass_and_another_activation_is_left_alone(tiny_clip, tiny_siglip):
-    clips = Towers(resolve(str(tiny_clip)), "float32").pictures("cpu")
-    siglips = Towers(resolve(str(tiny_siglip)), "float32").pictures("cpu")
+    clips = Towers(resolve(str(tiny_clip)), "float32").images("cpu")
+    siglips = Towers(resolve(str(tiny_siglip)), "float32").images("cpu")
     assert _activations(clips) == {"SiLU"}
     assert _activations(siglips) == {"GELUTanh"}
 
@@ -285,55 +268,7 @@ def _activations(tower: Callable[..., object]) -> set[str]:
     return {type(part.activation_fn).__name__ for part in modules if hasattr(part, "activation_fn")}
 
 
-def _shared(each: int, lanes: int) -> int:
-    """Return the batch of which a lane gets `each`."""
-    return each * (lanes + 1 if lanes > 1 else 1)
-
-
-def test_a_batch_that_memory_does_not_hold_is_halved_for_good(tiny_clip, monkeypatch):
-    pixels = np.random.default_rng(1).integers(0, 256, (7, 32, 32, 3), dtype=np.uint8)
-    lanes = loaded(tiny_clip).size().lanes
-    expected = loaded(tiny_clip, batch=_shared(2, lanes)).images(pixels)
-    sizes = []
-    rows = clip._rows
-
-    def small(features: Tensor) -> np.ndarray:
-        sizes.append(len(features))
-        if len(features) > 3:
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return rows(features)
-
-    monkeypatch.setattr(clip, "_rows", small)
-    encoder = loaded(tiny_clip, batch=_shared(8, lanes))
-    np.testing.assert_array_equal(encoder.images(pixels), expected)
-    assert sizes == [8, 4, 2, 2, 2, 2]
-    assert encoder.size().batch == 2
-
-
-def test_a_device_that_does_not_hold_one_picture_is_one_line(tiny_clip, monkeypatch):
-    def full(_: object) -> None:
-        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(clip, "_rows", full)
-    with pytest.raises(ModelError, match="its memory does not hold the model and one picture"):
-        loaded(tiny_clip).images(np.zeros((1, 32, 32, 3), np.uint8))
-
-
-@pytest.mark.parametrize(
-    ("holds", "fast_up_to", "expected"), [(512, 512, 512), (512, 128, 128), (100, 512, 64), (20, 512, 16)]
-)
-def test_the_batch_is_doubled_while_that_is_faster_and_memory_lasts(holds, fast_up_to, expected):
-    now = [0.0]
-
-    def embed(size: int) -> None:
-        if size > holds:
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        now[0] += max(1.0, size / fast_up_to)
-
-    assert probe(embed, lambda: now[0]) == expected
-
-
-def test_texts_need_no_vision_tower_and_pictures_no_text_tower(tiny_clip, tmp_path):
+def test_texts_need_no_vision_tower_and_images_no_text_tower(tiny_clip, tmp_path):
     from safetensors.torch import load_file, save_file
 
     folder = shutil.copytree(tiny_clip, tmp_path / "model")
@@ -350,7 +285,7 @@ def test_texts_need_no_vision_tower_and_pictures_no_text_tower(tiny_clip, tmp_pa
             np.testing.assert_allclose(encoder.texts(["mug"]), loaded(tiny_clip).texts(["mug"]), rtol=1e-5)
 
 
-def test_a_picture_decoded_smaller_has_the_same_vector_but_for_a_trifle(tmp_path):
+def test_an_image_decoded_at_reduced_size_has_nearly_the_same_vector(tmp_path):
     steps = resolve(str(SAMPLE)).preprocessing
     encoder = loaded(SAMPLE, batch=8)
     cosines = []
@@ -371,16 +306,10 @@ def test_a_picture_decoded_smaller_has_the_same_vector_but_for_a_trifle(tmp_path
             photograph.resize([round(length * scale) for length in photograph.size]).save(content, "JPEG", quality=90)
             path = tmp_path / f"{name}.jpg"
             path.write_bytes(content.getvalue())
-            picture = ImageFile(Product("p", "", {}, 1), path, hashlib.sha256(content.getvalue()).digest())
-            both = np.stack([Decoder(steps, draft_side=least)(picture).pixels for least in (0, steps.least)])
+            image = ImageFile(Product("p", "", {}, 1), path, hashlib.sha256(content.getvalue()).digest())
+            both = np.stack([Decoder(steps, draft_side=least)(image).pixels for least in (0, steps.least)])
             assert (both[0] != both[1]).any(), "decoded whole, it shows nothing"
             exact, fast = normalize(encoder.images(both))
             cosines.append(float(exact @ fast))
     assert min(cosines) >= 0.9995
     assert np.mean(cosines) >= 0.9999
-
-
-def test_lanes_that_share_the_threads_leave_all_of_them_to_what_comes_next(tiny_clip):
-    before = torch.get_num_threads()
-    loaded(tiny_clip).images(np.zeros((1, 32, 32, 3), np.uint8))
-    assert torch.get_num_threads() == before

@@ -1,4 +1,4 @@
-"""The embedding stage: full batches, shared pictures, order, and vectors that are none."""
+"""The embedding stage: full batches, shared images, order, and invalid vectors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DIM = 4
 
 
 class Colours:
-    """An encoder whose vector is the first pixel's colour and 1, and which notes the sizes of its batches."""
+    """An encoder whose vector is the first pixel's colour and 1; it notes the sizes of its batches."""
 
     space = Space("colours", "1", DIM, {})
 
@@ -33,7 +33,7 @@ class Colours:
 
 
 class Broken(Colours):
-    """A colour of 0 has no length, 1 is not a number, 2 is infinite."""
+    """A colour of 0 gives length 0, 1 is not a number, 2 is infinite."""
 
     def images(self, pixels: np.ndarray) -> np.ndarray:
         rows = super().images(pixels)
@@ -56,7 +56,7 @@ def ids(records: list[Embedded | Skipped]) -> list[str]:
     return [r.product_id if isinstance(r, Skipped) else r.product.product_id for r in records]
 
 
-def test_vectors_have_unit_length_and_belong_to_their_pictures():
+def test_vectors_have_unit_length_and_belong_to_their_images():
     out = list(embed([decoded(f"p{number}", 10 + number) for number in range(5)], Colours(), batch=2))
     for number, record in enumerate(out):
         expected = np.array([10 + number] * 3 + [1], np.float64)
@@ -65,13 +65,13 @@ def test_vectors_have_unit_length_and_belong_to_their_pictures():
         assert record.sha256 == bytes([10 + number] * 32)
 
 
-def test_batches_are_full_but_the_last():
+def test_all_batches_but_the_last_are_full():
     encoder = Colours()
     list(embed([decoded(f"p{number}", number) for number in range(11)], encoder, batch=4))
     assert encoder.batches == [4, 4, 3]
 
 
-def test_records_that_are_not_pictures_do_not_make_batches_smaller_and_all_keep_their_order():
+def test_records_without_pixels_do_not_make_batches_smaller_and_all_keep_their_order():
     encoder = Colours()
     records = [SKIPPED, decoded("a", 10), KNOWN, decoded("b", 11), SKIPPED, decoded("c", 12), KNOWN, decoded("d", 13)]
     out = list(embed(records, encoder, batch=2))
@@ -81,7 +81,7 @@ def test_records_that_are_not_pictures_do_not_make_batches_smaller_and_all_keep_
     assert encoder.batches == [2, 2]
 
 
-def test_a_picture_that_products_share_is_embedded_once():
+def test_a_shared_image_is_embedded_once():
     encoder = Colours()
     records = [decoded(f"p{number}", number % 3) for number in range(30)]
     out = list(embed(records, encoder, batch=2))
@@ -90,7 +90,7 @@ def test_a_picture_that_products_share_is_embedded_once():
     assert all(record.sha256 == bytes([number % 3] * 32) for number, record in enumerate(out))
 
 
-def test_what_nothing_waits_for_passes_at_once():
+def test_records_that_need_no_batch_pass_at_once():
     def endless():
         while True:
             yield KNOWN
@@ -98,7 +98,7 @@ def test_what_nothing_waits_for_passes_at_once():
     assert next(embed(endless(), Colours(), batch=4)) is KNOWN
 
 
-def test_one_picture_does_not_hold_up_a_million_known_ones():
+def test_one_image_does_not_hold_up_a_million_known_ones():
     drawn = 0
 
     def source():
@@ -112,16 +112,16 @@ def test_one_picture_does_not_hold_up_a_million_known_ones():
     assert drawn < 1000
 
 
-def test_what_is_remembered_is_bounded(monkeypatch):
-    monkeypatch.setattr(embedding, "_REMEMBERED_LEAST", 2)
-    monkeypatch.setattr(embedding, "_REMEMBERED", 1)
+def test_kept_vectors_are_bounded(monkeypatch):
+    monkeypatch.setattr(embedding, "_KEPT_MIN", 2)
+    monkeypatch.setattr(embedding, "_KEPT_BATCHES", 1)
     encoder = Colours()
     list(embed([decoded(f"p{number}", number % 5) for number in range(10)], encoder, batch=1))
     assert sum(encoder.batches) == 10
 
 
 @pytest.mark.parametrize("colour", [0, 1, 2])
-def test_a_vector_without_length_or_not_finite_is_skipped_for_every_product_that_shares_it(colour):
+def test_a_vector_of_length_0_or_not_finite_skips_every_product_that_shares_it(colour):
     records = [decoded("good", 9), decoded("bad", colour), decoded("also bad", colour), decoded("fine", 8)]
     out = list(embed(records, Broken(), batch=2))
     assert ids(out) == ["good", "bad", "also bad", "fine"]
@@ -129,20 +129,20 @@ def test_a_vector_without_length_or_not_finite_is_skipped_for_every_product_that
     assert (out[1].stage, out[1].reason, out[1].line) == (Stage.EMBEDDING, Reason.BAD_VECTOR, 7)
 
 
-def test_nothing_in_is_nothing_out_and_nothing_embedded():
+def test_without_records_nothing_is_embedded():
     encoder = Colours()
     assert list(embed([], encoder, batch=4)) == []
     assert encoder.batches == []
 
 
-def test_tiny_and_huge_rows_become_unit_rows_all_the_same():
+def test_tiny_and_huge_rows_become_unit_rows_too():
     rows = normalize(np.array([[1e-30, 0], [3e38, 3e38], [0, 0], [np.nan, 1]], np.float32))
     np.testing.assert_allclose(rows[:2], [[1, 0], [0.5**0.5, 0.5**0.5]], rtol=1e-6)
     assert np.isnan(rows[2]).all()
     assert np.isnan(rows[3]).any()
 
 
-def test_counting_tells_how_many_each_call_embedded():
+def test_a_counting_encoder_reports_how_many_each_call_embedded():
     told: list[int] = []
     counted = CountingEncoder(Colours(), told.append)
     list(embed([decoded(f"p{number}", number) for number in range(5)], counted, batch=3))
@@ -152,7 +152,7 @@ def test_counting_tells_how_many_each_call_embedded():
 
 
 class Slow(Colours):
-    """The darker the first picture of a batch, the longer it takes; notes how many calls ran at once."""
+    """The darker the first image of a batch, the longer it takes; notes how many calls ran at once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -169,7 +169,7 @@ class Slow(Colours):
         return super().images(pixels)
 
 
-def test_several_calls_at_once_keep_the_order_and_embed_a_shared_picture_once():
+def test_concurrent_calls_keep_the_order_and_embed_a_shared_image_once():
     encoder = Slow()
     records = [decoded(f"p{number}", 10 + number % 20) for number in range(60)]
     out = list(embed(records, encoder, lambda: Size(batch=4, lanes=3)))
@@ -180,7 +180,7 @@ def test_several_calls_at_once_keep_the_order_and_embed_a_shared_picture_once():
         np.testing.assert_array_equal(made.vector, normalize(Colours().images(record.pixels[None]))[0])
 
 
-def test_the_size_is_asked_for_at_the_first_picture_and_never_for_what_is_embedded_already():
+def test_the_size_is_requested_at_the_first_image_and_not_for_embedded_ones():
     asked = []
     stream = embed([KNOWN, SKIPPED, decoded("p", 9)], Colours(), lambda: asked.append(1) or Size(2))
     assert ids([next(stream), next(stream)]) == ["k", "s"]
@@ -189,8 +189,8 @@ def test_the_size_is_asked_for_at_the_first_picture_and_never_for_what_is_embedd
     assert asked == [1]
 
 
-def test_vectors_that_are_at_hand_when_a_record_comes_are_not_forgotten_before_it_goes(monkeypatch):
-    monkeypatch.setattr(embedding, "_REMEMBERED", 0)
-    monkeypatch.setattr(embedding, "_REMEMBERED_LEAST", 1)
+def test_a_vector_known_when_a_record_arrives_is_kept_until_it_leaves(monkeypatch):
+    monkeypatch.setattr(embedding, "_KEPT_BATCHES", 0)
+    monkeypatch.setattr(embedding, "_KEPT_MIN", 1)
     records = [decoded(f"p{number}", 3 + number % 7) for number in range(100)]
     assert ids(list(embed(records, Colours(), batch=2))) == [f"p{number}" for number in range(100)]

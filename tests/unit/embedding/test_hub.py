@@ -1,4 +1,4 @@
-"""Models of the hub on fresh machines, with half-filled caches and without a network."""
+"""Models of the hub on fresh machines, with incomplete caches and without a network."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def cached(file: str, commit: str = COMMIT) -> Path:
 
 
 def refused(name: str, revision: str | None = None) -> str:
-    """Return the one line with which a search by text is refused."""
+    """Return the error line of a search by text."""
     with pytest.raises(ModelError) as caught:
         loaded(name, revision).texts(TEXTS)
     message = str(caught.value)
@@ -53,7 +53,7 @@ def refused(name: str, revision: str | None = None) -> str:
     return message
 
 
-def test_on_a_fresh_machine_all_that_a_search_needs_is_fetched_once(hub, published):
+def test_on_a_fresh_machine_everything_a_search_needs_is_fetched_once(hub, published):
     checkpoint = resolve(NAME)
     assert set(hub.fetched()) == SMALL, "a run with nothing to embed needs no weights"
     assert (checkpoint.space.model, checkpoint.space.revision, checkpoint.revision) == (NAME, COMMIT, COMMIT)
@@ -64,7 +64,7 @@ def test_on_a_fresh_machine_all_that_a_search_needs_is_fetched_once(hub, publish
     assert hub.fetched() == ["model.safetensors"]
 
 
-def test_a_cache_that_is_whole_asks_no_network(hub, published, offline):
+def test_a_complete_cache_needs_no_network(hub, published, offline):
     expected = loaded(NAME).texts(TEXTS)
     offline()
     hub.stop()
@@ -72,7 +72,7 @@ def test_a_cache_that_is_whole_asks_no_network(hub, published, offline):
 
 
 @pytest.mark.parametrize("file", [*sorted(SMALL), "model.safetensors"])
-def test_what_a_half_filled_cache_lacks_is_fetched(hub, published, file):
+def test_files_missing_from_the_cache_are_fetched(hub, published, file):
     expected = loaded(NAME).texts(TEXTS)
     hub.fetched()
     cached(file).unlink()
@@ -89,7 +89,7 @@ def test_what_a_half_filled_cache_lacks_is_fetched(hub, published, file):
         ("model.safetensors", "its model.safetensors is not in the local cache"),
     ],
 )
-def test_without_a_network_what_a_half_filled_cache_lacks_is_named(hub, published, offline, file, words):
+def test_without_a_network_files_missing_from_the_cache_are_named(hub, published, offline, file, words):
     loaded(NAME).texts(TEXTS)
     cached(file).unlink()
     offline()
@@ -98,8 +98,8 @@ def test_without_a_network_what_a_half_filled_cache_lacks_is_named(hub, publishe
     assert words in message
 
 
-def test_a_cache_without_notes_of_what_the_hub_lacks_is_whole_all_the_same(hub, published, offline):
-    """As another program filled it, or a copy of it to a machine without a network."""
+def test_a_cache_without_notes_of_missing_files_is_complete_too(hub, published, offline):
+    """As another program fills it, or as it is copied to a machine without a network."""
     expected = loaded(NAME).texts(TEXTS)
     shutil.rmtree(cached("").parents[1] / ".no_exist", ignore_errors=True)
     offline()
@@ -107,7 +107,7 @@ def test_a_cache_without_notes_of_what_the_hub_lacks_is_whole_all_the_same(hub, 
 
 
 @pytest.mark.parametrize("weights", ["sharded", "pytorch_model.bin"])
-def test_weights_in_shards_or_of_the_old_format_are_fetched_whole(hub, published, offline, weights):
+def test_weights_in_shards_or_of_the_old_format_are_fetched_completely(hub, published, offline, weights):
     import torch
     from safetensors.torch import load_file
     from transformers import CLIPModel
@@ -146,11 +146,11 @@ def test_a_revision_is_fetched_with_its_own_tokenizer(hub, published, tmp_path):
     assert resolve(NAME).revision == COMMIT, "what is cached stays what is meant without a revision"
 
 
-def test_a_revision_that_the_hub_lacks_is_one_line(hub, published):
+def test_a_revision_missing_from_the_hub_is_one_line(hub, published):
     assert "no revision 'v2' on the hub; see --model-revision" in refused(NAME, "v2")
 
 
-def test_a_name_that_the_hub_lacks_is_one_line(hub):
+def test_a_name_missing_from_the_hub_is_one_line(hub):
     assert "not on the hub, or private" in refused("acme/nothing")
 
 
@@ -183,7 +183,7 @@ def test_a_repository_of_another_kind_is_named(hub, tmp_path, file, words):
     assert words in refused(NAME)
 
 
-def test_a_repository_with_weights_for_open_clip_alone_is_named(hub, published):
+def test_a_repository_with_weights_for_open_clip_only_is_named(hub, published):
     (published / "model.safetensors").rename(published / "open_clip_model.safetensors")
     (published / "open_clip_config.json").write_text("{}")
     assert "is an open_clip checkpoint" in refused(NAME)
@@ -191,7 +191,7 @@ def test_a_repository_with_weights_for_open_clip_alone_is_named(hub, published):
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json", "config.json"])
-def test_what_is_damaged_in_the_cache_is_well_after_what_the_message_says(hub, published, file):
+def test_a_damaged_cache_is_fixed_by_what_the_message_says(hub, published, file):
     loaded(NAME).texts(TEXTS)
     cached(file).resolve().write_bytes(b"{")
     folder = re.search(r"; delete (\S+) and run again", refused(NAME))

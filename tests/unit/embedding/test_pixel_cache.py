@@ -1,4 +1,4 @@
-"""Pictures saved as the model wants them, for a later run with torch."""
+"""Images saved as pixels, for a later run with torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def decoded(pixels: np.ndarray = PIXELS) -> Decoded:
     return Decoded(Product("a", "", {}, 2), KEY, pixels)
 
 
-def picture() -> ImageFile:
+def image_file() -> ImageFile:
     return ImageFile(Product("b", "", {}, 3), Path("nowhere.jpg"), KEY)
 
 
@@ -32,40 +32,40 @@ def refuse(record):
     return record
 
 
-def test_what_is_saved_is_used_instead_of_decoding(tmp_path):
+def test_saved_pixels_are_used_instead_of_decoding(tmp_path):
     saved = PixelCache(tmp_path, STEPS)
     records = [decoded(), SKIPPED]
-    assert list(saved.saving(records)) == records
-    record = PixelCache(tmp_path, STEPS).using(refuse)(picture())
+    assert list(saved.save(records)) == records
+    record = PixelCache(tmp_path, STEPS).wrap(refuse)(image_file())
     np.testing.assert_array_equal(record.pixels, PIXELS)
-    assert (record.product, record.sha256) == (picture().product, KEY)
-    assert PixelCache(tmp_path, STEPS).using(refuse)(SKIPPED) is SKIPPED
+    assert (record.product, record.sha256) == (image_file().product, KEY)
+    assert PixelCache(tmp_path, STEPS).wrap(refuse)(SKIPPED) is SKIPPED
 
 
-def test_numpy_loads_what_is_saved_whatever_its_memory_order(tmp_path):
+def test_numpy_loads_saved_pixels_of_any_memory_order(tmp_path):
     saved = PixelCache(tmp_path, STEPS)
-    list(saved.saving([decoded(np.asfortranarray(PIXELS))]))
+    list(saved.save([decoded(np.asfortranarray(PIXELS))]))
     np.testing.assert_array_equal(np.load(saved.folder / "00" / f"{KEY.hex()}.npy"), PIXELS)
 
 
-def test_a_picture_is_saved_once(tmp_path):
+def test_an_image_is_saved_once(tmp_path):
     saved = PixelCache(tmp_path, STEPS)
-    list(saved.saving([decoded()]))
+    list(saved.save([decoded()]))
     before = (saved.folder / "00" / f"{KEY.hex()}.npy").stat()
-    list(saved.saving([decoded()]))
+    list(saved.save([decoded()]))
     assert (saved.folder / "00" / f"{KEY.hex()}.npy").stat() == before
 
 
-def test_where_nothing_is_saved_decoding_is_not_wrapped_and_no_folder_is_made(tmp_path):
+def test_without_saved_pixels_decode_is_not_wrapped_and_no_folder_is_made(tmp_path):
     saved = PixelCache(tmp_path / "none", STEPS)
-    assert saved.using(refuse) is refuse
+    assert saved.wrap(refuse) is refuse
     assert saved.get(KEY) is None
     saved.remove(KEY)
     assert not (tmp_path / "none").exists()
 
 
-def test_pixels_of_another_geometry_are_not_taken(tmp_path):
-    list(PixelCache(tmp_path, STEPS).saving([decoded()]))
+def test_pixels_of_another_geometry_are_not_used(tmp_path):
+    list(PixelCache(tmp_path, STEPS).save([decoded()]))
     assert (
         PixelCache(tmp_path, Preprocessing(4, 6, 5, keep_aspect=True, resample=3, mean=CLIP.mean, std=CLIP.std)).get(
             KEY
@@ -91,23 +91,23 @@ def test_pixels_of_another_geometry_are_not_taken(tmp_path):
         lambda path: np.save(path, np.array([{}], dtype=object), allow_pickle=True),
     ],
 )
-def test_a_damaged_file_is_as_good_as_none(tmp_path, damage):
+def test_a_damaged_file_counts_as_missing(tmp_path, damage):
     saved = PixelCache(tmp_path, STEPS)
-    list(saved.saving([decoded()]))
+    list(saved.save([decoded()]))
     damage(saved.folder / "00" / f"{KEY.hex()}.npy")
     assert saved.get(KEY) is None
-    assert saved.using(lambda _record: "decoded")(picture()) == "decoded"
+    assert saved.wrap(lambda _record: "decoded")(image_file()) == "decoded"
 
 
-def test_what_is_embedded_is_removed(tmp_path):
+def test_pixels_of_an_embedded_image_are_removed(tmp_path):
     saved = PixelCache(tmp_path, STEPS)
-    list(saved.saving([decoded()]))
+    list(saved.save([decoded()]))
     saved.remove(KEY)
     saved.remove(KEY)
     assert list(saved.folder.rglob("*.npy")) == []
 
 
-def test_a_folder_is_looked_through_once_and_what_a_killed_writer_left_in_it_goes(tmp_path, monkeypatch):
+def test_a_folder_is_searched_once_and_leftovers_of_a_killed_writer_are_removed(tmp_path, monkeypatch):
     saved = PixelCache(tmp_path, STEPS)
     left = saved.folder / "00" / ".left.npy.1.tmp"
     left.parent.mkdir(parents=True)
@@ -117,24 +117,24 @@ def test_a_folder_is_looked_through_once_and_what_a_killed_writer_left_in_it_goe
     glob = Path.glob
     monkeypatch.setattr(Path, "glob", lambda path, *args: looked.append(path) or glob(path, *args))
     keys = [bytes([first, second, *range(30)]) for first in (0, 1) for second in range(20)]
-    list(saved.saving(Decoded(Product("a", "", {}, 2), key, PIXELS) for key in keys))
+    list(saved.save(Decoded(Product("a", "", {}, 2), key, PIXELS) for key in keys))
     assert looked == [saved.folder / "00", saved.folder / "01"]
     assert not left.exists()
     assert len(list(saved.folder.rglob("*.npy"))) == 40
 
 
-def test_pixels_of_a_picture_decoded_smaller_are_not_taken_for_exact_ones_nor_the_other_way_round(tmp_path):
-    list(PixelCache(tmp_path, STEPS).saving([decoded()]))
+def test_pixels_decoded_at_reduced_size_are_not_used_as_exact_ones_nor_the_reverse(tmp_path):
+    list(PixelCache(tmp_path, STEPS).save([decoded()]))
     whole = PixelCache(tmp_path, STEPS, exact=True)
     assert whole.get(KEY) is None
-    assert whole.using(lambda _record: "decoded")(picture()) == "decoded"
-    list(whole.saving([decoded(255 - PIXELS)]))
+    assert whole.wrap(lambda _record: "decoded")(image_file()) == "decoded"
+    list(whole.save([decoded(255 - PIXELS)]))
     np.testing.assert_array_equal(whole.get(KEY), 255 - PIXELS)
     np.testing.assert_array_equal(PixelCache(tmp_path, STEPS).get(KEY), PIXELS)
 
 
-def test_what_is_embedded_is_removed_however_it_was_decoded(tmp_path):
+def test_pixels_of_an_embedded_image_are_removed_exact_or_not(tmp_path):
     for exact in (False, True):
-        list(PixelCache(tmp_path, STEPS, exact=exact).saving([decoded()]))
+        list(PixelCache(tmp_path, STEPS, exact=exact).save([decoded()]))
     PixelCache(tmp_path, STEPS, exact=True).remove(KEY)
     assert list(tmp_path.rglob("*.npy")) == []

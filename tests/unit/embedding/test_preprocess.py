@@ -1,4 +1,4 @@
-"""The pixels against transformers' own Pillow processors, and the configurations that are refused."""
+"""Pixels compared with transformers' own Pillow processors, and configurations that are refused."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ODD = [
 
 
 def sizes() -> list[tuple[int, int]]:
-    """Return odd sizes and random ones, none longer than 32 times its width but those one pixel wide."""
+    """Return odd and random sizes; only those one pixel wide are longer than 32 times their width."""
     rng = np.random.default_rng(7)
     random = [tuple(int(2 ** rng.uniform(0, 9)) for _ in range(2)) for _ in range(60)]
     return ODD + [(width, height) for width, height in random if max(width, height) <= 32 * min(width, height)]
@@ -40,14 +40,14 @@ def noise(width: int, height: int) -> Image.Image:
 
 
 def theirs(processor: object, image: Image.Image) -> np.ndarray:
-    """Return what the processor makes before it scales and normalises, (height, width, 3) uint8."""
+    """Return the processor's pixels before scaling and normalising, (height, width, 3) uint8."""
     made = processor(image, do_rescale=False, do_normalize=False, return_tensors="np")["pixel_values"][0]
     assert made.min() >= 0
     return made.transpose(1, 2, 0).astype(np.uint8)
 
 
 @pytest.mark.parametrize("side", [32, 33])
-def test_clips_pixels_are_transformers_own(side):
+def test_clips_pixels_are_those_of_transformers(side):
     config = {**CLIP_32, "size": {"shortest_edge": side}, "crop_size": {"height": side, "width": side}}
     steps, processor = from_config(config, "a model"), transformers.CLIPImageProcessorPil(**config)
     for size in sizes():
@@ -56,7 +56,7 @@ def test_clips_pixels_are_transformers_own(side):
 
 
 @pytest.mark.parametrize(("edge", "height", "width"), [(40, 32, 32), (32, 48, 40), (30, 32, 31), (31, 20, 60)])
-def test_crops_smaller_and_larger_than_the_resized_picture_are_transformers_own(edge, height, width):
+def test_crops_smaller_and_larger_than_the_resized_image_are_those_of_transformers(edge, height, width):
     config = {**CLIP_32, "size": {"shortest_edge": edge}, "crop_size": {"height": height, "width": width}}
     steps, processor = from_config(config, "a model"), transformers.CLIPImageProcessorPil(**config)
     for size in sizes()[:40]:
@@ -65,14 +65,14 @@ def test_crops_smaller_and_larger_than_the_resized_picture_are_transformers_own(
 
 
 @pytest.mark.parametrize("resample", [0, 1, 2, 3, 4, 5])
-def test_every_resampling_is_pillows_own(resample):
+def test_every_resampling_is_pillows(resample):
     config = {**CLIP_32, "resample": resample}
     image = noise(77, 51)
     expected = theirs(transformers.CLIPImageProcessorPil(**config), image)
     np.testing.assert_array_equal(from_config(config, "a model")(image), expected)
 
 
-def test_siglips_pixels_are_transformers_own():
+def test_siglips_pixels_are_those_of_transformers():
     steps, processor = from_config(SIGLIP_32, "a model"), transformers.SiglipImageProcessorPil(**SIGLIP_32)
     for size in sizes():
         image = noise(*size)
@@ -80,13 +80,13 @@ def test_siglips_pixels_are_transformers_own():
 
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea", "rocket"])
-def test_photographs_at_full_size_are_transformers_own(name):
+def test_photographs_at_full_size_give_the_pixels_of_transformers(name):
     image = Image.fromarray(getattr(data, name)())
     np.testing.assert_array_equal(CLIP(image), theirs(transformers.CLIPImageProcessorPil(), image))
 
 
 @pytest.mark.parametrize("size", [(1, 60_000), (60_000, 1), (2, 40_000), (500, 20_004)])
-def test_a_long_strip_costs_little_and_shows_its_middle(size):
+def test_a_long_strip_is_cheap_and_shows_its_middle(size):
     width, height = size
     ramp = np.linspace(0, 255, max(size)).astype(np.uint8)
     rows = ramp[None, :, None] if width > height else ramp[:, None, None]
@@ -104,18 +104,18 @@ def test_a_strip_beyond_the_limit_differs_from_transformers_by_half_a_pixel_at_m
         assert np.abs(ours.astype(int) - their.astype(int)).max() <= 8, length
 
 
-def test_the_pixels_own_their_memory_and_lie_in_order():
+def test_the_pixels_own_their_memory_and_are_contiguous():
     pixels = CLIP(noise(640, 480))
     assert pixels.flags["C_CONTIGUOUS"]
     assert (pixels.shape, pixels.dtype) == ((224, 224, 3), np.uint8)
 
 
-def test_a_configuration_that_says_nothing_is_openais_clip():
+def test_an_empty_configuration_is_openais_clip():
     assert from_config({}, "a model") == CLIP
     assert from_config({"size": 224, "crop_size": 224, "feature_extractor_type": "CLIPFeatureExtractor"}, "m") == CLIP
 
 
-def test_what_a_siglip_leaves_out_is_siglips():
+def test_missing_keys_of_a_siglip_have_siglips_defaults():
     steps = from_config({"image_processor_type": "SiglipImageProcessor"}, "a model")
     assert (steps.height, steps.width, steps.keep_aspect) == (224, 224, False)
     assert steps.mean == steps.std == (0.5, 0.5, 0.5)
@@ -159,7 +159,7 @@ def test_the_sample_models_configuration_is_read():
         {"image_processor_type": 3},
     ],
 )
-def test_steps_that_are_not_done_here_are_refused_in_one_line_that_names_the_model(change):
+def test_unsupported_steps_are_refused_in_one_line_that_names_the_model(change):
     with pytest.raises(ModelError) as caught:
         from_config({**CLIP_32, **change}, "some/model")
     message = str(caught.value)
@@ -167,7 +167,7 @@ def test_steps_that_are_not_done_here_are_refused_in_one_line_that_names_the_mod
     assert len(message.splitlines()) == 1
 
 
-def test_pixels_saved_for_one_model_serve_another_of_the_same_geometry():
+def test_models_of_the_same_geometry_share_saved_pixels():
     other_mean = from_config({**CLIP_32, "image_mean": [0, 0, 0], "image_std": [1, 1, 1]}, "a model")
     assert other_mean.geometry == from_config(CLIP_32, "a model").geometry
     others = [{**CLIP_32, "resample": 2}, SIGLIP_32, {**CLIP_32, "crop_size": 31}, {**CLIP_32, "size": 33}]

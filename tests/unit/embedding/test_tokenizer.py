@@ -28,7 +28,7 @@ def tokenizer(folder: Path) -> Tokenizer:
 
 
 def edit(path: Path, *keys: str, **changes: object) -> None:
-    """Change values of a JSON object, or of the one inside it under these keys."""
+    """Change values of a JSON object, or of the object inside it at these keys."""
     whole = json.loads(path.read_text(encoding="utf-8"))
     table = whole
     for key in keys:
@@ -43,7 +43,7 @@ def model(tiny_clip, tmp_path) -> Path:
 
 
 def empty(folder: Path) -> None:
-    """Leave what transformers makes of a folder without tokenizer.json: a tokenizer of two tokens."""
+    """Leave the tokenizer of two tokens that transformers makes of a folder without tokenizer.json."""
     from transformers import CLIPTokenizer
 
     (folder / "tokenizer.json").unlink()
@@ -85,25 +85,25 @@ def test_a_tokenizer_that_is_not_the_models_is_refused(model, damage, words):
     assert len(message.splitlines()) == 1
 
 
-def test_a_run_is_refused_before_it_embeds_with_a_model_that_no_text_can_search(model):
+def test_a_run_does_not_embed_with_a_model_that_cannot_be_searched_by_text(model):
     empty(model)
     with pytest.raises(ModelError, match="its tokenizer has 2 tokens"):
         ClipEncoder(resolve(str(model)), "cpu", "float32", 4).size()
 
 
-def test_a_clip_of_before_the_end_token_was_right_is_loaded(model):
-    """As openai/clip-vit-base-patch32's config.json has it: the end is where the highest token stands."""
+def test_a_clip_with_the_old_end_token_is_loaded(model):
+    """As in openai/clip-vit-base-patch32's config.json: the end of a text is its highest token."""
     edit(model / "config.json", "text_config", eos_token_id=2)
     assert set(tokenizer(model)(["red mug"])) == {"input_ids", "attention_mask"}
 
 
-def test_a_vocabulary_that_was_rounded_up_for_the_device_is_loaded(tmp_path):
+def test_a_rounded_up_vocabulary_is_loaded(tmp_path):
     folder = write_clip(tmp_path / "model", spare_tokens=6)
     rows = ClipEncoder(resolve(str(folder)), "cpu", "float32", 1).texts(["red mug", "blue lamp"])
     assert np.abs(rows[0] - rows[1]).max() > 0.01
 
 
-def test_the_sample_models_tokenizer_is_its_own():
+def test_the_sample_models_tokenizer_is_accepted():
     assert tokenizer(SAMPLE)(["red striped mug"])["input_ids"].shape[0] == 1
 
 
@@ -117,7 +117,7 @@ def test_siglip_2_reads_lower_case_whichever_tokenizer_the_folder_names(tmp_path
     assert np.abs(rows[3] - rows[0]).max() > 0.01
 
 
-def test_siglip_2s_texts_begin_at_once_end_and_are_padded_behind_and_nothing_is_masked(tmp_path):
+def test_siglip_2s_tokens_have_no_beginning_one_end_padding_and_no_mask(tmp_path):
     tokens = tokenizer(write_siglip2(tmp_path / "model"))(["Red cup", "Été", "red " * 100])
     assert set(tokens) == {"input_ids"}
     assert tokens["input_ids"].tolist() == [[4, 5, 1, 0, 0, 0, 0, 0], [10, 1, 0, 0, 0, 0, 0, 0], [4] * 7 + [1]]
@@ -125,7 +125,7 @@ def test_siglip_2s_texts_begin_at_once_end_and_are_padded_behind_and_nothing_is_
 
 @pytest.fixture(scope="module")
 def gemma(tmp_path_factory) -> Path:
-    """Return a SigLIP 2 whose tokenizer is a small one of Gemma's own kind."""
+    """Return a SigLIP 2 with a small tokenizer of Gemma's kind."""
     from transformers import GemmaTokenizer
 
     folder = write_siglip2(tmp_path_factory.mktemp("gemma") / "model")
@@ -137,7 +137,7 @@ def gemma(tmp_path_factory) -> Path:
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(st.sampled_from("aAbBéÉİßẞΣσς 漢\t"), max_size=40))
-def test_any_text_has_the_tokens_of_transformers_own_siglip_2_tokenizer(gemma, text):
+def test_any_text_has_the_tokens_of_transformers_siglip_2_tokenizer(gemma, text):
     from transformers import Siglip2Tokenizer
 
     vocabulary, merges = _gemma()
@@ -154,7 +154,7 @@ def _gemma() -> tuple[dict[str, int], list[tuple[str, str]]]:
 
 
 def test_siglip_1_reads_texts_as_its_own_tokenizer_gives_them(tmp_path, tiny_siglip):
-    """Its vocabulary ends texts with </s>; what its tokenizer does with case is in its own files."""
+    """Its vocabulary ends texts with </s>; its own files say what its tokenizer does with case."""
     folder = write_siglip2(tmp_path / "model", "PreTrainedTokenizerFast")
     path = folder / "tokenizer.json"
     path.write_text(path.read_text(encoding="utf-8").replace("<eos>", "</s>"), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Folders that hold a model, but none of transformers: each is named, with what to do."""
+"""Folders with a model that transformers cannot load: each is named, with what to do."""
 
 from __future__ import annotations
 
@@ -105,18 +105,18 @@ def other_weights(file: str, folder: Path, clip: Path) -> Path:
         (lambda folder, clip: open_clip(folder, clip, "open_clip_pytorch_model.bin"), "is an open_clip checkpoint"),
         (open_clip_with_configuration, "is an open_clip checkpoint"),
         (sentence_transformers, "is a sentence-transformers model; pass its inner model: --model {}/0_CLIPModel"),
-        (hub_cache, "is a folder of the hub's cache; pass --model acme/tiny-clip or --model {}/snapshots/abc123"),
-        (empty_hub_cache, "is a folder of the hub's cache; pass --model acme/tiny-clip"),
-        (whole_hub_cache, "is the hub's cache; pass a model's hub id, such as --model acme/tiny-clip"),
-        (training_run, "holds models in folders of their own; pass one of them, such as --model {}/checkpoint-500"),
+        (hub_cache, "is a folder in the hub's cache; pass --model acme/tiny-clip or --model {}/snapshots/abc123"),
+        (empty_hub_cache, "is a folder in the hub's cache; pass --model acme/tiny-clip"),
+        (whole_hub_cache, "is the hub's cache; pass the hub id of a model, such as --model acme/tiny-clip"),
+        (training_run, "contains several models; pass the folder of one, such as --model {}/checkpoint-500"),
         (diffusers, "is a diffusers pipeline, which makes images; choose a CLIP or SigLIP model"),
         (lambda *where: other_weights("tf_model.h5", *where), "has weights for TensorFlow only"),
         (lambda *where: other_weights("flax_model.msgpack", *where), "has weights for Flax only"),
         (lambda *where: other_weights("onnx/model.onnx", *where), "has weights for ONNX only"),
-        (lambda *where: other_weights("model.fp16.safetensors", *where), "no model.safetensors there"),
+        (lambda *where: other_weights("model.fp16.safetensors", *where), "has no model.safetensors"),
     ],
 )
-def test_a_folder_that_is_no_checkpoint_is_named(tiny_clip, tmp_path, make, words):
+def test_a_folder_that_is_not_a_checkpoint_is_named(tiny_clip, tmp_path, make, words):
     folder = make(tmp_path / "model", tiny_clip)
     with pytest.raises(ModelError) as caught:
         resolve(str(folder))
@@ -125,15 +125,15 @@ def test_a_folder_that_is_no_checkpoint_is_named(tiny_clip, tmp_path, make, word
 
 
 @pytest.mark.parametrize("file", ["open_clip_config.json", "modules.json", "model_index.json", "tf_model.h5"])
-def test_a_checkpoint_that_is_something_else_too_is_one(tiny_clip, tmp_path, file):
-    """As laion's are on the hub: for open_clip and for transformers."""
+def test_a_checkpoint_that_is_also_something_else_is_accepted(tiny_clip, tmp_path, file):
+    """As laion's on the hub: for open_clip and for transformers."""
     folder = shutil.copytree(tiny_clip, tmp_path / "model")
     (folder / file).write_text("{}")
     assert resolve(str(folder)).space.dim == 16
 
 
 @pytest.mark.parametrize("kind", ["clip_vision_model", "clip_text_model", "vit", "dinov2"])
-def test_half_a_model_is_refused(tiny_clip, tmp_path, kind):
+def test_half_of_a_model_is_refused(tiny_clip, tmp_path, kind):
     folder = shutil.copytree(tiny_clip, tmp_path / "model")
     (folder / "config.json").write_text(json.dumps({"model_type": kind, "projection_dim": 16}))
     with pytest.raises(ModelError, match=rf"not a model of images and texts in one space \(its model_type is {kind}\)"):

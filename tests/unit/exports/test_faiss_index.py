@@ -1,4 +1,4 @@
-"""The FAISS files: what they find, what other programs load, and when they are built again."""
+"""The FAISS files: what a search finds, what other programs load, and when they are built again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ingest.core.errors import ExportError
 from ingest.core.records import ImageFile, Product
 from ingest.exports import faiss_index, npy_files
 from ingest.exports.faiss_index import IndexFiles, build, search
-from ingest.exports.npy_files import manifest_path, read_manifest
+from ingest.exports.manifest import ALTERED, Manifest, read_manifest, write_manifest
 from ingest.exports.row_list import ExportRows
 from ingest.store.local import LocalStore
 
@@ -31,7 +31,7 @@ SPACE = "0123456789abcdef"
 
 
 def clustered(count: int, seed: int = 0) -> np.ndarray:
-    """Return unit vectors in clusters, as pictures of products lie."""
+    """Return unit vectors in clusters, as those of product images are."""
     centres = np.random.default_rng(99).standard_normal((40, DIM))
     rng = np.random.default_rng(seed)
     rows = centres[rng.integers(0, 40, count)] + 0.5 * rng.standard_normal((count, DIM))
@@ -45,7 +45,7 @@ def exported(folder: Path, rows: np.ndarray, names: list[str]) -> tuple[Path, Pa
     store.add(keys, rows)
     pair = folder / "embeddings" / "clip_embeddings.npy", folder / "embeddings" / "embedding_metadata.json"
     with closing(ExportRows(folder)) as wanted:
-        for _ in wanted.noting(ImageFile(Product(n, "", {}, 2), Path(), k) for n, k in zip(names, keys, strict=True)):
+        for _ in wanted.note(ImageFile(Product(n, "", {}, 2), Path(), k) for n, k in zip(names, keys, strict=True)):
             pass
         npy_files.write(*pair, wanted, store, SPACE)
     return pair
@@ -65,7 +65,7 @@ def state(folder: Path) -> dict[str, tuple[int, int]]:
     return {path.name: (path.stat().st_mtime_ns, path.stat().st_ino) for path in folder.iterdir()}
 
 
-def test_it_finds_nearly_all_that_looking_at_every_vector_finds(tmp_path, folder):
+def test_it_finds_nearly_everything_that_an_exact_search_finds(tmp_path, folder):
     rows = clustered(2000)
     names = [f"p{number}" for number in range(2000)]
     build(*exported(tmp_path, rows, names), folder, INDEX)
@@ -89,13 +89,13 @@ def test_a_product_finds_itself_first_with_a_cosine_of_one(pair, folder):
         assert score == pytest.approx(1, abs=1e-5)
 
 
-def test_the_files_are_named_by_the_dim_and_a_manifest_carries_their_checksums(pair, folder):
+def test_files_are_named_by_the_dim_and_a_manifest_has_their_checksums(pair, folder):
     manifest = build(*pair, folder, INDEX)
     files = IndexFiles.of(folder, DIM)
     assert sorted(path.name for path in folder.iterdir()) == [
         "hnsw_clip_32.faiss", "hnsw_clip_32.manifest.json", "hnsw_clip_32.pkl", "hnsw_clip_32_product_ids.json",
     ]  # fmt: skip
-    assert read_manifest(manifest_path(files.index)) == manifest
+    assert read_manifest(files.index) == manifest
     for path in (files.index, files.metadata, files.product_ids):
         assert manifest.files[path.name].sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert json.loads(files.product_ids.read_text(encoding="utf-8")) == npy_files.read_ids(pair[1])
@@ -134,29 +134,6 @@ def test_nothing_of_ours_ever_loads_a_pickle():
         assert not loads.search(path.read_text(encoding="utf-8")), path
 
 
-def resaid(folder: Path, content: bytes) -> IndexFiles:
-    """Put another metadata file in, and a manifest that fits it."""
-    files = IndexFiles.of(folder, DIM)
-    manifest = read_manifest(manifest_path(files.index))
-    files.metadata.write_bytes(content)
-    sums = {files.metadata.name: npy_files.FileChecksum(len(content), hashlib.sha256(content).hexdigest())}
-    npy_files.write_manifest(manifest_path(files.index), replace(manifest, files={**manifest.files, **sums}))
-    return files
-
-
-def test_what_was_built_has_no_faults_and_metadata_of_another_index_is_one(pair, folder):
-    build(*pair, folder, INDEX)
-    assert faiss_index.faults(folder, DIM, pair[0]) == []
-    metadata = Plain(io.BytesIO(IndexFiles.of(folder, DIM).metadata.read_bytes())).load()
-    same = str(metadata["dim"])
-    for other in ({"count": 49}, {"dim": 31}, {"sha256": "0" * 64}, {"sha256": same, "space": same}):
-        files = resaid(folder, pickle.dumps({**metadata, **other}, protocol=4))
-        (fault,) = faiss_index.faults(folder, DIM, pair[0])
-        assert fault == (files.metadata, "tells another count, dim or checksum than the index has")
-    resaid(folder, pickle.dumps({**metadata, "price": 0.5, "large": 2**40, "twice": metadata["space"]}, protocol=4))
-    assert faiss_index.faults(folder, DIM, pair[0]) == []
-
-
 class Harmful:
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -165,17 +142,27 @@ class Harmful:
         return Path.touch, (self.path,)
 
 
-def test_metadata_that_would_run_code_is_a_fault_and_does_not_run(pair, folder, tmp_path):
+def test_ids_other_than_those_that_were_written_are_refused_in_one_line(pair, folder):
     build(*pair, folder, INDEX)
-    for content in (pickle.dumps(Harmful(tmp_path / "ran"), protocol=4), b"", b"no pickle", pickle.dumps({})[:-1]):
-        files = resaid(folder, content)
-        ((path, what),) = faiss_index.faults(folder, DIM, pair[0])
-        assert path == files.metadata
-        assert what.startswith("cannot be read (")
+    path = IndexFiles.of(folder, DIM).product_ids
+    path.write_bytes(path.read_bytes().replace(b'"p10"', b'"p99"'))
+    assert faiss_index.faults(folder, DIM, pair[0]) == [(path, ALTERED)]
+    with pytest.raises(ExportError) as caught:
+        search(folder, clustered(50)[0], 1, INDEX.ef)
+    assert str(caught.value) == f"{path}: {ALTERED}; write it again with: ingest verify --repair"
+
+
+def test_metadata_that_would_run_code_is_a_fault_and_is_never_unpickled(pair, folder, tmp_path):
+    build(*pair, folder, INDEX)
+    assert faiss_index.faults(folder, DIM, pair[0]) == []
+    path = IndexFiles.of(folder, DIM).metadata
+    path.write_bytes(pickle.dumps(Harmful(tmp_path / "ran"), protocol=4).ljust(path.stat().st_size, b"\0"))
+    assert faiss_index.faults(folder, DIM, pair[0]) == [(path, ALTERED)]
+    assert search(folder, clustered(50)[0], 1, INDEX.ef)[0][0] == "p0"
     assert not (tmp_path / "ran").exists()
 
 
-def test_files_that_fit_the_pair_are_left_as_they_are(pair, folder):
+def test_files_that_match_the_pair_are_left_alone(pair, folder):
     build(*pair, folder, INDEX)
     before = state(folder)
     build(*pair, folder, INDEX)
@@ -193,7 +180,7 @@ def test_other_parameters_build_it_again(pair, folder, change):
 
 
 @pytest.mark.parametrize("name", ["hnsw_clip_32.faiss", "hnsw_clip_32.pkl", "hnsw_clip_32_product_ids.json"])
-def test_a_file_that_is_missing_or_cut_off_is_built_again(pair, folder, name):
+def test_a_missing_or_truncated_file_is_built_again(pair, folder, name):
     build(*pair, folder, INDEX)
     for damage in (Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-1])):
         damage(folder / name)
@@ -225,13 +212,13 @@ def test_files_torn_by_a_kill_between_two_renames_are_refused_and_built_again(tm
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(Path, "replace", killed_after)
         build(*second, folder, INDEX)
-    with pytest.raises(ExportError, match="do not fit"):
+    with pytest.raises(ExportError, match="does not match the files beside it"):
         search(folder, rows[0], 1, INDEX.ef)
     build(*first, folder, INDEX)
     assert search(folder, rows[0], 1, INDEX.ef)[0][0] == "p10"
 
 
-def test_a_pair_that_another_program_wrote_is_taken_and_its_changes_seen(tmp_path, folder):
+def test_a_pair_written_by_another_program_is_used_and_its_changes_noticed(tmp_path, folder):
     npy, ids = tmp_path / "rows.npy", tmp_path / "ids.json"
     for seed in (0, 5):
         rows = clustered(10, seed)
@@ -241,12 +228,12 @@ def test_a_pair_that_another_program_wrote_is_taken_and_its_changes_seen(tmp_pat
         assert search(folder, rows[3], 1, INDEX.ef)[0][0] == "p3"
 
 
-def test_a_limit_beyond_what_is_there_gives_all_there_is(pair, folder):
+def test_a_limit_above_the_number_of_rows_gives_all_rows(pair, folder):
     build(*pair, folder, INDEX)
     assert len(search(folder, clustered(1)[0], 1000, INDEX.ef)) == 50
 
 
-def test_of_nothing_there_is_no_index_and_an_older_one_goes(pair, tmp_path, folder):
+def test_without_rows_there_is_no_index_and_an_older_one_is_removed(pair, tmp_path, folder):
     npy, ids = tmp_path / "rows.npy", tmp_path / "ids.json"
     np.save(npy, np.empty((0, DIM), np.float32))
     ids.write_text("[]")
@@ -256,14 +243,14 @@ def test_of_nothing_there_is_no_index_and_an_older_one_goes(pair, tmp_path, fold
     manifest = build(npy, ids, folder, INDEX)
     assert (manifest.rows, manifest.dim, manifest.files) == (0, DIM, {})
     assert list(folder.iterdir()) == []
-    npy_files.write_manifest(manifest_path(npy), npy_files.Manifest(0, DIM, SPACE, "", {}))
+    write_manifest(npy, Manifest(0, DIM, SPACE, "", {}))
     assert faiss_index.faults(folder, DIM, npy) == []
     with pytest.raises(ExportError, match="cannot be read"):
         search(folder, clustered(1)[0], 10, INDEX.ef)
 
 
 @pytest.mark.parametrize("factor", [1.01, 0, -2, np.nan, np.inf, 1e30])
-def test_a_row_that_is_not_of_unit_length_is_refused_by_name_and_what_was_there_stays(
+def test_a_row_not_of_unit_length_is_refused_by_name_and_the_old_files_stay(
     pair, tmp_path, folder, monkeypatch, factor
 ):
     monkeypatch.setattr(faiss_index, "_BLOCK", 16)
@@ -288,7 +275,7 @@ def test_rows_are_added_in_blocks_as_if_at_once(pair, folder, monkeypatch, size)
     assert search(folder, clustered(50)[49], 1, INDEX.ef)[0][0] == "p49"
 
 
-def test_what_was_never_exported_and_what_is_torn_is_one_line(tmp_path, folder, pair):
+def test_missing_and_damaged_files_are_one_line(tmp_path, folder, pair):
     query = clustered(1)[0]
     with pytest.raises(ExportError, match="with: ingest export") as caught:
         search(folder, query, 1, INDEX.ef)

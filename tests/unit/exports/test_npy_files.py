@@ -1,4 +1,4 @@
-"""The exported pair: what other programs read, and what a kill between two renames leaves."""
+"""The exported pair: what other programs read, and the state after a kill between two renames."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pytest
 from ingest.core.errors import ExportError, StorageError
 from ingest.core.records import ImageFile, Product
 from ingest.exports import npy_files
-from ingest.exports.npy_files import manifest_path, read, read_manifest, write
+from ingest.exports.manifest import Manifest, manifest_path, read_manifest
+from ingest.exports.npy_files import read, write
 from ingest.exports.row_list import ExportRows
 from ingest.runtime import atomic_files
 from ingest.store.local import LocalStore
@@ -46,14 +47,12 @@ def pair(tmp_path) -> tuple[Path, Path]:
 
 def wanted(folder: Path, *products: tuple[str, str]) -> ExportRows:
     noted = ExportRows(folder)
-    pictures = [ImageFile(Product(name, "", {}, 2), Path(), key(word)) for name, word in products]
-    assert list(noted.noting(pictures)) == pictures
+    images = [ImageFile(Product(name, "", {}, 2), Path(), key(word)) for name, word in products]
+    assert list(noted.note(images)) == images
     return noted
 
 
-def written(
-    pair: tuple[Path, Path], store: LocalStore, *products: tuple[str, str], space: str = SPACE
-) -> npy_files.Manifest:
+def written(pair: tuple[Path, Path], store: LocalStore, *products: tuple[str, str], space: str = SPACE) -> Manifest:
     with closing(wanted(store.folder, *products)) as noted:
         return write(*pair, noted, store, space)
 
@@ -71,7 +70,7 @@ def assert_pair(pair: tuple[Path, Path], *products: tuple[str, str]) -> None:
         np.testing.assert_array_equal(row, vector(word))
 
 
-def test_rows_stand_in_the_catalogs_order_and_have_unit_length(pair, store):
+def test_rows_are_in_catalog_order_and_have_unit_length(pair, store):
     products = [("b", "chair"), ("a", "mug"), ('ü ☕ "q"', "lamp"), ("d", "mug")]
     manifest = written(pair, store, *products)
     assert_pair(pair, *products)
@@ -79,15 +78,15 @@ def test_rows_stand_in_the_catalogs_order_and_have_unit_length(pair, store):
     np.testing.assert_allclose(np.linalg.norm(np.load(pair[0]), axis=1), 1, atol=1e-6)
 
 
-def test_the_manifest_carries_each_files_checksum(pair, store):
+def test_the_manifest_has_each_files_checksum(pair, store):
     manifest = written(pair, store, ("a", "mug"), ("b", "chair"))
-    assert read_manifest(manifest_path(pair[0])) == manifest
+    assert read_manifest(pair[0]) == manifest
     for path in pair:
         assert manifest.files[path.name].sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
         assert manifest.files[path.name].bytes == path.stat().st_size
 
 
-def test_more_rows_than_a_block_are_written_as_if_they_were_few(pair, store, monkeypatch):
+def test_more_rows_than_a_block_are_written_in_order(pair, store, monkeypatch):
     monkeypatch.setattr(npy_files, "_BLOCK", 2)
     products = [(f"p{number}", ["mug", "chair", "lamp"][number % 3]) for number in range(7)]
     written(pair, store, *products)
@@ -99,7 +98,20 @@ def test_a_product_without_a_vector_has_no_row(pair, store):
     assert_pair(pair, ("a", "mug"))
 
 
-def test_nothing_wanted_is_an_array_of_no_rows(pair, store):
+def test_a_vector_that_the_store_finds_damaged_has_no_row_and_the_header_counts_the_others(pair, store):
+    (shard,) = {path.parent for path in store.folder.rglob("keys.npy")}
+    rows = np.load(shard / "embeddings.npy")
+    rows[1] *= 2
+    np.save(shard / "embeddings.npy", rows)
+    store = LocalStore(store.folder, DIM)
+    assert store.holds([key("chair")]) == [True], "the store reads vectors only when they are taken"
+    manifest = written(pair, store, ("a", "mug"), ("b", "chair"), ("c", "lamp"))
+    assert manifest.rows == 2
+    assert_pair(pair, ("a", "mug"), ("c", "lamp"))
+    assert npy_files.faults(*pair, None) == []
+
+
+def test_an_empty_catalog_is_an_array_without_rows(pair, store):
     assert written(pair, store).rows == 0
     assert_pair(pair)
     rows, names = read(*pair)
@@ -126,15 +138,15 @@ def test_files_that_are_up_to_date_are_not_touched(pair, store):
         lambda pair: pair[1].write_text("[]"),
     ],
 )
-def test_files_that_are_missing_or_torn_are_written_again(pair, store, change):
+def test_missing_and_damaged_files_are_written_again(pair, store, change):
     written(pair, store, ("a", "mug"), ("b", "chair"))
     change(pair)
     written(pair, store, ("a", "mug"), ("b", "chair"))
     assert_pair(pair, ("a", "mug"), ("b", "chair"))
-    assert read_manifest(manifest_path(pair[0])) is not None
+    assert read_manifest(pair[0]) is not None
 
 
-def test_another_catalog_another_picture_and_another_model_are_written(pair, store):
+def test_another_catalog_image_or_model_is_written(pair, store):
     written(pair, store, ("a", "mug"), ("b", "chair"))
     for products in ([("b", "chair"), ("a", "mug")], [("b", "lamp"), ("a", "mug")], [("a", "mug")]):
         written(pair, store, *products)
@@ -168,7 +180,7 @@ def test_a_pair_torn_by_a_kill_between_two_renames_is_written_again(pair, store,
     assert_pair(pair, *second)
 
 
-def test_a_disk_that_fails_leaves_the_files_that_were_there(pair, store, monkeypatch):
+def test_a_failing_disk_leaves_the_old_files(pair, store, monkeypatch):
     written(pair, store, ("a", "mug"))
 
     def full(_descriptor: int) -> None:
@@ -199,17 +211,17 @@ def test_a_pair_is_read_as_it_was_written(pair, store):
         (lambda npy, ids: npy.write_bytes(npy.read_bytes()[:-1]), "cannot be read"),
         (lambda npy, ids: np.save(npy, np.array([{}], dtype=object), allow_pickle=True), "cannot be read"),
         (lambda npy, ids: saved_as_npz(npy), "cannot be read"),
-        (lambda npy, ids: np.save(npy, np.zeros((2, 3))), "do not fit"),
-        (lambda npy, ids: np.save(npy, np.zeros(2, np.float32)), "do not fit"),
-        (lambda npy, ids: np.save(npy, np.zeros((3, 3), np.float32)), "do not fit the 2 ids"),
-        (lambda npy, ids: np.save(npy, np.float32(0)), "do not fit"),
+        (lambda npy, ids: np.save(npy, np.zeros((2, 3))), "do not match"),
+        (lambda npy, ids: np.save(npy, np.zeros(2, np.float32)), "do not match"),
+        (lambda npy, ids: np.save(npy, np.zeros((3, 3), np.float32)), "do not match the 2 ids"),
+        (lambda npy, ids: np.save(npy, np.float32(0)), "do not match"),
         (lambda npy, ids: ids.write_text("[1, 2]"), "not a JSON list"),
         (lambda npy, ids: ids.write_text("{}"), "not a JSON list"),
         (lambda npy, ids: ids.write_text("["), "cannot be read"),
         (lambda npy, ids: ids.write_bytes(b'["\xff"]'), "cannot be read"),
     ],
 )
-def test_a_pair_that_does_not_fit_is_refused_in_one_line(pair, store, change, words):
+def test_a_pair_that_does_not_match_is_refused_in_one_line(pair, store, change, words):
     written(pair, store, ("a", "mug"), ("b", "chair"))
     change(*pair)
     with pytest.raises(ExportError) as caught:
@@ -221,7 +233,7 @@ def test_a_pair_that_does_not_fit_is_refused_in_one_line(pair, store, change, wo
 
 
 @pytest.mark.parametrize("gone", [0, 1])
-def test_a_missing_file_is_named_once_and_why_is_in_words(pair, store, gone):
+def test_a_missing_file_is_named_once_with_the_reason_in_words(pair, store, gone):
     written(pair, store, ("a", "mug"))
     pair[gone].unlink()
     with pytest.raises(ExportError) as caught:

@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 from support.http_server import Answer
 
-from ingest.core.errors import ConfigError
 from ingest.core.records import Decoded, ImageFile, Product, Reason, Skipped
 from ingest.core.settings import Settings
 from ingest.images.cache import statistics
@@ -38,21 +37,6 @@ def test_settings_become_the_policy(tmp_path):
     assert policy.addresses.allows("cdn.internal", "10.0.0.1")
     assert not policy.addresses.allow_private
     assert download_policy(Settings()).user_agent.startswith("ingest/")
-
-
-@pytest.mark.parametrize(
-    ("given", "seconds"),
-    [("", None), ("7d", 604_800), ("90 m", 5_400), ("0.5h", 1_800), ("2w", 1_209_600), ("30s", 30)],
-)
-def test_a_duration_is_a_number_and_a_unit(given, seconds):
-    assert Settings(refresh_older_than=given).refresh_after_s == seconds
-
-
-def test_an_invalid_duration_is_an_error():
-    assert Settings(refresh=True).refresh_after_s == 0
-    for wrong in ("7", "d", "-1d", "7 days", "1d2h"):
-        with pytest.raises(ConfigError, match=f"--refresh-older-than {wrong}"):
-            _ = Settings(refresh_older_than=wrong).refresh_after_s
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What passes is waited for, with a word; what does not is one clear error."""
+"""Transient failures are retried, with a log line; others are one clear error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Deadline(grpc.RpcError):
         return "Deadline Exceeded"
 
 
-PASSING = [
+TRANSIENT = [
     MilvusException(2, "service unavailable"),
     MilvusException(3, "quota exceeded[reason=memory quota exhausted, please allocate more resources]"),
     MilvusException(8, "quota exceeded[reason=rate type: DMLUpsert]"),
@@ -35,10 +35,10 @@ PASSING = [
     MilvusException(grpc.StatusCode.UNAVAILABLE, "[describe_collection] Retry timeout: 20s, StatusCode.UNAVAILABLE"),
     Deadline(),
 ]
-PASSING += [MilvusException(code, f"of code {code}") for code in (12, 110, 202, 305, 505, 507, 604, 605, 2200, 2317)]
-LASTING = [
-    (MilvusException(100, "collection not found[collection=x]"), "was it dropped while this ran"),
-    (MilvusException(0, "can't find collection[database=default][collection=x]", 4), "was it dropped while this ran"),
+TRANSIENT += [MilvusException(code, f"of code {code}") for code in (12, 110, 202, 305, 505, 507, 604, 605, 2200, 2317)]
+PERMANENT = [
+    (MilvusException(100, "collection not found[collection=x]"), "was it dropped during this run"),
+    (MilvusException(0, "can't find collection[database=default][collection=x]", 4), "was it dropped during this run"),
     (MilvusException(1601, "alias and collection name conflict"), "conflict"),
     (MilvusException(65535, "auth check failure, please check username and password"), "check MILVUS_TOKEN"),
     (MilvusException(1100, "the dim (8) of field data is not equal to schema dim (16)"), "dim"),
@@ -70,8 +70,8 @@ def failing(error, times):
     return call
 
 
-@pytest.mark.parametrize("error", PASSING, ids=str)
-def test_what_passes_is_tried_again_and_said_once(connection, error, caplog):
+@pytest.mark.parametrize("error", TRANSIENT, ids=str)
+def test_a_transient_error_is_retried_and_logged_once(connection, error, caplog):
     with caplog.at_level(logging.WARNING, "ingest"):
         assert connection.call("upsert", failing(error, 5)) == 6
         assert connection.call("upsert", failing(error, 5)) == 6
@@ -79,8 +79,8 @@ def test_what_passes_is_tried_again_and_said_once(connection, error, caplog):
     assert "waiting for Milvus at http://localhost:1 (upsert)" in caplog.messages[0]
 
 
-@pytest.mark.parametrize(("error", "words"), LASTING, ids=str)
-def test_what_does_not_pass_is_one_line_at_once(connection, error, words):
+@pytest.mark.parametrize(("error", "words"), PERMANENT, ids=str)
+def test_a_permanent_error_is_one_line_at_once(connection, error, words):
     call = failing(error, 1)
     with pytest.raises(MilvusError, match=words) as raised:
         connection.call("upsert", call)
@@ -88,26 +88,26 @@ def test_what_does_not_pass_is_one_line_at_once(connection, error, words):
     assert call() == 2, "it was tried once"
 
 
-def test_waiting_ends_after_max_wait_with_the_way_out(connection):
+def test_waiting_ends_after_max_wait_with_advice(connection):
     connection._max_wait = 0.05
     with pytest.raises(MilvusError, match="denies writes"):
-        connection.call("upsert", failing(PASSING[1], 10_000))
+        connection.call("upsert", failing(TRANSIENT[1], 10_000))
 
 
-def test_waiting_ends_when_told_to_stop(connection, stop):
+def test_waiting_ends_when_it_is_stopped(connection, stop):
     stop.set()
     with pytest.raises(InterruptedRunError, match="what was embedded is stored"):
-        connection.call("upsert", failing(PASSING[0], 10_000))
+        connection.call("upsert", failing(TRANSIENT[0], 10_000))
 
 
-def test_no_secret_is_told(connection):
+def test_no_secret_is_in_an_error(connection):
     with pytest.raises(MilvusError) as raised:
         connection.call("upsert", failing(MilvusException(65535, "user root:secret refused"), 1))
     assert "secret" not in str(raised.value)
 
 
 class Client:
-    """Stands where pymilvus' client does; notes with what timeouts it is called, and fails as often as told."""
+    """Stands in for pymilvus' client; records the timeouts of its calls, and fails so many times."""
 
     def __init__(self, fails, lives):
         self.timeouts, self._fails, self._lives = [], fails, lives
@@ -127,9 +127,9 @@ class Client:
 def test_every_call_of_the_client_has_a_timeout_and_a_silent_server_is_given_up(connection):
     connection.client = Client(fails=1000, lives=False)
     connection._max_wait = 0.05
-    with pytest.raises(MilvusError, match="gives no answer"):
+    with pytest.raises(MilvusError, match="does not answer"):
         connection.call("load the collection", connection.client.load_collection, "x")
-    assert set(connection.client.timeouts) == {module._LEAST_S}
+    assert set(connection.client.timeouts) == {module._MIN_TRY_S}
 
 
 def test_a_long_job_is_waited_for_as_long_as_the_server_answers(connection, caplog):
@@ -138,7 +138,7 @@ def test_a_long_job_is_waited_for_as_long_as_the_server_answers(connection, capl
     with caplog.at_level(logging.WARNING, "ingest"):
         assert connection.call("load the collection", connection.client.load_collection, "x", timeout=600) == "x"
     assert len(connection.client.timeouts) == 6
-    assert "is still at work (load the collection)" in caplog.messages[0]
+    assert "is still working (load the collection)" in caplog.messages[0]
 
 
 class Refused(grpc.RpcError):
@@ -164,12 +164,12 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("scheme", "status", "details", "told"), REFUSED)
-def test_a_refused_connection_says_why_and_what_to_do_at_once(monkeypatch, scheme, status, details, told):
+@pytest.mark.parametrize(("scheme", "status", "details", "message"), REFUSED)
+def test_a_refused_connection_says_why_and_what_to_do_at_once(monkeypatch, scheme, status, details, message):
     def refuse(**_):
         raise MilvusException(2, "Fail connecting to server") from Refused(status, details)
 
     monkeypatch.setattr(module, "_client_class", lambda: refuse)
-    with pytest.raises(MilvusError, match=told) as raised:
+    with pytest.raises(MilvusError, match=message) as raised:
         Connection(f"{scheme}://localhost:1", "root:secret", "", 600.0)
     assert "\n" not in str(raised.value)

@@ -1,4 +1,4 @@
-"""A row's fields equal what was written of a product, type by type, and nothing else does."""
+"""A row's fields equal what was written for a product, type by type; any other value differs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ products = st.fixed_dictionaries(
 
 
 def row(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Return what Milvus gives back of these values: FLOAT with 32 bits, others as they are, and its own fields."""
+    """Return these values as Milvus returns them: FLOAT with 32 bits, others unchanged, with ingest's own fields."""
     back = json.loads(json.dumps(metadata)) | {"weight": float(np.float32(metadata["weight"]))}
     return back | {"product_id": "P1", "row_digest": "0" * 32, "image_sha256": "0" * 64, DYNAMIC: {}}
 
@@ -58,7 +58,7 @@ def is_equal(value: Any, other: Any) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "message"),
     [
         ("weight", 0.2, "weight is 0.2, not 0.1"),
         ("price", math.nan, "price is unknown, not 9.99"),
@@ -71,8 +71,8 @@ def is_equal(value: Any, other: Any) -> bool:
         ("origin", {"b": 1, "a": 2}, 'origin is {"b": 1, "a": 2}, not missing'),
     ],
 )
-def test_a_difference_is_told_without_what_a_terminal_would_obey(name: str, value: Any, told: str) -> None:
-    assert field_checks.differences(row(PRODUCT) | {name: value}, PRODUCT, CONTRACT) == [told]
+def test_a_difference_is_described_without_control_characters(name: str, value: Any, message: str) -> None:
+    assert field_checks.differences(row(PRODUCT) | {name: value}, PRODUCT, CONTRACT) == [message]
 
 
 @pytest.mark.parametrize(("there", "instead"), [(None, None), (math.nan, None), (-1.0, -1.0)])

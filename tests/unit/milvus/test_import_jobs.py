@@ -1,4 +1,4 @@
-"""Asking for import jobs over REST: a real HTTP server on this machine, and what it was sent."""
+"""Import jobs over REST, with a real HTTP server on this machine that records its requests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LIST, CREATE = (f"/v2/vectordb/jobs/import/{action}" for action in ("list", "cre
 
 @contextmanager
 def serving(answers):
-    """Serve JSON answers, (status, content) by path; None closes the connection. Yields the port and what was asked."""
+    """Serve JSON answers, (status, content) by path; None closes the connection. Yields the port and the requests."""
     asked = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -43,7 +43,7 @@ def serving(answers):
 
 
 def collection(port, token="", database=""):
-    """Return a collection of a server, whose connection is real but for the client."""
+    """Return a collection of a server, with a real connection that has no client."""
     connection = Connection.__new__(Connection)
     connection.shown, connection.token, connection.db_name = f"http://127.0.0.1:{port}", token, database
     connection._max_wait, connection._stop, connection._secrets, connection.is_lite = 0, threading.Event(), [], False
@@ -55,9 +55,9 @@ def test_many_files_are_one_job_in_the_database_and_under_the_name_of_the_user()
         port,
         asked,
     ):
-        asking = import_jobs.import_api(collection(port, "root:Milvus", "shop"))
-        assert asking.most > 100
-        assert asking.ask(["/import/a.parquet", "/import/b.parquet"]) == 461
+        api = import_jobs.import_api(collection(port, "root:Milvus", "shop"))
+        assert api.max_files > 100
+        assert api.start(["/import/a.parquet", "/import/b.parquet"]) == 461
     assert [path for path, _, _ in asked] == [LIST, CREATE]
     for _, headers, body in asked:
         assert headers["Authorization"] == "Bearer root:Milvus"
@@ -72,21 +72,21 @@ def test_many_files_are_one_job_in_the_database_and_under_the_name_of_the_user()
 )
 def test_a_server_without_them_takes_a_file_for_each_job_by_grpc(answer):
     with serving({LIST: answer}) as (port, _):
-        assert import_jobs.import_api(collection(port)).most == 1
+        assert import_jobs.import_api(collection(port)).max_files == 1
 
 
-def test_what_the_server_refuses_is_said_in_its_words():
+def test_a_refusal_has_the_servers_words():
     refusal = {"code": 1100, "message": "the file is empty: invalid parameter"}
     with serving({LIST: (200, {"code": 0}), CREATE: (200, refusal)}) as (port, _):
-        asking = import_jobs.import_api(collection(port))
+        api = import_jobs.import_api(collection(port))
         with pytest.raises(MilvusError, match="cannot import: the file is empty: invalid parameter"):
-            asking.ask(["/import/a.parquet"])
+            api.start(["/import/a.parquet"])
 
 
 @pytest.mark.parametrize("answer", [None, (502, {})], ids=["closed", "a gateway's"])
-def test_what_is_not_answered_is_not_asked_for_twice(answer):
+def test_a_request_without_an_answer_is_not_repeated(answer):
     with serving({LIST: (200, {"code": 0}), CREATE: answer}) as (port, asked):
-        asking = import_jobs.import_api(collection(port))
+        api = import_jobs.import_api(collection(port))
         with pytest.raises(import_jobs.UnansweredError):
-            asking.ask(["/import/a.parquet"])
+            api.start(["/import/a.parquet"])
     assert [path for path, _, _ in asked] == [LIST, CREATE]

@@ -1,4 +1,4 @@
-"""Rows packed by columns are the message that pymilvus itself would make of them."""
+"""Rows packed by columns are the same message as pymilvus packs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Upserts on a real Milvus Lite: what is acknowledged comes out, in order, one call at a time there, two elsewhere."""
+"""Upserts to a real Milvus Lite: acknowledged records come out in order; one call at a time there, two elsewhere."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def record(product_id: str, title: str = "") -> Embedded:
 
 
 def watched(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Take note of the ids under way at each call; fail for a call that has the id `broken`."""
+    """Record the ids under way at each call; fail a call with the id `broken`."""
     seen: list[list[str]] = []
     under_way: list[str] = []
     upsert, lock, lites = collection.connection.upsert, threading.Lock(), threading.Lock()
@@ -74,7 +74,7 @@ def test_all_comes_out_in_order_and_is_there(collection):
 
     assert [one for one in out if isinstance(one, Embedded)] == records
     assert out.count(SKIPPED) == 1
-    assert len(collection.matching([f"a{number}" for number in range(20)], ["product_id"])) == 20
+    assert len(collection.find([f"a{number}" for number in range(20)], ["product_id"])) == 20
 
 
 def test_the_last_of_one_ids_rows_stays_and_never_are_two_under_way(collection, monkeypatch):
@@ -85,12 +85,12 @@ def test_the_last_of_one_ids_rows_stays_and_never_are_two_under_way(collection, 
     assert list(writer.upsert(records, collection)) == records
 
     assert all(len(ids) == len(set(ids)) for ids in seen)
-    rows = collection.matching(["b0", "b1", "b2", "b3"], ["product_id", "title"])
+    rows = collection.find(["b0", "b1", "b2", "b3"], ["product_id", "title"])
     assert {row["product_id"]: row["title"] for row in rows} == {f"b{n}": str(20 + n) for n in range(4)}
 
 
 @pytest.mark.parametrize(("is_lite", "most"), [(True, 3), (False, 6)])
-def test_as_many_batches_are_under_way_as_the_place_bears(collection, monkeypatch, is_lite, most):
+def test_lite_gets_one_call_at_a_time_and_a_server_two(collection, monkeypatch, is_lite, most):
     seen = watched(collection, monkeypatch)
     monkeypatch.setattr(collection.connection, "is_lite", is_lite)
 

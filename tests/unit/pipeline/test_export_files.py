@@ -52,7 +52,7 @@ def test_a_product_of_two_rows_is_carried_once_and_only_if_it_has_no_vector_toda
     store.add([LAST, TODAY], np.eye(2, dtype=np.float32))
     collection.add(["P1"], ["0" * 32], [LAST.hex()])
     with closing(ExportRows(tmp_path)) as noted:
-        assert len(list(noted.noting(map(record, images)))) == len(images)
+        assert len(list(noted.note(map(record, images)))) == len(images)
         line = cast("Pipeline", SimpleNamespace(wanted=noted, store=store))
 
         rows = ExportContent(line, ExportPaths(tmp_path / "a.npy", tmp_path / "a.json"), collection)

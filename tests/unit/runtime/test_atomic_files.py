@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ingest.core.errors import StorageError
-from ingest.exports.npy_files import ChecksumWriter
+from ingest.exports.manifest import ChecksumWriter
 from ingest.runtime.atomic_files import atomic_write, storage_errors
 from ingest.store.local import LocalStore
 

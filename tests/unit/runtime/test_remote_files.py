@@ -9,7 +9,7 @@ from ingest.runtime import remote_files
 
 
 def test_a_url_that_lacks_a_slash_is_no_folder():
-    with pytest.raises(ConfigError, match="--store s3:/x/y: a URL has two slashes: s3://x/y"):
+    with pytest.raises(ConfigError, match="--store s3:/x/y: a URL needs two slashes: s3://x/y"):
         remote_files.is_remote("s3:/x/y", "--store")
     assert not remote_files.is_remote("c:/x/y", "--store")
 
@@ -26,7 +26,7 @@ def short_pauses(monkeypatch):
         (
             OSError("reset by\npeer"),
             5,
-            r"^s3://b/x: cannot be read \(reset by peer\); see to the storage",
+            r"^s3://b/x: cannot be read \(reset by peer\); check the storage",
         ),
         (PermissionError(13, "Access Denied"), 1, r"cannot be read \(Access Denied\)"),
     ],

@@ -1,4 +1,4 @@
-"""The contact sheet: one file with everything in it, and nothing of the catalog taken for markup."""
+"""The contact sheet is one file with everything in it, and treats nothing from the catalog as markup."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from html.parser import HTMLParser
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest.search.backend import Hit
 from ingest.search.contact_sheet import Section, page
-from ingest.search.milvus_backend import Hit
 
 
 class Reader(HTMLParser):
@@ -39,7 +39,7 @@ texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30)
 
 
 @given(texts, texts, texts, texts)
-def test_what_a_catalog_says_is_never_markup(heading, product_id, name, value):
+def test_text_from_a_catalog_is_never_markup(heading, product_id, name, value):
     plain = read(page([Section("q", [Hit("p", 0.5, {"brand": "b"})], [b""])]))
     wild = read(page([Section(heading, [Hit(product_id, 0.5, {name or "n": value or "v"})], [b""])]))
 
@@ -51,7 +51,7 @@ def test_what_a_catalog_says_is_never_markup(heading, product_id, name, value):
     assert product_id in "".join(wild.texts)
 
 
-def test_pictures_are_in_the_file_and_nothing_is_loaded():
+def test_images_are_in_the_file_and_nothing_is_loaded():
     html = page([Section("red mug", [Hit("P1", 0.5, {"title": 'A "mug"', "image": "https://x.example/a.jpg"})],
                          [b"\xff\xd8 one"], b"\xff\xd8 asked")])  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Recall is measured against exact search, on queries that do not find themselves."""
+"""Recall is measured against exact search, with queries that are left out of their own hits."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_truth_holds_no_query_itself_and_is_exact(index):
     assert recall(questions, [[]] * 50) == 0
 
 
-def test_products_that_share_a_picture_may_come_in_any_order():
+def test_products_that_share_an_image_may_come_in_any_order():
     rows = np.repeat(np.eye(DIM, dtype=np.float32)[:3], 5, axis=0)
     truth = GroundTruth(index_of(rows), 3, 15)
     assert (truth.nearest != truth.queries[:, None]).all()
@@ -86,19 +86,19 @@ def test_recall_grows_with_ef_and_the_smallest_that_is_enough_is_named(index):
     assert all(row.queries_per_s > 0 for row in found.rows)
 
 
-def test_the_collection_decides_where_it_was_asked():
+def test_the_collection_decides_if_it_was_measured():
     measured = [("faiss", 16, 1.0), ("collection", 16, 0.9), ("collection", 64, 0.995), ("collection", 128, 1.0)]
     rows = [EfMeasurement(where, ef, recall, 1, 1, 1, 1) for where, ef, recall in measured]
-    assert evaluate.smallest(rows, 0.99) == (64, "collection")
-    assert evaluate.smallest(rows[:1], 0.99) == (16, "faiss")
-    assert evaluate.smallest(rows[:2], 0.99) == (None, "collection")
+    assert evaluate.find_smallest_ef(rows, 0.99) == (64, "collection")
+    assert evaluate.find_smallest_ef(rows[:1], 0.99) == (16, "faiss")
+    assert evaluate.find_smallest_ef(rows[:2], 0.99) == (None, "collection")
 
 
 def test_an_ef_is_good_enough_only_if_it_is_so_with_filters_too():
     measured = [(64, 1.0, 0.999), (64, 0.01, 0.47), (128, 1.0, 0.999), (128, 0.01, 0.995), (128, 0.5, 0.992)]
     rows = [EfMeasurement("collection", ef, recall, 1, 1, 1, 1, matching) for ef, matching, recall in measured]
-    assert evaluate.smallest(rows, 0.99) == (128, "collection")
-    assert evaluate.smallest(rows, 0.995) == (None, "collection")
+    assert evaluate.find_smallest_ef(rows, 0.99) == (128, "collection")
+    assert evaluate.find_smallest_ef(rows, 0.995) == (None, "collection")
 
 
 def test_other_builds_are_measured(index):
@@ -119,7 +119,7 @@ def test_precision_is_that_of_the_exact_neighbours():
     ]
 
 
-def test_what_cannot_be_measured_is_said(index):
+def test_what_cannot_be_measured_is_an_error(index):
     with pytest.raises(ExportError, match="more than --k"):
         GroundTruth(index, 600, 5)
     with pytest.raises(QueryError, match="--labels"):

@@ -61,9 +61,9 @@ def test_a_weight_below_zero_leads_away():
 @pytest.mark.parametrize(
     ("parts", "words"),
     [
-        ([], "nothing is asked for"),
-        ([(1, 0.0)], "nothing is left"),
-        ([(1, 1.0), (1, -1.0)], "nothing is left"),
+        ([], "the query is empty"),
+        ([(1, 0.0)], "has no direction"),
+        ([(1, 1.0), (1, -1.0)], "has no direction"),
         ([(1, math.nan)], "finite"),
         ([(1, math.inf)], "finite"),
         ([(math.nan, 1.0)], "no usable vector"),

@@ -1,4 +1,4 @@
-"""Filters are drawn that let through about a wanted share of the products, and say which."""
+"""Drawn filters match about a wanted share of the products, and know which."""
 
 from __future__ import annotations
 

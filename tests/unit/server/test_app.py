@@ -111,7 +111,7 @@ def test_an_unavailable_milvus_is_reported_as_such(shop: SmallShop, monkeypatch:
         def fail(*_: object) -> None:
             raise MilvusError("Milvus at nowhere: cannot search: unavailable")
 
-        monkeypatch.setattr(live.collection, "search", fail)
+        monkeypatch.setattr(live.collection, "searches", fail)
         answer = requests.post(f"{address}v1/search", json={"text": "two"}, timeout=20)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
     assert answer.json() == {"error": "Milvus at nowhere: cannot search: unavailable"}

@@ -74,7 +74,7 @@ def test_what_was_read_once_is_not_got_again(url, storage, tmp_path):
 def test_a_shard_without_its_keys_is_not_there_yet(url, storage, tmp_path):
     store = opened(url, tmp_path / "a")
     storage.fail(*["500"] * 99, method="PUT", part="keys.npy")
-    with pytest.raises(StorageError, match=r"keys\.npy: cannot be written .*; see to the storage") as raised:
+    with pytest.raises(StorageError, match=r"keys\.npy: cannot be written .*; check the storage") as raised:
         store.add(keys(1), vectors(1))
     assert "\n" not in str(raised.value)
     storage.faults.clear()
@@ -155,7 +155,7 @@ def test_the_mirror_makes_room(url, tmp_path, monkeypatch):
 
 
 def test_a_bucket_that_is_not_there_is_told(storage, tmp_path):
-    with pytest.raises(StorageError, match="there is no nowhere; make it"):
+    with pytest.raises(StorageError, match="there is no nowhere; create it"):
         opened("s3://nowhere/space", tmp_path)
 
 

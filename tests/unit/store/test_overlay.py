@@ -42,5 +42,5 @@ def test_what_is_added_is_found_with_what_is_beneath(below, layered) -> None:
 
 def test_before_anything_is_added_it_is_the_store_beneath(below, layered, tmp_path) -> None:
     assert layered.take(keys(2, 3))[0].tolist() == below.take(keys(2, 3))[0].tolist() == [True, False]
-    assert (layered.dim, layered.fewest, layered.rows, layered.shards()) == (DIM, below.fewest, 2, [])
+    assert (layered.dim, layered.min_shard_rows, layered.rows, layered.shards()) == (DIM, below.min_shard_rows, 2, [])
     assert not (tmp_path / "above").exists()

@@ -126,7 +126,7 @@ def test_ids_that_swap_their_pictures_are_both_written_again():
 
 def test_a_distrusted_row_is_written_again():
     there = collected({"a": (RED, "mug"), "b": (RED, "mug")})
-    there.distrust(there.find([diff.key("a")]))
+    there.distrust(there.find(["a"]))
     difference = CollectionDiff(there, "s")
     assert names(passed(difference, [picture("a", (RED, "mug")), picture("b", (RED, "mug"))]), ImageFile) == ["a"]
 

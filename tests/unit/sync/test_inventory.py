@@ -7,7 +7,8 @@ import tracemalloc
 
 import numpy as np
 
-from ingest.sync.inventory import ABSENT, Inventory, RowState, key
+from ingest.runtime.hash_index import ABSENT
+from ingest.sync.inventory import Inventory, RowState
 
 ROWS = 100_000
 
@@ -23,19 +24,19 @@ def filled(rows: int) -> Inventory:
 def test_rows_are_found_with_their_digests():
     inventory = filled(1000)
 
-    places = inventory.find([key("P0000007"), key("nobody"), key("P0000999")])
+    places = inventory.find(["P0000007", "nobody", "P0000999"])
 
     assert places.tolist() == [7, ABSENT, 999]
     assert inventory.digest(7) == f"{7:032x}"
     assert inventory.sha256(999) == (999).to_bytes(32, "big")
-    assert inventory.doubled() == 0
+    assert inventory.count_duplicates() == 0
 
 
 def test_a_row_takes_at_most_120_bytes():
     filled(10)
     tracemalloc.start()
     inventory = filled(ROWS)
-    inventory.find([key("P0000000")])
+    inventory.find(["P0000000"])
     held, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
@@ -47,7 +48,7 @@ def test_ids_come_back_by_fate_in_any_script():
     inventory = Inventory()
     names = ["a", "日本", "🫖" * 30, ""]
     inventory.add(names, ["0" * 32] * 4, ["0" * 64] * 4)
-    inventory.fates[[1, 3]] = RowState.SAME
+    inventory.states[[1, 3]] = RowState.SAME
 
     assert list(inventory.ids({RowState.SAME})) == [("日本", RowState.SAME), ("", RowState.SAME)]
     assert inventory.count(RowState.GONE) == 2
@@ -57,7 +58,7 @@ def test_a_row_without_a_digest_is_foreign_and_a_distrusted_one_has_none():
     inventory = Inventory()
     inventory.add(["theirs", "odd", "ours"], ["", "x" * 32, "1" * 32], ["", "", hashlib.sha256(b"").hexdigest()])
 
-    assert inventory.fates.tolist() == [RowState.FOREIGN, RowState.FOREIGN, RowState.GONE]
+    assert inventory.states.tolist() == [RowState.FOREIGN, RowState.FOREIGN, RowState.GONE]
     inventory.distrust(np.array([2]))
     assert inventory.digest(2) == "0" * 32
 
@@ -66,19 +67,19 @@ def test_doubled_rows_are_counted():
     inventory = filled(10)
     inventory.add(["P0000003"], ["0" * 32], ["0" * 64])
 
-    assert inventory.doubled() == 1
+    assert inventory.count_duplicates() == 1
 
 
 def test_of_doubled_rows_the_first_is_distrusted_and_none_counts_as_gone():
     inventory = filled(10)
     inventory.add(["P0000003", "P0000004", "P0000003"], ["7" * 32, "", "8" * 32], ["0" * 64] * 3)
 
-    inventory.settle_doubled()
+    inventory.distrust_duplicates()
 
-    assert inventory.find([key("P0000003"), key("P0000004")]).tolist() == [3, 4]
+    assert inventory.find(["P0000003", "P0000004"]).tolist() == [3, 4]
     assert inventory.digest(3) == "0" * 32
-    assert inventory.fates[[3, 10, 12]].tolist() == [RowState.GONE, RowState.DOUBLE, RowState.DOUBLE]
-    assert inventory.fates[[4, 11]].tolist() == [RowState.FOREIGN, RowState.FOREIGN], (
+    assert inventory.states[[3, 10, 12]].tolist() == [RowState.GONE, RowState.DOUBLE, RowState.DOUBLE]
+    assert inventory.states[[4, 11]].tolist() == [RowState.FOREIGN, RowState.FOREIGN], (
         "one of them is not ours to replace"
     )
     assert inventory.digest(5) == f"{5:032x}"

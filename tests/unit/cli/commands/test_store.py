@@ -91,5 +91,5 @@ def test_gc_refuses_where_pictures_are_not_on_this_disk(shop):
     assert "1 pictures are not on this disk" in str(result.exception)
 
 
-def test_a_grace_that_is_no_duration_is_told(shop):
-    assert "--grace soon: a number and s, m, h, d or w" in str(store(shop, "gc", "--grace", "soon").exception)
+def test_a_grace_that_is_not_a_duration_is_an_error(shop):
+    assert "--grace soon: not a duration" in str(store(shop, "gc", "--grace", "soon").exception)

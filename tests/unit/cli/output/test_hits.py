@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ingest.cli.output import hits
 from ingest.core.settings import Settings
 from ingest.search import contact_sheet, hit_fields
-from ingest.search.milvus_backend import Hit
+from ingest.search.backend import Hit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Milvus' filter expressions: which names one mentions, and the few that ingest writes itself."""
+"""Milvus filter expressions: writes them, and finds the field names in a user's."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _TOKEN = re.compile(
 
 
 def names(expression: str) -> list[str]:
-    """Return the names that an expression takes for fields, each once, in order.
+    """Return the field names in an expression, each once, in order.
 
-    A key of the dynamic field, `$meta["season"]`, counts as its name; functions, such as json_contains, do not.
+    A key of the dynamic field, `$meta["season"]`, counts as a name; functions, such as json_contains, do not.
     """
     found = []
     for token in _TOKEN.finditer(expression):
@@ -37,27 +37,30 @@ def names(expression: str) -> list[str]:
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Return a guess at what was meant, in words to put behind a name, or ""."""
+    """Return a guess at the name that was meant, as words to put after a message, or ""."""
     near = get_close_matches(name, list(known), n=1)
     return f" (did you mean {near[0]}?)" if near else ""
 
 
 def all_of(*expressions: str) -> str:
-    """Return an expression that holds where all of these do; those that are "" do not count."""
+    """Return an expression for rows that match all of these; empty ones are left out."""
     given = [expression for expression in expressions if expression.strip()]
     return given[0] if len(given) == 1 else " and ".join(f"({expression})" for expression in given)
 
 
 def among(name: str, values: Collection[Scalar]) -> str:
-    """Return an expression for a field being one of these, as JSON quotes them."""
+    """Return an expression for rows whose field is one of these values.
+
+    They are quoted as in JSON: pymilvus' own way breaks on a quote.
+    """
     return f"{name} in {json.dumps(list(values), ensure_ascii=False)}"
 
 
 def not_among(name: str, values: Collection[Scalar]) -> str:
-    """Return an expression for a field being none of these, "" where there are none."""
+    """Return an expression for rows whose field is none of these values; "" if there are none."""
     return f"{name} not in {json.dumps(list(values), ensure_ascii=False)}" if values else ""
 
 
 def quote_field(name: str) -> str:
-    """Return a field's name as an expression takes it; a column kept under a name of its own is a key."""
+    """Return a field's name as it is written in an expression; one that is no identifier becomes a key of `$meta`."""
     return name if re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) else f"$meta[{json.dumps(name, ensure_ascii=False)}]"

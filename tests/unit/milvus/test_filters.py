@@ -1,4 +1,4 @@
-"""Names in a filter are told from its words, texts and functions; what ingest writes is quoted."""
+"""Field names in a filter are told apart from keywords, texts and functions; written values are quoted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.search import filters
+from ingest.milvus import filters
 
 
 @pytest.mark.parametrize(
@@ -28,12 +28,12 @@ from ingest.search import filters
         ('"never closed', ["never", "closed"]),
     ],
 )
-def test_names_are_what_stands_for_fields(expression, names):
+def test_names_are_the_fields_of_an_expression(expression, names):
     assert filters.names(expression) == names
 
 
 @given(st.text())
-def test_any_text_has_names_or_none(text):
+def test_any_text_can_be_searched_for_names(text):
     assert all(filters.names(text))
 
 
@@ -50,11 +50,11 @@ def test_expressions_hold_together():
     assert filters.not_among("a", []) == ""
 
 
-def test_a_slip_is_met_with_a_guess():
+def test_a_misspelt_name_gets_a_suggestion():
     assert filters.suggest("prise", ["title", "price"]) == " (did you mean price?)"
     assert filters.suggest("zzz", ["title", "price"]) == ""
 
 
-def test_a_name_that_is_none_is_a_key_of_the_dynamic_field():
+def test_a_name_that_is_no_identifier_is_a_key_of_the_dynamic_field():
     assert filters.quote_field("season") == "season"
     assert filters.quote_field('my "field"') == r'$meta["my \"field\""]'
