@@ -1,4 +1,4 @@
-"""Draw docs/sample-searches.png: searches in the sample catalog's FAISS files, each with a row of images."""
+"""Draw docs/sample-searches.png: one row of images per search in the FAISS files of the sample catalog."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 from PIL import Image, ImageDraw, ImageFont
 
-from ingest import search
-from ingest.embedding.checkpoint import resolve
-from ingest.embedding.clip import ClipEncoder
+from ingest.core.settings import Settings
+from ingest.search.faiss_backend import ExportedIndex
+from ingest.search.query import Query, QueryModel
+from ingest.search.search import answer_queries
 
 QUERIES = ("red striped mug", "blue backpack", "dotted dress", "red lamp", "something checked")
 SIDE, GAP, TEXT = 132, 8, 22
@@ -23,21 +24,21 @@ SHOWN = 6
 @click.option("--model", default="data/models/sample-clip")
 @click.option("--output", type=click.Path(path_type=Path), default="docs/sample-searches.png")
 def main(data: Path, catalog: Path, model: str, output: Path) -> None:
-    """Draw some searches, each with a row of images."""
+    """Draw one row of images per search."""
     with catalog.open(encoding="utf-8", newline="") as file:
-        pictures = {row["product_id"]: catalog.parent / row["image"] for row in csv.DictReader(file)}
-    checkpoint = resolve(model)
-    encoder = ClipEncoder(checkpoint, "cpu", "float32", batch=1)
+        images = {row["product_id"]: catalog.parent / row["image"] for row in csv.DictReader(file)}
+    settings = Settings(data=data, model=model, device="cpu", dtype="float32")
+    queries = [Query(text=text, limit=SHOWN) for text in QUERIES]
+    results = answer_queries(ExportedIndex(settings, ef=64), QueryModel(settings), queries)
     row_height = TEXT + SIDE + GAP
     sheet = Image.new("RGB", (SHOWN * (SIDE + GAP) + GAP, len(QUERIES) * row_height + GAP), "white")
     pen = ImageDraw.Draw(sheet)
-    for number, query in enumerate(QUERIES):
+    for number, (query, hits) in enumerate(zip(queries, results, strict=True)):
         top = GAP + number * row_height
-        pen.text((GAP, top), f"ingest search “{query}”", "#333333", ImageFont.load_default(15))
-        hits = search.in_faiss(data / "indexes", search.text_vector(encoder, query), None, SHOWN, ef=64)
+        pen.text((GAP, top), f"ingest search “{query.text}”", "#333333", ImageFont.load_default(15))
         for column, hit in enumerate(hits):
-            picture = Image.open(pictures[hit.product_id]).resize((SIDE, SIDE))
-            sheet.paste(picture, (GAP + column * (SIDE + GAP), top + TEXT))
+            image = Image.open(images[hit.product_id]).resize((SIDE, SIDE))
+            sheet.paste(image, (GAP + column * (SIDE + GAP), top + TEXT))
     sheet.save(output, optimize=True)
     click.echo(f"{output}: {len(QUERIES)} searches")
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .pictures import COLOUR_NAMES, KIND_NAMES, PATTERNS, split_combinations
+from sample_catalog.surfaces import PATTERNS
+
+from .pictures import COLOUR_NAMES, KIND_NAMES, split_combinations
 
 if TYPE_CHECKING:
     from pathlib import Path
