@@ -268,7 +268,7 @@ def config_option(function: F) -> F:
         is_eager=True,
         expose_value=False,
         callback=_read_config,
-        envvar="INGESTCONFIG",
+        envvar="INGEST_CONFIG",
         cls=Grouped,
         group="Folders",
         show_default="./ingest.toml if it exists",

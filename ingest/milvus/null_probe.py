@@ -50,7 +50,7 @@ _PROBE_CONTRACT = Contract(
 )  # fmt: skip
 
 
-class ProbeResult(NamedTuple):
+class ProbeAnswer(NamedTuple):
     """What a run found out: the server's version, and how it keeps a missing number."""
 
     version: str
@@ -63,7 +63,7 @@ class _Existing(NamedTuple):
     The first two are None if there is no such run or collection.
     """
 
-    finding: ProbeResult | None
+    finding: ProbeAnswer | None
     keeps: Keeps | None
     names: Sequence[str]
 
@@ -97,12 +97,12 @@ def adapt(connection: Connection, contract: Contract, space: Space) -> ProbeResu
         before = finding.keeps if finding else existing.keeps
         Collection(connection, contract, space).check_alias()  # before anything is created
         try:
-            finding = ProbeResult(version, _probe(connection, contract.alias))
+            finding = ProbeAnswer(version, _probe(connection, contract.alias))
         except MilvusError as error:
             if before is None:
                 raise
             log.warning("%s; missing numbers are written as %s, as before", error, _WORDS[before])
-            return _result(contract, ProbeResult(version, before))
+            return _result(contract, ProbeAnswer(version, before))
         if before not in (None, finding.keeps):
             log.warning("Milvus at %s is %s now: missing numbers %s", connection.shown, version, _WILL[finding.keeps])
     return replace(_result(contract, finding), properties={PROPERTY: json.dumps(finding._asdict())})
@@ -117,7 +117,7 @@ def recall(connection: Connection, contract: Contract, space: Space) -> ProbeRes
     if finding is not None and finding.version == version:
         return _result(contract, finding)
     keeps = finding.keeps if finding else existing.keeps or Keeps.NAN
-    result = _result(contract, ProbeResult(version, keeps))
+    result = _result(contract, ProbeAnswer(version, keeps))
     name = contracts.collection_name(result.contract, space)
     step = f"find out how Milvus {version} keeps missing numbers"
     if finding is None and existing.keeps is None:
@@ -134,7 +134,7 @@ _WILL = {
 }
 
 
-def _result(contract: Contract, finding: ProbeResult) -> ProbeResult:
+def _result(contract: Contract, finding: ProbeAnswer) -> ProbeResult:
     kept = missing_numbers.on_server(contract, finding.keeps)
     lacking = (field.name for field in contract.fields if field.may_be_missing and field.name not in kept.missing)
     return ProbeResult(kept, finding.version, tuple(lacking) if finding.keeps is Keeps.NEITHER else ())
@@ -150,15 +150,15 @@ def _look(connection: Connection, contract: Contract, space: Space) -> _Existing
     keeps = next((by_name[name] for name in existing if name in by_name), None)
     for name in existing:
         properties = connection.call("describe the collection", client.describe_collection, name).get("properties", {})
-        if (finding := _parse_finding(properties.get(PROPERTY, ""))) is not None:
+        if (finding := _parse_answer(properties.get(PROPERTY, ""))) is not None:
             return _Existing(finding, keeps, names)
     return _Existing(None, keeps, names)
 
 
-def _parse_finding(text: str) -> ProbeResult | None:
+def _parse_answer(text: str) -> ProbeAnswer | None:
     try:
         content = json.loads(text)
-        return ProbeResult(str(content["version"]), Keeps(content["keeps"]))
+        return ProbeAnswer(str(content["version"]), Keeps(content["keeps"]))
     except (ValueError, TypeError, KeyError):
         return None
 

@@ -142,7 +142,8 @@ def losses(model: CLIPModel, heads: AttributeHeads, tokenizer: CLIPTokenizer, ba
     twin = (batch.labels[:, None, :3] == batch.labels[None, :, :3]).all(dim=2) & ~itself
     alike = multi_positive((scale * pictures @ pictures.T).masked_fill(itself, -1e4), twin)
     attributes = heads(pictures, batch.labels[:, :3]) + heads(texts, named[:, :3])
-    return across + 0.5 * alike + attributes
+    loss: Tensor = across + 0.5 * alike + attributes
+    return loss
 
 
 def train(
