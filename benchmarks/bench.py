@@ -1,4 +1,4 @@
-"""What every benchmark here shares: its two flags, the machine it ran on, medians, and the JSON it writes."""
+"""What the benchmarks share: two flags, a description of the machine, medians, and the JSON they write."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ ROOT = Path(__file__).parents[1]
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """Return a parser that knows --quick and --json; the program's docstring is its help."""
+    """Return a parser with --quick and --json; the program's docstring is its help."""
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--quick", action="store_true", help="a run of under a minute")
-    made.add_argument("--json", type=Path, metavar="FILE", help="write rows and ratios here")
+    made.add_argument("--quick", action="store_true", help="take less than a minute")
+    made.add_argument("--json", type=Path, metavar="FILE", help="write rows and ratios to this file")
     return made
 
 
 def machine(*packages: str) -> dict[str, Any]:
-    """Return what a figure depends on: the processor, its cores, Python's version, the packages', and the date."""
+    """Return what the figures depend on: processor, cores, versions of Python and packages, and the date."""
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -42,7 +42,7 @@ def machine(*packages: str) -> dict[str, Any]:
 
 
 def median(rows: Iterable[Row], name: str, **which: Figure) -> float:
-    """Return the median of `name` over the rows whose other values are `which`."""
+    """Return the median of `name` over the rows that have the values `which`."""
     chosen = (row for row in rows if all(row.get(key) == value for key, value in which.items()))
     return statistics.median(float(row[name]) for row in chosen)
 
@@ -54,7 +54,7 @@ def finish(
     path: Path | None,
     packages: Sequence[str] = (),
 ) -> None:
-    """Print the rows as a table and the ratios below it, and write both to `path` where there is one."""
+    """Print the rows as a table, then the ratios, and write both to `path` if given."""
     if rows:
         names = list(dict.fromkeys(name for row in rows for name in row))
         cells = [[_shown(row.get(name, "")) for name in names] for row in rows]

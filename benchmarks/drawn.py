@@ -1,4 +1,4 @@
-"""Catalogs of drawn products for benchmarks, and a collection of their own that may be dropped."""
+"""Catalogs of drawn products, and a collection that benchmarks may drop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MODEL = bench.ROOT / "data" / "models" / "sample-clip"
 
 
 def draw(folder: Path, count: int, side: int) -> None:
-    """Draw `count` products with pictures of `side` by `side` into the folder, if it has no catalog yet."""
+    """Draw `count` products with images of `side` by `side` pixels into the folder, unless it has a catalog."""
     sys.path.insert(0, str(bench.ROOT / "scripts"))
     from sample_catalog.catalog import render
 
@@ -27,7 +27,7 @@ def draw(folder: Path, count: int, side: int) -> None:
 
 
 def schema(folder: Path) -> Path:
-    """Write the shipped contract with an alias of its own, so that nobody's collection is touched."""
+    """Write the shipped contract with another alias, so that no collection of the user's is touched."""
     shipped = (bench.ROOT / "schema" / "products.toml").read_text(encoding="utf-8")
     path = folder / "schema.toml"
     path.write_text(re.sub(r'(?m)^alias = ".*"', f'alias = "{ALIAS}"', shipped), encoding="utf-8")
@@ -35,7 +35,7 @@ def schema(folder: Path) -> Path:
 
 
 def forget(uri: str) -> None:
-    """Drop what a run with that contract has left on a server."""
+    """Drop the collections of earlier runs with that contract."""
     from pymilvus import MilvusClient, MilvusException
 
     with closing(MilvusClient(uri=uri)) as client:

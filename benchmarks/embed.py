@@ -1,10 +1,10 @@
-"""From JPEGs on disk to unit vectors on disk: ours, a loop by hand, sentence-transformers, and the forward pass alone.
+"""From JPEGs on disk to unit vectors on disk: ingest, a hand-written loop, sentence-transformers, the forward pass.
 
     python3 -m venv /tmp/peer && /tmp/peer/bin/pip install sentence-transformers pillow
     python benchmarks/embed.py --sentence-transformers /tmp/peer/bin/python --json embed.json
 
-The model has the shape of ViT-B/32 (or ViT-L/14) and random weights, on which speed does not depend. Each contestant
-is a process that has loaded its model before it is timed; they take turns, and medians over the rounds count.
+The model has the shape of ViT-B/32 (or ViT-L/14) and random weights, which do not affect speed. Each contestant is a
+process that has loaded its model before it is timed. They take turns; ratios are of medians over the rounds.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "rocket", "retina", "hubble_dee
 
 
 def main() -> None:
-    """Run all of it."""
+    """Run all contestants in turns, and print and write the figures."""
     parser = bench.parser(__doc__)
     parser.add_argument("--pictures", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--shape", choices=SHAPES, default="ViT-B/32")
-    parser.add_argument("--sentence-transformers", metavar="PYTHON", help="the Python that has it")
+    parser.add_argument("--sentence-transformers", metavar="PYTHON", help="a Python that has sentence-transformers")
     options = parser.parse_args()
     pictures, rounds = (32, 1) if options.quick else (options.pictures, options.rounds)
     sides = (800,) if options.quick else (800, 2000)
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 class Contestant:
-    """A process that embeds a folder when told to; a context manager that ends it."""
+    """A process that embeds folders on demand; as a context manager it ends with the block."""
 
     def __init__(self, name: str, python: str, model: Path) -> None:
         self._name = name
@@ -92,7 +92,7 @@ class Contestant:
         self._process.wait()
 
     def __call__(self, pictures: Path) -> float:
-        """Return the seconds that all the folder's pictures take."""
+        """Embed the folder's images; return the seconds it took."""
         with tempfile.TemporaryDirectory() as output:
             assert self._process.stdin is not None
             self._process.stdin.write(json.dumps([str(pictures), output]) + "\n")
@@ -108,7 +108,7 @@ class Contestant:
 
 
 def write_model(folder: Path, shape: str) -> Path:
-    """Write a CLIP with random weights, the same each time, its preprocessing and a tokenizer."""
+    """Write a CLIP with random weights (always the same), its preprocessing and a tokenizer."""
     import torch
     from transformers import CLIPConfig, CLIPModel
 
@@ -120,7 +120,7 @@ def write_model(folder: Path, shape: str) -> Path:
     steps = json.loads((sample / "preprocessor_config.json").read_text(encoding="utf-8"))
     steps |= {"size": {"shortest_edge": 224}, "crop_size": {"height": 224, "width": 224}}
     (folder / "preprocessor_config.json").write_text(json.dumps(steps), encoding="utf-8")
-    # sentence-transformers finds a CLIP by a processor with both parts
+    # sentence-transformers recognises a CLIP by a processor with both parts
     (folder / "processor_config.json").write_text(
         json.dumps({"processor_class": "CLIPProcessor", "image_processor": steps}), encoding="utf-8"
     )

@@ -1,9 +1,9 @@
-"""The contestants of embed.py, each in a process of its own that embeds a folder for each line it reads.
+"""The contestants of embed.py, each in its own process, which embeds a folder for each line it reads.
 
     python benchmarks/embed_contestants.py NAME MODEL_FOLDER
 
-A line is a JSON list [folder of pictures, folder for the vectors]; the answer is the seconds it took, of the ceiling
-those of the forward passes alone. Run by any Python that has what the contestant needs.
+A line is a JSON list [folder of images, folder for the vectors]; the answer is the seconds it took, for `ceiling` those
+of the forward passes alone. Any Python with the contestant's packages can run it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-BATCH = 16  # what loops in READMEs take
+BATCH = 16  # as in the loops of READMEs
 
 
 def ours(model: Path) -> Callable[[Path, Path], float]:
-    """Return the line of `ingest embed`, from the folder's catalog to shards in a store, with a model loaded before."""
+    """Return the pipeline of `ingest embed`, from the folder's catalog to shards in a store, with a loaded model."""
     import threading
     from contextlib import ExitStack
     from unittest import mock
@@ -48,7 +48,7 @@ def ours(model: Path) -> Callable[[Path, Path], float]:
             pipeline = Pipeline(stack, settings, Progress(), threading.Event())
             stack.enter_context(mock.patch.object(pipeline, "encoder", return_value=encoder))
             begun = time.perf_counter()
-            done = sum(isinstance(record, Embedded) for record in pipeline.embedded(pipeline.pictures()))
+            done = sum(isinstance(record, Embedded) for record in pipeline.embed(pipeline.images()))
         seconds = time.perf_counter() - begun
         if done != len(list(pictures.glob("*.jpg"))):
             raise SystemExit(f"only {done} pictures were embedded")
@@ -58,7 +58,7 @@ def ours(model: Path) -> Callable[[Path, Path], float]:
 
 
 def ceiling(model: Path) -> Callable[[Path, Path], float]:
-    """Return the forward pass alone, on tensors in memory, in the dtype that ours computes in."""
+    """Return the forward pass alone, on tensors in memory, in the dtype that ingest uses."""
     import torch
     from transformers import CLIPVisionModelWithProjection
 
@@ -84,7 +84,7 @@ def ceiling(model: Path) -> Callable[[Path, Path], float]:
 
 
 def hand_loop(model: Path) -> Callable[[Path, Path], float]:
-    """Return the loop that people write: open, process, embed, 16 at a time, float32."""
+    """Return the loop that people write by hand: open, process, embed, 16 at a time, float32."""
     import numpy as np
     import torch
     from PIL import Image
@@ -113,7 +113,7 @@ def hand_loop(model: Path) -> Callable[[Path, Path], float]:
 
 
 def sentence_transformers(model: Path) -> Callable[[Path, Path], float]:
-    """Return sentence-transformers' encode as its documentation has it for pictures, at its default batch."""
+    """Return sentence-transformers' encode, as documented for images, with its default batch."""
     import numpy as np
     from PIL import Image
     from sentence_transformers import SentenceTransformer
@@ -135,7 +135,7 @@ CONTESTANTS = {one.__name__: one for one in (ours, hand_loop, sentence_transform
 def main() -> None:
     """Serve one contestant until stdin ends."""
     answers = sys.stdout
-    sys.stdout = sys.stderr  # what libraries print is no answer
+    sys.stdout = sys.stderr  # keeps the libraries' output apart from the answers
     run = CONTESTANTS[sys.argv[1]](Path(sys.argv[2]))
     print("ready", file=answers, flush=True)
     for line in sys.stdin:

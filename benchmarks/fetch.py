@@ -1,12 +1,12 @@
-"""Fetching pictures, side by side with img2dataset in one run: pictures a second, CPU, memory, and what arrived.
+"""Fetching images, compared with img2dataset: images per second, CPU, memory, and what arrived.
 
     python3 -m venv /tmp/peer && /tmp/peer/bin/pip install img2dataset
     python benchmarks/fetch.py --img2dataset /tmp/peer/bin/img2dataset --json fetch.json
 
-Both fetch the same JPEGs of 30 kB from a server on loopback in a process of its own, 32 at once, and keep the bytes
-as they came (img2dataset with `--disable_all_reencoding`, which is its cheapest way). Then again with 20 ms latency
-and 2 % of the pictures answering 503 until the first run is over. CPU is that of the tool and its children, without
-the server's, start included; memory is the most that one of its processes held.
+Both fetch the same JPEGs of 30 kB from a server process on loopback, 32 at once, and keep the bytes as they are
+(img2dataset with `--disable_all_reencoding`, its cheapest mode). Then again with 20 ms latency and 2 % of the images
+answering 503 until the first run is over. CPU time is that of the tool and its children, from their start, without the
+server's; memory is the peak of one process.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SETTINGS = {"loopback": (0, 0), "20 ms, 2 % failing": (20, 2)}
 
 @dataclass(frozen=True)
 class Run:
-    """One run of one tool. `arrived` is what lies on disk after it."""
+    """One run of one tool; `arrived` is the number of images on disk afterwards."""
 
     seconds: float
     cpu_seconds: float
@@ -49,18 +49,18 @@ class Run:
 
 
 def main() -> None:
-    """Run all of it, print a table, and write the JSON where asked."""
+    """Run both tools, print a table, and write the JSON if asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pictures", type=int, default=5_000)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the pictures")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the images")
     parser.add_argument("--img2dataset", default=shutil.which("img2dataset"), help="the program to compare with")
-    parser.add_argument("--repeat", type=int, default=3, help="runs of each; the one with least CPU counts")
+    parser.add_argument("--repeat", type=int, default=3, help="runs of each; the one with the least CPU time counts")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
     pictures = options.pictures // 10 if options.quick else options.pictures
     tools = {"ingest": ingest, "img2dataset": img2dataset}
     if options.img2dataset is None:
-        print("img2dataset is not there: install it into a venv of its own, and name it with --img2dataset")
+        print("img2dataset was not found: install it into a separate venv, and name it with --img2dataset")
         del tools["img2dataset"]
     results: dict[str, Any] = {
         "pictures": pictures,
@@ -72,7 +72,7 @@ def main() -> None:
         found: dict[str, dict[str, Any]] = {}
         results["settings"][setting] = found
         for _ in range(options.repeat):
-            for tool, command in tools.items():  # in turns, so that what the machine does meets both
+            for tool, command in tools.items():  # in turns, so that other load on the machine affects both
                 first, second = measured(command, options.img2dataset, pictures, latency_ms, failing)
                 known = found.get(tool)
                 if known is None or first.cpu_seconds < known["first"]["cpu_seconds"]:
@@ -89,7 +89,7 @@ def main() -> None:
 
 
 def measured(command: Any, peer: str, pictures: int, latency_ms: int, failing: int) -> tuple[Run, Run]:
-    """Run a tool twice over the same catalog and folder; between the two, the server heals."""
+    """Run a tool twice over the same catalog and folder; for the second run the server answers every request."""
     with tempfile.TemporaryDirectory() as name, served(latency_ms, failing) as base:
         folder = Path(name)
         urls = [f"{base}/{number}.jpg" for number in range(pictures)]
@@ -102,14 +102,14 @@ def measured(command: Any, peer: str, pictures: int, latency_ms: int, failing: i
 
 
 def ingest(folder: Path, _peer: str) -> list[str]:
-    """Return the command of this tool; one try a picture, as img2dataset has it."""
+    """Return the command of ingest, with one try per image, as img2dataset does it."""
     flags = f"--allow-private --download-workers {AT_ONCE} --download-per-host {AT_ONCE} --download-tries 1 --quiet"
     places = ["--catalog", str(folder / "products.csv"), "--data", str(folder / "data")]
     return [sys.executable, "-m", "ingest", "fetch", *places, *flags.split()]
 
 
 def img2dataset(folder: Path, peer: str) -> list[str]:
-    """Return the command of the other."""
+    """Return the command of img2dataset."""
     flags = (
         "--output_format files --resize_mode no --disable_all_reencoding True "
         f"--processes_count 1 --thread_count {AT_ONCE}"
@@ -119,7 +119,7 @@ def img2dataset(folder: Path, peer: str) -> list[str]:
 
 
 def timed(command: list[str], folder: Path) -> Run:
-    """Run a command to its end."""
+    """Run a command to its end, and measure it."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_ALBUMENTATIONS_UPDATE": "1"}
     before, began = _cpu(), time.perf_counter()
     with (folder / "log").open("a") as log:
@@ -141,8 +141,8 @@ def _cpu() -> float:
 
 @contextmanager
 def served(latency_ms: int, failing: int) -> Iterator[str]:
-    """Run the server while the block does; give its address."""
-    program = [sys.executable, str(Path(__file__).with_name("picture_server.py")), str(latency_ms), str(failing)]
+    """Run the server during the block; yield its address."""
+    program = [sys.executable, str(Path(__file__).with_name("image_server.py")), str(latency_ms), str(failing)]
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         try:

@@ -1,12 +1,12 @@
-"""What a filtered search finds and how long it takes, by the number of rows and the share of them that match.
+"""Recall and latency of filtered searches, by the number of rows and the share of them that match.
 
     python benchmarks/filtered.py [--rows N …] [--vectors random] [--uri URI] [--quick] [--json FILE]
 
-Milvus Lite by default; --uri names a server. The vectors (512-dim, of unit length) lie in clusters, or --vectors random
-anywhere. One kind of filter matches products anywhere (`price < x`), the other one whole clusters (`category < "x"`),
-most of which lie far from the query. `recall@10` compares scores with those of every matching row, `short` counts
-answers with fewer hits than there are products. `cpu_…` is the process' own time, which contains Milvus Lite's: it
-tells what a query costs on a machine that does other work too.
+Milvus Lite by default; --uri names a server. The vectors (512-dim, unit length) are in clusters, or anywhere with
+--vectors random. One kind of filter matches products anywhere (`price < x`), the other matches whole clusters
+(`category < "x"`), most of them far from the query. `recall@10` compares the scores with the exact ones over all
+matching rows; `short` counts answers with fewer hits than possible. `cpu_…` is the process's CPU time, including
+Milvus Lite's: what a query costs on a machine that is busy with other work.
 """
 
 from __future__ import annotations
@@ -42,10 +42,12 @@ CONTRACT = replace(contracts.load(contracts.default_path()), alias=drawn.ALIAS)
 
 def main() -> None:
     parser = bench.parser(__doc__)
-    parser.add_argument("--rows", type=int, nargs="+", help="instead of 300, 20,000 and 200,000")
+    parser.add_argument("--rows", type=int, nargs="+", help="numbers of rows (default: 300, 20,000 and 200,000)")
     parser.add_argument("--vectors", choices=("clustered", "random"), default="clustered")
-    parser.add_argument("--queries", type=int, default=100, help="of each kind; 30 at 100,000 rows and more")
-    parser.add_argument("--uri", default="", help="a Milvus server that may be written to; without one, Milvus Lite")
+    parser.add_argument(
+        "--queries", type=int, default=100, help="queries of each kind; at most 30 from 100,000 rows on"
+    )
+    parser.add_argument("--uri", default="", help="a Milvus server to write to (default: Milvus Lite)")
     arguments = parser.parse_args()
     sizes = arguments.rows or (QUICK_ROWS if arguments.quick else ROWS)
     found = []
@@ -61,7 +63,7 @@ def main() -> None:
 
 
 class Stock:
-    """Products in memory: vectors (n, dim), the cluster of each, and a price that has nothing to do with either."""
+    """Products in memory: vectors (n, dim), the cluster of each, and a price that is independent of both."""
 
     def __init__(self, rows: int, *, spread: bool) -> None:
         chance = np.random.default_rng(0)
@@ -74,7 +76,7 @@ class Stock:
         self.prices = chance.random(rows) * 100
 
     def row(self, number: int) -> dict[str, Any]:
-        """Return a row as Milvus takes it."""
+        """Return a row for `MilvusClient.upsert`."""
         return {
             "product_id": f"P{number}", "embedding": self.vectors[number], "row_digest": "0" * 32,
             "image_sha256": "0" * 64, "title": f"Product {number}", "category": f"{self.clusters[number]:06d}",
@@ -93,7 +95,7 @@ class Stock:
 
 
 def measured(connection: Connection, stock: Stock, queries: int) -> list[dict[str, Any]]:
-    """Fill a collection, ask it one query after another, and return a line for each filter."""
+    """Fill a collection, run the queries one after another, and return a row for each filter."""
     collection = Collection(connection, CONTRACT, SPACE)
     collection.prepare()
     rows = len(stock.vectors)
@@ -101,7 +103,7 @@ def measured(connection: Connection, stock: Stock, queries: int) -> list[dict[st
         connection.client.upsert(collection.name, [stock.row(n) for n in range(start, min(start + 1000, rows))])
     collection.flush()
     if collection.is_indexed:
-        time.sleep(2)  # the server begins to index
+        time.sleep(2)  # until the server begins to index
         while (collection.index() or {}).get("pending_index_rows"):
             time.sleep(1)
     switch(connection, CONTRACT.alias, collection.name, None)

@@ -1,4 +1,4 @@
-"""Build and search the FAISS index of an export, beside faiss called directly, and how well it finds.
+"""Building and searching the FAISS index of an export, compared with calling faiss directly, and its recall.
 
     python benchmarks/index.py [--rounds N] [--quick] [--json FILE]
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 ROWS, QUICK_ROWS, DIM, CLUSTERS, QUERIES, TOP = 100_000, 20_000, 512, 1000, 1000, 10
 SPREAD = 0.6
-"""The length of the noise, the centre's being 1: rows of a cluster have cosines of about 0.74."""
+"""The length of the noise relative to a centre's: rows of a cluster have cosines of about 0.74."""
 ROUNDS = 2
 
 
 def main() -> None:
     parser = bench.parser(__doc__)
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"builds of each; {ROUNDS} if left out")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"builds of each (default: {ROUNDS})")
     arguments = parser.parse_args()
     count = QUICK_ROWS if arguments.quick else ROWS
     index = contracts.load(contracts.default_path()).index
@@ -71,7 +71,7 @@ def unit(rows: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def built(what: str, to: Path, folder: Path, index: HnswIndex) -> dict[str, Any]:
-    """Build on all cores, from the .npy to files that survive a power cut."""
+    """Build on all cores, from the .npy to files that are synced to disk."""
     to.mkdir()
     started = time.perf_counter()
     if what == "ingest":

@@ -1,10 +1,10 @@
-"""Load 50,000 × 512 from the store into Milvus: ours, a plain `MilvusClient.upsert` loop, and langchain-milvus.
+"""Loading 50,000 × 512 from the store into Milvus: ingest, a plain `MilvusClient.upsert` loop, and langchain-milvus.
 
     python3 -m venv /tmp/peer && /tmp/peer/bin/pip install langchain-milvus milvus-lite
     python benchmarks/load.py --uri http://localhost:19530 --langchain-milvus /tmp/peer/bin/python [--json FILE]
 
-Into a server where --uri names one, and into Milvus Lite. Each loads the same vectors and metadata in a process of its
-own, from the first row to the end of a flush; CPU is the client's, in which Milvus Lite is contained.
+Into Milvus Lite, and into a server if --uri names one. Each loads the same vectors and metadata in its own process,
+timed from the first row to the end of a flush; CPU time is the client's, including Milvus Lite's.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ ROUNDS = 2
 
 
 def main() -> None:
-    """Run each in turns, and say how ours stands to the others."""
+    """Run each in turns, and compare ingest with the others."""
     flags = parser(__doc__)
-    flags.add_argument("--uri", help="a Milvus server that may be written to, beside Milvus Lite")
-    flags.add_argument("--langchain-milvus", metavar="PYTHON", help="the Python that has langchain-milvus")
+    flags.add_argument("--uri", help="a Milvus server to write to, besides Milvus Lite")
+    flags.add_argument("--langchain-milvus", metavar="PYTHON", help="a Python that has langchain-milvus")
     flags.add_argument("--part", nargs=3, help=argparse.SUPPRESS)
     arguments = flags.parse_args()
     if arguments.part:
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def measured(who: str, folder: Path, uri: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run one part in a process of its own."""
+    """Run one part in its own process."""
     if who == "langchain":
         program = str(Path(__file__).with_name("load_langchain.py"))
         command = [arguments.langchain_milvus, program, str(folder), uri]
@@ -85,7 +85,7 @@ def measured(who: str, folder: Path, uri: str, arguments: argparse.Namespace) ->
 
 
 def prepare(folder: Path, count: int) -> None:
-    """Put unit vectors into a store, and beside it as a `.npy` for who does not know the store."""
+    """Put unit vectors into a store, and into a `.npy` beside it for the contestants without a store."""
     vectors = np.random.default_rng(0).normal(size=(count, DIM))
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     np.save(folder / "vectors.npy", vectors)
@@ -109,7 +109,7 @@ def pictures(folder: Path, count: int) -> Iterator[ImageFile]:
 
 
 def part(name: str, folder: Path, uri: str) -> dict[str, Any]:
-    """Load all into a new collection; return the figures."""
+    """Load everything into a new collection; return the figures."""
     store = LocalStore(folder / "store", DIM)
     with connect(uri, "", "", 60) as connection:
         collection = Collection(connection, contracts.load(contracts.default_path()), SPACE)
@@ -121,7 +121,7 @@ def part(name: str, folder: Path, uri: str) -> dict[str, Any]:
         collection.flush()
         seconds, cpu = time.monotonic() - started, time.process_time() - cpu
         assert collection.count() == store.rows
-        collection.wait_for_index(threading.Event())  # or the next would share the machine with this one's index
+        collection.wait_for_index(threading.Event())  # so that the next part has the machine to itself
         connection.client.drop_collection(collection.name)
     return {"seconds": round(seconds, 2), "rows_per_s": round(store.rows / seconds, 1), "cpu_seconds": round(cpu, 2)}
 

@@ -1,4 +1,4 @@
-"""What load.py runs in the Python that has langchain-milvus: its add_embeddings, 1,000 at a time, and a flush.
+"""The part of load.py for langchain-milvus, in its own Python: add_embeddings, 1,000 at a time, and a flush.
 
 python benchmarks/load_langchain.py FOLDER URI
 """

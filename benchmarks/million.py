@@ -1,11 +1,11 @@
-"""A million products in one catalog: plan, export, FAISS, the proof of the files, and a collection with nothing to do.
+"""A million products in one catalog: plan, export, FAISS, checking the files, and a collection with nothing to do.
 
     python benchmarks/million.py [--uri http://localhost:19530] [--quick] [--json FILE]
 
-Vectors (128-dim) are put straight into the store, so that no model and no pictures are in the way; they lie in it in
-another order than the catalog's, which is the worst case. Each part is a process of its own: `peak_mb` is the most
-memory that it held, `start_mb` what it held when all was imported. With --uri the rows are upserted into a collection
-and compared with the catalog once more, when there is nothing to do; the collection of the run before is dropped.
+Vectors (128-dim) are put straight into the store, so that no model and no images are needed, in another order than the
+catalog's, which is the worst case. Each part is its own process: `peak_mb` is its peak memory, `start_mb` its memory
+after the imports. With --uri the rows are upserted into a collection, and compared with the catalog again when there is
+nothing to do; the collection of an earlier benchmark is dropped.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ SPACE = Space("benchmark", "1", DIM, {})
 
 def main() -> None:
     parser = bench.parser(__doc__)
-    parser.add_argument("--uri", help="a server, or a Milvus Lite file (….db), for the last two parts")
+    parser.add_argument("--uri", help="a server or a Milvus Lite file (….db), for the last two parts")
     parser.add_argument("--rows", type=int, default=0)
-    parser.add_argument("--only", nargs="+", choices=PARTS, help="these parts alone, in a --folder that has the rest")
-    parser.add_argument("--folder", type=Path, help="keep catalog, store and files here")
+    parser.add_argument("--only", nargs="+", choices=PARTS, help="only these parts, in a --folder that has the rest")
+    parser.add_argument("--folder", type=Path, help="keep catalog, store and files in this folder")
     parser.add_argument("--part", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     count = options.rows or (QUICK_ROWS if options.quick else ROWS)
@@ -64,7 +64,7 @@ def main() -> None:
         folder = options.folder or Path(spare)
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "products.csv").exists():
-            in_a_process("stock", folder, count, None)  # a process begins with the peak of the one that started it
+            in_a_process("stock", folder, count, None)  # a child starts with its parent's peak memory
         wanted = options.only or [name for name in PARTS if options.uri or name not in ("load", "nothing_to_do")]
         found = [in_a_process(name, folder, count, options.uri) for name in wanted]
     by_name = {row["part"]: row for row in found}
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def in_a_process(name: str, folder: Path, count: int, uri: str | None) -> dict[str, Any]:
-    """Run a part in a process of its own, so that its peak is its own."""
+    """Run a part in its own process, to measure its peak memory."""
     command = [sys.executable, __file__, "--part", name, str(folder), "--rows", str(count)]
     done = subprocess.run([*command, "--uri", uri] if uri else command, stdout=subprocess.PIPE, text=True)
     if done.returncode:
@@ -85,7 +85,7 @@ def in_a_process(name: str, folder: Path, count: int, uri: str | None) -> dict[s
 
 
 def measured(name: str, folder: Path, count: int, uri: str | None) -> dict[str, Any]:
-    """Run a part here, and say how long it took and what it held at most."""
+    """Run a part in this process; return its time and peak memory."""
     contract = contracts.load(contracts.default_path())
     start, began = _peak_mb(), time.perf_counter()
     with closing(ExportRows(folder)) as wanted:
@@ -99,7 +99,7 @@ def measured(name: str, folder: Path, count: int, uri: str | None) -> dict[str, 
 
 
 def stock(folder: Path, count: int) -> int:
-    """Write the catalog, and a store that has its vectors in another order."""
+    """Write the catalog, and a store with its vectors in another order."""
     random = np.random.default_rng(0)
     with (folder / "products.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
@@ -125,7 +125,7 @@ def plan(folder: Path, contract: Contract, wanted: ExportRows, _uri: str | None)
 
 
 def export(folder: Path, contract: Contract, wanted: ExportRows, _uri: str | None) -> int:
-    """Write the .npy pair, the reading of the catalog included."""
+    """Write the .npy pair, including the time to read the catalog."""
     store = LocalStore(folder / "store", DIM)
     for _ in wanted.note(pictures(folder, contract)):
         pass
@@ -138,7 +138,7 @@ def build(folder: Path, contract: Contract, _wanted: ExportRows, _uri: str | Non
 
 
 def verify(folder: Path, contract: Contract, wanted: ExportRows, _uri: str | None) -> int:
-    """Prove the files against catalog and store, and load the index, as `ingest verify` does."""
+    """Check the files against catalog and store, and load the index, as `ingest verify` does."""
     store = LocalStore(folder / "store", DIM)
     for _ in wanted.note(pictures(folder, contract)):
         pass
@@ -162,7 +162,7 @@ def load(folder: Path, contract: Contract, _wanted: ExportRows, uri: str | None)
 
 
 def nothing_to_do(folder: Path, contract: Contract, wanted: ExportRows, uri: str | None) -> int:
-    """Compare the catalog with a collection that has it all, as `ingest plan` does."""
+    """Compare the catalog with a collection that holds all of it, as `ingest plan` does."""
     store = LocalStore(folder / "store", DIM)
     with connect(uri or "", "", "", 60) as connection:
         collection = Collection(connection, contract, SPACE)

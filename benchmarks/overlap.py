@@ -1,12 +1,12 @@
-"""How well the stages overlap: the time of a whole run, beside that of each of its stages alone.
+"""How well the stages overlap: the time of a whole run, compared with that of each stage alone.
 
     python benchmarks/overlap.py --uri http://localhost:19530 [--folder DRAWN] [--model MODEL] [--rounds N]
         [--profile FILE] [--quick] [--json FILE]
 
-2,000 drawn pictures of 320 x 320, on disk, and a model of the shape of ViT-B/32 with random weights; with --quick 200
-and the sample model. Each is measured in a process of its own that has imported what it needs of torch, transformers
-and pymilvus before; loading the model is part of the run and of the embedding stage alone, connecting part of the run
-and of Milvus alone. A stage alone has what it works on in memory, or for pictures on disk, before the time begins.
+2,000 drawn images of 320 x 320 on disk, and a model of the shape of ViT-B/32 with random weights; with --quick 200
+images and the sample model. Each part runs in its own process, which has imported torch, transformers and pymilvus
+before the clock starts. Loading the model counts for the run and for embedding alone, connecting for the run and for
+Milvus alone. A single stage finds its input ready: in memory, or for the images stage on disk.
 """
 
 from __future__ import annotations
@@ -49,17 +49,19 @@ if TYPE_CHECKING:
 
 PRODUCTS, QUICK_PRODUCTS, SIDE, BATCH = 2000, 200, 320, 32
 ROUNDS = 3
-KEEPING = ("store", "milvus", "exports")  # these share vectors that the first of them embeds, untimed
+KEEPING = ("store", "milvus", "exports")  # share vectors that the first of them embeds, untimed
 PARTS = ("run", "images", "decode", "embedding", *KEEPING)
 
 
 def main() -> None:
     parser = bench.parser(__doc__)
-    parser.add_argument("--uri", default="", help="a Milvus server that may be written to; without one, Milvus Lite")
-    parser.add_argument("--folder", type=Path, help="draw the catalog here, or take what is there; vectors stay, too")
-    parser.add_argument("--model", help="a CLIP or SigLIP model instead of those")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"of each; {ROUNDS} if left out")
-    parser.add_argument("--profile", type=Path, metavar="FILE", help="write a trace of the last run here")
+    parser.add_argument("--uri", default="", help="a Milvus server to write to (default: Milvus Lite)")
+    parser.add_argument(
+        "--folder", type=Path, help="draw the catalog in this folder, or use the one in it; vectors are kept too"
+    )
+    parser.add_argument("--model", help="another CLIP or SigLIP model")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"rounds of each part (default: {ROUNDS})")
+    parser.add_argument("--profile", type=Path, metavar="FILE", help="write a trace of the last run to this file")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.part:
@@ -121,26 +123,26 @@ def cpu_seconds() -> float:
 
 
 def prepared(part: str, settings: Settings, trace: Trace | None, stack: ExitStack) -> Callable[[], object]:
-    """Return what to time: the whole run, or one stage with all that it works on at hand."""
+    """Return what to time: the whole run, or one stage with its input ready."""
     if "://" in settings.milvus_uri:
         drawn.forget(settings.milvus_uri)
     if part == "run":
         return lambda: run.run(settings, Progress(StageProfiler(trace)), threading.Event())
     pipeline = Pipeline(stack, settings, Progress(), threading.Event())
     if part == "images":
-        return lambda: exhaust(pipeline.pictures())
-    pictures = list(pipeline.pictures())
+        return lambda: exhaust(pipeline.images())
+    pictures = list(pipeline.images())
     if part == "decode":
         return lambda: exhaust(pipeline.pixels(pictures))
     if part == "embedding":
         decoded = list(pipeline.pixels(pictures))
         model = pipeline.encoder()
         return lambda: exhaust(embed(decoded, model, model.size))
-    return kept(part, pipeline, list(pipeline.embedded(pictures)))
+    return kept(part, pipeline, list(pipeline.embed(pictures)))
 
 
 def kept(part: str, pipeline: Pipeline, embedded: list[Embedded | Skipped]) -> Callable[[], object]:
-    """Return one of the stages that put vectors where they stay."""
+    """Return one of the stages that write vectors."""
     settings = pipeline.settings
     if part == "store":
         return lambda: exhaust(append(embedded, LocalStore(settings.data / "alone", pipeline.space.dim), BATCH))

@@ -1,10 +1,10 @@
-"""The neighbours of all products, by the FAISS files: `ingest recommend --all`, and a plain loop over the same index.
+"""The neighbours of all products from the FAISS files: `ingest recommend --all`, and a plain loop over the same index.
 
     python benchmarks/recommend.py [--quick] [--json FILE]
 
-100,000 products of 512 dimensions, in clusters as pictures of a catalog are, one in ten with another's picture. The
-index is built before; what is measured is loading it, searching, leaving out, and writing the Parquet file. The plain
-loop asks FAISS for one product after another, as people write it by hand, for a sample of them, and writes nothing.
+100,000 products of 512 dimensions, clustered as the images of a catalog are; one in ten has another product's image.
+The index is built beforehand: measured are loading it, searching, filtering, and writing the Parquet file. The plain
+loop searches for one product after another, as people write it by hand, for a sample of products, and writes nothing.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 ROWS, QUICK_ROWS, DIM, CLUSTERS = 100_000, 20_000, 512, 500
 LIMIT = 10
-PLAIN = 2_000  # products that the plain loop asks for
+PLAIN = 2_000  # products in the plain loop
 WISHES = {"nearest": RecommendOptions(limit=LIMIT), "diverse": RecommendOptions(limit=LIMIT, balance=0.5)}
 
 
 def main() -> None:
     parser = bench.parser(__doc__)
-    parser.add_argument("--folder", type=Path, help="keep the index here, and take it from here when it is there")
-    parser.add_argument("--only-build", action="store_true", help="build the index into --folder, and measure nothing")
+    parser.add_argument("--folder", type=Path, help="keep the index in this folder, or use the one in it")
+    parser.add_argument("--only-build", action="store_true", help="build the index in --folder, and measure nothing")
     arguments = parser.parse_args()
     count = QUICK_ROWS if arguments.quick else ROWS
     with tempfile.TemporaryDirectory() as folder:
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def prepare(folder: Path, count: int) -> None:
-    """Write the `.npy` pair and build the index, unless they are there."""
+    """Write the `.npy` pair and build the index, unless they exist."""
     if files.IndexFiles.of(folder, DIM).index.exists():
         return
     folder.mkdir(parents=True, exist_ok=True)

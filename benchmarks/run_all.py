@@ -1,8 +1,8 @@
-"""Every benchmark here, one after another; `make bench` calls it.
+"""Runs every benchmark, one after another; `make bench` calls it.
 
     python benchmarks/run_all.py [--quick] [--results FOLDER] [NAME...]
 
-What a benchmark needs beside this checkout is named in the environment; what is not there is left out, and said.
+What a benchmark needs besides this checkout is named in the environment; without it, a message says what is left out.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 GIVEN = {
-    "--uri": ("BENCH_URI", "a Milvus server that may be written to"),
-    "--img2dataset": ("BENCH_IMG2DATASET", "img2dataset in a virtual environment of its own"),
-    "--clip-retrieval": ("BENCH_CLIP_RETRIEVAL", "clip-retrieval in a virtual environment of its own"),
+    "--uri": ("BENCH_URI", "a Milvus server to write to"),
+    "--img2dataset": ("BENCH_IMG2DATASET", "img2dataset in a separate virtual environment"),
+    "--clip-retrieval": ("BENCH_CLIP_RETRIEVAL", "clip-retrieval in a separate virtual environment"),
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="these alone: startup index")
-    parser.add_argument("--quick", action="store_true", help="under a minute each")
-    parser.add_argument("--results", type=Path, default=HERE / "results", help="a .json for each goes here")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these, such as: startup index")
+    parser.add_argument("--quick", action="store_true", help="take less than a minute each")
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="write a .json for each to this folder")
     arguments = parser.parse_args()
     arguments.results.mkdir(parents=True, exist_ok=True)
     names = arguments.names or programs()
@@ -49,7 +49,7 @@ def programs() -> list[str]:
 
 
 def done(name: str, results: Path, *, quick: bool) -> bool:
-    """Run one benchmark, or say why not; tell whether nothing went wrong."""
+    """Run one benchmark, or say why it is left out; return False if it failed."""
     program = [sys.executable, str(HERE / f"{name}.py")]
     help_ = subprocess.run([*program, "--help"], check=True, capture_output=True, text=True).stdout
     usage = help_.split("\n\n", maxsplit=1)[0]

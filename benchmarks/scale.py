@@ -1,10 +1,10 @@
-"""Whether speed and memory stay as they are when the catalog grows: 1,000, 10,000 and 100,000 products.
+"""Whether speed and memory stay constant as the catalog grows: 1,000, 10,000 and 100,000 products.
 
     python benchmarks/scale.py --uri http://localhost:19530 [--folder DRAWN] [--quick] [--json FILE]
 
-Each is `ingest run` into an empty collection, in a process of its own: drawn pictures of 64 x 64, on disk, and the
-sample model. Milvus Lite works inside of that process, so memory is the client's own with a server only. `rate` is
-what is added from one size to the next over the time that it takes longer, which leaves the start out of it.
+Each is an `ingest run` into an empty collection, in its own process, with drawn images of 64 x 64 on disk and the
+sample model. Milvus Lite runs inside that process, so only with a server is memory the client's alone. `rate` is the
+additional products from one size to the next over the additional time, which leaves the start-up out.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ SIDE = 64
 
 def main() -> None:
     parser = bench.parser(__doc__)
-    parser.add_argument("--uri", default="", help="a Milvus server that may be written to; without one, Milvus Lite")
-    parser.add_argument("--folder", type=Path, help="draw the largest catalog here, or take the one that is there")
+    parser.add_argument("--uri", default="", help="a Milvus server to write to (default: Milvus Lite)")
+    parser.add_argument("--folder", type=Path, help="draw the largest catalog in this folder, or use the one in it")
     arguments = parser.parse_args()
     sizes = QUICK_SIZES if arguments.quick else SIZES
     with tempfile.TemporaryDirectory() as name:
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def filled(folder: Path, size: int, uri: str) -> dict[str, Any]:
-    """Run over the first `size` products into a new collection; what the process took, from its start to its end."""
+    """Run over the first `size` products into a new collection; return the process's time and peak memory."""
     if uri:
         drawn.forget(uri)
     with tempfile.TemporaryDirectory() as data, tempfile.TemporaryFile() as out:

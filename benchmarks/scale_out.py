@@ -1,12 +1,12 @@
-"""More actors, more throughput: a run on Ray with a stage that waits as a GPU would; and what the engine itself costs.
+"""Throughput by the number of Ray actors, with a stage that waits as for a GPU, and the cost of the engine itself.
 
     python benchmarks/scale_out.py [--quick] [--json FILE] [--products N] [--only scaling|overhead]
 
-`scaling_8` is the throughput of 8 actors over that of 1, where each batch takes WAIT_S seconds and no CPU: only the
-engine's own work can keep it from 8. It is counted from when each actor has done a block, for ROUNDS blocks of each.
-`engine_overhead` is what a Ray run with the sample model takes beyond the one-machine run over the same catalog, as a
-share of that; `engine_overhead_working` the same of the time from the first pictures embedded to the end, without what
-starting Ray and its workers takes.
+`scaling_8` is the throughput of 8 actors over that of 1. Each batch takes WAIT_S seconds and no CPU, so only the
+engine's own work can keep the ratio below 8. It is measured after each actor has done a block, over ROUNDS blocks each.
+`engine_overhead` is how much longer a Ray run with the sample model takes than a run on threads over the same catalog,
+as a share of the latter; `engine_overhead_working` is the same from the first embedded images to the end, without the
+time to start Ray and its workers.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ ACTORS = (1, 2, 4, 8)
 BATCH = 32
 WAIT_S = 0.5
 ROUNDS, QUICK_ROUNDS = 4, 1
-BLOCK = 256  # products that go to an actor together
+BLOCK = 256  # products that are sent to an actor together
 SIDE = 64
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """An encoder that waits as a GPU would and gives each picture a vector of its pixels."""
+    """An encoder that waits as for a GPU, and makes vectors from mean colours."""
 
     space: Space
 
@@ -64,7 +64,7 @@ class Waiting:
         return np.concatenate([sums, np.ones((len(pixels), self.space.dim - 3), np.float32)], axis=1)
 
     def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Nobody asks for them."""
+        """Not used."""
         raise NotImplementedError
 
     def size(self) -> Size:
@@ -78,8 +78,8 @@ def waiting(job: Job) -> Waiting:
 
 def main() -> None:
     flags = parser(__doc__)
-    flags.add_argument("--products", type=int, default=20_000, help="for the overhead")
-    flags.add_argument("--only", choices=["scaling", "overhead"], help="one of the two")
+    flags.add_argument("--products", type=int, default=20_000, help="products for the overhead")
+    flags.add_argument("--only", choices=["scaling", "overhead"], help="measure only one of the two")
     asked = flags.parse_args()
     overhead = 1000 if asked.quick else asked.products
     rows: list[dict[str, Any]] = []
@@ -99,12 +99,12 @@ def main() -> None:
 
 
 def scaled(folder: Path, rounds: int, actors: tuple[int, ...]) -> list[dict[str, Any]]:
-    """Have each number of actors do a block each, and then `rounds` more, which are what is timed."""
+    """For each number of actors, have every actor do one block, then `rounds` more, which are timed."""
     import ray
 
     stock(folder / "waiting", (rounds + 1) * max(actors) * BLOCK)
     found = []
-    # A GPU's machine has cores beside it; that these are waiting, the machine that measures need not have.
+    # A machine with GPUs has as many cores; here the actors only wait, so the cores need not exist.
     ray.init(address="local", num_cpus=16, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
              object_store_memory=2**30)  # fmt: skip
     try:
@@ -122,7 +122,7 @@ def scaled(folder: Path, rounds: int, actors: tuple[int, ...]) -> list[dict[str,
 
 
 def compared(folder: Path, count: int) -> list[dict[str, Any]]:
-    """Run the sample model over `count` products on threads and on Ray, each from nothing to rows in Milvus Lite."""
+    """Run the sample model over `count` products on threads and on Ray, each into a new Milvus Lite file."""
     stock(folder / "sample", count)
     found = []
     for name in ("threads", "ray"):
@@ -136,7 +136,7 @@ def compared(folder: Path, count: int) -> list[dict[str, Any]]:
 
 
 def timed(folder: Path, encoder: Callable[[Job], Encoder] = load_clip, **changes: Any) -> list[float]:
-    """Run once over a fresh data folder; return when pictures came out of the model and when it ended, in seconds."""
+    """Run once in a new data folder; return the times of embedded images, and of the end, in seconds."""
     shutil.rmtree(folder / "data", ignore_errors=True)
     settings = replace(
         Settings(catalog=folder / "products.csv", data=folder / "data", model=str(ROOT / "data/models/sample-clip"),
@@ -150,21 +150,21 @@ def timed(folder: Path, encoder: Callable[[Job], Encoder] = load_clip, **changes
 
 
 class Watched(Progress):
-    """A progress that keeps when pictures were embedded."""
+    """A progress that records when images were embedded."""
 
     def __init__(self) -> None:
         super().__init__()
         self.moments: list[float] = []
 
     def add(self, stage: Stage, items: int) -> None:
-        """Count, and keep the moment."""
+        """Count, and record the time."""
         super().add(stage, items)
         if stage is Stage.EMBEDDING and items:
             self.moments.append(time.monotonic())
 
 
 def stock(folder: Path, count: int) -> None:
-    """Write a catalog of small pictures, no two alike."""
+    """Write a catalog of small images, no two alike."""
     (folder / "images").mkdir(parents=True)
     chance = np.random.default_rng(0)
     with (folder / "products.csv").open("w", newline="", encoding="utf-8") as file:

@@ -1,9 +1,9 @@
-"""Searches a second that `ingest serve` answers, and how long each takes, for 1, 8 and 64 clients at once.
+"""Searches per second of `ingest serve`, and their latency, for 1, 8 and 64 clients at once.
 
     python benchmarks/serve.py [--quick] [--json FILE] [--uri http://localhost:19530]
 
-The sample catalog and the sample model; each client asks one text after the other, over a connection of its own.
-Clients and service share the machine.
+With the sample catalog and the sample model. Each client sends one text after another over its own connection. Clients
+and service share the machine.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ WORDS = (
 
 def main() -> None:
     parser = bench.parser(__doc__)
-    parser.add_argument("--uri", default="", help="a Milvus server; without it, Milvus Lite")
+    parser.add_argument("--uri", default="", help="a Milvus server (default: Milvus Lite)")
     arguments = parser.parse_args()
     seconds, rounds = (2.0, 1) if arguments.quick else (8.0, 3)
     with tempfile.TemporaryDirectory(prefix="ingest-bench-") as folder:
@@ -80,7 +80,7 @@ def _port(service: subprocess.Popen[str]) -> int:
 
 
 def _asked(port: int, clients: int, seconds: float) -> dict[str, Any]:
-    """Have so many clients ask for so long; return queries a second, milliseconds, and errors."""
+    """Run `clients` for some seconds; return queries per second, latencies in milliseconds, and errors."""
     taken: list[float] = []
     errors = itertools.count()
     ends = time.perf_counter() + seconds

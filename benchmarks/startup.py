@@ -1,8 +1,8 @@
-"""How long `ingest --help` and other first answers take, beside `import click` alone and a peer's --help.
+"""How long `ingest --help` and other first answers take, compared with `import click` and a peer's --help.
 
     python benchmarks/startup.py [--clip-retrieval /tmp/peer/bin/clip-retrieval] [--quick] [--json FILE]
 
-Each is a new process, in turns, from its start to its end; one turn before the first is not counted.
+Each is a new process, in turns, timed from start to end; the first turn is not counted.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ PROGRAMS = {
 
 def main() -> None:
     parser = bench.parser(__doc__)
-    parser.add_argument("--clip-retrieval", type=Path, metavar="PROGRAM", help="in a virtual environment of its own")
+    parser.add_argument(
+        "--clip-retrieval", type=Path, metavar="PROGRAM", help="clip-retrieval in a separate virtual environment"
+    )
     arguments = parser.parse_args()
     rounds = QUICK_ROUNDS if arguments.quick else ROUNDS
     peer = "clip-retrieval --help"
@@ -49,7 +51,7 @@ def main() -> None:
 
 
 def took(command: list[str], folder: str) -> float:
-    """Run a command in an empty folder; return its seconds. `ingest status` finds nothing there, and says so."""
+    """Run a command in an empty folder, where `ingest status` finds nothing and says so; return the seconds."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("INGEST_")}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(bench.ROOT), environment.get("PYTHONPATH")]))
     started = time.perf_counter()

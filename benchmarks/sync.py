@@ -1,9 +1,9 @@
-"""Bring a collection in step with a catalog: first load, nothing to do, 1 % changed, 1 % pruned; and a plain loop.
+"""Bringing a collection in step with a catalog: first load, nothing to do, 1 % changed, 1 % pruned; and a plain loop.
 
     python benchmarks/sync.py --uri http://localhost:19530 [--quick] [--json FILE]
 
-Vectors (256-dim) are put straight into the store, so that no model and no pictures are in the way: what is measured is
-reading the catalog, comparing it with the collection, and applying the difference.
+Vectors (256-dim) are put straight into the store, so that no model and no images are needed. Measured are reading the
+catalog, comparing it with the collection, and applying the difference.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ if TYPE_CHECKING:
 
 ROWS, QUICK_ROWS, DIM = 200_000, 20_000, 256
 SHARD = 8192
-REST_S = 60.0  # it looks for something to compact once a minute
+REST_S = 60.0  # the server looks for segments to compact once a minute
 SPACE = Space("benchmark", "1", DIM, {})
 PARTS = ("first_load", "noop", "one_percent_changed", "one_percent_pruned")
 
 
 def main() -> None:
     flags = parser(__doc__)
-    flags.add_argument("--uri", required=True, help="a Milvus server that may be written to")
+    flags.add_argument("--uri", required=True, help="a Milvus server to write to")
     flags.add_argument("--part", help=argparse.SUPPRESS)
     flags.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = flags.parse_args()
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def measured(folder: Path, uri: str, count: int, *, quick: bool) -> list[dict[str, Any]]:
-    """Run each part in a process of its own, for its peak memory; return what each measured."""
+    """Run each part in its own process, to measure its peak memory; return the figures."""
     prepare(folder, count)
     results = []
     for name in ("plain_upsert", *PARTS):
@@ -92,7 +92,7 @@ def measured(folder: Path, uri: str, count: int, *, quick: bool) -> list[dict[st
 
 
 def prepare(folder: Path, count: int) -> None:
-    """Write the catalog, and the vectors of all its pictures."""
+    """Write the catalog, and the vectors of all its images."""
     write_catalog(folder, count)
     store = LocalStore(folder / "store", DIM)
     chance = np.random.default_rng(0)
@@ -122,7 +122,7 @@ def pictures(folder: Path, contract: Contract) -> Iterator[ImageFile | Skipped]:
 
 
 def stored(records: Iterable[ImageFile | Skipped], store: LocalStore) -> Iterator[Embedded | Skipped]:
-    """Give every picture its vector; the store has them all."""
+    """Give every image its vector, which the store has."""
     for record in lookup(records, store):
         assert not isinstance(record, ImageFile)
         yield record
@@ -152,7 +152,7 @@ def part(name: str, folder: Path, uri: str, count: int) -> dict[str, Any]:
 
 
 def at_rest(collection: Collection, seconds: float) -> None:
-    """Wait until the server has indexed all, also what it compacts later, or the next part would share the machine."""
+    """Wait until the server has indexed everything, also after compaction, so that the next part has the machine."""
     collection.wait_for_index(threading.Event())
     since = time.monotonic()
     while time.monotonic() - since < seconds:
@@ -177,7 +177,7 @@ def synced(folder: Path, collection: Collection, store: LocalStore) -> int:
 
 
 def plain(folder: Path, collection: Collection, store: LocalStore) -> int:
-    """Upsert as people write it by hand: read rows, make dictionaries, call `MilvusClient.upsert` 1,000 at a time."""
+    """Upsert as people write it by hand: read rows, build dictionaries, call `MilvusClient.upsert` 1,000 at a time."""
     client, done = collection.connection.client, 0
     batch: list[dict[str, Any]] = []
 

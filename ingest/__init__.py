@@ -1,1 +1,1 @@
-"""`ingest` keeps a Milvus collection of CLIP picture embeddings in step with a product catalog."""
+"""`ingest` keeps a Milvus collection of CLIP image embeddings up to date with a product catalog."""

@@ -16,7 +16,7 @@ _FILE = click.Path(path_type=Path)
 @click.command()
 @click.option("--embeddings", type=_FILE, default="data/embeddings/clip_embeddings.npy", show_default=True)
 @click.option("--meta", type=_FILE, default="data/embeddings/embedding_metadata.json", show_default=True)
-@click.option("--output", type=_FILE, default="data/indexes", show_default=True, help="A folder.")
+@click.option("--output", type=_FILE, default="data/indexes", show_default=True, help="The folder to write to.")
 @click.option("--schema", type=_FILE, default=contract.default_path(), help="The contract, with M and efConstruction.")
 def main(embeddings: Path, meta: Path, output: Path, schema: Path) -> None:
     """Build the FAISS HNSW files from the exported .npy pair."""
@@ -28,7 +28,7 @@ def main(embeddings: Path, meta: Path, output: Path, schema: Path) -> None:
     if manifest.rows:
         click.echo(f"{manifest.rows:,} vectors of {manifest.dim} dimensions in {place}")
     else:
-        click.echo(f"{embeddings} has no rows, so there is no {place}")
+        click.echo(f"{embeddings} has no rows, so {place} was not written")
 
 
 def _told(error: IngestError) -> int:

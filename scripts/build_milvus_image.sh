@@ -8,17 +8,17 @@
 #
 # Usage: scripts/build_milvus_image.sh [--force]
 #
-#   --force         rebuild even when the image is already there
+#   --force         rebuild even if the image exists
 #   DEBIAN_MIRROR   mirror to bootstrap from (default: the one apt uses here, else deb.debian.org)
 set -euo pipefail
 
 readonly IMAGE=ingest-milvus:2.3.5
 readonly SUITE=bookworm
 readonly WHEEL=milvus==2.3.5
-# The server runs whatever is in the wheel, so only the published file is accepted.
+# The server runs whatever the wheel contains, so only the published file is accepted.
 readonly WHEEL_SHA256=69515a0630ce29fd10e101fa442afea8ca1387b93a456cd9bd41fdf3deb93d04
-# Seconds. On SIGTERM a query node hands its segments to another one; a standalone server has no other,
-# and with Milvus' default it would wait half an hour, until Docker kills it.
+# Seconds. On SIGTERM a query node hands its segments to another one. A standalone server has no other, and would
+# wait half an hour with Milvus' default, until Docker kills it.
 readonly STOP_TIMEOUT=3
 
 say() { printf '==> [%3ds] %s\n' "$SECONDS" "$*"; }
@@ -39,7 +39,7 @@ need docker 'apt-get install docker.io iptables'
 docker info >/dev/null 2>&1 || die 'the Docker daemon does not answer: start it (systemctl start docker), or run this script as root'
 
 if ! $force && docker image inspect "$IMAGE" >/dev/null 2>&1; then
-    say "$IMAGE is already there (--force rebuilds it)"
+    say "$IMAGE already exists (--force rebuilds it)"
     exit 0
 fi
 
@@ -47,9 +47,9 @@ need debootstrap 'apt-get install debootstrap'
 need python3 'apt-get install python3'
 python3 -c 'import ensurepip, venv' 2>/dev/null || die 'the venv module is missing: apt-get install python3-venv'
 [ "$(id -u)" -eq 0 ] || die 'debootstrap needs root: run this script with sudo'
-[ "$(uname -m)" = x86_64 ] || die "the $WHEEL wheel holds an x86_64 server only, this machine is $(uname -m)"
+[ "$(uname -m)" = x86_64 ] || die "the $WHEEL wheel only has an x86_64 server, and this machine is $(uname -m)"
 
-# The mirror this machine's own apt fetches Debian from; on a closed network it may be the only one.
+# The mirror that apt uses on this machine; on a closed network it may be the only one.
 apt_mirror() {
     command -v apt-get >/dev/null || return 0
     # shellcheck disable=SC2016  # apt fills the placeholder in, not the shell
@@ -57,7 +57,7 @@ apt_mirror() {
         2>/dev/null | grep -E '^(https?|file):' | head -n 1 || true
 }
 
-# debootstrap fetches with wget, which knows the proxy of the environment but not the one set for apt.
+# debootstrap downloads with wget, which uses the proxy of the environment but not the one set for apt.
 adopt_apt_proxy() {
     command -v apt-config >/dev/null || return 0
     local http='' https=''
@@ -68,7 +68,7 @@ adopt_apt_proxy() {
 
 work=$(mktemp -d)
 cleanup() {
-    # A bootstrap that was cut short can leave these mounted, and rm would then reach into the host's.
+    # An interrupted bootstrap can leave these mounted, and rm would then delete from the host's.
     umount "$work/root/proc" "$work/root/sys" 2>/dev/null || true
     rm -rf --one-file-system "$work"
 }
@@ -77,7 +77,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 say "downloading $WHEEL from PyPI"
-# A throwaway environment: the system's python3 may have no pip of its own.
+# A temporary environment, because the system's python3 may lack pip.
 python3 -m venv "$work/venv"
 echo "$WHEEL --hash=sha256:$WHEEL_SHA256" >"$work/requirements.txt"
 "$work/venv/bin/pip" download -qq --disable-pip-version-check --no-deps --only-binary :all: \
@@ -87,7 +87,7 @@ mirror=${DEBIAN_MIRROR:-$(apt_mirror)}
 mirror=${mirror:-http://deb.debian.org/debian}
 adopt_apt_proxy
 say "bootstrapping Debian $SUITE from $mirror"
-# curl is what the health check runs, inside this image and in the official one alike.
+# The health check runs curl, in this image as in the official one.
 debootstrap --variant=minbase --include=ca-certificates,curl "$SUITE" "$work/root" "$mirror" \
     >"$work/debootstrap.log" 2>&1 || {
     tail -n 20 "$work/debootstrap.log" "$work/root/debootstrap/debootstrap.log" >&2 2>/dev/null || true
@@ -98,7 +98,7 @@ rm -rf "$work"/root/var/cache/apt/* "$work"/root/var/lib/apt/lists/* "$work"/roo
 
 say 'unpacking the server into /milvus'
 "$work/venv/bin/python" - "$work/wheel" "$work/root/milvus" <<'PYTHON'
-"""Lay the wheel's server out as the official image does: bin, lib and configs below one directory."""
+"""Unpack the wheel's server into the official image's layout: bin, lib and configs below one directory."""
 
 import lzma
 import re
@@ -109,8 +109,8 @@ from pathlib import Path
 wheel_dir, target = Path(sys.argv[1]), Path(sys.argv[2])
 BIN, CONFIG = "milvus/data/bin/", "milvus/data/config.yaml.template"
 
-# What the wheel's own launcher would choose for a machine, fixed to the paths of a container. An empty
-# log directory means that logs go to standard output only, where `docker logs` finds them.
+# The values that the wheel's launcher would choose, with the paths of a container. With an empty log directory the
+# logs only go to standard output, for `docker logs`.
 VALUES = {
     "etcd_data_dir": "/var/lib/milvus/etcd",
     "etcd_log_path": "stdout",
@@ -140,7 +140,7 @@ with zipfile.ZipFile(next(wheel_dir.glob("milvus-*.whl"))) as wheel:
     configs = target / "configs"
     configs.mkdir()
     (configs / "milvus.yaml").write_text(placeholder.sub(fill, wheel.read(CONFIG).decode()))
-    # The C++ half of the server logs on its own; without this it looks for a directory to fill with files.
+    # The C++ half of the server has its own logging; without this it would write files.
     (configs / "glog.conf").write_text("--logtostderr=true\n--minloglevel=1\n")
 PYTHON
 mkdir -p "$work/root/var/lib/milvus"
@@ -161,7 +161,7 @@ tar --create --directory "$work/root" --one-file-system . | docker import \
     --change 'HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=6 CMD curl -fsS http://localhost:9091/healthz' \
     --change 'CMD ["milvus", "run", "standalone"]' \
     - "$IMAGE" >/dev/null
-# A rebuild leaves the image it replaces without a name; in use by a container, it stays.
+# A rebuild leaves the replaced image without a name; it stays if a container uses it.
 [ -z "$previous" ] || docker image rm "$previous" >/dev/null 2>&1 || true
 
 say "built $IMAGE ($(docker image inspect --format '{{.Size}}' "$IMAGE" | awk '{printf "%d MB", $1 / 1000000}'))"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes a virtual environment, also where Debian and Ubuntu ship python3 without venv.
+# Creates a virtual environment, also if Debian's or Ubuntu's python3 lacks venv.
 # usage: make_venv.sh PYTHON FOLDER
 set -eu
 python=$1 folder=$2

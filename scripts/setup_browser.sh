@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# What the tests of the page and of examples/ need besides Python: chromium, its driver, and npm's packages.
+# Installs what the tests of the page and of examples/ need besides Python: chromium, its driver, and npm packages.
 #
 #   scripts/setup_browser.sh
 #
-# Installs what is missing where that is possible (apt-get, as root). What cannot be had is said, and its tests are
-# skipped with the reason; it never fails.
+# Installs what is missing if it can (apt-get, as root). It never fails: a message says what could not be installed, and
+# the tests that need it are skipped with the reason.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 

@@ -27,7 +27,7 @@ SAVE_EVERY = 300  # steps
 
 @dataclass
 class Progress:
-    """Prints the loss now and then and keeps the model so far in the output folder."""
+    """Prints the loss, and saves the model to the output folder, at intervals."""
 
     model: CLIPModel
     tokenizer: CLIPTokenizer
@@ -35,7 +35,7 @@ class Progress:
     steps: int
 
     def __call__(self, step: int, loss: float, seconds: float) -> None:
-        """Take note of a step that is done."""
+        """Report a finished step."""
         if step % 25 == 0 or step == self.steps:
             click.echo(f"step {step} of {self.steps}, loss {loss:.3f}, {seconds:.0f} s")
         if step % SAVE_EVERY == 0 or step == self.steps:
@@ -85,10 +85,10 @@ def main(
     pool: Path | None,
     evaluate: Path | None,
 ) -> None:
-    """Train the sample model from nothing, or measure an existing one.
+    """Train the sample model from scratch, or measure an existing one.
 
-    On a machine that does other work at the same time set OMP_WAIT_POLICY=passive: threads that wait for each
-    other by spinning train several times slower there.
+    On a machine that is busy with other work set OMP_WAIT_POLICY=passive: threads that spin while they wait for each
+    other make training several times slower there.
     """
     torch.set_num_threads(threads)
     if evaluate is not None:

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Find products by words: the vector from `ingest serve`, the search by Milvus' REST API. Needs curl and jq.
+# Find products by text: the vector from `ingest serve`, the search by Milvus' REST API. Needs curl and jq.
 #
 #   bash search.sh "red striped mug" 'category == "mugs" and price < 20'
 #
-# RESTful API v2 came with Milvus 2.4. REST=v1 asks the API before it, which Milvus 2.3 has on the same port.
+# RESTful API v2 came with Milvus 2.4. REST=v1 uses the older API, which Milvus 2.3 has on the same port.
 set -euo pipefail
 
 : "${SERVE:=http://127.0.0.1:8900}" "${MILVUS:=http://127.0.0.1:19530}" "${ALIAS:=products}" "${REST:=v2}"
 words=${1:-red striped mug}
 expression=${2:-price < 20}
 
-# post URL TOKEN  sends stdin, and prints the answer; what is no success ends the script with what was said
+# post URL TOKEN  sends stdin and prints the answer; if the request fails, prints the error and ends the script
 post() {
     curl -sS --fail-with-body "$1" -H 'Content-Type: application/json' -H "Authorization: Bearer $2" -d @-
 }

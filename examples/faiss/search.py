@@ -1,4 +1,4 @@
-"""Find products like a product in the exported files, with faiss and json alone: no server, and nothing of ingest.
+"""Find products similar to a product in the exported files, with only faiss and json: no server, no ingest.
 
 python search.py data/indexes P0017
 """
@@ -17,7 +17,7 @@ index = faiss.read_index(str(path))
 product_ids = json.loads(path.with_name(f"{path.stem}_product_ids.json").read_text(encoding="utf-8"))
 faiss.ParameterSpace().set_index_parameter(index, "efSearch", 64)  # the contract's ef
 
-vector = index.reconstruct(product_ids.index(wanted)).reshape(1, -1)  # of unit length, so that scores are cosines
+vector = index.reconstruct(product_ids.index(wanted)).reshape(1, -1)  # unit length, so scores are cosines
 scores, rows = index.search(vector, 6)
 for score, row in zip(scores[0], rows[0], strict=True):
     if row >= 0 and product_ids[row] != wanted:

@@ -1,4 +1,4 @@
-"""Find products by words: the vector from `ingest serve`, the search in Milvus. Needs pymilvus alone.
+"""Find products by text: the vector from `ingest serve`, the search in Milvus. Only needs pymilvus.
 
 python search.py "red striped mug" 'category == "mugs" and price < 20'
 """
@@ -28,7 +28,7 @@ with urllib.request.urlopen(request) as answer:
 client = MilvusClient(MILVUS, token=os.environ.get("MILVUS_TOKEN", ""))
 contract = json.loads(client.describe_collection(ALIAS)["properties"]["ingest.contract"])
 if embedded["fingerprint"] != contract["fingerprint"]:
-    sys.exit("the service embeds into another space than the collection's")
+    sys.exit("the service's model is not the collection's: their fingerprints differ")
 
 hits = client.search(
     ALIAS,

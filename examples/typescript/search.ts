@@ -1,4 +1,4 @@
-// Find products by words: the vector from `ingest serve`, the search in Milvus.
+// Find products by text: the vector from `ingest serve`, the search in Milvus.
 //
 //   npm ci && npm run search -- "red striped mug" 'category == "mugs" and price < 20'
 import { MilvusClient } from "@zilliz/milvus2-sdk-node";
@@ -36,7 +36,7 @@ try {
   const contract = JSON.parse(String(said.value)) as Contract;
   const embedded = await embed(words);
   if (embedded.fingerprint !== contract.fingerprint)
-    throw new Error("the service embeds into another space than the collection's");
+    throw new Error("the service's model is not the collection's: their fingerprints differ");
 
   const { results } = await client.search({
     collection_name: ALIAS,

@@ -1,6 +1,6 @@
 """Every error that ends a run, with its exit code.
 
-    IngestError                     1   a bug of ours; never raised as such
+    IngestError                     1   a bug; never raised as such
     ├── InputError                  3   bad input
     │   ├── CatalogError                the catalog file as a whole
     │   ├── ContractError               schema/products.toml
@@ -35,7 +35,7 @@ class IngestError(Exception):
     """The root; `exit_code` is what the command line exits with."""
 
     exit_code: ClassVar[int] = 1
-    meaning: ClassVar[str] = "a bug of ours: one line on the terminal, the traceback in a log file"
+    meaning: ClassVar[str] = "an internal error, a bug of ingest: one line on the terminal, the traceback in a log file"
 
 
 class InputError(IngestError):

@@ -164,11 +164,11 @@ def _import(
     """Import files; return when every row of those that were not refused can be read, with its digest."""
     if not parts:
         return
+    pending_imports.record(collection, [part.file for part in parts])  # first, so that the next run removes them
     for part in parts:
         with storage_errors(folder.here / part.file.name):
             folder.here.mkdir(parents=True, exist_ok=True)
             _write(folder.here / part.file.name, part.records, collection)
-    pending_imports.record(collection, [part.file for part in parts])
     try:
         _start_jobs(parts, api, folder)
     except UnansweredError:

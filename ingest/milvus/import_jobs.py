@@ -14,7 +14,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ingest.core.errors import MilvusError
-from ingest.milvus.connection import CALL_TIMEOUT_S
+from ingest.milvus import error_codes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,10 +24,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_START_TIMEOUT_S = 20.0  # the server only records the job: if it takes longer, the connection went silent
+_REQUEST_TIMEOUT_S = 20.0  # the server only records or reports a job: if it takes longer, the connection went silent
 _MAX_LISTED = 1000
 _UNKNOWN_JOB = re.compile(r"import job does not exist|key not found\[key=\S*importtask")
 """What Milvus says about an unknown job: 2.4 and newer with code 2100 (ErrImportFailed), 2.3.5 without a code."""
+_NOT_STARTED = re.compile(
+    r"rate limit|quota exceeded|not (ready|healthy|serving)|initializing|recovering", re.IGNORECASE
+)
+"""Errors after which the job does not exist. Other transient errors leave open whether another part of the server
+started it."""
 _MAX_FILES = 1000  # in one job; Milvus takes 1,024 (dataCoord.import.maxImportFileNumPerReq)
 _REST_PATH = "/v2/vectordb/jobs/import/"
 
@@ -97,8 +102,10 @@ def count_unfinished(collection: Collection, *, unknown: bool) -> int:
     """Count the jobs of a collection that are under way; with `unknown`, also those in an unknown state."""
     try:
         tasks = _call(collection, "list the imports", "list_bulk_insert_tasks", _MAX_LISTED, collection.name)
-    except MilvusError:  # a server without import jobs has no unfinished ones
-        return 0
+    except MilvusError as error:
+        if error.__cause__ and error_codes.is_transient(error.__cause__):
+            raise
+        return 0  # a server without import jobs has no unfinished ones
     wanted = {JobState.UNFINISHED, *({JobState.UNKNOWN} if unknown else set())}
     return sum(_STATES.get(task.state_name, JobState.UNKNOWN) in wanted for task in tasks)
 
@@ -117,7 +124,7 @@ class _Grpc:
         message = milvus_pb2.ImportRequest(collection_name=self._collection.name, files=paths)
         connection = self._collection.connection
         # pymilvus' own call repeats the request if no answer comes: a second job over the same file, every row twice.
-        return int(_send(connection, connection.request, "Import", message, _START_TIMEOUT_S).tasks[0])
+        return int(_send(connection, connection.request, "Import", message, _REQUEST_TIMEOUT_S).tasks[0])
 
 
 class _Rest:
@@ -159,7 +166,7 @@ class _Rest:
             connection.shown.replace("tcp://", "http://", 1).rstrip("/") + _REST_PATH + action,
             json={"collectionName": self._collection.name} | ({"dbName": database} if database else {}) | body,
             headers={"DB-Name": database} if database else {}, auth=_bearer_auth(connection.token),
-            timeout=_START_TIMEOUT_S, verify=authority, allow_redirects=False,
+            timeout=_REQUEST_TIMEOUT_S, verify=authority, allow_redirects=False,
         )  # fmt: skip
         if 300 <= answer.status_code < 500:
             raise MilvusException(message=f"HTTP status {answer.status_code}")
@@ -184,6 +191,7 @@ def _bearer_auth(token: str) -> Callable[[Any], Any]:
 def _send(connection: Connection, function: Any, *args: Any) -> Any:
     """Send a request that must not be sent twice: it is retried only if the server said that it did nothing."""
     import grpc
+    from pymilvus.exceptions import MilvusException
     from requests import RequestException
 
     def once() -> Any:
@@ -191,10 +199,16 @@ def _send(connection: Connection, function: Any, *args: Any) -> Any:
             return function(*args)
         except (grpc.RpcError, RequestException) as error:
             raise UnansweredError from error
+        except MilvusException as error:
+            if error_codes.is_transient(error) and not _NOT_STARTED.search(str(error)):
+                raise UnansweredError from error
+            raise
 
     return connection.call("import", once)
 
 
 def _call(collection: Collection, doing: str, method: str, *args: Any) -> Any:
     # MilvusClient has no import jobs; `utility.do_bulk_insert` has them, but is deprecated, and calls these methods.
-    return collection.connection.call(doing, collection.connection.direct, method, *args, timeout=CALL_TIMEOUT_S)
+    return collection.connection.call(
+        doing, collection.connection.direct, method, *args, timeout=_REQUEST_TIMEOUT_S, retry_on_rate_limit=False
+    )

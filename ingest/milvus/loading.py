@@ -32,7 +32,7 @@ def load(connection: Connection, name: str, replicas: int = 0) -> None:
         _load_lite(connection, name)
     elif not is_loaded(connection, name):
         _load(connection, name, replicas)
-    elif replicas and replicas != len(replicas_of(connection, name)):
+    elif replicas and len(replicas_of(connection, name)) not in (0, replicas):  # 0: the server does not tell
         _change(connection, name, replicas)
 
 

@@ -50,7 +50,7 @@ _PROBE_CONTRACT = Contract(
 )  # fmt: skip
 
 
-class Finding(NamedTuple):
+class ProbeResult(NamedTuple):
     """What a run found out: the server's version, and how it keeps a missing number."""
 
     version: str
@@ -63,7 +63,7 @@ class _Existing(NamedTuple):
     The first two are None if there is no such run or collection.
     """
 
-    finding: Finding | None
+    finding: ProbeResult | None
     keeps: Keeps | None
     names: Sequence[str]
 
@@ -97,12 +97,12 @@ def adapt(connection: Connection, contract: Contract, space: Space) -> ProbeResu
         before = finding.keeps if finding else existing.keeps
         Collection(connection, contract, space).check_alias()  # before anything is created
         try:
-            finding = Finding(version, _probe(connection, contract.alias))
+            finding = ProbeResult(version, _probe(connection, contract.alias))
         except MilvusError as error:
             if before is None:
                 raise
             log.warning("%s; missing numbers are written as %s, as before", error, _WORDS[before])
-            return _result(contract, Finding(version, before))
+            return _result(contract, ProbeResult(version, before))
         if before not in (None, finding.keeps):
             log.warning("Milvus at %s is %s now: missing numbers %s", connection.shown, version, _WILL[finding.keeps])
     return replace(_result(contract, finding), properties={PROPERTY: json.dumps(finding._asdict())})
@@ -117,7 +117,7 @@ def recall(connection: Connection, contract: Contract, space: Space) -> ProbeRes
     if finding is not None and finding.version == version:
         return _result(contract, finding)
     keeps = finding.keeps if finding else existing.keeps or Keeps.NAN
-    result = _result(contract, Finding(version, keeps))
+    result = _result(contract, ProbeResult(version, keeps))
     name = contracts.collection_name(result.contract, space)
     step = f"find out how Milvus {version} keeps missing numbers"
     if finding is None and existing.keeps is None:
@@ -134,7 +134,7 @@ _WILL = {
 }
 
 
-def _result(contract: Contract, finding: Finding) -> ProbeResult:
+def _result(contract: Contract, finding: ProbeResult) -> ProbeResult:
     kept = missing_numbers.on_server(contract, finding.keeps)
     lacking = (field.name for field in contract.fields if field.may_be_missing and field.name not in kept.missing)
     return ProbeResult(kept, finding.version, tuple(lacking) if finding.keeps is Keeps.NEITHER else ())
@@ -155,10 +155,10 @@ def _look(connection: Connection, contract: Contract, space: Space) -> _Existing
     return _Existing(None, keeps, names)
 
 
-def _parse_finding(text: str) -> Finding | None:
+def _parse_finding(text: str) -> ProbeResult | None:
     try:
         content = json.loads(text)
-        return Finding(str(content["version"]), Keeps(content["keeps"]))
+        return ProbeResult(str(content["version"]), Keeps(content["keeps"]))
     except (ValueError, TypeError, KeyError):
         return None
 

@@ -1,4 +1,4 @@
-"""How a command with the line ends: its summary, its report, and what it failed in, if anything."""
+"""How a command that uses the pipeline ends: its summary, its report, and its failure if there is one."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ingest.core.errors import (
 from ingest.core.records import Stage
 from ingest.images.cache import statistics
 from ingest.pipeline.bottleneck import find_bottleneck
+from ingest.pipeline.skipped import describe_too_many
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,10 +30,11 @@ _OUTCOMES = {NotLiveError: "not live", PruneRefusedError: "prune refused", TooMa
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a command did, and `places`, where what it made lies, by name.
+    """What a command did.
 
-    `example` is the first product with a picture, to try a search with, None if no search would find it; `notes` is
-    what a user should know; `failure` is what the command ends with, after it has shown all this, None if all is well.
+    `places` says where the results are, by name. `example` is the first product with an image, to try a search with;
+    None if no search would find it. `notes` are for the user. `failure` is raised after all this is shown; None if
+    everything is well.
     """
 
     summary: Summary
@@ -50,35 +52,29 @@ def finish(
     faults: Sequence[str] = (),
     refused: str = "",
 ) -> Outcome:
-    """Complete the summary, write the report, and return how it ended.
+    """Complete the summary, write the report, and return the outcome.
 
-    `faults` says why what was made is not live, and `refused` why nothing was deleted; both are empty if all is well.
-    Raises PruneRefusedError for the latter alone.
+    `faults` say why the results are not live, and `refused` why no rows were deleted. If the latter is the worst that
+    happened, PruneRefusedError is raised.
     """
     pipeline.cache.flush()
     complete(pipeline, summary)
-    places = places | {"report": pipeline.report.folder / "report.json", "changes": pipeline.report.changes}
+    places = places | {"report": pipeline.report.file, "changes": pipeline.report.changes_table}
     if summary.skipped:
-        places["skipped"] = pipeline.report.folder / "skipped.csv"
+        places["skipped"] = pipeline.report.skipped_table
     failures: list[IngestError] = []
     if faults:
-        failures.append(
-            NotLiveError(f"not live: {'; '.join([*faults, _what_is_served(pipeline, summary)])}".rstrip("; "))
-        )
+        failures.append(NotLiveError(f"not live: {'; '.join(filter(None, [*faults, _served(pipeline, summary)]))}"))
     if refused:
-        kept = f"nothing was deleted, all else is done: {refused}"
+        kept = f"nothing was deleted, everything else is done: {refused}"
         failures.append(PruneRefusedError(f"{pipeline.settings.catalog}: {kept}"))
         notes = [*notes, *([kept] if faults else [])]
     if pipeline.too_many_skipped:
-        failures.append(
-            TooManySkippedError(
-                f"{summary.skipped} of {summary.products} products were skipped, more than --max-skipped "
-                f"{pipeline.settings.max_skipped} allows; the reasons are in {places['skipped']}"
-            )
-        )
+        failures.append(TooManySkippedError(
+            describe_too_many(summary.skipped, summary.products, pipeline.settings.max_skipped, str(places["skipped"]))
+        ))  # fmt: skip
     failure = foremost(failures)
-    ended = _OUTCOMES[type(failure)] if failure is not None else "done"
-    report(pipeline, summary, ended, places, notes, failure)
+    write_report(pipeline, summary, _OUTCOMES[type(failure)] if failure else "done", places, notes, failure)
     if isinstance(failure, PruneRefusedError):
         raise failure
     shown = {name: str(place) for name, place in places.items()}
@@ -87,10 +83,10 @@ def finish(
 
 
 def raise_if_stopped(pipeline: Pipeline, summary: Summary) -> None:
-    """Write the report and raise InterruptedRunError, if the user has asked to stop."""
+    """If the user has interrupted the run, write the report and raise InterruptedRunError."""
     if pipeline.stop.is_set():
         complete(pipeline, summary)
-        report(pipeline, summary, "interrupted", {})
+        write_report(pipeline, summary, "interrupted")
         raise InterruptedRunError(
             f"interrupted: {summary.embedded} embedded and {summary.upserted} upserted are kept; "
             "run the same command again to go on"
@@ -98,25 +94,23 @@ def raise_if_stopped(pipeline: Pipeline, summary: Summary) -> None:
 
 
 def complete(pipeline: Pipeline, summary: Summary) -> None:
-    """Fill in what the line has counted."""
+    """Fill in what the pipeline has counted and measured."""
     progress = pipeline.progress
     summary.products = progress.items(Stage.CATALOG)
     summary.embedded = progress.items(Stage.EMBEDDING)
-    summary.skipped = pipeline.report.skipped
-    summary.reasons = dict(pipeline.report.reasons.most_common())
-    summary.examples = pipeline.report.shown_examples(pipeline.settings.catalog)
+    pipeline.report.count_skipped(summary, pipeline.settings.catalog)
     summary.seconds = round(progress.seconds, 3)
-    summary.stages = progress.told()
+    summary.stages = progress.by_stage()
     found = find_bottleneck(progress.clock.shares(), pipeline.settings, pipeline.device)
     if found and (summary.embedded or summary.upserted or summary.deleted):
         summary.bound_by, summary.hint = str(found), found.hint
 
 
-def report(
+def write_report(
     pipeline: Pipeline,
     summary: Summary,
-    ended: str,
-    places: dict[str, Any],
+    outcome: str,
+    places: dict[str, Any] | None = None,
     notes: Sequence[str] = (),
     failure: IngestError | None = None,
 ) -> None:
@@ -129,17 +123,17 @@ def report(
         "fingerprint": space.fingerprint,
         "dim": space.dim,
         "pictures": asdict(statistics.quality(pipeline.cache.index)),
-        "places": places,
+        "places": places or {},
         "alias": pipeline.contract.alias,
         "notes": list(notes),
         "failure": "" if failure is None else str(failure),
         "exit_code": 0 if failure is None else failure.exit_code,
     }
-    pipeline.report.write(summary, facts, ended)
+    pipeline.report.write(summary, facts, outcome)
 
 
-def _what_is_served(pipeline: Pipeline, summary: Summary) -> str:
-    """Say what apps find now; "" where Milvus was not asked."""
+def _served(pipeline: Pipeline, summary: Summary) -> str:
+    """Say what apps find now; "" if the command did not connect to Milvus."""
     alias = pipeline.contract.alias
     if not summary.collection:
         return ""

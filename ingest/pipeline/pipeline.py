@@ -1,7 +1,4 @@
-"""The parts of the straight line, opened once, and its stretches from the catalog to vectors on disk.
-
-Nothing else decides the order of the stages: `pipeline` puts the stretches end to end.
-"""
+"""The pipeline's resources and its stages, in order, from the catalog to vectors on disk."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ from ingest.embedding.device import check_device
 from ingest.embedding.pixel_cache import PixelCache
 from ingest.images.stage import ImageStage
 from ingest.pipeline import workspace
-from ingest.pipeline.report import too_many
+from ingest.pipeline.skipped import too_many
 from ingest.pipeline.spill import spill
 from ingest.runtime import lock, parallel
 from ingest.runtime.profiler import MODEL
@@ -41,14 +38,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_BATCH = 64  # where the batch is not known before the model is; four of them wait twice over, 80 MB as CLIP sees them
+_BATCH = 64  # assumed until the model is loaded; two look-aheads of four such batches take 80 MB of CLIP's pixels
 _WAITING = 2048  # records that may wait in memory for Milvus: two upserts
 
 
 class Pipeline:
-    """The parts of the line for one command; each method is a stretch of it, from records to records.
+    """The resources of one command; the methods are stages, generators from records to records.
 
-    `opened` is `workspace.open_read_only` for a command that changes nothing.
+    `opened` opens the workspace: `workspace.open_read_only` for a command that changes nothing.
     """
 
     def __init__(
@@ -60,83 +57,88 @@ class Pipeline:
         self._clock = progress.clock
         self.stop = stop
         self.contract: Contract = contracts.load(settings.schema)
-        next(self._catalog(), None)  # what is wrong with what was typed is said before anything is made or waited for
+        next(self._catalog(), None)  # raises errors in the options before anything is created or waited for
         too_many(0, 0, settings.max_skipped)
         if settings.data.is_dir():
-            # a folder that a run holds is said before a model that cannot be used
+            # raises BusyError before any error about the model
             with lock.lock_folder_shared(settings.data):
                 pass
         check_device(settings.device)
         self.checkpoint: Checkpoint = resolve(settings.model, settings.model_revision)
         self.space = self.checkpoint.space
-        self.store, self.kept, self.wanted, self.cache, self.report = opened(stack, settings, self.space)
+        work = opened(stack, settings, self.space)
+        self.store, self.kept, self.wanted = work.store, work.kept, work.wanted
+        self.cache, self.report = work.cache, work.report
         self._stage = stack.enter_context(ImageStage(settings, self.cache, self._clock))
         saved = settings.data / "preprocessed"
         self.preprocessed = PixelCache(saved, self.checkpoint.preprocessing, exact=settings.exact)
-        self.device = ""  # where pictures are embedded, as soon as one is
+        self.device = ""  # known when the first image is embedded
         self.example: ImageFile | None = None
-        self._flows = stack.enter_context(ExitStack())  # entered last: no thread outlives what it works on
+        self._flows = stack.enter_context(ExitStack())  # entered last, so that its threads end before the rest closes
 
     def products(self) -> Iterator[Product | Skipped]:
-        """Read the catalog: all of it, or the first `sample` products."""
+        """Read the catalog: all products, or the first `sample`."""
         settings = self.settings
         self.progress.total = settings.sample or reader.estimate(settings.catalog)
         products = self._clock.within(Stage.CATALOG, _first(self._catalog(), settings.sample))
-        return self.progress.counting(Stage.CATALOG, parallel.take_until(products, self.stop), (Product, Skipped))
+        return self.progress.count(Stage.CATALOG, parallel.take_until(products, self.stop), (Product, Skipped))
 
     def check_complete(self, names: Collection[str], version: str) -> None:
-        """Raise ContractError for the first product without one of these numbers, which a server keeps in no way."""
+        """Raise ContractError for the first product that lacks one of these numbers, if the server cannot store that.
+
+        `names` are the fields for which it cannot; `version` is the server's.
+        """
         if not names:
             return
         for product in parallel.take_until(_first(self._catalog(), self.settings.sample), self.stop):
             metadata = product.metadata if isinstance(product, Product) else {}
             if lacking := next((name for name in names if missing_numbers.is_nan(metadata.get(name))), ""):
                 raise ContractError(
-                    f"{self.settings.schema}: {product.product_id} has no {lacking}, and Milvus {version} keeps "
-                    f"neither NaN nor null; give the field {lacking} a number that no product has to stand for it, "
+                    f"{self.settings.schema}: {product.product_id} has no {lacking}, and Milvus {version} can store "
+                    f"neither NaN nor null; give the field {lacking} a number that no product has, such as "
                     "missing = -1.0, or upgrade Milvus to 2.5"
                 )
 
-    def pictures(self, *, download: bool = True) -> Iterator[ImageFile | Skipped]:
-        """Have every product's picture on disk, and note what is wanted."""
-        return self.noted(parallel.take_until(self._stage.find(self.products(), download=download), self.stop))
+    def images(self, *, download: bool = True) -> Iterator[ImageFile | Skipped]:
+        """Put every product's image on disk, and note the products for the exports."""
+        return self.note_images(parallel.take_until(self._stage.find(self.products(), download=download), self.stop))
 
-    def noted(self, pictures: Iterable[ImageFile | Skipped]) -> Iterator[ImageFile | Skipped]:
-        """Note of pictures on disk, in the catalog's order, that they are wanted, and count them."""
-        pictures = self.wanted.note(self._exemplified(pictures))
-        return self.progress.counting(Stage.IMAGES, pictures, ImageFile)
+    def note_images(self, images: Iterable[ImageFile | Skipped]) -> Iterator[ImageFile | Skipped]:
+        """Note images, in catalog order, for the exports, and count them."""
+        images = self.wanted.note(self._keep_example(images))
+        return self.progress.count(Stage.IMAGES, images, ImageFile)
 
-    def pixels(self, pictures: Iterable[ImageFile | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
-        """Decode those whose vector the store does not know."""
-        known = stage.lookup(self._clock.waiting(pictures), self.store)
+    def pixels(self, images: Iterable[ImageFile | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
+        """Decode the images without a vector in the store."""
+        known = stage.lookup(self._clock.waiting(images), self.store)
         known = self._clock.within(Stage.STORE, known)
-        return self.progress.counting(Stage.DECODE, self.decoded(known), Decoded)
+        return self.progress.count(Stage.DECODE, self.decode(known), Decoded)
 
-    def decoded(self, pictures: Iterable[ImageFile | Embedded | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
-        """Decode every picture, known or not."""
+    def decode(self, images: Iterable[ImageFile | Embedded | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
+        """Decode every image."""
         steps = self.checkpoint.preprocessing
         decode = self.preprocessed.wrap(self._stage.decoder(steps, steps.least))
-        decode = self._clock.timed(Stage.DECODE, decode, ImageFile, _named)
+        decode = self._clock.timed(Stage.DECODE, decode, ImageFile, _product_id)
         workers = self.settings.decode_workers or os.cpu_count() or 1
-        return parallel.parallel_map(decode, pictures, workers=workers, ahead=self._ahead, here=_is_no_picture)
+        return parallel.parallel_map(decode, images, workers=workers, ahead=self._ahead, here=_is_no_image)
 
-    def embedded(self, pictures: Iterable[ImageFile | Skipped]) -> Iterator[Embedded | Skipped]:
-        """Give every picture its vector, from the store or from the model; new ones are on disk before they go on."""
+    def embed(self, images: Iterable[ImageFile | Skipped]) -> Iterator[Embedded | Skipped]:
+        """Give every image its vector, from the store or from the model; new ones are stored first."""
         model = self.encoder()
         encoder = embedding.CountingEncoder(
             model,
-            lambda pictures: self.progress.add(Stage.EMBEDDING, pictures),
+            lambda images: self.progress.add(Stage.EMBEDDING, images),
             lambda: self._clock.working(Stage.EMBEDDING),
         )
-        pixels = parallel.take_until(self._owned(parallel.prefetch(self.pixels(pictures), self._ahead)), self.stop)
-        pixels = self._loading(self._clock.waiting(pixels), model)
+        pixels = parallel.take_until(self._owned(parallel.prefetch(self.pixels(images), self._ahead)), self.stop)
+        pixels = self._load_first(self._clock.waiting(pixels), model)
         vectors = self._clock.waiting(embedding.embed(pixels, encoder, model.size))
         stored = stage.append(vectors, self.store, lambda: model.size().batch)
         stored = self._clock.within(Stage.STORE, stored)
-        return self._tidied(self.progress.counting(Stage.STORE, stored, Embedded))
+        return self._forget_pixels(self.progress.count(Stage.STORE, stored, Embedded))
 
-    def spilled(self, records: Iterable[Embedded | Skipped]) -> Iterator[Embedded | Skipped]:
-        """Let the stages before go on by themselves, also while Milvus is away for long."""
+    def buffer(self, records: Iterable[Embedded | Skipped]) -> Iterator[Embedded | Skipped]:
+        """Buffer, so that the earlier stages keep running while Milvus is unavailable."""
         return self._owned(spill(records, self.store, max(self._ahead, _WAITING), self.settings.data / "embeddings"))
 
     @property
@@ -144,8 +146,8 @@ class Pipeline:
         """Whether more products were skipped than --max-skipped allows."""
         return too_many(self.report.skipped, self.progress.items(Stage.CATALOG), self.settings.max_skipped)
 
-    def halt(self) -> None:
-        """End the threads of the stages; a generator that an error's traceback still holds does not end them itself."""
+    def stop_threads(self) -> None:
+        """End the threads of the stages; generators that an exception's traceback still refers to would go on."""
         self._flows.close()
 
     @property
@@ -161,13 +163,13 @@ class Pipeline:
         return records
 
     def encoder(self) -> ClipEncoder:
-        """Return the model, which loads when it is first needed."""
+        """Return the model; it is loaded when it is first used."""
         return ClipEncoder(self.checkpoint, self.settings.device, self.settings.dtype, self.settings.batch)
 
-    def _loading(
+    def _load_first(
         self, records: Iterable[Decoded | Embedded | Skipped], model: ClipEncoder
     ) -> Iterator[Decoded | Embedded | Skipped]:
-        """Load the model when the first picture for it comes, as work of its own."""
+        """Load the model at the first decoded image, measured apart from embedding."""
         for record in records:
             if isinstance(record, Decoded) and not self.device:
                 with self._clock.working(MODEL):
@@ -175,24 +177,24 @@ class Pipeline:
                 self.device = model.devices[0]
             yield record
 
-    def _exemplified(self, pictures: Iterable[ImageFile | Skipped]) -> Iterator[ImageFile | Skipped]:
-        for record in pictures:
+    def _keep_example(self, images: Iterable[ImageFile | Skipped]) -> Iterator[ImageFile | Skipped]:
+        for record in images:
             if self.example is None and isinstance(record, ImageFile):
                 self.example = record
             yield record
 
-    def _tidied(self, records: Iterable[Embedded | Skipped]) -> Iterator[Embedded | Skipped]:
+    def _forget_pixels(self, records: Iterable[Embedded | Skipped]) -> Iterator[Embedded | Skipped]:
         for record in records:
             if isinstance(record, Embedded):
                 self.preprocessed.remove(record.sha256)
             yield record
 
 
-def _named(record: ImageFile | Embedded | Skipped) -> str:
+def _product_id(record: ImageFile | Embedded | Skipped) -> str:
     return record.product_id if isinstance(record, Skipped) else record.product.product_id
 
 
-def _is_no_picture(record: ImageFile | Embedded | Skipped) -> bool:
+def _is_no_image(record: ImageFile | Embedded | Skipped) -> bool:
     return not isinstance(record, ImageFile)
 
 

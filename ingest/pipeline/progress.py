@@ -1,4 +1,4 @@
-"""How far each stage is: bars on a terminal, a line every few seconds in a log, nothing when told to be quiet."""
+"""How far each stage is: bars on a terminal, a line every few seconds in a log, nothing if quiet."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ T = TypeVar("T")
 
 _LINE_EVERY_S = 5.0
 _REDRAW_PER_S = 8
-_BAR = 16  # columns; with all else a line stays under 80
+_BAR = 16  # columns, so that a line stays under 80
 
 
 @dataclass(slots=True)
 class StageCount:
-    """What one stage has let through: `items`, and `seconds` from the start of the run to the last of them."""
+    """The `items` that one stage has finished, and the `seconds` from the start of the run to the last of them."""
 
     items: int = 0
     seconds: float = 0.0
@@ -36,9 +36,9 @@ class StageCount:
 
 
 class Progress:
-    """Counts what passes each stage, and the time that goes into it by its `clock`.
+    """Counts what each stage finishes; `clock` measures how busy the stages are.
 
-    `total` is the number of products where it is known, for bars and ETA.
+    `total` is the number of products, or an estimate, for bars and ETA; None if unknown.
     """
 
     def __init__(self, clock: StageProfiler | None = None) -> None:
@@ -47,8 +47,8 @@ class Progress:
         self.total: int | None = None
         self._started = time.monotonic()
 
-    def counting(self, stage: Stage, records: Iterable[T], kind: type | tuple[type, ...]) -> Iterator[T]:
-        """Pass records on, counting those of `kind` as done by `stage`."""
+    def count(self, stage: Stage, records: Iterable[T], kind: type | tuple[type, ...]) -> Iterator[T]:
+        """Yield the records, and count those of `kind` as finished by `stage`."""
         count = self._counts.setdefault(stage, StageCount())
         for record in records:
             if isinstance(record, kind):
@@ -56,19 +56,19 @@ class Progress:
             yield record
 
     def add(self, stage: Stage, items: int) -> None:
-        """Count `items` as done by `stage`."""
+        """Count `items` as finished by `stage`."""
         self._add(self._counts.setdefault(stage, StageCount()), items)
 
     def items(self, stage: Stage) -> int:
-        """Return how many `stage` has done."""
+        """Return how many items `stage` has finished."""
         return self._counts[stage].items if stage in self._counts else 0
 
     def counts(self) -> list[tuple[Stage, StageCount]]:
-        """Return the stages that have begun, in the order of the line."""
+        """Return the stages that have begun, in the pipeline's order."""
         return [(stage, self._counts[stage]) for stage in Stage if stage in self._counts]
 
-    def told(self) -> dict[str, dict[str, float]]:
-        """Return what each stage did: items, seconds, items a second, and the share of the time it was busy."""
+    def by_stage(self) -> dict[str, dict[str, float]]:
+        """Return each stage's items, seconds, items per second, and the share of the time in which it was busy."""
         shares = self.clock.shares()
         return {
             stage.value: {
@@ -118,35 +118,35 @@ def _bars(progress: Progress) -> Iterator[None]:
 
     def draw() -> None:
         shares = progress.clock.shares()
-        bounding = busiest(shares)
+        bottleneck = busiest(shares)
         for stage, count in progress.counts():
             if stage not in tasks:
                 tasks[stage] = bars.add_task(stage.value, total=progress.total, rate="", busy="")
             total = max(progress.total or 0, count.items) or None
             busy = f"{_percent(shares[stage].busy)} busy" if stage in shares else ""
-            marked = f"{busy}, bound" if stage == bounding else busy
+            marked = f"{busy}, bound" if stage == bottleneck else busy
             bars.update(tasks[stage], completed=count.items, total=total, rate=f"{count.rate:,.0f}/s", busy=marked)
 
-    with bars, _repeated(draw, 1 / _REDRAW_PER_S):
+    with bars, _repeat(draw, 1 / _REDRAW_PER_S):
         yield
 
 
 @contextmanager
 def _lines(progress: Progress) -> Iterator[None]:
-    def say() -> None:
+    def write_line() -> None:
         if not progress.counts():
             return
         done = ", ".join(f"{stage.value} {count.items:,}" for stage, count in progress.counts())
         of = f" of about {progress.total:,}" if progress.total else ""
         rate = progress.items(Stage.IMAGES) / progress.seconds
-        speed = f"{rate:,.0f} products/s{_bounding(progress)}"
+        speed = f"{rate:,.0f} products/s{_bottleneck(progress)}"
         sys.stderr.write(f"ingest: after {progress.seconds:.0f} s: {done}{of} ({speed})\n")
 
-    with _repeated(say, _LINE_EVERY_S):
+    with _repeat(write_line, _LINE_EVERY_S):
         yield
 
 
-def _bounding(progress: Progress) -> str:
+def _bottleneck(progress: Progress) -> str:
     shares = progress.clock.shares()
     part = busiest(shares)
     return f"; bound by {part}, {_percent(shares[part].busy)} busy" if part else ""
@@ -157,8 +157,8 @@ def _percent(share: float) -> str:
 
 
 @contextmanager
-def _repeated(action: Any, every: float) -> Iterator[None]:
-    """Do `action` every so many seconds, on a thread of its own, until the block ends."""
+def _repeat(action: Any, every: float) -> Iterator[None]:
+    """Call `action` repeatedly, `every` seconds apart, on its own thread, until the block ends."""
     done = threading.Event()
 
     def repeat() -> None:

@@ -1,4 +1,4 @@
-"""Whether the alias may move to a collection that has been filled, and moving it."""
+"""Decides whether the alias may switch to the collection that this run has filled, and switches it."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ if TYPE_CHECKING:
     from ingest.pipeline.pipeline import Pipeline
 
 _MISSING_SHARE = 0.01
-"""More pictures that a later run may have, and a new collection does not replace one that has them."""
-_PROVEN = 200  # vectors looked at before the alias moves; ids and digests are looked at one and all
-_NAMED = 5  # differences named in the error; ingest verify has them all
+"""If a larger share of images failed for transient reasons, a new collection does not replace one that has them."""
+_CHECKED_VECTORS = 200  # checked before the alias switches; ids and digests are all checked
+_NAMED = 5  # differences named in the error; ingest verify shows them all
 
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """What the alias `served` at the end, None for nothing; `fault` says why not this run's collection, and what to do.
+    """What the alias `served` at the end, None for nothing.
 
-    `fault` is "" where the alias serves it, or stays elsewhere because the user wanted it so. `note` is for the user.
+    `fault` says why that is not this run's collection, and what to do; "" if it is, or if the user asked for it (with
+    --sample). `note` is for the user.
     """
 
     served: str | None
@@ -45,23 +46,23 @@ def promote(
     *,
     refused: bool,
 ) -> Promotion:
-    """Point the alias, which `served` another or none, at the collection if everything is in and proven.
+    """Switch the alias from the collection that it `served`, or from none, if this one is complete and verified.
 
-    Raises MilvusError if somebody else has set the alias meanwhile.
+    Raises VerificationError if it is not, and MilvusError if someone else has set the alias in the meantime.
     """
     alias = pipeline.contract.alias
     if not there.count(RowState.SAME) + len(written):
-        return Promotion(served)  # why that is, says who counted what was skipped
-    if (kept := served_instead(pipeline, served)) is not None:
+        return Promotion(served)  # an empty collection: what the caller says about skipped products explains it
+    if (kept := reason_to_stay(pipeline, served)) is not None:
         return kept
-    _prove(pipeline, collection, there, written, refused=refused)
+    _verify(pipeline, collection, there, written, refused=refused)
     collection.switch_alias(served)
     note = f"the alias {alias} moved from {served}, which stays as it was" if served else ""
     return Promotion(collection.name, note)
 
 
-def served_instead(pipeline: Pipeline, served: str | None) -> Promotion | None:
-    """Return what the alias goes on serving where what was skipped, or not looked at, forbids to move it."""
+def reason_to_stay(pipeline: Pipeline, served: str | None) -> Promotion | None:
+    """Return why the alias must stay, if too many products were skipped or not looked at; None if it may switch."""
     alias, settings, report = pipeline.contract.alias, pipeline.settings, pipeline.report
     if pipeline.too_many_skipped:
         some = "1 product was" if report.skipped == 1 else f"{report.skipped:,} products were"
@@ -69,22 +70,22 @@ def served_instead(pipeline: Pipeline, served: str | None) -> Promotion | None:
         return Promotion(served, fault=f"{fault}; correct that, as skipped.csv says, or raise it")
     if served and settings.sample:
         return Promotion(
-            served, f"the alias {alias} still serves {served}, for --sample took only a part of the catalog"
+            served, f"the alias {alias} still serves {served}, because --sample took only a part of the catalog"
         )
-    healing = sum(count for reason, count in report.reasons.items() if Reason(reason).is_transient)
-    if served and not settings.max_skipped and healing > _MISSING_SHARE * pipeline.progress.items(Stage.CATALOG):
-        images = "1 image" if healing == 1 else f"{healing:,} images"
+    transient = sum(count for reason, count in report.reasons.items() if Reason(reason).is_transient)
+    if served and not settings.max_skipped and transient > _MISSING_SHARE * pipeline.progress.items(Stage.CATALOG):
+        images = "1 image" if transient == 1 else f"{transient:,} images"
         return Promotion(
             served, fault=f"{images} could not be fetched today; run again, or allow it with --max-skipped"
         )
     return None
 
 
-def _prove(pipeline: Pipeline, collection: Collection, there: Inventory, written: Inventory, *, refused: bool) -> None:
-    """Raise VerificationError where the collection that is about to be served is not what this run has made."""
+def _verify(pipeline: Pipeline, collection: Collection, there: Inventory, written: Inventory, *, refused: bool) -> None:
+    """Raise VerificationError if the collection does not hold what this run wrote to it and found in it."""
     deleted = frozenset[RowState]() if refused else PrunePolicy.of(pipeline.settings).states
-    sample = chain(islice(written.where(np.ones(len(written), bool)), _PROVEN),
-                   islice((name for name, _ in there.ids({RowState.SAME})), _PROVEN))  # fmt: skip
+    sample = chain(islice(written.where(np.ones(len(written), bool)), _CHECKED_VECTORS),
+                   islice((name for name, _ in there.ids({RowState.SAME})), _CHECKED_VECTORS))  # fmt: skip
     collection.wait_for_index(pipeline.stop)
     if pipeline.stop.is_set():
         raise InterruptedRunError("interrupted before the alias was moved; run the same command again to go on")
@@ -97,5 +98,5 @@ def _prove(pipeline: Pipeline, collection: Collection, there: Inventory, written
         named = "; ".join(f"{fault.kind} {fault.name} {fault.detail}" for fault in faults)
         raise VerificationError(
             f"collection {collection.name}: {named}; the alias {pipeline.contract.alias} was not moved; run again, "
-            "or see more with: ingest verify"
+            "or see all differences with: ingest verify"
         )

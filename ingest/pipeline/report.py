@@ -1,44 +1,54 @@
-"""What a run leaves behind: `data/runs/<time>/` with report.json, skipped.csv and changes.csv, and its summary."""
+"""The folder of a run, `data/runs/<time>/`, written and read: report.json, skipped.csv and changes.csv."""
 
 from __future__ import annotations
 
 import csv
 import json
-import re
 from collections import Counter
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
 
-from ingest.core.errors import ConfigError, StorageError
-from ingest.core.records import Reason, Skipped
+from ingest.core.errors import StorageError
+from ingest.core.records import Skipped
+from ingest.pipeline.skipped import example
 from ingest.runtime.atomic_files import storage_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
     from types import TracebackType
 
+REPORT, SKIPPED, CHANGES = "report.json", "skipped.csv", "changes.csv"
 SKIPPED_COLUMNS = ("product_id", "stage", "reason", "detail", "line", "file")
 CHANGES_COLUMNS = ("product_id", "change")
-NO_RUNS = frozenset({"planned", "verified", "differs"})
-"""Outcomes in reports of what changed nothing: a plan, or a verification."""
-_SHOWN = 120  # characters of an example
-_URL = re.compile(r"(\w+://)(?:[^\s/@'\"]*@)?([^\s?#'\"]*)[^\s'\"]*")
+_NOT_RUNS = frozenset({"planned", "verified", "differs"})
+"""Outcomes that earlier versions reported for plans and verifications, which change nothing."""
+
+
+class SkippedCounts(Protocol):
+    """What `RunReport.count_skipped` fills in: a summary or a plan."""
+
+    skipped: int
+    reasons: dict[str, int]
+    examples: dict[str, str]
 
 
 @dataclass(slots=True)
 class Summary:
-    """What a run did. `seconds` is wall time; `stages` gives each stage's items, seconds, items a second, and `busy`,
-    the share of the wall time that it worked in. `bound_by` names the busiest part of the run and `hint` what would
-    relieve it; both are empty where nothing was to do.
+    """What a run did.
 
-    `reasons` counts the skipped by reason. `added` and `changed` (by what: picture, metadata, both) are what was
-    upserted; `gone` is the rows in the collection that the catalog no longer names, `stale` those whose product
-    failed now and that stay as they last were. Of both, `deleted` are no longer there. `examples` gives one skipped
-    product for each reason. `collection` is the one that this run fills, and `served` the one that the alias serves
-    at its end, None for none; both are empty where Milvus was not asked.
+    `seconds` is wall time. `stages` gives the items, seconds and items per second of each stage, and `busy`, the share
+    of the wall time in which it worked. `bound_by` names the busiest part of the run and `hint` says how to make it
+    faster; both are empty if the run did nothing.
+
+    `reasons` counts the skipped products by reason, and `examples` has one product for each. Of the rows upserted,
+    `added` are new, and `changed` counts the others by what changed: `picture`, `metadata`, `both`. Rows that are
+    `gone` are not in the catalog; `stale` ones belong to products that fail now, and stay as they were; `deleted`
+    counts those of both that were deleted. `collection` is filled by this run, and `served` is what the alias serves at
+    its end, None for nothing; both are empty if the run did not connect to Milvus.
     """
 
     products: int = 0
@@ -62,26 +72,29 @@ class Summary:
 
     @property
     def pictures_per_second(self) -> float:
-        """Pictures embedded a second, over the whole run."""
+        """Images embedded per second, over the whole run."""
         return self.embedded / self.seconds if self.seconds else 0.0
 
 
 class RunReport:
-    """The folder of one run; skipped products are written as they come, so that memory does not grow with them."""
+    """Writes the folder of one run.
+
+    Skipped products and changes are written as they come, so that memory does not grow with them.
+    """
 
     def __init__(self, runs: Path) -> None:
         now = datetime.now(UTC)
         with storage_errors(runs):
             self.folder = _new_folder(runs, now)
-            self._file = _table_file(self.folder / "skipped.csv")
-            self._changes_file = _table_file(self.changes)
-            self._table = csv.writer(self._file)
-            self._table.writerow(SKIPPED_COLUMNS)
-            self._changes = csv.writer(self._changes_file)
-            self._changes.writerow(CHANGES_COLUMNS)
+            self._skipped_file = _open_table(self.skipped_table)
+            self._changes_file = _open_table(self.changes_table)
+            self._skipped_writer = csv.writer(self._skipped_file)
+            self._skipped_writer.writerow(SKIPPED_COLUMNS)
+            self._changes_writer = csv.writer(self._changes_file)
+            self._changes_writer.writerow(CHANGES_COLUMNS)
         self.started = now.isoformat(timespec="seconds")
         self.reasons: Counter[str] = Counter()
-        self.examples: dict[str, Skipped] = {}
+        self._examples: dict[str, Skipped] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -89,112 +102,125 @@ class RunReport:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with storage_errors(self.folder), closing(self._file), closing(self._changes_file):
+        with storage_errors(self.folder), closing(self._skipped_file), closing(self._changes_file):
             pass
 
     @property
-    def changes(self) -> Path:
-        """The table of what was, or would be, done to which product."""
-        return self.folder / "changes.csv"
+    def file(self) -> Path:
+        """The report, which `write` writes."""
+        return self.folder / REPORT
 
-    def shown_examples(self, catalog: Path | str) -> dict[str, str]:
-        """Return one skipped product for each reason, the most frequent first, as `example` shows it."""
-        name = Path(str(catalog)).name
-        return {reason: example(self.examples[reason], name) for reason, _ in self.reasons.most_common()}
+    @property
+    def skipped_table(self) -> Path:
+        """The table of skipped products."""
+        return self.folder / SKIPPED
+
+    @property
+    def changes_table(self) -> Path:
+        """The table of what was, or would be, done to which product."""
+        return self.folder / CHANGES
 
     @property
     def skipped(self) -> int:
         """How many products were skipped so far."""
         return self.reasons.total()
 
-    def keeping_skipped(self, records: Iterable[Any]) -> Iterator[Any]:
-        """Write down each `Skipped` and pass the others on."""
+    def count_skipped(self, into: SkippedCounts, catalog: Path | str) -> None:
+        """Fill in how many products were skipped, by reason, the most frequent first, and one example of each."""
+        name, reasons = Path(str(catalog)).name, self.reasons.most_common()
+        into.skipped, into.reasons = self.skipped, dict(reasons)
+        into.examples = {reason: example(self._examples[reason], name) for reason, _ in reasons}
+
+    def keep_skipped(self, records: Iterable[Any]) -> Iterator[Any]:
+        """Write each `Skipped` to skipped.csv, and yield the other records."""
         for record in records:
             if isinstance(record, Skipped):
                 self.reasons[record.reason.value] += 1
-                self.examples.setdefault(record.reason.value, record)
+                self._examples.setdefault(record.reason.value, record)
                 with storage_errors(self.folder):
                     row = record.product_id, record.stage, record.reason, record.detail, record.line, record.file
-                    self._table.writerow(row)
+                    self._skipped_writer.writerow(row)
             else:
                 yield record
 
-    def note(self, product_id: str, change: str) -> None:
-        """Write down what was, or would be, done to a product."""
+    def add_change(self, product_id: str, change: str) -> None:
+        """Write to changes.csv what was, or would be, done to a product."""
         with storage_errors(self.folder):
-            self._changes.writerow((product_id, change))
+            self._changes_writer.writerow((product_id, change))
 
-    def noted(self) -> Iterator[str]:
-        """Yield the ids of the products written down so far."""
+    def changed_ids(self) -> Iterator[str]:
+        """Yield the product ids in changes.csv so far."""
         with storage_errors(self.folder):
             self._changes_file.flush()
-        with self.changes.open(encoding="utf-8", newline="") as file:
+        with self.changes_table.open(encoding="utf-8", newline="") as file:
             yield from (row["product_id"] for row in csv.DictReader(file))
 
-    def write(self, summary: Any, facts: dict[str, Any], outcome: str) -> None:
-        """Write report.json: the summary (a dataclass), how the run ended, and the facts it ran under, no secrets."""
+    def write(self, summary: Summary, facts: dict[str, Any], outcome: str) -> None:
+        """Write report.json: the summary, how the run ended, and `facts` about what it ran with (no secrets)."""
         content = {"started": self.started, "outcome": outcome, **asdict(summary), **facts}
         text = json.dumps(content, indent=2, ensure_ascii=False, default=str)
         with storage_errors(self.folder):
-            self._file.flush()
+            self._skipped_file.flush()
             self._changes_file.flush()
-            (self.folder / "report.json").write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")
+            self.file.write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")
 
 
-def example(skipped: Skipped, catalog: str) -> str:
-    """Return where a skipped product stands and why it is skipped, for one line: bounded, printable, no secrets.
+@dataclass(frozen=True, slots=True)
+class FinishedRun:
+    """A finished run, read from its folder; what an older version did not write is empty.
 
-    Of a URL nothing is shown but `scheme://host/path`; the file only if the catalog, whose name is given, has others.
+    `collection` is what the run filled, "" for none, and `served` what the alias served at its end; `failure` says why
+    the collection is not live, or what else went wrong. `reasons` counts the skipped products.
     """
-    place = f"line {skipped.line}" if skipped.file in ("", catalog) else f"{skipped.file} line {skipped.line}"
-    text = _URL.sub(r"\1\2", f"{place}: {' '.join(skipped.detail.split())}")
-    text = "".join(letter if letter.isprintable() else "?" for letter in text)
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 
+    folder: Path
+    started: str
+    outcome: str
+    alias: str
+    collection: str
+    served: str | None
+    failure: str
+    model: str
+    fingerprint: str
+    reasons: dict[str, int]
 
-def unusable(reasons: Mapping[str, int], products: int) -> str:
-    """Say that none of so many products came through, why most did not, and what to do about it."""
-    reason, count = max(reasons.items(), key=lambda item: item[1])
-    which = f"all {reason}" if count == products else f"{count:,} {reason}"
-    whole = "the only product" if products == 1 else f"none of the {products:,} products"
-    return f"{whole} could {'not ' * (products == 1)}be used ({which}); {Reason(reason).remedy}"
-
-
-def latest_runs(runs: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yield the folders of the runs that ended, with their reports, the newest first; plans and proofs are none."""
-    for folder in sorted(runs.iterdir(), reverse=True) if runs.is_dir() else ():
+    def read_skipped(self, most: int) -> list[dict[str, str | None]] | None:
+        """Return the first rows of skipped.csv, None if it cannot be read; a cell that is missing in a row is None."""
         try:
-            report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue  # under way, or half deleted
-        if isinstance(report, dict) and report.get("outcome") not in NO_RUNS:
-            yield folder, report
+            with (self.folder / SKIPPED).open(encoding="utf-8", newline="") as file:
+                return list(islice(csv.DictReader(file), most))
+        except (OSError, ValueError, csv.Error):
+            return None
 
 
-def too_many(skipped: int, products: int, allowed: str) -> bool:
-    """Tell whether more were skipped than `allowed`: "" for any number, "50", or "5%" of the products.
+def finished_runs(runs: Path) -> Iterator[FinishedRun]:
+    """Yield the finished runs below a folder, the newest first."""
+    for folder in sorted(runs.iterdir(), reverse=True) if runs.is_dir() else ():
+        run = _read(folder)
+        if run is not None and run.outcome not in _NOT_RUNS:
+            yield run
 
-    Raises ConfigError for anything else.
-    """
-    if not allowed:
-        return False
-    number = allowed.removesuffix("%").strip()
+
+def _read(folder: Path) -> FinishedRun | None:
+    """Read a run's report; None if it has none (the run is under way) or it is damaged."""
     try:
-        limit = float(number)
-    except ValueError:
-        limit = -1.0
-    if not 0 <= limit < float("inf"):
-        raise ConfigError(f"--max-skipped {allowed}: a number of products such as 50, or a share such as 5%")
-    return skipped > (limit / 100 * products if allowed.endswith("%") else limit)
+        report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+        texts = ("alias", "collection", "failure", "model", "fingerprint")
+        return FinishedRun(
+            folder, str(report["started"]), str(report["outcome"]), served=report.get("served"),
+            reasons=dict(report.get("reasons", {})), **{name: str(report.get(name, "")) for name in texts},
+        )  # fmt: skip
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
-def _table_file(path: Path) -> TextIO:
-    # A lone surrogate, which JSON can carry and UTF-8 cannot, is a reason to be skipped: it must be writable.
+def _open_table(path: Path) -> TextIO:
+    # A lone surrogate, possible in JSON but not in UTF-8, is a reason to skip a product, so the table must accept it.
     return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def _new_folder(runs: Path, now: datetime) -> Path:
-    """Make a folder named by the time; two runs in one second get a number behind it."""
+    """Make a folder named by the time; a number is added if it exists already."""
     stamp = now.strftime("%Y%m%dT%H%M%SZ")
     for number in range(1, 1000):
         folder = runs / (stamp if number == 1 else f"{stamp}-{number}")
@@ -203,4 +229,4 @@ def _new_folder(runs: Path, now: datetime) -> Path:
         except FileExistsError:
             continue
         return folder
-    raise StorageError(f"{runs}: a thousand runs in one second; remove old folders there")
+    raise StorageError(f"{runs}: it has a thousand folders of this second; remove old ones")

@@ -1,7 +1,6 @@
-"""A look-ahead that spills to disk: embedding goes on while Milvus is away, and memory stays bounded.
+"""A buffer on disk, so that embedding continues while Milvus is unavailable and memory stays bounded.
 
-What is spilt is the product and its picture's key, a line of JSON each; the vector is in the store already and is
-read from there.
+A spilled record is a line of JSON with the product and its image's SHA-256; its vector is read back from the store.
 """
 
 from __future__ import annotations
@@ -24,20 +23,20 @@ if TYPE_CHECKING:
     from ingest.store.base import EmbeddingStore
 
 _READ_AT_ONCE = 256
-_PATIENCE_S = 1.0  # a batch is upserted within that; who takes longer waits for a server
+_PATIENCE_S = 1.0  # enough to upsert a batch; a consumer that takes longer is waiting for the server
 _POLL_S = 0.2
 
 
 def spill(
     records: Iterable[Embedded | Skipped], store: EmbeddingStore, memory: int, folder: Path
 ) -> Generator[Embedded | Skipped, None, None]:
-    """Run `records`, whose vectors `store` has, on a thread of its own, in order, as far ahead as they go.
+    """Read all of `records`, whose vectors are in `store`, on a separate thread; yield them in order.
 
-    At most `memory` of them wait in memory and the others in an unnamed file in `folder`. A producer's exception
-    surfaces at the consumer, after what came before it; a consumer that stops frees the producer.
+    At most `memory` of them wait in memory, and the others in an unnamed file in `folder`. An exception of the producer
+    is raised at the consumer after the records before it; if the consumer stops, so does the producer.
     """
     queue = _Queue(store, memory, folder)
-    thread = threading.Thread(target=queue.fill, args=(records,), name="overflow", daemon=True)
+    thread = threading.Thread(target=queue.fill, args=(records,), name="spill", daemon=True)
     thread.start()
     try:
         while (batch := queue.take()) is not None:
@@ -51,7 +50,7 @@ def spill(
 
 
 class _Queue:
-    """First in, first out; once the file has something in it, all that comes goes there too."""
+    """A FIFO queue in memory and on disk; while the file holds records, new ones go there too, to keep the order."""
 
     def __init__(self, store: EmbeddingStore, memory: int, folder: Path) -> None:
         self.gone = threading.Event()
@@ -61,29 +60,29 @@ class _Queue:
         self._folder = folder
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  as long as we live
+            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  closed by close()
         self._waiting: deque[Embedded | Skipped] = deque()
-        self._spilt = self._read_at = self._written_to = 0
+        self._spilled = self._read_at = self._written_to = 0
         self._ended = False
         self._taken = time.monotonic()
         self._changed = threading.Condition()
 
     def fill(self, records: Iterable[Embedded | Skipped]) -> None:
-        """Put all records in; what goes wrong is kept for the consumer."""
+        """Put in all records; an exception is kept for the consumer."""
         try:
             for record in records:
                 if self.gone.is_set():
                     break
                 with self._changed:
-                    # Spilling costs time that a consumer at work should have: it is for one that is held up.
+                    # Spilling slows down a consumer that is working; it is meant for one that is blocked.
                     while self._full() and time.monotonic() - self._taken < _PATIENCE_S and not self.gone.is_set():
                         self._changed.wait(_POLL_S)
                     self._put(record)
                     self._changed.notify_all()
-        except BaseException as error:  # noqa: BLE001  it is raised again where the consumer stands
+        except BaseException as error:  # noqa: BLE001  raised again at the consumer
             self.failure = error
         finally:
-            # A generator must be closed by the thread that runs it, so that its own clean-up happens now.
+            # The thread that runs a generator must close it, so that its clean-up happens now.
             close = getattr(records, "close", None)
             if close is not None:
                 close()
@@ -92,9 +91,9 @@ class _Queue:
                 self._changed.notify_all()
 
     def take(self) -> list[Embedded | Skipped] | None:
-        """Return what is there, waiting until something is; None at the end."""
+        """Return the next records, waiting until there are some; None at the end."""
         with self._changed:
-            while not self._waiting and not self._spilt:
+            while not self._waiting and not self._spilled:
                 if self._ended:
                     return None
                 self._changed.wait()
@@ -104,16 +103,16 @@ class _Queue:
                 batch = list(self._waiting)
                 self._waiting.clear()
                 return batch
-            content = [self._read() for _ in range(min(self._spilt, _READ_AT_ONCE))]
-        return self._restored(content)
+            content = [self._read() for _ in range(min(self._spilled, _READ_AT_ONCE))]
+        return self._with_vectors(content)
 
     def close(self) -> None:
-        """Give the disk space back; what a full disk has kept from being written is not wanted any more."""
+        """Free the disk space; data that a full disk kept in the write buffer is not needed any more."""
         with suppress(OSError):
             self._file.close()
 
     def _full(self) -> bool:
-        return self._spilt > 0 or len(self._waiting) >= self._memory
+        return self._spilled > 0 or len(self._waiting) >= self._memory
 
     def _put(self, record: Embedded | Skipped) -> None:
         if not self._full():
@@ -124,21 +123,21 @@ class _Queue:
             self._file.seek(self._written_to)
             self._file.write(line)
         self._written_to += len(line)
-        self._spilt += 1
+        self._spilled += 1
 
     def _read(self) -> Skipped | tuple[Product, bytes]:
         self._file.seek(self._read_at)
         line = self._file.readline()
         self._read_at += len(line)
-        self._spilt -= 1
-        if not self._spilt:
+        self._spilled -= 1
+        if not self._spilled:
             self._file.truncate(0)
             self._read_at = self._written_to = 0
         return _record(line)
 
-    def _restored(self, content: list[Skipped | tuple[Product, bytes]]) -> list[Embedded | Skipped]:
-        vectors = iter(self._store.find([bare[1] for bare in content if not isinstance(bare, Skipped)]))
-        return [bare if isinstance(bare, Skipped) else _embedded(bare[0], bare[1], next(vectors)) for bare in content]
+    def _with_vectors(self, content: list[Skipped | tuple[Product, bytes]]) -> list[Embedded | Skipped]:
+        vectors = iter(self._store.find([record[1] for record in content if not isinstance(record, Skipped)]))
+        return [record if isinstance(record, Skipped) else _embedded(*record, next(vectors)) for record in content]
 
 
 def _line(record: Embedded | Skipped) -> bytes:
@@ -163,6 +162,6 @@ def _record(line: bytes) -> Skipped | tuple[Product, bytes]:
 
 def _embedded(product: Product, sha256: bytes, vector: Any) -> Embedded | Skipped:
     if vector is None:
-        detail = "its stored vector was damaged while the run went on; run again"
+        detail = "its stored vector was damaged during the run; run again"
         return product.skipped(Stage.STORE, Reason.BAD_VECTOR, detail)
     return Embedded(product, sha256, vector)

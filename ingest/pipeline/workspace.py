@@ -1,13 +1,14 @@
-"""What a command works on: the data folder's own parts for a run, stand-ins for a command that changes nothing.
+"""What a command works on: the data folder for a run, or stand-ins for a command that changes nothing.
 
-The stand-ins lie in a temporary folder, which goes with the command. They begin with what the data folder holds.
+Stand-ins begin with what the data folder holds, write to a temporary folder, and are deleted with it at the end.
 """
 
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ingest.exports.row_list import ExportRows
 from ingest.images.cache.cache import FOLDER, ImageCache
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
     from ingest.store.base import EmbeddingStore
 
 
-class Workspace(NamedTuple):
-    """The parts that a command writes to; `kept` is the vectors that stay when it ends."""
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """What a command writes to; `kept` is the store whose vectors stay when the command ends."""
 
     store: EmbeddingStore
     kept: EmbeddingStore
@@ -37,10 +39,10 @@ class Workspace(NamedTuple):
 
 
 def open_for_writing(stack: ExitStack, settings: Settings, space: Space) -> Workspace:
-    """Open the data folder for a run, and hold it; raises BusyError and StorageError."""
+    """Open the data folder for a run, and lock it; raises BusyError and StorageError."""
     stack.enter_context(lock.lock_folder(settings.data))
     if settings.store and not is_remote(settings.store, "--store"):
-        stack.enter_context(lock.lock_folder(Path(settings.store)))  # runs with a data folder each may share it
+        stack.enter_context(lock.lock_folder(Path(settings.store)))  # runs with different data folders may share it
     store = factory.open_store(settings, space, factory.mirror_folder(settings, space))
     wanted = ExportRows(settings.data / "embeddings")
     stack.callback(wanted.close)
@@ -49,9 +51,9 @@ def open_for_writing(stack: ExitStack, settings: Settings, space: Space) -> Work
 
 
 def open_read_only(stack: ExitStack, settings: Settings, space: Space, runs: Path | None = None) -> Workspace:
-    """Open stand-ins, and keep runs off the data folder meanwhile; nothing in it is changed.
+    """Open stand-ins; the data folder is not changed, and no run can start in it meanwhile.
 
-    The tables of the report go below `runs`, or with the rest. Raises BusyError and StorageError.
+    The report's tables are written below `runs` if given. Raises BusyError and StorageError.
     """
     stack.enter_context(lock.lock_folder_shared(settings.data))
     if settings.store and not is_remote(settings.store, "--store"):
@@ -66,7 +68,7 @@ def open_read_only(stack: ExitStack, settings: Settings, space: Space, runs: Pat
 
 
 def _linked(mirror: Path, folder: Path) -> Path:
-    """Return a folder that has what the mirror has, by links: what is read anew goes there, and nothing is copied."""
+    """Return a folder with links to the mirror's content; nothing is copied, and what is fetched is written there."""
     folder.mkdir()
     for path in mirror.iterdir() if mirror.is_dir() else ():
         (folder / path.name).symlink_to(path.absolute())

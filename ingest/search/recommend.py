@@ -105,10 +105,9 @@ def _values(served: SearchableCollection, basket: Mapping[str, StoredProduct], f
     for product in basket.values():
         value = product.metadata.get(field)
         if value in (None, ""):
-            known = "" if field in served.fields else f"; fields: {', '.join(served.fields)}"
-            raise QueryError(
-                f"product {product.product_id} has no {field}{filters.suggest(field, served.fields)}{known}"
-            )
+            fields = ", ".join(served.fields)
+            known = "" if field in served.fields else f"{filters.suggest(field, served.fields)}; fields: {fields}"
+            raise QueryError(f"product {product.product_id} has no {field}{known}")
         assert value is not None
         values.append(value)
     return list(dict.fromkeys(values))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-from itertools import islice
 from typing import TYPE_CHECKING
 
-from ingest.pipeline.report import latest_runs
+from ingest.pipeline.report import finished_runs
 from ingest.server.schemas import LatestRun
 
 if TYPE_CHECKING:
@@ -18,14 +16,15 @@ MAX_SKIPPED = 500
 
 def latest(runs: Path) -> LatestRun | None:
     """Return the latest finished run whose report can be read, None if there is none."""
-    for folder, report in latest_runs(runs):
-        try:
-            with (folder / "skipped.csv").open(encoding="utf-8", newline="") as file:
-                skipped = list(islice(csv.DictReader(file), MAX_SKIPPED))
-            return LatestRun(
-                started=report["started"], outcome=report["outcome"], reasons=report["reasons"], skipped=skipped,
-                collection=report.get("collection", ""), served=report.get("served"), failure=report.get("failure", ""),
-            )  # fmt: skip
-        except (OSError, ValueError, KeyError, csv.Error):
+    for run in finished_runs(runs):
+        skipped = run.read_skipped(MAX_SKIPPED)
+        if skipped is None:
             continue  # half deleted
+        try:
+            return LatestRun(
+                started=run.started, outcome=run.outcome, reasons=run.reasons, skipped=skipped,
+                collection=run.collection, served=run.served, failure=run.failure,
+            )  # fmt: skip
+        except ValueError:
+            continue  # damaged
     return None

@@ -138,7 +138,7 @@ class LocalStore:
         for name in shard_folders.names(self.folder):
             self._load(name)
         for number in sorted(shard_folders.numbers(self.folder)):
-            self._load(shard_folders.numbered(number))
+            self._load(shard_folders.folder_name(number))
 
     def _take(self, keys: Sequence[bytes]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
         vectors = np.zeros((len(keys), self.dim), np.float32)
@@ -203,7 +203,7 @@ class LocalStore:
                 shard_folders.sweep(self.folder)
                 self._swept = True
             self._drop_damaged()
-            name = shard_folders.numbered(max([0, *shard_folders.numbers(self.folder)]) + 1)
+            name = shard_folders.folder_name(max([0, *shard_folders.numbers(self.folder)]) + 1)
             temporary = self.folder / f".{name}.tmp"
             try:
                 temporary.mkdir()

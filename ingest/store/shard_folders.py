@@ -31,7 +31,7 @@ def names(folder: Path) -> list[str]:
     return sorted(name for name in _entries(folder) if name.startswith(PREFIX))
 
 
-def numbered(number: int) -> str:
+def folder_name(number: int) -> str:
     """Return the folder name of a numbered shard."""
     return f"{number:08d}"
 

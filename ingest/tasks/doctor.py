@@ -1,4 +1,4 @@
-"""Checks of what a run needs, one finding each: what was found, and what to do about what is wrong."""
+"""Checks of what a run needs, one finding each: what was found, and how to fix it if it is wrong."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _CUDA_HINT = "for an NVIDIA GPU install torch with CUDA: see README, 'Use a GPU'
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line: `exit_code` is 0 where all is well, else what a run would end with."""
+    """One line: `exit_code` is 0 if all is well, else that of a run, and `way_out` says how to fix it."""
 
     name: str
     found: str
@@ -40,7 +40,7 @@ class Finding:
 def findings(settings: Settings) -> Iterator[Finding]:
     """Yield one finding for each thing a run needs.
 
-    Nothing is changed, and nothing downloaded but a model's configuration and tokenizer.
+    Nothing is changed, and only a model's configuration and tokenizer are downloaded.
     """
     checks: dict[str, Callable[[Settings], Finding]] = {
         "python": _python,
@@ -78,10 +78,7 @@ def _device(settings: Settings) -> Finding:
     device = devices[0]
     dtype = torch_device.pick_dtype(settings.dtype, device)
     if device.startswith("cuda"):
-        name, memory = (
-            torch.cuda.get_device_name(device),
-            torch.cuda.get_device_properties(device).total_memory,
-        )
+        name, memory = torch.cuda.get_device_name(device), torch.cuda.get_device_properties(device).total_memory
         return Finding("device", f"{', '.join(devices)}, {name} with {memory / 2**30:.0f} GiB, computing in {dtype}")
     hint = _CUDA_HINT if device == "cpu" and shutil.which("nvidia-smi") else ""
     return Finding(
@@ -101,7 +98,7 @@ def _model(settings: Settings) -> Finding:
     try:
         Towers(checkpoint, "float32").tokenizer()
     except NoTorchError:
-        found += "; its tokenizer is not checked, which needs torch"
+        found += "; its tokenizer cannot be checked without torch"
     return Finding("model", found)
 
 
@@ -113,17 +110,14 @@ def _contract(settings: Settings) -> Finding:
 def _milvus(settings: Settings) -> Finding:
     uri = settings.milvus_uri
     if "://" not in uri and not Path(uri).expanduser().exists():
-        return Finding("milvus", f"{uri}: not there yet; ingest run makes it")
+        return Finding("milvus", f"{uri}: does not exist yet; ingest run creates it")
     alias = contracts.load(settings.schema).alias
     with connect(uri, settings.token, settings.db_name, max_wait=0, reading=True) as connection:
-        kind = (
-            "Lite" if connection.is_lite else connection.call("ask its version", connection.client.get_server_version)
-        )
+        client = connection.client
+        kind = "Lite" if connection.is_lite else connection.call("ask its version", client.get_server_version)
         served = alias_target(connection, alias)
-        return Finding(
-            "milvus",
-            f"{kind} at {connection.shown}: alias {alias} " + (f"serves {served}" if served else "not set yet"),
-        )
+        alias_state = f"serves {served}" if served else "is not set yet"
+        return Finding("milvus", f"{kind} at {connection.shown}: alias {alias} {alias_state}")
 
 
 def _catalog(settings: Settings) -> Finding:
@@ -133,7 +127,7 @@ def _catalog(settings: Settings) -> Finding:
     columns = Columns(settings.id_column, settings.image_column)
     next(reader.read_catalog(settings.catalog, contracts.load(settings.schema), columns))
     products = reader.estimate(settings.catalog)
-    found = f"about {products:,} products" if products else "there"
+    found = f"about {products:,} products" if products else "readable"
     parts = len(files.list_files(settings.catalog))
     return Finding("catalog", f"{settings.catalog}: {found}" + (f", in {parts:,} files" if parts > 1 else ""))
 
@@ -143,7 +137,7 @@ def _disk(settings: Settings) -> Finding:
     free = shutil.disk_usage(folder).free
     found = f"{free / 2**30:,.1f} GiB free for {settings.data}"
     if free < _LITTLE_SPACE:
-        return Finding("disk", found, "make room, or pass --data on another disk", exit_code=3)
+        return Finding("disk", found, "free some space, or pass --data on another disk", exit_code=3)
     return Finding("disk", found)
 
 

@@ -1,21 +1,21 @@
-"""What a catalog of some size costs: bytes, memory, nodes and hours. Arithmetic alone, each figure with its formula.
+"""What a catalog of a given size costs: bytes, memory, nodes and hours. Pure arithmetic, each figure with its formula.
 
-Sources: links of HNSW, https://github.com/facebookresearch/faiss/wiki/Guidelines-to-choose-an-index and the paper
-(https://arxiv.org/abs/1603.09320, 4.2.3); the share of memory that a query node may fill,
+Sources: HNSW's links, https://github.com/facebookresearch/faiss/wiki/Guidelines-to-choose-an-index and the paper
+(https://arxiv.org/abs/1603.09320, 4.2.3); the share of a query node's memory that Milvus fills,
 https://milvus.io/docs/v2.0.x/limitations.md; DiskANN's shares and degree, https://milvus.io/docs/disk_index.md.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 GB = 10**9
 LOADED_SHARE = 0.9
-"""Of a query node's memory; Milvus loads no more."""
+"""The share of a query node's memory that Milvus fills at most."""
 NODE_GB = 64
-"""The query node that nodes are counted in."""
-_LEVEL_BYTES = 12  # of each vector in FAISS: 4 for its level, 8 for where its links begin
+"""The memory of one query node, for the number of nodes."""
+_LEVEL_BYTES = 12  # per vector in FAISS: 4 for its level, 8 for the offset of its links
 _DISKANN_MEMORY, _DISKANN_DEGREE, _SECTOR = 0.25, 56, 4096  # PQ codes 1/8 and cache 1/8 of the vectors
 _DIGESTS = 32 + 64
 _KEY_BYTES = 32
@@ -23,9 +23,9 @@ _KEY_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class CatalogSize:
-    """What an estimate is made from: sizes are bytes a product, rates are pictures a second, 0 for not known.
+    """The input of an estimate: sizes in bytes per product, rates in images per second, 0 if unknown.
 
-    `text_bytes` is the id and the metadata of a row, `bandwidth` bits a second.
+    `text_bytes` is the size of a row's id and metadata; `bandwidth` is in bits per second.
     """
 
     products: int
@@ -40,7 +40,7 @@ class CatalogSize:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One number, what it counts in, and the formula it came from."""
+    """A number, its unit, and its formula."""
 
     value: float
     unit: str
@@ -48,18 +48,18 @@ class Figure:
 
 
 def hnsw_bytes(dim: int, m: int, width: int = 4) -> float:
-    """Return the bytes a vector takes in an HNSW index: numbers of `width`, 2 M links below, M/(M-1) levels above."""
+    """Return the bytes per vector of an HNSW index: numbers of `width` bytes, 2 M links below, M/(M-1) levels above."""
     return width * dim + 8 * m + 4 * m / (m - 1) + _LEVEL_BYTES
 
 
 def diskann_disk_bytes(dim: int) -> float:
-    """Return the bytes a vector takes on disk in DiskANN: itself and its links, as many whole ones as fit a sector."""
+    """Return the bytes per vector of DiskANN on disk: the vector and its links, whole nodes in a sector."""
     node = 4 * dim + 4 * (_DISKANN_DEGREE + 1)
     return _SECTOR / (_SECTOR // node) if node <= _SECTOR else _SECTOR * math.ceil(node / _SECTOR)
 
 
 def figures(catalog: CatalogSize) -> dict[str, Figure]:
-    """Return what a catalog costs, by name; hours that depend on a rate not known are left out."""
+    """Return what a catalog costs, by name; hours at an unknown rate are left out."""
     n, dim, m = catalog.products, catalog.dim, catalog.m
     scalars = n * (catalog.text_bytes + _DIGESTS)
     memory = (n * hnsw_bytes(dim, m) + scalars) / LOADED_SHARE
@@ -82,20 +82,20 @@ def figures(catalog: CatalogSize) -> dict[str, Figure]:
         ),
         "mmap_disk": Figure(n * hnsw_bytes(dim, m) / GB, "GB", "hnsw, on the query nodes' disks"),
         "store_disk": Figure(n * (4 * dim + _KEY_BYTES) / GB, "GB", "N × (4 dim + 32)"),
-        "cache_disk": Figure(n * catalog.picture_bytes / GB, "GB", f"N × {catalog.picture_bytes:.0f} bytes a picture"),
+        "cache_disk": Figure(n * catalog.picture_bytes / GB, "GB", f"N × {catalog.picture_bytes:.0f} bytes per image"),
     }
     if catalog.bandwidth:
         hours = n * catalog.picture_bytes * 8 / catalog.bandwidth / 3600
         found["download"] = Figure(hours, "hours", f"cache_disk × 8 / {catalog.bandwidth / 1e6:,.1f} Mbit/s")
     for name, rate in (("decode", catalog.decoded_per_s), ("embed", catalog.embedded_per_s)):
         if rate:
-            found[name] = Figure(n / rate / 3600, "hours", f"N / {rate:,.1f} pictures/s")
+            found[name] = Figure(n / rate / 3600, "hours", f"N / {rate:,.1f} images/s")
     return found
 
 
 SIZES = (10**6, 10**7, 10**8, 10**9, 10**10)
 TYPICAL = CatalogSize(0, 512, 16, 30_000, 200, 1e9, 0, 1000)
-"""The catalog of the sizing table in docs/operations.md: ViT-B/32, 30 kB a picture, 200 bytes of text, 1 Gbit/s."""
+"""The catalog of the sizing table in docs/operations.md: ViT-B/32, 30 kB per image, 200 bytes of text, 1 Gbit/s."""
 _COLUMNS = (
     "products", "vectors", "hnsw", "query_memory", "query_nodes", "half_precision_memory", "diskann_memory",
     "diskann_disk", "store_disk", "cache_disk", "download", "embed",
@@ -107,16 +107,13 @@ def table() -> str:
     heads = [name.replace("_", " ") for name in _COLUMNS]
     lines = [f"| {' | '.join(heads)} |", "|" + " ---: |" * len(heads)]
     for size in SIZES:
-        made = figures(
-            CatalogSize(size, TYPICAL.dim, TYPICAL.m, TYPICAL.picture_bytes, TYPICAL.text_bytes, TYPICAL.bandwidth, 0,
-                    TYPICAL.embedded_per_s)
-        )  # fmt: skip
+        made = figures(replace(TYPICAL, products=size))
         lines.append(f"| {' | '.join(display(made[name]).removesuffix(f' of {NODE_GB} GB') for name in _COLUMNS)} |")
     return "\n".join(lines)
 
 
 def display(figure: Figure) -> str:
-    """Return a figure as it is printed, three digits of it, in MB to PB or minutes to days."""
+    """Return a figure as it is printed: three digits, in MB to PB or minutes to days."""
     value, unit = figure.value, figure.unit
     if unit == "GB":
         value, unit = _scaled(value, ((1e-3, "MB"), (1, "GB"), (1e3, "TB"), (1e6, "PB")))

@@ -15,7 +15,8 @@ from ingest.core.records import ImageFile, Product, Skipped, Stage
 from ingest.images.cache import statistics
 from ingest.images.cache.cache import FOLDER, ImageCache
 from ingest.images.stage import ImageStage
-from ingest.pipeline.report import RunReport, Summary, too_many
+from ingest.pipeline.report import RunReport, Summary
+from ingest.pipeline.skipped import describe_too_many, too_many
 from ingest.runtime import parallel
 from ingest.runtime.lock import lock_folder
 
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FetchResult:
-    """What a fetch did: `pictures` of `products` are there; `failure` says that too many were skipped.
+    """What a fetch did: `pictures` of the `products` have their image on disk now.
 
-    `examples` gives one skipped product for each reason.
+    `examples` has one skipped product for each reason. `failure` says that too many were skipped, "" if not.
     """
 
     products: int
@@ -44,10 +45,10 @@ class FetchResult:
 
 
 def fetch(settings: Settings, progress: Progress, stop: threading.Event) -> FetchResult:
-    """Have every picture of the catalog on disk; `stop` ends it early with InterruptedRunError."""
+    """Download every image of the catalog that is missing; `stop` ends it early with InterruptedRunError."""
     settings = replace(settings, download_missing=True)
     contract = contracts.load(settings.schema)
-    too_many(0, 0, settings.max_skipped)
+    too_many(0, 0, settings.max_skipped)  # raises an error in the option now, not at the end
     columns = Columns(settings.id_column, settings.image_column)
     catalog = reader.read_catalog(settings.catalog, contract, columns)
     with ExitStack() as stack:
@@ -58,37 +59,33 @@ def fetch(settings: Settings, progress: Progress, stop: threading.Event) -> Fetc
         progress.total = settings.sample or reader.estimate(settings.catalog)
         products = progress.clock.within(Stage.CATALOG, islice(catalog, settings.sample or None))
         products = parallel.take_until(products, stop)
-        counted = progress.counting(Stage.CATALOG, products, (Product, Skipped))
+        counted = progress.count(Stage.CATALOG, products, (Product, Skipped))
         pictures = parallel.take_until(images.find(counted, download=True), stop)
-        for _ in report.keeping_skipped(progress.counting(Stage.IMAGES, pictures, ImageFile)):
+        for _ in report.keep_skipped(progress.count(Stage.IMAGES, pictures, ImageFile)):
             pass
         cache.flush()
-        return _told(settings, progress, report, cache, interrupted=stop.is_set())
+        return _finish(settings, progress, report, cache, interrupted=stop.is_set())
 
 
-def _told(
+def _finish(
     settings: Settings, progress: Progress, report: RunReport, cache: ImageCache, *, interrupted: bool
 ) -> FetchResult:
-    found = progress.items(Stage.IMAGES)
-    places = {"pictures": str(cache.folder), "report": str(report.folder / "report.json")}
-    if report.skipped:
-        places["skipped"] = str(report.folder / "skipped.csv")
-    summary = Summary(
-        products=progress.items(Stage.CATALOG), skipped=report.skipped, seconds=round(progress.seconds, 3)
-    )
-    summary.reasons, summary.examples = dict(report.reasons.most_common()), report.shown_examples(settings.catalog)
+    """Write the report, and return the result; raises InterruptedRunError if the fetch was interrupted."""
+    summary = Summary(products=progress.items(Stage.CATALOG), seconds=round(progress.seconds, 3))
+    report.count_skipped(summary, settings.catalog)
+    places = {"pictures": str(cache.folder), "report": str(report.file)}
+    if summary.skipped:
+        places["skipped"] = str(report.skipped_table)
     failure = ""
     if too_many(summary.skipped, summary.products, settings.max_skipped):
-        failure = (
-            f"{summary.skipped} of {summary.products} products were skipped, more than --max-skipped "
-            f"{settings.max_skipped} allows; the reasons are in {places['skipped']}"
-        )
+        failure = describe_too_many(summary.skipped, summary.products, settings.max_skipped, places["skipped"])
     facts: dict[str, Any] = {"catalog": settings.catalog, "places": places}
     facts["pictures"] = asdict(statistics.quality(cache.index))
-    ended = "interrupted" if interrupted else "too many skipped" if failure else "done"
-    report.write(summary, facts, ended)
+    outcome = "interrupted" if interrupted else "too many skipped" if failure else "done"
+    report.write(summary, facts, outcome)
     if interrupted:
         raise InterruptedRunError("interrupted: what was fetched is kept; run the same command again to go on")
     return FetchResult(
-        summary.products, found, summary.skipped, summary.reasons, summary.seconds, places, failure, summary.examples
-    )
+        summary.products, progress.items(Stage.IMAGES), summary.skipped, summary.reasons, summary.seconds, places,
+        failure, summary.examples,
+    )  # fmt: skip

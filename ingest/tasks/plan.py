@@ -1,4 +1,4 @@
-"""What a run would do, worked out by the stages of a run themselves, up to where something would be changed."""
+"""What a run would do, found by the stages of a run itself, up to the point where something would be changed."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from ingest.milvus.collection import Collection
 from ingest.milvus.connection import connect
 from ingest.milvus.loading import check_loaded
 from ingest.pipeline import export_files, workspace
+from ingest.pipeline.export_content import ExportPaths, rows_to_export
 from ingest.pipeline.pipeline import Pipeline
-from ingest.pipeline.promote import served_instead
+from ingest.pipeline.promote import reason_to_stay
 from ingest.sync import diff
 from ingest.sync.inventory import Inventory, RowState
 from ingest.sync.prune import PrunePolicy
@@ -36,13 +37,14 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, weakref_slot=True)
 class Plan:
-    """What a run would do to `collection`, counted in products; `details` is a table of all that it would touch.
+    """What a run would do to `collection`, counted in products; `details` is a table of all products concerned.
 
-    `changed` is by what: picture, metadata, both. `fetch` is pictures to download, whose products count as added
-    or changed by then and not yet; `embed` is products whose vector is not known. `remove` is rows to delete, and
-    `refused` says why they would not be. `examples` gives one skipped product for each reason. `served` is what the
-    alias serves now, None for nothing. `also` is what else a run would do, as after an upgrade of ingest. `unserved`
-    says why the alias would not move where it has to, and `exports_refused` why the last exports would stay.
+    `changed` counts products by what changed: `picture`, `metadata`, `both`. `fetch` is images to download first, whose
+    products are not counted as added or changed yet; `embed` is products without a vector. `remove` is rows to delete,
+    and `refused` says why they would not be deleted. `examples` has one skipped product for each reason. `served` is
+    what the alias serves now, None for nothing. `also` is what else a run would do, as after an upgrade of ingest.
+    `unserved` says why the alias would not switch although it should, and `exports_refused` why the last exports would
+    stay.
     """
 
     products: int = 0
@@ -69,34 +71,33 @@ class Plan:
 
 
 def plan(settings: Settings, progress: Progress, stop: threading.Event) -> Plan:
-    """Work out what `run.run` would do; the collection, its alias and the exports stay as they are.
+    """Find what `run.run` would do, without changing the collection, its alias or the exports.
 
-    Pictures are read and decoded as in a run, since only that tells which of them would be skipped, but not
-    downloaded. Nothing that is learnt on the way is kept, in the data folder or in Milvus. `details` is in a temporary
-    folder, which goes with the plan.
+    Images are read and decoded as in a run, because only that shows which would be skipped, but not downloaded. Nothing
+    is written to the data folder or to Milvus. `details` is in a temporary folder that is deleted with the plan.
     """
-    removal = PrunePolicy.of(settings)
+    prune_policy = PrunePolicy.of(settings)
     found = Plan()
     folder = tempfile.mkdtemp(prefix="ingest-")
     weakref.finalize(found, shutil.rmtree, folder, ignore_errors=True)
     with ExitStack() as stack:
         pipeline = Pipeline(stack, settings, progress, stop, partial(workspace.open_read_only, runs=Path(folder)))
-        there = _there(pipeline, found)
+        there = _read_collection(pipeline, found)
         difference = diff.CollectionDiff(there, pipeline.space.fingerprint)
-        pictures = _unfetched(pipeline.pictures(download=False), found, pipeline, difference)
-        records = difference.changes(pictures)
-        for record in pipeline.report.keeping_skipped(difference.failures(pipeline.pixels(records))):
+        images = _fetched(pipeline.images(download=False), found, pipeline, difference)
+        records = difference.changes(images)
+        for record in pipeline.report.keep_skipped(difference.failures(pipeline.pixels(records))):
             assert isinstance(record, Decoded | Embedded)
             found.embed += isinstance(record, Decoded)
-            pipeline.report.note(record.product.product_id, difference.kind(record.product.product_id))
+            pipeline.report.add_change(record.product.product_id, difference.kind(record.product.product_id))
         if stop.is_set():
             raise InterruptedRunError("interrupted; nothing was changed")
-        _fill(found, pipeline, difference, removal)
+        _fill(found, pipeline, difference, prune_policy)
     return found
 
 
-def _there(pipeline: Pipeline, found: Plan) -> Inventory:
-    """Read what the collection holds; nothing where it, or the Milvus Lite file, is not there yet."""
+def _read_collection(pipeline: Pipeline, found: Plan) -> Inventory:
+    """Return the rows of the collection, none if it or the Milvus Lite file is missing; note its state in the plan."""
     settings = pipeline.settings
     found.collection = contracts.collection_name(pipeline.contract, pipeline.space)
     if "://" not in settings.milvus_uri and not Path(settings.milvus_uri).expanduser().exists():
@@ -116,10 +117,10 @@ def _there(pipeline: Pipeline, found: Plan) -> Inventory:
         return reader.inventory(collection, pipeline.store)
 
 
-def _unfetched(
+def _fetched(
     records: Iterable[ImageFile | Skipped], found: Plan, pipeline: Pipeline, difference: diff.CollectionDiff
 ) -> Iterator[ImageFile | Skipped]:
-    """Take out the products whose picture a run would download first, and count them."""
+    """Yield the records without the products whose image a run would download first; count those."""
     for record in records:
         if (
             isinstance(record, Skipped)
@@ -127,7 +128,7 @@ def _unfetched(
             and pipeline.settings.download_missing
         ):
             found.fetch += 1
-            pipeline.report.note(record.product_id, "fetch")
+            pipeline.report.add_change(record.product_id, "fetch")
             difference.hold(record.product_id)
         else:
             yield record
@@ -140,30 +141,27 @@ def _fill(found: Plan, pipeline: Pipeline, difference: diff.CollectionDiff, prun
     found.unchanged, found.stale = difference.unchanged, difference.stale
     found.gone = 0 if settings.sample else difference.gone
     found.foreign = there.count(RowState.FOREIGN)
-    found.skipped, found.reasons = pipeline.report.skipped, dict(pipeline.report.reasons.most_common())
-    found.examples = pipeline.report.shown_examples(settings.catalog)
+    pipeline.report.count_skipped(found, settings.catalog)
     found.refused = prune_policy.refusal(difference)
     found.remove = sum(1 for _ in prune_policy.ids(difference))
     if settings.exports and not settings.sample:
         _foresee_exports(found, pipeline, difference, prune_policy)
     usable = found.added + sum(found.changed.values()) + found.unchanged + found.fetch
-    if usable and found.served != found.collection and (kept := served_instead(pipeline, found.served)) is not None:
+    if usable and found.served != found.collection and (kept := reason_to_stay(pipeline, found.served)) is not None:
         found.unserved = kept.fault
     for product_id, change in prune_policy.changes(difference, gone=not settings.sample):
-        pipeline.report.note(product_id, change)
+        pipeline.report.add_change(product_id, change)
     found.seconds = round(pipeline.progress.seconds, 3)
-    found.details = pipeline.report.changes
+    found.details = pipeline.report.changes_table
 
 
 def _foresee_exports(
     found: Plan, pipeline: Pipeline, difference: diff.CollectionDiff, prune_policy: PrunePolicy
 ) -> None:
-    """Say whether a run would write the exported files again, or would have to leave them as they are."""
-    files = export_files.ExportPaths(pipeline.settings.npy, pipeline.settings.npy_ids)
-    rows = export_files.export_content(
-        pipeline, files, difference.there, drops_failed=prune_policy.drops_failed(difference)
-    )
-    found.exports_refused = export_files.refusal(pipeline, files, rows, coming=pipeline.report.noted())
+    """Note whether a run would write the exported files again, or could not replace them."""
+    files = ExportPaths(pipeline.settings.npy, pipeline.settings.npy_ids)
+    rows = rows_to_export(pipeline, files, difference.there, drops_failed=prune_policy.drops_failed(difference))
+    found.exports_refused = export_files.refusal(pipeline, files, rows, coming=pipeline.report.changed_ids())
     if found.exports_refused or found.embed or export_files.are_current(pipeline, files, rows):
         return
     depends = ", depending on what it fetches" if found.fetch else ""

@@ -1,7 +1,4 @@
-"""What the commands do with the line: run it into Milvus, embed into files, export from the store.
-
-Each function takes the settings and says what it did.
-"""
+"""The commands that use the whole pipeline: run it into Milvus, embed into files, export from the store."""
 
 from __future__ import annotations
 
@@ -17,10 +14,12 @@ from ingest.milvus.collection import Collection
 from ingest.milvus.connection import connect
 from ingest.pipeline import export_files
 from ingest.pipeline.distributed import driver
-from ingest.pipeline.outcome import Outcome, complete, finish, raise_if_stopped, report
+from ingest.pipeline.export_content import ExportPaths, rows_to_export
+from ingest.pipeline.outcome import Outcome, complete, finish, raise_if_stopped, write_report
 from ingest.pipeline.pipeline import Pipeline
 from ingest.pipeline.promote import Promotion, promote
-from ingest.pipeline.report import Summary, unusable
+from ingest.pipeline.report import Summary
+from ingest.pipeline.skipped import describe_unusable
 from ingest.runtime import parallel
 from ingest.runtime.profiler import EXPORTS
 from ingest.sync import diff
@@ -37,22 +36,22 @@ if TYPE_CHECKING:
     from ingest.pipeline.progress import Progress
 
 FLUSHED_FROM = 5_000
-"""Fewer rows are as safe in the server's log, until it flushes by itself; asked to, it takes 3 s for any number."""
+"""Flush after this many rows: fewer are as safe in the server's log, and any flush takes 3 s."""
 _DELETED_AT_ONCE = 1000
 _NOTHING_STORED = "no product of the catalog has a vector yet; make them with: ingest run"
-_NAMED = 5  # products named in a note; changes.csv has them all
+_NAMED = 5  # products named in a note; changes.csv names them all
 
 
 def run(
     settings: Settings, progress: Progress, stop: threading.Event, distrusted: Sequence[str] = (), *,
     rewrite: bool = False,
 ) -> Outcome:  # fmt: skip
-    """Bring the collection in step with the catalog, then the exports, then point the alias at it.
+    """Bring the collection in step with the catalog, write the exports, and switch the alias to the collection.
 
-    A second run over the same catalog embeds nothing and writes nothing. `stop` ends the run early: what is in
-    flight is written, and InterruptedRunError raised. The alias moves only when every row is in and proven.
-    `distrusted` names products whose rows are written again whatever their digest says; with `rewrite` the exports are
-    written again though they are of just these rows.
+    A second run over the same catalog embeds and writes nothing. `stop` ends the run early: what is in flight is
+    written, and InterruptedRunError is raised. The alias switches only when every row is written and verified. The rows
+    of `distrusted` products are written again whatever their digests are; with `rewrite` the exports are written again
+    even if they hold exactly these rows.
     """
     PrunePolicy.of(settings)
     if settings.load == "bulk" and settings.bulk_folder is None:
@@ -65,102 +64,109 @@ def run(
             found = null_probe.adapt(connection, pipeline.contract, pipeline.space)
             pipeline.check_complete(found.refused, found.version)
             collection = Collection(connection, found.contract, pipeline.space)
-            return _run(pipeline, collection, found.properties, distrusted, rewrite=rewrite)
+            return _sync(pipeline, collection, found.properties, distrusted, rewrite=rewrite)
 
 
 def embed(settings: Settings, progress: Progress, stop: threading.Event, npy: Path, ids: Path) -> Outcome:
-    """Embed the catalog into the store and write the `.npy` pair; Milvus is not needed."""
+    """Embed the catalog into the store and write the `.npy` pair, without Milvus."""
     with _open_pipeline(settings, progress, stop) as pipeline:
         summary = Summary()
-        usable = sum(1 for _ in pipeline.report.keeping_skipped(pipeline.embedded(pipeline.pictures())))
+        usable = sum(1 for _ in pipeline.report.keep_skipped(pipeline.embed(pipeline.images())))
         raise_if_stopped(pipeline, summary)
-        found = _export(pipeline, export_files.ExportPaths(npy, ids))
+        exported = _export(pipeline, ExportPaths(npy, ids))
         summary.unchanged = usable - min(usable, progress.items(Stage.EMBEDDING))
-        return finish(
-            pipeline, summary, {"vectors": npy, "ids": ids}, _carried(found), _faults(pipeline, usable, found)
-        )
+        faults = _faults(pipeline, usable, exported)
+        return finish(pipeline, summary, {"vectors": npy, "ids": ids}, _carried(exported), faults)
 
 
 def export(settings: Settings, progress: Progress, stop: threading.Event) -> Outcome:
     """Write the `.npy` pair and the FAISS files from the store; nothing is downloaded or embedded."""
     with _open_pipeline(settings, progress, stop) as pipeline:
         summary = Summary()
-        for _ in pipeline.report.keeping_skipped(pipeline.pictures(download=False)):
+        for _ in pipeline.report.keep_skipped(pipeline.images(download=False)):
             pass
         raise_if_stopped(pipeline, summary)
-        found = _export(pipeline, _files(settings), is_judged=False)
-        summary.unchanged = found.rows
-        some = "1 product has" if found.missing == 1 else f"{found.missing:,} products have"
-        notes = [f"{some} no vector yet; embed what is missing with: ingest run"] if found.missing else []
-        faults = [found.refusal] if found.refusal else [_NOTHING_STORED] if not found.rows else []
-        return finish(pipeline, summary, _exported(pipeline), [*notes, *_carried(found)], faults)
+        exported = _export(pipeline, _files(settings), is_judged=False)
+        summary.unchanged = exported.rows
+        some = "1 product has" if exported.missing == 1 else f"{exported.missing:,} products have"
+        notes = [f"{some} no vector yet; embed what is missing with: ingest run"] if exported.missing else []
+        faults = [exported.refusal] if exported.refusal else [_NOTHING_STORED] if not exported.rows else []
+        return finish(pipeline, summary, _exported(pipeline), [*notes, *_carried(exported)], faults)
 
 
-def _run(
+def _sync(
     pipeline: Pipeline, collection: Collection, noted: Mapping[str, str], distrusted: Sequence[str], *, rewrite: bool
 ) -> Outcome:
     clock = pipeline.progress.clock
     with clock.working(Stage.MILVUS):
         collection.prepare()
         properties.update(collection.connection, collection.name, noted)
-        served = collection.alias_target()
-        moves = served != collection.name
+        summary = Summary(collection=collection.name, served=collection.alias_target())
         pending_imports.settle(collection, pipeline.settings.bulk_folder, pipeline.stop)
         there = reader.inventory(collection, pipeline.store)
+    switches = summary.served != collection.name
     there.distrust(there.find(distrusted))
     difference = diff.CollectionDiff(there, pipeline.space.fingerprint)
-    written = pipeline.progress.counting(Stage.MILVUS, _written(pipeline, collection, difference), Embedded)
-    summary, left = Summary(collection=collection.name, served=served), Inventory()
-    for batch in parallel.batched(pipeline.report.keeping_skipped(difference.failures(written)), writer.MAX_ROWS):
-        summary.upserted += len(batch)
-        for record in batch:
-            pipeline.report.note(record.product.product_id, difference.kind(record.product.product_id))
-        if moves:
-            left.add(*writer.identities(batch, collection))
+    written = _write_changes(pipeline, collection, difference, summary, switches=switches)
     _count(pipeline, summary, difference)
     raise_if_stopped(pipeline, summary)
     refused = _remove(pipeline, collection, difference, summary)
-    if summary.upserted + summary.deleted >= (1 if moves or collection.connection.is_lite else FLUSHED_FROM):
+    if summary.upserted + summary.deleted >= (1 if switches or collection.connection.is_lite else FLUSHED_FROM):
         with clock.working(Stage.MILVUS):
             collection.flush()
-    found = None
+    exported = None
     if pipeline.settings.exports:
         drops = PrunePolicy.of(pipeline.settings).drops_failed(difference)
-        found = _export(pipeline, _files(pipeline.settings), there, drops_failed=drops, rewrite=rewrite)
-    notes = _left(pipeline, difference, summary)
-    faults = _faults(pipeline, summary.upserted + summary.unchanged, found)
-    if moves:
-        serving = _serve(pipeline, collection, there, left, summary, refused=refused)
-        summary.served = serving.served
-        notes += [serving.note] if serving.note else []
-        faults = ([serving.fault] if serving.fault else []) + faults
+        exported = _export(pipeline, _files(pipeline.settings), there, drops_failed=drops, rewrite=rewrite)
+    notes = _kept_rows(pipeline, difference, summary)
+    faults = _faults(pipeline, summary.upserted + summary.unchanged, exported)
+    if switches:
+        promotion = _promote(pipeline, collection, there, written, summary, refused=bool(refused))
+        summary.served = promotion.served
+        notes += [promotion.note] if promotion.note else []
+        faults = ([promotion.fault] if promotion.fault else []) + faults
     else:
         with clock.working(Stage.MILVUS):
             collection.check_not_taken()
     places = {"collection": f"{_served(pipeline.contract.alias, summary)}, at {collection.connection.shown}"}
-    return finish(pipeline, summary, places | (_exported(pipeline) if found else {}), notes, faults, refused)
+    return finish(pipeline, summary, places | (_exported(pipeline) if exported else {}), notes, faults, refused)
 
 
-def _serve(
-    pipeline: Pipeline, collection: Collection, there: Inventory, written: Inventory, summary: Summary, *, refused: str
+def _write_changes(
+    pipeline: Pipeline, collection: Collection, difference: diff.CollectionDiff, summary: Summary, *, switches: bool
+) -> Inventory:
+    """Write the rows that differ, count and report them; return them if the alias `switches`, to verify them."""
+    records = pipeline.progress.count(Stage.MILVUS, _written(pipeline, collection, difference), Embedded)
+    written = Inventory()
+    for batch in parallel.batched(pipeline.report.keep_skipped(difference.failures(records)), writer.MAX_ROWS):
+        summary.upserted += len(batch)
+        for record in batch:
+            pipeline.report.add_change(record.product.product_id, difference.kind(record.product.product_id))
+        if switches:
+            written.add(*writer.identities(batch, collection))
+    return written
+
+
+def _promote(
+    pipeline: Pipeline, collection: Collection, there: Inventory, written: Inventory, summary: Summary, *, refused: bool
 ) -> Promotion:
-    """Move the alias here if it may; if the collection turns out not to be as it should, the report says so.
+    """Switch the alias to the collection if it may; if the collection is wrong, the report says so.
 
-    Raises VerificationError then, and InterruptedRunError if the user has asked to stop.
+    Raises VerificationError then, and InterruptedRunError if the user has interrupted the run.
     """
     raise_if_stopped(pipeline, summary)
     try:
         with pipeline.progress.clock.working(Stage.MILVUS):
-            return promote(pipeline, collection, there, written, summary.served, refused=bool(refused))
+            return promote(pipeline, collection, there, written, summary.served, refused=refused)
     except (VerificationError, InterruptedRunError) as error:
         complete(pipeline, summary)
-        ended = "interrupted" if isinstance(error, InterruptedRunError) else "not verified"
-        report(pipeline, summary, ended, {}, failure=error)
+        outcome = "interrupted" if isinstance(error, InterruptedRunError) else "not verified"
+        write_report(pipeline, summary, outcome, failure=error)
         raise
 
 
 def _served(alias: str, summary: Summary) -> str:
-    """Say which collection the alias serves, and which one it does not though this run has filled it."""
+    """Say which collection the alias serves, and which one this run has filled if that is another."""
     if summary.served == summary.collection:
         return f"{alias}, now {summary.collection}"
     if summary.served is None:
@@ -171,18 +177,18 @@ def _served(alias: str, summary: Summary) -> str:
 def _written(
     pipeline: Pipeline, collection: Collection, difference: diff.CollectionDiff
 ) -> Iterator[Embedded | Skipped]:
-    """Bring the rows that differ in step: on this machine's threads, or on a Ray cluster."""
+    """Write the rows that differ, on this machine's threads or on a Ray cluster, and yield them."""
     if pipeline.settings.engine == "ray":
         return driver.write_rows(pipeline, collection, difference)
     clock = pipeline.progress.clock
-    embedded = clock.waiting(pipeline.spilled(pipeline.embedded(difference.changes(pipeline.pictures()))))
+    embedded = clock.waiting(pipeline.buffer(pipeline.embed(difference.changes(pipeline.images()))))
     return clock.within(Stage.MILVUS, _write(pipeline, collection, difference.there, embedded))
 
 
 def _write(
     pipeline: Pipeline, collection: Collection, there: Inventory, records: Iterator[Embedded | Skipped]
 ) -> Iterator[Embedded | Skipped]:
-    """Upsert, or have the server import, as --load says; by itself only into an empty collection."""
+    """Upsert, or have the server import files, as --load says; `auto` imports only into an empty collection."""
     settings = pipeline.settings
     if settings.load == "upsert" or settings.bulk_folder is None or (settings.load == "auto" and len(there)):
         return writer.upsert(records, collection)
@@ -193,58 +199,62 @@ def _write(
 def _count(pipeline: Pipeline, summary: Summary, difference: diff.CollectionDiff) -> None:
     summary.unchanged, summary.stale = difference.unchanged, difference.stale
     summary.added, summary.changed = difference.added, difference.changed
-    # A sample, or a run that was stopped, has not seen who else is in the catalog.
+    # After a sample, or an interrupted run, the rest of the catalog is not known.
     summary.gone = 0 if pipeline.settings.sample or pipeline.stop.is_set() else difference.gone
 
 
 def _remove(pipeline: Pipeline, collection: Collection, difference: diff.CollectionDiff, summary: Summary) -> str:
-    """Delete the rows that are to go; return why none was, where too many would have."""
-    removal = PrunePolicy.of(pipeline.settings)
-    for product_id, change in removal.changes(difference, gone=not pipeline.settings.sample):
-        pipeline.report.note(product_id, change)
-    for batch in parallel.batched(removal.ids(difference), _DELETED_AT_ONCE):
+    """Delete the rows that the prune policy names; return why none were deleted if they would be too many."""
+    policy = PrunePolicy.of(pipeline.settings)
+    for product_id, change in policy.changes(difference, gone=not pipeline.settings.sample):
+        pipeline.report.add_change(product_id, change)
+    for batch in parallel.batched(policy.ids(difference), _DELETED_AT_ONCE):
         collection.delete(batch)
         summary.deleted += len(batch)
-    return removal.refusal(difference)
+    return policy.refusal(difference)
 
 
-def _left(pipeline: Pipeline, difference: diff.CollectionDiff, summary: Summary) -> list[str]:
-    """Say which rows stay although their product is gone or failed."""
+def _kept_rows(pipeline: Pipeline, difference: diff.CollectionDiff, summary: Summary) -> list[str]:
+    """Return notes of the rows that stay though the catalog has no usable product for them."""
     foreign = difference.there.count(RowState.FOREIGN)
-    notes = [f"{foreign} rows that ingest did not write were left alone"] if foreign else []
-    for fate, rows, why in (
-        (RowState.GONE, summary.gone, "rows are not in the catalog; delete them with --prune"),
-        (RowState.FAILED, summary.stale, "rows are stale, for their product fails now; delete them with --drop-failed"),
+    notes = [f"kept {_rows(foreign)} that ingest did not write"] if foreign else []
+    for state, rows, why in (
+        (RowState.GONE, summary.gone, "not in the catalog (delete with --prune)"),
+        (RowState.FAILED, summary.stale, "of products that fail now (delete with --drop-failed)"),
     ):
-        if rows and fate not in PrunePolicy.of(pipeline.settings).states:
-            named = ", ".join(product_id for product_id, _ in islice(difference.there.ids({fate}), _NAMED))
-            notes.append(f"{rows} {why}: {named}{', …' if rows > _NAMED else ''}")
+        if rows and state not in PrunePolicy.of(pipeline.settings).states:
+            named = ", ".join(product_id for product_id, _ in islice(difference.there.ids({state}), _NAMED))
+            notes.append(f"kept {_rows(rows)} {why}: {named}{', …' if rows > _NAMED else ''}")
     return notes
 
 
+def _rows(number: int) -> str:
+    return "1 row" if number == 1 else f"{number:,} rows"
+
+
 def _export(
-    pipeline: Pipeline, files: export_files.ExportPaths, collection: Inventory | None = None, *,
+    pipeline: Pipeline, files: ExportPaths, collection: Inventory | None = None, *,
     drops_failed: bool = False, is_judged: bool = True, rewrite: bool = False,
 ) -> export_files.ExportResult:  # fmt: skip
     with pipeline.progress.clock.working(EXPORTS):
-        rows = export_files.export_content(pipeline, files, collection, drops_failed=drops_failed, is_judged=is_judged)
+        rows = rows_to_export(pipeline, files, collection, drops_failed=drops_failed, is_judged=is_judged)
         return export_files.write(pipeline, files, rows, rewrite=rewrite)
 
 
-def _faults(pipeline: Pipeline, usable: int, found: export_files.ExportResult | None) -> list[str]:
-    """Say what keeps that which was made from being live, apart from the alias."""
+def _faults(pipeline: Pipeline, usable: int, exported: export_files.ExportResult | None) -> list[str]:
+    """Return why the results are not live, apart from the alias."""
     reasons = {} if usable else pipeline.report.reasons
-    faults = [unusable(reasons, pipeline.progress.items(Stage.CATALOG))] if reasons else []
-    return faults + ([found.refusal] if found and found.refusal else [])
+    faults = [describe_unusable(reasons, pipeline.progress.items(Stage.CATALOG))] if reasons else []
+    return faults + ([exported.refusal] if exported and exported.refusal else [])
 
 
-def _carried(found: export_files.ExportResult) -> list[str]:
-    what = "1 product fails" if found.carried == 1 else f"{found.carried:,} products fail"
-    return [f"{what} today, and the files have the last good vector"] if found.carried else []
+def _carried(exported: export_files.ExportResult) -> list[str]:
+    what = "1 product fails" if exported.carried == 1 else f"{exported.carried:,} products fail"
+    return [f"{what} today, and the files have the last good vector"] if exported.carried else []
 
 
-def _files(settings: Settings) -> export_files.ExportPaths:
-    return export_files.ExportPaths(settings.npy, settings.npy_ids, settings.indexes)
+def _files(settings: Settings) -> ExportPaths:
+    return ExportPaths(settings.npy, settings.npy_ids, settings.indexes)
 
 
 def _exported(pipeline: Pipeline) -> dict[str, Any]:
@@ -256,20 +266,21 @@ def _exported(pipeline: Pipeline) -> dict[str, Any]:
 
 @contextmanager
 def _open_pipeline(settings: Settings, progress: Progress, stop: threading.Event) -> Iterator[Pipeline]:
-    """Open the line; where torch turns out to be missing, save what it would have embedded."""
+    """Open the pipeline; if torch turns out to be missing, save the pixels that it would have embedded."""
     with ExitStack() as stack:
         pipeline = Pipeline(stack, settings, progress, stop)
         try:
             yield pipeline
         except NoTorchError as error:
-            pipeline.halt()
+            pipeline.stop_threads()
             saved = _save_pixels(pipeline)
+            images = "1 preprocessed image is" if saved == 1 else f"{saved:,} preprocessed images are"
             raise NoTorchError(
-                f"{error}; nothing was embedded, {saved} preprocessed pictures are saved under "
-                f"{pipeline.preprocessed.folder}, and the next run with torch uses them"
+                f"{error}; nothing was embedded; {images} saved under "
+                f"{pipeline.preprocessed.folder}, which the next run with torch uses"
             ) from error
 
 
 def _save_pixels(pipeline: Pipeline) -> int:
-    pixels = pipeline.preprocessed.save(pipeline.pixels(pipeline.pictures()))
+    pixels = pipeline.preprocessed.save(pipeline.pixels(pipeline.images()))
     return sum(1 for record in pixels if isinstance(record, Decoded))

@@ -1,4 +1,4 @@
-"""Measures a sample of one's own catalog on this machine, for an estimate: sizes, bandwidth, decoding, embedding."""
+"""Measures a sample of the user's catalog on this machine, for an estimate: sizes, bandwidth, decoding, embedding."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SAMPLE = 200
 
 @dataclass(frozen=True, slots=True)
 class CatalogSample:
-    """The catalog as measured: `pictures` of the `sampled` products were to be had, `fetched` of them fetched now."""
+    """The measured catalog: `pictures` of the `sampled` products have an image, and `fetched` of those are new."""
 
     catalog: CatalogSize
     sampled: int
@@ -39,26 +39,26 @@ class CatalogSample:
 
 
 def measure(settings: Settings, progress: Progress, stop: threading.Event) -> CatalogSample:
-    """Measure the first products; with --download-missing their pictures are fetched, and kept in the cache.
+    """Measure the first products; with --download-missing their images are downloaded, and kept in the cache.
 
-    The products are counted by the catalog's lines, and by reading it where it is compressed.
+    The number of products is estimated from the catalog's lines, or counted if the catalog is compressed.
     """
-    keeping = workspace.open_for_writing if settings.download_missing else workspace.open_read_only
+    opened = workspace.open_for_writing if settings.download_missing else workspace.open_read_only
     with ExitStack() as stack:
-        pipeline = Pipeline(stack, replace(settings, sample=settings.sample or SAMPLE), progress, stop, keeping)
-        total = settings.sample or reader.estimate(settings.catalog) or _counted(pipeline)
+        pipeline = Pipeline(stack, replace(settings, sample=settings.sample or SAMPLE), progress, stop, opened)
+        total = settings.sample or reader.estimate(settings.catalog) or _count_products(pipeline)
         cached = {path.name for path in (settings.data / "image_cache").glob("*")}
         began = time.perf_counter()
-        records = list(pipeline.pictures(download=settings.download_missing))
+        records = list(pipeline.images(download=settings.download_missing))
         seconds = time.perf_counter() - began
-        pictures = [record for record in records if isinstance(record, ImageFile)]
-        sizes = [picture.path.stat().st_size for picture in pictures]
+        images = [record for record in records if isinstance(record, ImageFile)]
+        sizes = [image.path.stat().st_size for image in images]
         new = [
-            size for picture, size in zip(pictures, sizes, strict=True)
-            if picture.path.parent == settings.data / "image_cache" and picture.path.name not in cached
+            size for image, size in zip(images, sizes, strict=True)
+            if image.path.parent == settings.data / "image_cache" and image.path.name not in cached
         ]  # fmt: skip
-        texts = [_text_bytes(picture) for picture in pictures]
-        decoded, decode_s = _timed_decoding(pipeline, pictures)
+        texts = [_text_bytes(image) for image in images]
+        decoded, decode_s = _time_decoding(pipeline, images)
         embedded_per_s = _embedding_rate(pipeline, decoded)
         if stop.is_set():
             raise InterruptedRunError("interrupted; nothing was changed")
@@ -73,33 +73,30 @@ def measure(settings: Settings, progress: Progress, stop: threading.Event) -> Ca
             decoded_per_s=len(decoded) / decode_s if decoded else 0.0,
             embedded_per_s=embedded_per_s,
         )
-        return CatalogSample(catalog, len(records), len(pictures), len(new), pipeline.space.model)
+        return CatalogSample(catalog, len(records), len(images), len(new), pipeline.space.model)
 
 
-def _counted(pipeline: Pipeline) -> int:
+def _count_products(pipeline: Pipeline) -> int:
     columns = Columns(pipeline.settings.id_column, pipeline.settings.image_column)
-    return sum(
-        1
-        for _ in parallel.take_until(
-            reader.read_catalog(pipeline.settings.catalog, pipeline.contract, columns), pipeline.stop
-        )
-    )
+    products = reader.read_catalog(pipeline.settings.catalog, pipeline.contract, columns)
+    return sum(1 for _ in parallel.take_until(products, pipeline.stop))
 
 
-def _text_bytes(picture: ImageFile) -> int:
-    metadata = picture.product.metadata
+def _text_bytes(image: ImageFile) -> int:
+    metadata = image.product.metadata
     values = sum(len(str(value).encode()) if isinstance(value, str) else 8 for value in metadata.values())
-    return len(picture.product.product_id.encode()) + values
+    return len(image.product.product_id.encode()) + values
 
 
-def _timed_decoding(pipeline: Pipeline, pictures: list[ImageFile]) -> tuple[list[Decoded], float]:
+def _time_decoding(pipeline: Pipeline, images: list[ImageFile]) -> tuple[list[Decoded], float]:
+    """Return the decoded images, and the seconds that it took."""
     began = time.perf_counter()
-    pixels = pipeline.decoded(pictures)
-    return [record for record in pixels if isinstance(record, Decoded)], time.perf_counter() - began
+    pixels = [record for record in pipeline.decode(images) if isinstance(record, Decoded)]
+    return pixels, time.perf_counter() - began
 
 
 def _embedding_rate(pipeline: Pipeline, decoded: list[Decoded]) -> float:
-    """Return pictures a second in whole batches; the first one warms up."""
+    """Return images per second in whole batches, after a batch to warm up."""
     if not decoded:
         return 0.0
     encoder = pipeline.encoder()

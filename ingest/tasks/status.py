@@ -1,4 +1,4 @@
-"""How the catalog's pictures stand, and how the last run ended: what was written down, and no heavy import."""
+"""The states of the catalog's images, and how the last run ended, from what earlier runs left; no heavy imports."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ingest.core.errors import ConfigError
 from ingest.images.cache import statistics
 from ingest.images.cache.cache import FOLDER, INDEX
 from ingest.images.cache.index import ImageIndex, open_read_only
-from ingest.pipeline.report import latest_runs
+from ingest.pipeline.report import finished_runs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ class LastRun:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What the cache knows of the pictures, and the reports of the last run; None where there is none."""
+    """What the image cache's index says, and how the last run ended; None if there was no run into Milvus."""
 
     states: list[StateCount]
     worst_hosts: list[HostFailures]
@@ -43,7 +43,7 @@ class Status:
 
 
 def status(data: Path) -> Status:
-    """Return what the cache in the data folder knows; a run may go on meanwhile. Raises ConfigError where none is."""
+    """Return the status of a data folder, also during a run; raises ConfigError if the folder has no image cache."""
     path = data / FOLDER / INDEX
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; run ingest fetch or ingest run first, or pass --data")
@@ -57,10 +57,7 @@ def status(data: Path) -> Status:
 
 
 def _last_run(runs: Path) -> LastRun | None:
-    for _, report in latest_runs(runs):
-        if report.get("collection"):  # what embed, export and fetch leave has none
-            said = {
-                name: str(report.get(name, "")) for name in ("started", "outcome", "alias", "collection", "failure")
-            }
-            return LastRun(served=report.get("served"), **said)
+    for run in finished_runs(runs):
+        if run.collection:  # reports of embed, export and fetch name none
+            return LastRun(run.started, run.outcome, run.alias, run.collection, run.served, run.failure)
     return None

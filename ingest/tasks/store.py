@@ -1,8 +1,7 @@
-"""What the commands do with the store alone: say what is in it, merge its shards, drop what no product uses."""
+"""The embedding store alone: what it holds, merging its shards, and deleting vectors that no product uses."""
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -10,13 +9,14 @@ from typing import TYPE_CHECKING
 from ingest.core.duration import parse_duration
 from ingest.core.errors import ConfigError
 from ingest.core.records import Reason, Skipped
-from ingest.pipeline.export_files import ExportContent, ExportPaths
+from ingest.pipeline.export_content import ExportContent, ExportPaths
 from ingest.pipeline.pipeline import Pipeline
+from ingest.pipeline.report import finished_runs
 from ingest.store import maintenance
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from ingest.core.settings import Settings
     from ingest.pipeline.progress import Progress
@@ -24,12 +24,15 @@ if TYPE_CHECKING:
 
 
 def info(settings: Settings) -> list[SpaceInfo]:
-    """Return what the store has, by embedding space; models are named by the reports of this data folder's runs."""
-    return maintenance.spaces(settings.store_place, dict(_models(settings)))
+    """Return what the store holds of each embedding space; the models' names are in the reports of earlier runs."""
+    models: dict[str, str] = {}
+    for run in finished_runs(settings.data / "runs"):
+        models.setdefault(run.fingerprint, run.model)
+    return maintenance.spaces(settings.store_place, models)
 
 
 def compact(settings: Settings, progress: Progress, stop: threading.Event, full: int) -> tuple[int, int]:
-    """Merge the small shards of the model's space into ones of `full` bytes; return the shards before and after."""
+    """Merge the small shards of the model's space into shards of `full` bytes; return how many before and after."""
     with ExitStack() as stack:
         store = Pipeline(stack, settings, progress, stop).store
         before = store.shards()
@@ -43,25 +46,22 @@ def compact(settings: Settings, progress: Progress, stop: threading.Event, full:
 def collect_garbage(
     settings: Settings, progress: Progress, stop: threading.Event, grace: str, agreed: Callable[[int, int], bool]
 ) -> int:
-    """Drop the vectors that no picture of the catalog has; return how many rows went.
+    """Delete the vectors that no image of the catalog uses; return how many rows were deleted.
 
-    `agreed` is told how many keys would go and how many rows are too young for it, and has the last word. Raises
-    ConfigError where the catalog does not say which pictures are wanted: some are not on disk.
+    `agreed(keys, young)` decides: it gets the number of unused keys, and of unused rows younger than `grace`. Raises
+    ConfigError if some images are not on disk, because their vectors may be in use.
     """
     grace_s = parse_duration(grace, "--grace")
     with ExitStack() as stack:
         pipeline = Pipeline(stack, settings, progress, stop)
-        absent = 0
-        for record in pipeline.pictures(download=False):
-            absent += isinstance(record, Skipped) and (
-                record.reason.is_transient or record.reason is Reason.NOT_DOWNLOADED
-            )
-        if absent:
+        missing = sum(_may_have_vector(record) for record in pipeline.images(download=False))
+        if missing:
+            images = "1 image is" if missing == 1 else f"{missing:,} images are"
             raise ConfigError(
-                f"{settings.catalog}: {absent} pictures are not on this disk, so their vectors may be used; "
-                "fetch them first with: ingest fetch"
+                f"{settings.catalog}: {images} not on this disk, so that vectors may be in use that seem unused; "
+                "fetch what is missing with: ingest fetch"
             )
-        # What fails today is wanted by its last good image too: that vector is in the exports.
+        # The exports also have the last good image of products that fail today.
         exported = ExportContent(pipeline, ExportPaths(settings.npy, settings.npy_ids), None)
         wanted = {image for _, image in chain(pipeline.wanted.pairs(), exported.pairs())}
         unused = maintenance.UnusedVectors(pipeline.store, wanted, grace_s)
@@ -70,10 +70,6 @@ def collect_garbage(
         return unused.drop()
 
 
-def _models(settings: Settings) -> Iterator[tuple[str, str]]:
-    for path in sorted((settings.data / "runs").glob("*/report.json")):
-        try:
-            report = json.loads(path.read_text(encoding="utf-8"))
-            yield report["fingerprint"], report["model"]
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
+def _may_have_vector(record: object) -> bool:
+    """Return whether a product was skipped for a missing image that a later run may have."""
+    return isinstance(record, Skipped) and (record.reason.is_transient or record.reason is Reason.NOT_DOWNLOADED)

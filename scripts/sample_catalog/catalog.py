@@ -87,7 +87,7 @@ class Product:
         return " ".join(word for word in words if word).capitalize()
 
     def row(self) -> dict[str, str]:
-        """Give the product as a line of the catalog file."""
+        """Return the product as a row of the catalog file."""
         kind, colour, _ = self.combination
         values = (
             self.product_id,
@@ -115,7 +115,7 @@ def ordered_combinations(rng: np.random.Generator) -> list[Combination]:
 
 
 def group_sizes(count: int, combinations: int) -> list[int]:
-    """Tell how many drawings each combination of the order gets, so that a search has several right answers.
+    """Return how many drawings each combination of the order gets, so that a search has several right answers.
 
     As many combinations are used as allow at least `GROUP_SIZE` drawings each and one more for the first
     of them; what is left over goes one by one to the groups in order. A catalog too large for groups of that
@@ -154,7 +154,7 @@ def _product(number: int, digits: int, combination: Combination, turn: int, rng:
 
 
 def draw_product(product: Product, folder: Path, seed: int, size: int, quality: int) -> None:
-    """Draw one product into its file; the random stream depends on the seed and the number alone."""
+    """Draw one product into its file; the random stream depends only on the seed and the number."""
     rng = np.random.default_rng([seed, product.number])
     kind, colour, pattern = product.combination
     picture = draw(kind, colour, pattern, product.material, size, rng)
@@ -172,7 +172,7 @@ def write_rows(products: list[Product], path: Path) -> None:
 def render(
     folder: Path, *, count: int, seed: int, size: int, quality: int, workers: int | None = None
 ) -> Iterator[int]:
-    """Draw a whole catalog into `folder` on `workers` processes; yield how many images are done so far."""
+    """Draw a catalog into `folder` with `workers` processes; yield how many images are finished."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     products = product_rows(count, seed)
     job = partial(draw_product, folder=folder, seed=seed, size=size, quality=quality)

@@ -15,7 +15,7 @@ Point = tuple[float, float]
 
 
 def polygon(*points: Point) -> Outline:
-    """Take the corners as they are given."""
+    """Return the corners as an array."""
     return np.array(points, dtype=np.float64)
 
 

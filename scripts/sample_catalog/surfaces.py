@@ -63,7 +63,7 @@ FINISHES: dict[str, Finish] = {
 
 @dataclass(frozen=True)
 class View:
-    """Where the product stands on the canvas: turned, scaled and moved; `matrix` maps unit to pixels."""
+    """The product's place on the canvas: turned, scaled and moved; `matrix` maps unit coordinates to pixels."""
 
     matrix: npt.NDArray[np.float64]
     centre: npt.NDArray[np.float64]
@@ -73,7 +73,7 @@ class View:
         return (outline - 0.5) @ self.matrix.T + self.centre
 
     def unit(self, side: int) -> tuple[Floats, Floats]:
-        """Give the unit coordinates u and v of every canvas pixel, two (side, side) float32 arrays."""
+        """Return the unit coordinates u and v of every canvas pixel, two (side, side) float32 arrays."""
         inverse = np.linalg.inv(self.matrix).astype(np.float32)
         across = np.arange(side, dtype=np.float32) - np.float32(self.centre[0])
         down = (np.arange(side, dtype=np.float32) - np.float32(self.centre[1]))[:, None]
@@ -93,7 +93,7 @@ def random_view(side: int, rng: np.random.Generator) -> View:
 
 
 def accent_share(pattern: str, u: Floats, v: Floats, rng: np.random.Generator) -> Floats:
-    """Tell how much of the accent colour shows at each point of the product, 0 to 1, same shape as `u`."""
+    """Return how much of the accent colour shows at each point of the product, 0 to 1, in the shape of `u`."""
     step = np.float32(rng.uniform(0.125, 0.155))
     shift = rng.uniform(0, step, 2).astype(np.float32)
     across: Floats = (u + shift[0]) / step
@@ -112,7 +112,7 @@ def accent_share(pattern: str, u: Floats, v: Floats, rng: np.random.Generator) -
 
 
 def tone_colour(tone: Tone, base: Floats) -> Floats:
-    """Take the solid colour of a part (RGB float32, 0 to 255), mostly from the product's own colour."""
+    """Return the solid colour of a part (RGB float32, 0 to 255), mostly from the product's own colour."""
     if tone in FIXED_TONES:
         return np.array(FIXED_TONES[tone], dtype=np.float32)
     if tone == "dark":
@@ -195,7 +195,7 @@ def backdrop(base: Rgb, side: int, rng: np.random.Generator) -> Image.Image:
 
 
 def cast_shadow(picture: Image.Image, silhouette: Image.Image) -> None:
-    """Lay a soft drop shadow to the lower right, in place."""
+    """Add a soft drop shadow to the lower right, in place."""
     side = picture.width
     step = round(side * 0.022)
     soft = ImageChops.offset(silhouette, step, round(step * 1.4)).filter(ImageFilter.GaussianBlur(side * 0.022))
@@ -203,11 +203,11 @@ def cast_shadow(picture: Image.Image, silhouette: Image.Image) -> None:
 
 
 def draw(kind: str, colour: str, pattern: str, material: str, size: int, rng: np.random.Generator) -> Image.Image:
-    """Make one drawing, RGB of `size` by `size` pixels; `rng` decides everything that is left open."""
+    """Make one drawing, RGB of `size` by `size` pixels; `rng` decides everything else."""
     side = size * (2 if size >= 128 else 3)  # painted larger and reduced, so that edges are smooth
     main, accent = COLOURS[colour]
     finish = FINISHES[material]
-    # Lighter or darker more than of another hue: white, grey and black would take on a tint.
+    # Varies more in lightness than in hue: white, grey and black would get a tint.
     shade = rng.uniform(-8, 8) + rng.uniform(-2.5, 2.5, 3)
     base = np.clip(np.array(main) + shade, 0, 255).astype(np.float32)
     view = random_view(side, rng)

@@ -53,7 +53,7 @@ OPENINGS = (
 )  # fmt: skip
 
 # Which of (kind, colour, pattern, material) a caption names, and how often: mostly the whole product. A
-# material beside a kind only varies the language: it can hardly be seen, so it makes no image wrong.
+# material besides a kind only varies the language: it can hardly be seen, so it makes no image wrong.
 NAMED: tuple[tuple[tuple[bool, bool, bool, bool], float], ...] = (
     ((True, True, True, False), 0.66),
     ((True, True, False, False), 0.1),
@@ -68,19 +68,19 @@ NAMED: tuple[tuple[tuple[bool, bool, bool, bool], float], ...] = (
 
 @dataclass(frozen=True)
 class Caption:
-    """The text and, for kind, colour, pattern and material, the named value or -1 where it names none."""
+    """The text and, for kind, colour, pattern and material, the value that it names, or -1 for none."""
 
     text: str
     named: tuple[int, int, int, int]
 
 
 def plural(noun: str) -> str:
-    """Name more than one of them: mugs, dresses, dishes."""
+    """Return the plural: mugs, dresses, dishes."""
     return noun + ("es" if noun.endswith(("s", "sh", "ch", "x")) else "s")
 
 
 def plain_query(kind: str, colour: str, pattern: str) -> str:
-    """Write the form that is measured: "red striped mug", "red plain mug"."""
+    """Write a caption in the form that is measured: "red striped mug", "red plain mug"."""
     return f"{colour} {pattern} {kind}"
 
 
@@ -92,7 +92,7 @@ def write_caption(labels: tuple[int, int, int, int], rng: np.random.Generator) -
     """Write one caption for an image with these labels."""
     shows = NAMED[int(rng.choice(len(NAMED), p=[share for _, share in NAMED]))][0]
     kind, colour, pattern, material = (names[at] for names, at in zip(ATTRIBUTES, labels, strict=True))
-    # The first word of each list is the usual one; half of the captions keep to it.
+    # The first word of each list is the usual one; half of the captions use it.
     noun = KIND_WORDS[kind][0] if rng.random() < 0.6 else str(rng.choice(KIND_WORDS[kind]))
     looks = _looks(colour if shows[1] else "", pattern if shows[2] else "", rng)
     if shows[0]:
@@ -143,7 +143,7 @@ def _about_anything(adjectives: list[str], after: str, rng: np.random.Generator)
 
 
 def _dressed_up(text: str, rng: np.random.Generator) -> str:
-    """Put a brand beside it now and then, which no image shows."""
+    """Add a brand, which no image shows, to some captions."""
     if rng.random() < 0.1:
         brand = str(rng.choice(BRANDS)).lower()
         text = f"{brand} {text}" if rng.random() < 0.5 else f"{text} by {brand}"

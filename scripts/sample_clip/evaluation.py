@@ -61,10 +61,10 @@ class Embedder:
 
 
 def ranks(queries: Tensor, gallery: Tensor, answers: Sequence[int]) -> Tensor:
-    """Tell (queries,) int64 at which place, from 0, the gallery item at the query's answer is found."""
+    """Return (queries,) int64, the rank, from 0, of each query's right gallery item."""
     similarity = queries @ gallery.T
     right = similarity.gather(1, torch.tensor(answers)[:, None])
-    return (~(similarity < right)).sum(dim=1) - 1  # so that a tie, or no number at all, counts against the model
+    return (~(similarity < right)).sum(dim=1) - 1  # so that a tie, or a NaN, counts against the model
 
 
 def gallery_of_all(embedder: Embedder) -> Tensor:
@@ -73,13 +73,13 @@ def gallery_of_all(embedder: Embedder) -> Tensor:
 
 
 def text_ranks(embedder: Embedder, gallery: Tensor, combinations: Sequence[Combination]) -> Tensor:
-    """Tell where "red striped mug" and its like find the drawing of their own combination."""
+    """Return the ranks at which texts like "red striped mug" find the drawing of their combination."""
     queries = embedder.texts([plain_query(*combination) for combination in combinations])
     return ranks(queries, gallery, _places(combinations))
 
 
 def image_ranks(embedder: Embedder, gallery: Tensor, combinations: Sequence[Combination]) -> Tensor:
-    """Tell where another drawing of a combination finds the one in the gallery."""
+    """Return the ranks at which another drawing of a combination finds the one in the gallery."""
     queries = embedder.pictures(evaluation_pictures(QUERY_SEED, list(combinations)))
     return ranks(queries, gallery, _places(combinations))
 

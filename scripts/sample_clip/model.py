@@ -46,7 +46,7 @@ def build_model(tokenizer: CLIPTokenizer) -> CLIPModel:
 
 
 def build_image_processor() -> CLIPImageProcessorPil:
-    """Build CLIP's image preparation at the size of this model, by Pillow alone."""
+    """Build CLIP's image processor, on Pillow, for the size of this model."""
     return CLIPImageProcessorPil(
         size={"shortest_edge": IMAGE_SIDE}, crop_size={"height": IMAGE_SIDE, "width": IMAGE_SIDE}
     )
@@ -55,9 +55,9 @@ def build_image_processor() -> CLIPImageProcessorPil:
 def save_model(folder: Path, model: CLIPModel, tokenizer: CLIPTokenizer) -> None:
     """Write configuration, weights (float32), tokenizer and image processor files."""
     folder.mkdir(parents=True, exist_ok=True)
-    model.config.ingest_sample = True  # by which every run with it says that it is a sample
+    model.config.ingest_sample = True  # makes every run with it say that it is a sample
     model.save_pretrained(folder)
-    (folder / "model.safetensors").chmod(0o644)  # written for its owner alone otherwise
+    (folder / "model.safetensors").chmod(0o644)  # otherwise only its owner could read it
     CLIPProcessor(image_processor=build_image_processor(), tokenizer=tokenizer).save_pretrained(folder)
     build_image_processor().save_pretrained(folder)
 

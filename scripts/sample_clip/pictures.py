@@ -34,14 +34,14 @@ EVALUATION_SIZE = 320  # pixels, as in the committed sample catalog
 
 @dataclass(frozen=True)
 class Pool:
-    """Pictures (n, side, side, 3) uint8 and labels (n, 4) int64: kind, colour, pattern, material."""
+    """Images (n, side, side, 3) uint8 and labels (n, 4) int64: kind, colour, pattern, material."""
 
     pixels: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64]
 
 
 def split_combinations() -> tuple[list[Combination], list[Combination]]:
-    """Split into (trained, held out); what a held-out combination is made of is trained in others."""
+    """Split into (trained, held out); the attributes of a held-out combination are trained in others."""
     everything = all_combinations()
     shuffled = np.random.default_rng(SPLIT_SEED).permutation(len(everything))
     hidden = set(shuffled[: round(HELD_OUT_SHARE * len(everything))].tolist())
@@ -54,14 +54,14 @@ def split_combinations() -> tuple[list[Combination], list[Combination]]:
 
 
 def as_jpeg(picture: Image.Image, quality: int) -> Image.Image:
-    """Return the image after JPEG compression, as a catalog would hold it."""
+    """Return the image after JPEG compression, as in a catalog."""
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=quality)
     return Image.open(buffer).convert("RGB")
 
 
 def drawing(combination: Combination, number: int, seed: int, size: int) -> tuple[Image.Image, str]:
-    """Make one drawing of a combination and tell its material; the seed and the number decide both."""
+    """Make one drawing of a combination; return it with its material. The seed and the number decide both."""
     rng = np.random.default_rng([seed, number])
     material = str(rng.choice(LINES[combination[0]].materials))
     return as_jpeg(draw(*combination, material, size, rng), int(rng.integers(70, 96))), material
@@ -71,18 +71,18 @@ def _pool_picture(job: tuple[Combination, int], side: int) -> tuple[npt.NDArray[
     combination, number = job
     size = int(np.random.default_rng([TRAINING_SEED - 1, number]).choice((96, 160, 320), p=(0.65, 0.25, 0.1)))
     picture, material = drawing(combination, number, TRAINING_SEED, size)
-    small = picture.resize((side, side), Image.Resampling.BICUBIC)  # what the image processor does
+    small = picture.resize((side, side), Image.Resampling.BICUBIC)  # as the image processor does
     return np.asarray(small), label(combination, material)
 
 
 def label(combination: Combination, material: str) -> list[int]:
-    """Give kind, colour, pattern and material as places in `ATTRIBUTES`."""
+    """Return kind, colour, pattern and material as indices into `ATTRIBUTES`."""
     names = (*combination, material)
     return [known.index(name) for known, name in zip(ATTRIBUTES, names, strict=True)]
 
 
 def render_pool(count: int, side: int, workers: int | None = None) -> Pool:
-    """Draw `count` training images, going round the trained combinations."""
+    """Draw `count` training images, cycling through the trained combinations."""
     trained, _ = split_combinations()
     jobs = [(trained[number % len(trained)], number) for number in range(count)]
     with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
@@ -91,7 +91,7 @@ def render_pool(count: int, side: int, workers: int | None = None) -> Pool:
 
 
 def load_pool(file: Path | None, count: int, side: int) -> Pool:
-    """Take the training pool from `file` if that holds one of this size, else draw it and keep it there."""
+    """Load the training pool from `file` if it holds one of this size, else draw it and save it there."""
     if file is not None and file.exists():
         with np.load(file) as kept:
             if kept["pixels"].shape[:2] == (count, side):
@@ -110,7 +110,7 @@ def _evaluation_picture(job: tuple[Combination, int], seed: int, size: int) -> I
 def evaluation_pictures(
     seed: int, combinations: list[Combination], size: int = EVALUATION_SIZE, workers: int | None = None
 ) -> list[Image.Image]:
-    """Draw one unseen image of each combination given; the number is its place among all combinations."""
+    """Draw one unseen image of each given combination; its number is its index among all combinations."""
     place = {combination: number for number, combination in enumerate(all_combinations())}
     jobs = [(combination, place[combination]) for combination in combinations]
     draw_one = partial(_evaluation_picture, seed=seed, size=size)

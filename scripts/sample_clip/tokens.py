@@ -20,8 +20,8 @@ LONGEST_TEXT = 32  # tokens, with the start and the end
 def train_tokenizer(texts: Iterable[str], merges: int = 700) -> CLIPTokenizer:
     """Learn up to `merges` merges from the texts.
 
-    The vocabulary is laid out as CLIP's: every byte, every byte that ends a word, the merges, start, end.
-    So any text at all can be encoded, not only words that were seen.
+    The vocabulary has CLIP's layout: every byte, every byte that ends a word, the merges, start, end. So any text can
+    be encoded, not only words from the training texts.
     """
     rules = CLIPTokenizer().backend_tokenizer
     learner = tokenizers.Tokenizer(models.BPE(end_of_word_suffix=WORD_END, unk_token=END))

@@ -35,7 +35,7 @@ class Schedule:
     seed: int = 0
 
     def rate(self, step: int) -> float:
-        """Give the learning rate of a step: a linear rise, then half a cosine down to nothing."""
+        """Return the learning rate of a step: a linear rise, then half a cosine down to 0."""
         if step < self.warm_up:
             return self.peak_rate * (step + 1) / self.warm_up
         progress = (step - self.warm_up) / max(1, self.steps - self.warm_up)
@@ -44,7 +44,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures (n, 3, side, side) float32 in 0 to 1, their labels (n, 4), and one caption for each."""
+    """Images (n, 3, side, side) float32 in 0 to 1, their labels (n, 4), and one caption for each."""
 
     pixels: Tensor
     labels: Tensor
@@ -66,7 +66,7 @@ def batches(pool: Pool, schedule: Schedule) -> Iterator[Batch]:
 
 
 def augment(pixels: Tensor, rng: np.random.Generator) -> Tensor:
-    """Make small turns, crops, flips and changes of light, too small to turn one colour name into another."""
+    """Apply small turns, crops, flips and changes of light, too small to turn one colour name into another."""
     count = len(pixels)
     angle = rng.uniform(-0.09, 0.09, count)
     zoom = rng.uniform(0.82, 1.08, count)
@@ -86,7 +86,7 @@ def augment(pixels: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def normalised(pixels: Tensor) -> Tensor:
-    """Scale pixels of 0 to 1 as the image processor hands them to the model."""
+    """Normalise pixels of 0 to 1 as the image processor does for the model."""
     mean = torch.tensor(OPENAI_CLIP_MEAN).view(1, 3, 1, 1)
     return (pixels - mean) / torch.tensor(OPENAI_CLIP_STD).view(1, 3, 1, 1)
 
@@ -103,7 +103,7 @@ class AttributeHeads(nn.Module):
         self.heads = nn.ModuleList(nn.Linear(EMBEDDING_LENGTH, len(names)) for names in ATTRIBUTES[:3])
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Average the cross-entropy over the attributes; labels (n, 3) are -1 where one is not named."""
+        """Return the mean cross-entropy over the attributes; labels (n, 3) are -1 for one that is not named."""
         losses = []
         for head, wanted in zip(self.heads, labels.T, strict=True):
             if bool((wanted >= 0).any()):
@@ -112,7 +112,7 @@ class AttributeHeads(nn.Module):
 
 
 def multi_positive(similarity: Tensor, positive: Tensor) -> Tensor:
-    """Take the contrastive loss of each row over its right answers, of which there may be several."""
+    """Return the contrastive loss of each row over its right answers, of which there may be several."""
     likelihood = functional.log_softmax(similarity, dim=1)
     weight = positive.float()
     each = (likelihood * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
@@ -120,7 +120,7 @@ def multi_positive(similarity: Tensor, positive: Tensor) -> Tensor:
 
 
 def matches(named: Tensor, labels: Tensor) -> Tensor:
-    """Return (texts, images) bool: an image is right for a text if it has all that the text names."""
+    """Return (texts, images) bool: an image is right for a text if it has everything that the text names."""
     wanted = named[:, None, :]
     return ((wanted < 0) | (wanted == labels[None, :, :])).all(dim=2)
 
@@ -142,8 +142,7 @@ def losses(model: CLIPModel, heads: AttributeHeads, tokenizer: CLIPTokenizer, ba
     twin = (batch.labels[:, None, :3] == batch.labels[None, :, :3]).all(dim=2) & ~itself
     alike = multi_positive((scale * pictures @ pictures.T).masked_fill(itself, -1e4), twin)
     attributes = heads(pictures, batch.labels[:, :3]) + heads(texts, named[:, :3])
-    loss: Tensor = across + 0.5 * alike + attributes
-    return loss
+    return across + 0.5 * alike + attributes
 
 
 def train(

@@ -66,7 +66,7 @@ def test_a_part_that_is_cut_off_costs_its_last_line_and_nothing_is_deleted(shop)
     part = shop.folder / "part-4.csv"
     kept = part.read_text(encoding="utf-8").splitlines(keepends=True)[:3]
     part.write_text("".join(kept) + 'P22,images/22.png,"Titl', encoding="utf-8")
-    with pytest.raises(PruneRefusedError, match="1 rows of the catalog could not be read"):
+    with pytest.raises(PruneRefusedError, match="1 rows of the catalog cannot be read"):
         shop.run(catalog=shop.folder / "part-*.csv", prune=True, max_prune=1.0)
     assert len(shop.rows()) == PRODUCTS
 

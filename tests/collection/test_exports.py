@@ -13,7 +13,7 @@ from support.nights import Shop as TypedShop
 from support.small_shop import FIVE, SmallShop, picture_vector
 
 from ingest.exports import faiss_index
-from ingest.pipeline.export_files import images_path
+from ingest.pipeline.last_good_images import images_path
 from ingest.pipeline.progress import Progress
 from ingest.tasks import run, store
 
@@ -125,7 +125,7 @@ def test_a_refused_export_leaves_every_file_as_it_was(shop: SmallShop) -> None:
 
     for command in (run.run, run.export, run.embed):
         outcome = made(shop, command)
-        assert "2 of their 5 products would leave them (2 not in the catalog)" in str(outcome.failure)
+        assert "they would lose 2 of their 5 products (2 not in the catalog)" in str(outcome.failure)
         assert outcome.failure is not None
         assert outcome.failure.exit_code == 10
         assert files(shop) == before
@@ -269,7 +269,7 @@ def test_files_that_a_run_refuses_to_replace_are_proven_by_their_checksums(refus
         code, _, err = refused.run_as_typed(*arguments, command="verify")
 
         assert code == 0, err
-        assert "2 of their 5 products would leave them (2 not in the catalog)" in err
+        assert "they would lose 2 of their 5 products (2 not in the catalog)" in err
         assert "--allow-smaller" in err
         assert files(refused) == before
 

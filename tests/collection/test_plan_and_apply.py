@@ -115,7 +115,7 @@ def test_a_catalog_cut_off_within_a_row_prunes_nothing(shop: SmallShop) -> None:
     text = shop.settings.catalog.read_text(encoding="utf-8").rstrip()
     shop.settings.catalog.write_text(text[: text.rindex("9,images")], encoding="utf-8")
 
-    with pytest.raises(PruneRefusedError, match="could not be read"):
+    with pytest.raises(PruneRefusedError, match="cannot be read"):
         shop.run(prune=True, max_prune=1.0)
 
     assert len(shop.rows()) == 10
@@ -125,7 +125,7 @@ def test_a_catalog_that_cannot_be_read_to_its_end_prunes_nothing(shop: SmallShop
     text = shop.settings.catalog.read_text(encoding="utf-8")
     shop.settings.catalog.write_text(text[: text.index("Product 5")] + '"Prod', encoding="utf-8")
 
-    with pytest.raises(PruneRefusedError, match="1 rows of the catalog could not be read"):
+    with pytest.raises(PruneRefusedError, match="1 rows of the catalog cannot be read"):
         shop.run(prune=True, max_prune=1.0)
 
     assert len(shop.rows()) == 10
@@ -251,7 +251,7 @@ def test_a_plan_ends_as_the_run_that_refuses_to_replace_the_exports(
         shown(shop, exports=True)
 
     assert (found.also, found.embed) == ([], 1)
-    assert found.exports_refused.startswith("3 of their 10 products would leave them (3 not in the catalog)")
+    assert found.exports_refused.startswith("they would lose 3 of their 10 products (3 not in the catalog)")
     assert f"note: a run would not replace the exported files: {found.exports_refused}" in capsys.readouterr().out
     assert found.exports_refused in str(shop.run(exports=True).failure)
     shown(shop, exports=True, allow_smaller=True)
@@ -282,6 +282,6 @@ def test_a_plan_whose_skips_keep_the_alias_from_moving_ends_as_the_run(
     with pytest.raises(NotLiveError, match="1 of 10 products would be skipped, more than --max-skipped 0 allows"):
         shown(shop, max_skipped="0", **changes)
 
-    assert "and would not move" in capsys.readouterr().out
+    assert "and would not switch" in capsys.readouterr().out
     failure = shop.run(max_skipped="0", **changes).failure
     assert isinstance(failure, NotLiveError)

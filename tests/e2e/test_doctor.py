@@ -51,5 +51,5 @@ def test_what_is_wrong_is_marked_for_people_and_nothing_is_made(new_shop: Shop) 
     assert ended.code == 9
     assert "FAIL torch" in ended.out
     assert "→ pip install torch transformers" in ended.out
-    assert "ingest run makes it" in ended.out
+    assert "ingest run creates it" in ended.out
     assert not new_shop.data.exists()

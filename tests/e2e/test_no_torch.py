@@ -1,4 +1,4 @@
-"""Without torch the preprocessed pictures are saved, the next run with torch uses them, and the rest works."""
+"""Without torch the preprocessed images are saved, the next run with torch uses them, and the rest works."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_pictures_are_saved_instead_and_the_exit_code_is_9(new_shop: Shop, comma
     assert (ended.code, ended.out) == (9, "")
     assert len(ended.said) == 1
     assert "No module named 'torch'" in ended.said[0]
-    assert f"{PRODUCTS} preprocessed pictures are saved under" in ended.said[0]
+    assert f"{PRODUCTS} preprocessed images are saved under" in ended.said[0]
     assert "pip install torch" in ended.said[0]
     assert len(saved(new_shop)) == PRODUCTS
     assert not new_shop.npy.exists()
@@ -72,7 +72,7 @@ def test_only_what_has_no_vector_yet_is_saved(shop: Shop) -> None:
     ended = shop.ingest("run", **without_torch())
 
     assert ended.code == 9
-    assert "1 preprocessed pictures are saved" in ended.said[0]
+    assert "1 preprocessed image is saved" in ended.said[0]
 
 
 def test_what_needs_no_model_works(shop: Shop) -> None:

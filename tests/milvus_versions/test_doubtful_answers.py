@@ -12,7 +12,7 @@ from ingest.milvus import collection, pages
 from ingest.milvus.collection import Collection
 from ingest.search.milvus_backend import SearchableCollection
 from ingest.server import snapshot
-from ingest.tasks import verify
+from ingest.tasks import verify_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ def shop(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sma
     """Make a shop of five products whose waits are short."""
     monkeypatch.setattr(collection, "_STALE_S", 0.2)
     monkeypatch.setattr(collection, "_POLL_S", 0.02)
-    monkeypatch.setattr(verify, "_COUNT_EVERY_S", 0.01)
+    monkeypatch.setattr(verify_rows, "_COUNT_EVERY_S", 0.01)
     shop = SmallShop(tmp_path, server.uri)
     stock(shop, dict.fromkeys(FIVE, "short"))
     return shop

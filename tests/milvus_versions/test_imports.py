@@ -52,6 +52,11 @@ def killed(*_: object) -> NoReturn:
     raise InterruptedRunError("killed")
 
 
+def written_and_killed(path: Path, *_: object) -> NoReturn:
+    path.touch()
+    killed()
+
+
 def asked(server: Server) -> int:
     """Count the files that the server was asked to import: one for each call by gRPC, many by REST."""
     by_grpc = sum(len(request.message.files) for request in server.requests("Import"))
@@ -139,6 +144,32 @@ def test_a_job_whose_number_a_killed_run_did_not_hear_is_waited_for(
     assert left(shop) == []
 
 
+def test_files_that_a_killed_run_had_not_asked_for_are_removed(
+    server: Server, shop: SmallShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
+        patch.setattr(bulk_import, "_ask", killed)
+        shop.run()
+    (shop.settings.bulk_folder / "cut short.parquet").touch()  # of nobody that this shop knows
+    assert shop.run().summary.upserted == 12
+    assert left(shop) == ["cut short.parquet"]
+    with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
+        patch.setattr(bulk_import, "_write", written_and_killed)
+        shop.run(model="model-2")
+    assert len(left(shop)) == 2
+    assert shop.run(model="model-2").summary.upserted == 12
+    assert left(shop) == ["cut short.parquet"]
+
+
+def test_nothing_is_written_while_the_server_does_not_list_its_jobs(server: Server, shop: SmallShop) -> None:
+    shop.run()
+    server.forget()
+    server.fail("ListImportTasks", 8, "rate limit exceeded", times=10_000)
+    with pytest.raises(MilvusError, match="cannot list the imports: rate limit exceeded"):
+        shop.run(max_wait=0.1)
+    assert not server.requests(*WRITES)
+
+
 def test_a_job_that_failed_after_a_kill_is_asked_for_again(
     server: Server, shop: SmallShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,6 +237,17 @@ def test_an_import_whose_answer_is_lost_is_not_asked_for_twice(
     assert asked(server) == 1
     assert upserted(server) == 7, "the rows of the other files are upserted"
     assert not shop.verify().differing
+
+
+def test_an_import_that_timed_out_within_the_server_is_not_asked_for_twice(
+    server: Server, shop: SmallShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_jobs, "import_api", import_jobs._Grpc)
+    server.fail("Import", 65535, "context deadline exceeded")
+    server.faults[-1].done_first = True  # the proxy did not hear that the job had been made
+    assert shop.run().summary.upserted == 12
+    assert asked(server) == 1
+    assert not server.collection("products").doubles
 
 
 def test_a_busy_server_is_asked_again(server: Server, shop: SmallShop, monkeypatch: pytest.MonkeyPatch) -> None:

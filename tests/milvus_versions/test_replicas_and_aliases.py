@@ -73,6 +73,17 @@ def test_a_run_and_a_rollback_leave_the_replicas_of_loaded_collections(server: S
     ]  # fmt: skip
 
 
+def test_a_server_that_does_not_tell_its_replicas_is_not_asked_to_change_them(
+    server: Server, shop: SmallShop, tmp_path: Path
+) -> None:
+    server.collection(ALIAS).replicas = 2
+    server.collection(ALIAS).resource_groups = ("busy",)
+    server.fail("GetReplicas", 65535, "no answer", times=100)
+    server.forget()
+    shop.run(schema=contract_in(tmp_path, ALIAS, "\n[collection]\nreplicas = 2\n"))
+    assert not server.requests("LoadCollection")
+
+
 def test_a_released_collection_is_loaded_before_a_rollback_serves_it(server: Server, shop: SmallShop) -> None:
     _, old = names(server)
     server.collection(old).replicas = 0

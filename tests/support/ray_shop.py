@@ -1,4 +1,4 @@
-"""What tests on Ray share: a cluster, a shop to run on it, and encoders for the workers, slow or deadly."""
+"""Shared by tests on Ray: a cluster, a shop, and encoders for the workers that are slow or kill them."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ if TYPE_CHECKING:
 os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 
 IGNORED = [
-    # Ray leaves the files and sockets of the processes it starts to the garbage collector.
+    # Ray leaves closing the files and sockets of its processes to the garbage collector.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore:.*:FutureWarning:ray"),
     pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:ray"),
-    pytest.mark.filterwarnings("ignore:.*:UserWarning:ray"),  # how busy its actors are, where one has just died
+    pytest.mark.filterwarnings("ignore:.*:UserWarning:ray"),  # about the load of its actors, if one has just died
 ]
-"""The marks of a module that starts a cluster."""
+"""The marks for a module that starts a cluster."""
 
 MIXED = 420
 """Products of `mixed`: two blocks."""
 POISON = 77
-"""The value of all pixels of a picture that kills whoever embeds it."""
+"""The value of all pixels of an image that kills the worker that embeds it."""
 
 
 @dataclass(frozen=True)
 class Plain:
-    """Makes the fake encoder, waiting `pause_s` for each batch."""
+    """Makes a fake encoder that waits `pause_s` before each batch."""
 
     pause_s: float = 0.0
 
@@ -58,7 +58,7 @@ class Plain:
 
 @dataclass(frozen=True)
 class DiesOnce(Plain):
-    """Takes its process with it at the first batch, once for all workers together."""
+    """Kills its process at the first batch, once for all workers together."""
 
     mark: Path = Path()
 
@@ -73,7 +73,7 @@ class DiesOnce(Plain):
 
 @dataclass(frozen=True)
 class DiesOfPoison(Plain):
-    """Takes its process with it whenever a certain picture is in the batch, and leaves a line in `log`."""
+    """Kills its process whenever a certain image is in the batch, and writes a line to `log`."""
 
     log: Path = Path()
 
@@ -96,7 +96,7 @@ class _Slow(FakeEncoder):
 
 @contextmanager
 def encoding(encoder: Any) -> Iterator[None]:
-    """Have the workers of runs in this block embed with what `encoder` makes."""
+    """Make the workers of runs in this block embed with the encoder that `encoder` makes."""
     from ingest.pipeline.distributed import driver
     from ingest.tasks import run
 
@@ -106,7 +106,7 @@ def encoding(encoder: Any) -> Iterator[None]:
 
 @contextmanager
 def running_cluster() -> Iterator[Cluster]:
-    """Start two nodes that see this process's environment, and connect it to them."""
+    """Start two nodes with this process's environment, and connect to them."""
     import ray
     from ray.cluster_utils import Cluster
 
@@ -133,12 +133,12 @@ def on_ray(shop: SmallShop, encoder: Any = Plain(), **changes: Any) -> Any:
 
 
 def stock(products: int) -> dict[str, tuple[int | None, str]]:
-    """Return products of which one in six shares its picture with another."""
+    """Return products of which one in six shares its image with another."""
     return {f"P{n:03d}": (n % (MIXED * 5 // 6), f"Product {n}") for n in range(products)}
 
 
 def mixed(shop: SmallShop) -> None:
-    """Stock two blocks of products: shared pictures, a broken one, one that is not there, and two of one id."""
+    """Stock two blocks of products: shared images, a damaged one, a missing one, and two products of one id."""
     shop.stock(stock(MIXED) | {"P007": (None, "Broken")})
     (shop.folder / "images" / "9.png").unlink()
     with shop.settings.catalog.open("a", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Every benchmark starts, so that a name that moved is noticed before somebody wants a figure."""
+"""Every benchmark starts, so that a renamed import is noticed before someone needs a figure."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from sample_clip.pictures import (  # noqa: E402
 
 evaluation = Late("sample_clip.evaluation")
 
-SMALL = 64  # pixels: less than the pictures of the catalog have is enough here, and quicker to draw
+SMALL = 64  # pixels: less than the images of the catalog have is enough here, and quicker to draw
 HELD_OUT = split_combinations()[1][:60]
 EVERY, FIRST = (1, 5) if os.environ.get("INGEST_SOAK") else (3, 2)
 """The gallery has one in so many of the other combinations; the right drawing must be among so many found first."""

@@ -60,7 +60,7 @@ def show_estimate(settings: Settings, *, as_json: bool, quiet: bool, details: bo
 
 def show(settings: Settings, *, as_json: bool, quiet: bool, details: bool) -> None:
     """Make the plan and print it; raises NotLiveError and TooManySkippedError as a run would."""
-    from ingest.pipeline.report import too_many, unusable
+    from ingest.pipeline.skipped import describe_unusable, too_many
     from ingest.tasks import plan
 
     with terminal.follow(quiet=quiet) as (progress, stop):
@@ -75,7 +75,7 @@ def show(settings: Settings, *, as_json: bool, quiet: bool, details: bool) -> No
         )
     faults = [skipped or found.unserved] if found.unserved else []
     if _is_unusable(found):
-        faults.append(unusable(found.reasons, found.products))
+        faults.append(describe_unusable(found.reasons, found.products))
     if found.exports_refused:
         faults.append(f"it {_EXPORTS_STAY}: {found.exports_refused}")
     failure = f"a run would not go live: {'; '.join(faults)}" if faults else ""

@@ -139,7 +139,7 @@ class ImageIndex:
         try:
             yield
         except sqlite3.ProgrammingError:
-            raise  # a bug of ours, such as a call after close
+            raise  # a bug, such as a call after close
         except sqlite3.Error as error:
             raise StorageError(f"{self._path}: {error}; {_fix(error)}") from error
 

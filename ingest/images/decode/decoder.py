@@ -112,11 +112,11 @@ def decode(
         raise UndecodableError(Reason.TOO_LARGE, "not enough memory for its pixels; make it smaller") from error
     except OSError as error:
         if error.errno in (None, errno.EINVAL, errno.EOVERFLOW):  # from Pillow, or from an impossible offset
-            raise errors.damaged(error) from error
+            raise errors.damage_of(error) from error
         reason = Reason.NOT_FOUND if error.errno == errno.ENOENT else Reason.UNREADABLE
         raise UndecodableError(reason, f"cannot be read ({error.strerror}); run again") from error
     except Exception as error:  # broken bytes make Pillow raise nearly every exception that Python has
-        raise errors.damaged(error) from error
+        raise errors.damage_of(error) from error
 
 
 def _check_digest(file: BufferedReader, sha256: bytes) -> None:

@@ -35,7 +35,7 @@ def cut_off() -> UndecodableError:
     return UndecodableError(Reason.TRUNCATED, "cut off before its end; fetch or copy it again")
 
 
-def damaged(error: Exception) -> UndecodableError:
+def damage_of(error: Exception) -> UndecodableError:
     """Return what an error of Pillow says about a file."""
     if isinstance(error, UnidentifiedImageError):  # its message names a Python object
         return UndecodableError(Reason.NOT_AN_IMAGE, "damaged (no readable header); replace it")

@@ -1,4 +1,4 @@
-"""What goes to Ray's workers and comes back: blocks of products, and what became of each. Pure; it knows no Ray."""
+"""Blocks of products sent to Ray's workers, and what comes back for each. No code here depends on Ray."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BlockItem:
-    """A product with its place in the catalog, and what is known of it beforehand.
+    """A product, its position in the catalog, and what the driver knows about it.
 
-    `digest` and `sha256` are its row's in the collection, in hex; `entry` is the picture cache's.
+    `digest` and `sha256` are those of its row in the collection, in hex (None and "" without a row); `entry` is the
+    image cache's.
     """
 
     place: int
@@ -29,38 +30,41 @@ class BlockItem:
 
 
 Block = tuple[BlockItem, ...]
-"""Products that are worked on together; their vectors become one shard."""
+"""Products processed together; their vectors become one shard."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedBlock:
+    """A block whose images are on disk: in the block's order, the items' positions, and an image or `Skipped` of each.
+
+    `known` are the images whose row differs and whose vector is in the store. `entries` and `contents` are new to the
+    image cache.
+    """
+
+    places: tuple[int, ...]
+    images: tuple[ImageFile | Skipped, ...]
+    known: tuple[ImageFile, ...] = ()
+    entries: tuple[CacheEntry, ...] = ()
+    contents: tuple[tuple[bytes, ImageContent], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A block whose pictures are on disk: `pictures` in the block's order, `pending` those without a vector, as pixels.
+    """A block ready for the model: `pending` are the images whose row differs and that have no vector, decoded."""
 
-    `known` are those whose row differs and whose vector the store has. `entries` and `contents` are what the picture
-    cache has learnt.
-    """
-
-    places: tuple[int, ...]
-    pictures: tuple[ImageFile | Skipped, ...]
-    known: tuple[ImageFile, ...]
+    block: FetchedBlock
     pending: tuple[Decoded | Skipped, ...]
-    entries: tuple[CacheEntry, ...]
-    contents: tuple[tuple[bytes, ImageContent], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A block that is through: `results` of those that were pending, `shard` with their vectors, or "".
+    """A finished block: the `results` of what was pending, and the `shard` with their vectors, "" if there is none.
 
-    `written` says that their rows are in the collection; they come without their vectors then.
+    If `written`, the rows are in the collection, and `results` come without their vectors.
     """
 
-    places: tuple[int, ...]
-    pictures: tuple[ImageFile | Skipped, ...]
-    known: tuple[ImageFile, ...]
-    results: tuple[Embedded | Skipped, ...]
-    entries: tuple[CacheEntry, ...]
-    contents: tuple[tuple[bytes, ImageContent], ...]
+    block: FetchedBlock
+    results: tuple[Embedded | Skipped, ...] = ()
     shard: str = ""
     embedded: int = 0
     written: bool = False
@@ -68,57 +72,61 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What ends the run, on its way from a worker to the driver: our own error, or a bug's, with its traceback."""
+    """An exception on its way from a worker to the driver, with its traceback; it ends the run."""
 
     error: Exception
     trace: str
 
 
 def halves(block: Block) -> tuple[Block, ...]:
-    """Split a block that did not come back: one that is to blame is in one of the two, and nothing is in both."""
+    """Split a lost block in two, to narrow down which product is to blame."""
     middle = len(block) // 2
     return (block[:middle], block[middle:]) if middle else (block,)
 
 
-def at_fault(item: BlockItem, times: int) -> Done:
-    """Return what becomes of a product whose worker died each time, `times` times, with nothing else on its hands."""
+def skip_killer(item: BlockItem, times: int) -> Done:
+    """Return the block of a single product that killed its worker `times` times: the product is skipped."""
     product = item.product
     detail = (
-        f"the worker died {times} times at this product alone; look at its picture, and at the memory of the nodes "
-        "(--decode-workers 1 without --engine ray shows what it is)"
+        f"the worker died {times} times while it processed this product alone; check its image, and the memory of the "
+        "nodes (to see the cause, run with --engine threads --decode-workers 1)"
     )
     skipped = product.skipped(Stage.DECODE, Reason.KILLED_WORKER, detail)
-    return Done((item.place,), (skipped,), (), (), (), ())
+    return Done(FetchedBlock((item.place,), (skipped,)))
 
 
 @dataclass(slots=True)
-class InOrder:
-    """Puts blocks, which come back in any order and have products from anywhere, into the catalog's order.
+class CatalogOrder:
+    """Puts the products of blocks, which finish in any order, back into catalog order.
 
-    What waits is a picture's record and its result. Of a product that is skipped before it is sent, `put` is told too.
+    Every product must be `put`, also one that is skipped before it is sent.
     """
 
     _next: int = 0
-    _waiting: dict[int, tuple[ImageFile | Skipped, Embedded | ImageFile | Skipped | None]] = field(default_factory=dict)
+    _waiting: dict[int, tuple[ImageFile | Skipped, Embedded | Skipped | None]] = field(default_factory=dict)
 
-    def put(self, places: Iterable[int], pictures: Iterable[ImageFile | Skipped],
-            results: dict[str, Embedded | ImageFile | Skipped]) -> None:  # fmt: skip
-        """Take in products by their places: each its picture, and what became of it where something did."""
-        for place, picture in zip(places, pictures, strict=True):
-            product_id = picture.product.product_id if isinstance(picture, ImageFile) else ""
-            self._waiting[place] = picture, results.get(product_id)
+    def put(self, block: FetchedBlock, results: Iterable[Embedded | Skipped] = ()) -> None:
+        """Add the products of a block, and the results of those that have one."""
+        by_id = {_product_id(result): result for result in results}
+        for place, image in zip(block.places, block.images, strict=True):
+            result = by_id.get(image.product.product_id) if isinstance(image, ImageFile) else None
+            self._waiting[place] = image, result
 
-    def due(self) -> Iterator[tuple[ImageFile | Skipped, Embedded | ImageFile | Skipped | None]]:
-        """Yield what no earlier product is missing before."""
+    def take(self) -> Iterator[tuple[ImageFile | Skipped, Embedded | Skipped | None]]:
+        """Yield the products whose predecessors have all been put, each once."""
         while self._next in self._waiting:
             yield self._waiting.pop(self._next)
             self._next += 1
 
 
-def without_vectors(done: Done, results: Iterable[Embedded | Skipped]) -> Done:
-    """Return a block whose rows are written, light enough to be sent far."""
+def without_vectors(done: Done) -> Done:
+    """Return a block whose rows are written, without the vectors, so that little is sent to the driver."""
     import numpy as np
 
     none = np.empty(0, np.float32)
-    light = tuple(record if isinstance(record, Skipped) else replace(record, vector=none) for record in results)
+    light = tuple(record if isinstance(record, Skipped) else replace(record, vector=none) for record in done.results)
     return replace(done, results=light, written=True)
+
+
+def _product_id(record: Embedded | Skipped) -> str:
+    return record.product_id if isinstance(record, Skipped) else record.product.product_id

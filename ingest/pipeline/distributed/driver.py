@@ -1,7 +1,7 @@
-"""The stretch from products to rows, on a Ray cluster: what `run.run` does between planning and reporting.
+"""A run's stages from products to rows, on a Ray cluster.
 
-The driver reads the catalog, judges and counts what comes back in the catalog's order, and owns the picture cache's
-index; workers fetch, decode, embed, write shards and upsert.
+The driver reads the catalog, sends blocks of products to the workers, judges and counts what comes back in catalog
+order, and owns the image cache's index. The workers fetch, decode, embed, write shards and upsert.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ingest.core.contract import row_digest
-from ingest.core.records import Decoded, Embedded, ImageFile, Product, Skipped, Stage
+from ingest.core.records import Embedded, ImageFile, Product, Skipped, Stage
 from ingest.images.resolver import is_text
 from ingest.milvus import writer
-from ingest.pipeline.distributed import cluster
-from ingest.pipeline.distributed.blocks import BlockItem, InOrder
+from ingest.pipeline.distributed import cluster, ray_data
+from ingest.pipeline.distributed.blocks import BlockItem, CatalogOrder, FetchedBlock
 from ingest.pipeline.distributed.workers import Job, load_clip
 from ingest.runtime.hash_index import ABSENT
 from ingest.runtime.remote_files import is_remote
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ingest.pipeline.pipeline import Pipeline
     from ingest.sync.diff import CollectionDiff
 
-_BLOCK = 256  # products, or the batch where that is more; full batches of one size give the same bits everywhere
+_BLOCK = 256  # products, or the batch if that is larger; full batches of one size give the same bits on every machine
 
 
 def write_rows(
@@ -40,30 +40,33 @@ def write_rows(
     difference: CollectionDiff,
     encoder: Callable[[Job], Encoder] = load_clip,
 ) -> Iterator[Embedded | Skipped]:
-    """Bring the collection's rows in step, on the cluster; yield in catalog order what `writer.upsert` would yield.
+    """Write the rows that differ, on the cluster; yield in catalog order what `writer.upsert` would yield.
 
-    Rows that a worker has written come without their vectors. Raises EngineError beside what the line raises.
+    Rows that a worker has written come without their vectors. Raises EngineError, and what the stages raise.
     """
     settings = pipeline.settings
     pool = cluster.ActorPool.of(settings)
     job = _job(pipeline, collection, encoder)
-    order = InOrder()
+    order = CatalogOrder()
     blocks = _blocks(pipeline, difference, order)
-    upserting = not collection.connection.is_lite  # Milvus Lite is a file, and this process holds it
+    upserting = not collection.connection.is_lite  # Milvus Lite is a file that this process holds
     with cluster.connect(settings.address):
         known = pipeline.store.sorted_keys()
-        for done in cluster.run_blocks(blocks, job, known, pool, pipeline.stop, upserting=upserting):
-            order.put(done.places, done.pictures, _taken_in(done, pipeline, collection))
-            yield from _settled(order, pipeline, difference)
+        for done in ray_data.run_blocks(blocks, job, known, pool, pipeline.stop, upserting=upserting):
+            _adopt(done, pipeline)
+            written = _written(done, pipeline, collection)
+            _count(done, written, pipeline)
+            order.put(done.block, written)
+            yield from _judge(order, pipeline, difference)
     if not pipeline.stop.is_set():
-        yield from _settled(order, pipeline, difference)
+        yield from _judge(order, pipeline, difference)
 
 
 def _job(pipeline: Pipeline, collection: Collection, encoder: Callable[[Job], Encoder]) -> Job:
-    """Return what the workers must know, with no path that depends on where a process stands."""
+    """Return what the workers must know, with absolute paths, because they run in other folders."""
     settings, checkpoint = pipeline.settings, pipeline.checkpoint
-    found = ((name, getattr(settings, name)) for name in ("catalog", "data", "images_root", "host_headers"))
-    paths: dict[str, Any] = {name: value.absolute() for name, value in found if isinstance(value, Path)}
+    values = ((name, getattr(settings, name)) for name in ("catalog", "data", "images_root", "host_headers"))
+    paths: dict[str, Any] = {name: value.absolute() for name, value in values if isinstance(value, Path)}
     store = settings.store
     if store and not is_remote(store, "--store"):
         store = str(Path(store).absolute())
@@ -75,23 +78,20 @@ def _job(pipeline: Pipeline, collection: Collection, encoder: Callable[[Job], En
     )
 
 
-def _blocks(pipeline: Pipeline, difference: CollectionDiff, order: InOrder) -> Iterator[Block]:
-    """Gather products into blocks: those whose row seems right apart, so that the others fill whole batches."""
+def _blocks(pipeline: Pipeline, difference: CollectionDiff, order: CatalogOrder) -> Iterator[Block]:
+    """Gather products into blocks.
+
+    Products that look unchanged get blocks of their own, so that the others fill whole batches of the model.
+    """
     batch = pipeline.settings.batch or _BLOCK
     size = max(_BLOCK // batch, 1) * batch
     gathered: dict[bool, list[BlockItem]] = {True: [], False: []}
     for place, record in enumerate(pipeline.products()):
         if isinstance(record, Skipped):
-            order.put([place], [record], {})
+            order.put(FetchedBlock((place,), (record,)))
             continue
         item = _item(place, record, pipeline, difference)
-        entry = item.entry
-        seems_right = (
-            entry is not None
-            and entry.sha256 is not None
-            and item.digest == row_digest(record, entry.sha256, pipeline.space.fingerprint)
-        )
-        block = gathered[seems_right]
+        block = gathered[_looks_unchanged(item, pipeline.space.fingerprint)]
         block.append(item)
         if len(block) == size:
             yield tuple(block)
@@ -109,46 +109,58 @@ def _item(place: int, product: Product, pipeline: Pipeline, difference: Collecti
     return BlockItem(place, product, digest, there.sha256(at).hex(), entry)
 
 
-def _taken_in(done: Done, pipeline: Pipeline, collection: Collection) -> dict[str, Embedded | ImageFile | Skipped]:
-    """Take in what a block brings: what the cache and the store have learnt, and rows that are still to be written."""
-    for entry in done.entries:
+def _looks_unchanged(item: BlockItem, fingerprint: str) -> bool:
+    """Return whether the row is right if the cached image still is."""
+    entry = item.entry
+    if entry is None or entry.sha256 is None:
+        return False
+    return item.digest == row_digest(item.product, entry.sha256, fingerprint)
+
+
+def _adopt(done: Done, pipeline: Pipeline) -> None:
+    """Add what the workers found and wrote to the image cache's index and to the store."""
+    for entry in done.block.entries:
         pipeline.cache.index.put(entry)
-    for sha256, content in done.contents:
+    for sha256, content in done.block.contents:
         pipeline.cache.index.put_content(sha256, content)
     if done.shard:
         pipeline.store.adopt(done.shard)
-    pipeline.progress.add(Stage.DECODE, sum(isinstance(record, Embedded) for record in done.results))
-    pipeline.progress.add(Stage.EMBEDDING, done.embedded)
-    results: list[Embedded | Skipped] = list(done.results)
-    if not done.written:
-        results = list(writer.upsert(results, collection))
-    results += writer.upsert(_from_store(done.known, pipeline), collection)
-    pipeline.progress.add(Stage.STORE, sum(isinstance(record, Embedded) for record in results))
-    for record in results:
-        if isinstance(record, Embedded):
-            pipeline.preprocessed.remove(record.sha256)
-    return {record.product.product_id if isinstance(record, Embedded) else record.product_id: record
-            for record in results}  # fmt: skip
 
 
-def _from_store(pictures: Iterable[ImageFile], pipeline: Pipeline) -> Iterator[Embedded | Skipped]:
-    """Give pictures the vectors that the store has; one that turns out to be damaged is embedded here."""
-    for record in stage.lookup(pictures, pipeline.store):
+def _written(done: Done, pipeline: Pipeline, collection: Collection) -> list[Embedded | Skipped]:
+    """Upsert the rows that no worker has written, and return what came of all that differ."""
+    results = list(done.results if done.written else writer.upsert(done.results, collection))
+    return results + list(writer.upsert(_from_store(done.block.known, pipeline), collection))
+
+
+def _from_store(images: Iterable[ImageFile], pipeline: Pipeline) -> Iterator[Embedded | Skipped]:
+    """Give images their stored vectors; embed here those whose vector turns out to be damaged."""
+    for record in stage.lookup(images, pipeline.store):
         if isinstance(record, ImageFile):
-            yield from pipeline.embedded([record])
+            yield from pipeline.embed([record])
         else:
             yield record
 
 
-def _settled(order: InOrder, pipeline: Pipeline, difference: CollectionDiff) -> Iterator[Embedded | Skipped]:
-    """Judge what is due as the one-machine line judges it, and yield what became of each that differs."""
-    due = list(order.due())
-    results = {picture.product.product_id: result for picture, result in due if isinstance(picture, ImageFile)}
-    for record in difference.changes(pipeline.noted(picture for picture, _ in due)):
+def _count(done: Done, written: list[Embedded | Skipped], pipeline: Pipeline) -> None:
+    """Count a block in the progress, and drop the saved pixels of what is embedded."""
+    progress = pipeline.progress
+    embedded = [record for record in written if isinstance(record, Embedded)]
+    progress.add(Stage.DECODE, sum(isinstance(record, Embedded) for record in done.results))
+    progress.add(Stage.EMBEDDING, done.embedded)
+    progress.add(Stage.STORE, len(embedded))
+    for record in embedded:
+        pipeline.preprocessed.remove(record.sha256)
+
+
+def _judge(order: CatalogOrder, pipeline: Pipeline, difference: CollectionDiff) -> Iterator[Embedded | Skipped]:
+    """Compare what is next in catalog order with the collection, as the other engine does; yield what differs."""
+    ready = list(order.take())
+    results = {image.product.product_id: result for image, result in ready if isinstance(image, ImageFile)}
+    for record in difference.changes(pipeline.note_images(image for image, _ in ready)):
         if isinstance(record, Skipped):
             yield record
             continue
         result = results[record.product.product_id]
-        assert not isinstance(result, Decoded | ImageFile)
-        assert result is not None, "the worker judged by the same digests"
+        assert result is not None, "the worker compared with the same digests"
         yield result

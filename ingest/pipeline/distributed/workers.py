@@ -1,12 +1,13 @@
-"""What Ray's workers do with a block: the very stages of the one-machine line, called from its functions' outside.
+"""What Ray's workers do with a block: they call the same stage functions as a run on one machine.
 
-Nothing here knows Ray. What a worker raises comes back as a value: only a process that dies is a block that is lost.
+No code here depends on Ray. An exception in a worker comes back as a value: a block is lost only if a process dies.
 """
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from ingest.images.stage import ImageStage
 from ingest.milvus import writer
 from ingest.milvus.collection import Collection
 from ingest.milvus.connection import connect
-from ingest.pipeline.distributed.blocks import Done, Prepared, without_vectors
+from ingest.pipeline.distributed.blocks import Done, FetchedBlock, Prepared, without_vectors
 from ingest.runtime.hash_index import ABSENT, HashIndex, pack_keys
 from ingest.store import concurrent_shards
 from ingest.store.base import KEY_BYTES
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What every worker of a run must know. `store` is the folder or URL of the space's vectors."""
+    """What every worker of a run must know; `store` is the folder or URL of the embedding space's vectors."""
 
     settings: Settings
     contract: Contract
@@ -59,9 +60,12 @@ def load_clip(job: Job) -> Encoder:
 
 
 def prepare(block: Block, job: Job, known: SortedKeys) -> Prepared:
-    """Have a block's pictures on disk, tell whose row differs, and decode those whose vector nobody has."""
+    """Put a block's images on disk, compare them with their rows, and decode those without a vector in the store.
+
+    The cache's index is in memory here, filled with the block's entries: what it has besides afterwards is new.
+    """
     settings, space = job.settings, job.checkpoint.space
-    there = HashIndex.of(known)
+    stored = HashIndex.of(known)
     with ExitStack() as stack:
         index = ImageIndex(Path(":memory:"))
         cache = stack.enter_context(ImageCache(settings.data / "image_cache", index))
@@ -69,67 +73,67 @@ def prepare(block: Block, job: Job, known: SortedKeys) -> Prepared:
             if item.entry is not None:
                 index.put(item.entry)
         images = stack.enter_context(ImageStage(settings, cache))
-        pictures = tuple(images.find((item.product for item in block), download=True))
+        found = tuple(images.find((item.product for item in block), download=True))
         steps = job.checkpoint.preprocessing
         preprocessed = PixelCache(settings.data / "preprocessed", steps, exact=settings.exact)
         decode = preprocessed.wrap(images.decoder(steps, steps.least))
-        differing = [record for record in _difference(block, space.fingerprint).changes(pictures)
+        differing = [record for record in _difference(block, space.fingerprint).changes(found)
                      if isinstance(record, ImageFile)]  # fmt: skip
-        held = there.find(pack_keys([picture.sha256 for picture in differing], KEY_BYTES)) != ABSENT
-        decoded = [decode(picture) for picture, has in zip(differing, held, strict=True) if not has]
+        held = (stored.find(pack_keys([image.sha256 for image in differing], KEY_BYTES)) != ABSENT).tolist()
+        decoded = [decode(image) for image, is_held in zip(differing, held, strict=True) if not is_held]
         pending = tuple(record for record in decoded if isinstance(record, Decoded | Skipped))
-        known_ = tuple(picture for picture, has in zip(differing, held, strict=True) if has)
+        with_vector = tuple(compress(differing, held))
         before = {item.entry for item in block}
         entries = tuple(entry for entry in map(_entry, index.select(_ENTRIES)) if entry not in before)
         contents = tuple((row[0], ImageContent(row[1], row[2], bool(row[3]))) for row in index.select(_CONTENTS))
-    return Prepared(tuple(item.place for item in block), pictures, known_, pending, entries, contents)
+    places = tuple(item.place for item in block)
+    return Prepared(FetchedBlock(places, found, with_vector, entries, contents), pending)
 
 
 class Embedder:
-    """Holds the model; gives a block's pixels their vectors and writes those as a shard."""
+    """Embeds a block's pixels and writes the vectors as a shard; holds the model."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
         self._embedded = 0
         self._encoder = embedding.CountingEncoder(job.encoder(job), self._count)
 
-    def __call__(self, block: Prepared) -> Done:
-        """Return the block with its vectors, which are in the store then."""
+    def __call__(self, prepared: Prepared) -> Done:
+        """Return the block with its vectors, which the store has by then."""
         self._embedded = 0
-        results = tuple(embedding.embed(block.pending, self._encoder, self._encoder.size))
+        results = tuple(embedding.embed(prepared.pending, self._encoder, self._encoder.size))
         new = {record.sha256: record.vector for record in results if isinstance(record, Embedded)}
         shard = ""
         if new:
             keys = pack_keys(list(new), KEY_BYTES)
             shard = concurrent_shards.put(self._job.store, keys, np.stack(list(new.values())))
-        return Done(block.places, block.pictures, block.known, results, block.entries, block.contents,
-                    shard, self._embedded)  # fmt: skip
+        return Done(prepared.block, results, shard, self._embedded)
 
-    def _count(self, pictures: int) -> None:
-        self._embedded += pictures
+    def _count(self, images: int) -> None:
+        self._embedded += images
 
 
 class Upserter:
-    """Holds a connection to Milvus; writes a block's rows."""
+    """Writes a block's rows; holds the connection to Milvus."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
         self._stack = ExitStack()
         self._collection: Collection | None = None
 
-    def __call__(self, block: Done) -> Done:
+    def __call__(self, done: Done) -> Done:
         """Return the block when the server has acknowledged its rows."""
-        if not block.results:
-            return block
+        if not done.results:
+            return done
         if self._collection is None:
             settings = self._job.settings
             to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait)
             connection = self._stack.enter_context(connect(*to))
             self._collection = Collection(connection, self._job.contract, self._job.checkpoint.space)
-        rows = {record.product.product_id: record for record in block.results if isinstance(record, Embedded)}
+        rows = {record.product.product_id: record for record in done.results if isinstance(record, Embedded)}
         for _ in writer.upsert(rows.values(), self._collection):
             pass
-        return without_vectors(block, block.results)
+        return without_vectors(done)
 
 
 _ENTRIES = f"SELECT {', '.join(field.name for field in fields(CacheEntry))} FROM picture"  # noqa: S608
@@ -141,7 +145,7 @@ def _entry(row: tuple[object, ...]) -> CacheEntry:
 
 
 def _difference(block: Block, fingerprint: str) -> CollectionDiff:
-    """Return the same judgement as the driver's, over the rows of this block alone."""
+    """Return a comparison with the rows of this block, which decides as the driver's does."""
     there = Inventory()
     rows = [(item.product.product_id, item.digest, item.sha256) for item in block if item.digest is not None]
     if rows:

@@ -1,4 +1,4 @@
-"""One cluster for all tests on Ray, and a bucket that it and they find in the environment."""
+"""One cluster for all tests on Ray, and a bucket that the tests and the cluster find in the environment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="package")
 def storage() -> Iterator[Storage]:
-    from support.object_storage import object_storage  # moto, which most tests need not wait for
+    from support.object_storage import object_storage  # moto, slow to import, and most tests do not need it
 
     with object_storage() as storage:
         yield storage
@@ -24,6 +24,6 @@ def storage() -> Iterator[Storage]:
 
 @pytest.fixture(scope="package")
 def cluster(storage: Storage) -> Iterator[Cluster]:
-    """Start the nodes when the environment, which their workers inherit, points to the bucket."""
+    """Start the nodes after the bucket is in the environment, which the workers inherit."""
     with running_cluster() as cluster:
         yield cluster

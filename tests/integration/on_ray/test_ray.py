@@ -1,4 +1,4 @@
-"""A run on a Ray cluster of several nodes in one machine: the same rows and bytes, whatever dies on the way."""
+"""Runs on a Ray cluster of two nodes on this machine give the same rows and bytes, whichever process dies."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MANY = 2000 if SOAK else 600
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a shop of many products with an image each; its folder is to be copied by linking."""
+    """Return a shop of many products, each with its own image; copy its folder with hard links."""
     shop = SmallShop(tmp_path_factory.mktemp("many"))
     shop.stock({f"P{number:04d}": (number, f"Product {number}") for number in range(MANY)})
     return shop.folder
@@ -47,7 +47,7 @@ def many(pictures: Path, tmp_path: Path) -> SmallShop:
 
 
 def when(condition: Callable[[], bool], action: Callable[[], None]) -> threading.Thread:
-    """Do `action` as soon as `condition` holds, on a thread."""
+    """Call `action` as soon as `condition` holds, on a thread."""
 
     def watch() -> None:
         deadline = time.monotonic() + 60
@@ -85,7 +85,7 @@ def test_both_engines_give_the_same_rows_digests_exports_and_skips(cluster, tmp_
     )  # fmt: skip
 
 
-def test_a_change_after_a_run_on_ray_is_the_only_thing_done(cluster, tmp_path):
+def test_a_second_run_on_ray_only_writes_what_changed(cluster, tmp_path):
     shop = SmallShop(tmp_path)
     stock: dict[str, tuple[int | None, str]] = {f"P{n:03d}": (n, "Mug") for n in range(50)}
     shop.stock(stock)
@@ -104,9 +104,9 @@ def test_an_actor_that_dies_loses_no_block(cluster, many):
     assert (outcome.summary.upserted, outcome.summary.skipped) == (MANY, 0)
 
 
-def test_the_one_picture_that_kills_its_worker_is_found_and_skipped(cluster, tmp_path):
+def test_the_one_image_that_kills_its_worker_is_found_and_skipped(cluster, tmp_path):
     shop = SmallShop(tmp_path)
-    products, deadly = (6, 2) if SOAK else (3, 0)  # each kill of a worker is a start of another
+    products, deadly = (6, 2) if SOAK else (3, 0)  # each killed worker is replaced by a new one
     shop.stock({f"P{n:03d}": (n, "Mug") for n in range(products)})
     Image.fromarray(np.full((SIDE, SIDE, 3), POISON, np.uint8)).save(shop.folder / "images" / f"{deadly}.png")
     outcome = on_ray(shop, DiesOfPoison(log=tmp_path / "kills"))
@@ -126,7 +126,7 @@ def test_a_node_that_is_removed_loses_no_block(cluster, many):
     assert (outcome.summary.upserted, outcome.summary.skipped) == (MANY, 0)
 
 
-def test_a_driver_that_is_killed_goes_on_where_it_was(cluster, many):
+def test_a_run_after_a_killed_driver_continues_where_it_stopped(cluster, many):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])}
     driver = subprocess.Popen(
         [sys.executable, "-c", _DRIVER, str(many.folder), cluster.address], env=environment,

@@ -1,4 +1,4 @@
-"""A run on a Ray cluster with its catalog and vectors on object storage, and its rows in a server that workers fill."""
+"""Runs on a Ray cluster with catalog and vectors on object storage, and with a Milvus server that the workers fill."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def uploaded(shop: SmallShop, folder: str) -> str:
     return f"s3://{BUCKET}/{folder}"
 
 
-def test_a_catalog_and_a_store_in_a_bucket_give_what_one_machine_gives(cluster, storage, tmp_path):
+def test_a_catalog_and_a_store_in_a_bucket_give_the_same_rows_as_one_machine(cluster, storage, tmp_path):
     plain, ray, third = (SmallShop(tmp_path / name) for name in ("plain", "ray", "third"))
     for shop in (plain, ray):
         mixed(shop)
@@ -46,7 +46,7 @@ def test_a_catalog_and_a_store_in_a_bucket_give_what_one_machine_gives(cluster, 
     assert exported(third) == exported(plain)
 
 
-def test_workers_fill_a_server_with_what_one_machine_writes(cluster, tmp_path, milvus_uri, collection_name):
+def test_workers_write_the_same_rows_to_a_server_as_one_machine(cluster, tmp_path, milvus_uri, collection_name):
     schema = contract_in(tmp_path, collection_name)
     plain = SmallShop(tmp_path / "plain")
     ray = SmallShop(tmp_path / "ray", milvus_uri, schema=schema, upsert_parallelism=2)
@@ -56,7 +56,7 @@ def test_workers_fill_a_server_with_what_one_machine_writes(cluster, tmp_path, m
     def both_run(**changes: object) -> None:
         first, second = plain.run(**changes).summary, on_ray(ray, **changes).summary
         assert [getattr(first, name) for name in OF_THE_RUN] == [getattr(second, name) for name in OF_THE_RUN]
-        # Blocks that are under way together do not know of each other that they have a picture in common.
+        # Blocks in progress at the same time do not know that they share an image.
         assert first.embedded <= second.embedded <= second.upserted
         rows = ray.rows(collection_name)
         assert rows == plain.rows()

@@ -1,4 +1,4 @@
-"""What a run was bound by, and hints that are only given where they are true and would help."""
+"""What limited a run, and hints that are only given if they would help."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ SERVER = "http://localhost:19530"
 CORES = os.cpu_count() or 1
 
 
-def told(part: str, settings: Settings, device: str = "cpu", busy: float = 0.97, threads: int = 1) -> tuple[str, str]:
+def bottleneck(
+    part: str, settings: Settings, device: str = "cpu", busy: float = 0.97, threads: int = 1
+) -> tuple[str, str]:
     shares = {Stage.CATALOG: BusyShare(0.01, 1), part: BusyShare(busy, threads)}
     found = find_bottleneck(shares, settings, device)
     assert found is not None
@@ -23,7 +25,7 @@ def told(part: str, settings: Settings, device: str = "cpu", busy: float = 0.97,
     return str(found), found.hint
 
 
-def test_where_nothing_was_measured_nothing_is_said():
+def test_without_measurements_there_is_no_bottleneck():
     assert find_bottleneck({}, Settings(), "") is None
 
 
@@ -44,31 +46,31 @@ def test_where_nothing_was_measured_nothing_is_said():
         (MODEL, Settings(), "cpu", "model load (97 % busy)", ""),
     ],
 )
-def test_the_bounding_part_is_named_with_a_hint_where_there_is_one(part, settings, device, words, hint):
-    assert told(part, settings, device) == (words, hint)
+def test_the_busiest_part_is_named_with_a_hint_if_there_is_one(part, settings, device, words, hint):
+    assert bottleneck(part, settings, device) == (words, hint)
 
 
 @pytest.mark.skipif(CORES == 1, reason="one core has no use for two workers")
-def test_more_decode_workers_are_advised_while_cores_are_left():
-    assert told(Stage.DECODE, Settings(decode_workers=CORES - 1))[1] == "raise --decode-workers"
+def test_more_decode_workers_are_advised_if_there_are_more_cores():
+    assert bottleneck(Stage.DECODE, Settings(decode_workers=CORES - 1))[1] == "raise --decode-workers"
 
 
-def test_exports_that_take_longest_can_be_left_out():
-    assert "--no-exports" in told(EXPORTS, Settings())[1]
+def test_slow_exports_can_be_left_out():
+    assert "--no-exports" in bottleneck(EXPORTS, Settings())[1]
 
 
 @pytest.mark.parametrize(
     ("download", "threads", "hint"),
     [
         (True, 32, "raise --download-workers"),
-        (True, 8, "raise --download-per-host, where the hosts allow it"),
+        (True, 8, "raise --download-per-host, if the hosts allow it"),
         (False, 32, ""),
     ],
 )
-def test_a_limit_of_downloads_is_named_by_what_held_them(download, threads, hint):
+def test_the_limit_that_held_back_downloads_is_named(download, threads, hint):
     settings = Settings(download_missing=download)
-    assert told(Stage.IMAGES, settings, threads=threads) == ("images (workers 97 % busy)", hint)
+    assert bottleneck(Stage.IMAGES, settings, threads=threads) == ("images (workers 97 % busy)", hint)
 
 
-def test_a_part_that_hardly_bounds_gets_no_hint():
-    assert told(Stage.EMBEDDING, Settings(), busy=0.5) == ("embedding (device 50 % busy)", "")
+def test_a_part_that_is_busy_half_of_the_time_gets_no_hint():
+    assert bottleneck(Stage.EMBEDDING, Settings(), busy=0.5) == ("embedding (device 50 % busy)", "")

@@ -1,4 +1,4 @@
-"""Counting what passes, and showing it on terminals, in logs, and not at all."""
+"""Progress is counted by stage, and shown on terminals, in logs, or not at all."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ingest.pipeline import progress as module
 from ingest.pipeline.progress import Progress, StageCount, show
 
 
-def test_records_pass_and_those_of_the_kind_are_counted():
+def test_records_are_passed_on_and_those_of_a_kind_are_counted():
     progress = Progress()
-    assert list(progress.counting(Stage.IMAGES, [1, "a", 2.0, "b"], str)) == [1, "a", 2.0, "b"]
+    assert list(progress.count(Stage.IMAGES, [1, "a", 2.0, "b"], str)) == [1, "a", 2.0, "b"]
     assert progress.items(Stage.IMAGES) == 2
-    assert list(progress.counting(Stage.CATALOG, [1, "a", 2.0], (int, float))) == [1, "a", 2.0]
+    assert list(progress.count(Stage.CATALOG, [1, "a", 2.0], (int, float))) == [1, "a", 2.0]
     assert progress.items(Stage.CATALOG) == 2
 
 
-def test_stages_come_in_the_order_of_the_line_and_only_once_they_have_begun():
+def test_stages_are_listed_in_order_once_they_have_begun():
     progress = Progress()
     progress.add(Stage.MILVUS, 5)
     progress.add(Stage.CATALOG, 2)
@@ -30,7 +30,7 @@ def test_stages_come_in_the_order_of_the_line_and_only_once_they_have_begun():
     assert progress.items(Stage.DECODE) == 0
 
 
-def test_a_rate_is_over_the_time_to_the_last_item():
+def test_a_rate_covers_the_time_to_the_last_item():
     assert StageCount().rate == 0
     assert StageCount(10, 4.0).rate == 2.5
     progress = Progress()
@@ -62,7 +62,7 @@ def test_a_log_gets_a_line_every_few_seconds(capsys, monkeypatch):
     assert capsys.readouterr().err == "", "nothing after the end"
 
 
-def test_quiet_says_nothing(capsys, monkeypatch):
+def test_quiet_prints_nothing(capsys, monkeypatch):
     monkeypatch.setattr(module, "_LINE_EVERY_S", 0.01)
     progress = Progress()
     with show(progress, quiet=True):
@@ -71,13 +71,13 @@ def test_quiet_says_nothing(capsys, monkeypatch):
     assert capsys.readouterr() == ("", "")
 
 
-def test_an_error_in_the_block_ends_the_showing_and_is_raised(monkeypatch):
+def test_an_error_in_the_block_is_raised(monkeypatch):
     monkeypatch.setattr(module, "_LINE_EVERY_S", 0.01)
     with pytest.raises(RuntimeError, match="mine"), show(Progress()):
         raise RuntimeError("mine")
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no such terminals")
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-terminals")
 def test_a_terminal_gets_a_bar_for_each_stage(monkeypatch):
     import pty
 
@@ -103,13 +103,13 @@ def test_a_terminal_gets_a_bar_for_each_stage(monkeypatch):
     assert " % busy, bound" in drawn
 
 
-def test_each_stage_tells_its_items_and_how_busy_it_was():
+def test_each_stage_reports_its_items_and_how_busy_it_was():
     progress = Progress()
     progress.add(Stage.STORE, 5)
     with progress.clock.working(Stage.CATALOG):
         progress.add(Stage.CATALOG, 5)
         time.sleep(0.01)
-    told = progress.told()
-    assert list(told) == ["catalog", "store"]
-    assert 0 < told["catalog"]["busy"] <= 1
-    assert (told["store"]["items"], told["store"]["busy"]) == (5, 0.0)
+    stages = progress.by_stage()
+    assert list(stages) == ["catalog", "store"]
+    assert 0 < stages["catalog"]["busy"] <= 1
+    assert (stages["store"]["items"], stages["store"]["busy"]) == (5, 0.0)

@@ -1,4 +1,4 @@
-"""What a run leaves behind, and how many skipped are too many."""
+"""The folder of a run: report.json, skipped.csv and changes.csv."""
 
 from __future__ import annotations
 
@@ -8,51 +8,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from ingest.core.errors import ConfigError, StorageError
+from ingest.core.errors import StorageError
 from ingest.core.records import Reason, Skipped, Stage
 from ingest.pipeline import report
-from ingest.pipeline.report import SKIPPED_COLUMNS, RunReport, Summary, too_many
-
-COUNTS = st.integers(0, 10**9)
-
-
-@given(skipped=COUNTS, products=COUNTS, allowed=COUNTS)
-def test_a_number_allows_that_many_and_no_more(skipped, products, allowed):
-    assert too_many(skipped, products, str(allowed)) == (skipped > allowed)
-
-
-@given(products=st.integers(0, 10**6), share=st.integers(0, 100), data=st.data())
-def test_a_share_allows_that_share_of_the_products_and_no_more(products, share, data):
-    skipped = data.draw(st.integers(0, products))
-    expected = skipped * 100 > share * products
-    for written in (f"{share}%", f"{share} %"):
-        assert too_many(skipped, products, written) == expected
-
-
-@given(skipped=COUNTS, products=COUNTS)
-def test_nothing_said_allows_any_number(skipped, products):
-    assert not too_many(skipped, products, "")
-
-
-@pytest.mark.parametrize("allowed", ["many", "-1", "-1%", "%", "5%%", "nan", "inf", "1e999", "5% of them", " "])
-def test_anything_else_is_one_line(allowed):
-    with pytest.raises(ConfigError, match="a number of products such as 50, or a share such as 5%") as caught:
-        too_many(0, 0, allowed)
-    assert len(str(caught.value).splitlines()) == 1
+from ingest.pipeline.report import SKIPPED_COLUMNS, RunReport, Summary, finished_runs
 
 
 def skipped(product_id: str, detail: str = "gone", reason: Reason = Reason.NOT_FOUND) -> Skipped:
     return Skipped(product_id, Stage.IMAGES, reason, detail, 7, "part.csv")
 
 
-def test_skipped_products_are_written_down_and_the_others_pass(tmp_path):
+def test_skipped_products_are_written_to_the_table_and_other_records_are_passed_on(tmp_path):
     awkward = skipped('a,"b"\nc', "line one\r\nline two; ü ☕")
     records = [1, skipped("a"), "two", awkward, skipped("b", reason=Reason.TRUNCATED), 3]
     with RunReport(tmp_path / "runs") as folder:
-        assert list(folder.keeping_skipped(records)) == [1, "two", 3]
+        assert list(folder.keep_skipped(records)) == [1, "two", 3]
         assert folder.skipped == 3
         assert folder.reasons == {"not found": 2, "truncated": 1}
     with (folder.folder / "skipped.csv").open(encoding="utf-8", newline="") as file:
@@ -64,10 +35,10 @@ def test_skipped_products_are_written_down_and_the_others_pass(tmp_path):
     assert len(rows) == 4
 
 
-def test_an_id_that_utf_8_cannot_hold_is_written_down_too(tmp_path):
-    """JSON Lines can carry a lone surrogate; such a product is skipped, which must not end the run."""
+def test_an_id_that_utf_8_cannot_encode_is_written_too(tmp_path):
+    """JSON Lines can contain a lone surrogate; such a product is skipped, which must not end the run."""
     with RunReport(tmp_path) as folder:
-        assert list(folder.keeping_skipped([skipped("a\ud800b")])) == []
+        assert list(folder.keep_skipped([skipped("a\ud800b")])) == []
         folder.write(Summary(), {"catalog": "c\udcff.csv"}, "done")
     assert "a\\ud800b,images" in (folder.folder / "skipped.csv").read_text(encoding="utf-8")
     assert json.loads((folder.folder / "report.json").read_text(encoding="utf-8"))["catalog"] == "c\udcff.csv"
@@ -85,31 +56,58 @@ def test_the_report_holds_the_summary_the_outcome_and_the_facts(tmp_path):
     assert Summary().pictures_per_second == 0
 
 
-def test_runs_that_begin_in_one_second_have_folders_of_their_own(tmp_path):
+def test_a_finished_run_is_read_back_and_the_newest_comes_first(tmp_path):
+    for outcome in ("done", "interrupted"):
+        with RunReport(tmp_path) as folder:
+            list(folder.keep_skipped([skipped("a"), skipped("b")]))
+            summary = Summary(collection="products_1", served=None)
+            folder.count_skipped(summary, "part.csv")
+            folder.write(summary, {"alias": "products", "fingerprint": "f", "model": "m"}, outcome)
+
+    newest, oldest = finished_runs(tmp_path)
+
+    assert (newest.outcome, oldest.outcome) == ("interrupted", "done")
+    assert (oldest.collection, oldest.served, oldest.alias, oldest.model) == ("products_1", None, "products", "m")
+    assert oldest.reasons == {"not found": 2}
+    assert summary.examples == {"not found": "line 7: gone"}
+    assert [row["product_id"] for row in oldest.read_skipped(1)] == ["a"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", "{}", '{"started": "2026", "outcome": "done", "reasons": 1}'])
+def test_a_report_that_cannot_be_read_is_left_out(tmp_path, content):
+    (tmp_path / "20260102T030405Z").mkdir()
+    (tmp_path / "20260102T030405Z" / "report.json").write_text(content)
+    (tmp_path / "20260102T030406Z").mkdir()  # a run in progress
+
+    assert not list(finished_runs(tmp_path))
+    assert not list(finished_runs(tmp_path / "missing"))
+
+
+def test_runs_that_start_in_the_same_second_get_different_folders(tmp_path):
     now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     names = [report._new_folder(tmp_path / "runs", now).name for _ in range(3)]
     assert names == ["20260102T030405Z", "20260102T030405Z-2", "20260102T030405Z-3"]
 
 
-def test_two_runs_at_once_do_not_write_into_one_folder(tmp_path):
+def test_two_runs_at_once_write_to_different_folders(tmp_path):
     with RunReport(tmp_path) as first, RunReport(tmp_path) as second:
         assert first.folder != second.folder
 
 
-def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+def test_a_folder_that_cannot_be_created_is_a_one_line_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot be written") as caught:
         RunReport(tmp_path / "file")
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_disk_that_fills_up_is_one_line(tmp_path):
+def test_a_full_disk_is_a_one_line_error(tmp_path):
     class Full:
         def writerow(self, _row: object) -> None:
             raise OSError(28, "No space left on device")
 
     with RunReport(tmp_path) as folder:
-        folder._table = Full()
+        folder._skipped_writer = Full()
         with pytest.raises(StorageError, match="No space left on device") as caught:
-            list(folder.keeping_skipped([skipped("a")]))
+            list(folder.keep_skipped([skipped("a")]))
     assert len(str(caught.value).splitlines()) == 1

@@ -1,4 +1,4 @@
-"""A consumer that takes long holds nobody up, and gets everything in order."""
+"""A slow consumer does not hold up the producer, and gets everything in order."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from ingest.core.records import Embedded, Product, Reason, Skipped, Stage
-from ingest.pipeline import spill
-from ingest.pipeline.spill import spill as parked
+from ingest.pipeline import spill as module
+from ingest.pipeline.spill import spill
 from ingest.store.local import LocalStore
 
 DIM = 4
@@ -25,8 +25,8 @@ def record(number: int) -> Embedded:
 
 
 @pytest.fixture(autouse=True)
-def _soon_spilling(monkeypatch):
-    monkeypatch.setattr(spill, "_PATIENCE_S", 0.1)
+def _spill_soon(monkeypatch):
+    monkeypatch.setattr(module, "_PATIENCE_S", 0.1)
 
 
 @pytest.fixture
@@ -45,9 +45,9 @@ def test_the_source_runs_to_its_end_while_the_consumer_waits(store, tmp_path):
             yield Skipped("s", Stage.IMAGES, Reason.NOT_FOUND, "", number) if number % 100 == 50 else record(number)
         done.set()
 
-    records = parked(source(), store, 8, tmp_path)
+    records = spill(source(), store, 8, tmp_path)
     first = next(records)
-    assert done.wait(20), "though only one record was taken and 8 fit into memory"
+    assert done.wait(20), "though only one record was taken and memory holds 8"
     found = [first, *records]
 
     assert [one.line if isinstance(one, Skipped) else one.product.line for one in found] == list(range(1000))
@@ -56,18 +56,18 @@ def test_the_source_runs_to_its_end_while_the_consumer_waits(store, tmp_path):
     )
 
 
-def test_a_failure_comes_after_what_was_before_it(store, tmp_path):
+def test_an_error_is_raised_after_the_records_before_it(store, tmp_path):
     def source():
         yield from (record(number) for number in range(30))
         raise RuntimeError("the source")
 
-    records = parked(source(), store, 2, tmp_path)
+    records = spill(source(), store, 2, tmp_path)
     assert [next(records).product.line for _ in range(30)] == list(range(30))
     with pytest.raises(RuntimeError, match="the source"):
         next(records)
 
 
-def test_a_consumer_that_stops_frees_the_producer(store, tmp_path):
+def test_a_consumer_that_stops_ends_the_producer(store, tmp_path):
     closed = threading.Event()
 
     def source():
@@ -77,14 +77,14 @@ def test_a_consumer_that_stops_frees_the_producer(store, tmp_path):
         finally:
             closed.set()
 
-    records = parked(source(), store, 2, tmp_path)
+    records = spill(source(), store, 2, tmp_path)
     next(records)
     records.close()
 
     assert closed.is_set()
 
 
-def test_what_was_spilt_comes_back_as_it_was(store, tmp_path):
+def test_spilled_records_come_back_unchanged(store, tmp_path):
     metadata = {"title": "two\nlines, “é” 🫖\u2028\x00", "count": -(2**63), "price": 0.1, "whole": 1.0, "sold": True}
     products = [Product(f"P{number}", "a\nb.png", metadata, number, "é.csv") for number in range(9)]
     sent = [replace(record(product.line), product=product) for product in products]
@@ -95,7 +95,7 @@ def test_what_was_spilt_comes_back_as_it_was(store, tmp_path):
         yield from sent
         done.set()
 
-    records = parked(source(), store, 1, tmp_path)
+    records = spill(source(), store, 1, tmp_path)
     found = [next(records)]
     assert done.wait(20)
     found += records

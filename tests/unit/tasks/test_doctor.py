@@ -1,4 +1,4 @@
-"""`ingest doctor` says what is wrong with a model before a run does."""
+"""`ingest doctor` reports what is wrong with a model before a run does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def of_model(model: str | Path) -> doctor.Finding:
-    """Return what is found of the model alone."""
+    """Return the finding about the model."""
     settings = Settings(model=str(model), uri="none.db")
     return next(finding for finding in doctor.findings(settings) if finding.name == "model")
 
@@ -27,7 +27,7 @@ def model(tiny_clip, tmp_path) -> Path:
     return shutil.copytree(tiny_clip, tmp_path / "model")
 
 
-def test_a_model_that_is_whole_is_well(model):
+def test_a_complete_model_is_well(model):
     finding = of_model(model)
     assert (finding.exit_code, finding.way_out) == (0, "")
     assert finding.found.endswith(", 16 dimensions")
@@ -61,7 +61,7 @@ def lose_the_configuration(folder: Path) -> None:
         (lose_the_configuration, "is an open_clip checkpoint"),
     ],
 )
-def test_a_model_that_is_not_whole_is_not_well(model, damage, words):
+def test_a_damaged_model_is_reported_with_a_fix(model, damage, words):
     damage(model)
     finding = of_model(model)
     assert finding.exit_code == 6
@@ -69,7 +69,7 @@ def test_a_model_that_is_not_whole_is_not_well(model, damage, words):
     assert finding.way_out
 
 
-def test_of_a_model_on_the_hub_the_weights_are_not_fetched_but_said_to_be_missing(hub: Hub, model, offline):
+def test_the_weights_of_a_model_on_the_hub_are_not_downloaded_but_reported_as_missing(hub: Hub, model, offline):
     hub.repositories["acme/tiny-clip"] = model
     finding = of_model("acme/tiny-clip")
     assert finding.exit_code == 0

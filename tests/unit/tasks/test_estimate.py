@@ -1,4 +1,4 @@
-"""The arithmetic of sizing: its formulas against FAISS' own bytes, and the table of docs/operations.md."""
+"""The formulas of an estimate, compared with the size of FAISS indexes, and the table of docs/operations.md."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(("dim", "m"), [(32, 16), (64, 8), (48, 32)])
-def test_a_vector_takes_in_faiss_what_the_formula_says(dim, m):
+def test_the_formula_gives_the_bytes_per_vector_of_a_faiss_index(dim, m):
     rows = 4000
     index = faiss.IndexHNSWFlat(dim, m, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction = 8
@@ -26,11 +26,11 @@ def test_a_vector_takes_in_faiss_what_the_formula_says(dim, m):
     assert len(faiss.serialize_index(index)) / rows == pytest.approx(hnsw_bytes(dim, m), rel=0.01)
 
 
-def test_the_table_of_the_docs_is_what_the_formulas_give():
+def test_the_table_in_the_docs_is_up_to_date():
     assert estimate.table() in (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 
 
-def test_a_million_of_512_is_what_one_reckons_by_hand():
+def test_a_million_products_cost_what_a_calculation_by_hand_gives():
     found = figures(replace(TYPICAL, products=1_000_000))
     assert found["vectors"].value == pytest.approx(2.048)
     assert found["hnsw"].value == pytest.approx((2048 + 128 + 64 / 15 + 12) / 1000)
@@ -40,7 +40,7 @@ def test_a_million_of_512_is_what_one_reckons_by_hand():
     assert found["embed"].value == pytest.approx(1000 / 3600)
 
 
-def test_hours_that_nothing_was_measured_for_are_left_out():
+def test_hours_at_an_unknown_rate_are_left_out():
     found = figures(CatalogSize(10, 512, 16, 1000, 10, 0, 0, 0))
     assert not {"download", "decode", "embed"} & set(found)
 

@@ -1,4 +1,4 @@
-"""An estimate measures a sample of one's own catalog, with the real sample model, and changes nothing."""
+"""An estimate measures a sample of the catalog, with the real sample model, and changes nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def shop(tmp_path: Path) -> Shop:
     return shop
 
 
-def test_an_estimate_says_what_the_catalog_takes_and_how_it_was_reckoned(shop: Shop) -> None:
+def test_an_estimate_gives_sizes_and_their_formulas(shop: Shop) -> None:
     ended = shop.ingest("plan", "--estimate", "--json")
     assert ended.code == 0, ended.err
     found = ended.json
@@ -36,10 +36,10 @@ def test_an_estimate_says_what_the_catalog_takes_and_how_it_was_reckoned(shop: S
     shown = shop.ingest("plan", "--estimate", "--details").out
     assert shown.startswith("30 products with ")
     assert "N × (4 dim + 8 M" in shown
-    assert "the download's hours are not known" in shown
+    assert "the download time is unknown" in shown
 
 
-def test_a_compressed_catalog_is_counted_by_reading_it(shop: Shop) -> None:
+def test_the_products_of_a_compressed_catalog_are_counted_by_reading_it(shop: Shop) -> None:
     packed = shop.folder / "products.csv.gz"
     packed.write_bytes(gzip.compress((shop.folder / "products.csv").read_bytes()))
     ended = shop.ingest("plan", "--estimate", "--json", "--catalog", packed)

@@ -84,11 +84,11 @@ def test_gc_drops_what_the_catalog_lost_when_it_is_old_and_agreed_to(shop):
     assert space(shop)["rows"] == 4
 
 
-def test_gc_refuses_where_pictures_are_not_on_this_disk(shop):
+def test_gc_refuses_if_images_are_not_on_this_disk(shop):
     with shop.settings.catalog.open("a", encoding="utf-8") as file:
         file.write("P99,https://cdn.example.com/99.jpg,Mug\n")
     result = store(shop, "gc", "--yes")
-    assert "1 pictures are not on this disk" in str(result.exception)
+    assert "1 image is not on this disk" in str(result.exception)
 
 
 def test_a_grace_that_is_not_a_duration_is_an_error(shop):

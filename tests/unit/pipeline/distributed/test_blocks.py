@@ -1,4 +1,4 @@
-"""Splitting blocks, and the catalog's order."""
+"""Lost blocks are split, and products come back in catalog order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.core.records import Product, Reason, Skipped, Stage
-from ingest.pipeline.distributed.blocks import BlockItem, InOrder, at_fault, halves
+from ingest.pipeline.distributed.blocks import BlockItem, CatalogOrder, FetchedBlock, halves, skip_killer
 
 
 def item(place: int) -> BlockItem:
@@ -14,7 +14,7 @@ def item(place: int) -> BlockItem:
 
 
 @given(st.integers(1, 300), st.data())
-def test_splitting_finds_every_product_at_fault_and_no_other(size, data):
+def test_splitting_finds_every_product_that_kills_its_worker_and_no_other(size, data):
     guilty = data.draw(st.sets(st.integers(0, size - 1), max_size=4))
     todo, found, through, passes = [tuple(map(item, range(size)))], set(), [], 0
     while todo:
@@ -29,20 +29,20 @@ def test_splitting_finds_every_product_at_fault_and_no_other(size, data):
     assert passes <= size.bit_length() + 2
 
 
-def test_one_that_is_to_blame_is_skipped_with_its_line():
-    done = at_fault(item(7), 3)
-    (skipped,) = done.pictures
+def test_a_product_that_kills_its_worker_is_skipped_with_its_line():
+    done = skip_killer(item(7), 3)
+    (skipped,) = done.block.images
     assert (skipped.product_id, skipped.reason, skipped.line) == ("P7", Reason.KILLED_WORKER, 9)
     assert "3 times" in skipped.detail
 
 
 @given(st.permutations(range(20)), st.integers(1, 7))
-def test_what_comes_in_any_order_goes_in_the_catalogs(places, size):
-    order, gone = InOrder(), []
+def test_products_that_come_in_any_order_leave_in_catalog_order(places, size):
+    order, taken = CatalogOrder(), []
     for start in range(0, len(places), size):
         part = places[start : start + size]
         records = [Skipped(f"P{place}", Stage.IMAGES, Reason.DNS, "", place) for place in part]
-        order.put(part, records, {})
-        gone += [picture.line for picture, _ in order.due()]
-        assert gone == list(range(len(gone)))
-    assert len(gone) == len(places)
+        order.put(FetchedBlock(tuple(part), tuple(records)))
+        taken += [picture.line for picture, _ in order.take()]
+        assert taken == list(range(len(taken)))
+    assert len(taken) == len(places)

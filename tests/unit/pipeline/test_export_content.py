@@ -1,4 +1,4 @@
-"""What an export carries of products that fail today: each once, and none that has a vector by another row."""
+"""Products that fail today are exported with their last good image, once, unless another row has a vector."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from ingest.core.records import ImageFile, Product, Reason, Skipped, Stage
 from ingest.exports.row_list import ExportRows
-from ingest.pipeline.export_files import ExportContent, ExportPaths
+from ingest.pipeline.export_content import ExportContent, ExportPaths
 from ingest.store.local import LocalStore
 from ingest.sync.inventory import Inventory
 
@@ -53,9 +53,9 @@ def test_a_product_of_two_rows_is_carried_once_and_only_if_it_has_no_vector_toda
     collection.add(["P1"], ["0" * 32], [LAST.hex()])
     with closing(ExportRows(tmp_path)) as noted:
         assert len(list(noted.note(map(record, images)))) == len(images)
-        line = cast("Pipeline", SimpleNamespace(wanted=noted, store=store))
+        pipeline = cast("Pipeline", SimpleNamespace(wanted=noted, store=store))
 
-        rows = ExportContent(line, ExportPaths(tmp_path / "a.npy", tmp_path / "a.json"), collection)
+        rows = ExportContent(pipeline, ExportPaths(tmp_path / "a.npy", tmp_path / "a.json"), collection)
 
         held = [(product_id, image) for product_id, image in rows.pairs() if image != UNEMBEDDED]
         assert held == [("P1", wanted)]

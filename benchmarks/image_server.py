@@ -1,6 +1,6 @@
-"""A server of JPEGs on loopback that costs little: it prints its port, and answers `/<number>` with 30 kB.
+"""A cheap server of JPEGs on loopback: it prints its port, and answers `/<number>` with 30 kB.
 
-Arguments: the latency in milliseconds, and how many in a hundred pictures answer 503 until `/heal` was asked for.
+Arguments: the latency in milliseconds, and the percentage of images that answer 503 until `/heal` is requested.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ DIFFERENT = 64
 
 
 def jpeg(number: int) -> bytes:
-    """Return a picture of about 30 kB: soft colours under noise."""
+    """Return an image of about 30 kB: soft colours under noise."""
     random = np.random.default_rng(number)
     soft = np.asarray(Image.fromarray(random.integers(0, 255, (8, 8, 3), np.uint8)).resize((320, 320)), np.int16)
     pixels = (soft + random.integers(-22, 22, soft.shape, np.int16)).clip(0, 255).astype(np.uint8)
