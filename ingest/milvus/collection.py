@@ -14,7 +14,7 @@ from ingest.core import contract as contracts
 from ingest.core import search_ef
 from ingest.core.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST
 from ingest.core.errors import MilvusError
-from ingest.milvus import alias, filters, pages, properties, schema
+from ingest.milvus import alias, filters, index_parameters, pages, properties, schema
 from ingest.milvus.connection import CALL_TIMEOUT_S, WRITE_TIMEOUT_S
 from ingest.milvus.loading import load
 
@@ -173,7 +173,7 @@ class Collection:
 
     def index_faults(self, description: Any) -> list[str]:
         """Return how an index, as `index` describes it, differs from the contract's."""
-        return schema.index_misfits(description, self.contract) if self.is_indexed else []
+        return index_parameters.index_misfits(description, self.contract) if self.is_indexed else []
 
     def find(self, product_ids: Sequence[str], fields: list[str]) -> list[dict[str, Any]]:
         """Return the existing rows of these products, with these fields."""
@@ -219,7 +219,7 @@ class Collection:
         if self.is_indexed and existing is None:
             self._call(
                 f"create the index of {self.name}", client.create_index, self.name,
-                schema.index_params(self.contract), timeout=CALL_TIMEOUT_S,
+                index_parameters.index_params(self.contract), timeout=CALL_TIMEOUT_S,
             )  # fmt: skip
         elif existing is not None and not self.is_indexed:
             self._call(f"release {self.name}", client.release_collection, self.name)

@@ -1,4 +1,4 @@
-"""The contract as Milvus schema and index parameters, and how an existing collection differs from it."""
+"""The contract as Milvus schema, and how an existing collection differs from it."""
 
 from __future__ import annotations
 
@@ -35,21 +35,6 @@ def schema(contract: Contract, dim: int) -> Any:
     return made
 
 
-def index_params(contract: Contract) -> Any:
-    """Return the parameters of the contract's index over its vector field."""
-    from pymilvus import MilvusClient
-
-    index = contract.index
-    params = MilvusClient.prepare_index_params()
-    params.add_index(
-        index.field,
-        index_type=index.type,
-        metric_type=index.metric,
-        params={"M": index.m, "efConstruction": index.ef_construction},
-    )
-    return params
-
-
 def misfits(description: Mapping[str, Any], contract: Contract, dim: int) -> list[str]:
     """Return why a collection, as `describe_collection` answers, cannot hold the contract's rows; empty if it can."""
     from pymilvus import DataType
@@ -79,21 +64,3 @@ def misfits(description: Mapping[str, Any], contract: Contract, dim: int) -> lis
     if key != contract.layout.partition_key:
         faults.append(f"its partition key is {key or 'none'}, not {contract.layout.partition_key or 'none'}")
     return faults
-
-
-def index_misfits(description: Mapping[str, Any] | None, contract: Contract) -> list[str]:
-    """Return how an index differs from the contract's; Lite does not report M and efConstruction."""
-    if description is None:
-        return []
-    index = contract.index
-    wanted = {
-        "index_type": index.type,
-        "metric_type": index.metric,
-        "M": index.m,
-        "efConstruction": index.ef_construction,
-    }
-    return [
-        f"its index has {key} {description[key]}, the contract {value}"
-        for key, value in wanted.items()
-        if key in description and str(description[key]) != str(value)
-    ]

@@ -11,7 +11,7 @@ from support.crowd import SPREADS, crowded, members
 from support.small_shop import SmallShop
 
 from ingest.core import contract as contracts
-from ingest.milvus import checks, schema
+from ingest.milvus import checks, index_parameters
 from ingest.runtime.openmp import import_faiss
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def test_a_product_that_the_index_has_lost_is_found(tmp_path: Path) -> None:
     with shop.client() as client:  # as an older ingest did
         (name,) = client.list_collections()
         client.release_collection(name)
-        client.create_index(name, schema.index_params(CONTRACT))
+        client.create_index(name, index_parameters.index_params(CONTRACT))
         client.load_collection(name)
     (path,) = (tmp_path / "data").glob("milvus.db/collections/*/partitions/*/indexes/*.hnsw.idx")
     faiss = import_faiss()

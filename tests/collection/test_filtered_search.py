@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ingest.core import contract as contracts
 from ingest.core.contract import Space
-from ingest.milvus import checks, schema
+from ingest.milvus import checks, index_parameters
 from ingest.milvus.alias import switch
 from ingest.milvus.collection import Collection
 from ingest.milvus.connection import Connection, connect
@@ -75,7 +75,7 @@ def stock(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     with connect(str(path), "", "", 5) as connection:
         collection, vectors, clusters, prices = fill(connection)
         if request.param != "by this ingest":
-            connection.client.create_index(collection.name, schema.index_params(CONTRACT))
+            connection.client.create_index(collection.name, index_parameters.index_params(CONTRACT))
         switch(connection, CONTRACT.alias, collection.name, None)
         yield Stock(SearchableCollection(connection, CONTRACT.alias), vectors, clusters, prices)
 
@@ -139,7 +139,7 @@ def test_half_of_what_is_changed_or_deleted_hides_nothing(tmp_path: Any) -> None
 def test_the_next_run_drops_the_index_of_an_older_ingest(tmp_path: Any) -> None:
     with connect(str(tmp_path / "milvus.db"), "", "", 5) as connection:
         collection, *_ = fill(connection)
-        connection.client.create_index(collection.name, schema.index_params(CONTRACT))
+        connection.client.create_index(collection.name, index_parameters.index_params(CONTRACT))
         connection.client.load_collection(collection.name)
         assert collection.ready()
         assert collection.index()["index_type"] == "HNSW", "looking changes nothing"
