@@ -29,7 +29,7 @@ from ingest.runtime.hash_index import ABSENT
 from ingest.runtime.lock import lock_folder
 from ingest.runtime.parallel import batched
 from ingest.sync import diff
-from ingest.sync.inventory import RowState
+from ingest.sync.inventory import Inventory, RowState
 from ingest.sync.prune import PrunePolicy
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from ingest.core.records import Skipped
     from ingest.core.settings import Settings
     from ingest.pipeline.progress import Progress
-    from ingest.sync.inventory import Inventory
 
 _QUERIES, _TOP = 100, 10
 _LOOKED_UP = 1000  # rows asked for by their ids at once
