@@ -152,7 +152,11 @@ class _Rest:
 
     def start(self, paths: Sequence[str]) -> int:
         files = {"files": [[path] for path in paths]}
-        return int(_send(self._collection.connection, self._post, "create", files)["jobId"])
+        created = _send(self._collection.connection, self._post, "create", files)
+        try:
+            return int(created["jobId"])
+        except (KeyError, ValueError) as error:
+            raise UnansweredError from error
 
     def _post(self, action: str, body: dict[str, Any]) -> dict[str, Any]:
         """Return the data of the answer; raises requests' exceptions, and MilvusException if the server refuses."""
@@ -172,9 +176,11 @@ class _Rest:
             raise MilvusException(message=f"HTTP status {answer.status_code}")
         answer.raise_for_status()
         content = answer.json()
+        if not isinstance(content, dict) or not isinstance(content.get("data") or {}, dict):
+            raise requests.exceptions.InvalidJSONError("this is no answer of Milvus")
         if content.get("code") not in (0, 200):  # 200 in the first releases of 2.4
             raise MilvusException(code=int(content.get("code", 1)), message=str(content.get("message", content)))
-        return dict(content.get("data") or {})
+        return content.get("data") or {}
 
 
 def _bearer_auth(token: str) -> Callable[[Any], Any]:

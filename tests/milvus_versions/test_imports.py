@@ -16,7 +16,7 @@ from support.small_shop import SmallShop
 from ingest.core.contract import IMPORTING
 from ingest.core.errors import InterruptedRunError, MilvusError
 from ingest.milvus import bulk_import, import_jobs, pages, pending_imports
-from milvus_versions.standin import imports
+from milvus_versions.standin import imports, rest
 from milvus_versions.standin.server import Fault
 
 if TYPE_CHECKING:
@@ -255,6 +255,17 @@ def test_a_busy_server_is_asked_again(server: Server, shop: SmallShop, monkeypat
     server.fail("Import", 8, "rate limit exceeded")
     assert shop.run().summary.upserted == 12
     assert upserted(server) == 0
+
+
+@pytest.mark.parametrize("dialect", ["2.6.16"], indirect=True)
+@pytest.mark.parametrize("answer", [["ok"], "ok", None, {"code": 0, "data": ["ok"]}, {"code": 0, "data": {}}])
+def test_what_answers_over_http_and_is_no_milvus_is_passed_over(
+    server: Server, shop: SmallShop, answer: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rest, "_answered", lambda *_: (200, answer))
+    assert shop.run().summary.upserted == 12
+    assert len(server.collection("products").rows) == 12
+    assert not server.collection("products").doubles
 
 
 def test_rows_that_the_server_refuses_to_import_are_upserted(
