@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 from click.core import ParameterSource
@@ -89,5 +90,19 @@ def combine(*options: Callable[[F], F]) -> Callable[[F], F]:
         for one in reversed(options):
             function = one(function)
         return function
+
+    return decorate
+
+
+def bundle(name: str, kind: Any, *options: Callable[[F], F]) -> Callable[[F], F]:
+    """Combine decorators into one, and pass the options' values as the keyword `name`: a `kind`, a dataclass."""
+    keys = [field.name for field in fields(kind)]
+
+    def decorate(function: F) -> F:
+        @wraps(function)
+        def bundled(*args: Any, **values: Any) -> Any:
+            return function(*args, **{name: kind(**{key: values.pop(key) for key in keys}), **values})
+
+        return combine(*options)(cast("F", bundled))
 
     return decorate

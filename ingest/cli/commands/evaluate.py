@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ import click
 
 from ingest.cli import help_groups, options
 from ingest.cli.commands.search import collection
-from ingest.cli.output import terminal
+from ingest.cli.output import evaluation, terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,39 +54,105 @@ def _proof(*names: str, **kwargs: Any) -> Callable[[help_groups.F], help_groups.
     return click.option(*names, cls=help_groups.Grouped, group="Evaluation", **kwargs)
 
 
+@dataclass(frozen=True, slots=True)
+class EvaluationOptions:
+    """What to measure and how; `grid` are values of ef, `shares` those of the products that filters match."""
+
+    k: int
+    queries: int
+    grid: tuple[int, ...]
+    shares: tuple[float, ...]
+    backend: str
+    target_recall: float
+    apply: bool
+    labels: str
+    sweep_build: bool
+    sweep_m: tuple[int, ...]
+    sweep_ef_construction: tuple[int, ...]
+
+    def check(self) -> None:
+        """Raise UsageError for options that do not fit together."""
+        if self.apply and self.backend == "faiss":
+            raise click.UsageError(
+                "--apply sets the ef of the collection, so the collection must be measured: omit --backend faiss."
+            )
+        if self.sweep_build and min(self.sweep_m) < 2:
+            raise click.UsageError("--sweep-m: M must be at least 2.")
+
+
+_evaluation_options = help_groups.bundle(
+    "measure",
+    EvaluationOptions,
+    _proof("--k", type=click.IntRange(1, 1000), default=10, show_default=True, help="Neighbours per query."),
+    _proof(
+        "--queries",
+        type=click.IntRange(1),
+        default=500,
+        show_default=True,
+        metavar="N",
+        help="Number of products used as queries.",
+    ),
+    _proof(
+        "--ef",
+        "grid",
+        callback=_numbers,
+        default="16,32,64,128,256,512",
+        show_default=True,
+        metavar="N,…",
+        help="Values of ef to measure.",
+    ),
+    _proof(
+        "--selectivity",
+        "shares",
+        callback=_shares,
+        default="1,10,50",
+        show_default=True,
+        metavar="PERCENT,…",
+        help="Also measure with filters that match about this share of the products; or none.",
+    ),
+    _proof(
+        "--backend",
+        type=click.Choice(["both", "milvus", "faiss"]),
+        default="both",
+        show_default=True,
+        help="What to measure.",
+    ),
+    _proof(
+        "--target-recall",
+        type=click.FloatRange(0, 1),
+        default=0.99,
+        show_default=True,
+        metavar="RECALL",
+        help="Recall to reach.",
+    ),
+    _proof(
+        "--apply",
+        is_flag=True,
+        help="Store the smallest ef that reaches it in the collection's contract; searches use it.",
+    ),
+    _proof("--labels", metavar="FIELD", default="", help="Also measure precision@k for this field, such as category."),
+    _proof("--sweep-build", is_flag=True, help="Also measure M and efConstruction (FAISS only)."),
+    _proof(
+        "--sweep-m",
+        callback=_numbers,
+        default="8,16,32,64",
+        show_default=True,
+        metavar="N,…",
+        help="Values of M to measure.",
+    ),
+    _proof(
+        "--sweep-ef-construction",
+        callback=_numbers,
+        default="100,200,400",
+        show_default=True,
+        metavar="N,…",
+        help="Values of efConstruction to measure.",
+    ),
+)
+
+
 @click.command("evaluate", cls=help_groups.Command)
-@_proof("--k", type=click.IntRange(1, 1000), default=10, show_default=True, help="Neighbours per query.")
-@_proof("--queries", type=click.IntRange(1), default=500, show_default=True, metavar="N",
-        help="Number of products used as queries.")  # fmt: skip
-@_proof("--ef", "grid", callback=_numbers, default="16,32,64,128,256,512", show_default=True, metavar="N,…",
-        help="Values of ef to measure.")  # fmt: skip
-@_proof("--selectivity", "shares", callback=_shares, default="1,10,50", show_default=True, metavar="PERCENT,…",
-        help="Also measure with filters that match about this share of the products; or none.")  # fmt: skip
-@_proof("--backend", type=click.Choice(["both", "milvus", "faiss"]), default="both", show_default=True,
-        help="What to measure.")  # fmt: skip
-@_proof(
-    "--target-recall",
-    type=click.FloatRange(0, 1),
-    default=0.99,
-    show_default=True,
-    metavar="RECALL",
-    help="Recall to reach.",
-)
-@_proof(
-    "--apply", is_flag=True, help="Store the smallest ef that reaches it in the collection's contract; searches use it."
-)
-@_proof("--labels", metavar="FIELD", default="", help="Also measure precision@k for this field, such as category.")
-@_proof("--sweep-build", is_flag=True, help="Also measure M and efConstruction (FAISS only).")
-@_proof(
-    "--sweep-m",
-    callback=_numbers,
-    default="8,16,32,64",
-    show_default=True,
-    metavar="N,…",
-    help="Values of M to measure.",
-)
-@_proof("--sweep-ef-construction", callback=_numbers, default="100,200,400", show_default=True, metavar="N,…",
-        help="Values of efConstruction to measure.")  # fmt: skip
+@_evaluation_options
 @options.contract
 @options.milvus
 @options.data
@@ -95,11 +160,7 @@ def _proof(*names: str, **kwargs: Any) -> Callable[[help_groups.F], help_groups.
 @options.as_json
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", cls=help_groups.Grouped,
               group="Output", help="Draw the curves into a .png or .svg file; needs ingest[plots].")  # fmt: skip
-def command(
-    *, k: int, queries: int, grid: tuple[int, ...], shares: tuple[float, ...], backend: str, target_recall: float,
-    apply: bool, labels: str, sweep_build: bool, sweep_m: tuple[int, ...], sweep_ef_construction: tuple[int, ...],
-    as_json: bool, plot: Path | None, **values: Any,
-) -> None:  # fmt: skip
+def command(*, measure: EvaluationOptions, as_json: bool, plot: Path | None, **values: Any) -> None:
     """Measure recall@k against exact search, and latency, for several values of ef.
 
     \b
@@ -121,20 +182,16 @@ def command(
     contract = contracts.load(settings.schema)
     if plot is not None:  # fail before minutes are spent
         recall_plot.check(plot)
-    if apply and backend == "faiss":
-        raise click.UsageError(
-            "--apply sets the ef of the collection, so the collection must be measured: omit --backend faiss."
-        )
-    if sweep_build and min(sweep_m) < 2:
-        raise click.UsageError("--sweep-m: M must be at least 2.")
+    measure.check()
     wanted = evaluate.EvaluationConfig(
-        k, queries, grid, target_recall, backend != "milvus", backend != "faiss", labels,
-        sweep_m if sweep_build else (), sweep_ef_construction, shares,
+        measure.k, measure.queries, measure.grid, measure.target_recall, measure.backend != "milvus",
+        measure.backend != "faiss", measure.labels, measure.sweep_m if measure.sweep_build else (),
+        measure.sweep_ef_construction, measure.shares,
     )  # fmt: skip
     with ExitStack() as stack:
         index, fingerprint = _index(settings)
-        asked = wanted.collection or apply or labels
-        served = stack.enter_context(collection(settings)) if asked else None
+        needs_collection = wanted.collection or measure.apply or measure.labels
+        served = stack.enter_context(collection(settings)) if needs_collection else None
         if served is not None and fingerprint not in ("", served.contract["fingerprint"]):
             raise ExportError(
                 f"{settings.indexes}: built with a different model than the collection; rebuild it with: ingest export"
@@ -142,8 +199,8 @@ def command(
         found = evaluate.evaluate(index, served, wanted, contract.index.ef)
         if plot is not None:
             recall_plot.draw(found, plot)
-        _print(found, plot, as_json=as_json)
-        if apply:
+        evaluation.show(found, plot, as_json=as_json)
+        if measure.apply:
             assert served is not None
             _apply(served, found)
 
@@ -171,64 +228,3 @@ def _apply(served: SearchableCollection, found: Evaluation) -> None:
         )
     served.tell_ef(ef)
     click.echo(f"contract of {served.name}: {search_ef.describe(served.contract)}", err=True)
-
-
-def _print(found: Evaluation, plot: Path | None, *, as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(asdict(found), ensure_ascii=False, indent=2))
-        return
-    click.echo(f"{found.queries:,} of {found.products:,} products as queries, each left out of its own results\n")
-    recall = f"recall@{found.k}"
-    _table(
-        ("where", "ef", "match", recall, "p50 ms", "p95 ms", "p99 ms", "queries/s"),
-        [
-            (row.where, str(row.ef), _percent(row.matching), f"{row.recall:.4f}", f"{row.p50_ms:.2f}",
-             f"{row.p95_ms:.2f}", f"{row.p99_ms:.2f}", f"{row.queries_per_s:,.0f}")
-            for row in found.rows
-        ],
-    )  # fmt: skip
-    if found.filters:
-        click.echo()
-    for one in found.filters:
-        click.echo(f"{_percent(one.matching)}: {one.expression} ({one.products:,} products)")
-    if found.precisions:
-        total = sum(one.queries for one in found.precisions)
-        mean = sum(one.precision * one.queries for one in found.precisions) / total
-        rows = [(one.label, f"{one.queries:,}", f"{one.precision:.3f}") for one in found.precisions]
-        click.echo()
-        _table((found.labels, "queries", f"precision@{found.k}"), [*rows, ("all", f"{total:,}", f"{mean:.3f}")])
-    if found.builds:
-        click.echo()
-        _table(
-            ("M", "efConstruction", "build s", "MiB", "ef", recall, "p50 ms"),
-            [
-                (str(one.m), str(one.ef_construction), f"{one.build_s:.1f}", f"{one.mib:,.1f}", str(one.row.ef),
-                 f"{one.row.recall:.4f}", f"{one.row.p50_ms:.2f}")
-                for one in found.builds
-            ],
-        )  # fmt: skip
-    click.echo()
-    for note in found.notes:
-        click.echo(f"note: {note}")
-    who = {"collection": "the collection", "faiss": "FAISS"}[found.judged_by]
-    if found.smallest_ef is None:
-        click.echo(f"no measured ef reaches a recall of {found.target_recall:g} in {who}")
-    else:
-        click.echo(f"the smallest ef with a recall of {found.target_recall:g} in {who}: {found.smallest_ef}")
-    if plot is not None:
-        click.echo(f"curves: {plot}")
-
-
-def _percent(share: float) -> str:
-    return "all" if share == 1 else f"{100 * share:.3g} %"
-
-
-def _table(names: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """Print a table: the first column left-aligned, the others (numbers) right-aligned."""
-    widths = [max(len(line[at]) for line in (names, *rows)) for at in range(len(names))]
-    for line in (names, *rows):
-        cells = [
-            line[0].ljust(widths[0]),
-            *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
-        ]
-        click.echo("  ".join(cells).rstrip())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,33 +26,57 @@ def _choice(*names: str, **kwargs: Any) -> Callable[[help_groups.F], help_groups
     return click.option(*names, cls=help_groups.Grouped, group="Selection", **kwargs)
 
 
+@dataclass(frozen=True, slots=True)
+class SelectionOptions:
+    """Which neighbours to recommend; `everything` writes those of all products into `out`."""
+
+    limit: int
+    expression: str
+    diverse: bool
+    balance: float
+    same: str
+    other: str
+    everything: bool
+    out: Path | None
+
+
+_selection_options = help_groups.bundle(
+    "selection",
+    SelectionOptions,
+    limit_option,
+    filter_option,
+    _choice("--diverse", is_flag=True, help="Also choose results unlike one another (maximal marginal relevance)."),
+    _choice(
+        "--balance", type=click.FloatRange(0, 1), default=0.5, show_default=True, metavar="LAMBDA",
+        help="With --diverse: 1 is similarity only, 0 is diversity only.",
+    ),
+    _choice(
+        "--same", metavar="FIELD", default="", help="Only products with the same value in this field, such as category."
+    ),
+    _choice("--other", metavar="FIELD", default="", help="Only products with another value in this field."),
+    click.option(
+        "--all", "everything", is_flag=True, cls=help_groups.Grouped, group="All products",
+        help="Recommend for every product of the FAISS files, into --out.",
+    ),
+    click.option(
+        "--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", cls=help_groups.Grouped,
+        group="All products", help="Output of --all, .parquet or .csv: product_id, rank, other_id, score.",
+    ),
+)  # fmt: skip
+
+
 @click.command("recommend", cls=help_groups.Command)
 @click.argument("product_ids", metavar="ID…", nargs=-1)
-@limit_option
-@filter_option
-@_choice("--diverse", is_flag=True, help="Choose results that differ from one another (maximal marginal relevance).")
-@_choice("--balance", type=click.FloatRange(0, 1), default=0.5, show_default=True, metavar="LAMBDA",
-         help="With --diverse: 1 is similarity only, 0 is diversity only.")  # fmt: skip
-@_choice(
-    "--same", metavar="FIELD", default="", help="Only products with the same value in this field, such as category."
-)
-@_choice("--other", metavar="FIELD", default="", help="Only products with another value in this field.")
-@click.option("--all", "everything", is_flag=True, cls=help_groups.Grouped, group="All products",
-              help="Recommend for every product of the FAISS files, into --out.")  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", cls=help_groups.Grouped,
-              group="All products",
-              help="Output of --all, .parquet or .csv: product_id, rank, other_id, score.")  # fmt: skip
+@_selection_options
 @hits.places
 @options.contract
 @options.milvus
 @options.data
 @options.config_option
-@hits.outputs
+@hits.output
 def command(
-    *, product_ids: tuple[str, ...], limit: int, expression: str, diverse: bool, balance: float, same: str,
-    other: str, everything: bool, out: Path | None, as_json: bool, as_csv: bool, html: Path | None,
-    pictures: bool | None, **values: Any,
-) -> None:  # fmt: skip
+    *, product_ids: tuple[str, ...], selection: SelectionOptions, output: hits.HitsOutput, **values: Any
+) -> None:
     """Recommend products similar to one product, or to a basket of several.
 
     \b
@@ -63,19 +88,22 @@ def command(
     """  # noqa: D301  Click needs the character itself
     from ingest.search.recommend import RecommendOptions
 
-    if everything == bool(product_ids) or everything != (out is not None):
+    if selection.everything == bool(product_ids) or selection.everything != (selection.out is not None):
         raise click.UsageError("Give one or more IDs; or --all and --out FILE.")
-    if everything and (expression or as_csv or html):
+    if selection.everything and (selection.expression or output.as_csv or output.html):
         raise click.UsageError("--all works with --limit, --diverse, --same, --other and --json only.")
-    hits.check(as_json=as_json, as_csv=as_csv)
+    output.check()
     terminal.log_to_stderr()
     settings = options.settings(values)
-    wish = RecommendOptions(limit, balance if diverse else None, same, other, expression)
-    if out is not None:
-        _tell(_write_all(settings, wish, out), out, as_json=as_json)
+    wanted = RecommendOptions(
+        selection.limit, selection.balance if selection.diverse else None, selection.same, selection.other,
+        selection.expression,
+    )  # fmt: skip
+    if selection.out is not None:
+        _tell(_write_all(settings, wanted, selection.out), selection.out, as_json=output.as_json)
         return
-    found = _like(settings, list(dict.fromkeys(product_ids)), wish)
-    hits.show([found], settings, several=False, as_json=as_json, as_csv=as_csv, html=html, pictures=pictures)
+    found = _like(settings, list(dict.fromkeys(product_ids)), wanted)
+    hits.show([found], settings, output, several=False)
 
 
 def _like(settings: Settings, product_ids: list[str], options: RecommendOptions) -> hits.SearchResult:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ingest.core.settings import Settings
     from ingest.search.backend import SearchBackend
     from ingest.search.milvus_backend import SearchableCollection
-    from ingest.search.query import Query
     from ingest.search.query_file import NamedQuery
 
 log = logging.getLogger(__name__)
@@ -42,20 +41,47 @@ limit_option = _query(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class QueryOptions:
+    """What to search for, where, and how many results to return."""
+
+    text_option: str | None
+    image: str | None
+    product: str | None
+    text_weight: float
+    image_weight: float
+    product_weight: float
+    queries: Path | None
+    expression: str
+    limit: int
+    backend: str
+
+
+_query_options = help_groups.bundle(
+    "query",
+    QueryOptions,
+    _query("--text", "text_option", metavar="TEXT", help="Same as the argument TEXT."),
+    _query("--image", "-i", metavar="FILE|URL", help="Image file or URL."),
+    _query("--product", "-p", metavar="ID", help="Product id; the product itself is not in the results."),
+    _weight("text"),
+    _weight("image"),
+    _weight("product"),
+    _query(
+        "--queries", type=click.Path(path_type=Path), metavar="FILE",
+        help="File with many queries: CSV, TSV or JSON Lines with text, image, product_id, filter, limit",
+    ),
+    filter_option,
+    limit_option,
+    _query(
+        "--backend", type=click.Choice(["milvus", "faiss"]), default="milvus", show_default=True,
+        help="Search the collection or the exported FAISS files.",
+    ),
+)  # fmt: skip
+
+
 @click.command("search", cls=help_groups.Command)
 @click.argument("text", required=False)
-@_query("--text", "text_option", metavar="TEXT", help="Same as the argument TEXT.")
-@_query("--image", "-i", metavar="FILE|URL", help="Image file or URL.")
-@_query("--product", "-p", metavar="ID", help="Product id; the product itself is not in the results.")
-@_weight("text")
-@_weight("image")
-@_weight("product")
-@_query("--queries", type=click.Path(path_type=Path), metavar="FILE",
-        help="File with many queries: CSV, TSV or JSON Lines with text, image, product_id, filter, limit")  # fmt: skip
-@filter_option
-@limit_option
-@_query("--backend", type=click.Choice(["milvus", "faiss"]), default="milvus", show_default=True,
-        help="Search the collection or the exported FAISS files.")  # fmt: skip
+@_query_options
 @options.requests
 @hits.places
 @options.model
@@ -63,12 +89,8 @@ limit_option = _query(
 @options.milvus
 @options.data
 @options.config_option
-@hits.outputs
-def command(
-    *, text: str | None, text_option: str | None, image: str | None, product: str | None, text_weight: float,
-    image_weight: float, product_weight: float, queries: Path | None, expression: str, limit: int, backend: str,
-    as_json: bool, as_csv: bool, html: Path | None, pictures: bool | None, **values: Any,
-) -> None:  # fmt: skip
+@hits.output
+def command(*, text: str | None, query: QueryOptions, output: hits.HitsOutput, **values: Any) -> None:
     """Find products by text, image, product, or a combination.
 
     \b
@@ -80,51 +102,51 @@ def command(
 
     Each part becomes a unit vector. The weighted sum is the query.
     """  # noqa: D301  Click needs the character itself
-    from ingest.search.query import Query
-
-    if text is not None and text_option is not None:
-        raise click.UsageError("Give TEXT or --text TEXT, not both.")
-    text = text if text is not None else text_option
-    if (queries is None) == (text is None and image is None and product is None):
-        raise click.UsageError("Give TEXT, --image, --product or a combination; or --queries FILE.")
-    if expression and backend == "faiss":
-        raise click.UsageError("--filter works with --backend milvus only; the FAISS files have no metadata.")
-    hits.check(as_json=as_json, as_csv=as_csv)
+    text = _text(text, query)
+    output.check()
     terminal.log_to_stderr()
     settings = options.settings(values)
-    asked = Query(
-        text_weight=text_weight, image_weight=image_weight, product_weight=product_weight, expression=expression,
-        limit=limit,
-    )  # fmt: skip
     with ExitStack() as stack:
         fetch = _fetcher(stack, settings)
-        several = _read(queries, asked, fetch) if queries else [_one(asked, text, image, product, fetch)]
-        place = stack.enter_context(collection(settings, reading=True) if backend == "milvus" else _files(settings))
-        found = _answered(place, settings, several)
-        hits.show(
-            found, settings, several=queries is not None, as_json=as_json, as_csv=as_csv, html=html, pictures=pictures
+        queries = _queries(text, query, fetch)
+        backend = stack.enter_context(
+            collection(settings, reading=True) if query.backend == "milvus" else _files(settings)
         )
+        hits.show(_answered(backend, settings, queries), settings, output, several=query.queries is not None)
 
 
-def _one(
-    asked: Query, text: str | None, image: str | None, product: str | None, fetch: Callable[[str], Path]
-) -> NamedQuery:
+def _text(text: str | None, query: QueryOptions) -> str | None:
+    """Return the text to search for, from the argument or --text; raise UsageError for options that do not fit."""
+    if text is not None and query.text_option is not None:
+        raise click.UsageError("Give TEXT or --text TEXT, not both.")
+    text = text if text is not None else query.text_option
+    if (query.queries is None) == (text is None and query.image is None and query.product is None):
+        raise click.UsageError("Give TEXT, --image, --product or a combination; or --queries FILE.")
+    if query.expression and query.backend == "faiss":
+        raise click.UsageError("--filter works with --backend milvus only; the FAISS files have no metadata.")
+    return text
+
+
+def _queries(text: str | None, query: QueryOptions, fetch: Callable[[str], Path]) -> list[NamedQuery]:
     from ingest.core.errors import QueryError
     from ingest.images.urls import host, redact
-    from ingest.search.query_file import NamedQuery
+    from ingest.search.query import Query
+    from ingest.search.query_file import NamedQuery, read_queries
 
+    asked = Query(
+        text_weight=query.text_weight, image_weight=query.image_weight, product_weight=query.product_weight,
+        expression=query.expression, limit=query.limit,
+    )  # fmt: skip
+    if query.queries is not None:
+        return read_queries(query.queries, asked, fetch)
     if text is not None and not text.strip():
         raise QueryError("the text to search for is empty")
-    picture = None if image is None else fetch(image) if host(image) else Path(image)
-    named = None if image is None else redact(image) if host(image) else image
-    name = " + ".join(part for part in (text, named, product) if part)
-    return NamedQuery(name, replace(asked, text=text or "", image=picture, product_id=product or ""))
-
-
-def _read(path: Path, asked: Query, fetch: Callable[[str], Path]) -> list[NamedQuery]:
-    from ingest.search import query_file
-
-    return query_file.read_queries(path, asked, fetch)
+    image, named = query.image, query.image
+    path = None if image is None else fetch(image) if host(image) else Path(image)
+    if image is not None and host(image):
+        named = redact(image)
+    name = " + ".join(part for part in (text, named, query.product) if part)
+    return [NamedQuery(name, replace(asked, text=text or "", image=path, product_id=query.product or ""))]
 
 
 def _answered(place: SearchBackend, settings: Settings, several: list[NamedQuery]) -> list[hits.SearchResult]:

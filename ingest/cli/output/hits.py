@@ -44,7 +44,25 @@ places = help_groups.combine(
     help_groups.option("Images", "--images-root", type=_PATH, help="Folder that holds the images of the hits."),
 )  # fmt: skip
 
-outputs = help_groups.combine(
+
+@dataclass(frozen=True, slots=True)
+class HitsOutput:
+    """How to print hits; `pictures` is None for thumbnails if the terminal can show them."""
+
+    as_json: bool
+    as_csv: bool
+    html: Path | None
+    pictures: bool | None
+
+    def check(self) -> None:
+        """Raise UsageError if two output formats are requested."""
+        if self.as_json and self.as_csv:
+            raise click.UsageError("Give one of --json and --csv.")
+
+
+output = help_groups.bundle(
+    "output",
+    HitsOutput,
     options.as_json,
     _flag("--csv", "as_csv", is_flag=True, help="Print CSV with a header."),
     _flag("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
@@ -65,28 +83,19 @@ class SearchResult:
     asked: Path | bytes | None = None
 
 
-def check(*, as_json: bool, as_csv: bool) -> None:
-    """Raise UsageError if two output formats are requested."""
-    if as_json and as_csv:
-        raise click.UsageError("Give one of --json and --csv.")
-
-
-def show(
-    found: Sequence[SearchResult], settings: Settings, *, several: bool, as_json: bool, as_csv: bool, html: Path | None,
-    pictures: bool | None,
-) -> None:  # fmt: skip
+def show(found: Sequence[SearchResult], settings: Settings, output: HitsOutput, *, several: bool) -> None:
     """Print the hits; with `several`, the output names the query of each."""
-    if html is not None:
-        _write_sheet(found, settings, html)
-    if as_json:
+    if output.html is not None:
+        _write_sheet(found, settings, output.html)
+    if output.as_json:
         content = [{"query": one.name, "hits": [_row(hit) for hit in one.hits]} for one in found]
         click.echo(json.dumps(content if several else content[0]["hits"], ensure_ascii=False, indent=2))
-    elif as_csv:
+    elif output.as_csv:
         _print_csv(found, several=several)
-    elif html is not None:
-        click.echo(f"{sum(len(one.hits) for one in found):,} hits in {html}")
+    elif output.html is not None:
+        click.echo(f"{sum(len(one.hits) for one in found):,} hits in {output.html}")
     else:
-        _print_tables(found, settings, several=several, pictures=pictures)
+        _print_tables(found, settings, several=several, pictures=output.pictures)
 
 
 def _row(hit: Hit) -> dict[str, Any]:

@@ -34,9 +34,9 @@ HIT = Hit("P1", 0.25, TAKEN)
 
 
 def shown(capsys: pytest.CaptureFixture[str], found: Sequence[Hit], *, several: bool = False, **how: Any) -> str:
-    how = {"as_json": False, "as_csv": False, "html": None, "pictures": None, **how}
+    output = hits.HitsOutput(**{"as_json": False, "as_csv": False, "html": None, "pictures": None, **how})
     settings = Settings(catalog=Path("products.csv"), model="m")
-    hits.show([hits.SearchResult("red mug", found)], settings, several=several, **how)
+    hits.show([hits.SearchResult("red mug", found)], settings, output, several=several)
     return capsys.readouterr().out
 
 
