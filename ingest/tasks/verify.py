@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from ingest.runtime.lock import lock_folder
 from ingest.sync import diff
 from ingest.sync.inventory import RowState
 from ingest.tasks import verify_files, verify_rows
+from ingest.tasks.verdict import Verdict
 
 if TYPE_CHECKING:
     import threading
@@ -32,62 +33,6 @@ if TYPE_CHECKING:
     from ingest.core.settings import Settings
     from ingest.pipeline.progress import Progress
     from ingest.sync.inventory import Inventory
-
-
-@dataclass(slots=True)
-class Verdict:
-    """What was verified: `rows` of `expected` are right, `sampled` vectors were compared.
-
-    `overlap` is the share of the top 10 that FAISS and Milvus have in common, None if unknown. `compared` is how many
-    rows' fields were compared; a sample of rows or vectors is drawn with `seed`. `pictures` is how many images were
-    hashed again, None if that was not asked for. `reasons` counts the skipped products. `differing` is everything that
-    is wrong; `notes` are for the user, about what is not wrong. Apps search with `ef`: the measured one if there is
-    one, else the schema's.
-    """
-
-    collection: str = ""
-    products: int = 0
-    rows: int = 0
-    sampled: int = 0
-    overlap: float | None = None
-    expected: int = 0
-    compared: int = 0
-    seed: int = 0
-    pictures: int | None = None
-    reasons: dict[str, int] = field(default_factory=dict)
-    differing: list[Mismatch] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-    ef: int | None = None
-    ef_schema: int | None = None
-    ef_measured: int | None = None
-
-    @property
-    def distrusted(self) -> list[str]:
-        """The products whose rows are wrong although their digests are right."""
-        return [found.name for found in self.differing if found.kind in ("vector", "search", "field")]
-
-    @property
-    def has_wrong_files(self) -> bool:
-        """Whether exported files must be written again, even if their sizes are right."""
-        return any(found.kind in ("file", "search") for found in self.differing)
-
-    @property
-    def proven(self) -> str:
-        """What was compared and is right, in words."""
-        wrong = sum(found.kind == "vector" for found in self.differing)
-        fields = ", fields" if self.compared >= self.rows else f"; fields of {_counted(self.compared, 'row')}"
-        said = [
-            f"{self.rows:,} of {_counted(self.expected, 'row')}: ids, digests{fields}",
-            f"{_counted(self.sampled - wrong, 'vector')} bit for bit",
-        ]
-        if self.pictures is not None:
-            said.append(f"bytes of {_counted(self.pictures, 'image')}")
-        if self.overlap is not None:
-            said.append(f"FAISS and Milvus share {self.overlap:.1%} of their top {verify_files.TOP}")
-        if self.compared < self.rows or self.sampled < self.rows:
-            said.append(f"drawn with --seed {self.seed}")
-        return "; ".join(said)
 
 
 def verify(
@@ -160,7 +105,3 @@ def _sample(pipeline: Pipeline, there: Inventory, sample: int, verdict: Verdict)
     mask = np.zeros(len(there), bool)
     mask[right] = True
     return list(there.where(mask))
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"

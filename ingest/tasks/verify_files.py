@@ -13,6 +13,7 @@ from ingest.milvus import checks
 from ingest.pipeline import export_files
 from ingest.pipeline.export_content import ExportPaths, rows_to_export
 from ingest.sync.prune import PrunePolicy
+from ingest.tasks.verdict import TOP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,9 +21,8 @@ if TYPE_CHECKING:
     from ingest.milvus.collection import Collection
     from ingest.pipeline.pipeline import Pipeline
     from ingest.sync.diff import CollectionDiff
-    from ingest.tasks.verify import Verdict
+    from ingest.tasks.verdict import Verdict
 
-TOP = 10
 _QUERIES = 100
 _ALLOWED = "ingest run --allow-smaller"
 _OVERLAP = 0.9

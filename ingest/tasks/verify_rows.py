@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ingest.milvus.collection import Collection
     from ingest.pipeline.pipeline import Pipeline
     from ingest.sync.diff import CollectionDiff
-    from ingest.tasks.verify import Verdict
+    from ingest.tasks.verdict import Verdict
 
 _LOOKED_UP = 1000  # rows per query by ids
 _COUNTS, _COUNT_EVERY_S = 5, 1.0

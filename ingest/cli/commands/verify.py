@@ -12,7 +12,7 @@ from ingest.cli import credentials, help_groups, options
 from ingest.cli.output import terminal
 
 if TYPE_CHECKING:
-    from ingest.tasks.verify import Verdict
+    from ingest.tasks.verdict import Verdict
 
 _SHOWN = 20
 
