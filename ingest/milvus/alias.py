@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ingest.milvus.connection import Connection
 
 _SWITCHED_WITHIN_S, _POLL_S = 60.0, 0.2
+_REPEAT_EVERY_S = 3.0
 _ANSWERS = 3
 """Answers in a row that must come from the new collection: several proxies may be behind one address."""
 
@@ -68,25 +69,32 @@ def await_switch(connection: Connection, alias: str, name: str) -> None:
     """Wait until a read through the alias comes from the collection that it points to.
 
     Proxies cache what a name stands for, and some keep the old collection for a moment (milvus #51780, fixed in
-    3.0.0). Raises MilvusError if they still do after a minute, InterruptedRunError if the user has asked to stop.
+    3.0.0). A search at the moment of the switch can make a proxy of 2.3.5 keep it for good: its cache is cleared, and
+    filled again before the switch is complete. Pointing the alias at the same collection once more clears it again.
+    Raises MilvusError if the old collection still answers after a minute, InterruptedRunError if the user has asked to
+    stop.
     """
     if connection.is_lite:  # there is no proxy
         return
     wanted = _id_of(connection, name)
     by_replicas = set(replicas_of(connection, name)) == {wanted}
-    ends, in_a_row = time.monotonic() + _SWITCHED_WITHIN_S, 0
+    begins, in_a_row, repeats = time.monotonic(), 0, 0
     while in_a_row < _ANSWERS:
         found = set(replicas_of(connection, alias)) if by_replicas else {_id_of(connection, alias)}
         if found == {wanted}:
             in_a_row += 1
             continue
         in_a_row = 0
-        if time.monotonic() > ends:
+        waited = time.monotonic() - begins
+        if waited > _SWITCHED_WITHIN_S:
             raise MilvusError(
                 f"Milvus at {connection.shown}: the alias {alias} points to {name}, but {_SWITCHED_WITHIN_S:.0f} s "
                 "later apps that query it are still answered from another collection; restart Milvus' proxies, or "
                 "wait, and run the same command again"
             )
+        if waited > (repeats + 1) * _REPEAT_EVERY_S and alias_target(connection, alias) == name:
+            repeats += 1
+            connection.call("move the alias", connection.client.alter_alias, collection_name=name, alias=alias)
         connection.say(f"waiting for Milvus at {connection.shown} to answer {alias} from {name}")
         connection.pause(_POLL_S, f"move the alias {alias}")
 

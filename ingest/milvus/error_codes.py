@@ -40,7 +40,8 @@ _TRANSIENT_STATUS = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXH
 _TRANSIENT_WORDS = re.compile(
     r"not ready|not healthy|not serving|recovering|starting|initializing|quota exceeded|rate limit|no available shard|"
     r"not available|node (is )?offline|node not (match|found)|session not found|"
-    r"connection refused|transport is closing|context (canceled|deadline exceeded)",
+    r"connection refused|transport is closing|context (canceled|deadline exceeded)|"
+    r"SegmentIDAllocator failRemainRequest",  # a proxy of 2.3.5 whose data coordinator is coming back
     re.IGNORECASE,
 )
 _TIMEOUT_WORDS = re.compile(r"deadline exceeded|retry timeout|wait for \w+ ?\w* timeout", re.IGNORECASE)

@@ -1,8 +1,8 @@
 """Hash index: a map from keys of 8, 16 or 32 bytes to row numbers, for many keys at a time.
 
-A key is its own hash: its first 8 bytes must be random, as a digest's are. The index is a few sorted arrays, searched
-by those 8 bytes, and takes 8 bytes a key besides the key: 40 MB for a million SHA-256. A dictionary of `bytes` would
-take four times as much.
+A key is its own hash: its last 8 bytes must differ from key to key, as a digest's do. The index is a few sorted arrays,
+searched by those 8 bytes, and takes 8 bytes a key besides the key: 40 MB for a million SHA-256. A dictionary of `bytes`
+would take four times as much.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ and none is copied often."""
 class SortedKeys(NamedTuple):
     """Keys and their rows as arrays, n of each.
 
-    `heads`, (n,) uint64, are the first 8 bytes of each key, sorted; `tails`, (n, words) uint64, the other bytes; `rows`
-    are (n,) int64.
+    `hashes`, (n,) uint64, are the last 8 bytes of each key, sorted; `rest`, (n, words) uint64, the bytes before them;
+    `rows` are (n,) int64.
     """
 
-    heads: NDArray[np.uint64]
-    tails: NDArray[np.uint64]
+    hashes: NDArray[np.uint64]
+    rest: NDArray[np.uint64]
     rows: NDArray[np.int64]
 
     @property
     def keys(self) -> NDArray[np.uint8]:
-        """The keys, (n, size) uint8, in the order of their heads."""
-        return np.column_stack([self.heads, self.tails]).view(np.uint8)
+        """The keys, (n, size) uint8, in the order of their hashes."""
+        return np.column_stack([self.rest, self.hashes]).view(np.uint8)
 
     def search(self, words: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Return the position of each key, given as (k, words) uint64, or ABSENT."""
-        heads, tails = words[:, 0], words[:, 1:]
-        at = np.searchsorted(self.heads, heads)
+        hashes, rest = words[:, -1], words[:, :-1]
+        at = np.searchsorted(self.hashes, hashes)
         found = np.full(len(words), ABSENT, np.int64)
         left = np.arange(len(words))
-        # Keys with the same head are neighbours: compare with each until the head ends.
-        while len(left := left[at[left] < len(self.heads)]):
-            left = left[self.heads[at[left]] == heads[left]]
-            equal = (self.tails[at[left]] == tails[left]).all(axis=1)
+        # Keys with the same hash are neighbours: compare with each of them.
+        while len(left := left[at[left] < len(self.hashes)]):
+            left = left[self.hashes[at[left]] == hashes[left]]
+            equal = (self.rest[at[left]] == rest[left]).all(axis=1)
             found[left[equal]] = at[left[equal]]
             left = left[~equal]
             at[left] += 1
@@ -64,12 +64,12 @@ class HashIndex:
     @classmethod
     def of(cls, keys: SortedKeys) -> HashIndex:
         """Return an index of these arrays, which processes may share: it must not be written to."""
-        index = cls(8 * (1 + keys.tails.shape[1]))
+        index = cls(8 * (1 + keys.rest.shape[1]))
         index._parts = [keys]
         return index
 
     def __len__(self) -> int:
-        return sum(len(part.heads) for part in self._parts)
+        return sum(len(part.hashes) for part in self._parts)
 
     def find(self, keys: NDArray[np.uint8]) -> NDArray[np.int64]:
         """Return the row of each key, or ABSENT."""
@@ -112,17 +112,17 @@ class HashIndex:
         return found
 
     def _append(self, words: NDArray[np.uint64], rows: NDArray[np.int64]) -> None:
-        heads, tails = np.ascontiguousarray(words[:, 0]), np.ascontiguousarray(words[:, 1:])
-        self._parts.append(SortedKeys(heads, tails, rows))
-        while len(self._parts) > 1 and len(self._parts[-2].heads) <= _RATIO * len(self._parts[-1].heads):
+        hashes, rest = np.ascontiguousarray(words[:, -1]), np.ascontiguousarray(words[:, :-1])
+        self._parts.append(SortedKeys(hashes, rest, rows))
+        while len(self._parts) > 1 and len(self._parts[-2].hashes) <= _RATIO * len(self._parts[-1].hashes):
             self._merge()
 
     def _merge(self) -> None:
         """Merge the last two arrays."""
         one, two = self._parts[-2:]
-        at = np.searchsorted(one.heads, two.heads)
-        heads, rows = np.insert(one.heads, at, two.heads), np.insert(one.rows, at, two.rows)
-        self._parts[-2:] = [SortedKeys(heads, np.insert(one.tails, at, two.tails, axis=0), rows)]
+        at = np.searchsorted(one.hashes, two.hashes)
+        hashes, rows = np.insert(one.hashes, at, two.hashes), np.insert(one.rows, at, two.rows)
+        self._parts[-2:] = [SortedKeys(hashes, np.insert(one.rest, at, two.rest, axis=0), rows)]
 
 
 def pack_keys(keys: Sequence[bytes], size: int) -> NDArray[np.uint8]:
@@ -135,11 +135,11 @@ def _words(keys: NDArray[np.uint8]) -> NDArray[np.uint64]:
 
 
 def _sort(words: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the order that sorts keys by their heads, and which of them, in that order, are the first of their key."""
-    order = np.argsort(words[:, 0], kind="stable")
+    """Return the order that sorts keys by their hashes, and which of them, in that order, are the first of a key."""
+    order = np.argsort(words[:, -1], kind="stable")
     is_first = np.ones(len(order), bool)
-    heads = words[order, 0]
-    if (heads[1:] == heads[:-1]).any():  # rare: sort by all words, so that equal keys are neighbours
-        order = np.lexsort(words.T[::-1])
+    hashes = words[order, -1]
+    if (hashes[1:] == hashes[:-1]).any():  # rare: sort by all words, the hash first, so that equal keys are neighbours
+        order = np.lexsort(words.T)
         is_first[1:] = (words[order[1:]] != words[order[:-1]]).any(axis=1)
     return order, is_first

@@ -40,7 +40,7 @@ def test_rollback_serves_the_one_before_and_pruning_asks_and_spares_what_is_serv
     for answer, code in (("n\n", 130), ("", 130)):
         refused = answered(shop, answer, "--keep", "0")
         assert (refused.code, new in refused.out) == (code, True)
-        assert "Drop 1 of them for good?" in refused.err
+        assert "Permanently drop 1 of them?" in refused.err
         assert listed(shop) == {old: True, new: False}
 
     dropped = answered(shop, "y\n", "--keep", "0")

@@ -466,7 +466,7 @@ def test_a_milvus_lite_file_that_another_process_holds_is_one_line_and_exit_code
             ended = shop.ingest(*arguments)
             assert ended.code == 8
             assert len(ended.said) == 1
-            assert "holds this Milvus Lite file" in ended.said[0]
+            assert "another process has this Milvus Lite file open" in ended.said[0]
 
 
 def test_columns_may_have_other_names_and_others_are_kept_as_text(shop: Shop) -> None:

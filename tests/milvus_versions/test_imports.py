@@ -148,7 +148,7 @@ def test_files_that_a_killed_run_had_not_asked_for_are_removed(
     server: Server, shop: SmallShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
-        patch.setattr(bulk_import, "_ask", killed)
+        patch.setattr(bulk_import, "_start_jobs", killed)
         shop.run()
     (shop.settings.bulk_folder / "cut short.parquet").touch()  # of nobody that this shop knows
     assert shop.run().summary.upserted == 12

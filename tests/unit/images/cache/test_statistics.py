@@ -76,7 +76,7 @@ def test_status_shows_states_hosts_and_quality(shop, tmp_path):
     assert status["quality"]["sharing"] == 2
     text = ingest("status", "--data", tmp_path / "data")
     assert "worst hosts" in text
-    assert "2 products have the picture of A" in text
+    assert "2 products have the image of A" in text
 
 
 def test_quality_counts_shared_tiny_and_blank(cache, tmp_path, jpeg):
