@@ -265,8 +265,8 @@ def test_it_is_missing_in_every_output(server: Server, shop: Priced, tmp_path: P
     def shown(**outputs: Any) -> str:
         @click.command()
         def show() -> None:
-            as_asked = {"as_json": False, "as_csv": False, "html": None, "pictures": False} | outputs
-            hits_.show(found, shop.settings, several=False, **as_asked)
+            asked = {"as_json": False, "as_csv": False, "html": None, "pictures": False} | outputs
+            hits_.show(found, shop.settings, hits_.HitsOutput(**asked), several=False)
 
         return runner.invoke(show, catch_exceptions=False).output
 
