@@ -7,12 +7,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from ingest.catalog.files import folder_of
 from ingest.core.errors import QueryError
 from ingest.images.cache.cache import INDEX
 from ingest.images.cache.index import ImageIndex, open_read_only
 from ingest.images.decode.decoder import open_rgb
 from ingest.images.decode.errors import UndecodableError
+from ingest.images.roots import image_roots
 from ingest.images.stage import download_policy
 from ingest.images.urls import DownloadError, host, key
 
@@ -49,8 +49,7 @@ class ProductImages:
         self._cache = settings.data / "image_cache"
         index = self._cache / INDEX
         self._index = ImageIndex(index, open_read_only) if index.is_file() else None
-        roots = [root for root in (folder_of(settings.catalog), settings.images_root) if root]
-        self._roots = [Path(os.path.realpath(root)) for root in roots]
+        self._roots = image_roots(settings)
 
     def __enter__(self) -> Self:
         return self
@@ -79,11 +78,8 @@ class ProductImages:
 
     def _local(self, image: str) -> Path | None:
         names = (image, image.replace("\\", "/"))
-        paths = (Path(os.path.realpath(root / name)) for name in names if name for root in self._roots)
-        return next((path for path in paths if path.is_file() and self._is_inside(path)), None)
-
-    def _is_inside(self, path: Path) -> bool:
-        return any(path.is_relative_to(root) for root in self._roots)
+        paths = (Path(os.path.realpath(root / name)) for name in names if name for root in self._roots.folders)
+        return next((path for path in paths if path.is_file() and self._roots.contain(path)), None)
 
 
 def thumbnail(path: Path, side: int, sandbox: DecodeSandbox | None = None) -> Image | None:
