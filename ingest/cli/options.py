@@ -109,7 +109,9 @@ requests = combine(
         "Images", "--download-deadline", type=click.FloatRange(1), help="Time limit per image, all attempts together."
     ),
     option("Images", "--user-agent", metavar="TEXT", show_default="ingest/VERSION", help="User-Agent header."),
-    option("Images", "--host-headers", type=_FILE, help="TOML file with request headers, one table per host."),
+    option(
+        "Images", "--host-headers", type=_FILE, help="TOML file with request headers, one table per host or origin."
+    ),
     option(
         "Images", "--allow-host", metavar="NAME,…", help="Allow downloads from these hosts even if they are not public."
     ),
@@ -130,6 +132,12 @@ downloads = combine(
         "--images-root",
         type=_FILE,
         help="Also allow local images in this folder, not only beside the catalog.",
+    ),
+    option(
+        "Images",
+        "--url-key",
+        type=click.Choice(["full", "path"]),
+        help="What makes a URL another image's: any change, or only one before its ? and #.",
     ),
     option("Images", "--retry-failed", is_flag=True, help="Retry downloads that failed permanently, such as a 404."),
     option("Images", "--refresh", is_flag=True, help="Check with the servers whether downloaded images have changed."),

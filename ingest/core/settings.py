@@ -45,6 +45,7 @@ class Settings:
     allow_host: str = ""
     allow_private: bool = False
     images_root: Path | None = None
+    url_key: str = "full"
     retry_failed: bool = False
     refresh: bool = False
     refresh_older_than: str = ""

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingest.core.records import ImageFile, Product, Skipped
-from ingest.images import urls
 from ingest.images.resolver import has_scheme, is_text
 
 if TYPE_CHECKING:
@@ -56,7 +55,9 @@ class PresentImages:
     def _fetched(self, url: str, entry: CacheEntry) -> str | None:
         """Return the path of the image that was fetched from `url`, None if that is not certain."""
         # Whether the URL may be fetched at all was checked before the row was written.
-        if entry.file is None or entry.source_key != urls.key(url) or self._refetch.is_due(entry):
+        if entry.file is None or entry.source_key is None or self._refetch.is_due(entry):
+            return None
+        if not self._cache.url_key.matches(entry.source_key, url):
             return None
         path = f"{self._folder}/{entry.file}"
         return path if _is_in_place(entry, path, os.stat) else None

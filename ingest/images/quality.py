@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ingest.core.records import ImageFile, Reason, Skipped, Stage
+from ingest.core.redaction import redact
 from ingest.images.cache.entry import ImageContent
 from ingest.images.decode.decoder import MAX_PIXELS, open_rgb
 from ingest.images.decode.errors import UndecodableError
-from ingest.images.urls import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,7 +82,7 @@ class Inspector:
         if fault is None:
             return record
         product = record.product
-        detail = f"{printable(str(record.path))}: {fault[1]}"
+        detail = f"{redact(str(record.path))}: {fault[1]}"
         return product.skipped(Stage.IMAGES, fault[0], detail)
 
     def content(self, image: ImageFile, decoded: DecodedFile) -> ImageContent:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from ingest.core.errors import StorageError
 from ingest.core.records import ImageFile, Product, Reason, Skipped, Stage
+from ingest.core.redaction import redact
 from ingest.images.cache.cache import NotAFileError
-from ingest.images.urls import DownloadError, host, printable, redact
+from ingest.images.urls import DownloadError, host
 from ingest.images.whatwg_url import parse
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ class RefetchPolicy:
     older_than_s: float | None = None
 
     def is_due(self, entry: CacheEntry) -> bool:
-        """Whether to compare an image with its source; one that a user put into the cache has none."""
-        return self.older_than_s is not None and entry.tries > 0 and time.time() - entry.fetched_at >= self.older_than_s
+        """Whether to compare an image with its source; also one that was put into the cache by hand."""
+        return self.older_than_s is not None and time.time() - entry.fetched_at >= self.older_than_s
 
 
 class ImageResolver:
@@ -91,7 +92,7 @@ class ImageResolver:
 
     def _remote(self, product: Product, url: str) -> ImageFile | Skipped:
         if url[:5].lower() == "file:":
-            detail = f"{printable(url)}: file: URLs are not fetched; write the path without file:"
+            detail = f"{redact(url)}: file: URLs are not fetched; write the path without file:"
             return _skipped(product, Reason.DISALLOWED, detail)
         parse(url)
         try:
@@ -111,7 +112,10 @@ class ImageResolver:
         return _image_file(product, self._cache.path(entry), entry.sha256)
 
     def _earlier_error(self, product_id: str, url: str) -> DownloadError | None:
-        """Return the error that an earlier run met at this URL, None unless it is permanent."""
+        """Return the error that an earlier run met at this URL, None unless it is permanent.
+
+        All of the URL counts, whatever `url_key` is: another signature may open what was refused.
+        """
         entry = self._cache.get(product_id)
         if self._refetch.failed or entry is None or entry.failure is None or not entry.is_from(url):
             return None
@@ -134,7 +138,7 @@ class ImageResolver:
             download = downloader.fetch(url, temporary, *validators)
             if download is None:
                 assert prior is not None, "without validators a server cannot answer that nothing changed"
-                return self._cache.confirm(prior)
+                return self._cache.confirm(prior, url)
             return self._cache.store(product_id, url, temporary, download)
         except DownloadError as error:
             if prior is None:
@@ -146,17 +150,17 @@ class ImageResolver:
 
     def _local(self, product: Product, image: str) -> ImageFile | Skipped:
         if not self._roots.folders:
-            detail = f"{printable(image)}: a catalog behind a URL has no folder; name one with --images-root"
+            detail = f"{redact(image)}: a catalog behind a URL has no folder; name one with --images-root"
             return _skipped(product, Reason.DISALLOWED, detail)
         path = self._roots.folders[0] / image
         try:
             path = self._find_local(image)
             if not self._roots.contain(path):
                 detail = "outside of the catalog's folder; name the image's folder with --images-root"
-                return _skipped(product, Reason.DISALLOWED, f"{printable(str(path))}: {detail}")
+                return _skipped(product, Reason.DISALLOWED, f"{redact(str(path))}: {detail}")
             entry = self._cache.record_local(product.product_id, path)
         except (OSError, ValueError) as error:
-            return _unreadable(product, printable(str(path)), error)
+            return _unreadable(product, redact(str(path)), error)
         return _image_file(product, path, entry.sha256)
 
     def _find_local(self, image: str) -> Path:

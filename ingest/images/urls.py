@@ -1,13 +1,15 @@
-"""URLs of images: shown without secrets, compared by digest; and the errors of downloads."""
+"""URLs of images: compared by digests; their hosts; and the errors of downloads."""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from enum import StrEnum
 
 from ingest.core.records import Reason
+from ingest.core.redaction import redact
 
-_SHOWN = 200  # characters of a URL or path in a report
+_HALF = 16  # bytes of each of a key's two digests
 # Scheme, slashes, authority and path; also of URLs that browsers accept and RFC 3986 does not: `http:\\\\user:pw@host`.
 _PARTS = re.compile(r"\s*([a-z][a-z0-9+.-]*):([/\\]*)([^/\\?#]*)([^?#]*)", re.IGNORECASE)
 
@@ -29,23 +31,38 @@ class TransientError(DownloadError):
         self.wait_s = wait_s
 
 
-def printable(text: str) -> str:
-    """Return `text` for a report: printable, on one line, at most 200 characters."""
-    text = "".join(letter if letter.isprintable() else "?" for letter in text)
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
-
-
-def redact(url: str) -> str:
-    """Return a URL as `scheme://host/path`, without user, password, query and fragment."""
-    match = _PARTS.match(url)
-    if match is None:
-        return "the URL"
-    return printable(f"{match[1].lower()}:{match[2]}{match[3].rpartition('@')[2]}{match[4]}")
-
-
 def key(url: str) -> bytes:
-    """Return a URL's SHA-256: it shows whether the URL has changed, and keeps no secret of its query."""
-    return hashlib.sha256(url.encode("utf-8", "surrogatepass")).digest()
+    """Return a URL's key, 32 bytes: a digest without user, query and fragment, and a digest of all of it.
+
+    It shows whether the URL, or only what follows its path, has changed, and keeps no secret.
+    """
+    return _digest(_without_query(url)) + _digest(url)
+
+
+def key_of_layout_2(shown: str, sha256: bytes) -> bytes:
+    """Return the key of a URL of which only `shown`, without user and query, and the SHA-256 of all of it are known.
+
+    If `shown` was shortened, the first half is zero, which no URL's is.
+    """
+    return (bytes(_HALF) if set("?…") & set(shown) else _digest(shown)) + sha256[:_HALF]
+
+
+class UrlKey(StrEnum):
+    """What of two URLs must be equal for them to name the same image: all, or all but query and fragment."""
+
+    FULL = "full"
+    PATH = "path"
+
+    def matches(self, stored: bytes, url: str) -> bool:
+        """Whether `stored` is the key of a URL that names the same image as `url`."""
+        if stored[_HALF:] == _digest(url):
+            return True
+        return self is UrlKey.PATH and stored[:_HALF] == _digest(_without_query(url))
+
+
+def same_path(one: bytes, other: bytes) -> bool:
+    """Whether two keys are of URLs that differ at most in user, query and fragment."""
+    return one[:_HALF] == other[:_HALF]
 
 
 def host(url: str) -> str:
@@ -60,3 +77,12 @@ def host(url: str) -> str:
 def unusable_url(url: str) -> DownloadError:
     """Return the error for a URL that cannot be requested."""
     return DownloadError(Reason.DISALLOWED, f"{redact(url)}: not a usable URL; write http(s)://host/path")
+
+
+def _without_query(url: str) -> str:
+    match = _PARTS.match(url)
+    return url if match is None else f"{match[1].lower()}:{match[2]}{match[3].rpartition('@')[2]}{match[4]}"
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:_HALF]

@@ -15,7 +15,8 @@ from urllib.parse import unquote_to_bytes
 import idna
 
 from ingest.core.records import Reason
-from ingest.images.urls import DownloadError, redact, unusable_url
+from ingest.core.redaction import redact
+from ingest.images.urls import DownloadError, unusable_url
 
 _PORTS = {"http": 80, "https": 443}
 _C0_OR_SPACE = "".join(map(chr, range(0x21)))

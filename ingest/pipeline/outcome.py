@@ -58,6 +58,7 @@ def finish(
     happened, PruneRefusedError is raised.
     """
     pipeline.cache.flush()
+    notes = [*notes, *pipeline.cache.notes()]
     complete(pipeline, summary)
     places = places | {"report": pipeline.report.file, "changes": pipeline.report.changes_table}
     if summary.skipped:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ingest.exports.row_list import ExportRows
 from ingest.images.cache.cache import FOLDER, ImageCache
+from ingest.images.urls import UrlKey
 from ingest.pipeline.report import RunReport
 from ingest.runtime import lock
 from ingest.runtime.remote_files import is_remote
@@ -46,7 +47,7 @@ def open_for_writing(stack: ExitStack, settings: Settings, space: Space) -> Work
     store = factory.open_store(settings, space, factory.mirror_folder(settings, space))
     wanted = ExportRows(settings.data / "embeddings")
     stack.callback(wanted.close)
-    cache = stack.enter_context(ImageCache(settings.data / FOLDER))
+    cache = stack.enter_context(ImageCache(settings.data / FOLDER, url_key=UrlKey(settings.url_key)))
     return Workspace(store, store, wanted, cache, stack.enter_context(RunReport(settings.data / "runs")))
 
 
@@ -62,7 +63,7 @@ def open_read_only(stack: ExitStack, settings: Settings, space: Space, runs: Pat
     kept = factory.open_store(settings, space, _linked(factory.mirror_folder(settings, space), folder / "mirror"))
     wanted = ExportRows(folder / "embeddings")
     stack.callback(wanted.close)
-    cache = stack.enter_context(ImageCache(settings.data / FOLDER, changes=False))
+    cache = stack.enter_context(ImageCache(settings.data / FOLDER, changes=False, url_key=UrlKey(settings.url_key)))
     report = stack.enter_context(RunReport(runs or folder / "runs"))
     return Workspace(OverlayStore(kept, LocalStore(folder / "store", space.dim)), kept, wanted, cache, report)
 

@@ -14,7 +14,7 @@ from ingest.images.decode.decoder import open_rgb
 from ingest.images.decode.errors import UndecodableError
 from ingest.images.roots import image_roots
 from ingest.images.stage import download_policy
-from ingest.images.urls import DownloadError, host, key
+from ingest.images.urls import DownloadError, UrlKey, host, key
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -72,7 +72,7 @@ class ProductImages:
 
     def _cached(self, product_id: str, url: str) -> Path | None:
         entry = self._index.get(product_id) if self._index is not None else None
-        if entry is None or entry.file is None or not entry.is_from(url):
+        if entry is None or entry.file is None or not entry.is_from(url, UrlKey.PATH):
             return None
         return self._cache / entry.file
 

@@ -15,6 +15,7 @@ from ingest.core.records import ImageFile, Product, Skipped, Stage
 from ingest.images.cache import statistics
 from ingest.images.cache.cache import FOLDER, ImageCache
 from ingest.images.stage import ImageStage
+from ingest.images.urls import UrlKey
 from ingest.pipeline.report import RunReport, Summary
 from ingest.pipeline.skipped import describe_too_many, too_many
 from ingest.runtime import parallel
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 class FetchResult:
     """What a fetch did: `pictures` of the `products` have their image on disk now.
 
-    `examples` has one skipped product for each reason. `failure` says that too many were skipped, "" if not.
+    `examples` has one skipped product for each reason. `failure` says that too many were skipped, "" if not; `notes`
+    are for the user.
     """
 
     products: int
@@ -42,6 +44,7 @@ class FetchResult:
     places: dict[str, str]
     failure: str
     examples: dict[str, str]
+    notes: tuple[str, ...] = ()
 
 
 def fetch(settings: Settings, progress: Progress, stop: threading.Event) -> FetchResult:
@@ -53,7 +56,7 @@ def fetch(settings: Settings, progress: Progress, stop: threading.Event) -> Fetc
     catalog = reader.read_catalog(settings.catalog, contract, columns)
     with ExitStack() as stack:
         stack.enter_context(lock_folder(settings.data))
-        cache = stack.enter_context(ImageCache(settings.data / FOLDER))
+        cache = stack.enter_context(ImageCache(settings.data / FOLDER, url_key=UrlKey(settings.url_key)))
         images = stack.enter_context(ImageStage(settings, cache, progress.clock))
         report = stack.enter_context(RunReport(settings.data / "runs"))
         progress.total = settings.sample or reader.estimate(settings.catalog)
@@ -80,6 +83,9 @@ def _finish(
     if too_many(summary.skipped, summary.products, settings.max_skipped):
         failure = describe_too_many(summary.skipped, summary.products, settings.max_skipped, places["skipped"])
     facts: dict[str, Any] = {"catalog": settings.catalog, "places": places}
+    notes = cache.notes()
+    if notes:
+        facts["notes"] = notes
     facts["pictures"] = asdict(statistics.quality(cache.index))
     outcome = "interrupted" if interrupted else "too many skipped" if failure else "done"
     report.write(summary, facts, outcome)
@@ -87,5 +93,5 @@ def _finish(
         raise InterruptedRunError("interrupted: what was fetched is kept; run the same command again to go on")
     return FetchResult(
         summary.products, progress.items(Stage.IMAGES), summary.skipped, summary.reasons, summary.seconds, places,
-        failure, summary.examples,
+        failure, summary.examples, tuple(notes),
     )  # fmt: skip

@@ -37,6 +37,7 @@ from ingest.images.http.downloader import Downloader
 from ingest.images.http.headers import HostHeaders
 from ingest.images.resolver import ImageResolver
 from ingest.images.roots import ImageRoots
+from ingest.images.whatwg_url import parse
 from ingest.runtime import parallel
 
 DEADLINE_S = 2.0
@@ -224,7 +225,7 @@ def host():
 def test_no_credentials_reach_another_host(host, fetched, location):
     other = host(201, raw(OK + JPEG))
     first = host(200, redirect(location.format(other=f"{other.name}:{other.port}")))
-    secrets = HostHeaders({name: {"Authorization": "Bearer s3cret", "X-Key": "s3cret"} for name in [first.name]})
+    secrets = HostHeaders({parse(first.url()).origin: {"Authorization": "Bearer s3cret", "X-Key": "s3cret"}})
     allowed = AddressPolicy(hosts=frozenset({first.name, other.name}))
     url = first.url("/a.jpg?sig=s3cret").replace("//", "//me:s3cret@")
     assert fetched(url, addresses=allowed, host_headers=secrets) == "arrives"
@@ -236,7 +237,7 @@ def test_no_credentials_reach_another_host(host, fetched, location):
 def test_a_redirect_does_not_borrow_the_credentials_of_the_host_it_leads_to(host, fetched):
     other = host(203, raw(OK + JPEG))
     first = host(202, redirect(other.url()))
-    secrets = HostHeaders({other.name: {"Authorization": "Bearer s3cret"}})
+    secrets = HostHeaders({parse(other.url()).origin: {"Authorization": "Bearer s3cret"}})
     assert fetched(
         first.url(), addresses=AddressPolicy(hosts=frozenset({first.name, other.name})), host_headers=secrets
     )

@@ -20,4 +20,4 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
 def drop(cache: ImageCache, name: str, content: bytes) -> None:
     """Put a file into the folder as a user does between two runs."""
     (cache.folder / name).write_bytes(content)
-    cache._has_strays = True  # what opening would find
+    cache._files._has_strays = True  # what opening would find

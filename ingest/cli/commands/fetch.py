@@ -47,6 +47,8 @@ def command(*, as_json: bool, quiet: bool, profile: Path | None, **values: Any) 
             f"in {fetched.seconds:.1f} s"
         )
         terminal.tell_skipped(fetched.reasons, fetched.examples)
+        for note in fetched.notes:
+            click.echo(f"  note: {note}")
         click.echo()
         for name, place in fetched.places.items():
             click.echo(f"  {name:<11}{place}")

@@ -129,7 +129,8 @@ def _text(text: str | None, query: QueryOptions) -> str | None:
 
 def _queries(text: str | None, query: QueryOptions, fetch: Callable[[str], Path]) -> list[NamedQuery]:
     from ingest.core.errors import QueryError
-    from ingest.images.urls import host, redact
+    from ingest.core.redaction import redact
+    from ingest.images.urls import host
     from ingest.search.query import Query
     from ingest.search.query_file import NamedQuery, read_queries
 

@@ -1,8 +1,8 @@
 """The image cache: the only owner of `data/image_cache/`, its files and its index.
 
-An image's bytes are written to a temporary file, fsynced, renamed to `<product id>.<ext>`, and only then recorded: the
-index may lag behind the disk and never runs ahead of it. So a file without a row is adopted, and a row whose file is
-missing or different is not trusted.
+An image's bytes are written to a temporary file and fsynced, its source is recorded (`Sources`), the file is renamed to
+`<product id>.<ext>`, and only then gets a row: the index may lag behind the disk and never runs ahead of it. A file
+without a row is used for the URL that it was downloaded from, or, if it was put there by hand, for the product's.
 """
 
 from __future__ import annotations
@@ -12,20 +12,26 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
+from ingest.core.redaction import redact
 from ingest.images import urls
 from ingest.images.cache import files
 from ingest.images.cache.entry import CacheEntry
 from ingest.images.cache.filenames import encode
 from ingest.images.cache.index import ImageIndex, open_copy
+from ingest.images.cache.product_files import ProductFiles
+from ingest.images.cache.replaced import ReplacedImages
+from ingest.images.urls import UrlKey
 from ingest.runtime.atomic_files import storage_errors
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from pathlib import Path
     from types import TracebackType
 
     from ingest.core.records import Reason
+    from ingest.images.cache.entry import ImageContent
+    from ingest.images.cache.product_files import UnrecordedFile
     from ingest.images.http.downloader import Download
 
 FOLDER = "image_cache"
@@ -43,11 +49,14 @@ class ImageCache:
     Two runs must not share a folder at the same time; the data folder's lock sees to that. The constructor creates the
     folder, removes incomplete files of a killed run, and raises StorageError if it cannot. With an `index` of its own
     it serves some products for a worker process, and removes nothing. With `changes=False` the disk stays as it is, and
-    new rows go into a copy of the index.
+    new rows go into a copy of the index. `url_key` says which URLs name the same image.
     """
 
-    def __init__(self, folder: Path, index: ImageIndex | None = None, *, changes: bool = True) -> None:
+    def __init__(
+        self, folder: Path, index: ImageIndex | None = None, *, changes: bool = True, url_key: UrlKey = UrlKey.FULL
+    ) -> None:
         self.folder = folder
+        self.url_key = url_key
         self._changes = changes
         with storage_errors(folder):
             if changes:
@@ -55,9 +64,16 @@ class ImageCache:
             fingerprint, incomplete = files.scan(folder) if index is None else (-1, [])
         self._remove(incomplete)
         self._index = index or ImageIndex(folder / INDEX, None if changes else open_copy)
-        # Looking for files without a row costs 24 calls per product. There are none if disk and index agree.
-        self._has_strays = fingerprint != self._index.fingerprint()
-        self._ignores_case = (folder / INDEX.upper()).exists()
+        self._replaced = ReplacedImages()
+        self._files = ProductFiles(
+            folder,
+            self._replaced,
+            # Looking for files without a row costs 24 calls per product. There are none if disk and index agree.
+            has_strays=fingerprint != self._index.fingerprint(),
+            ignores_case=(folder / INDEX.upper()).exists(),
+        )
+        if changes and index is None:
+            self._files.sources.tidy(self._index.downloads())
 
     def __enter__(self) -> Self:
         return self
@@ -81,20 +97,19 @@ class ImageCache:
         return self.folder / (entry.source if entry.file is None else entry.file)
 
     def find(self, product_id: str, source: str) -> CacheEntry | None:
-        """Return the row of the image that was fetched from the URL `source`, None if it has to be fetched.
+        """Return the row of the image at the URL `source`, None if it has to be fetched.
 
         A row from another source does not count. A row is trusted if its file has the same size and mtime or, with
-        another mtime, the same hash. A file without a row is adopted, that is hashed and recorded with no tries; an
-        adopted file that has changed is adopted again. Raises OSError if the file cannot be read.
+        another mtime, the same hash. A file without such a row is recorded if it was downloaded from this URL, or, with
+        no tries, if it was put into the cache by hand. Raises OSError if the file cannot be read.
         """
         entry = self._index.get(product_id)
-        if entry is not None and not entry.is_from(source):
-            return None
-        if entry is not None and entry.file is not None and (self.folder / entry.file).exists():
-            checked = self._check(entry)
-            if checked is not None or entry.tries > 0:
-                return checked
-        return self._adopt(product_id, source)
+        if entry is not None and entry.is_from(source, self.url_key) and (checked := self._check(entry)) is not None:
+            return checked
+        for found in self._files.unrecorded(product_id, entry):
+            if found.key is None or self.url_key.matches(found.key, source):
+                return self._adopt(product_id, source, found)
+        return None
 
     def record_local(self, product_id: str, path: Path) -> CacheEntry:
         """Return the row of an image at the absolute `path`, outside of the cache; nothing is copied.
@@ -119,41 +134,47 @@ class ImageCache:
     def store(self, product_id: str, source: str, temporary: Path, download: Download) -> CacheEntry:
         """Rename the fsynced file at `temporary` to the product's image, in place of an earlier one, and record it.
 
-        Raises StorageError if the folder cannot be written.
+        A file that was put there by hand is kept as `<name>.replaced`. Raises StorageError if the folder cannot be
+        written.
         """
         prior = self._index.get(product_id)
         name = f"{encode(product_id)}.{download.extension}"
         with storage_errors(self.folder):
-            # The other files first: after a kill in between, the image is fetched, and no old file is adopted.
-            for other in self._files(product_id):
-                if other != name:
-                    (self.folder / other).unlink(missing_ok=True)
+            self._files.sources.add(name, download.sha256, urls.key(source))
+            self._files.make_room(product_id, prior, name, download.sha256)
             temporary.replace(self.folder / name)
             status = (self.folder / name).stat()
         entry = _with_file(_from_url(product_id, source), name, download.sha256, status)
-        tries = _tries(prior, source) + 1
-        return self._put(replace(entry, etag=download.etag, last_modified=download.last_modified, tries=tries))
+        tries = self._tries(prior, source) + 1
+        entry = replace(entry, etag=download.etag, last_modified=download.last_modified, tries=tries)
+        self._replaced.count(prior, entry)
+        return self._put(entry)
 
     def fail(self, product_id: str, source: str, reason: Reason, detail: str, *, tried: bool = True) -> None:
         """Record that the URL `source` gave no image; `tried` says whether it was requested at all.
 
-        An image from an earlier source is removed, or the next run would adopt it for this one.
+        The file of the earlier row goes: it belongs to another source, or is damaged.
         """
         prior = self._index.get(product_id)
-        if prior is not None and not prior.is_from(source):
-            self._remove(list(self._files(product_id)))
-        elif prior is not None and prior.file is not None:
-            self._remove([prior.file])
-        tries = _tries(prior, source) + tried
+        if prior is not None:
+            self._files.retire(prior)
+        tries = self._tries(prior, source) + tried
         self._put(replace(_from_url(product_id, source), tries=tries, failure=reason, detail=detail))
 
-    def confirm(self, entry: CacheEntry) -> CacheEntry:
-        """Record that a row's image is still the one at its source."""
-        return self._put(replace(entry, fetched_at=time.time(), tries=entry.tries + 1, failure=None, detail=""))
+    def confirm(self, entry: CacheEntry, source: str) -> CacheEntry:
+        """Record that a row's image is still the one at the URL `source`."""
+        now = _from_url(entry.product_id, source)
+        return self._put(
+            replace(
+                entry, source=now.source, source_key=now.source_key, host=now.host, fetched_at=now.fetched_at,
+                tries=entry.tries + 1, failure=None, detail="",
+            )
+        )  # fmt: skip
 
     def keep(self, entry: CacheEntry, reason: Reason, detail: str) -> CacheEntry:
         """Record that a row's image could not be refreshed; it stays in use."""
-        return self._put(replace(entry, tries=entry.tries + 1, failure=reason, detail=detail))
+        tries = 0 if entry.is_adopted else entry.tries + 1
+        return self._put(replace(entry, tries=tries, failure=reason, detail=detail))
 
     def reject(self, product_id: str, sha256: bytes, reason: Reason, detail: str) -> None:
         """Record that a fetched image cannot be decoded, and remove it.
@@ -161,7 +182,7 @@ class ImageCache:
         A file that a user put into the cache, or that is outside of it, is left alone.
         """
         entry = self._index.get(product_id)
-        if entry is None or entry.sha256 != sha256 or entry.file is None or entry.tries == 0:
+        if entry is None or entry.sha256 != sha256 or entry.file is None or entry.is_adopted:
             return
         self._remove([entry.file])
         self._put(
@@ -177,13 +198,29 @@ class ImageCache:
             )
         )
 
+    def record(self, entries: Iterable[CacheEntry], contents: Iterable[tuple[bytes, ImageContent]]) -> None:
+        """Record the rows of files that worker processes have put into the folder, and what they saw when decoding."""
+        for entry in entries:
+            self._replaced.count(self._index.get(entry.product_id), entry)
+            self._index.put(entry)
+        for sha256, content in contents:
+            self._index.put_content(sha256, content)
+
+    def notes(self) -> list[str]:
+        """Return what the user should know about the images that were replaced."""
+        return self._replaced.notes(self._index.count_from_urls())
+
     def flush(self) -> None:
         """Commit every row recorded so far; raises StorageError."""
         self._index.flush()
 
     def close(self) -> None:
         """Commit every row and close; raises StorageError. A second call does nothing."""
+        self._files.sources.close()
         self._index.close()
+
+    def _tries(self, prior: CacheEntry | None, source: str) -> int:
+        return prior.tries if prior is not None and prior.is_from(source, self.url_key) else 0
 
     def _put(self, entry: CacheEntry) -> CacheEntry:
         self._index.put(entry)
@@ -195,8 +232,10 @@ class ImageCache:
                 (self.folder / name).unlink(missing_ok=True)
 
     def _check(self, entry: CacheEntry) -> CacheEntry | None:
-        """Return the row, with a new mtime if only that has changed; None if its file is not the same."""
+        """Return the row, with a new mtime if only that has changed; None if its file is missing or not the same."""
         path = self.path(entry)
+        if entry.file is None or not path.exists():
+            return None
         status = path.stat()
         if entry.is_unchanged(status):
             return entry
@@ -207,49 +246,24 @@ class ImageCache:
             return None
         return self._put(replace(entry, size=status.st_size, mtime_ns=status.st_mtime_ns))
 
-    def _adopt(self, product_id: str, source: str) -> CacheEntry | None:
-        """Record the first of the product's files that is an image; None if there is none."""
-        for name in self._files(product_id):
-            path = self.folder / name
-            if files.is_image(path):
-                sha256, status = files.hash_file(path)
-                entry = _from_url(product_id, source)
-                return self._put(_with_file(entry, self._claim(product_id, name), sha256, status))
-        return None
-
-    def _claim(self, product_id: str, name: str) -> str:
-        """Give a file our own name for the product if case is ignored here: `ABC` would overwrite `abc.jpg`."""
-        stem, _, kind = name.rpartition(".")
-        if not self._ignores_case or not self._changes or stem == encode(product_id):
-            return name
-        own = f"{encode(product_id)}.{kind}"
-        with storage_errors(self.folder):
-            (self.folder / name).rename(self.folder / own)
-        return own
-
-    def _files(self, product_id: str) -> Iterator[str]:
-        """Yield the names of the product's files."""
-        if self._has_strays:
-            yield from files.product_files(self.folder, product_id, ignores_case=self._ignores_case)
-            return
-        prior = self._index.get(product_id)
-        if prior is not None and prior.file is not None and (self.folder / prior.file).is_file():
-            yield prior.file
+    def _adopt(self, product_id: str, source: str, found: UnrecordedFile) -> CacheEntry:
+        """Record a file that had no row: as downloaded from its own URL, or with no tries."""
+        entry = _from_url(product_id, source)
+        if found.key is not None:
+            entry = replace(entry, source_key=found.key, tries=1)
+        name = self._files.claim(product_id, found.name) if self._changes else found.name
+        return self._put(_with_file(entry, name, found.sha256, found.status))
 
 
 def _from_url(product_id: str, url: str) -> CacheEntry:
     """Return a row for a URL, without its secrets and without a file."""
-    return CacheEntry(product_id, urls.redact(url), urls.key(url), urls.host(url), fetched_at=time.time())
+    return CacheEntry(product_id, redact(url), urls.key(url), urls.host(url), fetched_at=time.time())
 
 
 def _with_file(entry: CacheEntry, name: str | None, sha256: bytes, status: os.stat_result) -> CacheEntry:
     """Return a row with its image's file, which is called `name` if it is in the cache folder."""
     size, mtime_ns = status.st_size, status.st_mtime_ns
     return replace(entry, file=name, sha256=sha256, size=size, mtime_ns=mtime_ns, fetched_at=time.time())
-
-
-def _tries(prior: CacheEntry | None, source: str) -> int:
-    return prior.tries if prior is not None and prior.is_from(source) else 0
 
 
 def _storable(path: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ingest.images import urls
+from ingest.images.urls import UrlKey
 
 if TYPE_CHECKING:
     import os
@@ -24,11 +24,11 @@ class ImageContent:
 class CacheEntry:
     """A product's row in the index. The fields are the table's columns, in order.
 
-    `source` is an absolute path, or a URL without its secrets; a URL also has `source_key`, the SHA-256 of all of it,
-    and `host`. `file` is a name in the cache folder, None for a local image. `sha256` (32 bytes), `size` and `mtime_ns`
-    describe the image's file and are None if there is none. `failure` is a `Reason`, None if the last try succeeded.
+    `source` is an absolute path, or a URL without its secrets; a URL also has `source_key`, its `urls.key`, and `host`.
+    `file` is a name in the cache folder, None for a local image. `sha256` (32 bytes), `size` and `mtime_ns` describe
+    the image's file and are None if there is none. `failure` is a `Reason`, None if the last try succeeded.
     `fetched_at`, in seconds since 1970, is when the image was last fetched, confirmed or failed. `tries` counts the
-    downloads begun from this source; it is 0 for a local file and for one that was adopted.
+    downloads begun from this source; it is 0 for a local file, and for one that was put into the cache by hand.
     """
 
     product_id: str
@@ -46,9 +46,14 @@ class CacheEntry:
     failure: str | None = None
     detail: str = ""
 
-    def is_from(self, source: str) -> bool:
-        """Whether the row is about this URL or path."""
-        return self.source == source if self.source_key is None else self.source_key == urls.key(source)
+    @property
+    def is_adopted(self) -> bool:
+        """Whether the image was put into the cache by hand, for the URL that the catalog had then."""
+        return self.file is not None and self.tries == 0
+
+    def is_from(self, source: str, url_key: UrlKey = UrlKey.FULL) -> bool:
+        """Whether the row is about this path, or a URL of the same image by `url_key`."""
+        return self.source == source if self.source_key is None else url_key.matches(self.source_key, source)
 
     def is_unchanged(self, status: os.stat_result) -> bool:
         """Whether a file still has the size and mtime of the row."""

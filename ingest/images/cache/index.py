@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 256
 BATCH_S = 1.0
+_PAGE = 4096
 
 _COLUMNS = ", ".join(field.name for field in fields(CacheEntry))
 _PUT = f"INSERT OR REPLACE INTO picture ({_COLUMNS}) VALUES ({', '.join('?' * len(fields(CacheEntry)))})"  # noqa: S608
@@ -84,6 +85,27 @@ class ImageIndex:
         """Write the content of the bytes with that digest."""
         self._write("INSERT OR REPLACE INTO content VALUES (?, ?, ?, ?)", (sha256, *astuple(content)))
 
+    def count_from_urls(self) -> int:
+        """Return how many images are from URLs."""
+        ((count,),) = self.select("SELECT count(*) FROM picture WHERE file IS NOT NULL AND source_key IS NOT NULL")
+        return int(count)
+
+    def downloads(self) -> Iterator[tuple[str, bytes, bytes]]:
+        """Yield the name, the SHA-256 and the URL's key of each file that was downloaded."""
+        wanted = "file IS NOT NULL AND sha256 IS NOT NULL AND source_key IS NOT NULL AND tries > 0"
+        for entry in self._pages(wanted):
+            if entry.file and entry.sha256 and entry.source_key:  # always, as the condition says; for the types
+                yield entry.file, entry.sha256, entry.source_key
+
+    def entries(self) -> Iterator[CacheEntry]:
+        """Yield all rows, a few thousand in memory at a time."""
+        return self._pages("TRUE")
+
+    def contents(self) -> list[tuple[bytes, ImageContent]]:
+        """Return the content of all bytes that were decoded, with their digests."""
+        rows = self.select("SELECT sha256, width, height, blank FROM content")
+        return [(sha256, ImageContent(width, height, bool(blank))) for sha256, width, height, blank in rows]
+
     def fingerprint(self) -> int:
         """Return the XOR of the hashes of all file names, which `scan` computes for a folder in the same process."""
         with self._lock, self._storage_errors():
@@ -111,6 +133,13 @@ class ImageIndex:
                     self._commit()
             finally:
                 self._db.close()
+
+    def _pages(self, condition: str) -> Iterator[CacheEntry]:
+        last = ""
+        where = f"WHERE product_id > ? AND {condition} ORDER BY product_id LIMIT {_PAGE}"
+        while page := self.select(f"SELECT {_COLUMNS} FROM picture {where}", last):  # noqa: S608  constants
+            yield from (CacheEntry(*row) for row in page)
+            last = page[-1][0]
 
     def _prepare(self) -> None:
         version = read_version(self._db)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ingest.core import redaction
 from ingest.images import urls
 
 if TYPE_CHECKING:
     import sqlite3
 
-VERSION = 2
+VERSION = 3
 """The layout's number, kept in `PRAGMA user_version`; 0 is an empty database."""
 
 # The table is called `picture`: existing caches have it under this name.
@@ -49,13 +50,18 @@ def read_version(db: sqlite3.Connection) -> int:
 
 def migrate(db: sqlite3.Connection, version: int) -> None:
     """Bring a database with the earlier layout `version` to the current one, in one transaction."""
-    db.execute("PRAGMA secure_delete = ON")  # overwrites the queries of URLs that layout 1 kept
+    db.execute("PRAGMA secure_delete = ON")  # overwrites the secrets that earlier layouts kept
+    for function in (urls.key, urls.key_of_layout_2, urls.host, redaction.redact, redaction.redact_text):
+        db.create_function(function.__name__, function.__code__.co_argcount, function)
     db.execute("BEGIN IMMEDIATE")
     if version == 0:
         db.execute(_IMAGES)
-    else:
+    if version == 1:
         _from_layout_1(db)
-    db.execute(_CONTENTS)
+    if version == 2:
+        _from_layout_2(db)
+    else:
+        db.execute(_CONTENTS)
     db.execute(f"PRAGMA user_version = {VERSION}")
     db.execute("COMMIT")
 
@@ -64,10 +70,15 @@ def _from_layout_1(db: sqlite3.Connection) -> None:
     """Take the secrets out of URLs, which layout 1 kept whole."""
     db.execute("ALTER TABLE picture ADD COLUMN source_key BLOB")
     db.execute("ALTER TABLE picture ADD COLUMN host TEXT")
-    db.create_function("key", 1, urls.key)
-    db.create_function("host", 1, urls.host)
-    db.create_function("shown", 1, urls.redact)
     db.execute(
-        "UPDATE picture SET source_key = key(source), host = host(source), source = shown(source)"
-        " WHERE file IS NOT NULL OR failure IS NOT NULL"
+        "UPDATE picture SET source_key = key(source), host = host(source), source = redact(source),"
+        " detail = redact_text(detail) WHERE file IS NOT NULL OR failure IS NOT NULL"
+    )
+
+
+def _from_layout_2(db: sqlite3.Connection) -> None:
+    """Give URLs a key of two halves; layout 2 had the SHA-256 of all of a URL, and showed parts of malformed ones."""
+    db.execute(
+        "UPDATE picture SET source_key = key_of_layout_2(source, source_key), source = redact(source),"
+        " detail = redact_text(detail) WHERE source_key IS NOT NULL"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PIL import UnidentifiedImageError
 
 from ingest.core.records import Reason
-from ingest.images.urls import printable
+from ingest.core.redaction import printable
 
 
 class UndecodableError(Exception):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ingest.core.records import Decoded, ImageFile, Skipped, Stage
+from ingest.core.redaction import printable
 from ingest.images.decode.decoder import MAX_PIXELS, decode
 from ingest.images.decode.errors import UndecodableError
-from ingest.images.urls import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import errno
 import hashlib
+import logging
 import os
 import re
 import time
@@ -16,11 +17,12 @@ import urllib3
 from urllib3.exceptions import HTTPError, LocationParseError, LocationValueError
 
 from ingest.core.records import Reason
+from ingest.core.redaction import redact
 from ingest.images.http import responses
 from ingest.images.http.connections import ConnectionPools
 from ingest.images.http.deadlines import Deadlines
 from ingest.images.http.throttle import HostThrottle
-from ingest.images.urls import DownloadError, TransientError, redact, unusable_url
+from ingest.images.urls import DownloadError, TransientError, unusable_url
 from ingest.images.whatwg_url import Url, parse
 from ingest.runtime.atomic_files import storage_errors
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
     from ingest.images.http.download_policy import DownloadPolicy
+
+log = logging.getLogger(__name__)
 
 _CHUNK = 65_536
 _MAX_REDIRECTS = 5
@@ -82,6 +86,7 @@ class Downloader:
         self._deadlines = Deadlines()
         self._pools = ConnectionPools(policy.addresses, self._deadlines, policy.at_once)
         self._retrying = policy.retrying(sleep)
+        self._warned: set[str] = set()
         self._headers = {
             "User-Agent": policy.user_agent,
             "Accept": "image/*,*/*;q=0.5",
@@ -117,6 +122,7 @@ class Downloader:
     def _try(self, task: _Task) -> Download | None:
         """Follow redirects one by one: each target is checked, and gets no secrets of another host."""
         source = target = parse(task.url)
+        self._warn_of_withheld(source)
         with self._deadlines.until(task.ends):
             for _ in range(_MAX_REDIRECTS + 1):
                 with self._hosts.slot(target.host, task.ends):
@@ -135,7 +141,7 @@ class Downloader:
                 return parse(location, target)
             if response.status == 304 and _CONDITIONS & headers.keys():
                 return None
-            responses.check_status(response, task.url)
+            responses.check_status(response, task.url, self.policy.host_headers.withheld(parse(task.url)))
             return self._save(task, response)
         except TransientError as error:
             if error.wait_s:
@@ -152,11 +158,18 @@ class Downloader:
         """Return the headers for `target`; secrets only if the redirects have not left the origin of `source`."""
         headers = dict(self._headers)
         if source.origin == target.origin:
-            headers |= self.policy.host_headers.get(target.host)
+            headers |= self.policy.host_headers.get(target)
             if target.userinfo and "Authorization" not in headers:
                 secret = base64.b64encode(unquote_to_bytes(target.userinfo)).decode()
                 headers["Authorization"] = f"Basic {secret}"
         return headers
+
+    def _warn_of_withheld(self, url: Url) -> None:
+        """Log, once for each origin, that a host's headers are not for this scheme or port."""
+        said = self.policy.host_headers.withheld(url)
+        if said and said not in self._warned:
+            self._warned.add(said)
+            log.warning("%s", said)
 
     def _get(self, task: _Task, target: Url, headers: dict[str, str]) -> BaseHTTPResponse:
         left = task.time_left()

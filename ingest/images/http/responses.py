@@ -22,8 +22,9 @@ from urllib3.exceptions import (
 )
 
 from ingest.core.records import Reason
+from ingest.core.redaction import redact
 from ingest.images.file_type import HEAD, extension
-from ingest.images.urls import DownloadError, TransientError, redact
+from ingest.images.urls import DownloadError, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,8 +49,8 @@ def redirect_target(response: BaseHTTPResponse, url: str) -> str | None:
     return named.pop().encode("latin-1").decode("utf-8", "surrogateescape") if named else None
 
 
-def check_status(response: BaseHTTPResponse, url: str) -> None:
-    """Raise DownloadError for every status except 200."""
+def check_status(response: BaseHTTPResponse, url: str, note: str = "") -> None:
+    """Raise DownloadError for every status except 200; the `note` is added if the server refuses access."""
     status = response.status
     if status == 200:
         return
@@ -64,7 +65,8 @@ def check_status(response: BaseHTTPResponse, url: str) -> None:
     if status in (404, 410):
         raise DownloadError(Reason.NOT_FOUND, f"{detail}; correct the URL in the catalog")
     if 400 <= status < 500:
-        raise DownloadError(Reason.HTTP_4XX, f"{detail}; make the image public or correct its URL")
+        fix = note if note and status in (401, 403) else "make the image public or correct its URL"
+        raise DownloadError(Reason.HTTP_4XX, f"{detail}; {fix}")
     if status in _REDIRECTS:
         detail += " without a Location"
     raise DownloadError(Reason.BAD_ANSWER, detail)

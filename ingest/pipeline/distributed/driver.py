@@ -119,10 +119,7 @@ def _looks_unchanged(item: BlockItem, fingerprint: str) -> bool:
 
 def _adopt(done: Done, pipeline: Pipeline) -> None:
     """Add what the workers found and wrote to the image cache's index and to the store."""
-    for entry in done.block.entries:
-        pipeline.cache.index.put(entry)
-    for sha256, content in done.block.contents:
-        pipeline.cache.index.put_content(sha256, content)
+    pipeline.cache.record(done.block.entries, done.block.contents)
     if done.shard:
         pipeline.store.adopt(done.shard)
 

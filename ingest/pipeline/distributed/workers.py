@@ -6,7 +6,7 @@ No code here depends on Ray. An exception in a worker comes back as a value: a b
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,10 +17,10 @@ from ingest.core.records import Decoded, Embedded, ImageFile, Skipped
 from ingest.embedding import encoder as embedding
 from ingest.embedding.clip import ClipEncoder
 from ingest.embedding.pixel_cache import PixelCache
-from ingest.images.cache.cache import ImageCache
-from ingest.images.cache.entry import CacheEntry, ImageContent
+from ingest.images.cache.cache import FOLDER, ImageCache
 from ingest.images.cache.index import ImageIndex
 from ingest.images.stage import ImageStage
+from ingest.images.urls import UrlKey
 from ingest.milvus import writer
 from ingest.milvus.collection import Collection
 from ingest.milvus.connection import connect
@@ -68,7 +68,7 @@ def prepare(block: Block, job: Job, known: SortedKeys) -> Prepared:
     stored = HashIndex.of(known)
     with ExitStack() as stack:
         index = ImageIndex(Path(":memory:"))
-        cache = stack.enter_context(ImageCache(settings.data / "image_cache", index))
+        cache = stack.enter_context(ImageCache(settings.data / FOLDER, index, url_key=UrlKey(settings.url_key)))
         for item in block:
             if item.entry is not None:
                 index.put(item.entry)
@@ -84,8 +84,8 @@ def prepare(block: Block, job: Job, known: SortedKeys) -> Prepared:
         pending = tuple(record for record in decoded if isinstance(record, Decoded | Skipped))
         with_vector = tuple(compress(differing, held))
         before = {item.entry for item in block}
-        entries = tuple(entry for entry in map(_entry, index.select(_ENTRIES)) if entry not in before)
-        contents = tuple((row[0], ImageContent(row[1], row[2], bool(row[3]))) for row in index.select(_CONTENTS))
+        entries = tuple(entry for entry in index.entries() if entry not in before)
+        contents = tuple(index.contents())
     places = tuple(item.place for item in block)
     return Prepared(FetchedBlock(places, found, with_vector, entries, contents), pending)
 
@@ -134,14 +134,6 @@ class Upserter:
         for _ in writer.upsert(rows.values(), self._collection):
             pass
         return without_vectors(done)
-
-
-_ENTRIES = f"SELECT {', '.join(field.name for field in fields(CacheEntry))} FROM picture"  # noqa: S608
-_CONTENTS = "SELECT sha256, width, height, blank FROM content"
-
-
-def _entry(row: tuple[object, ...]) -> CacheEntry:
-    return CacheEntry(*row)  # type: ignore[arg-type]
 
 
 def _difference(block: Block, fingerprint: str) -> CollectionDiff:

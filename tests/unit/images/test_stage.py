@@ -15,6 +15,7 @@ from ingest.core.settings import Settings
 from ingest.images.cache import statistics
 from ingest.images.cache.entry import ImageContent
 from ingest.images.stage import ImageStage, download_policy
+from ingest.images.whatwg_url import parse
 
 
 def test_settings_become_the_policy(tmp_path):
@@ -33,7 +34,7 @@ def test_settings_become_the_policy(tmp_path):
     )
     assert (policy.read_s, policy.deadline_s, policy.tries, policy.at_once, policy.max_bytes) == (3, 9, 2, 4, 77)
     assert policy.user_agent == "shop/1"
-    assert policy.host_headers.get("cdn.example") == {"X-Key": "1"}
+    assert policy.host_headers.get(parse("https://cdn.example/a.jpg")) == {"X-Key": "1"}
     assert policy.addresses.allows("cdn.internal", "10.0.0.1")
     assert not policy.addresses.allow_private
     assert download_policy(Settings()).user_agent.startswith("ingest/")

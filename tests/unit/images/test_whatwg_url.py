@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.core.records import Reason
-from ingest.images.urls import DownloadError, host, redact
+from ingest.core.redaction import redact
+from ingest.images.urls import DownloadError, host
 from ingest.images.whatwg_url import parse, to_ascii
 
 BASE = "https://shop.example:8443/a/b.jpg?old=1"

@@ -78,7 +78,7 @@ def test_a_users_file_is_adopted_under_either_name(cache, jpeg, name):
 
 
 def test_an_adopted_file_gets_a_unique_name_if_case_is_ignored(cache, jpeg):
-    cache._ignores_case = True
+    cache._files._ignores_case = True
     drop(cache, "shoe.jpg", jpeg)
     assert cache.find("SHOE", URL) is None
     assert cache.find("shoe", URL).file == "shoe~f.jpg"

@@ -16,9 +16,10 @@ from support.http_server import Answer
 
 from ingest.core.errors import StorageError
 from ingest.core.records import Reason
+from ingest.core.redaction import redact
 from ingest.images.http.download_policy import DownloadPolicy
 from ingest.images.http.downloader import Downloader
-from ingest.images.urls import DownloadError, redact
+from ingest.images.urls import DownloadError
 
 
 def refused(downloader, url, path):

@@ -6,6 +6,7 @@ import pytest
 
 from ingest.core.errors import ConfigError
 from ingest.images.http.headers import read
+from ingest.images.whatwg_url import parse
 
 
 @pytest.fixture
@@ -21,9 +22,33 @@ def written(tmp_path):
 def test_a_host_has_its_headers_and_secrets_come_from_the_environment(written, monkeypatch):
     monkeypatch.setenv("CDN_TOKEN", "s3cret")
     headers = read(written('["CDN.example.com"]\nAuthorization = "Bearer ${CDN_TOKEN}"\nX-Shop = "7"\n'))
-    assert headers.get("cdn.example.com") == {"Authorization": "Bearer s3cret", "X-Shop": "7"}
-    assert headers.get("example.com") == {}
+    assert headers.get(parse("https://cdn.example.com/a.jpg")) == {"Authorization": "Bearer s3cret", "X-Shop": "7"}
+    assert headers.get(parse("https://example.com/a.jpg")) == {}
     assert "s3cret" not in repr(headers)
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed", "others"),
+    [
+        ("img.lan", "https://img.lan", ["http://img.lan", "https://img.lan:8443", "http://img.lan:443"]),
+        ("https://img.lan", "https://img.lan:443", ["http://img.lan", "https://img.lan:8443"]),
+        ("http://IMG.lan:8080/", "http://img.lan:8080", ["http://img.lan", "https://img.lan:8080", "https://img.lan"]),
+        ("http://img.lan", "http://img.lan:80", ["https://img.lan:80", "http://img.lan:8080", "https://img.lan"]),
+        ("[::1]", "https://[::1]", ["http://[::1]"]),
+        ("http://[::1]:81", "http://[::1]:81", ["http://[::1]"]),
+        ("Bücher.example", "https://xn--bcher-kva.example", ["http://xn--bcher-kva.example"]),
+    ],
+)
+def test_a_name_means_one_scheme_host_and_port(written, name, allowed, others):
+    headers = read(written(f'["{name}"]\nX-Key = "s3cret"'))
+    assert headers.get(parse(f"{allowed}/a.jpg")) == {"X-Key": "s3cret"}
+    assert headers.withheld(parse(f"{allowed}/a.jpg")) == ""
+    for other in others:
+        assert headers.get(parse(f"{other}/a.jpg")) == {}, other
+        assert f'add ["{other.removesuffix(":443") if other.startswith("https") else other}"]' in headers.withheld(
+            parse(f"{other}/a.jpg")
+        )
+    assert headers.withheld(parse("https://elsewhere.example/a.jpg")) == ""
 
 
 @pytest.mark.parametrize(
@@ -36,6 +61,13 @@ def test_a_host_has_its_headers_and_secrets_come_from_the_environment(written, m
         ('["h"]\nX = "${NOT_THERE}"', "NOT_THERE is not set"),
         ('["h"]\nX = "s3cret\\r\\nY: 1"', "not a valid header"),
         ('["h"]\n"X Y" = "s3cret"', "not a valid header"),
+        ('["img.lan:8080"]\nX = "s3cret"', r'write \["https://img.lan:8080"\] or \["http://img.lan:8080"\]'),
+        ('["ftp://h"]\nX = "s3cret"', "not a host or an origin"),
+        ('["http://me:s3cret@h"]\nX = "y"', "not a host or an origin"),
+        ('["http://h/a?s3cret"]\nX = "y"', "not a host or an origin"),
+        ('["h:99999"]\nX = "y"', "has a port and no scheme"),
+        ('["http://h:99999"]\nX = "y"', "not a valid host"),
+        ('["h"]\nX = "y"\n["https://H:443"]\nX = "s3cret"', "two tables are for https://h;"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_place_and_no_secret(written, text, message):
