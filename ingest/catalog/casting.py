@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from ingest.catalog import exact_numbers
+from ingest.core.redaction import redact_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,8 +35,9 @@ class CastError(ValueError):
 
 
 def display(value: Any) -> str:
-    """Return a value for a message: one line, its text in quotes, cut after 60 characters."""
+    """Return a value for a message: one line, its text in quotes, cut after 60 characters, no password of a URL."""
     if isinstance(value, str):
+        value = redact_text(value)
         return repr(value if len(value) <= _SHOWN else value[:_SHOWN] + "…")
     plain = text(value) if isinstance(value, Decimal | date | time | UUID) else repr(value)
     return plain if len(plain) <= _SHOWN else plain[:_SHOWN] + "…"

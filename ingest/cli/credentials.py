@@ -7,6 +7,7 @@ import sys
 from itertools import islice
 
 from ingest.cli import interrupts
+from ingest.core.redaction import redact_text
 
 TOKEN = "INGEST_TOKEN"  # noqa: S105  a name
 _PUBLISHED = "Milvus"  # the default password of a new server: not a secret, and a word in every message
@@ -53,13 +54,13 @@ def split(given: list[str]) -> tuple[list[str], dict[str, str]]:
 
 
 def redact(text: str) -> str:
-    """Return a text with the credentials of the environment replaced."""
+    """Return a text without the credentials of the environment and those in URLs."""
     for name in _NAMES:
         whole = os.environ.get(name, "")
         for secret in (whole, whole.partition(":")[2]):
             if secret not in ("", _PUBLISHED):
                 text = text.replace(secret, "…")
-    return text
+    return redact_text(text)
 
 
 def _without_user(uri: str) -> tuple[str, str]:

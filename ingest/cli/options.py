@@ -32,6 +32,12 @@ catalog_file = combine(
         metavar="NAME",
         help="Column that holds image URLs, or paths relative to the catalog's folder.",
     ),
+    option(
+        "Images",
+        "--url-key",
+        type=click.Choice(["full", "path"]),
+        help="What must change in a URL to mean another image: anything, or something before its ? and #.",
+    ),
 )
 
 catalog = combine(
@@ -132,12 +138,6 @@ downloads = combine(
         "--images-root",
         type=_FILE,
         help="Also allow local images in this folder, not only beside the catalog.",
-    ),
-    option(
-        "Images",
-        "--url-key",
-        type=click.Choice(["full", "path"]),
-        help="What makes a URL another image's: any change, or only one before its ? and #.",
     ),
     option("Images", "--retry-failed", is_flag=True, help="Retry downloads that failed permanently, such as a 404."),
     option("Images", "--refresh", is_flag=True, help="Check with the servers whether downloaded images have changed."),

@@ -12,6 +12,7 @@ import numpy as np
 from ingest.core import canonical_json, missing_numbers
 from ingest.core.contract import DYNAMIC, IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST, row_digests
 from ingest.core.records import ImageFile, Mismatch
+from ingest.core.redaction import redact_text
 from ingest.milvus import writer
 from ingest.runtime.hash_index import ABSENT
 from ingest.runtime.parallel import batched
@@ -165,5 +166,5 @@ def _shown(values: Mapping[str, Any], name: str, kind: str | None) -> str:
     value = values[name]
     if isinstance(value, float | np.floating):
         return "unknown" if math.isnan(value) else str(np.float32(value) if kind == "FLOAT" else float(value))
-    text = json.dumps(value, default=str)
+    text = json.dumps(redact_text(value) if isinstance(value, str) else value, default=str)
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
 
 from ingest.core.errors import StorageError
 from ingest.core.records import Skipped
+from ingest.core.redaction import redact_text
 from ingest.pipeline.skipped import example
 from ingest.runtime.atomic_files import storage_errors
 
@@ -137,8 +138,9 @@ class RunReport:
             if isinstance(record, Skipped):
                 self.reasons[record.reason.value] += 1
                 self._examples.setdefault(record.reason.value, record)
+                detail = redact_text(record.detail)  # also of a cell that it quotes
                 with storage_errors(self.folder):
-                    row = record.product_id, record.stage, record.reason, record.detail, record.line, record.file
+                    row = record.product_id, record.stage, record.reason, detail, record.line, record.file
                     self._skipped_writer.writerow(row)
             else:
                 yield record

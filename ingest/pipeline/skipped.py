@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from ingest.core.errors import ConfigError
 from ingest.core.records import Reason
+from ingest.core.redaction import redact_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from ingest.core.records import Skipped
 
 _EXAMPLE_CHARACTERS = 120
-_URL = re.compile(r"(\w+://)(?:[^\s/@'\"]*@)?([^\s?#'\"]*)[^\s'\"]*")
 
 
 def example(skipped: Skipped, catalog: str) -> str:
@@ -23,7 +22,7 @@ def example(skipped: Skipped, catalog: str) -> str:
     A URL is shown as `scheme://host/path`. The file is named only if it is not `catalog`, the catalog's own name.
     """
     place = f"line {skipped.line}" if skipped.file in ("", catalog) else f"{skipped.file} line {skipped.line}"
-    text = _URL.sub(r"\1\2", f"{place}: {' '.join(skipped.detail.split())}")
+    text = redact_text(f"{place}: {' '.join(skipped.detail.split())}")
     text = "".join(letter if letter.isprintable() else "?" for letter in text)
     return text if len(text) <= _EXAMPLE_CHARACTERS else f"{text[: _EXAMPLE_CHARACTERS - 1]}…"
 

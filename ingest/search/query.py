@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ingest.core.errors import QueryError
+from ingest.core.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -182,8 +183,8 @@ def pixels(
             path.write_bytes(image)
             return _pixels(path, "the image", preprocessing, sandbox)
     if not image.is_file():
-        raise QueryError(f"{image}: no such file; --image takes the path of an image")
-    return _pixels(image, str(image), preprocessing, sandbox)
+        raise QueryError(f"{redact(str(image))}: no such file; --image takes the path of an image")
+    return _pixels(image, redact(str(image)), preprocessing, sandbox)
 
 
 def _pixels(path: Path, name: str, preprocessing: Preprocessing, sandbox: DecodeSandbox | None) -> NDArray[np.uint8]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ingest.core.errors import QueryError
+from ingest.core.redaction import redact
 from ingest.images.urls import host
 from ingest.runtime.atomic_files import reason
 
@@ -68,7 +69,7 @@ def _query(row: Mapping[str, Any], path: Path, defaults: Query, fetch: Callable[
         raise QueryError(f"limit is {query.limit}; give 1 to {_MAX_LIMIT}")
     if not (text or image or product_id):
         raise QueryError("the query is empty; give a text, an image or a product_id")
-    return NamedQuery(str(given.get("name", "")) or " + ".join(filter(None, (text, image, product_id))), query)
+    return NamedQuery(str(given.get("name", "")) or " + ".join(filter(None, (text, redact(image), product_id))), query)
 
 
 def _number(value: Any, key: str) -> float:

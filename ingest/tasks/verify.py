@@ -12,6 +12,7 @@ import numpy as np
 from ingest.core import search_ef
 from ingest.core.errors import InterruptedRunError
 from ingest.core.records import Mismatch
+from ingest.images.cache import statistics
 from ingest.images.cache.cache import FOLDER, INDEX
 from ingest.images.cache.index import ImageIndex
 from ingest.milvus import checks, null_probe, reader
@@ -66,6 +67,7 @@ def verify(
             verdict.differing.extend(verify_rows.check(pipeline, collection, difference, verdict, hashes=pictures))
             sampled = _sample(pipeline, there, sample, verdict)
             verdict.differing.extend(checks.vectors(collection, pipeline.store, sampled))
+            _note_dropped_in(verdict, statistics.dropped_in(pipeline.cache.index))
             if settings.exports:
                 verdict.differing.extend(verify_files.check(pipeline, collection, difference, sampled, verdict))
         served = collection.alias_target()
@@ -85,6 +87,12 @@ def forget_images(settings: Settings, product_ids: Iterable[str]) -> None:
         for product_id in product_ids:
             if (entry := index.get(product_id)) is not None:
                 index.put(replace(entry, mtime_ns=None))
+
+
+def _note_dropped_in(verdict: Verdict, images: int) -> None:
+    if images:
+        what = "1 image was" if images == 1 else f"{images:,} images were"
+        verdict.notes.append(f"{what} put into the cache by hand; ingest run --refresh compares with the URLs")
 
 
 def _note_ef(verdict: Verdict, contract: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""A fetch that is killed thirty times leaves no torn file, no row without its file, and fetches nothing twice."""
+"""A fetch that is killed leaves no torn file and no row without its file, fetches nothing twice, mixes up no URLs."""
 
 from __future__ import annotations
 
@@ -35,11 +35,13 @@ from ingest.images.roots import ImageRoots
 from ingest.core.records import ImageFile, Product
 
 folder, base = Path(sys.argv[1]), sys.argv[2]
-products = (Product(f"P{number}", f"{base}/{number}", {}, number) for number in range(int(sys.argv[3])))
+products = (Product(f"P{number}", f"{base}/{number}{sys.argv[4]}", {}, number) for number in range(int(sys.argv[3])))
 with ImageCache(folder) as cache, Downloader(DownloadPolicy(addresses=AddressPolicy(allow_private=True))) as downloader:
     fetch = ImageResolver(cache, downloader, ImageRoots([folder]))
     got = parallel.parallel_map_by_key(fetch, products, key=fetch.host, workers=8, at_once=8, ahead=1000)
-    sys.exit(sum(1 for record in got if not isinstance(record, ImageFile)))
+    end = sys.argv[4].encode()
+    good = [isinstance(record, ImageFile) and record.path.read_bytes().endswith(end) for record in got]
+    sys.exit(min(good.count(False), 99))
 """
 
 
@@ -56,9 +58,10 @@ def server():
         protocol_version = "HTTP/1.1"
 
         def do_GET(self):
-            number = int(self.path[1:])
+            path, mark, query = self.path.partition("?")
+            number = int(path[1:])
             asked[number] += 1
-            body = content(number)
+            body = content(number) + (mark + query).encode()
             time.sleep(0.01)
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
@@ -108,7 +111,7 @@ def test_thirty_kills_tear_nothing_and_fetch_nothing_twice(tmp_path, server):
     folder = tmp_path / "cache"
     folder.mkdir()
     moments = random.Random(20261123)
-    command = ["-c", FETCH, str(folder), base, str(IMAGES)]
+    command = ["-c", FETCH, str(folder), base, str(IMAGES), ""]
     kept: dict[int, int] = {}
     for _ in range(KILLS):
         process = fork_server().start(command, tmp_path, os.environ)
@@ -130,3 +133,32 @@ def test_thirty_kills_tear_nothing_and_fetch_nothing_twice(tmp_path, server):
     assert len(whole(folder)) == len(recorded(folder)) == IMAGES
     assert {number: asked[number] for number in kept} == kept
     assert not list(folder.glob("*.part"))
+
+
+def test_no_kill_leaves_an_image_that_is_later_taken_for_another_urls(tmp_path, server):
+    base, asked = server
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    moments = random.Random(20261127)
+    images, kept = 60, 0
+    for version in range(8):
+        command = ["-c", FETCH, str(folder), base, str(images), f"?v={version}"]
+        process = fork_server().start(command, tmp_path, os.environ)
+        reached = asked.total() + moments.randrange(10, images)
+        while asked.total() < reached and process.poll() is None:
+            time.sleep(0.001)
+        process.kill()
+        process.wait()
+        written = [path for path in folder.glob("P*.jpg") if path.read_bytes().endswith(f"?v={version}".encode())]
+        kept += len(written)
+        if version % 2:  # as the message about a damaged index advises
+            for path in folder.glob("index.sqlite*"):
+                path.unlink()
+        begun = asked.total()
+        # The same URLs, or others: exit code 0 says that every product has the image of its own URL.
+        now = version if version % 3 else version + 100
+        command = ["-c", FETCH, str(folder), base, str(images), f"?v={now}"]
+        assert fork_server().start(command, tmp_path, os.environ).wait() == 0
+        expected = images - len(written) if now == version else images
+        assert asked.total() - begun == expected, "an image was fetched again, or one of another URL was used"
+    assert kept > images, "the kills came too early to tell anything"

@@ -142,10 +142,9 @@ def _queries(text: str | None, query: QueryOptions, fetch: Callable[[str], Path]
         return read_queries(query.queries, asked, fetch)
     if text is not None and not text.strip():
         raise QueryError("the text to search for is empty")
-    image, named = query.image, query.image
+    image = query.image
     path = None if image is None else fetch(image) if host(image) else Path(image)
-    if image is not None and host(image):
-        named = redact(image)
+    named = None if image is None else redact(image)
     name = " + ".join(part for part in (text, named, query.product) if part)
     return [NamedQuery(name, replace(asked, text=text or "", image=path, product_id=query.product or ""))]
 

@@ -51,8 +51,11 @@ def read_version(db: sqlite3.Connection) -> int:
 def migrate(db: sqlite3.Connection, version: int) -> None:
     """Bring a database with the earlier layout `version` to the current one, in one transaction."""
     db.execute("PRAGMA secure_delete = ON")  # overwrites the secrets that earlier layouts kept
-    for function in (urls.key, urls.key_of_layout_2, urls.host, redaction.redact, redaction.redact_text):
-        db.create_function(function.__name__, function.__code__.co_argcount, function)
+    db.create_function("key", 1, urls.key)
+    db.create_function("key_of_layout_2", 2, urls.key_of_layout_2)
+    db.create_function("host", 1, urls.host)
+    db.create_function("redact", 1, redaction.redact)
+    db.create_function("redact_text", 1, redaction.redact_text)
     db.execute("BEGIN IMMEDIATE")
     if version == 0:
         db.execute(_IMAGES)

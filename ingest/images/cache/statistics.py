@@ -16,9 +16,9 @@ TINY = 64
 _TOP = 10
 _STATES = """
 SELECT CASE WHEN sha256 IS NULL THEN failure
-            WHEN failure IS NOT NULL THEN 'not refreshed'
             WHEN source_key IS NULL THEN 'local'
             WHEN tries = 0 THEN 'dropped in'
+            WHEN failure IS NOT NULL THEN 'not refreshed'
             ELSE 'fetched' END AS state,
        count(*), coalesce(sum(size), 0)
 FROM picture GROUP BY state ORDER BY count(*) DESC, state
@@ -86,6 +86,11 @@ class QualityCounts:
     shared: int
     duplicates: int
     most_shared: tuple[SharedFile, ...]
+
+
+def dropped_in(index: ImageIndex) -> int:
+    """Return how many images were put into the cache by hand, for products with a URL."""
+    return next((state.pictures for state in states(index) if state.name == "dropped in"), 0)
 
 
 def states(index: ImageIndex) -> list[StateCount]:

@@ -16,6 +16,7 @@ from ingest.core.records import ImageFile, Product, Reason, Skipped, Stage
 from ingest.images.cache.cache import ImageCache
 from ingest.images.resolver import ImageResolver, RefetchPolicy
 from ingest.images.roots import ImageRoots
+from ingest.images.urls import UrlKey
 from ingest.runtime import parallel
 
 
@@ -202,6 +203,40 @@ def test_a_refresh_takes_a_changed_image_and_keeps_it_if_a_later_one_fails(
     assert first.sha256 != second.sha256 == third.sha256
     assert cache.get("P1").failure == "not found"
     assert online(product(url)) == third
+
+
+def test_a_refresh_compares_images_put_there_by_hand_with_their_urls(cache, downloader, server, jpeg, other_jpeg):
+    same, different, missing = (server.serve(f"/{name}", *answers) for name, answers in (
+        ("a", [Answer(jpeg)]), ("b", [Answer(other_jpeg)]), ("c", [Answer(status=404)]),
+    ))  # fmt: skip
+    products = [product(same, "P1"), product(different, "P2"), product(missing, "P3")]
+    for record in products:
+        drop(cache, f"{record.product_id}.jpg", jpeg)
+    adopt = ImageResolver(cache, downloader, ImageRoots([cache.folder]))
+    refresh = ImageResolver(cache, downloader, ImageRoots([cache.folder]), RefetchPolicy(older_than_s=0))
+    found = [adopt(record) for record in products]
+    assert {image.sha256 for image in found} == {hashlib.sha256(jpeg).digest()}
+    assert server.requests == []
+    after = [refresh(record) for record in products]
+    assert after[0] == found[0]
+    assert after[1].sha256 == hashlib.sha256(other_jpeg).digest()
+    assert after[2] == found[2]
+    assert [cache.get(record.product_id).is_adopted for record in products] == [False, False, True]
+    assert (cache.folder / "P2.jpg.replaced").read_bytes() == jpeg
+
+
+def test_a_new_signature_is_tried_after_a_permanent_failure_also_if_the_path_is_the_key(
+    tmp_path, downloader, server, jpeg
+):
+    url = server.serve("/a", Answer(status=403), Answer(jpeg))
+    with ImageCache(tmp_path / "cache", url_key=UrlKey.PATH) as cache:
+        resolve = ImageResolver(cache, downloader, ImageRoots([tmp_path]))
+        assert resolve(product(url + "?sig=1")).reason == Reason.HTTP_4XX
+        assert resolve(product(url + "?sig=1")).reason == Reason.HTTP_4XX
+        assert server.asked("/a") == 1
+        assert isinstance(resolve(product(url + "?sig=2")), ImageFile)
+        assert isinstance(resolve(product(url + "?sig=3")), ImageFile)
+    assert server.asked("/a") == 2
 
 
 def test_an_image_that_cannot_be_decoded_is_fetched_again_if_that_may_help(online, cache, server, jpeg):

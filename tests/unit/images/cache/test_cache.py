@@ -18,6 +18,7 @@ from ingest.images.cache import files
 from ingest.images.cache import index as index_module
 from ingest.images.cache.cache import ImageCache, NotAFileError
 from ingest.images.http.downloader import Download
+from ingest.images.urls import UrlKey
 
 URL = "https://shop.example/a.jpg"
 
@@ -59,15 +60,134 @@ def test_a_stored_image_is_found_in_the_next_run(tmp_path, jpeg, hashed):
     assert hashed == []
 
 
-def test_a_file_without_a_row_is_adopted(tmp_path, jpeg):
-    with ImageCache(tmp_path) as cache:
-        put(cache, "P1", jpeg)
-    with sqlite3.connect(tmp_path / "index.sqlite") as db:  # as a kill between the rename and the row leaves it
+def forget_rows(folder):
+    """Leave the folder as a kill between a rename and the commit of its row does."""
+    with sqlite3.connect(folder / "index.sqlite") as db:
         db.execute("DELETE FROM picture")
     db.close()
+
+
+def delete_index(folder):
+    for path in folder.glob("index.sqlite*"):
+        path.unlink()
+
+
+LOSSES = pytest.mark.parametrize("lose", [forget_rows, delete_index])
+
+
+@LOSSES
+def test_a_download_without_a_row_is_used_for_the_url_that_it_is_from(tmp_path, jpeg, lose):
+    with ImageCache(tmp_path) as cache:
+        put(cache, "P1", jpeg)
+    lose(tmp_path)
     with ImageCache(tmp_path) as cache:
         assert cache.find("P1", URL).sha256 == hashlib.sha256(jpeg).digest()
+    assert rows(tmp_path) == [("P1", "P1.jpg", 1, None)]
+
+
+@LOSSES
+@pytest.mark.parametrize("url", [URL + "?v=2", "https://shop.example/b.jpg"])
+def test_a_download_without_a_row_is_never_used_for_another_url(tmp_path, jpeg, lose, url):
+    with ImageCache(tmp_path) as cache:
+        put(cache, "P1", jpeg)
+    lose(tmp_path)
+    for _ in range(2):
+        with ImageCache(tmp_path) as cache:
+            assert cache.find("P1", url) is None
+    assert rows(tmp_path) == []
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png"])
+def test_a_row_that_lags_behind_its_file_is_not_believed(tmp_path, jpeg, other_jpeg, kind, monkeypatch):
+    with ImageCache(tmp_path) as cache:
+        put(cache, "P1", jpeg)
+    with ImageCache(tmp_path) as cache:
+        monkeypatch.setattr(cache.index, "put", lambda entry: None)  # as if killed before the commit
+        put(cache, "P1", other_jpeg, source=URL + "?v=2", kind=kind)
+    with ImageCache(tmp_path) as cache:
+        assert cache.find("P1", URL) is None
+        assert cache.find("P1", URL + "?v=3") is None
+        assert cache.find("P1", URL + "?v=2").sha256 == hashlib.sha256(other_jpeg).digest()
+        assert cache.get("P1").tries == 1
+
+
+def test_an_image_by_hand_is_not_taken_for_a_download(tmp_path, jpeg, other_jpeg):
+    with ImageCache(tmp_path) as cache:
+        put(cache, "P1", jpeg)
+    delete_index(tmp_path)
+    (tmp_path / "P1.jpg").write_bytes(other_jpeg)
+    with ImageCache(tmp_path) as cache:
+        assert cache.find("P1", URL + "?v=2").sha256 == hashlib.sha256(other_jpeg).digest()
     assert rows(tmp_path) == [("P1", "P1.jpg", 0, None)]
+
+
+def test_a_download_copied_to_another_products_name_is_one_by_hand(tmp_path, jpeg):
+    with ImageCache(tmp_path) as cache:
+        put(cache, "P1", jpeg)
+    (tmp_path / "P2.jpg").write_bytes(jpeg)
+    with ImageCache(tmp_path) as cache:
+        assert cache.find("P2", "https://shop.example/2.jpg").tries == 0
+
+
+def test_an_image_by_hand_makes_room_for_another_urls_and_is_kept(tmp_path, jpeg, other_jpeg):
+    (tmp_path / "P1.png").write_bytes(jpeg)
+    with ImageCache(tmp_path) as cache:
+        assert cache.find("P1", URL).file == "P1.png"
+        assert cache.find("P1", URL + "?v=2") is None
+        put(cache, "P1", other_jpeg, source=URL + "?v=2")
+        assert cache.notes() == [
+            "1 image put into the cache by hand gave way to the image at the URL, and stays beside it as NAME.replaced"
+        ]
+    assert (tmp_path / "P1.png.replaced").read_bytes() == jpeg
+    assert not (tmp_path / "P1.png").exists()
+    delete_index(tmp_path)
+    with ImageCache(tmp_path) as cache:
+        assert cache.find("P1", URL) is None
+
+
+def test_an_image_by_hand_that_the_url_serves_too_needs_no_copy(cache, jpeg):
+    drop(cache, "P1.jpg", jpeg)
+    assert cache.find("P1", URL).is_adopted
+    put(cache, "P1", jpeg)
+    assert not cache.get("P1").is_adopted
+    assert [path.name for path in cache.folder.glob("P1*")] == ["P1.jpg"]
+    assert cache.notes() == []
+
+
+def test_an_image_by_hand_whose_url_failed_since_is_set_aside_not_deleted(tmp_path, jpeg):
+    (tmp_path / "P1.jpg").write_bytes(jpeg)
+    with ImageCache(tmp_path) as cache:
+        cache.find("P1", URL)
+        cache.fail("P1", URL + "2", Reason.HTTP_5XX, "503")
+    with ImageCache(tmp_path) as cache:
+        assert cache.find("P1", URL + "2") is None
+    assert (tmp_path / "P1.jpg.replaced").read_bytes() == jpeg
+
+
+def test_a_cache_of_an_earlier_version_is_recorded_once_and_survives_the_loss_of_its_index(tmp_path, jpeg):
+    with ImageCache(tmp_path) as cache:
+        put(cache, "P1", jpeg)
+        drop(cache, "P2.jpg", jpeg)
+        cache.find("P2", URL)
+    for path in tmp_path.glob("sources*"):
+        path.unlink()
+    ImageCache(tmp_path).close()
+    assert (tmp_path / "sources.bin").stat().st_size == 48
+    delete_index(tmp_path)
+    with ImageCache(tmp_path) as cache:
+        assert cache.find("P1", URL + "2") is None
+        assert (cache.find("P1", URL).tries, cache.find("P2", URL).tries) == (1, 0)
+
+
+def test_a_command_that_changes_nothing_reads_the_record_and_writes_none(tmp_path, jpeg):
+    with ImageCache(tmp_path) as cache:
+        put(cache, "P1", jpeg)
+    delete_index(tmp_path)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with ImageCache(tmp_path, changes=False) as cache:
+        assert cache.find("P1", URL).tries == 1
+        assert cache.find("P1", URL + "2") is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 @pytest.mark.parametrize("name", ["shoe.jpg", "shoe~f.jpeg", "shoe.JPG", "shoe.png"])
@@ -136,10 +256,53 @@ def test_a_failure_is_recorded_and_counted(tmp_path):
     assert rows(tmp_path) == [("P1", None, 2, "not found")]
 
 
-def test_an_old_urls_image_is_not_adopted_for_a_new_url_that_failed(cache, jpeg):
+def test_an_old_urls_image_is_not_adopted_for_a_new_url_that_failed(tmp_path, jpeg):
+    with ImageCache(tmp_path) as cache:
+        put(cache, "P1", jpeg)
+        cache.fail("P1", URL + "2", Reason.HTTP_5XX, "503")
+        assert cache.find("P1", URL + "2") is None
+    with ImageCache(tmp_path) as cache:  # opened again, so that files without a row are looked for
+        assert cache.find("P1", URL + "2") is None
+    assert not (tmp_path / "P1.jpg").exists()
+    assert rows(tmp_path) == [("P1", None, 1, "http 5xx")]
+
+
+def test_by_path_an_image_of_another_query_is_used_and_by_all_of_the_url_is_not(tmp_path, jpeg):
+    with ImageCache(tmp_path, url_key=UrlKey.PATH) as cache:
+        put(cache, "P1", jpeg, source=URL + "?v=1")
+        assert cache.find("P1", URL + "?v=2").tries == 1
+        assert cache.find("P1", "https://shop.example/b.jpg?v=1") is None
+    with ImageCache(tmp_path) as cache:  # the flag may change at any time: the row still says which URL it was
+        assert cache.find("P1", URL + "?v=2") is None
+        assert cache.find("P1", URL + "?v=1").tries == 1
+    delete_index(tmp_path)
+    with ImageCache(tmp_path, url_key=UrlKey.PATH) as cache:
+        assert cache.find("P1", URL + "?v=3").tries == 1
+    with ImageCache(tmp_path) as cache:
+        assert cache.find("P1", URL + "?v=3") is None
+        assert cache.find("P1", URL + "?v=1").tries == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "same", "said"), [(2, 2, True), (3, 2, True), (3, 1, False), (1, 1, False), (0, 0, False)]
+)
+def test_a_run_that_downloads_the_same_images_under_other_queries_says_so(cache, jpeg, other_jpeg, changed, same, said):
+    for number in range(3):
+        put(cache, f"P{number}", jpeg, source=f"{URL}?v=1")
+    for number in range(changed):
+        put(cache, f"P{number}", jpeg if number < same else other_jpeg, source=f"{URL}?v=2")
+    expected = (
+        f"{changed} of 3 image URLs changed only after the path, and {same} of those images did not change; "
+        "to download such images once, pass --url-key path"
+    )
+    assert cache.notes() == [expected] * said
+
+
+def test_other_paths_and_refreshes_are_no_reason_to_advise_another_key(cache, jpeg):
     put(cache, "P1", jpeg)
-    cache.fail("P1", URL + "2", Reason.HTTP_5XX, "503")
-    assert cache.find("P1", URL + "2") is None
+    put(cache, "P1", jpeg)
+    put(cache, "P1", jpeg, source="https://cdn.example/a.jpg")
+    assert cache.notes() == []
 
 
 def test_leftover_temporary_files_are_removed_and_others_kept(tmp_path, jpeg):
