@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from support.http_server import Answer
+from support.http_server import Answer, Server
 
 from ingest.core.records import Reason
+from ingest.images.http.downloader import Downloader
+from ingest.images.http.headers import HostHeaders
 from ingest.images.urls import DownloadError
+from ingest.images.whatwg_url import parse
 
 
 def redirect(location):
@@ -110,3 +115,32 @@ def test_two_locations_must_be_the_same(server, downloader, path, jpeg, second, 
     with pytest.raises(DownloadError, match="several addresses") as caught:
         downloader.fetch(url, path)
     assert caught.value.reason == Reason.BAD_ANSWER
+
+
+def test_headers_of_a_bare_host_go_to_no_plain_http_and_a_line_says_so_once(server, downloader, path, jpeg, caplog):
+    host = server.url("")[7:].partition(":")[0]
+    headers = HostHeaders({("https", host, 443): {"X-Key": "s3cret"}})
+    bare = Downloader(replace(downloader.policy, host_headers=headers))
+    with bare:
+        for name in ("/a", "/b"):
+            bare.fetch(server.serve(name, Answer(jpeg)), path)
+        with pytest.raises(DownloadError, match=rf'answered 403; .*add \["{server.url("")}"\]'):
+            bare.fetch(server.serve("/c", Answer(status=403)), path)
+    assert all("X-Key" not in sent for _, sent in server.requests)
+    assert [record.message.count("s3cret") for record in caplog.records] == [0]
+    assert f"were not sent to {server.url('')}" in caplog.text
+
+
+def test_headers_of_an_origin_do_not_follow_a_redirect_to_another_port(server, downloader, path, jpeg):
+    other = Server()
+    try:
+        target = other.serve("/b", Answer(jpeg))
+        url = server.serve("/a", redirect(target))
+        origins = [parse(server.url("/a")).origin, parse(target).origin]
+        headers = HostHeaders({origin: {"X-Key": "s3cret"} for origin in origins})
+        with Downloader(replace(downloader.policy, host_headers=headers)) as sending:
+            assert sending.fetch(url, path).size == len(jpeg)
+        assert server.requests[0][1]["X-Key"] == "s3cret"
+        assert "X-Key" not in other.requests[0][1]
+    finally:
+        other.stop()
