@@ -216,8 +216,10 @@ class ImageCache:
 
     def close(self) -> None:
         """Commit every row and close; raises StorageError. A second call does nothing."""
-        self._files.sources.close()
-        self._index.close()
+        try:
+            self._files.sources.close()
+        finally:
+            self._index.close()
 
     def _tries(self, prior: CacheEntry | None, source: str) -> int:
         return prior.tries if prior is not None and prior.is_from(source, self.url_key) else 0

@@ -39,21 +39,18 @@ class Sources:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = threading.Lock()
-        self._syncing = threading.Lock()
         self._file: int | None = None
-        self._size = self._synced = 0
+        self._size = 0
         self._known: tuple[HashIndex, NDArray[np.uint8]] | None = None
 
     def add(self, name: str, sha256: bytes, key: bytes) -> None:
-        """Record that the file `name` with these bytes is from the URL with this key; it is on disk afterwards."""
-        with storage_errors(self._folder):
-            with self._lock:
-                end = self._append(_identify(name, sha256) + key)
-            with self._syncing:  # one call for all threads that wait for it
-                if self._synced < end:
-                    synced = self._size
-                    os.fsync(self._open())
-                    self._synced = synced
+        """Record that the file `name` with these bytes is from the URL with this key.
+
+        A kill of the process loses nothing that was added. A power cut may lose the last seconds, because an fsync for
+        each record would take milliseconds.
+        """
+        with storage_errors(self._folder), self._lock:
+            self._append(_identify(name, sha256) + key)
 
     def find(self, name: str, sha256: bytes) -> bytes | None:
         """Return the key of the URL that the file `name` with these bytes is from, None if it was not downloaded.
@@ -99,9 +96,10 @@ class Sources:
                     path.unlink()
 
     def close(self) -> None:
-        """Close this process's file; a second call does nothing."""
-        with self._lock:
+        """Fsync and close this process's file; a second call does nothing."""
+        with storage_errors(self._folder), self._lock:
             if self._file is not None:
+                os.fsync(self._file)
                 os.close(self._file)
                 self._file = None
 
@@ -119,18 +117,17 @@ class Sources:
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
             # An earlier process with this number may have been stopped within a record by a full disk.
             size = os.fstat(self._file).st_size
-            self._size = self._synced = size - size % (_ID + _KEY)
+            self._size = size - size % (_ID + _KEY)
             os.ftruncate(self._file, self._size)
         return self._file
 
-    def _append(self, record: bytes) -> int:
-        """Append a record, whole or not at all; return where it ends."""
+    def _append(self, record: bytes) -> None:
+        """Append a record, whole or not at all."""
         file = self._open()
         if os.write(file, record) != len(record):
             os.ftruncate(file, self._size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._size += len(record)
-        return self._size
 
 
 def _identify(name: str, sha256: bytes) -> bytes:
