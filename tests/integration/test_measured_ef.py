@@ -37,7 +37,7 @@ def test_a_measured_ef_outlives_a_run_with_another_schema_and_filters_find_all(
         assert not served.is_exact
         assert efs(collection) == (64, 64, None)
 
-        served.tell_ef(33)
+        served.save_ef(33)
         assert efs(collection) == (33, 64, 33)
 
         changed = replace(contract, index=replace(contract.index, ef=128))
