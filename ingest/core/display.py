@@ -1,4 +1,4 @@
-"""The way out to stdout and stderr: no text that is written here, or past it by a library, controls the terminal.
+"""Output to stdout and stderr: no text, written here or by a library, controls the terminal.
 
 Colours and bars are written as escape sequences by `echo` and by `console` alone. All other text is escaped, first by
 these two, which know where a line ends, and last by `guard`, which sees all that this process writes.
@@ -31,12 +31,12 @@ class Coloured(NamedTuple):
     colour: str
 
 
-def green(text: str) -> Coloured:
+def in_green(text: str) -> Coloured:
     """Return a text in green."""
     return Coloured(text, "\x1b[32m")
 
 
-def red(text: str) -> Coloured:
+def in_red(text: str) -> Coloured:
     """Return a text in bold red."""
     return Coloured(text, "\x1b[31;1m")
 

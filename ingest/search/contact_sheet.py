@@ -24,6 +24,7 @@ body { margin: 0 auto; max-width: 100rem; padding: 1rem; background: var(--paper
 header { display: flex; gap: .75rem; align-items: center; margin: 1.5rem 0 .75rem }
 header img { width: 4rem; height: 4rem; object-fit: contain; background: #fff; border-radius: .4rem }
 h1, h2 { font-size: 1.25rem; margin: 0; overflow-wrap: anywhere }
+h2, dd { unicode-bidi: plaintext }
 p { margin: 0; color: var(--quiet) }
 ol { list-style: none; margin: 0; padding: 0; display: grid; gap: .75rem;
   grid-template-columns: repeat(auto-fill, minmax(min(9.5rem, 100%), 1fr)) }
@@ -53,7 +54,7 @@ class Section:
         """Yield its markup."""
         count = f"{len(self._hits)} product{'s' * (len(self._hits) != 1)}" if self._hits else "nothing found"
         query = f'<img src="{_uri(self._query_image)}" alt="the query\'s image">' if self._query_image else ""
-        heading = f"<h2>{_isolated(self._heading)}</h2>"
+        heading = f"<h2>{escape.html_text(self._heading)}</h2>"
         yield f"<section><header>{query}<div>{heading}<p>{count}</p></div></header><ol>"
         for hit, image in zip(self._hits, self._images, strict=True):
             title = escape.html_text(str(hit.metadata.get("title") or hit.product_id))
@@ -81,13 +82,7 @@ def _facts(hit: Hit) -> Iterable[str]:
     for name, value in facts:
         if value not in (None, "") and name != "image":
             label = escape.html_text(name)
-            shown = _isolated(value) if isinstance(value, str) and name != "score" else escape.html_text(str(value))
-            yield f'<dt>{label}</dt><dd class="{label}">{shown}</dd>'
-
-
-def _isolated(text: str) -> str:
-    """Return a text with a direction of its own, such as Hebrew has: it turns nothing beside it."""
-    return f"<bdi>{escape.html_text(text)}</bdi>"
+            yield f'<dt>{label}</dt><dd class="{label}">{escape.html_text(str(value))}</dd>'
 
 
 def _uri(jpeg: bytes) -> str:

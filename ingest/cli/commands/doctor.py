@@ -37,7 +37,7 @@ def command(ctx: click.Context, /, *, as_json: bool, **values: Any) -> None:
     for finding in doctor.findings(options.settings(values)):
         findings.append(finding)
         if not as_json:
-            mark = display.red("FAIL") if finding.exit_code else display.green("ok  ")
+            mark = display.in_red("FAIL") if finding.exit_code else display.in_green("ok  ")
             display.echo(mark, f" {finding.name:<9}{finding.found}")
             if finding.way_out:
                 display.echo(f"{'':<14}→ {finding.way_out}")

@@ -48,10 +48,10 @@ def test_each_call_writes_one_line(capsys, text):
 
 
 def test_colours_are_for_terminals_and_not_wanted_by_all(capsys):
-    display.echo(display.green("ok"), " \x1b[31mred")
+    display.echo(display.in_green("ok"), " \x1b[31mred")
     assert capsys.readouterr().out == "ok \\x1b[31mred\n"
 
-    program = r"from ingest.core import display as d; d.echo(d.red('FAIL'), ' \x1b[32mx')"
+    program = r"from ingest.core import display as d; d.echo(d.in_red('FAIL'), ' \x1b[32mx')"
     assert on_a_terminal(program) == "\x1b[31;1mFAIL\x1b[0m \\x1b[32mx\r\n"
     assert on_a_terminal(program, NO_COLOR="1") == "FAIL \\x1b[32mx\r\n"
 
