@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import pytest
-import requests
 from support.http_server import Answer, Server
 from support.service import serving
 from support.shop import ROOT, Ended, Shop, copied_sample_model, write_csv
@@ -22,14 +21,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    import requests
+
 WILD = (
-    "\x1b[31m\x1b]0;owned\x07\x1bP$q\x1b\\\x9b2J\x9d0;owned\x9c\b\x0b\x0c\x7f\u202e\u2066\u200b\u200e\ufeff\u2028\u2029\x85"
+    "\x1b[31m\x1b]0;owned\x07\x1bP$q\x1b\\\x9b2J\x9d0;owned\x9c\b\x0b\x0c\x7f"
+    "\u202e\u2066\u200b\u200e\ufeff\u2028\u2029\x85"
 )
 MARKUP = "a\\[/red] b [bold :smile:"
 OBEYED = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\xad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]"
 )
 PRODUCTS = 24
+JSON = {"Content-Type": "application/json"}
 TEXTS = {".csv", ".json", ".html", ".log", ".txt"}
 
 
@@ -196,7 +199,7 @@ def test_the_service_lets_no_hostile_text_through(tried: Tried) -> None:
             ("GET", "v1/collection", {}), ("GET", "v1/collection/map", {}), ("GET", "v1/contract", {}),
             ("POST", "v1/search", {"json": {"text": f"mug {WILD}"}}),
             ("POST", "v1/search", {"json": {"text": "mug", "filter": f"{WILD} == 1"}}),
-            ("POST", "v1/search", {"data": f'{{"te{WILD}": 1}}'.encode(), "headers": {"Content-Type": "application/json"}}),
+            ("POST", "v1/search", {"data": f'{{"te{WILD}": 1}}'.encode(), "headers": JSON}),
             ("GET", "v1/products/=1+1", {}), ("GET", f"v1/products/{WILD}", {}), ("GET", "metrics", {}),
             ("GET", "openapi.json", {}), ("GET", f"nothing/{WILD}", {}),
         ]  # fmt: skip
