@@ -137,9 +137,9 @@ def _write_all(settings: Settings, options: RecommendOptions, out: Path) -> Writ
 def _tell(written: WrittenNeighbours, out: Path, *, as_json: bool) -> None:
     rate = written.products / max(written.seconds, 1e-9)
     if as_json:
-        told = {"products": written.products, "rows": written.rows, "seconds": round(written.seconds, 3),
+        summary = {"products": written.products, "rows": written.rows, "seconds": round(written.seconds, 3),
                 "products_per_second": round(rate, 1), "out": str(out)}  # fmt: skip
-        display.echo_json(told)
+        display.echo_json(summary)
     else:
         display.echo(
             f"{written.products:,} products, {written.rows:,} neighbours in {written.seconds:.1f} s "
