@@ -7,7 +7,6 @@ import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ingest.core import escape
 from ingest.core.errors import ModelError
 
 if TYPE_CHECKING:
@@ -166,7 +165,7 @@ def check_pointer(source: CheckpointSource, path: Path) -> None:
 
 def display(text: object) -> str:
     """Return text from a file for a message: short, and without control characters."""
-    return escape.line(str(text))[:100]
+    return "".join(letter if letter.isprintable() else "?" for letter in str(text))[:100]
 
 
 def _has_tokenizer(source: CheckpointSource) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 
-from ingest.core import escape
 from ingest.core.records import Reason
 
 _SHOWN = 200  # characters of a URL or path in a report
@@ -32,7 +31,7 @@ class TransientError(DownloadError):
 
 def printable(text: str) -> str:
     """Return `text` for a report: printable, on one line, at most 200 characters."""
-    text = escape.line(text)
+    text = "".join(letter if letter.isprintable() else "?" for letter in text)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
