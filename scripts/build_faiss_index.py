@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ingest.core import contract
+from ingest.core import contract, display
 from ingest.core.errors import IngestError
 from ingest.exports import faiss_index
 
@@ -26,13 +26,13 @@ def main(embeddings: Path, meta: Path, output: Path, schema: Path) -> None:
         raise SystemExit(_told(error)) from error
     place = faiss_index.IndexFiles.of(output, manifest.dim).index
     if manifest.rows:
-        click.echo(f"{manifest.rows:,} vectors of {manifest.dim} dimensions in {place}")
+        display.echo(f"{manifest.rows:,} vectors of {manifest.dim} dimensions in {place}")
     else:
-        click.echo(f"{embeddings} has no rows, so {place} was not written")
+        display.echo(f"{embeddings} has no rows, so {place} was not written")
 
 
 def _told(error: IngestError) -> int:
-    click.echo(f"build_faiss_index: {error}", err=True)
+    display.echo(f"build_faiss_index: {error}", err=True)
     return error.exit_code
 
 

@@ -11,9 +11,10 @@ from contextlib import closing
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from ingest.catalog import casting, files, formats, invisible_characters
+from ingest.catalog import casting, files, formats
 from ingest.catalog.duplicates import FirstLines
 from ingest.catalog.validation import MAX_DYNAMIC, InvalidRowError, row_rules, validate
+from ingest.core import invisible_characters
 from ingest.core.errors import CatalogError, InputError
 from ingest.core.records import Product
 

@@ -8,8 +8,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
-from ingest.catalog import casting, invisible_characters
+from ingest.catalog import casting
 from ingest.catalog.casting import display
+from ingest.core import invisible_characters
 from ingest.core.records import Product, Reason, Skipped, Stage
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ingest.cli import credentials, interrupts
+from ingest.core import display, escape
 from ingest.core.errors import IngestError
 
 _COMMANDS = {
@@ -99,26 +100,48 @@ def main(arguments: list[str] | None = None, command: click.Command = cli, progr
         interrupts.end_at_once()
         credentials.hide()
         gc.set_threshold(_OBJECTS)
+    with display.guard():
+        code = _run(arguments, command, program)
+    if arguments is None:
+        gc.freeze()  # otherwise Python examines torch's million objects once more at exit, for a second
+    sys.exit(code)
+
+
+def _run(arguments: list[str] | None, command: click.Command, program: str) -> int:
+    """Run a command and return the exit code; an error is shown as a line."""
+    code: object = 0
     try:
         code = command.main(arguments, prog_name=program, standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        _show_usage(error)
         code = error.exit_code
     except IngestError as error:
-        click.echo(f"ingest: {_one_line(error)}", err=True)
+        display.echo(f"ingest: {_one_line(error)}", err=True)
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("ingest: interrupted; run the same command again to go on", err=True)
+        display.echo("ingest: interrupted; run the same command again to go on", err=True)
         code = 130
     except SystemExit:
         code = 0  # from Click, only if the reader of the output has gone, as `head` does
     except Exception as error:  # noqa: BLE001  a bug in ingest is one line too
-        click.echo(f"ingest: internal error: {type(error).__name__}: {_one_line(error)}", err=True)
-        click.echo(f"ingest: please report it with the traceback in {_log(error)}", err=True)
+        display.echo(f"ingest: internal error: {type(error).__name__}: {_one_line(error)}", err=True)
+        display.echo(f"ingest: please report it with the traceback in {_log(error)}", err=True)
         code = 1
-    if arguments is None:
-        gc.freeze()  # otherwise Python examines torch's million objects once more at exit, for a second
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
+
+
+def _show_usage(error: click.ClickException) -> None:
+    """Show a mistake in usage as Click does, its message as one line."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is not None:
+        for line in context.get_usage().splitlines():
+            display.echo(line, err=True)
+        display.echo(f"Try '{context.command_path} --help' for help.", err=True)
+        display.echo(err=True)
+    display.echo(f"Error: {' '.join(error.format_message().split())}", err=True)
 
 
 def _one_line(error: BaseException) -> str:
@@ -129,7 +152,7 @@ def _log(error: BaseException) -> str:
     import tempfile
     import traceback
 
-    text = credentials.redact("".join(traceback.format_exception(error)))
+    text = escape.lines(credentials.redact("".join(traceback.format_exception(error))))
     with tempfile.NamedTemporaryFile("w", prefix="ingest-", suffix=".log", delete=False, encoding="utf-8") as file:
         file.write(text)
     return file.name

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ingest.core import display
 from ingest.core.records import Stage
 from ingest.runtime.profiler import StageProfiler, busiest
 
@@ -94,12 +94,11 @@ def show(progress: Progress, quiet: bool = False) -> AbstractContextManager[None
     """Show `progress` on stderr while the block runs: bars on a terminal, else a line every few seconds."""
     if quiet:
         return nullcontext()
-    return _bars(progress) if sys.stderr.isatty() else _lines(progress)
+    return _bars(progress) if display.is_terminal(err=True) else _lines(progress)
 
 
 @contextmanager
 def _bars(progress: Progress) -> Iterator[None]:
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
@@ -110,7 +109,7 @@ def _bars(progress: Progress) -> Iterator[None]:
         TextColumn("{task.fields[rate]:>9}"),
         TextColumn("{task.fields[busy]:<17}"),
         TimeRemainingColumn(compact=True),
-        console=Console(stderr=True),
+        console=display.console(err=True),
         refresh_per_second=_REDRAW_PER_S,
         transient=True,
     )
@@ -127,7 +126,8 @@ def _bars(progress: Progress) -> Iterator[None]:
             marked = f"{busy}, bound" if stage == bottleneck else busy
             bars.update(tasks[stage], completed=count.items, total=total, rate=f"{count.rate:,.0f}/s", busy=marked)
 
-    with bars, _repeat(draw, 1 / _REDRAW_PER_S):
+    # On a terminal rich puts streams of its own in place of stdout and stderr, to write above the bars.
+    with bars, display.guard(), _repeat(draw, 1 / _REDRAW_PER_S):
         yield
 
 
@@ -140,7 +140,7 @@ def _lines(progress: Progress) -> Iterator[None]:
         of = f" of about {progress.total:,}" if progress.total else ""
         rate = progress.items(Stage.IMAGES) / progress.seconds
         speed = f"{rate:,.0f} products/s{_bottleneck(progress)}"
-        sys.stderr.write(f"ingest: after {progress.seconds:.0f} s: {done}{of} ({speed})\n")
+        display.echo(f"ingest: after {progress.seconds:.0f} s: {done}{of} ({speed})", err=True)
 
     with _repeat(write_line, _LINE_EVERY_S):
         yield

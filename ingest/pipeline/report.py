@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
 
+from ingest.core import escape
 from ingest.core.errors import StorageError
 from ingest.core.records import Skipped
 from ingest.core.redaction import redact_text
@@ -139,16 +140,16 @@ class RunReport:
                 self.reasons[record.reason.value] += 1
                 self._examples.setdefault(record.reason.value, record)
                 detail = redact_text(record.detail)  # also of a cell that it quotes
+                cells = record.stage, record.reason, detail, record.line, record.file
                 with storage_errors(self.folder):
-                    row = record.product_id, record.stage, record.reason, detail, record.line, record.file
-                    self._skipped_writer.writerow(row)
+                    self._skipped_writer.writerow((escape.csv_id(record.product_id), *map(escape.csv_cell, cells)))
             else:
                 yield record
 
     def add_change(self, product_id: str, change: str) -> None:
         """Write to changes.csv what was, or would be, done to a product."""
         with storage_errors(self.folder):
-            self._changes_writer.writerow((product_id, change))
+            self._changes_writer.writerow((escape.csv_id(product_id), escape.csv_cell(change)))
 
     def changed_ids(self) -> Iterator[str]:
         """Yield the product ids in changes.csv so far."""
@@ -160,11 +161,11 @@ class RunReport:
     def write(self, summary: Summary, facts: dict[str, Any], outcome: str) -> None:
         """Write report.json: the summary, how the run ended, and `facts` about what it ran with (no secrets)."""
         content = {"started": self.started, "outcome": outcome, **asdict(summary), **facts}
-        text = json.dumps(content, indent=2, ensure_ascii=False, default=str)
+        text = escape.json_text(content, 2, default=str)
         with storage_errors(self.folder):
             self._skipped_file.flush()
             self._changes_file.flush()
-            self.file.write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")
+            self.file.write_text(f"{text}\n", encoding="utf-8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,8 +218,7 @@ def _read(folder: Path) -> FinishedRun | None:
 
 
 def _open_table(path: Path) -> TextIO:
-    # A lone surrogate, possible in JSON but not in UTF-8, is a reason to skip a product, so the table must accept it.
-    return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+    return path.open("w", encoding="utf-8", newline="")
 
 
 def _new_folder(runs: Path, now: datetime) -> Path:

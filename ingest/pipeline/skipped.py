@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ingest.core import escape
 from ingest.core.errors import ConfigError
 from ingest.core.records import Reason
 from ingest.core.redaction import redact_text
@@ -22,8 +23,7 @@ def example(skipped: Skipped, catalog: str) -> str:
     A URL is shown as `scheme://host/path`. The file is named only if it is not `catalog`, the catalog's own name.
     """
     place = f"line {skipped.line}" if skipped.file in ("", catalog) else f"{skipped.file} line {skipped.line}"
-    text = redact_text(f"{place}: {' '.join(skipped.detail.split())}")
-    text = "".join(letter if letter.isprintable() else "?" for letter in text)
+    text = escape.line(redact_text(f"{place}: {' '.join(skipped.detail.split())}"))
     return text if len(text) <= _EXAMPLE_CHARACTERS else f"{text[: _EXAMPLE_CHARACTERS - 1]}…"
 
 

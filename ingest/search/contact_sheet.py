@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-from html import escape
 from typing import TYPE_CHECKING
 
+from ingest.core import escape
 from ingest.search import hit_fields
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ body { margin: 0 auto; max-width: 100rem; padding: 1rem; background: var(--paper
 header { display: flex; gap: .75rem; align-items: center; margin: 1.5rem 0 .75rem }
 header img { width: 4rem; height: 4rem; object-fit: contain; background: #fff; border-radius: .4rem }
 h1, h2 { font-size: 1.25rem; margin: 0; overflow-wrap: anywhere }
+h2, dd { unicode-bidi: plaintext }
 p { margin: 0; color: var(--quiet) }
 ol { list-style: none; margin: 0; padding: 0; display: grid; gap: .75rem;
   grid-template-columns: repeat(auto-fill, minmax(min(9.5rem, 100%), 1fr)) }
@@ -53,12 +54,11 @@ class Section:
         """Yield its markup."""
         count = f"{len(self._hits)} product{'s' * (len(self._hits) != 1)}" if self._hits else "nothing found"
         query = f'<img src="{_uri(self._query_image)}" alt="the query\'s image">' if self._query_image else ""
-        yield f"<section><header>{query}<div><h2>{escape(self._heading)}</h2><p>{count}</p></div></header><ol>"
+        heading = f"<h2>{escape.html_text(self._heading)}</h2>"
+        yield f"<section><header>{query}<div>{heading}<p>{count}</p></div></header><ol>"
         for hit, image in zip(self._hits, self._images, strict=True):
-            title = str(hit.metadata.get("title") or hit.product_id)
-            shown = (
-                f'<img src="{_uri(image)}" alt="{escape(title)}">' if image else '<span class="none">no image</span>'
-            )
+            title = escape.html_text(str(hit.metadata.get("title") or hit.product_id))
+            shown = f'<img src="{_uri(image)}" alt="{title}">' if image else '<span class="none">no image</span>'
             yield f"<li>{shown}<dl>{''.join(_facts(hit))}</dl></li>"
         yield "</ol></section>"
 
@@ -81,7 +81,8 @@ def _facts(hit: Hit) -> Iterable[str]:
     facts: list[tuple[str, object]] = [*own, *hit_fields.beside_own(hit.metadata).items()]
     for name, value in facts:
         if value not in (None, "") and name != "image":
-            yield f'<dt>{escape(name)}</dt><dd class="{escape(name)}">{escape(str(value))}</dd>'
+            label = escape.html_text(name)
+            yield f'<dt>{label}</dt><dd class="{label}">{escape.html_text(str(value))}</dd>'
 
 
 def _uri(jpeg: bytes) -> str:

@@ -23,6 +23,7 @@ from ingest.search.query import QueryModel
 from ingest.server import responses
 from ingest.server.access import AccessGuard, AccessRules, is_loopback
 from ingest.server.alias_watcher import AliasWatcher
+from ingest.server.json_answers import JsonEscapeMiddleware
 from ingest.server.metrics import MetricsMiddleware
 from ingest.server.routes import add_routes
 from ingest.server.service import Service
@@ -53,7 +54,7 @@ def access_rules(settings: Settings) -> AccessRules:
 
 def application(service: Service, rules: AccessRules) -> FastAPI:
     """Return the service as an ASGI application."""
-    middleware = [Middleware(MetricsMiddleware, metrics=service.metrics)]
+    middleware = [Middleware(MetricsMiddleware, metrics=service.metrics), Middleware(JsonEscapeMiddleware)]
     if rules.origins:  # before the guard: a browser's preflight request carries no token
         middleware.append(Middleware(
             CORSMiddleware, allow_origins=list(rules.origins), allow_methods=["GET", "POST"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,7 +36,14 @@ def test_a_first_run_embeds_and_upserts_every_product(finished: Finished) -> Non
     assert counts(summary) == (PRODUCTS, PRODUCTS, PRODUCTS, 0, 0)
     assert summary.keys() >= KEYS
     assert list(summary["stages"]) == STAGES
-    assert summary["seconds"] > 0
+    assert [stage["items"] for stage in summary["stages"].values()] == [PRODUCTS] * len(STAGES)
+    ended = [stage["seconds"] for stage in summary["stages"].values()]
+    assert 0 < ended[0] <= ended[-1] <= summary["seconds"], "from the start to the last row acknowledged"
+    report = shop.folder / summary["places"]["report"]
+    started = datetime.fromisoformat(json.loads(report.read_text(encoding="utf-8"))["started"]).timestamp()
+    assert summary["seconds"] <= report.stat().st_mtime - started + 1, (
+        "the report is begun in a second and ends the run"
+    )
     assert set(shop.rows()) == {product["product_id"] for product in sample_products(PRODUCTS)}
 
 

@@ -10,7 +10,7 @@ import pytest
 from support.service import Service, serving
 from support.shop import copied_sample_model
 
-from milvus_versions.shops import DATABASE, IDS, ODD, REPLICAS, UNPRICED, WIDE, Served, open_for, prices
+from milvus_versions.shops import DATABASE, IDS, ODD, REPLICAS, UNPRICED, WIDE, Served, catalog, open_for, prices
 from milvus_versions.standin.dialect import VERSIONS
 from milvus_versions.standin.server import serve
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TOKEN = "shop:secret"
+PRICES = {product["product_id"]: float(product["price"]) for product in catalog() if product["price"]}
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +67,14 @@ def test_every_request_names_the_database_in_its_metadata(served: Served) -> Non
 
 def test_a_missing_price_is_kept_as_the_server_can(served: Served) -> None:
     kept = {name: price for name, price in prices(served).items() if name in UNPRICED}
+    assert set(kept) == UNPRICED
     if served.server.dialect.since(2, 5):
         assert set(kept.values()) == {None}
     elif served.server.dialect.since(2, 4):
         assert set(kept.values()) == {-1.0}
     else:
         assert all(math.isnan(price) for price in kept.values())
-    assert all(price > 0 for name, price in prices(served).items() if name not in UNPRICED)
+    assert {name: price for name, price in prices(served).items() if name not in UNPRICED} == pytest.approx(PRICES)
 
 
 def test_another_run_writes_and_loads_nothing(served: Served) -> None:
@@ -104,7 +106,7 @@ def test_a_search_shows_no_price_if_there_is_none(served: Served) -> None:
     assert sorted(hit["product_id"] for hit in hits) == sorted(IDS)
     shown = {hit["product_id"]: hit.get("price") for hit in hits}
     assert {name for name, price in shown.items() if price is None} == UNPRICED
-    assert all(price > 0 for price in shown.values() if price is not None)
+    assert {name: price for name, price in shown.items() if price is not None} == pytest.approx(PRICES)
     assert not served.writes()
 
 
@@ -128,7 +130,7 @@ def test_the_service_reads_only(served: Served, service: Service) -> None:
     assert service.search(text="a cotton sock", limit=len(IDS))
     assert service.ask("GET", "readyz").status_code == 200
     facets = {facet["name"]: facet for facet in service.ask("GET", "v1/collection").json()["facets"]}
-    assert facets["price"]["low"] > 0
+    assert facets["price"]["low"] == pytest.approx(min(PRICES.values()))
     assert not served.writes()
     assert served.collection.replicas == REPLICAS
 

@@ -43,4 +43,5 @@ def test_the_volume_is_given_to_the_server_before_it_starts(compose: dict[str, A
 def test_the_message_queue_is_named_and_only_this_machine_reaches_the_server(compose: dict[str, Any]) -> None:
     server = compose["services"]["milvus"]
     assert server["environment"]["MQ_TYPE"] == "rocksmq"
+    assert {port.rpartition(":")[2] for port in server["ports"]} >= {"19530"}
     assert all(port.startswith("127.0.0.1:") for port in server["ports"])

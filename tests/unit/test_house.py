@@ -93,3 +93,40 @@ def test_the_plan_of_the_house_names_every_module():
     plan = page.split("## The house\n", 1)[1].split("    schema/ ", 1)[0]
     told = Counter(re.findall(r"\w+\.py\b", plan))
     assert told == Counter(path.name for path in FILES if path.name != "__init__.py")
+
+
+WRITERS = re.compile(
+    r"print|input|"
+    r"click\.(echo|secho|style|prompt|confirm|pause|progressbar|echo_via_pager|get_(text|binary)_stream)|"
+    r"([\w.]+\.)?Console|rich\.(print|print_json|get_console)|"
+    r"sys\.(stdout|stderr|__stdout__|__stderr__)(\..*)?|os\.write|"
+    r"logging\.(StreamHandler|basicConfig|FileHandler)|traceback\.print_\w+|warnings\.warn|"
+    r"csv\.(writer|DictWriter)"
+)
+"""What writes text, past the escapes of `core/display.py` and `core/escape.py`."""
+ALLOWED = {
+    ("cli/output/terminal.py", "click.confirm"): 1,  # of an escaped question
+    ("cli/interrupts.py", "os.write"): 1,  # constants, in a signal handler
+    ("pipeline/report.py", "csv.writer"): 2,  # of escaped cells
+    ("images/decode/sandbox.py", "sys.stdout.buffer"): 1,  # a pipe between two processes
+}
+IN_JSON = ("cli", "pipeline/report.py", "server")
+"""Where JSON is made for people, by `escape.json_text` alone."""
+
+
+def test_nothing_is_written_past_the_module_that_escapes_it():
+    """Use `display.echo`, `display.echo_json`, `display.echo_csv` or `display.console`, and `escape` for files."""
+    found = Counter()
+    for path in [*FILES, ROOT / "scripts" / "build_faiss_index.py", ROOT / "generate_image_embeddings.py"]:
+        name = path.relative_to(PACKAGE if path.is_relative_to(PACKAGE) else ROOT).as_posix()
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute | ast.Name) and id(node) not in inner:
+                used = [ast.unparse(node)]
+            else:
+                used = [f"{node.module}.{one.name}" for one in node.names] if isinstance(node, ast.ImportFrom) else []
+            for use in used:
+                as_json = use in ("json.dumps", "json.dump") and name.startswith(IN_JSON)
+                found[name, use] += as_json or WRITERS.fullmatch(use) is not None
+    assert {use: count for use, count in found.items() if count and use[0] != "core/display.py"} == ALLOWED

@@ -56,11 +56,15 @@ def test_every_setting_is_a_flag_and_an_environment_variable():
 def test_the_commands_that_the_readme_names_are_all_there_are():
     told = {re.match(r"`ingest (\w+)", cells[0])[1] for cells in _rows("## Commands")}
     assert told == set(_COMMANDS)
-    for name in re.findall(r"(?<![\w./-])ingest ([a-z]+) ", README):
+    named = re.findall(r"(?<![\w./-])ingest ([a-z]+) ", README)
+    assert {"run", "search"} < set(named)
+    for name in named:
         assert name in {*_COMMANDS, "keeps"}, name
 
 
 def test_every_file_that_a_page_links_to_is_there():
-    for page in (ROOT / "README.md", ROOT / "schema" / "README.md", *(ROOT / "docs").glob("*.md")):
+    pages = [ROOT / "README.md", ROOT / "schema" / "README.md", *(ROOT / "docs").glob("*.md")]
+    assert {"architecture.md", "operations.md", "security.md", "testing.md"} < {page.name for page in pages}
+    for page in pages:
         for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"

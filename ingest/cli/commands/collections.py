@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import click
 
 from ingest.cli import help_groups, options
 from ingest.cli.output import terminal
-from ingest.core import search_ef
+from ingest.core import display, search_ef
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,11 +53,11 @@ def command(ctx: click.Context, /, *, as_json: bool, **values: Any) -> None:
     with behind_the_alias(values, reading=True) as (connection, alias):
         found = versions.list_versions(connection, alias)
     if as_json:
-        click.echo(json.dumps([asdict(release) for release in found], ensure_ascii=False, indent=2))
+        display.echo_json([asdict(release) for release in found])
     elif found:
         _print(found)
     else:
-        click.echo(f"{alias}: no collection yet; create one with: ingest run")
+        display.echo(f"{alias}: no collection yet; create one with: ingest run")
 
 
 @command.command("prune", cls=help_groups.Command)
@@ -83,14 +82,14 @@ def prune(*, keep: int, yes: bool, **values: Any) -> None:
     with behind_the_alias(values) as (connection, alias):
         old = versions.select_prunable(versions.list_versions(connection, alias), keep)
         if not old:
-            click.echo("nothing to drop")
+            display.echo("nothing to drop")
             return
         _print(old)
         if not yes:
-            click.confirm(f"Permanently drop {len(old)} of them?", abort=True, err=True)
+            terminal.confirm(f"Permanently drop {len(old)} of them?")
         for release in old:
             versions.drop(connection, alias, release.name)
-            click.echo(f"dropped {release.name}")
+            display.echo(f"dropped {release.name}")
 
 
 @contextmanager
@@ -110,7 +109,7 @@ def _print(found: list[CollectionVersion]) -> None:
     width = max(len(release.name) for release in found)
     for release in found:
         mark = "*" if release.serves else " "
-        click.echo(
+        display.echo(
             f"{mark} {release.name:<{width}}  {release.rows:>10,} rows  {release.bytes / 2**20:>8,.1f} MiB  "
             f"built {release.built or 'at unknown time'}  "
             f"{'served since ' + release.last_served if release.serves else _past(release)}  "

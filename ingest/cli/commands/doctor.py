@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Any
 
@@ -10,6 +9,7 @@ import click
 
 from ingest.cli import help_groups, options
 from ingest.cli.output import terminal
+from ingest.core import display
 
 
 @click.command("doctor", cls=help_groups.Command)
@@ -37,12 +37,10 @@ def command(ctx: click.Context, /, *, as_json: bool, **values: Any) -> None:
     for finding in doctor.findings(options.settings(values)):
         findings.append(finding)
         if not as_json:
-            mark = (
-                click.style("ok  ", fg="green") if not finding.exit_code else click.style("FAIL", fg="red", bold=True)
-            )
-            click.echo(f"{mark} {finding.name:<9}{finding.found}")
+            mark = display.in_red("FAIL") if finding.exit_code else display.in_green("ok  ")
+            display.echo(mark, f" {finding.name:<9}{finding.found}")
             if finding.way_out:
-                click.echo(f"{'':<14}→ {finding.way_out}")
+                display.echo(f"{'':<14}→ {finding.way_out}")
     if as_json:
-        click.echo(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False, indent=2))
+        display.echo_json([asdict(finding) for finding in findings])
     ctx.exit(next((finding.exit_code for finding in findings if finding.exit_code), 0))

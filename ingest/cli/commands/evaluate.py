@@ -12,6 +12,7 @@ import click
 from ingest.cli import help_groups, options
 from ingest.cli.commands.search import collection
 from ingest.cli.output import evaluation, terminal
+from ingest.core import display
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -227,4 +228,4 @@ def _apply(served: SearchableCollection, found: Evaluation) -> None:
             "larger values with --ef, or build with a larger M: ingest evaluate --sweep-build"
         )
     served.save_ef(ef)
-    click.echo(f"contract of {served.name}: {search_ef.describe(served.contract)}", err=True)
+    display.echo(f"contract of {served.name}: {search_ef.describe(served.contract)}", err=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import click
 
 from ingest.cli import help_groups, options
 from ingest.cli.output import terminal
+from ingest.core import display
 from ingest.core.errors import TooManySkippedError
 
 if TYPE_CHECKING:
@@ -40,17 +40,17 @@ def command(*, as_json: bool, quiet: bool, profile: Path | None, **values: Any) 
     with terminal.follow(quiet=quiet, profile=profile) as (progress, stop):
         fetched = fetch.fetch(settings, progress, stop)
     if as_json:
-        click.echo(json.dumps(asdict(fetched), ensure_ascii=False, indent=2))
+        display.echo_json(asdict(fetched))
     else:
-        click.echo(
+        display.echo(
             f"{fetched.products:,} products: {fetched.pictures:,} images available, {fetched.skipped:,} skipped "
             f"in {fetched.seconds:.1f} s"
         )
         terminal.tell_skipped(fetched.reasons, fetched.examples)
         for note in fetched.notes:
-            click.echo(f"  note: {note}")
-        click.echo()
+            display.echo(f"  note: {note}")
+        display.echo()
         for name, place in fetched.places.items():
-            click.echo(f"  {name:<11}{place}")
+            display.echo(f"  {name:<11}{place}")
     if fetched.failure:
         raise TooManySkippedError(fetched.failure)

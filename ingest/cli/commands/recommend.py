@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 from ingest.cli import help_groups, options
 from ingest.cli.commands.search import collection, filter_option, limit_option, note_unknown
 from ingest.cli.output import hits, terminal
+from ingest.core import display
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,9 +139,9 @@ def _tell(written: WrittenNeighbours, out: Path, *, as_json: bool) -> None:
     if as_json:
         summary = {"products": written.products, "rows": written.rows, "seconds": round(written.seconds, 3),
                 "products_per_second": round(rate, 1), "out": str(out)}  # fmt: skip
-        click.echo(json.dumps(summary, ensure_ascii=False, indent=2))
+        display.echo_json(summary)
     else:
-        click.echo(
+        display.echo(
             f"{written.products:,} products, {written.rows:,} neighbours in {written.seconds:.1f} s "
             f"({rate:,.0f} products/s): {out}"
         )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
 from ingest.cli import help_groups, options
 from ingest.cli.commands.collections import behind_the_alias
+from ingest.core import display
 
 
 @click.command("rollback", cls=help_groups.Command)
@@ -32,7 +32,7 @@ def command(*, as_json: bool, **values: Any) -> None:
     with behind_the_alias(values) as (connection, alias):
         now, before = versions.rollback(connection, alias)
     if as_json:
-        click.echo(json.dumps({"alias": alias, "serves": now, "served_before": before}))
+        display.echo_json({"alias": alias, "serves": now, "served_before": before}, indent=None)
         return
-    click.echo(f"the alias {alias} serves {now} again{f', no longer {before}' if before else ''}")
-    click.echo("set the model and schema in ingest.toml back too, or the next ingest run switches it forward again")
+    display.echo(f"the alias {alias} serves {now} again{f', no longer {before}' if before else ''}")
+    display.echo("set the model and schema in ingest.toml back too, or the next ingest run switches it forward again")

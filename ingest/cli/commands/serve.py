@@ -8,6 +8,7 @@ import click
 
 from ingest.cli import help_groups, options
 from ingest.cli.output import terminal
+from ingest.core import display
 from ingest.core.errors import ConfigError
 
 
@@ -59,4 +60,4 @@ def command(**values: Any) -> None:
             f"--host {settings.host} is reachable from other machines: set INGEST_SERVE_TOKEN to a secret that "
             "requests must send."
         )
-    app.run(settings, lambda address: click.echo(f"ingest: serving at {address} (Ctrl-C ends it)", err=True))
+    app.run(settings, lambda address: display.echo(f"ingest: serving at {address} (Ctrl-C ends it)", err=True))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
 from ingest.cli import help_groups, options
+from ingest.core import display
 from ingest.images.cache.statistics import TINY
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def command(*, data: Path, as_json: bool) -> None:
 
     status = task.status(data)
     if as_json:
-        click.echo(json.dumps(asdict(status), ensure_ascii=False, indent=2))
+        display.echo_json(asdict(status))
         return
     if status.last_run is not None:
         _show_run(status.last_run)
@@ -46,27 +46,29 @@ def command(*, data: Path, as_json: bool) -> None:
 def _show_run(run: LastRun) -> None:
     """Print how the last run ended and what the alias served then; a later rollback is not known here."""
     rest = "" if run.served == run.collection else f", not {run.collection}"
-    click.echo(f"last run {run.started}: {run.outcome}; then {run.alias} served {run.served or 'nothing'}{rest}")
+    display.echo(f"last run {run.started}: {run.outcome}; then {run.alias} served {run.served or 'nothing'}{rest}")
     if run.failure:
-        click.echo(f"  {run.failure}")
-    click.echo()
+        display.echo(f"  {run.failure}")
+    display.echo()
 
 
 def _show_states(status: Status) -> None:
-    click.echo(f"{'state':<18}{'images':>10}{'MB':>10}  next run")
+    display.echo(f"{'state':<18}{'images':>10}{'MB':>10}  next run")
     for state in status.states:
         again = "retries" if state.tried_again else ""
-        click.echo(f"{state.name:<18}{state.pictures:>10,}{state.bytes / 1e6:>10,.1f}  {again}".rstrip())
+        display.echo(f"{state.name:<18}{state.pictures:>10,}{state.bytes / 1e6:>10,.1f}  {again}".rstrip())
     if status.worst_hosts:
-        click.echo(f"\n{'worst hosts':<40}{'failed':>8}{'of':>8}  mostly")
+        display.echo()
+        display.echo(f"{'worst hosts':<40}{'failed':>8}{'of':>8}  mostly")
         for host in status.worst_hosts:
-            click.echo(f"{host.name:<40}{host.failed:>8,}{host.pictures:>8,}  {', '.join(host.classes)}")
+            display.echo(f"{host.name:<40}{host.failed:>8,}{host.pictures:>8,}  {', '.join(host.classes)}")
 
 
 def _show_quality(quality: QualityCounts) -> None:
-    click.echo(
-        f"\n{quality.looked_at:,} examined: {quality.tiny:,} tiny (< {TINY} px), {quality.blank:,} blank; "
+    display.echo()
+    display.echo(
+        f"{quality.looked_at:,} examined: {quality.tiny:,} tiny (< {TINY} px), {quality.blank:,} blank; "
         f"{quality.sharing:,} products share {quality.shared:,} images ({quality.duplicates:,} duplicates)"
     )
     for shared in quality.most_shared:
-        click.echo(f"{shared.products:>8,} products have the image of {shared.product_id}")
+        display.echo(f"{shared.products:>8,} products have the image of {shared.product_id}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Any
 
@@ -10,6 +9,7 @@ import click
 
 from ingest.cli import help_groups, options
 from ingest.cli.output import terminal
+from ingest.core import display
 
 
 @click.group("store", context_settings={"help_option_names": ["-h", "--help"]})
@@ -35,15 +35,15 @@ def info(*, as_json: bool, **values: Any) -> None:
     settings = options.settings(values)
     found = store.info(settings)
     if as_json:
-        click.echo(json.dumps([asdict(space) for space in found], ensure_ascii=False, indent=2))
+        display.echo_json([asdict(space) for space in found])
         return
     for space in found:
-        click.echo(
+        display.echo(
             f"{space.fingerprint}  {space.rows:>12,} rows of dim {space.dim}  {space.shards:>7,} shards  "
             f"{space.bytes / 2**20:>10,.1f} MiB  {space.model or 'unknown model'}"
         )
     if not found:
-        click.echo(f"{settings.store_place}: no vectors yet; create them with: ingest run")
+        display.echo(f"{settings.store_place}: no vectors yet; create them with: ingest run")
 
 
 @command.command("compact", cls=help_groups.Command)
@@ -70,7 +70,7 @@ def compact(*, size: int, quiet: bool, **values: Any) -> None:
     settings = options.settings(values)
     with terminal.follow(quiet=quiet) as (progress, stop):
         before, after = store.compact(settings, progress, stop, size * 2**20)
-    click.echo(f"{settings.store_place}: {before:,} shards became {after:,}")
+    display.echo(f"{settings.store_place}: {before:,} shards became {after:,}")
 
 
 @command.command("gc", cls=help_groups.Command)
@@ -99,13 +99,15 @@ def gc(*, grace: str, dry_run: bool, yes: bool, quiet: bool, **values: Any) -> N
     settings = options.settings(values)
 
     def agreed(unused: int, young: int) -> bool:
-        click.echo(
+        display.echo(
             f"{unused:,} vectors belong to no image of {settings.catalog}; {young:,} rows are younger than {grace}"
         )
         if dry_run or not unused:
             return False
-        return yes or click.confirm("Permanently drop the older ones?", abort=True, err=True)
+        if not yes:
+            terminal.confirm("Permanently drop the older ones?")
+        return True
 
     with terminal.follow(quiet=quiet) as (progress, stop):
         dropped = store.collect_garbage(settings, progress, stop, grace, agreed)
-    click.echo(f"{dropped:,} rows dropped")
+    display.echo(f"{dropped:,} rows dropped")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import click
 
 from ingest.cli import credentials, help_groups, options
 from ingest.cli.output import terminal
+from ingest.core import display
 
 if TYPE_CHECKING:
     from ingest.tasks.verdict import Verdict
@@ -67,11 +67,11 @@ def command(
         with terminal.follow(quiet=quiet) as (progress, stop):
             outcome = run.run(settings, progress, stop, verdict.distrusted, rewrite=verdict.has_wrong_files)
         if outcome.failure is not None:
-            click.echo(f"  the run: {credentials.redact(str(outcome.failure))}", err=True)
+            display.echo(f"  the run: {credentials.redact(str(outcome.failure))}", err=True)
         with terminal.follow(quiet=True) as (progress, stop):
             verdict = verify.verify(settings, progress, stop, vectors, seed=verdict.seed, pictures=pictures)
     if as_json:
-        click.echo(json.dumps({**asdict(verdict), "proven": verdict.proven}, ensure_ascii=False, indent=2))
+        display.echo_json({**asdict(verdict), "proven": verdict.proven})
     else:
         _print(verdict)
     if verdict.differing:
@@ -81,9 +81,9 @@ def command(
 
 def _print(verdict: Verdict) -> None:
     for found in verdict.differing[:_SHOWN]:
-        click.echo(f"  {found.kind} {found.name} {found.detail}", err=True)
+        display.echo(f"  {found.kind} {found.name} {found.detail}", err=True)
     if len(verdict.differing) > _SHOWN:
-        click.echo(f"  … and {len(verdict.differing) - _SHOWN} more; --json lists them all", err=True)
+        display.echo(f"  … and {len(verdict.differing) - _SHOWN} more; --json lists them all", err=True)
     for note in verdict.notes:
-        click.echo(f"  note: {note}", err=True)
-    click.echo(f"{verdict.collection}: {verdict.proven}; in {verdict.seconds:.1f} s", err=bool(verdict.differing))
+        display.echo(f"  note: {note}", err=True)
+    display.echo(f"{verdict.collection}: {verdict.proven}; in {verdict.seconds:.1f} s", err=bool(verdict.differing))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-import click
+from ingest.core import display
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,9 +16,10 @@ if TYPE_CHECKING:
 def show(found: Evaluation, plot: Path | None, *, as_json: bool) -> None:
     """Print an evaluation as JSON or as tables; `plot` is the file with the curves, if any."""
     if as_json:
-        click.echo(json.dumps(asdict(found), ensure_ascii=False, indent=2))
+        display.echo_json(asdict(found))
         return
-    click.echo(f"{found.queries:,} of {found.products:,} products as queries, each left out of its own results\n")
+    display.echo(f"{found.queries:,} of {found.products:,} products as queries, each left out of its own results")
+    display.echo()
     recall = f"recall@{found.k}"
     _table(
         ("where", "ef", "match", recall, "p50 ms", "p95 ms", "p99 ms", "queries/s"),
@@ -30,17 +30,17 @@ def show(found: Evaluation, plot: Path | None, *, as_json: bool) -> None:
         ],
     )  # fmt: skip
     if found.filters:
-        click.echo()
+        display.echo()
     for one in found.filters:
-        click.echo(f"{_percent(one.matching)}: {one.expression} ({one.products:,} products)")
+        display.echo(f"{_percent(one.matching)}: {one.expression} ({one.products:,} products)")
     if found.precisions:
         total = sum(one.queries for one in found.precisions)
         mean = sum(one.precision * one.queries for one in found.precisions) / total
         rows = [(one.label, f"{one.queries:,}", f"{one.precision:.3f}") for one in found.precisions]
-        click.echo()
+        display.echo()
         _table((found.labels, "queries", f"precision@{found.k}"), [*rows, ("all", f"{total:,}", f"{mean:.3f}")])
     if found.builds:
-        click.echo()
+        display.echo()
         _table(
             ("M", "efConstruction", "build s", "MiB", "ef", recall, "p50 ms"),
             [
@@ -49,16 +49,16 @@ def show(found: Evaluation, plot: Path | None, *, as_json: bool) -> None:
                 for one in found.builds
             ],
         )  # fmt: skip
-    click.echo()
+    display.echo()
     for note in found.notes:
-        click.echo(f"note: {note}")
+        display.echo(f"note: {note}")
     who = {"collection": "the collection", "faiss": "FAISS"}[found.judged_by]
     if found.smallest_ef is None:
-        click.echo(f"no measured ef reaches a recall of {found.target_recall:g} in {who}")
+        display.echo(f"no measured ef reaches a recall of {found.target_recall:g} in {who}")
     else:
-        click.echo(f"the smallest ef with a recall of {found.target_recall:g} in {who}: {found.smallest_ef}")
+        display.echo(f"the smallest ef with a recall of {found.target_recall:g} in {who}: {found.smallest_ef}")
     if plot is not None:
-        click.echo(f"curves: {plot}")
+        display.echo(f"curves: {plot}")
 
 
 def _percent(share: float) -> str:
@@ -73,4 +73,4 @@ def _table(names: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
             line[0].ljust(widths[0]),
             *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
         ]
-        click.echo("  ".join(cells).rstrip())
+        display.echo("  ".join(cells).rstrip())

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import logging
-import os
-import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +12,7 @@ import click
 
 from ingest.cli import help_groups, options
 from ingest.cli.param_types import PathOrUrl
+from ingest.core import display
 from ingest.core.errors import ConfigError
 from ingest.search import hit_fields
 
@@ -89,11 +86,11 @@ def show(found: Sequence[SearchResult], settings: Settings, output: HitsOutput, 
         _write_sheet(found, settings, output.html)
     if output.as_json:
         content = [{"query": one.name, "hits": [_row(hit) for hit in one.hits]} for one in found]
-        click.echo(json.dumps(content if several else content[0]["hits"], ensure_ascii=False, indent=2))
+        display.echo_json(content if several else content[0]["hits"])
     elif output.as_csv:
         _print_csv(found, several=several)
     elif output.html is not None:
-        click.echo(f"{sum(len(one.hits) for one in found):,} hits in {output.html}")
+        display.echo(f"{sum(len(one.hits) for one in found):,} hits in {output.html}")
     else:
         _print_tables(found, settings, several=several, pictures=output.pictures)
 
@@ -109,27 +106,25 @@ def _print_csv(found: Sequence[SearchResult], *, several: bool) -> None:
         for rank, hit in enumerate(one.hits, 1)
     ]
     names = list(dict.fromkeys(name for row in rows for name in row)) or ["rank", "product_id", "score"]
-    table = csv.DictWriter(sys.stdout, names, restval="", lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
+    display.echo_csv(names, ([row.get(name, "") for name in names] for row in rows))
 
 
 def _print_tables(found: Sequence[SearchResult], settings: Settings, *, several: bool, pictures: bool | None) -> None:
-    from rich.console import Console
-
-    console = Console()
-    shown = _renderable(pictures) if sys.stdout.isatty() else None
+    console = display.console()
+    shown = _renderable(pictures) if display.is_terminal() else None
     if not console.is_terminal:
-        console = Console(width=1000)
+        console = display.console(width=1000)
     with ExitStack() as stack:
         finder = _pictures(stack, settings) if shown else None
         for number, one in enumerate(found):
             if several:
-                console.print(("\n" if number else "") + one.name, style="bold", markup=False, highlight=False)
+                if number:
+                    display.echo()
+                console.print(one.name, style="bold")
             if one.hits:
                 console.print(_table(one.hits, finder, shown), soft_wrap=not console.is_terminal)
             else:
-                click.echo("nothing found")
+                display.echo("nothing found")
 
 
 def _table(hits: Sequence[Hit], finder: ProductImages | None, shown: Any) -> Any:
@@ -148,8 +143,7 @@ def _table(hits: Sequence[Hit], finder: ProductImages | None, shown: Any) -> Any
     for hit, row in zip(hits, rows, strict=True):
         cells = ["" if row.get(name) is None else str(row[name]) for name in names]
         picture = [] if finder is None else [_small(finder, hit, shown)]
-        texts = (cell.replace("[", r"\[") for cell in (f"{hit.score:.3f}", hit.product_id, *cells))
-        table.add_row(*picture, *texts)
+        table.add_row(*picture, f"{hit.score:.3f}", hit.product_id, *cells)
     return table
 
 
@@ -163,7 +157,7 @@ def _small(finder: ProductImages, hit: Hit, shown: Any) -> Any:
 
 def _renderable(wanted: bool | None) -> Any:
     """Return the class that draws an image in this terminal, or None if there is none or it is not wanted."""
-    if wanted is False or not os.get_terminal_size(sys.stdout.fileno()).columns:  # 0: a terminal without a window
+    if wanted is False or not display.terminal_columns():
         return None
     logging.getLogger("textual_image").setLevel(logging.ERROR)  # it warns about a terminal that does not answer
     try:
@@ -200,6 +194,6 @@ def _write_sheet(found: Sequence[SearchResult], settings: Settings, path: Path) 
             places = [finder.path(hit.product_id, str(hit.metadata.get("image") or "")) for hit in one.hits]
             asked = small(one.asked) if isinstance(one.asked, Path) else b""
             sections.append(contact_sheet.Section(one.name, one.hits, [small(place) for place in places], asked))
-        content = contact_sheet.page(sections).encode("utf-8", "replace")
+        content = contact_sheet.page(sections).encode()
     with atomic_write(path) as file:
         file.write(content)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import click
 
 from ingest.cli import help_groups
 from ingest.cli.output import terminal
+from ingest.core import display
 from ingest.core.errors import NotLiveError, TooManySkippedError
 
 if TYPE_CHECKING:
@@ -45,17 +45,17 @@ def show_estimate(settings: Settings, *, as_json: bool, quiet: bool, details: bo
     figures = estimates.figures(found.catalog)
     if as_json:
         content = {**asdict(found), "figures": {name: asdict(figure) for name, figure in figures.items()}}
-        click.echo(json.dumps(content, ensure_ascii=False, indent=2))
+        display.echo_json(content)
         return
-    click.echo(
+    display.echo(
         f"{found.catalog.products:,} products with {found.model}, estimated from {found.pictures} images of "
         f"{found.sampled} products:"
     )
     for name, figure in figures.items():
         formula = f"   {figure.formula}" if details else ""
-        click.echo(f"  {name.replace('_', ' '):<22}{estimates.display(figure):>16}{formula}")
+        display.echo(f"  {name.replace('_', ' '):<22}{estimates.display(figure):>16}{formula}")
     if "download" not in figures:
-        click.echo("  note: no image was downloaded, so the download time is unknown (--download-missing)")
+        display.echo("  note: no image was downloaded, so the download time is unknown (--download-missing)")
 
 
 def show(settings: Settings, *, as_json: bool, quiet: bool, details: bool) -> None:
@@ -81,7 +81,7 @@ def show(settings: Settings, *, as_json: bool, quiet: bool, details: bool) -> No
     failure = f"a run would not go live: {'; '.join(faults)}" if faults else ""
     if not as_json:
         if failure:
-            click.echo(failure)
+            display.echo(failure)
         _print(found, details=details)
     if failure:
         raise NotLiveError(failure)
@@ -96,7 +96,7 @@ def _is_unusable(found: Plan) -> bool:
 def _print(found: Plan, *, details: bool) -> None:
     changed = sum(found.changed.values())
     by = ", ".join(f"{what} {count:,}" for what, count in found.changed.items() if count)
-    click.echo(f"{found.products:,} products against {found.collection}, nothing was changed:")
+    display.echo(f"{found.products:,} products against {found.collection}, nothing was changed:")
     for count, what in (
         (found.added, "to add"),
         (changed, f"to change ({by})" if by else "to change"),
@@ -104,7 +104,7 @@ def _print(found: Plan, *, details: bool) -> None:
         (found.unchanged, "unchanged"),
         (found.skipped, "skipped" + "".join(f"; {reason} {count:,}" for reason, count in found.reasons.items())),
     ):
-        click.echo(f"  {count:>8,} {what}")
+        display.echo(f"  {count:>8,} {what}")
     terminal.tell_skipped(found.reasons, found.examples)
     for count, what in (
         (found.embed, "of those to add or change must be embedded"),
@@ -114,31 +114,26 @@ def _print(found: Plan, *, details: bool) -> None:
         (found.foreign, "rows were not written by ingest and stay"),
     ):
         if count:
-            click.echo(f"  {count:>8,} {what}")
+            display.echo(f"  {count:>8,} {what}")
     for what in found.also:
-        click.echo(f"  note: a run would also {what}")
+        display.echo(f"  note: a run would also {what}")
     if found.exports_refused:
-        click.echo(f"  note: a run {_EXPORTS_STAY}: {found.exports_refused}")
+        display.echo(f"  note: a run {_EXPORTS_STAY}: {found.exports_refused}")
     if found.refused:
-        click.echo(f"  note: nothing would be deleted: {found.refused}")
+        display.echo(f"  note: nothing would be deleted: {found.refused}")
     moves = f", and switches when {found.collection} is complete"
     moves = ", and would not switch" if found.unserved else "" if found.served == found.collection else moves
-    click.echo(f"  note: the alias serves {found.served or 'nothing'}{moves}")
+    display.echo(f"  note: the alias serves {found.served or 'nothing'}{moves}")
     if details:
-        click.echo()
+        display.echo()
         for product_id, change in _changes(found):
-            click.echo(f"  {change:<16}{product_id}")
+            display.echo(f"  {change:<16}{product_id}")
 
 
 def _print_json(found: Plan) -> None:
     """Print one JSON object, with one line per product, because there may be millions."""
-    content = json.dumps({**asdict(found), "details": ""}, ensure_ascii=False, indent=2)
-    click.echo(content.removesuffix("\n}") + ',\n  "changes": [', nl=False)
-    separator = "\n    "
-    for product_id, change in _changes(found):
-        click.echo(separator + json.dumps({"product_id": product_id, "change": change}, ensure_ascii=False), nl=False)
-        separator = ",\n    "
-    click.echo("\n  ]\n}")
+    changes = ({"product_id": product_id, "change": change} for product_id, change in _changes(found))
+    display.echo_long_json({**asdict(found), "details": ""}, "changes", changes)
 
 
 def _changes(found: Plan) -> Iterator[tuple[str, str]]:

@@ -11,11 +11,12 @@ import sys
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ingest.cli import credentials, interrupts
+from ingest.core import display, escape
 from ingest.core.errors import NotLiveError
 
 if TYPE_CHECKING:
@@ -27,12 +28,20 @@ if TYPE_CHECKING:
     from ingest.pipeline.report import Summary
 
 
+class _StderrHandler(logging.Handler):
+    """Writes a message as one line, and a traceback, if there is one, below it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        display.echo(f"ingest: {record.getMessage()}", err=True)
+        if record.exc_info:
+            for line in logging.Formatter().formatException(record.exc_info).splitlines():
+                display.echo(line, err=True)
+
+
 def log_to_stderr() -> None:
     """Send the library's warnings to stderr, one line each."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("ingest: %(message)s"))
     logger = logging.getLogger("ingest")
-    logger.handlers[:] = [handler]
+    logger.handlers[:] = [_StderrHandler()]
     logger.propagate = False
 
 
@@ -61,11 +70,16 @@ def note_sample(model: str) -> None:
     except (OSError, ValueError):
         return
     if isinstance(config, dict) and config.get("ingest_sample"):
-        click.echo(
+        display.echo(
             f"ingest: {model} is a sample model that knows only drawn products; "
             "for real images: --model openai/clip-vit-base-patch32",
             err=True,
         )
+
+
+def confirm(question: str) -> None:
+    """Ask on stderr whether to go on; ends the command if not."""
+    click.confirm(escape.line(question), abort=True, err=True)
 
 
 def program() -> str:
@@ -80,52 +94,51 @@ def program() -> str:
 def show(outcome: Outcome, *, as_json: bool) -> None:
     """Print what was done, as JSON or as text; raises the run's failure, if any."""
     if as_json:
-        click.echo(_as_json(outcome))
+        display.echo_json(_content(outcome))
     else:
         _tell(outcome)
     if outcome.failure is not None:
         raise outcome.failure
 
 
-def _as_json(outcome: Outcome) -> str:
-    """Return the summary as one JSON object."""
-    content = {
+def _content(outcome: Outcome) -> dict[str, Any]:
+    """Return the summary for JSON."""
+    return {
         **asdict(outcome.summary),
         "pictures_per_second": round(outcome.summary.pictures_per_second, 1),
         "places": outcome.places,
         "notes": list(outcome.notes),
         "failure": str(outcome.failure or ""),
     }
-    return json.dumps(content, ensure_ascii=False, indent=2)
 
 
 def _tell(outcome: Outcome) -> None:
     """Print what was done and where everything is; first, if so, that it is not live."""
     summary = outcome.summary
     if isinstance(outcome.failure, NotLiveError):
-        click.echo(credentials.redact(str(outcome.failure)))
-    click.echo(
+        display.echo(credentials.redact(str(outcome.failure)))
+    display.echo(
         f"{summary.products:,} products: {summary.embedded:,} embedded, {summary.skipped:,} skipped, "
         f"{summary.upserted:,} upserted, {summary.unchanged:,} unchanged "
         f"in {summary.seconds:.1f} s{_rate(summary)}"
     )
     tell_skipped(summary.reasons, summary.examples)
     if summary.deleted:
-        click.echo(f"  {summary.deleted:>8,} rows deleted")
+        display.echo(f"  {summary.deleted:>8,} rows deleted")
     if summary.bound_by:
-        click.echo(f"  bound by: {summary.bound_by}{'; ' if summary.hint else ''}{summary.hint}")
+        display.echo(f"  bound by: {summary.bound_by}{'; ' if summary.hint else ''}{summary.hint}")
     for note in outcome.notes:
-        click.echo(f"  note: {note}")
-    click.echo()
+        display.echo(f"  note: {note}")
+    display.echo()
     for name, place in outcome.places.items():
-        click.echo(f"  {name:<11}{place}")
+        display.echo(f"  {name:<11}{place}")
 
 
 def tell_skipped(reasons: Mapping[str, int], examples: Mapping[str, str]) -> None:
     """Print how many products were skipped, by reason, with one example each."""
     for reason, count in reasons.items():
         shown = f", for example {credentials.redact(examples[reason])}" if reason in examples else ""
-        click.echo(f"  {count:>8,} skipped: {reason}{shown}")
+        display.echo(f"  {count:>8,} skipped: {reason}{shown}")
 
 
 def tell_next(outcome: Outcome, flags: list[str]) -> None:
@@ -137,9 +150,14 @@ def tell_next(outcome: Outcome, flags: list[str]) -> None:
         (str(product.metadata[name]) for name in ("title", "category") if product.metadata.get(name)),
         "red mug",
     )
-    click.echo("\nTry next:")
-    for words in ([text], ["--product", product.product_id], ["--image", _near(outcome.example.path)]):
-        click.echo(f"  {shlex.join([program(), 'search', *words, *flags])}")
+    searches = ([text], ["--product", product.product_id], ["--image", _near(outcome.example.path)])
+    commands = [shlex.join([program(), "search", *words, *flags]) for words in searches]
+    typeable = [command for command in commands if escape.line(command) == command]
+    if typeable:
+        display.echo()
+        display.echo("Try next:")
+    for command in typeable:
+        display.echo(f"  {command}")
 
 
 def _near(path: Path) -> str:

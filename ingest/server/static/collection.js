@@ -1,7 +1,7 @@
 // The collection view: counts, map, shared images, skipped products, model and contract.
 import { write, read, STEP } from "./address.js";
 import { ask, show } from "./api.js";
-import { byId, counted, make, roles } from "./dom.js";
+import { byId, counted, isolated, make, roles } from "./dom.js";
 import { draw } from "./map.js";
 
 let isShown = false;
@@ -58,7 +58,7 @@ function shared(found) {
     make("ul", { class: "groups" }, found.shared.map((group) => make("li", {},
       make("span", { class: "tile" }, show(make("img", { alt: "" }), group.product_ids[0], 192)),
       make("div", {}, make("strong", {}, counted(group.products, "product")),
-        make("p", { class: "ids" }, group.product_ids.map((id) => make("a", { href: likeAddress(id) }, id)),
+        make("p", { class: "ids" }, group.product_ids.map((id) => make("a", { href: likeAddress(id) }, isolated(id))),
           group.products > group.product_ids.length ? make("span", {}, `and ${group.products - group.product_ids.length} more`) : ""))))));
 }
 
@@ -78,7 +78,7 @@ function skipped(run) {
   const total = reasons.reduce((sum, [, count]) => sum + count, 0);
   const all = run.skipped.length < total ? ` The first ${run.skipped.length.toLocaleString()} are listed.` : "";
   const rows = run.skipped.map((row) => make("tr", {}, make("th", { scope: "row" }, row.product_id || `line ${row.line}`),
-    make("td", {}, row.reason), make("td", { class: "detail" }, row.detail)));
+    make("td", {}, row.reason), make("td", { class: "detail", dir: "auto" }, row.detail)));
   return section("Skipped products",
     make("p", { class: "note" }, `${counted(total, "product")} in the run of `, when, `.${all}`),
     make("ul", { class: "reasons" }, reasons.map(([reason, count]) => make("li", {}, make("strong", {}, count.toLocaleString()), ` ${reason}`))),

@@ -14,6 +14,12 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
+/** Return a text from the catalog as an element whose direction, such as that of Hebrew, turns nothing beside it. */
+export const isolated = (text) => make("bdi", {}, String(text));
+
+/** Return texts from the catalog in one line. */
+export const dotted = (texts) => texts.flatMap((text, at) => [at ? " · " : null, isolated(text)]);
+
 export const byId = (id) => document.getElementById(id);
 
 export const counted = (number, one, many = `${one}s`) => `${number.toLocaleString()} ${number === 1 ? one : many}`;

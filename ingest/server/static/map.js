@@ -1,7 +1,7 @@
 // The map: products as dots on a canvas, a legend, and the same as a table for those who cannot use the canvas.
 import { write, read, STEP } from "./address.js";
 import { show } from "./api.js";
-import { make, priced } from "./dom.js";
+import { dotted, make, priced } from "./dom.js";
 
 // Neighbouring colours also differ in shape, for people who cannot tell the colours apart.
 const COLOURS = {
@@ -167,7 +167,7 @@ const titleOf = (plane, role, at) => plane.fields[role.title]?.[at] || plane.pro
 function words(plane, role, at) {
   const price = plane.fields[role.price]?.[at];
   const rest = role.lists.slice(0, 3).map((name) => plane.fields[name]?.[at]).filter((value) => value !== null && value !== "");
-  return [make("strong", {}, titleOf(plane, role, at)), make("span", {}, rest.join(" · ")), price === null || price === undefined ? "" : make("span", {}, priced(price))];
+  return [make("strong", { dir: "auto" }, titleOf(plane, role, at)), make("span", {}, dotted(rest)), price === null || price === undefined ? "" : make("span", {}, priced(price))];
 }
 
 function stamp(pen, shape, x, y, size) {

@@ -1,7 +1,7 @@
 // The search view: the search box, an image dropped, pasted or chosen, filters from the collection, and the grid.
 import { STEP, expression, read, write } from "./address.js";
 import { ask, product, search, show, similar } from "./api.js";
-import { byId, counted, make, priced, roles } from "./dom.js";
+import { byId, counted, dotted, isolated, make, priced, roles } from "./dom.js";
 
 const images = new Map(); // image files by the number in a history entry: a File has no URL
 let go = null;
@@ -156,12 +156,12 @@ function card(hit, role) {
   const rest = role.lists.slice(0, 2).map((name) => hit.fields[name]).filter((value) => value !== null && value !== "" && value !== undefined);
   return make("li", {}, make("a", { class: "card", href: write({ ...read(), tab: "search", words: "", like: hit.product_id, count: STEP }), dataset: { product: hit.product_id } },
     make("span", { class: "tile" }, show(make("img", { alt: "" }), hit.product_id)),
-    make("span", { class: "name" }, title),
+    make("span", { class: "name", dir: "auto" }, title),
     make("span", { class: "facts" },
       price === null || price === undefined ? "" : make("span", { class: "price" }, priced(price)),
       hit.score === undefined ? "" : make("span", { class: "score", title: "Cosine similarity of the two vectors" },
         make("span", { class: "unseen" }, "similarity "), hit.score.toFixed(2))),
-    rest.length ? make("span", { class: "rest" }, rest.join(" · ")) : ""));
+    rest.length ? make("span", { class: "rest" }, dotted(rest)) : ""));
 }
 
 /** Show the parts of the query besides words, an image or a product, and the slider for the weight of the words. */
@@ -174,7 +174,7 @@ async function showParts(asked) {
     shown.push(part(thumbnail, "Similar to your image", () => change({}, null)));
   }
   if (asked.like) {
-    const name = make("span", {}, asked.like);
+    const name = isolated(asked.like);
     shown.push(part(show(make("img", { alt: "" }), asked.like, 96), ["Similar to ", name], () => change({ like: "" })));
     product(asked.like).then((found) => (name.textContent = found.fields[roles(facets).title] || asked.like)).catch(() => {});
   }
@@ -223,11 +223,11 @@ function listFilter(facet, at) {
           else chosen.delete(String(value));
           changed([...chosen]);
         } }),
-        make("span", {}, String(value), make("small", {}, ` ${rows.toLocaleString()}`)))));
+        make("span", {}, isolated(value), make("small", {}, ` ${rows.toLocaleString()}`)))));
   return make("label", { class: "field" }, label,
     make("select", { name: facet.name, onchange: (event) => changed(event.target.value ? [event.target.value] : []) },
       make("option", { value: "" }, "any"),
-      facet.values.map(({ value, rows }) => make("option", { value: String(value) }, `${value} (${rows.toLocaleString()})`))));
+      facet.values.map(({ value, rows }) => make("option", { value: String(value), dir: "auto" }, `${value} (${rows.toLocaleString()})`))));
 }
 
 function rangeFilter(facet) {

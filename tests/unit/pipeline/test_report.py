@@ -111,3 +111,20 @@ def test_a_full_disk_is_a_one_line_error(tmp_path):
         with pytest.raises(StorageError, match="No space left on device") as caught:
             list(folder.keep_skipped([skipped("a")]))
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_texts_are_safe_in_a_spreadsheet_and_ids_are_as_they_are(tmp_path):
+    names = ["=1+1", "+49", "@x", "-2", "'q", "a[/red]b", "👨‍👩‍👧", "a\u2028b"]
+    with RunReport(tmp_path) as folder:
+        list(
+            folder.keep_skipped([Skipped(name, Stage.IMAGES, Reason.NOT_FOUND, "=x", 7, "+part.csv") for name in names])
+        )
+        list(folder.keep_skipped([skipped("a\x1b[31m\u202eb", "\x9b2J")]))
+        for name in names:
+            folder.add_change(name, "added")
+        assert list(folder.changed_ids()) == names
+    with folder.skipped_table.open(encoding="utf-8", newline="") as file:
+        *rows, last = csv.DictReader(file)
+    assert [row["product_id"] for row in rows] == names
+    assert {(row["detail"], row["line"], row["file"]) for row in rows} == {("'=x", "7", "'+part.csv")}
+    assert (last["product_id"], last["detail"]) == ("a\\x1b[31m\\u202eb", "\\x9b2J")

@@ -55,6 +55,7 @@ def test_every_product_gets_its_nearest_without_itself_and_those_with_its_image(
     found = neighbours(index_of(rows), RecommendOptions(limit=5))
     wanted = exactly(rows, 5, lambda one, other: image[one] != image[other])
 
+    assert set(found) == set(range(60))
     assert all(image[one] not in {image[other] for other in others} for one, others in found.items())
     assert all(len(others) == 5 for others in found.values())
     for one in range(10, 40):  # the index finds none but its copies, so that everything is compared
@@ -82,6 +83,7 @@ def test_diverse_neighbours_are_fewer_alike():
         return float(np.mean([(rows[others] @ rows[others].T).mean() for others in found.values()]))
 
     assert alike(far) < alike(near)
+    assert set(far) == set(range(80))
     assert all(len(set(others)) == 5 and one not in others for one, others in far.items())
 
 

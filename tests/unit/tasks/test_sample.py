@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,13 +22,18 @@ def shop(tmp_path: Path) -> Shop:
 
 
 def test_an_estimate_gives_sizes_and_their_formulas(shop: Shop) -> None:
+    began = time.monotonic()
     ended = shop.ingest("plan", "--estimate", "--json")
+    took_s = time.monotonic() - began
     assert ended.code == 0, ended.err
     found = ended.json
     sizes = [path.stat().st_size for path in shop.images.glob("*")]
     assert (found["catalog"]["products"], found["sampled"], found["pictures"], found["fetched"]) == (30, 30, 30, 0)
     assert found["catalog"]["picture_bytes"] == pytest.approx(sum(sizes) / len(sizes))
-    assert found["catalog"]["embedded_per_s"] > 0
+    for part, rate in (("decode", "decoded_per_s"), ("embed", "embedded_per_s")):
+        seconds = found["figures"][part]["value"] * 3600
+        assert seconds == pytest.approx(30 / found["catalog"][rate])
+        assert 0 < seconds < took_s, "all 30 images were decoded and embedded while the command ran"
     assert found["figures"]["vectors"]["value"] == pytest.approx(30 * 4 * 128 / 1e9)
     assert all(figure["formula"] for figure in found["figures"].values())
     assert not (shop.data / "milvus.db").exists()

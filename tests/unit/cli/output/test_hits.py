@@ -81,3 +81,18 @@ def test_names_never_collide(columns):
     names = hit_fields.beside_own(dict.fromkeys(columns, 1))
     assert len(names) == len(columns)
     assert not set(hit_fields.OWN) & set(names)
+
+
+def test_markup_in_cells_and_names_is_shown_as_it_is(capsys):
+    metadata = {"title": "a\\[/red] b", "[/x]": ":smile: [bold]", "more \x1b[31m": "mug\u202e\rpwn"}
+    table = shown(capsys, [Hit("[/P1]", 0.25, metadata)], several=True)
+    for text in ("a\\[/red] b", "[/x]", ":smile: [bold]", "more \\x1b[31m", "mug\\u202e\\rpwn", "[/P1]"):
+        assert text in table
+    assert all(line.isprintable() for line in table.splitlines())
+
+
+def test_a_cell_that_a_spreadsheet_would_compute_has_an_apostrophe_in_csv_and_numbers_have_none(capsys):
+    hit = Hit("=1+1", -0.25, {"title": "@SUM(1)", "price": -5, "=more": "-3.5", "size": "-cmd"})
+    (row,) = csv.DictReader(io.StringIO(shown(capsys, [hit], as_csv=True)))
+    assert row == {"rank": "1", "product_id": "'=1+1", "score": "-0.25", "title": "'@SUM(1)", "price": "-5",
+                   "'=more": "-3.5", "size": "'-cmd"}  # fmt: skip

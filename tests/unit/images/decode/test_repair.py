@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import tracemalloc
 import zlib
@@ -228,8 +229,9 @@ def test_a_jpeg_that_ends_early_is_truncated_or_lacks_no_pixel(shown, name, miss
 @pytest.mark.parametrize("name", ["progressive", "progressive restarts", "middle grey"])
 def test_a_progressive_jpeg_without_its_last_scans_is_truncated(shown, name):
     content = JPEGS[name]
-    at = content.index(b"\xff\xda")
-    while (at := content.find(b"\xff\xda", at + 1)) > 0:
+    later = [found.start() for found in re.finditer(rb"\xff\xda", content)][1:]
+    assert later
+    for at in later:
         tables = content.rfind(b"\xff\xc4", 0, at)  # those of this scan stand before it
         assert shown(content[:tables]) == Reason.TRUNCATED
         assert shown(content[:at]) == Reason.TRUNCATED

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.catalog import invisible_characters, reader
+from ingest.catalog import reader
 from ingest.catalog.rows import Columns
 from ingest.core import contract as contracts
+from ingest.core import invisible_characters
 from ingest.core.records import Reason, Skipped
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Invisible characters: which of them an id may contain, and ids without those at the ends."""
+"""Invisible characters: which of them change how a text looks, and texts without those at the ends."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import re
 import unicodedata
 
 # Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties.txt), and the marks of interlinear annotations
-_INVISIBLE = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
-    "\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+CLASS = (
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
+    "\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
+"""All of them, as the inside of a regular expression's character class."""
+_INVISIBLE = re.compile(f"[{CLASS}]")
 _NON_JOINER, _JOINER = "\u200c", "\u200d"
 _VIRAMA = 9  # the combining class of signs that join letters in Indic scripts
 _KEYCAP = "\u20e3"
 _EMOJI_STYLE, _TAG_END = "\ufe0f", "\U000e007f"  # what may stand between an emoji and a joiner
 _WITH_VARIANTS = ("Lo", "Po", "Pd")  # categories of characters that have variants, besides emoji
 _FLAG = re.compile("\U0001f3f4[\U000e0020-\U000e007f]+")  # a region's flag: a black flag and tags
+_FLAG_LENGTH = 32  # characters; a region has at most 6 tags and their end
 
 
 def may_have(text: str) -> bool:
@@ -30,7 +33,7 @@ def find_first(text: str) -> str | None:
     selectors after a character, tags in the flags of regions.
     """
     for found in _INVISIBLE.finditer(text):
-        if not _shapes(text, found.start()):
+        if not shapes(text, found.start()):
             character = found.group()
             return f"U+{ord(character):04X} {unicodedata.name(character, '')}".rstrip()
     return None
@@ -42,13 +45,13 @@ def strip(text: str) -> str:
     while start < end and (text[start].isspace() or _INVISIBLE.match(text[start])):
         start += 1
     while start < end and (
-        text[end - 1].isspace() or (_INVISIBLE.match(text[end - 1]) and not _shapes(text[:end], end - 1))
+        text[end - 1].isspace() or (_INVISIBLE.match(text[end - 1]) and not shapes(text[:end], end - 1))
     ):
         end -= 1
     return text[start:end]
 
 
-def _shapes(text: str, at: int) -> bool:
+def shapes(text: str, at: int) -> bool:
     """Return whether the invisible character at a position changes how the characters around it look."""
     before, character, after = text[at - 1 : at], text[at], text[at + 1 : at + 2]
     if not before:
@@ -59,7 +62,9 @@ def _shapes(text: str, at: int) -> bool:
         return after == _KEYCAP or _is_pictorial(before) or unicodedata.category(before) in _WITH_VARIANTS
     if "\U000e0100" <= character <= "\U000e01ef" or "\u180b" <= character <= "\u180d":
         return unicodedata.category(before) == "Lo"
-    flag = _FLAG.match(text, max(text.rfind("\U0001f3f4", 0, at), 0))
+    if not "\U000e0020" <= character <= _TAG_END:
+        return False
+    flag = _FLAG.match(text, max(text.rfind("\U0001f3f4", max(at - _FLAG_LENGTH, 0), at), 0))
     return flag is not None and flag.end() > at
 
 
