@@ -151,7 +151,9 @@ class Settings:
     def __repr__(self) -> str:
         """Show all settings except secrets, so that no log or traceback contains one."""
         names = (setting.name for setting in fields(self) if setting.name not in ("token", "serve_token", "uri"))
-        return f"Settings({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+        bare = re.sub(r"(:/)[^ ]*@", r"\1…@", shown)
+        return f"Settings({bare})"
 
 
 KEYS = tuple(setting.name for setting in fields(Settings))
@@ -218,8 +220,8 @@ def _resolve(key: str, value: Any, folder: Path) -> Any:
 
 
 def _is_path(key: str, value: str, folder: Path) -> bool:
-    if key in ("catalog", "store") and "://" in value:
-        return False
+    if key in ("catalog", "store") and re.match(r"[a-z][a-z0-9+.-]+:/", value, re.IGNORECASE):
+        return False  # a URL, also one that lacks a slash
     if key == "store":
         return bool(value)  # "" is the default, in the data folder
     if key == "uri":

@@ -14,7 +14,6 @@ from ingest.cli.output import terminal
 
 @click.command("doctor", cls=help_groups.Command)
 @options.catalog
-@options.contract
 @options.model
 @options.milvus
 @options.data

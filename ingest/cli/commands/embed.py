@@ -15,7 +15,6 @@ _FILE = click.Path(path_type=Path)
 
 @click.command("embed", cls=help_groups.Command)
 @options.catalog
-@options.contract
 @options.images
 @options.model
 @options.batch_size

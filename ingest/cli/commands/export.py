@@ -12,7 +12,6 @@ from ingest.cli.output import terminal
 
 @click.command("export", cls=help_groups.Command)
 @options.catalog
-@options.contract
 @options.model
 @options.data
 @options.store

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 @click.command("fetch", cls=help_groups.Command)
 @options.catalog
-@options.contract
 @options.downloads
 @options.data
 @options.config_option

@@ -12,7 +12,6 @@ from ingest.cli.output import plan
 
 @click.command("plan", cls=help_groups.Command)
 @options.catalog
-@options.contract
 @options.images
 @options.model
 @options.milvus

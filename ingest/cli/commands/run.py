@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 @click.command("run", cls=help_groups.Command)
 @options.catalog
-@options.contract
 @options.images
 @options.model
 @options.batch_size

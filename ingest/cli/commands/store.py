@@ -47,8 +47,7 @@ def info(*, as_json: bool, **values: Any) -> None:
 
 
 @command.command("compact", cls=help_groups.Command)
-@options.catalog_file
-@options.contract
+@options.catalog
 @options.model
 @options.data
 @options.store
@@ -74,8 +73,7 @@ def compact(*, size: int, quiet: bool, **values: Any) -> None:
 
 
 @command.command("gc", cls=help_groups.Command)
-@options.catalog_file
-@options.contract
+@options.catalog
 @options.model
 @options.data
 @options.store

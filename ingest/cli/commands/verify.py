@@ -18,7 +18,7 @@ _SHOWN = 20
 
 
 @click.command("verify", cls=help_groups.Command)
-@options.catalog_file
+@options.catalog
 @click.option("--sample", "vectors", type=click.IntRange(0), default=1000, show_default=True, metavar="N",
               cls=help_groups.Grouped, group="Checks",
               help="Number of vectors to compare bit for bit and to search for.")  # fmt: skip
@@ -29,7 +29,6 @@ _SHOWN = 20
 @click.option(
     "--repair", is_flag=True, cls=help_groups.Grouped, group="Checks", help="Repair differences, then check again."
 )
-@options.contract
 @options.images
 @options.model
 @options.batch_size
