@@ -189,6 +189,14 @@ def read(path: Path) -> dict[str, Any]:
     return {key: _resolve(key, value, path.parent) for key, value in table.items()}
 
 
+def load(path: Path) -> Settings:
+    """Return the settings that a configuration file alone gives, as `read`."""
+    values = read(path)
+    paths = [key for key in values if key in _PATHS - {"store"} and "://" not in str(values[key])]
+    typed: dict[str, Any] = {**values, **{key: Path(values[key]) for key in paths}}
+    return Settings(**typed)
+
+
 def locate_key(path: Path, key: str) -> str:
     """Return the file and the line of a key, as the start of a message."""
     return f"{path} line {_line(path.read_text(encoding='utf-8'), key)}"

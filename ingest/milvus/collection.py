@@ -94,12 +94,6 @@ class Collection:
         """Yield all rows' product_id, row_digest and image_sha256, thousands at a time."""
         return pages.pages(self.connection, self.name, [PRIMARY_KEY, ROW_DIGEST, IMAGE_SHA256], "Strong")
 
-    def vectors(self, product_ids: Sequence[str]) -> Iterator[tuple[bytes, NDArray[np.float32]]]:
-        """Yield (image's SHA-256, vector) of those products that have a row."""
-        field = self.contract.index.field
-        for row in self.find(product_ids, [IMAGE_SHA256, field]):
-            yield bytes.fromhex(row[IMAGE_SHA256]), np.asarray(row[field], np.float32)
-
     def delete(self, product_ids: Sequence[str]) -> None:
         """Delete the rows of these products; missing ones do not matter."""
         client = self.connection.client

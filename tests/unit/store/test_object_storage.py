@@ -146,7 +146,7 @@ def test_a_worker_s_shard_is_adopted(url, tmp_path):
 
 
 def test_the_mirror_makes_room(url, tmp_path, monkeypatch):
-    monkeypatch.setattr("ingest.store.object_storage.MIRROR_BYTES", 300)
+    monkeypatch.setattr("ingest.store.mirror.MIRROR_BYTES", 300)
     store = opened(url, tmp_path)
     for name in range(4):
         store.add(keys(name), vectors(name))
