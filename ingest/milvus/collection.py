@@ -8,8 +8,6 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ingest.core import contract as contracts
 from ingest.core import search_ef
 from ingest.core.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from ingest.core.contract import Contract, Space

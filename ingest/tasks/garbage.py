@@ -7,7 +7,7 @@ seems to be cut are reasons to drop nothing.
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -152,9 +152,8 @@ def _others(settings: Settings, options: GarbageOptions, stop: threading.Event) 
             stage = stack.enter_context(ImageStage(replace(each, download_missing=False), cache))
             columns = Columns(each.id_column, each.image_column)
             products = reader.read_catalog(each.catalog, contracts.load(each.schema), columns)
-            found = stack.enter_context(closing(stage.find(parallel.take_until(products, stop), download=False)))
             use = _Use()
-            use.note(found)
+            use.note(stage.find(parallel.take_until(products, stop), download=False))
             use.check(each.catalog, options.max_unseen)
             yield each, use
 
@@ -200,6 +199,6 @@ def _served_rows(settings: Settings, stop: threading.Event) -> Iterator[list[dic
 def _check_share(unused: maintenance.UnusedVectors, max_drop: float, place: str) -> None:
     if unused.share > max_drop:
         raise PruneRefusedError(
-            f"{place}: {unused.count():,} vectors belong to no image, {unused.share:.0%} of all and more than --max-drop "
-            f"{max_drop:g} allows, so nothing was dropped; name every catalog that uses the store (--also), or raise it"
+            f"{place}: {unused.count():,} vectors belong to no image, {unused.share:.0%} of all, more than --max-drop "
+            f"{max_drop:g} allows; nothing was dropped: name every catalog that uses the store (--also), or raise it"
         )

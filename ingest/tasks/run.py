@@ -50,9 +50,8 @@ def run(
 
     A second run over the same catalog embeds and writes nothing. `stop` ends the run early: what is in flight is
     written, and InterruptedRunError is raised. The alias switches only when every row is written and verified. The rows
-    of `distrusted` products are written again whatever their digests are, and the images of `misembedded` ones are embedded
-    again, whatever the store has; with `rewrite` the exports are written again
-    even if they hold exactly these rows.
+    of `distrusted` products are written again whatever their digests are, and the images of `misembedded` ones embedded
+    again whatever the store has; with `rewrite` the exports are written again even if they hold exactly these rows.
     """
     PrunePolicy.of(settings)
     if settings.load == "bulk" and settings.bulk_folder is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,7 +13,9 @@ from ingest.cli import help_groups, options
 from ingest.cli.output import terminal
 from ingest.cli.param_types import PathOrUrl
 from ingest.core import settings as configuration
-from ingest.core.settings import Settings
+
+if TYPE_CHECKING:
+    from ingest.core.settings import Settings
 
 
 @click.group("store", context_settings={"help_option_names": ["-h", "--help"]})
