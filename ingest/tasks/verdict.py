@@ -20,9 +20,9 @@ class Verdict:
     `overlap` is the share of the top 10 that FAISS and Milvus have in common, None if unknown. `compared` is how many
     rows' fields were compared; a sample of rows or vectors is drawn with `seed`. `pictures` is how many images were
     hashed again, None if that was not asked for; `embedded` how many were embedded again and gave the
-    collection's vector, with at least this `cosine`. `reasons` counts the skipped products. `differing` is everything that
-    is wrong; `notes` are for the user, about what is not wrong. Apps search with `ef`: the measured one if there is
-    one, else the schema's.
+    collection's vector, with at least this `cosine`. `reasons` counts the skipped products. `differing` is everything
+    that is wrong; `notes` are for the user, about what is not wrong. Apps search with `ef`: the measured one if there
+    is one, else the schema's.
     """
 
     collection: str = ""
