@@ -40,13 +40,6 @@ catalog = combine(
         metavar="NAME",
         help="Column that holds image URLs, or paths relative to the catalog's folder.",
     ),
-    option(
-        "Catalog",
-        "--sample",
-        type=click.IntRange(0),
-        help="Use only the first N products; 0 means all.",
-        metavar="N",
-    ),
     contract,
     option(
         "Images",
@@ -60,6 +53,10 @@ catalog = combine(
     option("Images", "--skip-blank", is_flag=True, help="Skip images of a single colour."),
 )
 """What decides which products a catalog has, and which image each of them: the same for every command that reads it."""
+
+first_products = option(
+    "Catalog", "--sample", type=click.IntRange(0), help="Use only the first N products; 0 means all.", metavar="N"
+)
 
 data = option(
     "Folders",

@@ -106,9 +106,6 @@ def collect_garbage(
     much would be dropped or a catalog seems to be cut; then nothing is changed.
     """
     grace_s = parse_duration(options.grace, "--grace")
-    for each in (settings, *options.also):
-        if each.sample:
-            raise ConfigError("--sample: images outside of the sample would count as unused; leave it out")
     with ExitStack() as stack:
         pipeline = Pipeline(stack, settings, progress, stop)
         used = _Use()

@@ -14,6 +14,7 @@ from ingest.cli.output import terminal
 
 @click.command("doctor", cls=help_groups.Command)
 @options.catalog
+@options.first_products
 @options.model
 @options.milvus
 @options.data

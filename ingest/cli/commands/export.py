@@ -12,6 +12,7 @@ from ingest.cli.output import terminal
 
 @click.command("export", cls=help_groups.Command)
 @options.catalog
+@options.first_products
 @options.model
 @options.data
 @options.store

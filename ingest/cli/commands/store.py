@@ -157,5 +157,5 @@ def restore(*, quiet: bool, **values: Any) -> None:
 def _other(settings: Settings, place: Path | str) -> Settings:
     """Return the settings of another catalog: those of its ingest.toml, or these with another catalog."""
     if isinstance(place, Path) and place.suffix == ".toml":
-        return replace(configuration.load(place), token=settings.token)
+        return replace(configuration.load(place), token=settings.token, sample=0)
     return replace(settings, catalog=place)

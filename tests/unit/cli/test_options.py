@@ -89,7 +89,7 @@ def commands(group: click.Group, *names: str) -> Iterator[tuple[str, click.Comma
 
 def test_every_command_that_reads_a_catalog_takes_the_same_catalog_options():
     """Settings of a catalog in ingest.toml that one command ignores would give it other products, or other images."""
-    wanted = {"catalog", "id_column", "image_column", "sample", "schema", "images_root", "min_side", "max_pixels",
+    wanted = {"catalog", "id_column", "image_column", "schema", "images_root", "min_side", "max_pixels",
               "skip_blank"}  # fmt: skip
     given = {}
     for name, command in commands(cli):

@@ -159,10 +159,9 @@ def test_gc_refuses_if_images_are_not_on_this_disk(shop):
     assert store(shop, "gc", "--yes", "--max-unseen", "1").exit_code == 0
 
 
-def test_gc_refuses_if_a_local_image_is_missing_or_a_sample_is_looked_at(shop):
+def test_gc_refuses_if_a_local_image_is_missing(shop):
     (shop.folder / "images" / "3.png").unlink()
     assert "1 image cannot be looked at (not found 1)" in str(store(shop, "gc", "--yes", "--grace", "0s").exception)
-    assert "--sample: images outside" in str(store(shop, "gc", "--yes", "--sample", "5").exception)
     assert space(shop)["rows"] == 10
 
 
