@@ -111,8 +111,8 @@ def clear(collection: Collection, names: Sequence[str], folder: Path | None) -> 
 
 def remove_files(folder: Path | None, names: Iterable[str]) -> None:
     """Remove those of these files that are import files by their names: the record may be anybody's."""
-    for name in names if folder is not None else ():
-        if _FILE_NAME.fullmatch(name):
+    for name in names:
+        if folder is not None and _FILE_NAME.fullmatch(name):
             with suppress(OSError):
                 (folder / name).unlink()
 

@@ -91,6 +91,19 @@ def test_what_was_dropped_comes_back_and_goes_for_good_when_it_is_old(store, tmp
     assert maintenance.restore(store, trash) == 0
 
 
+def test_a_kill_between_the_trash_and_the_shards_loses_nothing(store, tmp_path, monkeypatch):
+    def die(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(store, "rewrite", die)
+        maintenance.UnusedVectors(store, keys(0), 0).move_to(LocalStore(tmp_path / "trash", DIM))
+    assert all(LocalStore(store.folder, DIM).holds(keys(*range(12))))
+    trash = LocalStore(tmp_path / "trash", DIM)
+    assert maintenance.UnusedVectors(store, keys(0), 0).move_to(trash) == 11
+    assert maintenance.restore(store, trash) == 11
+
+
 def test_a_wrong_vector_is_forgotten_in_every_copy(store):
     store.add(keys(0), vectors(1))
     maintenance.forget(store, keys(0, 99))
