@@ -48,14 +48,14 @@ class RowSource(Protocol):
 
 def write(
     npy: Path, ids: Path, source: RowSource, store: EmbeddingStore, fingerprint: str,
-    check: Callable[[], None] | None = None, heal: Callable[[list[bytes]], None] | None = None, *,
+    check: Callable[[], None] | None = None, repair: Callable[[list[bytes]], None] | None = None, *,
     rewrite: bool = False,
 ) -> Manifest:  # fmt: skip
     """Write `npy`, (n, dim) float32 in catalog order, `ids`, a JSON list of product ids in row order, and the manifest.
 
     A product whose vector the store lacks, because its image could not be decoded, has no row. Files that were made
     from the same are left alone unless `rewrite` is set. Memory is one block. `check` is called before files are
-    replaced, and may raise. If the store has damaged vectors, `heal` is called once with their keys, and what it does
+    replaced, and may raise. If the store has damaged vectors, `repair` is called once with their keys, and what it does
     not replace has no row.
     Raises StorageError if the disk is full; the existing files stay.
     """
@@ -66,10 +66,10 @@ def write(
     if check is not None:
         check()
     try:
-        manifest = _write(npy, ids, source, store, rows, fingerprint, partial=heal is None)
+        manifest = _write(npy, ids, source, store, rows, fingerprint, partial=repair is None)
     except _DamagedVectorsError as found:
-        assert heal is not None
-        heal(found.keys)
+        assert repair is not None
+        repair(found.keys)
         manifest = _write(npy, ids, source, store, rows, fingerprint, partial=True)
     write_manifest(npy, manifest)
     return manifest

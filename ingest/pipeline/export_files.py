@@ -39,12 +39,12 @@ class ExportResult:
 
 
 def write(
-    pipeline: Pipeline, files: ExportPaths, rows: RowSource, heal: Callable[[list[bytes]], None] | None = None, *,
+    pipeline: Pipeline, files: ExportPaths, rows: RowSource, repair: Callable[[list[bytes]], None] | None = None, *,
     rewrite: bool = False,
 ) -> ExportResult:  # fmt: skip
     """Write the `.npy` pair and the FAISS files, unless they would lose too many of the last export's products.
 
-    Files that were made from exactly these rows are kept, unless `rewrite`. `heal` gets the keys of vectors that turn
+    Files that were made from exactly these rows are kept, unless `rewrite`. `repair` gets the keys of vectors that turn
     out to be damaged, to replace them. Raises StorageError if the disk is full.
     """
 
@@ -55,7 +55,7 @@ def write(
     npy, ids = files.npy, files.ids
     try:
         space = pipeline.space.fingerprint
-        manifest = npy_files.write(npy, ids, rows, pipeline.store, space, check, heal, rewrite=rewrite)
+        manifest = npy_files.write(npy, ids, rows, pipeline.store, space, check, repair, rewrite=rewrite)
     except NotLiveError as refused:
         return ExportResult(refusal=str(refused))
     write_images(npy, manifest, rows, pipeline.store)

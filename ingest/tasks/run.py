@@ -120,12 +120,12 @@ def _sync(
     if pipeline.settings.exports:
         drops = PrunePolicy.of(pipeline.settings).drops_failed(difference)
 
-        def heal(images: list[bytes]) -> None:
+        def repair(images: list[bytes]) -> None:
             there.unstored = there.places_of(images)
             summary.upserted += refill.refill(pipeline, collection, difference)
             _count(pipeline, summary, difference)
 
-        exported = _export(pipeline, _files(pipeline.settings), there, heal, drops_failed=drops, rewrite=rewrite)
+        exported = _export(pipeline, _files(pipeline.settings), there, repair, drops_failed=drops, rewrite=rewrite)
     notes = _kept_rows(pipeline, difference, summary)
     faults = _faults(pipeline, summary.upserted + summary.unchanged, exported)
     if switches:
@@ -242,12 +242,12 @@ def _rows(number: int) -> str:
 
 def _export(
     pipeline: Pipeline, files: ExportPaths, collection: Inventory | None = None,
-    heal: Callable[[list[bytes]], None] | None = None, *,
+    repair: Callable[[list[bytes]], None] | None = None, *,
     drops_failed: bool = False, is_judged: bool = True, rewrite: bool = False,
 ) -> export_files.ExportResult:  # fmt: skip
     with pipeline.progress.clock.working(EXPORTS):
         rows = rows_to_export(pipeline, files, collection, drops_failed=drops_failed, is_judged=is_judged)
-        return export_files.write(pipeline, files, rows, heal, rewrite=rewrite)
+        return export_files.write(pipeline, files, rows, repair, rewrite=rewrite)
 
 
 def _faults(pipeline: Pipeline, usable: int, exported: export_files.ExportResult | None) -> list[str]:
