@@ -132,11 +132,10 @@ class ObjectStorageStore:
             return
         read = {name: self._shards[name] for name in old}
         together = np.concatenate(keys)
-        new = self._put_checked(together, np.concatenate(vectors)) if len(together) else ""
+        new = self._put_checked(together, np.concatenate(vectors), old) if len(together) else ""
         for name, shard in read.items():
             if name != new and self._is_unchanged(name, shard):
-                self._bucket.remove(f"{name}/keys.npy")  # the commit goes first
-                self._bucket.remove(f"{name}/embeddings.npy")
+                self._remove(name)
         self._open()
 
     def _steadily(self, function: Callable[[], T]) -> T:
@@ -212,12 +211,20 @@ class ObjectStorageStore:
                 return name
         raise StorageError(f"{self._bucket.url}/{name}: was removed each time it was written; run again")
 
-    def _put_checked(self, keys: NDArray[np.uint8], vectors: NDArray[np.float32]) -> str:
-        """Put a shard, and read it back; raises StorageError unless it is what was put."""
+    def _put_checked(self, keys: NDArray[np.uint8], vectors: NDArray[np.float32], old: Sequence[str]) -> str:
+        """Put a shard, and read it back; raises StorageError unless it is what was put, and removes it if it is new."""
         name = self._put(keys, vectors)
         if name in self._shards and self._download(name).tobytes() != vectors.tobytes():
-            raise StorageError(f"{self._bucket.url}/{name}: is not what was written; nothing was removed, run again")
+            self._remove(name)
+            self._open()
+            raise StorageError(
+                f"{self._bucket.url}/{name}: is not what was written; no original was removed, run again"
+            )
         return name
+
+    def _remove(self, name: str) -> None:
+        self._bucket.remove(f"{name}/keys.npy")  # the commit goes first
+        self._bucket.remove(f"{name}/embeddings.npy")
 
     def _load_put(self, name: str) -> None:
         try:

@@ -193,10 +193,12 @@ def test_what_is_merged_must_be_readable_before_an_original_goes(url, tmp_path, 
     def put_wrong(bucket: Bucket, shard: str, packed: np.ndarray, rows: np.ndarray) -> None:
         put(bucket, shard, packed, np.roll(rows, 1, axis=0))
 
-    with monkeypatch.context() as patch, pytest.raises(StorageError, match="is not what was written; nothing was"):
+    with monkeypatch.context() as patch, pytest.raises(StorageError, match="is not what was written; no original"):
         patch.setattr(concurrent_shards, "put_objects", put_wrong)
         store.rewrite([shard.name for shard in store.shards()], lambda found: np.ones(len(found), bool))
-    assert sum(name.endswith("keys.npy") for name in Bucket(url).list()) == 3
+    assert sum(name.endswith("keys.npy") for name in Bucket(url).list()) == 2
+    assert_has(opened(url, tmp_path), 1, 2)
+    assert_has(store, 1, 2)
 
 
 def test_two_compactions_at_once_and_a_writer_lose_nothing(url, tmp_path):
