@@ -215,10 +215,11 @@ class ObjectStorageStore:
         """Put a shard, and read it back; raises StorageError unless it is what was put, and removes it if it is new."""
         name = self._put(keys, vectors)
         if name in self._shards and self._download(name).tobytes() != vectors.tobytes():
-            self._remove(name)
+            if name not in old:
+                self._remove(name)
             self._open()
             raise StorageError(
-                f"{self._bucket.url}/{name}: is not what was written; no original was removed, run again"
+                f"{self._bucket.url}/{name}: differs from what was written, no original is gone; run again"
             )
         return name
 
@@ -295,6 +296,5 @@ class ObjectStorageStore:
         return np.frombuffer(content, np.float32, shard.rows * self.dim, offset).reshape(shape)
 
     def _zeros(self, name: str) -> NDArray[np.float32]:
-        """Return vectors of length 0, none of which counts as one."""
         log.warning("%s/%s: damaged; its images are embedded again", self._bucket.url, name)
         return np.zeros((self._shards[name].rows, self.dim), np.float32)

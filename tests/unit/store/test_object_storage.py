@@ -193,7 +193,10 @@ def test_what_is_merged_must_be_readable_before_an_original_goes(url, tmp_path, 
     def put_wrong(bucket: Bucket, shard: str, packed: np.ndarray, rows: np.ndarray) -> None:
         put(bucket, shard, packed, np.roll(rows, 1, axis=0))
 
-    with monkeypatch.context() as patch, pytest.raises(StorageError, match="is not what was written; no original"):
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(StorageError, match="differs from what was written, no original is gone"),
+    ):
         patch.setattr(concurrent_shards, "put_objects", put_wrong)
         store.rewrite([shard.name for shard in store.shards()], lambda found: np.ones(len(found), bool))
     assert sum(name.endswith("keys.npy") for name in Bucket(url).list()) == 2
