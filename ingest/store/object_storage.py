@@ -219,7 +219,7 @@ class ObjectStorageStore:
                 self._remove(name)
             self._open()
             raise StorageError(
-                f"{self._bucket.url}/{name}: differs from what was written, no original is gone; run again"
+                f"{self._bucket.url}/{name}: differs from what was written; every original stays, run again"
             )
         return name
 
