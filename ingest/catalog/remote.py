@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
-import re
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, cast
 
 from ingest.catalog.base import FileEntry
-from ingest.core.errors import CatalogError, ConfigError
+from ingest.core.errors import CatalogError
 from ingest.runtime.remote_files import open_filesystem, strip_slash, with_retries
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ class RemoteTree:
     """The folders and files of a remote storage; `root` is the URL's path in it."""
 
     def __init__(self, url: str) -> None:
-        _check_no_secret(url)
         self._files, self.root = open_filesystem(strip_slash(url, "--catalog"), "--catalog")
 
     def entry(self, path: str) -> FileEntry | None:
@@ -159,15 +157,3 @@ def _entry(path: str, about: dict[str, Any]) -> FileEntry:
     if about.get("size") is None:
         raise CatalogError(f"{about['name']}: its server does not report its size; download it and pass its path")
     return FileEntry(name, is_folder=False, size=int(about["size"]))
-
-
-def _check_no_secret(url: str) -> None:
-    """Raise ConfigError for a URL with a password or a signature, because reports name the catalog."""
-    kind, _, rest = url.partition("://")
-    host = rest.partition("/")[0]
-    if re.search(r":.*@", host) or (kind in ("http", "https") and "?" in rest):
-        place = f"{kind}://{host.rpartition('@')[2]}/…"
-        raise ConfigError(
-            f"--catalog {place}: a URL with a password or a query would appear in reports; put the credentials "
-            "into the storage's own configuration, or download the file"
-        )

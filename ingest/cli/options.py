@@ -16,7 +16,15 @@ from ingest.core.settings import Settings
 _FILE = click.Path(path_type=Path)
 
 
-catalog_file = combine(
+contract = option(
+    "Catalog",
+    "--schema",
+    type=_FILE,
+    show_default="the built-in one",
+    help="The collection's schema (contract) file.",
+)
+
+catalog = combine(
     option(
         "Catalog",
         "--catalog",
@@ -32,31 +40,28 @@ catalog_file = combine(
         metavar="NAME",
         help="Column that holds image URLs, or paths relative to the catalog's folder.",
     ),
+    contract,
     option(
         "Images",
         "--url-key",
         type=click.Choice(["full", "path"]),
         help="What must change in a URL to mean another image: anything, or something before its ? and #.",
     ),
-)
-
-catalog = combine(
-    catalog_file,
     option(
-        "Catalog",
-        "--sample",
-        type=click.IntRange(0),
-        help="Use only the first N products; 0 means all.",
-        metavar="N",
+        "Images",
+        "--images-root",
+        type=_FILE,
+        help="Also allow local images in this folder, not only beside the catalog.",
     ),
+    option("Images", "--min-side", type=click.IntRange(0), help="Skip images whose shorter side has fewer pixels."),
+    # Pillow itself refuses larger images.
+    option("Images", "--max-pixels", type=click.IntRange(1, 178_956_970), help="Skip images with more pixels."),
+    option("Images", "--skip-blank", is_flag=True, help="Skip images of a single colour."),
 )
+"""What decides which products a catalog has, and which image each of them: the same for every command that reads it."""
 
-contract = option(
-    "Catalog",
-    "--schema",
-    type=_FILE,
-    show_default="the built-in one",
-    help="The collection's schema (contract) file.",
+first_products = option(
+    "Catalog", "--sample", type=click.IntRange(0), help="Use only the first N products; 0 means all.", metavar="N"
 )
 
 data = option(
@@ -133,12 +138,6 @@ downloads = combine(
         help="Images downloaded at the same time from one host.",
     ),
     requests,
-    option(
-        "Images",
-        "--images-root",
-        type=_FILE,
-        help="Also allow local images in this folder, not only beside the catalog.",
-    ),
     option("Images", "--retry-failed", is_flag=True, help="Retry downloads that failed permanently, such as a 404."),
     option("Images", "--refresh", is_flag=True, help="Check with the servers whether downloaded images have changed."),
     option(
@@ -147,10 +146,6 @@ downloads = combine(
         metavar="AGE",
         help="The same, only for images downloaded longer ago than this, such as 7d.",
     ),
-    option("Images", "--min-side", type=click.IntRange(0), help="Skip images whose shorter side has fewer pixels."),
-    # Pillow itself refuses larger images.
-    option("Images", "--max-pixels", type=click.IntRange(1, 178_956_970), help="Skip images with more pixels."),
-    option("Images", "--skip-blank", is_flag=True, help="Skip images of a single colour."),
 )
 
 images = combine(

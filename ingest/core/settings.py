@@ -152,7 +152,9 @@ class Settings:
     def __repr__(self) -> str:
         """Show all settings except secrets, so that no log or traceback contains one."""
         names = (setting.name for setting in fields(self) if setting.name not in ("token", "serve_token", "uri"))
-        return f"Settings({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+        bare = re.sub(r"(:/)[^ ]*@", r"\1…@", shown)
+        return f"Settings({bare})"
 
 
 KEYS = tuple(setting.name for setting in fields(Settings))
@@ -188,6 +190,14 @@ def read(path: Path) -> dict[str, Any]:
     return {key: _resolve(key, value, path.parent) for key, value in table.items()}
 
 
+def load(path: Path) -> Settings:
+    """Return the settings that a configuration file alone gives, as `read`."""
+    values = read(path)
+    paths = [key for key in values if key in _PATHS - {"store"} and "://" not in str(values[key])]
+    typed: dict[str, Any] = {**values, **{key: Path(values[key]) for key in paths}}
+    return Settings(**typed)
+
+
 def locate_key(path: Path, key: str) -> str:
     """Return the file and the line of a key, as the start of a message."""
     return f"{path} line {_line(path.read_text(encoding='utf-8'), key)}"
@@ -219,8 +229,8 @@ def _resolve(key: str, value: Any, folder: Path) -> Any:
 
 
 def _is_path(key: str, value: str, folder: Path) -> bool:
-    if key in ("catalog", "store") and "://" in value:
-        return False
+    if key in ("catalog", "store") and re.match(r"[a-z][a-z0-9+.-]+:/", value, re.IGNORECASE):
+        return False  # a URL, also one that lacks a slash
     if key == "store":
         return bool(value)  # "" is the default, in the data folder
     if key == "uri":

@@ -48,14 +48,15 @@ class RowSource(Protocol):
 
 def write(
     npy: Path, ids: Path, source: RowSource, store: EmbeddingStore, fingerprint: str,
-    check: Callable[[], None] | None = None, *,
+    check: Callable[[], None] | None = None, repair: Callable[[list[bytes]], None] | None = None, *,
     rewrite: bool = False,
 ) -> Manifest:  # fmt: skip
     """Write `npy`, (n, dim) float32 in catalog order, `ids`, a JSON list of product ids in row order, and the manifest.
 
     A product whose vector the store lacks, because its image could not be decoded, has no row. Files that were made
     from the same are left alone unless `rewrite` is set. Memory is one block. `check` is called before files are
-    replaced, and may raise.
+    replaced, and may raise. If the store has damaged vectors, `repair` is called once with their keys, and what it does
+    not replace has no row.
     Raises StorageError if the disk is full; the existing files stay.
     """
     content, rows = _content(source, store)
@@ -64,31 +65,61 @@ def write(
         return existing
     if check is not None:
         check()
-    written, files = _write(npy, ids, source, store, rows)
-    manifest = Manifest(written, store.dim, fingerprint, content, files)
+    try:
+        manifest = _write(npy, ids, source, store, rows, fingerprint, partial=repair is None)
+    except _DamagedVectorsError as found:
+        assert repair is not None
+        repair(found.keys)
+        manifest = _write(npy, ids, source, store, rows, fingerprint, partial=True)
     write_manifest(npy, manifest)
     return manifest
 
 
+class _DamagedVectorsError(Exception):
+    """The store has keys whose vectors are damaged."""
+
+    def __init__(self, keys: list[bytes]) -> None:
+        super().__init__(keys)
+        self.keys = keys
+
+
 def _write(
-    npy: Path, ids: Path, source: RowSource, store: EmbeddingStore, expected: int
-) -> tuple[int, dict[str, FileChecksum]]:
-    """Write the pair, and return how many rows it has; `expected` unless the store finds damaged vectors."""
-    rows = 0
+    npy: Path, ids: Path, source: RowSource, store: EmbeddingStore, expected: int, fingerprint: str, *, partial: bool
+) -> Manifest:
+    """Write the pair, and return its manifest, whose content is what was written, not what was asked for.
+
+    There are `expected` rows unless the store finds damaged vectors; raises their keys unless the pair may be
+    `partial`.
+    """
+    rows, content, damaged = 0, hashlib.sha256(source.content.encode()), list[bytes]()
     with atomic_write(npy) as npy_file, atomic_write(ids) as ids_file:
         vectors_out, ids_out = ChecksumWriter(npy_file, npy), ChecksumWriter(ids_file, ids)
         _write_header(vectors_out, expected, store.dim)
         separator = "\n"
         ids_out.write(b"[")
-        for names, vectors in _blocks(source, store):
+        for block in batched(source.pairs(), _BLOCK):
+            keys = [key for _, key in block]
+            sound, vectors = store.take(keys)
+            is_sound = sound.tolist()
+            content.update(bytes(is_sound))
+            if len(vectors) < len(block):
+                missing = [key for key, good in zip(keys, is_sound, strict=True) if not good]
+                damaged += compress(missing, store.holds(missing))
+            if not len(vectors):
+                continue
+            names = list(compress((product_id for product_id, _ in block), is_sound))
             rows += len(names)
             vectors_out.write(vectors.astype("<f4", copy=False).tobytes())
             ids_out.write((separator + ",\n".join(json.dumps(name, ensure_ascii=False) for name in names)).encode())
             separator = ",\n"
         ids_out.write(b"\n]\n")
+        if damaged and not partial:
+            raise _DamagedVectorsError(damaged)
         checksum = vectors_out.checksum() if rows == expected else _correct_header(npy_file, npy, rows, store.dim)
         remove_manifest(npy)
-    return rows, {npy.name: checksum, ids.name: ids_out.checksum()}
+    return Manifest(
+        rows, store.dim, fingerprint, content.hexdigest(), {npy.name: checksum, ids.name: ids_out.checksum()}
+    )
 
 
 def _write_header(file: Any, rows: int, dim: int) -> None:
@@ -120,13 +151,6 @@ def _content(source: RowSource, store: EmbeddingStore) -> tuple[str, int]:
         digest.update(bytes(held))
         rows += sum(held)
     return digest.hexdigest(), rows
-
-
-def _blocks(source: RowSource, store: EmbeddingStore) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
-    for block in batched(source.pairs(), _BLOCK):
-        sound, vectors = store.take([key for _, key in block])
-        if len(vectors):
-            yield list(compress((product_id for product_id, _ in block), sound.tolist())), vectors
 
 
 def faults(npy: Path, ids: Path, made_from: tuple[str, str] | None) -> list[tuple[Path, str]]:

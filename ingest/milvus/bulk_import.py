@@ -164,7 +164,9 @@ def _import(
     """Import files; return when every row of those that were not refused can be read, with its digest."""
     if not parts:
         return
-    pending_imports.record(collection, [part.file for part in parts])  # first, so that the next run removes them
+    pending_imports.record(
+        collection, [part.file for part in parts], folder.here
+    )  # first, so that the next run removes them
     for part in parts:
         with storage_errors(folder.here / part.file.name):
             folder.here.mkdir(parents=True, exist_ok=True)
@@ -176,7 +178,8 @@ def _import(
         pending_imports.settle(collection, folder.here, stop)
         _refuse_missing(parts, collection)
         return
-    pending_imports.record(collection, [part.file for part in parts if part.file.job])
+    pending_imports.remove_files(folder.here, [part.file.name for part in parts if not part.file.job])
+    pending_imports.record(collection, [part.file for part in parts if part.file.job], folder.here)
     for number in {part.file.job for part in parts if part.file.job}:
         ended = pending_imports.wait_for_job(collection, number, stop)
         if ended.state is not JobState.COMPLETED:

@@ -8,8 +8,6 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ingest.core import contract as contracts
 from ingest.core import search_ef
 from ingest.core.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from ingest.core.contract import Contract, Space
@@ -93,12 +92,6 @@ class Collection:
     def rows(self) -> Iterator[list[dict[str, str]]]:
         """Yield all rows' product_id, row_digest and image_sha256, thousands at a time."""
         return pages.pages(self.connection, self.name, [PRIMARY_KEY, ROW_DIGEST, IMAGE_SHA256], "Strong")
-
-    def vectors(self, product_ids: Sequence[str]) -> Iterator[tuple[bytes, NDArray[np.float32]]]:
-        """Yield (image's SHA-256, vector) of those products that have a row."""
-        field = self.contract.index.field
-        for row in self.find(product_ids, [IMAGE_SHA256, field]):
-            yield bytes.fromhex(row[IMAGE_SHA256]), np.asarray(row[field], np.float32)
 
     def delete(self, product_ids: Sequence[str]) -> None:
         """Delete the rows of these products; missing ones do not matter."""

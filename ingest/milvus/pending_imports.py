@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ingest.core.contract import IMPORTING
@@ -23,7 +25,6 @@ from ingest.milvus.import_jobs import JobState
 if TYPE_CHECKING:
     import threading
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from ingest.milvus.collection import Collection
 
@@ -37,6 +38,8 @@ _UNANSWERED_S = 30.0
 _VISIBLE_WITHIN_S = 120.0
 _OLD_S = 3600.0
 """After this time an imported row that is missing is not late: somebody has deleted it."""
+_ABANDONED_S = 86_400.0
+_FILE_NAME = re.compile(r"\w+_[0-9a-f]{12}_[0-9a-f]{32}\.parquet")  # the collection's name and a number of its own
 _SAMPLE = 8
 
 
@@ -56,21 +59,28 @@ def pending_file(name: str, digests: Mapping[str, str]) -> PendingFile:
     return PendingFile(name, {product_id: digests[product_id] for product_id in (*ids[::step][:_SAMPLE], ids[-1])})
 
 
-def record(collection: Collection, files: Sequence[PendingFile]) -> None:
-    """Record that these files, and no others, are being imported."""
-    content = {"asked": time.time(), "files": [asdict(file) for file in files]} if files else None
+def record(collection: Collection, files: Sequence[PendingFile], folder: Path | None = None) -> None:
+    """Record that these files of a folder on this machine, and no others, are being imported."""
+    content: dict[str, Any] | None = None
+    if files:
+        place = {"folder": str(folder.absolute())} if folder else {}
+        content = {"asked": time.time(), **place, "files": [asdict(file) for file in files]}
     value = json.dumps(content) if content else ""
     properties.set_properties(collection.connection, collection.name, {IMPORTING: value})
 
 
 def settle(collection: Collection, folder: Path | None, stop: threading.Event) -> None:
-    """Wait for imports that an earlier run left behind, until their rows can be read.
+    """Wait for imports that an earlier run left behind, until their rows can be read; remove its files.
+
+    They are removed from the folder that it used, whatever this run's `folder` is, if that is on this machine.
 
     Raises MilvusError if it cannot be known how one ends: its rows would be written twice.
     """
     if collection.connection.is_lite:
         return
     requested, files = _recorded(collection)
+    if folder is not None:
+        _sweep(folder, collection.contract.alias, {file.name for file in files})
     if not files:
         # Jobs of an older ingest, or of somebody else.
         _wait_for_all(collection, stop, unknown=False)
@@ -89,16 +99,33 @@ def settle(collection: Collection, folder: Path | None, stop: threading.Event) -
         log.warning("%s lacks rows that were imported (%s); they are written again", collection.name, missing[0])
     if unanswered := _digests(file for file in files if not file.job):
         _wait_for_unanswered(collection, unanswered, stop)
+    remove_files(_recorded_folder(collection), [file.name for file in _recorded(collection)[1]])
     clear(collection, [file.name for file in _recorded(collection)[1]], folder)
 
 
 def clear(collection: Collection, names: Sequence[str], folder: Path | None) -> None:
     """Remove files that were imported, or never will be, and record that no import is under way."""
-    if folder is not None:
-        for name in names:
+    remove_files(folder, names)
+    record(collection, [])
+
+
+def remove_files(folder: Path | None, names: Iterable[str]) -> None:
+    """Remove those of these files that are import files by their names: the record may be anybody's."""
+    for name in names:
+        if folder is not None and _FILE_NAME.fullmatch(name):
             with suppress(OSError):
                 (folder / name).unlink()
-    record(collection, [])
+
+
+def _sweep(folder: Path, alias: str, recorded: set[str]) -> None:
+    """Remove import files for collections of the alias that a killed run left, which no later run recorded, a day ago.
+
+    Its run may have had another model or schema: then no run asks the collection that recorded them.
+    """
+    for path in folder.glob(f"{alias}_*.parquet"):
+        with suppress(OSError):
+            if path.name not in recorded and time.time() - path.stat().st_mtime > _ABANDONED_S:
+                remove_files(folder, [path.name])
 
 
 def wait_for_job(collection: Collection, number: int, stop: threading.Event) -> import_jobs.ImportJob:
@@ -178,9 +205,26 @@ def _digests(files: Iterable[PendingFile]) -> dict[str, str]:
 
 def _recorded(collection: Collection) -> tuple[float, list[PendingFile]]:
     """Return when the imports under way were requested, in seconds since 1970, and their files."""
+    content = _content(collection)
+    try:
+        return float(content.get("asked", 0)), [PendingFile(**file) for file in content.get("files", [])]
+    except (TypeError, ValueError):  # another app's: what is left is to wait for all jobs
+        return 0.0, []
+
+
+def _recorded_folder(collection: Collection) -> Path | None:
+    """Return the folder of the files under way, on the machine that wrote them; None if an older ingest did."""
+    folder = _content(collection).get("folder")
+    return Path(folder) if isinstance(folder, str) else None
+
+
+def _content(collection: Collection) -> dict[str, Any]:
     value = properties.get(collection.connection, collection.name).get(IMPORTING, "")
-    content: dict[str, Any] = json.loads(value or "{}")
-    return float(content.get("asked", 0)), [PendingFile(**file) for file in content.get("files", [])]
+    try:
+        content = json.loads(value or "{}")
+    except ValueError:
+        content = {}
+    return content if isinstance(content, dict) else {}
 
 
 def _pause(stop: threading.Event) -> None:

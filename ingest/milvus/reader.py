@@ -1,4 +1,4 @@
-"""Reads back what a collection holds: an inventory of its rows, and the vectors that the store lacks."""
+"""Reads back what a collection holds: an inventory of its rows."""
 
 from __future__ import annotations
 
@@ -15,26 +15,21 @@ if TYPE_CHECKING:
     from ingest.milvus.collection import Collection
     from ingest.store.base import EmbeddingStore
 
-_REFILL_ROWS = 1000
-
 
 def inventory(collection: Collection, store: EmbeddingStore) -> Inventory:
-    """Return the inventory of a collection; vectors that the collection has and the store lacks go into the store."""
+    """Return the inventory of a collection, with the places of the rows whose vectors the store lacks."""
     found = Inventory()
-    missing: list[str] = []
+    unstored = []
     # The server reads the next rows while these are packed.
     with closing(parallel.prefetch(collection.rows(), 1)) as batches:
         for rows in batches:
             ids, digests, shas = ([row[name] for row in rows] for name in (PRIMARY_KEY, ROW_DIGEST, IMAGE_SHA256))
-            found.add(ids, digests, shas)
             images, is_valid = from_hex(shas, SHA256_BYTES)
             has_digest = np.fromiter(map(bool, digests), bool, len(digests))
-            ours = np.flatnonzero(is_valid & has_digest).tolist()  # rows that ingest wrote
-            held = store.holds([images[at].tobytes() for at in ours])
-            missing.extend(ids[at] for at, is_held in zip(ours, held, strict=True) if not is_held)
-    for batch in parallel.batched(missing, _REFILL_ROWS):
-        vectors = dict(collection.vectors(batch))
-        if vectors:
-            store.add(list(vectors), np.stack(list(vectors.values())))
+            ours = np.flatnonzero(is_valid & has_digest)  # rows that ingest wrote
+            held = np.array(store.holds([images[at].tobytes() for at in ours.tolist()]), bool)
+            unstored.append(len(found) + ours[~held])
+            found.add(ids, digests, shas)
+    found.unstored = np.concatenate(unstored) if unstored else found.unstored
     found.distrust_duplicates()
     return found

@@ -15,7 +15,7 @@ from ingest.runtime.parallel import batched
 from ingest.sync.guard import LEAST_KEPT_PERCENT, loses_too_many
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from ingest.exports.npy_files import RowSource
     from ingest.pipeline.export_content import ExportPaths
@@ -38,10 +38,14 @@ class ExportResult:
     refusal: str = ""
 
 
-def write(pipeline: Pipeline, files: ExportPaths, rows: RowSource, *, rewrite: bool = False) -> ExportResult:
+def write(
+    pipeline: Pipeline, files: ExportPaths, rows: RowSource, repair: Callable[[list[bytes]], None] | None = None, *,
+    rewrite: bool = False,
+) -> ExportResult:  # fmt: skip
     """Write the `.npy` pair and the FAISS files, unless they would lose too many of the last export's products.
 
-    Files that were made from exactly these rows are kept, unless `rewrite`. Raises StorageError if the disk is full.
+    Files that were made from exactly these rows are kept, unless `rewrite`. `repair` gets the keys of vectors that turn
+    out to be damaged, to replace them. Raises StorageError if the disk is full.
     """
 
     def check() -> None:
@@ -50,7 +54,8 @@ def write(pipeline: Pipeline, files: ExportPaths, rows: RowSource, *, rewrite: b
 
     npy, ids = files.npy, files.ids
     try:
-        manifest = npy_files.write(npy, ids, rows, pipeline.store, pipeline.space.fingerprint, check, rewrite=rewrite)
+        space = pipeline.space.fingerprint
+        manifest = npy_files.write(npy, ids, rows, pipeline.store, space, check, repair, rewrite=rewrite)
     except NotLiveError as refused:
         return ExportResult(refusal=str(refused))
     write_images(npy, manifest, rows, pipeline.store)

@@ -90,6 +90,12 @@ def _read_images(npy: Path) -> _SourceImages | None:
     return _SourceImages(images, ids.tobytes(), str(content))
 
 
+def exported_images(npy: Path) -> set[bytes]:
+    """Return the 32-byte keys of the images that an export was made from; none if that is not known."""
+    source = _read_images(npy)
+    return set() if source is None else {image.tobytes() for image in source.images}
+
+
 def write_images(npy: Path, manifest: Manifest, rows: RowSource, store: EmbeddingStore) -> None:
     """Write which image each exported row was made from, unless the file says so already."""
     source = _read_images(npy)

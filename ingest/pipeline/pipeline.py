@@ -68,7 +68,7 @@ class Pipeline:
         self.space = self.checkpoint.space
         work = opened(stack, settings, self.space)
         self.store, self.kept, self.wanted = work.store, work.kept, work.wanted
-        self.cache, self.report = work.cache, work.report
+        self.cache, self.report, self.open_trash = work.cache, work.report, work.open_trash
         self._stage = stack.enter_context(ImageStage(settings, self.cache, self._clock))
         saved = settings.data / "preprocessed"
         self.preprocessed = PixelCache(saved, self.checkpoint.preprocessing, exact=settings.exact)
@@ -82,6 +82,16 @@ class Pipeline:
         self.progress.total = settings.sample or reader.estimate(settings.catalog)
         products = self._clock.within(Stage.CATALOG, _first(self._catalog(), settings.sample))
         return self.progress.count(Stage.CATALOG, parallel.take_until(products, self.stop), (Product, Skipped))
+
+    def images_of(self, product_ids: Collection[str]) -> Iterator[ImageFile | Skipped]:
+        """Read the catalog again, and yield the images of these products that are on disk; nothing is counted."""
+        return self._stage.find(self.products_of(product_ids), download=False)
+
+    def products_of(self, product_ids: Collection[str]) -> Iterator[Product]:
+        """Read the catalog again, and yield these products."""
+        for product in parallel.take_until(_first(self._catalog(), self.settings.sample), self.stop):
+            if isinstance(product, Product) and product.product_id in product_ids:
+                yield product
 
     def check_complete(self, names: Collection[str], version: str) -> None:
         """Raise ContractError for the first product that lacks one of these numbers, if the server cannot store that.
@@ -110,7 +120,7 @@ class Pipeline:
 
     def pixels(self, images: Iterable[ImageFile | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
         """Decode the images without a vector in the store."""
-        known = stage.lookup(self._clock.waiting(images), self.store)
+        known = stage.lookup(self._clock.waiting(images), self.store, self.open_trash)
         known = self._clock.within(Stage.STORE, known)
         return self.progress.count(Stage.DECODE, self.decode(known), Decoded)
 

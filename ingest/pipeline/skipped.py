@@ -43,10 +43,10 @@ def describe_too_many(skipped: int, products: int, allowed: str, table: str) -> 
     )
 
 
-def too_many(skipped: int, products: int, allowed: str) -> bool:
+def too_many(skipped: int, products: int, allowed: str, option: str = "--max-skipped") -> bool:
     """Return whether more were skipped than `allowed`: "" for any number, "50", or "5%" of the products.
 
-    Raises ConfigError for anything else.
+    Raises ConfigError, naming the option, for anything else.
     """
     if not allowed:
         return False
@@ -56,5 +56,5 @@ def too_many(skipped: int, products: int, allowed: str) -> bool:
     except ValueError:
         limit = -1.0
     if not 0 <= limit < float("inf"):
-        raise ConfigError(f"--max-skipped {allowed}: pass a number of products such as 50, or a share such as 5%")
+        raise ConfigError(f"{option} {allowed}: pass a number of products such as 50, or a share such as 5%")
     return skipped > (limit / 100 * products if allowed.endswith("%") else limit)

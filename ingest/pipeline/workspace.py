@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
+from functools import cache as cache_result
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,7 @@ from ingest.store.local import LocalStore
 from ingest.store.overlay import OverlayStore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import ExitStack
 
     from ingest.core.contract import Space
@@ -30,13 +33,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """What a command writes to; `kept` is the store whose vectors stay when the command ends."""
+    """What a command writes to; `kept` is the store whose vectors stay when the command ends.
+
+    `open_trash` opens what `ingest store gc` has dropped: vectors that are needed again are found there.
+    """
 
     store: EmbeddingStore
     kept: EmbeddingStore
     wanted: ExportRows
     cache: ImageCache
     report: RunReport
+    open_trash: Callable[[], EmbeddingStore]
 
 
 def open_for_writing(stack: ExitStack, settings: Settings, space: Space) -> Workspace:
@@ -48,7 +55,9 @@ def open_for_writing(stack: ExitStack, settings: Settings, space: Space) -> Work
     wanted = ExportRows(settings.data / "embeddings")
     stack.callback(wanted.close)
     cache = stack.enter_context(ImageCache(settings.data / FOLDER, url_key=UrlKey(settings.url_key)))
-    return Workspace(store, store, wanted, cache, stack.enter_context(RunReport(settings.data / "runs")))
+    report = stack.enter_context(RunReport(settings.data / "runs"))
+    trash = partial(factory.open_trash, settings, space, factory.trash_mirror_folder(settings, space))
+    return Workspace(store, store, wanted, cache, report, cache_result(trash))
 
 
 def open_read_only(stack: ExitStack, settings: Settings, space: Space, runs: Path | None = None) -> Workspace:
@@ -65,7 +74,9 @@ def open_read_only(stack: ExitStack, settings: Settings, space: Space, runs: Pat
     stack.callback(wanted.close)
     cache = stack.enter_context(ImageCache(settings.data / FOLDER, changes=False, url_key=UrlKey(settings.url_key)))
     report = stack.enter_context(RunReport(runs or folder / "runs"))
-    return Workspace(OverlayStore(kept, LocalStore(folder / "store", space.dim)), kept, wanted, cache, report)
+    trash = partial(factory.open_trash, settings, space, folder / "trash")
+    above = LocalStore(folder / "store", space.dim)
+    return Workspace(OverlayStore(kept, above), kept, wanted, cache, report, cache_result(trash))
 
 
 def _linked(mirror: Path, folder: Path) -> Path:

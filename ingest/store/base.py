@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 KEY_BYTES = 32
 """The size of a key, the SHA-256 of an image's bytes."""
+MAX_SHARD_ROWS = 1 << 24
+"""The most rows of a shard that is written. Shards are merged up to this at most; larger ones are still read."""
 UNIT_TOLERANCE = 1e-3
 """How far a stored vector's length may be from 1 before it counts as damaged."""
 
@@ -72,8 +74,10 @@ class EmbeddingStore(Protocol):
     def rewrite(self, names: Sequence[str], keep: Callable[[NDArray[np.uint8]], NDArray[np.bool_]]) -> None:
         """Merge shards into one, keeping only rows whose keys `keep` accepts; then remove the old ones.
 
-        `keep` maps keys, (n, 32) uint8, to (n,) bool. A reader that has the old shards open finds the new one. After a
-        kill in between both exist, which does no harm.
+        `keep` maps keys, (n, 32) uint8, to (n,) bool. Only sound vectors are kept, and no shard is removed before the
+        new one can be read. Shards that are gone by now are left out, and one that would stay as it is is left alone.
+        A reader that has the old shards open finds the new one. After a kill in between both exist, which does no harm.
+        Raises ValueError for more rows than a shard may have, and then nothing is changed.
         """
 
 
@@ -81,6 +85,30 @@ def check_shape(keys: Sequence[bytes], vectors: NDArray[np.float32], dim: int) -
     """Raise ValueError unless there is one vector of length `dim` per key."""
     if vectors.shape != (len(keys), dim):
         raise ValueError(f"{len(keys)} keys and vectors of shape {vectors.shape}; the store's dim is {dim}")
+    check_rows(len(keys))
+
+
+def check_rows(rows: int) -> None:
+    """Raise ValueError for more rows than a shard may have."""
+    if rows > MAX_SHARD_ROWS:
+        raise ValueError(f"{rows} rows are too many for a shard; at most {MAX_SHARD_ROWS}")
+
+
+def select_rows(
+    keys: NDArray[np.uint8],
+    vectors: NDArray[np.float32],
+    is_current: NDArray[np.bool_],
+    take: Callable[[Sequence[bytes]], tuple[NDArray[np.bool_], NDArray[np.float32]]],
+) -> NDArray[np.bool_]:
+    """Return which rows of a shard a merged one must have, (n,) bool: sound ones that no sound row replaces.
+
+    `is_current` says whose key no later shard has, and `take` finds what replaces the others, as `EmbeddingStore.take`.
+    """
+    wanted = are_unit_rows(vectors)
+    replaced = np.flatnonzero(wanted & ~is_current)
+    if len(replaced):
+        wanted[replaced] = ~take([keys[at].tobytes() for at in replaced.tolist()])[0]
+    return wanted
 
 
 def are_unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:

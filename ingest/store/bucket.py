@@ -18,11 +18,18 @@ T = TypeVar("T")
 _AT_ONCE = 64  # small objects downloaded together
 
 
+_VERSIONS = ("ETag", "etag", "md5Hash", "content_md5")
+
+
 class StoredObject(NamedTuple):
-    """An object in a listing: its size in bytes, and when it was put, in seconds since 1970."""
+    """An object in a listing: its size in bytes, when it was put, in seconds since 1970, and what tells it from others.
+
+    `version` is another whenever the object is put again with other content.
+    """
 
     size: int
     modified: float
+    version: str = ""
 
 
 class Bucket:
@@ -40,10 +47,7 @@ class Bucket:
         """Return all objects, or those below a name, by their names relative to it."""
         root = f"{self._root}/{below}".rstrip("/")
         entries = self._retry("listed", below, lambda: self._find(root))
-        return {
-            path.removeprefix(root).lstrip("/"): StoredObject(int(about["size"]), _modified(about))
-            for path, about in entries.items()
-        }
+        return {path.removeprefix(root).lstrip("/"): _stored_object(about) for path, about in entries.items()}
 
     def get(self, name: str, size: int) -> bytes:
         """Return a whole object; a try that gives fewer or more than `size` bytes has failed."""
@@ -94,6 +98,12 @@ class Bucket:
 
     def _retry(self, doing: str, name: str, function: Callable[[], T]) -> T:
         return with_retries(function, f"{self.url}/{name}".rstrip("/"), doing)
+
+
+def _stored_object(about: dict[str, Any]) -> StoredObject:
+    size, modified = int(about["size"]), _modified(about)
+    version = next((str(about[key]) for key in _VERSIONS if about.get(key)), f"{size} {modified}")
+    return StoredObject(size, modified, version)
 
 
 def _modified(about: dict[str, Any]) -> float:

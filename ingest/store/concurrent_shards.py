@@ -13,14 +13,17 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ingest.runtime.atomic_files import storage_errors, sync_folder, write_npy
+from ingest.runtime.npy import header
 from ingest.runtime.remote_files import is_remote
 from ingest.store import shard_folders
+from ingest.store.base import KEY_BYTES
 from ingest.store.bucket import Bucket
 from ingest.store.shard_folders import PREFIX
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -48,6 +51,18 @@ def put_objects(bucket: Bucket, shard: str, keys: NDArray[np.uint8], vectors: ND
         content = io.BytesIO()
         write_npy(content, part.shape, dtype, [part])
         bucket.put(f"{shard}/{file}", content.getvalue())
+
+
+def parse_keys(content: bytes, fingerprint: str, shard: str) -> NDArray[np.uint8] | None:
+    """Return the keys, (n, 32) uint8, in a `keys.npy`; None unless the shard's name is made from them."""
+    try:
+        shape, dtype, offset = header(io.BytesIO(content), len(content))
+    except (ValueError, EOFError, SyntaxError):
+        return None
+    if len(shape) != 2 or shape[1] != KEY_BYTES or dtype != np.uint8:
+        return None
+    keys = np.frombuffer(content, np.uint8, shape[0] * KEY_BYTES, offset).reshape(shape[0], KEY_BYTES)
+    return keys if name(fingerprint, keys) == shard else None
 
 
 def _put_folder(folder: Path, shard: str, keys: NDArray[np.uint8], vectors: NDArray[np.float32]) -> None:

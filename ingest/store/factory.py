@@ -29,12 +29,25 @@ def mirror_folder(settings: Settings, space: Space) -> Path:
     return settings.data / "embeddings" / "mirror" / space.fingerprint
 
 
+def trash_mirror_folder(settings: Settings, space: Space) -> Path:
+    """Return the folder that mirrors what was dropped of a space."""
+    return settings.data / "embeddings" / "mirror" / "trash" / space.fingerprint
+
+
 def open_store(settings: Settings, space: Space, mirror: Path) -> EmbeddingStore:
     """Open the vectors of a space; `mirror` is used if they are on object storage.
 
     Raises ConfigError or StorageError if their folder or URL cannot be used.
     """
-    location = store_location(settings, space.fingerprint)
+    return _open(store_location(settings, space.fingerprint), space, mirror)
+
+
+def open_trash(settings: Settings, space: Space, mirror: Path) -> EmbeddingStore:
+    """Open what `ingest store gc` has dropped of a space: a store of its own, beside all spaces, as `open_store`."""
+    return _open(store_location(settings, f"trash/{space.fingerprint}"), space, mirror)
+
+
+def _open(location: str, space: Space, mirror: Path) -> EmbeddingStore:
     if is_remote(location, "--store"):
         return ObjectStorageStore(Bucket(location), space.dim, mirror)
     return LocalStore(Path(location), space.dim)

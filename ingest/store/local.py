@@ -26,7 +26,7 @@ from ingest.runtime.atomic_files import reason, storage_errors, sync_folder
 from ingest.runtime.hash_index import pack_keys
 from ingest.runtime.npy import header
 from ingest.store import shard_folders
-from ingest.store.base import KEY_BYTES, Shard, are_unit_rows, check_shape, to_list
+from ingest.store.base import KEY_BYTES, Shard, are_unit_rows, check_rows, check_shape, select_rows, to_list
 from ingest.store.key_index import KeyIndex
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ MERGE_AT = 32
 """When there are this many smaller shards, they are merged: each batch of a run writes one, and folders must not pile
 up."""
 
+_TRIES = 10  # while others merge: each of their shards can vanish once between a listing and a read
 _DAMAGED = (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, EOFError, SyntaxError, TokenError)
 
 
@@ -83,11 +84,15 @@ class LocalStore:
         Raises StorageError if a shard cannot be opened although it is not damaged.
         """
         with self._lock:
-            try:
-                return self._take(keys)
-            except FileNotFoundError:  # another process has merged the shard
-                self._open()
-                return self._take(keys)
+            for _ in range(_TRIES):
+                try:
+                    return self._take(keys)
+                except FileNotFoundError:  # another process has merged the shard
+                    self._open()
+        raise StorageError(
+            f"{self.folder}: shards were removed as fast as they were read; let other commands that merge or drop "
+            "shards end, then run again"
+        )
 
     def holds(self, keys: Sequence[bytes]) -> list[bool]:
         """Return for each key whether it has a vector, without reading that."""
@@ -220,16 +225,23 @@ class LocalStore:
     def _merge(self, names: list[str], keep: Callable[[NDArray[np.uint8]], NDArray[np.bool_]] | None = None) -> None:
         """Write the rows of several shards as one, then remove them; after a kill in between both exist.
 
-        Rows whose key was written again later are dropped. In the new shard they would count before the others, and
-        they may be damaged: a key is written again only then.
+        Rows that are damaged, or whose key was soundly written again later, are dropped: in the new shard they would
+        count before the others.
         """
-        keys, kept = {}, {}
+        check_rows(sum(self._shards[name].rows for name in names))
+        keys, kept, lost = {}, {}, False
         for name in names:
             with storage_errors(self.folder / name):
                 keys[name] = np.load(self.folder / name / "keys.npy", allow_pickle=False)
-            kept[name] = self._index.is_current(name, keys[name])
+            vectors = self._rows(name, np.arange(self._shards[name].rows))
+            kept[name] = select_rows(keys[name], vectors, self._index.is_current(name, keys[name]), self._take)
+            if damaged := int((~are_unit_rows(vectors)).sum()):
+                log.warning("%s: %d vectors are damaged and left out", self.folder / name, damaged)
+                lost = True
             if keep is not None:
                 kept[name] &= keep(keys[name])
+        if not names or (len(names) == 1 and kept[names[0]].all()):
+            return
         together = np.concatenate([keys[name][kept[name]] for name in names])
         if len(together):
             # Shard by shard, so that no more vectors than one shard's are in memory.
@@ -237,6 +249,8 @@ class LocalStore:
         for name in names:
             del self._shards[name]
             shard_folders.remove(self.folder / name)
+        if lost:
+            self._open()  # the index has no way to forget their keys
 
 
 def _unreadable(path: Path, error: Exception) -> StorageError:

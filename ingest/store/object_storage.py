@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import threading
 from collections import OrderedDict
-from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
-from ingest.runtime.atomic_files import atomic_write_unswept, storage_errors, sweep
+from ingest.core.errors import StorageError
 from ingest.runtime.hash_index import pack_keys
 from ingest.runtime.npy import header
 from ingest.store import concurrent_shards
-from ingest.store.base import KEY_BYTES, Shard, are_unit_rows, check_shape, to_list
+from ingest.store.base import KEY_BYTES, Shard, are_unit_rows, check_rows, check_shape, select_rows, to_list
 from ingest.store.key_index import KeyIndex
+from ingest.store.mirror import Mirror
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,18 +34,24 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MIRROR_BYTES = 64 * 2**30
-"""The mirror's size limit. The shards used longest ago are removed first, and downloaded again when they are needed."""
+T = TypeVar("T")
 
 _MAPPED = 64  # shards mapped at the same time
+_TRIES = 10  # while others merge: each of their shards can vanish once between a listing and a read
+_DAMAGED = (ValueError, EOFError, SyntaxError)
 
 
 class _Shard(NamedTuple):
-    """A shard's rows, the size of both its objects, and when it was put."""
+    """A shard's rows and its two objects."""
 
     rows: int
-    size: int
-    modified: float
+    keys: StoredObject
+    embeddings: StoredObject
+
+    @property
+    def size(self) -> int:
+        """Bytes of both objects."""
+        return self.keys.size + self.embeddings.size
 
 
 class ObjectStorageStore:
@@ -60,12 +65,10 @@ class ObjectStorageStore:
     def __init__(self, bucket: Bucket, dim: int, mirror: Path) -> None:
         self.dim = dim
         self._bucket = bucket
-        self._mirror = mirror
+        self._mirror = Mirror(mirror)
         self._fingerprint = bucket.url.rpartition("/")[2]
         self._lock = threading.Lock()
-        with storage_errors(mirror):
-            mirror.mkdir(parents=True, exist_ok=True)
-            sweep(mirror)
+        self._read_again: set[str] = set()
         self._open()
 
     @property
@@ -81,11 +84,7 @@ class ObjectStorageStore:
     def take(self, keys: Sequence[bytes]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
         """Return which keys have a sound vector, and those vectors, as `EmbeddingStore` says."""
         with self._lock:
-            try:
-                return self._take(keys)
-            except FileNotFoundError:  # another machine has merged the shard
-                self._open()
-                return self._take(keys)
+            return self._steadily(lambda: self._take(keys))
 
     def holds(self, keys: Sequence[bytes]) -> list[bool]:
         """Return for each key whether it has a vector, without reading that."""
@@ -104,49 +103,70 @@ class ObjectStorageStore:
             self._put(pack_keys(keys, KEY_BYTES), np.ascontiguousarray(vectors, np.float32))
 
     def adopt(self, name: str) -> None:
-        """Load a shard that another process has put since the store was opened."""
+        """Load a shard that another process has put since the store was opened; it may be merged by now."""
         with self._lock:
             if name not in self._shards:
-                self._load({name: self._objects(name)})
+                self._load_put(name)
 
     def shards(self) -> list[Shard]:
         """List the sound shards, the oldest first."""
         with self._lock:
-            return [Shard(name, *shard) for name, shard in self._shards.items()]
+            return [Shard(name, shard.rows, shard.size, shard.keys.modified) for name, shard in self._shards.items()]
 
     def rewrite(self, names: Sequence[str], keep: Callable[[NDArray[np.uint8]], NDArray[np.bool_]]) -> None:
         """Merge shards into one, of the rows whose keys `keep` accepts, as `EmbeddingStore` says."""
         with self._lock:
-            keys: list[NDArray[np.uint8]] = []
-            vectors: list[NDArray[np.float32]] = []
-            old = [name for name in self._shards if name in names]
-            for name in old:
-                of_shard = self._read_keys(name)
-                kept = self._index.is_current(name, of_shard) & keep(of_shard)
-                keys.append(of_shard[kept])
-                vectors.append(np.array(self._map(name)[kept]))
-            together = np.concatenate(keys)
-            new = self._put(together, np.concatenate(vectors)) if len(together) else ""
-            for name in old:
-                if name != new:
-                    self._bucket.remove(f"{name}/keys.npy")  # the commit goes first
-                    self._bucket.remove(f"{name}/embeddings.npy")
-            self._open()
+            self._steadily(lambda: self._rewrite([name for name in self._shards if name in names], keep))
+
+    def _rewrite(self, old: list[str], keep: Callable[[NDArray[np.uint8]], NDArray[np.bool_]]) -> None:
+        """Merge existing shards; raises FileNotFoundError if one of them is merged by others meanwhile."""
+        check_rows(sum(self._shards[name].rows for name in old))
+        keys: list[NDArray[np.uint8]] = []
+        vectors: list[NDArray[np.float32]] = []
+        for name in old:
+            of_shard, rows = self._read_keys(name), self._download(name)
+            kept = select_rows(of_shard, rows, self._index.is_current(name, of_shard), self._take) & keep(of_shard)
+            keys.append(of_shard[kept])
+            vectors.append(rows[kept])
+        if not old or (len(old) == 1 and len(keys[0]) == self._shards[old[0]].rows):
+            return
+        read = {name: self._shards[name] for name in old}
+        together = np.concatenate(keys)
+        new = self._put_checked(together, np.concatenate(vectors), old) if len(together) else ""
+        for name, shard in read.items():
+            if name != new and self._is_unchanged(name, shard):
+                self._remove(name)
+        self._open()
+
+    def _steadily(self, function: Callable[[], T]) -> T:
+        """Call a function again after a new listing if a shard that it needs was merged by another machine."""
+        for _ in range(_TRIES):
+            try:
+                return function()
+            except FileNotFoundError:
+                self._open()
+        raise StorageError(
+            f"{self._bucket.url}: shards were removed as fast as they were read; let other commands that merge or drop "
+            "shards end, then run again"
+        )
 
     def _open(self) -> None:
-        self._index = KeyIndex()
-        self._shards: dict[str, _Shard] = {}
-        self._mapped: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
-        listing = self._bucket.list()
-        whole = {
-            name.removesuffix("/keys.npy"): (keys, listing[embeddings])
-            for name, keys in listing.items()
-            if name.endswith("/keys.npy") and (embeddings := name.replace("keys.npy", "embeddings.npy")) in listing
-        }
-        # What was put later counts: a damaged vector is replaced by another shard with its key.
-        self._load(dict(sorted(whole.items(), key=lambda item: (item[1][0].modified, item[0]))))
+        for _ in range(_TRIES):
+            self._index = KeyIndex()
+            self._shards: dict[str, _Shard] = {}
+            self._mapped: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
+            listing = self._bucket.list()
+            whole = {
+                name.removesuffix("/keys.npy"): (keys, listing[embeddings])
+                for name, keys in listing.items()
+                if name.endswith("/keys.npy") and (embeddings := name.replace("keys.npy", "embeddings.npy")) in listing
+            }
+            # What was put later counts: a damaged vector is replaced by another shard with its key.
+            if self._load(dict(sorted(whole.items(), key=lambda item: (item[1][0].modified, item[0])))):
+                return
 
-    def _load(self, found: dict[str, tuple[StoredObject, StoredObject]]) -> None:
+    def _load(self, found: dict[str, tuple[StoredObject, StoredObject]]) -> bool:
+        """Add shards to the index; return whether all of them still exist: one that is merged is in another by now."""
         keys = self._get_keys({name: entry.size for name, (entry, _) in found.items()})
         for name, (entry, embeddings) in found.items():
             if name not in keys:
@@ -155,36 +175,25 @@ class ObjectStorageStore:
             if packed is None or embeddings.size < 4 * self.dim * len(packed):
                 log.warning("%s/%s: left out, it is damaged; its images are embedded again", self._bucket.url, name)
                 continue
-            self._shards[name] = _Shard(len(packed), entry.size + embeddings.size, entry.modified)
+            self._shards[name] = _Shard(len(packed), entry, embeddings)
             self._index.put(name, packed)
             self._mapped.pop(name, None)  # the shard may replace a damaged one of its name
+        return found.keys() == keys.keys()
 
     def _get_keys(self, sizes: dict[str, int]) -> dict[str, NDArray[np.uint8] | None]:
         """Return the keys of these shards, from the mirror or the storage: None if damaged, no entry if removed."""
         found: dict[str, NDArray[np.uint8] | None] = {}
         for name in sizes:
-            keys = self._parse_keys(name, _read_bytes(self._mirrored(name, "keys")))
+            keys = concurrent_shards.parse_keys(self._mirror.keys(name), self._fingerprint, name)
             if keys is not None:
                 found[name] = keys
         missing = {f"{name}/keys.npy": size for name, size in sizes.items() if name not in found}
         for path, content in self._bucket.get_all(missing):
             name = path.removesuffix("/keys.npy")
-            found[name] = keys = self._parse_keys(name, content)
+            found[name] = keys = concurrent_shards.parse_keys(content, self._fingerprint, name)
             if keys is not None:
-                with atomic_write_unswept(self._mirrored(name, "keys")) as file:
-                    file.write(content)
+                self._mirror.put_keys(name, content)
         return found
-
-    def _parse_keys(self, name: str, content: bytes) -> NDArray[np.uint8] | None:
-        """Return the keys in a `keys.npy`; None unless they are those that the shard's name was made from."""
-        try:
-            shape, dtype, offset = header(io.BytesIO(content), len(content))
-        except (ValueError, EOFError, SyntaxError):
-            return None
-        if len(shape) != 2 or shape[1] != KEY_BYTES or dtype != np.uint8:
-            return None
-        keys = np.frombuffer(content, np.uint8, shape[0] * KEY_BYTES, offset).reshape(shape)
-        return keys if concurrent_shards.name(self._fingerprint, keys) == name else None
 
     def _read_keys(self, name: str) -> NDArray[np.uint8]:
         keys = self._get_keys({name: self._objects(name)[0].size}).get(name)
@@ -193,11 +202,36 @@ class ObjectStorageStore:
         return keys
 
     def _put(self, keys: NDArray[np.uint8], vectors: NDArray[np.float32]) -> str:
+        """Put a shard and load it; again if another machine has removed one of its name meanwhile."""
         name = concurrent_shards.name(self._fingerprint, keys)
-        self._mirrored(name, "embeddings").unlink(missing_ok=True)  # a damaged one has this name too
-        concurrent_shards.put_objects(self._bucket, name, keys, vectors)
-        self._load({name: self._objects(name)})
+        for _ in range(_TRIES):
+            concurrent_shards.put_objects(self._bucket, name, keys, vectors)
+            self._load_put(name)
+            if name in self._shards or self._index.contains([key.tobytes() for key in keys]).all():
+                return name
+        raise StorageError(f"{self._bucket.url}/{name}: was removed each time it was written; run again")
+
+    def _put_checked(self, keys: NDArray[np.uint8], vectors: NDArray[np.float32], old: Sequence[str]) -> str:
+        """Put a shard, and read it back; raises StorageError unless it is what was put, and removes it if it is new."""
+        name = self._put(keys, vectors)
+        if name in self._shards and self._download(name).tobytes() != vectors.tobytes():
+            if name not in old:
+                self._remove(name)
+            self._open()
+            raise StorageError(
+                f"{self._bucket.url}/{name}: differs from what was written; every original stays, run again"
+            )
         return name
+
+    def _remove(self, name: str) -> None:
+        self._bucket.remove(f"{name}/keys.npy")  # the commit goes first
+        self._bucket.remove(f"{name}/embeddings.npy")
+
+    def _load_put(self, name: str) -> None:
+        try:
+            self._load({name: self._objects(name)})
+        except FileNotFoundError:
+            self._open()
 
     def _objects(self, name: str) -> tuple[StoredObject, StoredObject]:
         """Return a shard's two objects as they are now, keys first; raises FileNotFoundError if it is removed."""
@@ -206,14 +240,26 @@ class ObjectStorageStore:
             raise FileNotFoundError(f"{self._bucket.url}/{name}")
         return listing["keys.npy"], listing["embeddings.npy"]
 
+    def _is_unchanged(self, name: str, shard: _Shard) -> bool:
+        """Return whether a shard is still the one that was read: another machine may have put sound vectors there."""
+        try:
+            return self._objects(name)[1].version == shard.embeddings.version
+        except FileNotFoundError:
+            return False
+
     def _take(self, keys: Sequence[bytes]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
         vectors = np.zeros((len(keys), self.dim), np.float32)
         for shard, positions, rows in self._index.locate(keys):
             vectors[positions] = self._map(shard)[rows]
+            if shard not in self._read_again and not are_unit_rows(vectors[positions]).all():
+                self._read_again.add(shard)  # once: another machine may have put it again, or the copy was damaged now
+                self._download(shard)
+                vectors[positions] = self._map(shard)[rows]
         sound = are_unit_rows(vectors)
         return sound, vectors if sound.all() else vectors[sound]
 
     def _map(self, name: str) -> NDArray[np.float32]:
+        """Return a shard's vectors, (n, dim) float32, from the mirror; zeros if they are damaged in the storage."""
         vectors = self._mapped.get(name)
         if vectors is None:
             while len(self._mapped) >= _MAPPED:
@@ -223,50 +269,32 @@ class ObjectStorageStore:
         return vectors
 
     def _open_vectors(self, name: str) -> NDArray[np.float32]:
-        path, shape = self._mirrored(name, "embeddings"), (self._shards[name].rows, self.dim)
         try:
-            vectors = _map_file(path, shape)
-        except (OSError, ValueError, EOFError, SyntaxError):
-            self._download(name, path)
-            try:
-                vectors = _map_file(path, shape)
-            except (ValueError, EOFError, SyntaxError):
-                log.warning("%s/%s: damaged; its images are embedded again", self._bucket.url, name)
-                return np.zeros(shape, np.float32)  # of length 0, so none of them counts as a vector
-        os.utime(path, follow_symlinks=os.utime not in os.supports_follow_symlinks)
-        return vectors
+            vectors = self._mirror.vectors(name, self._shards[name].embeddings)
+            if vectors is None:
+                self._download(name)
+                vectors = self._mirror.vectors(name, self._shards[name].embeddings)
+        except _DAMAGED:
+            vectors = None
+        fits = vectors is not None and vectors.shape == (self._shards[name].rows, self.dim)
+        return vectors if vectors is not None and fits else self._zeros(name)
 
-    def _download(self, name: str, path: Path) -> None:
-        content = self._bucket.get(f"{name}/embeddings.npy", self._objects(name)[1].size)
-        with storage_errors(self._mirror):
-            self._make_room(len(content))
-        with atomic_write_unswept(path) as file:
-            file.write(content)
+    def _download(self, name: str) -> NDArray[np.float32]:
+        """Return a shard's vectors as the storage has them now, and keep a copy; zeros if they are damaged there."""
+        shard = self._shards[name]
+        about = self._objects(name)[1]
+        content = self._bucket.get(f"{name}/embeddings.npy", about.size)
+        self._shards[name] = shard._replace(embeddings=about)
+        self._mirror.put_vectors(name, about, content)
+        self._mapped.pop(name, None)
+        try:
+            shape, dtype, offset = header(io.BytesIO(content), len(content))
+        except _DAMAGED:
+            return self._zeros(name)
+        if shape != (shard.rows, self.dim) or dtype != np.float32:
+            return self._zeros(name)
+        return np.frombuffer(content, np.float32, shard.rows * self.dim, offset).reshape(shape)
 
-    def _make_room(self, size: int) -> None:
-        files = sorted((path.stat().st_mtime, path.stat().st_size, path) for path in self._mirror.glob("*.embeddings"))
-        excess = sum(bytes_ for _, bytes_, _ in files) + size - MIRROR_BYTES
-        for _, bytes_, path in files:
-            if excess <= 0:
-                break
-            with suppress(OSError):  # Windows keeps mapped files
-                path.unlink()
-            excess -= bytes_
-
-    def _mirrored(self, name: str, kind: str) -> Path:
-        return self._mirror / f"{name}.{kind}"
-
-
-def _map_file(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
-    with path.open("rb") as file:
-        found, dtype, offset = header(file, os.fstat(file.fileno()).st_size)
-    if found != shape or dtype != np.float32:
-        raise ValueError(f"{dtype} of shape {found}")
-    return np.memmap(path, np.float32, "r", offset, shape)
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
+    def _zeros(self, name: str) -> NDArray[np.float32]:
+        log.warning("%s/%s: damaged; its images are embedded again", self._bucket.url, name)
+        return np.zeros((self._shards[name].rows, self.dim), np.float32)

@@ -21,15 +21,28 @@ _LOOKED_UP, _LOOKED_UP_S = 256, 0.05  # images looked up together, and how long 
 _HELD = 32  # batches of records that may wait for one vector to be written; it bounds memory
 
 
-def lookup(records: Iterable[ImageFile | Skipped], store: EmbeddingStore) -> Iterator[ImageFile | Embedded | Skipped]:
-    """Turn each image whose vector is stored into an `Embedded`, in order; images are looked up in batches."""
+def lookup(
+    records: Iterable[ImageFile | Skipped],
+    store: EmbeddingStore,
+    open_trash: Callable[[], EmbeddingStore] | None = None,
+) -> Iterator[ImageFile | Embedded | Skipped]:
+    """Turn each image whose vector is stored into an `Embedded`, in order; images are looked up in batches.
+
+    A vector that is only in the trash counts as new, so that `append` writes it into the store again.
+    """
     for group in batched_within(records, _LOOKED_UP, _LOOKED_UP_S):
         keys = [record.sha256 for record in group if isinstance(record, ImageFile)]
         found = dict(zip(keys, store.find(keys), strict=True))
+        missing = [key for key, vector in found.items() if vector is None]
+        dropped = dict(zip(missing, open_trash().find(missing), strict=True)) if missing and open_trash else {}
         for record in group:
-            vector = found.get(record.sha256) if isinstance(record, ImageFile) else None
+            vector = None
+            if isinstance(record, ImageFile):
+                vector, stored = found[record.sha256], True
+                if vector is None:
+                    vector, stored = dropped.get(record.sha256), False
             if isinstance(record, ImageFile) and vector is not None:
-                yield Embedded(record.product, record.sha256, vector, stored=True)
+                yield Embedded(record.product, record.sha256, vector, stored=stored)
             else:
                 yield record
 

@@ -94,6 +94,14 @@ class CollectionDiff:
         if place != ABSENT and self.there.states[place] == RowState.GONE:
             self.there.states[place] = RowState.SAME
 
+    def distrust(self, product_ids: Iterable[str]) -> None:
+        """Count unchanged rows as changed, because they are written again."""
+        for place in self.there.find(list(product_ids)).tolist():
+            if self.there.states[place] == RowState.SAME:
+                self.there.states[place] = RowState.METADATA
+                self._counts[RowState.SAME] -= 1
+                self._counts[RowState.METADATA] += 1
+
     def kind(self, product_id: str) -> str:
         """Return what happens to a product that has come through: it is added, or which part of its row changes."""
         place = int(self.there.find([product_id])[0])
@@ -105,7 +113,8 @@ class CollectionDiff:
         places = there.find([image.product.product_id for image in images])
         metadata = [image.product.metadata for image in images]
         digests = row_digests(metadata, [image.sha256 for image in images], self._fingerprint)
-        same = there.same(places, digests)
+        # The digest covers the image. A row that says it is of another one was changed by somebody else.
+        same = there.same(places, digests) & there.same_images(places, [image.sha256 for image in images])
         there.states[places[same]] = _SAME
         self._counts[_SAME] += int(same.sum())
         states: list[RowState | None] = [_SAME] * len(images)
@@ -126,7 +135,8 @@ class CollectionDiff:
         before = there.sha256(place)
         if before == image.sha256:
             return RowState.METADATA
-        same_metadata = there.digest(place) == row_digest(image.product, before, self._fingerprint)
+        digests = (row_digest(image.product, sha256, self._fingerprint) for sha256 in (before, image.sha256))
+        same_metadata = there.digest(place) in digests
         return RowState.PICTURE if same_metadata else RowState.BOTH
 
     def _fail(self, skipped: Skipped) -> None:

@@ -45,6 +45,8 @@ class Inventory:
         self._lengths = bytearray()
         self._states = bytearray()
         self._index = HashIndex(_KEY_BYTES)
+        self.unstored: NDArray[np.int64] = np.empty(0, np.int64)
+        """Places of rows that ingest wrote whose vectors the store lacked when they were read."""
         self._repeated: list[tuple[int, int]] = []  # rows whose id an earlier row has: that one, and this one
 
     def __len__(self) -> int:
@@ -91,6 +93,18 @@ class Inventory:
     def sha256(self, place: int) -> bytes:
         """Return the SHA-256 of a row's image."""
         return bytes(self._array["sha"][place])
+
+    def same_images(self, places: NDArray[np.int64], images: Sequence[bytes]) -> NDArray[np.bool_]:
+        """Return for each place, or ABSENT, whether that row says that it is of this image, a SHA-256 of 32 bytes."""
+        same: NDArray[np.bool_] = places != ABSENT
+        same[same] = (self._array["sha"][places[same]] == pack_keys(images, SHA256_BYTES)[same]).all(axis=1)
+        return same
+
+    def places_of(self, images: Sequence[bytes]) -> NDArray[np.int64]:
+        """Return the places of all rows that say that they are of one of these images."""
+        wanted = HashIndex(SHA256_BYTES)
+        wanted.put(pack_keys(images, SHA256_BYTES), np.arange(len(images)))
+        return np.flatnonzero(wanted.find(np.ascontiguousarray(self._array["sha"])) != ABSENT)
 
     def distrust(self, places: NDArray[np.int64]) -> None:
         """Clear the digests of these rows, so that none of them counts as unchanged."""

@@ -18,7 +18,7 @@ from ingest.milvus import null_probe, reader
 from ingest.milvus.collection import Collection
 from ingest.milvus.connection import connect
 from ingest.milvus.loading import check_loaded
-from ingest.pipeline import export_files, workspace
+from ingest.pipeline import export_files, refill, workspace
 from ingest.pipeline.export_content import ExportPaths, rows_to_export
 from ingest.pipeline.pipeline import Pipeline
 from ingest.pipeline.promote import reason_to_stay
@@ -82,7 +82,7 @@ def plan(settings: Settings, progress: Progress, stop: threading.Event) -> Plan:
     weakref.finalize(found, shutil.rmtree, folder, ignore_errors=True)
     with ExitStack() as stack:
         pipeline = Pipeline(stack, settings, progress, stop, partial(workspace.open_read_only, runs=Path(folder)))
-        there = _read_collection(pipeline, found)
+        there, collection = _read_collection(stack, pipeline, found)
         difference = diff.CollectionDiff(there, pipeline.space.fingerprint)
         images = _fetched(pipeline.images(download=False), found, pipeline, difference)
         records = difference.changes(images)
@@ -92,28 +92,33 @@ def plan(settings: Settings, progress: Progress, stop: threading.Event) -> Plan:
             pipeline.report.add_change(record.product.product_id, difference.kind(record.product.product_id))
         if stop.is_set():
             raise InterruptedRunError("interrupted; nothing was changed")
+        if collection is not None:
+            found.embed += len(refill.read_back(pipeline, collection, difference))
         _fill(found, pipeline, difference, prune_policy)
     return found
 
 
-def _read_collection(pipeline: Pipeline, found: Plan) -> Inventory:
-    """Return the rows of the collection, none if it or the Milvus Lite file is missing; note its state in the plan."""
+def _read_collection(stack: ExitStack, pipeline: Pipeline, found: Plan) -> tuple[Inventory, Collection | None]:
+    """Return the rows of the collection, and the collection, open as long as the stack; note its state in the plan.
+
+    There are no rows if it or the Milvus Lite file is missing.
+    """
     settings = pipeline.settings
     found.collection = contracts.collection_name(pipeline.contract, pipeline.space)
     if "://" not in settings.milvus_uri and not Path(settings.milvus_uri).expanduser().exists():
-        return Inventory()
-    with connect(settings.milvus, pipeline.stop, reading=True) as connection:
-        known = null_probe.recall(connection, pipeline.contract, pipeline.space)
-        pipeline.check_complete(known.refused, known.version)
-        found.also += [known.open] if known.open else []
-        collection = Collection(connection, known.contract, pipeline.space)
-        found.collection = collection.name
-        found.served = collection.alias_target()
-        if not collection.ready():
-            return Inventory()
-        check_loaded(connection, collection.name)
-        found.also += collection.pending_updates()
-        return reader.inventory(collection, pipeline.store)
+        return Inventory(), None
+    connection = stack.enter_context(connect(settings.milvus, pipeline.stop, reading=True))
+    known = null_probe.recall(connection, pipeline.contract, pipeline.space)
+    pipeline.check_complete(known.refused, known.version)
+    found.also += [known.open] if known.open else []
+    collection = Collection(connection, known.contract, pipeline.space)
+    found.collection = collection.name
+    found.served = collection.alias_target()
+    if not collection.ready():
+        return Inventory(), None
+    check_loaded(connection, collection.name)
+    found.also += collection.pending_updates()
+    return reader.inventory(collection, pipeline.store), collection
 
 
 def _fetched(

@@ -12,7 +12,7 @@ from ingest.exports import faiss_index
 from ingest.milvus import bulk_import, null_probe, pending_imports, properties, reader, writer
 from ingest.milvus.collection import Collection
 from ingest.milvus.connection import connect
-from ingest.pipeline import export_files
+from ingest.pipeline import export_files, refill
 from ingest.pipeline.distributed import driver
 from ingest.pipeline.export_content import ExportPaths, rows_to_export
 from ingest.pipeline.outcome import Outcome, complete, finish, raise_if_stopped, write_report
@@ -28,7 +28,7 @@ from ingest.sync.prune import PrunePolicy
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from ingest.core.records import Skipped
@@ -43,15 +43,15 @@ _NAMED = 5  # products named in a note; changes.csv names them all
 
 
 def run(
-    settings: Settings, progress: Progress, stop: threading.Event, distrusted: Sequence[str] = (), *,
-    rewrite: bool = False,
+    settings: Settings, progress: Progress, stop: threading.Event, distrusted: Sequence[str] = (),
+    misembedded: Sequence[str] = (), *, rewrite: bool = False,
 ) -> Outcome:  # fmt: skip
     """Bring the collection in step with the catalog, write the exports, and switch the alias to the collection.
 
     A second run over the same catalog embeds and writes nothing. `stop` ends the run early: what is in flight is
     written, and InterruptedRunError is raised. The alias switches only when every row is written and verified. The rows
-    of `distrusted` products are written again whatever their digests are; with `rewrite` the exports are written again
-    even if they hold exactly these rows.
+    of `distrusted` products are written again whatever their digests are, and the images of `misembedded` ones embedded
+    again whatever the store has; with `rewrite` the exports are written again even if they hold exactly these rows.
     """
     PrunePolicy.of(settings)
     if settings.load == "bulk" and settings.bulk_folder is None:
@@ -62,7 +62,7 @@ def run(
         found = null_probe.adapt(connection, pipeline.contract, pipeline.space)
         pipeline.check_complete(found.refused, found.version)
         collection = Collection(connection, found.contract, pipeline.space)
-        return _sync(pipeline, collection, found.properties, distrusted, rewrite=rewrite)
+        return _sync(pipeline, collection, found.properties, (distrusted, misembedded), rewrite=rewrite)
 
 
 def embed(settings: Settings, progress: Progress, stop: threading.Event, npy: Path, ids: Path) -> Outcome:
@@ -93,8 +93,9 @@ def export(settings: Settings, progress: Progress, stop: threading.Event) -> Out
 
 
 def _sync(
-    pipeline: Pipeline, collection: Collection, noted: Mapping[str, str], distrusted: Sequence[str], *, rewrite: bool
-) -> Outcome:
+    pipeline: Pipeline, collection: Collection, noted: Mapping[str, str],
+    wrong: tuple[Sequence[str], Sequence[str]], *, rewrite: bool,
+) -> Outcome:  # fmt: skip
     clock = pipeline.progress.clock
     with clock.working(Stage.MILVUS):
         collection.prepare()
@@ -103,9 +104,12 @@ def _sync(
         pending_imports.settle(collection, pipeline.settings.bulk_folder, pipeline.stop)
         there = reader.inventory(collection, pipeline.store)
     switches = summary.served != collection.name
+    distrusted, misembedded = wrong
     there.distrust(there.find(distrusted))
+    refill.forget(pipeline, there, misembedded)
     difference = diff.CollectionDiff(there, pipeline.space.fingerprint)
     written = _write_changes(pipeline, collection, difference, summary, switches=switches)
+    summary.upserted += refill.refill(pipeline, collection, difference)
     _count(pipeline, summary, difference)
     raise_if_stopped(pipeline, summary)
     refused = _remove(pipeline, collection, difference, summary)
@@ -115,7 +119,13 @@ def _sync(
     exported = None
     if pipeline.settings.exports:
         drops = PrunePolicy.of(pipeline.settings).drops_failed(difference)
-        exported = _export(pipeline, _files(pipeline.settings), there, drops_failed=drops, rewrite=rewrite)
+
+        def repair(images: list[bytes]) -> None:
+            there.unstored = there.places_of(images)
+            summary.upserted += refill.refill(pipeline, collection, difference)
+            _count(pipeline, summary, difference)
+
+        exported = _export(pipeline, _files(pipeline.settings), there, repair, drops_failed=drops, rewrite=rewrite)
     notes = _kept_rows(pipeline, difference, summary)
     faults = _faults(pipeline, summary.upserted + summary.unchanged, exported)
     if switches:
@@ -231,12 +241,13 @@ def _rows(number: int) -> str:
 
 
 def _export(
-    pipeline: Pipeline, files: ExportPaths, collection: Inventory | None = None, *,
+    pipeline: Pipeline, files: ExportPaths, collection: Inventory | None = None,
+    repair: Callable[[list[bytes]], None] | None = None, *,
     drops_failed: bool = False, is_judged: bool = True, rewrite: bool = False,
 ) -> export_files.ExportResult:  # fmt: skip
     with pipeline.progress.clock.working(EXPORTS):
         rows = rows_to_export(pipeline, files, collection, drops_failed=drops_failed, is_judged=is_judged)
-        return export_files.write(pipeline, files, rows, rewrite=rewrite)
+        return export_files.write(pipeline, files, rows, repair, rewrite=rewrite)
 
 
 def _faults(pipeline: Pipeline, usable: int, exported: export_files.ExportResult | None) -> list[str]:

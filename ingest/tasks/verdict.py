@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,9 +19,10 @@ class Verdict:
 
     `overlap` is the share of the top 10 that FAISS and Milvus have in common, None if unknown. `compared` is how many
     rows' fields were compared; a sample of rows or vectors is drawn with `seed`. `pictures` is how many images were
-    hashed again, None if that was not asked for. `reasons` counts the skipped products. `differing` is everything that
-    is wrong; `notes` are for the user, about what is not wrong. Apps search with `ef`: the measured one if there is
-    one, else the schema's.
+    hashed again, None if that was not asked for; `embedded` how many were embedded again and gave the
+    collection's vector, with at least this `cosine`. `reasons` counts the skipped products. `differing` is everything
+    that is wrong; `notes` are for the user, about what is not wrong. Apps search with `ef`: the measured one if there
+    is one, else the schema's.
     """
 
     collection: str = ""
@@ -39,16 +41,23 @@ class Verdict:
     ef: int | None = None
     ef_schema: int | None = None
     ef_measured: int | None = None
+    embedded: int | None = None
+    cosine: float | None = None
 
     @property
     def distrusted(self) -> list[str]:
         """The products whose rows are wrong although their digests are right."""
-        return [found.name for found in self.differing if found.kind in ("vector", "search", "field")]
+        return [found.name for found in self.differing if found.kind in ("vector", "search", "field", "embedding")]
+
+    @property
+    def misembedded(self) -> list[str]:
+        """The products whose vectors are not their images': those of the store are wrong, too."""
+        return [found.name for found in self.differing if found.kind == "embedding"]
 
     @property
     def has_wrong_files(self) -> bool:
         """Whether exported files must be written again, even if their sizes are right."""
-        return any(found.kind in ("file", "search") for found in self.differing)
+        return any(found.kind in ("file", "search", "embedding") for found in self.differing)
 
     @property
     def proven(self) -> str:
@@ -61,9 +70,13 @@ class Verdict:
         ]
         if self.pictures is not None:
             said.append(f"bytes of {_counted(self.pictures, 'image')}")
+        if self.embedded is not None:
+            least = f", cosine ≥ {math.floor(1e4 * self.cosine) / 1e4:.4f}" if self.cosine is not None else ""
+            said.append(f"{_counted(self.embedded, 'image')} embedded again{least}")
         if self.overlap is not None:
             said.append(f"FAISS and Milvus share {self.overlap:.1%} of their top {TOP}")
-        if self.compared < self.rows or self.sampled < self.rows:
+        fewest = min(self.compared, self.sampled, self.rows if self.embedded is None else self.embedded)
+        if fewest < self.rows:
             said.append(f"drawn with --seed {self.seed}")
         return "; ".join(said)
 

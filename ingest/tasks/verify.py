@@ -19,12 +19,12 @@ from ingest.milvus import checks, null_probe, reader
 from ingest.milvus.collection import Collection
 from ingest.milvus.connection import connect
 from ingest.milvus.loading import is_loaded
-from ingest.pipeline import workspace
+from ingest.pipeline import refill, workspace
 from ingest.pipeline.pipeline import Pipeline
 from ingest.runtime.lock import lock_folder
 from ingest.sync import diff
 from ingest.sync.inventory import RowState
-from ingest.tasks import verify_files, verify_rows
+from ingest.tasks import verify_embeddings, verify_files, verify_rows
 from ingest.tasks.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -38,12 +38,13 @@ if TYPE_CHECKING:
 
 def verify(
     settings: Settings, progress: Progress, stop: threading.Event, sample: int, *,
-    seed: int | None = None, pictures: bool = False,
+    seed: int | None = None, pictures: bool = False, embed: int = 0,
 ) -> Verdict:  # fmt: skip
     """Compare all ids, digests and counts, the fields, and `sample` vectors; nothing is changed.
 
     Samples are drawn with `seed`, a random one if not given. With `pictures` every image is hashed; otherwise an image
-    with the size and time that it had when it was last hashed counts as unchanged.
+    with the size and time that it had when it was last hashed counts as unchanged. So many images as `embed` says are
+    embedded again.
 
     Raises MilvusError if the collection cannot be read or has another schema.
     """
@@ -64,6 +65,11 @@ def verify(
             there = reader.inventory(collection, pipeline.store)
             difference = diff.CollectionDiff(there, pipeline.space.fingerprint)
             verdict.differing.extend(verify_rows.check(pipeline, collection, difference, verdict, hashes=pictures))
+            for product_id in refill.read_back(pipeline, collection, difference):
+                detail = "has no sound vector, or another one than the store has of its image"
+                verdict.differing.append(Mismatch("vector", product_id, detail))
+            if embed:
+                verdict.differing.extend(verify_embeddings.check(pipeline, collection, there, embed, verdict))
             sampled = _sample(pipeline, there, sample, verdict)
             verdict.differing.extend(checks.vectors(collection, pipeline.store, sampled))
             _note_dropped_in(verdict, statistics.dropped_in(pipeline.cache.index))

@@ -15,7 +15,7 @@ from support.small_shop import FIVE, SmallShop, picture_vector
 from ingest.exports import faiss_index
 from ingest.pipeline.last_good_images import images_path
 from ingest.pipeline.progress import Progress
-from ingest.tasks import run, store
+from ingest.tasks import garbage, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -190,7 +190,8 @@ def test_collecting_what_is_unused_keeps_the_vectors_of_what_fails_today(shop: S
     shop.stock(ALL_FAIL)
 
     with shop.faked():
-        store.collect_garbage(shop.settings, Progress(), threading.Event(), "0s", lambda *_: True)
+        options = garbage.GarbageOptions("0s", max_drop=1)
+        garbage.collect_garbage(shop.settings, Progress(), threading.Event(), options, lambda *_: True)
 
     assert made(shop, run.export).summary.unchanged == 5
     assert for_others(files(shop)) == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
@@ -290,3 +291,28 @@ def test_rows_that_a_short_iterator_leaves_out_are_not_imported_a_second_time(
         shop.run()
     assert asked(server) == 0
     assert upserted(server) == 3
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_the_next_run_removes_the_files_of_a_killed_one_and_no_others(
+    server: Server, shop: SmallShop, monkeypatch: pytest.MonkeyPatch, *, folder: bool
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
+        patch.setattr(bulk_import, "_write", written_and_killed)
+        shop.run()
+    [name] = server.collections()
+    old, young, foreign = (f"products_{'0' * 12}_{digit * 32}.parquet" for digit in "abc")
+    foreign = f"products_2026_{foreign[-10:]}"
+    for file in (old, young, foreign):
+        (shop.settings.bulk_folder / file).touch()
+    for file in (old, foreign):
+        os.utime(shop.settings.bulk_folder / file, (1, 1))
+    assert len(left(shop)) == 4
+    content = json.loads(server.collection(name).properties[IMPORTING])
+    content["files"].append({"name": "../shop/products.csv", "rows": {}, "job": 0})
+    server.collection(name).properties[IMPORTING] = json.dumps(content)
+
+    assert shop.run(**({} if folder else {"load": "upsert", "bulk_folder": None})).summary.upserted == 12
+
+    assert sorted(left(shop)) == sorted([young, foreign] if folder else [old, young, foreign])
+    assert shop.settings.catalog.exists(), "a record may be anybody's"

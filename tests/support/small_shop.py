@@ -93,20 +93,23 @@ class SmallShop:
         with self.faked():
             return plans.plan(replace(self.settings, **changes), Progress(), threading.Event())
 
-    def verify(self, sample: int = 1000, *, pictures: bool = False, **changes: Any) -> verifying.Verdict:
+    def verify(
+        self, sample: int = 1000, *, pictures: bool = False, embed: int = 0, **changes: Any
+    ) -> verifying.Verdict:
         with self.faked():
             settings = replace(self.settings, **changes)
-            return verifying.verify(settings, Progress(), threading.Event(), sample, pictures=pictures)
+            return verifying.verify(settings, Progress(), threading.Event(), sample, pictures=pictures, embed=embed)
 
-    def repair(self, *, pictures: bool = False, **changes: Any) -> verifying.Verdict:
+    def repair(self, *, pictures: bool = False, embed: int = 0, **changes: Any) -> verifying.Verdict:
         """Do what `ingest verify --repair` does."""
         settings = replace(self.settings, **changes)
-        found = self.verify(pictures=pictures, **changes)
+        found = self.verify(pictures=pictures, embed=embed, **changes)
         if images := [fault.name for fault in found.differing if fault.kind == "image"]:
             verifying.forget_images(settings, images)
         with self.faked():
-            run.run(settings, Progress(), threading.Event(), found.distrusted, rewrite=found.has_wrong_files)
-        return self.verify(pictures=pictures, **changes)
+            wrong = found.distrusted, found.misembedded
+            run.run(settings, Progress(), threading.Event(), *wrong, rewrite=found.has_wrong_files)
+        return self.verify(pictures=pictures, embed=embed, **changes)
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:

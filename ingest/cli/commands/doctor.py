@@ -14,7 +14,7 @@ from ingest.core import display
 
 @click.command("doctor", cls=help_groups.Command)
 @options.catalog
-@options.contract
+@options.first_products
 @options.model
 @options.milvus
 @options.data

@@ -15,7 +15,7 @@ _FILE = click.Path(path_type=Path)
 
 @click.command("embed", cls=help_groups.Command)
 @options.catalog
-@options.contract
+@options.first_products
 @options.images
 @options.model
 @options.batch_size

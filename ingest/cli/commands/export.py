@@ -12,7 +12,7 @@ from ingest.cli.output import terminal
 
 @click.command("export", cls=help_groups.Command)
 @options.catalog
-@options.contract
+@options.first_products
 @options.model
 @options.data
 @options.store

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command("fetch", cls=help_groups.Command)
 @options.catalog
-@options.contract
+@options.first_products
 @options.downloads
 @options.data
 @options.config_option

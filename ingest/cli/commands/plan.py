@@ -12,7 +12,7 @@ from ingest.cli.output import plan
 
 @click.command("plan", cls=help_groups.Command)
 @options.catalog
-@options.contract
+@options.first_products
 @options.images
 @options.model
 @options.milvus

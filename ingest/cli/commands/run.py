@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.command("run", cls=help_groups.Command)
 @options.catalog
-@options.contract
+@options.first_products
 @options.images
 @options.model
 @options.batch_size

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ingest.cli import help_groups, options
 from ingest.cli.output import terminal
+from ingest.cli.param_types import PathOrUrl
 from ingest.core import display
+from ingest.core import settings as configuration
+
+if TYPE_CHECKING:
+    from ingest.core.settings import Settings
 
 
 @click.group("store", context_settings={"help_option_names": ["-h", "--help"]})
@@ -47,8 +53,7 @@ def info(*, as_json: bool, **values: Any) -> None:
 
 
 @command.command("compact", cls=help_groups.Command)
-@options.catalog_file
-@options.contract
+@options.catalog
 @options.model
 @options.data
 @options.store
@@ -74,27 +79,40 @@ def compact(*, size: int, quiet: bool, **values: Any) -> None:
 
 
 @command.command("gc", cls=help_groups.Command)
-@options.catalog_file
-@options.contract
+@options.catalog
+@click.option("--also", multiple=True, type=PathOrUrl(), metavar="PLACE", cls=help_groups.Grouped, group="Catalog",
+              help="Another catalog that uses the store, or its ingest.toml; may be repeated.")  # fmt: skip
 @options.model
+@options.milvus
 @options.data
 @options.store
 @options.config_option
 @help_groups.option("Store", "--grace", default="7d", show_default=True, metavar="AGE",
-                help="Keep vectors younger than this.")  # fmt: skip
+                help="Keep vectors younger than this, and dropped ones in the trash for as long.")  # fmt: skip
+@help_groups.option("Store", "--max-drop", type=click.FloatRange(0, 1), default=0.2, show_default=True,
+                metavar="SHARE", help="Refuse to drop more than this share of the vectors.")  # fmt: skip
+@help_groups.option("Store", "--max-unseen", default="0", show_default=True, metavar="N|N%",
+                help="Refuse if more images than this cannot be looked at.")  # fmt: skip
+@help_groups.option("Store", "--allow-smaller", is_flag=True,
+                help="Drop vectors even if the catalog lacks more than 20 % of the served products.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, cls=help_groups.Grouped, group="Store", help="Only count; drop nothing.")
 @click.option("--yes", "-y", is_flag=True, cls=help_groups.Grouped, group="Store", help="Do not ask for confirmation.")
 @options.quiet
-def gc(*, grace: str, dry_run: bool, yes: bool, quiet: bool, **values: Any) -> None:
-    """Drop vectors of the model that no image of the catalog uses, after confirmation.
+def gc(
+    *, also: tuple[Path | str, ...], grace: str, max_drop: float, max_unseen: str, dry_run: bool, yes: bool,
+    quiet: bool, **values: Any,
+) -> None:  # fmt: skip
+    """Drop vectors of the model that no image of the catalogs uses, after confirmation.
 
     \b
     ingest store gc --dry-run
     ingest store gc --grace 30d --yes
+    ingest store gc --also /srv/other-shop/ingest.toml --also s3://shop/feed/
 
-    Do not use it on a store that several catalogs share: the vectors of the others count as unused.
+    If several catalogs share the store, name all of them. Dropped vectors go into a trash, from which a run takes what
+    it needs again, and ingest store restore everything. The first gc after the grace period deletes them.
     """  # noqa: D301  Click needs the character itself
-    from ingest.tasks import store
+    from ingest.tasks import garbage
 
     settings = options.settings(values)
 
@@ -105,9 +123,41 @@ def gc(*, grace: str, dry_run: bool, yes: bool, quiet: bool, **values: Any) -> N
         if dry_run or not unused:
             return False
         if not yes:
-            terminal.confirm("Permanently drop the older ones?")
+            terminal.confirm("Drop the older ones?")
         return True
 
+    asked = garbage.GarbageOptions(
+        grace, [_other(settings, place) for place in also], max_drop, max_unseen, settings.allow_smaller
+    )
     with terminal.follow(quiet=quiet) as (progress, stop):
-        dropped = store.collect_garbage(settings, progress, stop, grace, agreed)
+        dropped = garbage.collect_garbage(settings, progress, stop, asked, agreed)
     display.echo(f"{dropped:,} rows dropped")
+
+
+@command.command("restore", cls=help_groups.Command)
+@options.catalog
+@options.model
+@options.data
+@options.store
+@options.config_option
+@options.quiet
+def restore(*, quiet: bool, **values: Any) -> None:
+    """Bring back the vectors of the model that gc has dropped and not yet deleted.
+
+    \b
+    ingest store restore
+    ingest store restore --store s3://shop/vectors
+    """  # noqa: D301  Click needs the character itself
+    from ingest.tasks import garbage
+
+    settings = options.settings(values)
+    with terminal.follow(quiet=quiet) as (progress, stop):
+        restored = garbage.restore(settings, progress, stop)
+    display.echo(f"{settings.store_place}: {restored:,} vectors restored")
+
+
+def _other(settings: Settings, place: Path | str) -> Settings:
+    """Return the settings of another catalog: those of its ingest.toml, or these with another catalog."""
+    if isinstance(place, Path) and place.suffix == ".toml":
+        return replace(configuration.load(place), token=settings.token, sample=0)
+    return replace(settings, catalog=place)

@@ -18,18 +18,20 @@ _SHOWN = 20
 
 
 @click.command("verify", cls=help_groups.Command)
-@options.catalog_file
+@options.catalog
 @click.option("--sample", "vectors", type=click.IntRange(0), default=1000, show_default=True, metavar="N",
               cls=help_groups.Grouped, group="Checks",
               help="Number of vectors to compare bit for bit and to search for.")  # fmt: skip
 @click.option("--pictures", is_flag=True, cls=help_groups.Grouped, group="Checks",
               help="Hash every image again instead of trusting its size and time.")  # fmt: skip
+@click.option("--embed", type=click.IntRange(0), default=0, show_default=True, metavar="N",
+              cls=help_groups.Grouped, group="Checks",
+              help="Number of images to embed again and compare with the collection.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), metavar="N", cls=help_groups.Grouped, group="Checks",
               help="Seed of the samples, to repeat an earlier verification; each prints its seed.")  # fmt: skip
 @click.option(
     "--repair", is_flag=True, cls=help_groups.Grouped, group="Checks", help="Repair differences, then check again."
 )
-@options.contract
 @options.images
 @options.model
 @options.batch_size
@@ -42,13 +44,15 @@ _SHOWN = 20
 @options.as_json
 @options.quiet
 def command(
-    *, vectors: int, pictures: bool, seed: int | None, repair: bool, as_json: bool, quiet: bool, **values: Any
-) -> None:
+    *, vectors: int, pictures: bool, embed: int, seed: int | None, repair: bool, as_json: bool, quiet: bool,
+    **values: Any,
+) -> None:  # fmt: skip
     """Check the collection and the exported files against the catalog and the store.
 
     \b
     ingest verify
     ingest verify --pictures --repair
+    ingest verify --embed 200
 
     Compares every id and digest, the counts, the fields of all rows (of 20,000 if there are more than 200,000), sampled
     vectors, the index, the alias, checksums, and the results of the FAISS files. Nothing is changed. If anything
@@ -59,17 +63,21 @@ def command(
 
     settings = options.settings(values)
     with terminal.follow(quiet=quiet) as (progress, stop):
-        verdict = verify.verify(settings, progress, stop, vectors, seed=seed, pictures=pictures)
+        verdict = verify.verify(settings, progress, stop, vectors, seed=seed, pictures=pictures, embed=embed)
     if verdict.differing and repair:
         _print(verdict)
         if images := [found.name for found in verdict.differing if found.kind == "image"]:
             verify.forget_images(settings, images)
         with terminal.follow(quiet=quiet) as (progress, stop):
-            outcome = run.run(settings, progress, stop, verdict.distrusted, rewrite=verdict.has_wrong_files)
+            outcome = run.run(
+                settings, progress, stop, verdict.distrusted, verdict.misembedded, rewrite=verdict.has_wrong_files
+            )
         if outcome.failure is not None:
             display.echo(f"  the run: {credentials.redact(str(outcome.failure))}", err=True)
         with terminal.follow(quiet=True) as (progress, stop):
-            verdict = verify.verify(settings, progress, stop, vectors, seed=verdict.seed, pictures=pictures)
+            verdict = verify.verify(
+                settings, progress, stop, vectors, seed=verdict.seed, pictures=pictures, embed=embed
+            )
     if as_json:
         display.echo_json({**asdict(verdict), "proven": verdict.proven})
     else:

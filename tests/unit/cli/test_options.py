@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from ingest.cli import options
 from ingest.cli.main import cli
 from ingest.core.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @pytest.mark.parametrize("command", ["run", "embed", "export", "search", "doctor"])
@@ -71,3 +76,29 @@ def test_a_flag_that_would_be_ignored_is_a_mistake_in_usage(arguments, said, tmp
     result = CliRunner().invoke(cli, arguments)
     assert (result.exit_code, said in result.stderr) == (2, True)
     assert list(tmp_path.iterdir()) == []
+
+
+def commands(group: click.Group, *names: str) -> Iterator[tuple[str, click.Command]]:
+    with click.Context(group) as ctx:
+        for name in group.list_commands(ctx):
+            found = group.get_command(ctx, name)
+            yield " ".join((*names, name)), found
+            if isinstance(found, click.Group):
+                yield from commands(found, *names, name)
+
+
+def test_every_command_that_reads_a_catalog_takes_the_same_catalog_options():
+    """Settings of a catalog in ingest.toml that one command ignores would give it other products, or other images."""
+    wanted = {"catalog", "id_column", "image_column", "schema", "images_root", "min_side", "max_pixels",
+              "skip_blank"}  # fmt: skip
+    given = {}
+    for name, command in commands(cli):
+        own = {param.name: param for param in command.params if param.name in wanted}
+        if "catalog" in own and name not in ("search", "recommend"):  # these read no catalog, only its folder
+            given[name] = {key: (param.opts, param.default, str(param.type)) for key, param in own.items()}
+    assert set(given) == {
+        "run", "plan", "embed", "export", "fetch", "verify", "doctor", "store compact", "store gc", "store restore",
+    }  # fmt: skip
+    assert set(given["run"]) == wanted
+    for name, taken in given.items():
+        assert taken == given["run"], name

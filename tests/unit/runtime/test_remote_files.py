@@ -14,6 +14,37 @@ def test_a_url_that_lacks_a_slash_is_no_folder():
     assert not remote_files.is_remote("c:/x/y", "--store")
 
 
+@pytest.mark.parametrize(
+    "place",
+    [
+        "s3://KEY:h1dd3n@bucket/x",
+        "s3://KEY:h1d/d3n@bucket/x",
+        "s3:/KEY:h1dd3n@bucket",
+        "S3://KEY:h1dd3n@bucket",
+        "s3a://h1dd3n@bucket",
+        "s3://KEY:80/h1dd3n/x@y@bucket",
+        "gs://me:h1dd3n@bucket",
+        "sftp://me:h1dd3n@host/x",
+        "https://host/x?sig=h1dd3n",
+    ],
+)
+def test_a_url_with_a_secret_is_refused_without_repeating_it(place):
+    for ask in (remote_files.is_remote, remote_files.open_filesystem):
+        with pytest.raises(ConfigError, match=r"^--store \w+://…: a URL with a password") as raised:
+            ask(place, "--store")
+        assert "h1d" not in str(raised.value)
+        assert "d3n" not in str(raised.value)
+    if place.lower().startswith("s3"):
+        assert "set AWS_ACCESS_KEY_ID" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "place", ["s3://bucket/a@b:c@d", "http://img.lan:9000/feed@2", "abfs://box@account.dfs.core.windows.net/x", "a:b@c"]
+)
+def test_a_url_without_one_is_not(place):
+    assert remote_files.is_remote(place, "--store") == ("://" in place)
+
+
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch):
     monkeypatch.setattr(remote_files, "_FIRST_PAUSE_S", 0.001)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,3 +48,14 @@ def test_each_shard_comes_once(shards):
     names = [shard for shard, _, _ in index.locate(everything)]
 
     assert len(names) == len(set(names))
+
+
+def test_rows_beyond_two_to_the_24_are_told_apart():
+    index = KeyIndex()
+    index._end = 2**24 - 1
+    shard = np.frombuffer(b"".join(hashlib.sha256(bytes([at])).digest() for at in range(4)), np.uint8).reshape(-1, 32)
+    index.put("large", shard)
+    index._end += 2**33
+    index.put("next", shard[::-1][:1] ^ 1)
+    ((name, positions, rows),) = index.locate([key.tobytes() for key in shard])
+    assert (name, positions.tolist(), rows.tolist()) == ("large", [0, 1, 2, 3], [0, 1, 2, 3])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -138,15 +139,122 @@ def test_shards_become_one_under_a_reader(url, tmp_path):
     assert_has(opened(url, tmp_path / "c"), 0, 1, 2, 3)
 
 
-def test_a_worker_s_shard_is_adopted(url, tmp_path):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: bytes(len(content)),
+        lambda content: content[:-7],
+        lambda content: b"nothing",
+        lambda content: content[:140] + bytes([content[140] ^ 1]) + content[141:],  # a bit that leaves a unit vector
+        lambda content: content[:128] + content[144:160] + content[128:144] + content[160:],  # two rows in turn
+    ],
+)
+def test_a_damaged_mirror_is_repaired_from_the_storage_and_nothing_of_it_is_merged(url, tmp_path, damage):
+    store = opened(url, tmp_path / "a")
+    store.add(keys(1, 2), vectors(1, 2))
+    store.add(keys(3), vectors(3))
+    assert_has(store, 1, 2, 3)
+
+    def damage_mirror() -> None:
+        for path in (tmp_path / "a").glob("*.embeddings"):
+            path.write_bytes(damage(path.read_bytes()))
+
+    damage_mirror()
+    again = opened(url, tmp_path / "a")
+    assert_has(again, 1, 2, 3)
+    damage_mirror()
+    again.rewrite([shard.name for shard in again.shards()], lambda found: np.ones(len(found), bool))
+    assert len(again.shards()) == 1
+    for mirror in ("a", "b"):
+        assert_has(opened(url, tmp_path / mirror), 1, 2, 3)
+
+
+def test_a_vector_that_is_damaged_in_the_storage_is_put_again_and_every_machine_sees_it(url, tmp_path):
+    store, other = opened(url, tmp_path / "a"), opened(url, tmp_path / "b")
+    store.add(keys(1, 2), vectors(1, 2))
+    store.add(keys(3), vectors(3))
+    bucket, name = Bucket(url), concurrent_shards.name("space", np.frombuffer(b"".join(keys(1, 2)), np.uint8))
+    concurrent_shards.put_objects(
+        bucket, name, np.frombuffer(b"".join(keys(1, 2)), np.uint8).reshape(-1, 32), 2 * vectors(1, 2)
+    )
+    other = opened(url, tmp_path / "b")
+    assert other.find(keys(1, 2)) == [None, None]
+    opened(url, tmp_path / "c").add(keys(1, 2), vectors(1, 2))  # under the same name
+    assert_has(opened(url, tmp_path / "b"), 1, 2, 3)
+    assert_has(store, 1, 2, 3)
+
+
+def test_what_is_merged_must_be_readable_before_an_original_goes(url, tmp_path, monkeypatch):
     store = opened(url, tmp_path)
-    packed = np.frombuffer(b"".join(keys(1, 2)), np.uint8).reshape(-1, 32)
-    store.adopt(concurrent_shards.put(url, packed, vectors(1, 2)))
+    store.add(keys(1), vectors(1))
+    store.add(keys(2), vectors(2))
+    put = concurrent_shards.put_objects
+
+    def put_wrong(bucket: Bucket, shard: str, packed: np.ndarray, rows: np.ndarray) -> None:
+        put(bucket, shard, packed, np.roll(rows, 1, axis=0))
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(StorageError, match="differs from what was written"),
+    ):
+        patch.setattr(concurrent_shards, "put_objects", put_wrong)
+        store.rewrite([shard.name for shard in store.shards()], lambda found: np.ones(len(found), bool))
+    assert sum(name.endswith("keys.npy") for name in Bucket(url).list()) == 2
+    assert_has(opened(url, tmp_path), 1, 2)
     assert_has(store, 1, 2)
 
 
+def test_two_compactions_at_once_and_a_writer_lose_nothing(url, tmp_path):
+    first = opened(url, tmp_path / "a")
+    for name in range(6):
+        first.add(keys(name), vectors(name))
+    stores = [opened(url, tmp_path / mirror) for mirror in "bcd"]
+    names = [shard.name for shard in first.shards()]
+
+    def compact(store: ObjectStorageStore, some: list[str]) -> None:
+        store.rewrite(some, lambda found: np.ones(len(found), bool))
+
+    def write(store: ObjectStorageStore) -> None:
+        for name in range(6, 10):
+            store.add(keys(name), vectors(name))
+            assert_has(store, *range(name + 1))
+
+    with ThreadPoolExecutor() as pool:
+        running = [pool.submit(compact, stores[0], names), pool.submit(compact, stores[1], names[2:])]
+        running.append(pool.submit(write, stores[2]))
+        for one in running:
+            one.result()
+    compact(stores[0], names)  # all of them are gone
+    for store in (first, *stores, opened(url, tmp_path / "e")):
+        assert_has(store, *range(10))
+
+
+def test_a_shard_that_is_removed_at_every_step_ends_in_one_line(url, tmp_path, monkeypatch):
+    store = opened(url, tmp_path / "a")
+    store.add(keys(1), vectors(1))
+
+    def gone(*_: object) -> None:
+        raise FileNotFoundError("keys.npy")
+
+    monkeypatch.setattr(store, "_map", gone)
+    with pytest.raises(StorageError, match="shards were removed as fast as they were read; let other commands"):
+        store.find(keys(1))
+
+
+def test_a_worker_s_shard_is_adopted(url, tmp_path):
+    store = opened(url, tmp_path)
+    packed = np.frombuffer(b"".join(keys(1, 2)), np.uint8).reshape(-1, 32)
+    name = concurrent_shards.put(url, packed, vectors(1, 2))
+    store.adopt(name)
+    assert_has(store, 1, 2)
+
+    merged = opened(url, tmp_path / "late")
+    merged.adopt("block-of-a-worker-that-was-merged-by-now")
+    assert_has(merged, 1, 2)
+
+
 def test_the_mirror_makes_room(url, tmp_path, monkeypatch):
-    monkeypatch.setattr("ingest.store.object_storage.MIRROR_BYTES", 300)
+    monkeypatch.setattr("ingest.store.mirror.MIRROR_BYTES", 300)
     store = opened(url, tmp_path)
     for name in range(4):
         store.add(keys(name), vectors(name))

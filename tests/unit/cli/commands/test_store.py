@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,7 @@ from click.testing import CliRunner
 from support.small_shop import SmallShop
 
 from ingest.cli.main import cli
-from ingest.core.errors import StorageError
+from ingest.core.errors import PruneRefusedError, StorageError
 from ingest.runtime import remote_files
 
 if TYPE_CHECKING:
@@ -72,23 +73,96 @@ def test_compaction_leaves_one_shard_and_nothing_to_embed(shop):
     assert shop.embedded == before
 
 
-def test_gc_drops_what_the_catalog_lost_when_it_is_old_and_agreed_to(shop):
-    shop.stock({f"P{n:02d}": (n, "Mug") for n in range(4)})
-    assert "6 vectors belong to no image" in store(shop, "gc", "--dry-run").output
-    assert store(shop, "gc", "--yes").output.endswith("0 rows dropped\n"), "younger than the grace period"
-    for path in shop.settings.data.glob("embeddings/store/*/*/keys.npy"):
+def prune(shop: SmallShop, left: int) -> None:
+    """Let the catalog lose all but the first products, on purpose."""
+    shop.stock({f"P{n:02d}": (n, "Mug") for n in range(left)})
+    shop.run(prune=True, max_prune=1.0)
+
+
+def age(shop: SmallShop, below: str = "store") -> None:
+    for path in shop.settings.data.glob(f"embeddings/{below}/*/*/keys.npy"):
         os.utime(path, (time.time() - 8 * 86_400,) * 2)
-    assert store(shop, "gc", answer="n\n").exit_code == 1
+
+
+def test_gc_drops_what_the_catalog_lost_when_it_is_old_and_agreed_to(shop):
+    prune(shop, 4)
+    refused = store(shop, "gc", "--yes", "--grace", "0s").exception
+    assert isinstance(refused, PruneRefusedError)
+    assert "6 vectors belong to no image, 60% of all, more than --max-drop 0.2 allows" in str(refused)
     assert space(shop)["rows"] == 10
-    assert store(shop, "gc", answer="y\n").output.endswith("6 rows dropped\n")
+    most = ["--max-drop", "1"]
+    assert "6 vectors belong to no image" in store(shop, "gc", "--dry-run", *most).output
+    assert store(shop, "gc", "--yes", *most).output.endswith("0 rows dropped\n"), "younger than the grace period"
+    age(shop)
+    assert store(shop, "gc", *most, answer="n\n").exit_code == 1
+    assert space(shop)["rows"] == 10
+    assert store(shop, "gc", *most, answer="y\n").output.endswith("6 rows dropped\n")
     assert space(shop)["rows"] == 4
+
+
+def test_what_gc_dropped_is_found_again_by_a_run_or_restored_until_the_grace_period_ends(shop):
+    prune(shop, 4)
+    gc = ["gc", "--yes", "--max-drop", "1", "--grace", "0s"]
+    assert store(shop, *gc).output.endswith("6 rows dropped\n")
+    before = shop.embedded
+    shop.stock({f"P{n:02d}": (n, "Mug") for n in range(6)})
+    assert shop.run().summary.added == 2
+    assert (shop.embedded, space(shop)["rows"]) == (before, 6)
+    assert "4 vectors restored" in store(shop, "restore").output
+    assert space(shop)["rows"] == 10
+    assert store(shop, *gc).output.endswith("4 rows dropped\n")
+    assert store(shop, *gc).output.endswith("0 rows dropped\n"), "and empties the trash"
+    assert "0 vectors restored" in store(shop, "restore").output
+
+
+def test_gc_refuses_a_catalog_that_lacks_what_apps_find(shop):
+    shop.stock({f"P{n:02d}": (n, "Mug") for n in range(4)})
+    refused = str(store(shop, "gc", "--yes", "--grace", "0s", "--max-drop", "1").exception)
+    assert "lacks 6 of the 10 products that apps find, more than 20 %" in refused
+    allowed = store(shop, "gc", "--yes", "--grace", "0s", "--max-drop", "1", "--allow-smaller")
+    assert allowed.output.endswith("0 rows dropped\n"), "apps find the rows, so that their images are in use"
+
+
+def test_gc_keeps_what_another_catalog_uses(shop, tmp_path):
+    other = SmallShop(tmp_path / "other")
+    other.stock({f"Q{n}": (n, "Mug") for n in range(2, 9)})
+    prune(shop, 4)
+    config = tmp_path / "other" / "ingest.toml"
+    config.write_text('catalog = "products.csv"\ndata = "data"\n', encoding="utf-8")
+    gc = ["gc", "--yes", "--max-drop", "1", "--grace", "0s", "--also", str(config)]
+    assert store(shop, *gc, "--also", str(other.settings.catalog)).output.endswith("1 rows dropped\n")
+    assert space(shop)["rows"] == 9
+    (other.folder / "images" / "3.png").unlink()
+    assert "products.csv: 1 image cannot be looked at (not found 1)" in str(store(shop, *gc).exception)
+
+
+def test_gc_and_every_command_look_into_images_root(tmp_path, monkeypatch):
+    shop = SmallShop(tmp_path / "shop")
+    shop.stock({f"P{n:02d}": (n, "Mug") for n in range(10)})
+    (shop.folder / "images").rename(tmp_path / "images")
+    shop.settings = replace(shop.settings, images_root=tmp_path)
+    shop.run()
+    gc = ["gc", "--yes", "--grace", "0s"]
+    assert "10 images cannot be looked at (not found 10)" in str(store(shop, *gc).exception)
+    config = tmp_path / "ingest.toml"
+    config.write_text('images_root = "."\n', encoding="utf-8")
+    assert store(shop, *gc, "--config", str(config)).output.endswith("0 rows dropped\n")
+    assert space(shop)["rows"] == 10
 
 
 def test_gc_refuses_if_images_are_not_on_this_disk(shop):
     with shop.settings.catalog.open("a", encoding="utf-8") as file:
         file.write("P99,https://cdn.example.com/99.jpg,Mug\n")
     result = store(shop, "gc", "--yes")
-    assert "1 image is not on this disk" in str(result.exception)
+    assert "1 image cannot be looked at (not downloaded 1)" in str(result.exception)
+    assert "--max-unseen x: pass a number" in str(store(shop, "gc", "--yes", "--max-unseen", "x").exception)
+    assert store(shop, "gc", "--yes", "--max-unseen", "1").exit_code == 0
+
+
+def test_gc_refuses_if_a_local_image_is_missing(shop):
+    (shop.folder / "images" / "3.png").unlink()
+    assert "1 image cannot be looked at (not found 1)" in str(store(shop, "gc", "--yes", "--grace", "0s").exception)
+    assert space(shop)["rows"] == 10
 
 
 def test_a_grace_that_is_not_a_duration_is_an_error(shop):
