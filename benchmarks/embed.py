@@ -17,9 +17,14 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import bench
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from PIL import Image
 
 SHAPES: dict[str, dict[str, Any]] = {
     "ViT-B/32": {},
@@ -129,19 +134,24 @@ def write_model(folder: Path, shape: str) -> Path:
 
 def write_pictures(folder: Path, side: int, count: int) -> None:
     """Write square JPEGs cut from photographs, no two alike, and a catalog of them."""
-    from PIL import Image
-    from skimage import data
-
     folder.mkdir()
-    photographs = [Image.fromarray(getattr(data, name)()).convert("RGB") for name in PHOTOGRAPHS]
-    for number in range(count):
-        photograph = photographs[number % len(photographs)]
-        edge = min(photograph.size) - 3 * (number // len(photographs)) % (min(photograph.size) // 3)
-        left, top = number % (photograph.width - edge + 1), number % (photograph.height - edge + 1)
-        square = photograph.resize((side, side), Image.Resampling.LANCZOS, (left, top, left + edge, top + edge))
+    for number, square in enumerate(photographs(side, count)):
         square.save(folder / f"p{number:04d}.jpg", quality=90)
     rows = "".join(f"P{number},p{number:04d}.jpg\n" for number in range(count))
     (folder / "products.csv").write_text(f"product_id,image\n{rows}", encoding="utf-8")
+
+
+def photographs(side: int, count: int) -> Iterator[Image.Image]:
+    """Yield squares cut from photographs, no two alike, of `side` by `side` pixels."""
+    from PIL import Image
+    from skimage import data
+
+    whole = [Image.fromarray(getattr(data, name)()).convert("RGB") for name in PHOTOGRAPHS]
+    for number in range(count):
+        photograph = whole[number % len(whole)]
+        edge = min(photograph.size) - 3 * (number // len(whole)) % (min(photograph.size) // 3)
+        left, top = number % (photograph.width - edge + 1), number % (photograph.height - edge + 1)
+        yield photograph.resize((side, side), Image.Resampling.LANCZOS, (left, top, left + edge, top + edge))
 
 
 if __name__ == "__main__":

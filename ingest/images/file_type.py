@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from io import BufferedReader
+    from typing import BinaryIO
 
 HEAD = 64
 """How many bytes `extension` needs."""
@@ -36,7 +36,7 @@ def extension(head: bytes) -> str | None:
     return "avif" if _is_avif(head) else None
 
 
-def is_cut_off(file: BufferedReader, kind: str) -> bool:
+def is_cut_off(file: BinaryIO, kind: str) -> bool:
     """Whether a file is shorter than its own structure says; False if the structure does not say.
 
     For the formats whose decoders report an early end as damage: WebP (the RIFF size), GIF (its trailer), TIFF (where
@@ -56,7 +56,7 @@ def is_cut_off(file: BufferedReader, kind: str) -> bool:
     return kind == "avif" and _boxes_end(file, length) > length
 
 
-def _boxes_end(file: BufferedReader, length: int) -> int:
+def _boxes_end(file: BinaryIO, length: int) -> int:
     """Return where the last box ends by its own size; at most `length` if the file is complete."""
     at = 0
     while at < length:

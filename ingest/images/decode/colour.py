@@ -67,4 +67,5 @@ def _in_srgb(image: Image.Image, profile: object) -> Image.Image:
                 return converted if converted is not None else image.convert("RGB")
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError, ImportError):
             pass  # viewers and Pillow ignore a broken profile, or one for another colour model
-    return image.convert("RGB")
+    # Pillow copies an image that is RGB already, which is needed only if it still holds on to its file.
+    return image if image.mode == "RGB" and type(image) is Image.Image else image.convert("RGB")

@@ -1,9 +1,10 @@
-"""A file's bytes → upright RGB pixels, by Pillow."""
+"""A file's bytes → upright RGB pixels, by Pillow and, for most JPEGs, simplejpeg."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import logging
 import re
 import warnings
@@ -17,6 +18,7 @@ from ingest.images.decode import errors
 from ingest.images.decode.colour import to_rgb
 from ingest.images.decode.errors import UndecodableError
 from ingest.images.decode.integrity import is_sound
+from ingest.images.decode.jpeg import decode_jpeg, draft_factor
 from ingest.images.decode.libtiff import silence
 from ingest.images.decode.repair import repair
 from ingest.images.file_type import HEAD, extension, is_cut_off
@@ -39,6 +41,7 @@ _FORMATS = {
     "tiff": ("TIFF",),
     "avif": ("AVIF",),
 }
+_JPEGS = frozenset({"JPEG", "MPO"})  # as Pillow names what it has opened as a JPEG
 _PILLOW = re.compile(r"PIL\.")
 # By EXIF orientation (EXIF 2.3, 4.6.4 A).
 _TO_UPRIGHT = {
@@ -55,6 +58,7 @@ _MIRRORS_X = frozenset(_TO_UPRIGHT[orientation] for orientation in (2, 3, 6, 7))
 _MIRRORS_Y = frozenset(_TO_UPRIGHT[orientation] for orientation in (3, 4, 7, 8))
 # Longer strips are decoded in full: preprocessing takes their middle, which must not move.
 _MAX_DRAFT_RATIO = 8
+_MAX_IN_MEMORY = 64_000_000  # bytes; larger JPEGs are read by Pillow, piece by piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,8 @@ def decode(
     """
     _silence_pillow()
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as opened:
+            file = _in_memory(opened) or opened
             if sha256 is not None:
                 _check_digest(file, sha256)
             return _decode_file(file, path, sandbox, draft_side, max_pixels)
@@ -119,14 +124,23 @@ def decode(
         raise errors.damage_of(error) from error
 
 
-def _check_digest(file: BufferedReader, sha256: bytes) -> None:
+def _in_memory(file: BufferedReader) -> io.BytesIO | None:
+    """Return the whole file if it is a JPEG, so that the bytes whose digest is checked are those that are decoded."""
+    is_jpeg = extension(file.read(HEAD)) == "jpg"
+    file.seek(0)
+    content = file.read(_MAX_IN_MEMORY + 1) if is_jpeg else b""
+    file.seek(0)
+    return io.BytesIO(content) if 0 < len(content) <= _MAX_IN_MEMORY else None
+
+
+def _check_digest(file: BufferedReader | io.BytesIO, sha256: bytes) -> None:
     if hashlib.file_digest(file, "sha256").digest() != sha256:
         raise UndecodableError(Reason.UNREADABLE, "changed while it was being read; run again")
     file.seek(0)
 
 
 def _decode_file(
-    file: BufferedReader, path: Path, sandbox: DecodeSandbox | None, draft_side: int, max_pixels: int
+    file: BinaryIO, path: Path, sandbox: DecodeSandbox | None, draft_side: int, max_pixels: int
 ) -> DecodedFile:
     head = file.read(HEAD)
     kind = extension(head)
@@ -148,7 +162,7 @@ def _decode_file(
         raise
 
 
-def _decode_or_repair(file: BufferedReader, kind: str, draft_side: int, max_pixels: int) -> DecodedFile:
+def _decode_or_repair(file: BinaryIO, kind: str, draft_side: int, max_pixels: int) -> DecodedFile:
     """Decode a file or, only if that fails, a copy without the parts that browsers ignore."""
     try:
         return _decode_pixels(file, kind, draft_side, max_pixels)
@@ -172,19 +186,31 @@ def _decode_pixels(file: BinaryIO, kind: str, draft_side: int, max_pixels: int) 
         if image.width * image.height > max_pixels:
             raise errors.too_large(max_pixels)
         size = image.size
-        if draft_side and max(size) <= _MAX_DRAFT_RATIO * min(size):
-            image.draft(None, (draft_side, draft_side))  # has no effect except on a JPEG
-        factor = round(size[0] / image.width)  # 1, 2, 4 or 8; sides are rounded up
-        image.load()
+        is_drafted = kind == "jpg" and draft_side > 0 and max(size) <= _MAX_DRAFT_RATIO * min(size)
+        factor = draft_factor(size, draft_side) if is_drafted else 1
+        loaded = _load(image, file, factor)
         # After loading: Pillow reads EXIF that follows the pixels only then, and turns TIFFs itself.
         turn = _transpose(image)
-        upright = to_rgb(image)
+        upright = to_rgb(loaded)
     if turn is not None:
         upright = upright.transpose(turn)
         size = size[::-1] if turn in _SWAPS_SIDES else size
     if factor == 1:
         return DecodedFile(upright, upright.size)
     return DecodedFile(upright, size, _covered_box(upright, size, factor, turn))
+
+
+def _load(image: Image.Image, file: BinaryIO, factor: int) -> Image.Image:
+    """Decode an opened image, smaller by `factor`; only a JPEG may have one other than 1."""
+    if image.format in _JPEGS and isinstance(file, io.BytesIO):
+        pixels = decode_jpeg(file.getvalue(), image.mode, image.size, factor)
+        if pixels is not None:
+            pixels.info = image.info
+            return pixels
+    if factor > 1:
+        image.draft(None, (image.width // factor, image.height // factor))
+    image.load()
+    return image
 
 
 def _covered_box(

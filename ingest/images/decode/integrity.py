@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from ingest.images.decode import png_chunks
 
 if TYPE_CHECKING:
-    from io import BufferedReader
+    from typing import BinaryIO
 
 _TAIL = 4096  # other programs seldom append more to a JPEG
 
 
-def is_sound(file: BufferedReader, kind: str) -> bool:
+def is_sound(file: BinaryIO, kind: str) -> bool:
     """Whether a file of that type is certainly complete.
 
     TIFF and AVIF never count as sound: their decoders are large, and catalogs seldom test them.
