@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from ipaddress import ip_address
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 
+from ingest.core.errors import ConfigError
 from ingest.server.request_parsing import body_limit, too_large
 from ingest.server.responses import error_response
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+_BLANK = b" \t"
 _GUARDED = ("/v1/", "/metrics")
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
@@ -122,10 +125,37 @@ class AccessGuard:
 
 
 def has_token(rules: AccessRules, headers: Headers) -> bool:
-    """Tell whether a request carries the token, in constant time; always True if none is required."""
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    sent = token.strip().encode("utf-8", "replace")
-    return not rules.token or (scheme.lower() == "bearer" and hmac.compare_digest(sent, rules.token.encode()))
+    """Tell whether a request carries the token, in constant time; always True if none is required.
+
+    Header values are bytes: curl sends the terminal's UTF-8, browsers and most libraries Latin-1 where it has the
+    letters. Both are accepted.
+    """
+    if not rules.token:
+        return True
+    scheme, _, token = headers.get("authorization", "").encode("latin-1").partition(b" ")
+    sent = token.strip(_BLANK)
+    matches = [hmac.compare_digest(sent, one) for one in _encodings(rules.token)]
+    return scheme.lower() == b"bearer" and any(matches)
+
+
+def check_token(token: str) -> None:
+    """Raise ConfigError for a token that no request can carry."""
+    for encoded in _encodings(token):
+        if encoded.strip(_BLANK) != encoded:
+            raise ConfigError("--serve-token: begins or ends with a space, which HTTP removes; choose another token")
+        if any(byte < 0x20 or byte == 0x7F for byte in encoded):
+            raise ConfigError(
+                "--serve-token: contains a line break or another control character, which no header can carry; choose "
+                "another token"
+            )
+
+
+def _encodings(token: str) -> list[bytes]:
+    """Return the bytes that a client may send for a token; one from the environment may hold bytes that are no text."""
+    encoded = [token.encode("utf-8", "surrogateescape")]
+    with suppress(UnicodeEncodeError):
+        encoded.append(token.encode("latin-1"))
+    return encoded
 
 
 def _name(host: str) -> str:

@@ -21,10 +21,13 @@ from ingest.core.errors import ConfigError
 from ingest.milvus.connection import connect
 from ingest.search.query import QueryModel
 from ingest.server import responses
-from ingest.server.access import AccessGuard, AccessRules, is_loopback
+from ingest.server.access import AccessGuard, AccessRules, check_token, is_loopback
 from ingest.server.alias_watcher import AliasWatcher
 from ingest.server.json_answers import JsonEscapeMiddleware
+from ingest.server.listener import BACKLOG, Server, connection_limit
 from ingest.server.metrics import MetricsMiddleware
+from ingest.server.open_connections import OpenConnections
+from ingest.server.paths import SegmentedPaths
 from ingest.server.routes import add_routes
 from ingest.server.service import Service
 
@@ -43,7 +46,8 @@ _NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False, operat
 
 
 def access_rules(settings: Settings) -> AccessRules:
-    """Return who may send requests; raises ConfigError for an invalid origin."""
+    """Return who may send requests; raises ConfigError for an invalid origin, or a token that cannot be sent."""
+    check_token(settings.serve_token)
     return AccessRules(
         token=settings.serve_token,
         hosts=frozenset({*_LOCAL, settings.host}) if is_loopback(settings.host) else frozenset(),
@@ -54,7 +58,11 @@ def access_rules(settings: Settings) -> AccessRules:
 
 def application(service: Service, rules: AccessRules) -> FastAPI:
     """Return the service as an ASGI application."""
-    middleware = [Middleware(MetricsMiddleware, metrics=service.metrics), Middleware(JsonEscapeMiddleware)]
+    middleware = [
+        Middleware(SegmentedPaths),
+        Middleware(MetricsMiddleware, metrics=service.metrics),
+        Middleware(JsonEscapeMiddleware),
+    ]
     if rules.origins:  # before the guard: a browser's preflight request carries no token
         middleware.append(Middleware(
             CORSMiddleware, allow_origins=list(rules.origins), allow_methods=["GET", "POST"],
@@ -92,6 +100,7 @@ def run(settings: Settings, started: Callable[[str], None]) -> None:
     and ModelError if the model does not match the collection.
     """
     alias, rules = contracts.load(settings.schema).alias, access_rules(settings)
+    limit = connection_limit()
     with ExitStack() as stack:
         listening = stack.enter_context(_listen(settings.host, settings.port))
         milvus = replace(settings.milvus, max_wait=min(settings.max_wait, _MAX_WAIT_S))
@@ -99,12 +108,15 @@ def run(settings: Settings, started: Callable[[str], None]) -> None:
         model = QueryModel(settings)
         service = Service(settings, connection, AliasWatcher(connection, alias, model.space), model)
         service.warm_up()
+        connections = OpenConnections(limit, service.metrics.count_closed_connection)
+        service.metrics.watch_connections(lambda: len(connections))
+        # nothing depends on which other packages are installed (uvloop, httptools, wsproto) or on FORWARDED_ALLOW_IPS
         config = uvicorn.Config(
-            application(service, rules), log_config=None, access_log=False, server_header=False,
+            application(service, rules), loop="asyncio", http="h11", ws="none", lifespan="on", proxy_headers=False,
+            log_config=None, access_log=False, server_header=False,
             timeout_graceful_shutdown=_SHUTDOWN_S, timeout_keep_alive=_KEEP_ALIVE_S,
-            h11_max_incomplete_event_size=2**16,
         )  # fmt: skip
-        server = uvicorn.Server(config)
+        server = Server(config, connections)
         host, port = listening.getsockname()[:2]
         with _stop_on_signal(server):
             started(f"http://{f'[{host}]' if ':' in host else host}:{port}/")
@@ -115,7 +127,7 @@ def run(settings: Settings, started: Callable[[str], None]) -> None:
 def _listen(host: str, port: int) -> Iterator[socket.socket]:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        made = socket.create_server((host, port), family=family, backlog=1024)
+        made = socket.create_server((host, port), family=family, backlog=BACKLOG)
         # asyncio sets it only on sockets whose protocol is TCP, and this one's is 0. Without it, an answer in two
         # parts waits 40 ms for the acknowledgement of the first.
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -39,11 +39,26 @@ class Metrics:
             "ingest_milvus_seconds", "Searches in the collection.", buckets=_SECONDS, registry=self._registry
         )
         self._inside = Gauge("ingest_requests_inside", "Requests in progress.", registry=self._registry)
+        self._closed = Counter(
+            "ingest_connections_closed",
+            "Connections closed early: no head or body in time, an answer not received, or room made for others.",
+            ("reason",),
+            registry=self._registry,
+        )
+        self._connections = Gauge("ingest_connections", "Open connections.", registry=self._registry)
         self._ready = Gauge("ingest_ready", "1 if the service can answer searches.", registry=self._registry)
 
     def batch(self, kind: str) -> Callable[[int], object]:
         """Return the function to call with the size of each batch of this kind."""
         return self._batches.labels(kind).observe
+
+    def count_closed_connection(self, reason: str) -> None:
+        """Count a connection that the service closed early."""
+        self._closed.labels(reason).inc()
+
+    def watch_connections(self, count: Callable[[], float]) -> None:
+        """Set the function that counts open connections when metrics are requested."""
+        self._connections.set_function(count)
 
     def watch(self, inside: Callable[[], float], ready: Callable[[], float]) -> None:
         """Set the functions that the two gauges read when metrics are requested."""

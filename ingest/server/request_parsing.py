@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import unquote_to_bytes
 
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
@@ -52,6 +54,17 @@ async def read_request(
         yield _parse(kind, query.encode("utf-8", "surrogatepass")), image
     finally:
         await form.close()
+
+
+def check_query(request: Request) -> None:
+    """Raise BadRequestError for a query string with two meanings: bytes that are no text, or a name given twice."""
+    try:
+        unquote_to_bytes(request.scope["query_string"]).decode()
+    except UnicodeDecodeError as error:
+        raise BadRequestError("the query string is not encoded UTF-8") from error
+    names = [name for name, _ in request.query_params.multi_items()]
+    if twice := next((name for name, count in Counter(names).items() if count > 1), None):
+        raise BadRequestError(f"{twice[:60]!r} is given twice")
 
 
 def too_large(max_image_bytes: int) -> str:

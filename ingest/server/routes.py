@@ -6,14 +6,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.security import HTTPBearer
+from pydantic import BeforeValidator
 from starlette.staticfiles import StaticFiles
 
-from ingest.search.backend import Hit
-from ingest.server import schemas
+from ingest.server import paths, schemas
 from ingest.server.access import AccessRules, has_token
 from ingest.server.openapi import document, failures, request_body
+from ingest.server.request_parsing import check_query
 from ingest.server.responses import BadRequestError, error_response
-from ingest.server.service import Service
+from ingest.server.service import Found, Service
 
 _PAGE = files("ingest.server") / "static"
 _NO_STORE = {"Cache-Control": "no-store"}
@@ -28,12 +29,23 @@ async def _find_service(request: Request, response: Response) -> Service:
     return service
 
 
+async def _check_query(request: Request) -> None:
+    check_query(request)
+
+
 CurrentService = Annotated[Service, Depends(_find_service)]
 NoParameters = Annotated[schemas.NoParameters, Query()]
-ProductId = Annotated[str, Path(min_length=1, max_length=schemas.MAX_ID, pattern=r"^[^\x00-\x1f]*$")]
+ProductId = Annotated[
+    str,
+    Path(
+        min_length=1, max_length=schemas.MAX_ID, pattern=r"^[^\x00-\x1f]*$",
+        description="With %2F for a slash in it. The ids . and .. need the routes that take product_id as a parameter.",
+    ),
+    BeforeValidator(paths.decode),
+]  # fmt: skip
 
 probes = APIRouter(responses=failures(413, 421))
-api = APIRouter(responses=failures(400, 403, 413, 421))
+api = APIRouter(dependencies=[Depends(_check_query)], responses=failures(400, 403, 413, 421))
 
 
 def add_routes(app: FastAPI, service: Service, rules: AccessRules) -> None:
@@ -125,6 +137,16 @@ async def similar(
 
 
 @api.get(
+    "/v1/similar",
+    responses=failures(404, 503),
+    response_description="The nearest products, best first, without the product itself.",
+)
+async def similar_by_id(service: CurrentService, asked: Annotated[schemas.SimilarById, Query()]) -> schemas.Hits:
+    """Find products similar to a product with any id."""
+    return await similar(service, asked.product_id, asked)
+
+
+@api.get(
     "/v1/products/{product_id:path}/picture",
     response_class=Response,
     responses={200: _JPEG, **failures(404, 503)},
@@ -141,12 +163,26 @@ async def picture(
     return Response(content, media_type="image/jpeg", headers=headers)
 
 
+@api.get("/v1/picture", response_class=Response, responses={200: _JPEG, **failures(404, 503)})
+async def picture_by_id(
+    service: CurrentService, request: Request, asked: Annotated[schemas.ImageById, Query()]
+) -> Response:
+    """Return the image of a product with any id, scaled down."""
+    return await picture(service, request, asked.product_id, asked)
+
+
 @api.get("/v1/products/{product_id:path}", responses=failures(404, 503), response_description="The product.")
 async def product(service: CurrentService, product_id: ProductId, _parameters: NoParameters) -> schemas.Product:
     """Return a product's fields."""
     with service.gate.enter():
         found = await service.product(service.live.collection, product_id)
     return schemas.Product(product_id=found.product_id, fields=dict(found.metadata))
+
+
+@api.get("/v1/product", responses=failures(404, 503), response_description="The product.")
+async def product_by_id(service: CurrentService, asked: Annotated[schemas.ProductById, Query()]) -> schemas.Product:
+    """Return the fields of a product with any id."""
+    return await product(service, asked.product_id, schemas.NoParameters())
 
 
 @api.get("/metrics", response_class=Response, responses={200: _METRICS})
@@ -182,8 +218,9 @@ async def page(_service: CurrentService, request: Request) -> Response:
     return HTMLResponse(request.app.state.index, headers={"Cache-Control": "no-cache"})
 
 
-def _hits(found: list[Hit]) -> schemas.Hits:
-    return schemas.Hits(hits=[
+def _hits(found: Found) -> schemas.Hits:
+    hits = [
         schemas.SearchHit(product_id=hit.product_id, score=round(hit.score, 6), fields=dict(hit.metadata))
-        for hit in found
-    ])  # fmt: skip
+        for hit in found.hits
+    ]
+    return schemas.Hits(hits=hits, warnings=found.warnings)

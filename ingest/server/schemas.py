@@ -126,6 +126,20 @@ class ImageParameters(NoParameters):
     side: Side = DEFAULT_SIDE
 
 
+class ProductById(NoParameters):
+    """Query parameters that name a product, by any id."""
+
+    product_id: ProductId
+
+
+class SimilarById(SimilarParameters, ProductById):
+    """Query parameters of a search for products similar to one, by any id."""
+
+
+class ImageById(ImageParameters, ProductById):
+    """Query parameters of a product's image, by any id."""
+
+
 class SearchHit(Strict):
     """A product found. Its fields are apart from its score, so that no catalog column can hide it."""
 
@@ -135,9 +149,13 @@ class SearchHit(Strict):
 
 
 class Hits(Strict):
-    """Products found, best first."""
+    """Products found, best first; `warnings` say why a filter may have found nothing."""
 
     hits: list[SearchHit]
+    warnings: Annotated[
+        list[str],
+        Field(default_factory=list, description="Names in the filter that neither the contract nor a hit has."),
+    ]
 
 
 class Vector(Strict):

@@ -9,7 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from anyio import CapacityLimiter, to_thread
@@ -17,7 +17,7 @@ from anyio import CapacityLimiter, to_thread
 from ingest.core.errors import QueryError
 from ingest.embedding.device import import_torch
 from ingest.images.decode.sandbox import Sandbox
-from ingest.search import query, recommend
+from ingest.search import query, recommend, unknown_fields
 from ingest.search.query import Query
 from ingest.search.recommend import RecommendOptions
 from ingest.search.search import search_vectors
@@ -55,6 +55,13 @@ PLACES, UPLOADS = 256, 32
 """Maximum requests in progress, and uploads among them; more get 503."""
 _LARGEST_BATCH = 32
 _MILVUS_THREADS = 16
+
+
+class Found(NamedTuple):
+    """Products found, best first, and what may be wrong with the filter."""
+
+    hits: list[Hit]
+    warnings: list[str]
 
 
 class Service:
@@ -117,7 +124,7 @@ class Service:
             async with request_parsing.read_request(request, kind, self.settings.max_image_bytes) as content:
                 yield content
 
-    async def search(self, asked: SearchQuery, image: BinaryIO | None = None) -> list[Hit]:
+    async def search(self, asked: SearchQuery, image: BinaryIO | None = None) -> Found:
         """Return the products nearest to the query, best first, without the query's own product.
 
         Raises ModelError if a text or image must be embedded and the model does not match the collection,
@@ -136,15 +143,16 @@ class Service:
             product=(await self.product(served, asked.product_id)).vector if asked.product_id else None,
         )
         [hits] = await self.ask(search_vectors, served, [wanted], [vector])
-        return hits
+        return Found(hits, unknown_fields.warnings(served, asked.filter, hits))
 
-    async def similar(self, product_id: str, asked: SimilarParameters) -> list[Hit]:
+    async def similar(self, product_id: str, asked: SimilarParameters) -> Found:
         """Return the products most similar to a product, except those with the same image; raises like `search`."""
         served = self.live.collection
         await self.product(served, product_id)
-        return await self.ask(
+        hits = await self.ask(
             recommend.like, served, [product_id], RecommendOptions(asked.limit, expression=asked.filter)
         )
+        return Found(hits, unknown_fields.warnings(served, asked.filter, hits))
 
     async def product(self, served: SearchableCollection, product_id: str) -> StoredProduct:
         """Return a product as stored in a collection; raises NotFoundError."""

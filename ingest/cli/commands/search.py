@@ -163,16 +163,11 @@ def _answered(place: SearchBackend, settings: Settings, several: list[NamedQuery
 
 
 def note_unknown(served: SearchableCollection, expression: str, found: hits.SearchResult) -> None:
-    """Warn about names in a filter that neither the contract nor a hit has: Milvus finds nothing for them, silently."""
-    from ingest.milvus.filters import suggest
+    """Warn about names in a filter that neither the contract nor a hit has."""
+    from ingest.search.unknown_fields import warnings
 
-    for name in served.unknown_names(expression):
-        if not any(name in hit.metadata for hit in found.hits):
-            guess = suggest(name, ["product_id", *served.fields])
-            log.warning(
-                "--filter: %s is not a field of the contract%s; it matches only products with such a catalog column",
-                name, guess,
-            )  # fmt: skip
+    for warning in warnings(served, expression, found.hits):
+        log.warning("--filter: %s", warning)
 
 
 def _fetcher(stack: ExitStack, settings: Settings) -> Callable[[str], Path]:

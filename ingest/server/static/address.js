@@ -33,6 +33,12 @@ export function write(asked) {
   return text ? `?${text}` : "./";
 }
 
+/** Return the names of filters that the collection has no field for. */
+export function unknown(asked, facets) {
+  const known = new Set(facets.map((facet) => facet.name));
+  return [...new Set([...Object.keys(asked.lists), ...Object.keys(asked.ranges)])].filter((name) => !known.has(name));
+}
+
 /** Return the filters as a Milvus expression, without fields that the collection does not have. */
 export function expression(asked, facets) {
   const parts = [];

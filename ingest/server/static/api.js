@@ -7,7 +7,8 @@ let asking = null;
 
 const headers = () => {
   const token = sessionStorage.getItem(KEY);
-  return token ? { Authorization: `Bearer ${token}` } : {};
+  // A header holds bytes, one per character: the token is sent as UTF-8.
+  return token ? { Authorization: `Bearer ${String.fromCharCode(...new TextEncoder().encode(token))}` } : {};
 };
 
 /** Send a request; asks the user for the token if the service needs one. Throws an Error whose message can be shown. */
@@ -66,13 +67,13 @@ export function search(query, image, signal) {
 
 /** Return products similar to a product, except those with the same image. */
 export const similar = (id, limit, filter, signal) =>
-  ask(`v1/products/${encodeURIComponent(id)}/similar?${new URLSearchParams({ limit, ...(filter && { filter }) })}`, { signal });
+  ask(`v1/similar?${new URLSearchParams({ product_id: id, limit, ...(filter && { filter }) })}`, { signal });
 
-export const product = (id) => ask(`v1/products/${encodeURIComponent(id)}`);
+export const product = (id) => ask(`v1/product?${new URLSearchParams({ product_id: id })}`);
 
 /** Load a product's image into an <img> when it is near the screen; a missing image leaves a blank. */
 export function show(image, id, side = 384) {
-  const path = `v1/products/${encodeURIComponent(id)}/picture?side=${side}`;
+  const path = `v1/picture?${new URLSearchParams({ product_id: id, side })}`;
   image.addEventListener("error", () => image.classList.add("missing"), { once: true });
   if (!sessionStorage.getItem(KEY)) {
     image.loading = "lazy";

@@ -1,5 +1,5 @@
 // The search view: the search box, an image dropped, pasted or chosen, filters from the collection, and the grid.
-import { STEP, expression, read, write } from "./address.js";
+import { STEP, expression, read, unknown, write } from "./address.js";
 import { ask, product, search, show, similar } from "./api.js";
 import { byId, counted, dotted, isolated, make, priced, roles } from "./dom.js";
 
@@ -81,9 +81,11 @@ export async function render(asked) {
     showParts(asked);
     const began = performance.now();
     const found = await results(asked, abort.signal);
-    const hits = found ?? (await lookAround(asked));
+    const took = found ? performance.now() - began : null;
+    const hits = found?.hits ?? (await lookAround(asked));
     if (abort.signal.aborted) return;
-    showHits(hits, asked, found ? performance.now() - began : null);
+    showHits(hits, asked, took);
+    warn([...unknown(asked, facets).map((name) => `The collection has no field ${name}, so it was not filtered by it.`), ...(found?.warnings ?? [])]);
   } catch (error) {
     if (error.name === "AbortError" || abort.signal.aborted) return;
     grid.replaceChildren();
@@ -94,6 +96,7 @@ export async function render(asked) {
   }
 }
 
+/** Return the answer of the service, null if there is no query. */
 async function results(asked, signal) {
   const image = current();
   if (history.state?.image && !image) { // after a reload, which loses the File
@@ -105,10 +108,10 @@ async function results(asked, signal) {
   if (asked.words) query.text = asked.words;
   if (asked.like) query.product_id = asked.like;
   if (!asked.words && !asked.like && !image) return null;
-  if (asked.like && !asked.words && !image) return (await similar(asked.like, asked.count, filter, signal)).hits;
+  if (asked.like && !asked.words && !image) return similar(asked.like, asked.count, filter, signal);
   if (asked.words && (image || asked.like))
     query.weights = { text: asked.weight, [image ? "picture" : "product"]: round(1 - asked.weight) };
-  return (await search(query, image, signal)).hits;
+  return search(query, image, signal);
 }
 
 const round = (number) => Math.round(number * 100) / 100;
@@ -117,6 +120,11 @@ function tell(text, isFault = false) {
   const status = byId("status");
   status.textContent = text;
   status.classList.toggle("fault", isFault);
+}
+
+/** Say after the number of results what is wrong with the filters. */
+function warn(warnings) {
+  if (warnings.length) byId("status").append(make("span", { class: "fault" }, ` ${warnings.join(" ")}`));
 }
 
 /** Show products; `milliseconds` is how long the search took, null if there was no query. */
@@ -136,13 +144,16 @@ function showHits(hits, asked, milliseconds) {
 async function lookAround(asked) {
   const plane = await ask("v1/collection/map");
   const step = Math.max(1, Math.floor(plane.product_ids.length / STEP));
-  const fits = (at) => Object.entries(asked.lists).every(([name, values]) => values.includes(String(plane.fields[name]?.[at]))) &&
-    Object.entries(asked.ranges).every(([name, range]) => {
+  const ignored = unknown(asked, facets);
+  const set = (filters) => Object.entries(filters).filter(([name]) => !ignored.includes(name));
+  const [lists, ranges] = [set(asked.lists), set(asked.ranges)];
+  const fits = (at) => lists.every(([name, values]) => values.includes(String(plane.fields[name]?.[at]))) &&
+    ranges.every(([name, range]) => {
       const value = plane.fields[name]?.[at] ?? NaN;
       return !(value < range.min) && !(value > range.max) && !Number.isNaN(value);
     });
   const all = [...plane.product_ids.keys()];
-  const filtered = Object.keys(asked.lists).length + Object.keys(asked.ranges).length > 0;
+  const filtered = lists.length + ranges.length > 0;
   const chosen = (filtered ? all.filter(fits) : all.filter((at) => at % step === 0)).slice(0, STEP);
   return chosen.map((at) => ({
     product_id: plane.product_ids[at],

@@ -6,13 +6,14 @@ import asyncio
 
 import pytest
 
-from ingest.server.access import AccessGuard, AccessRules, is_loopback
+from ingest.core.errors import ConfigError
+from ingest.server.access import AccessGuard, AccessRules, check_token, is_loopback
 from ingest.server.request_parsing import MAX_JSON_BYTES
 
 OPEN = AccessRules(token="", hosts=frozenset(), origins=frozenset({"https://shop.example"}), max_image_bytes=10**6)
 
 
-def send_request(rules: AccessRules, path: str = "/v1/contract", **headers: str) -> int:
+def send_request(rules: AccessRules, path: str = "/v1/contract", **headers: str | bytes) -> int:
     """Return the status of a request; 200 if it is passed on."""
     sent = []
 
@@ -26,7 +27,10 @@ def send_request(rules: AccessRules, path: str = "/v1/contract", **headers: str)
     async def receive() -> dict[str, object]:
         return {"type": "http.request", "body": b"", "more_body": False}
 
-    raw = [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in headers.items()]
+    raw = [
+        (name.replace("_", "-").encode(), value if isinstance(value, bytes) else value.encode("latin-1"))
+        for name, value in headers.items()
+    ]
     scope = {"type": "http", "method": "GET", "path": path, "scheme": "http", "headers": raw, "query_string": b""}
     asyncio.run(AccessGuard(app, rules)(scope, receive, send))
     assert b"nosniff" in dict(sent[0]["headers"]).values()
@@ -86,6 +90,27 @@ def test_only_the_token_is_accepted(sent, status) -> None:
     assert send_request(rules, authorization=sent) == status
     assert send_request(rules, "/metrics", authorization=sent) == status
     assert send_request(rules, "/healthz", authorization=sent) == 200
+
+
+@pytest.mark.parametrize("token", ["schlüssel", "à", "Übergröße ü", "ключ", "日本", "é\u00a0", "two words", "\udcfc"])
+def test_a_token_with_any_letter_is_accepted_as_utf8_and_as_latin1(token: str) -> None:
+    rules = AccessRules(token, frozenset(), frozenset(), 10**6)
+    check_token(token)
+    sent = [token.encode("utf-8", "surrogateescape")]
+    if all(letter <= "\xff" for letter in token):
+        sent.append(token.encode("latin-1"))
+    for encoded in sent:
+        assert send_request(rules, authorization=b"Bearer " + encoded) == 200
+        assert send_request(rules, authorization=b"Bearer " + encoded[:-1]) == 401
+        assert send_request(rules, authorization=b"Bearer " + encoded + b"\xa0") == 401
+    assert send_request(rules, authorization=b"Bearer ?") == 401
+
+
+@pytest.mark.parametrize("token", [" a", "a ", "\ta", "a\nb", "a\r\n", "a\0", "\x1b[0m", "a\x7f", " "])
+def test_a_token_that_no_request_can_carry_is_refused(token: str) -> None:
+    with pytest.raises(ConfigError, match="--serve-token") as refused:
+        check_token(token)
+    assert token.strip() not in str(refused.value) or len(token.strip()) < 2
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import contextmanager
+import http.client
+import json
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -27,6 +30,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SHOP_PAGE = "https://shop.example"
+ODD = (
+    "a", "a/", "/a", "a/similar", "a/picture", "similar", "picture", "similar/similar", "similar/picture", ".", "..",
+    "a/../b", "//", "%", "%2F", "a%2Fsimilar", "?", "a?limit=1", "#", "&product_id=b", "+", "a b", "ü", "\ufffd",
+    "日本/語", "\\", '"', "'", "x" * 60,
+)  # fmt: skip
+"""Ids that mean something else in a URL."""
+PLAIN = ("a", "a/", "similar", "picture", "ü")
+"""Ids that may also be sent as they are."""
 
 
 class Model:
@@ -155,6 +166,83 @@ def test_fastapis_own_pages_and_telemetry_are_off(
             assert requests.get(address + path, timeout=20).json() == {"error": "Not Found"}
         assert requests.get(f"{address}healthz", timeout=20).status_code == 200
     assert "telemetry" not in caplog.text  # it logs that the exporters are not installed
+
+
+@pytest.fixture
+def odd_shop(tmp_path: Path) -> SmallShop:
+    made = SmallShop(tmp_path)
+    made.stock({product_id: (number, product_id) for number, product_id in enumerate(ODD)})
+    made.run(model="model-2")
+    return made
+
+
+def raw_get(address: str, target: str) -> tuple[int, bytes]:
+    """Send a request whose path no library rewrites."""
+    with closing(http.client.HTTPConnection(address.removeprefix("http://").rstrip("/"), timeout=20)) as connection:
+        connection.request("GET", target)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+
+def test_a_product_is_found_by_its_own_id_whatever_it_is(odd_shop: SmallShop) -> None:
+    with served(odd_shop) as (address, _service, _live):
+        for product_id in ODD:
+            encoded = quote(product_id, safe="")
+            one, image, others = (
+                [raw_get(address, f"/v1/{by_query}?product_id={encoded}"), raw_get(address, f"/v1/products/{by_path}")]
+                for by_query, by_path in (
+                    ("product", encoded), ("picture", f"{encoded}/picture"), ("similar", f"{encoded}/similar"),
+                )
+            )  # fmt: skip
+            for status, content in one:
+                assert status == 200, (product_id, content)
+                assert json.loads(content)["product_id"] == product_id
+            for status, content in image:
+                assert (status, content[:3]) == (200, b"\xff\xd8\xff"), product_id
+            assert image[0] == image[1]
+            assert others[0] == others[1]
+            hits = {hit["product_id"] for hit in json.loads(others[0][1])["hits"]}
+            assert len(hits) == min(20, len(ODD) - 1)
+            assert product_id not in hits
+        for product_id in PLAIN:
+            status, content = raw_get(address, f"/v1/products/{quote(product_id)}")
+            assert (status, json.loads(content)["product_id"]) == (200, product_id)
+
+
+def test_an_encoded_letter_is_the_letter_and_an_ambiguous_request_is_refused(odd_shop: SmallShop) -> None:
+    with served(odd_shop) as (address, _service, _live):
+        similar = raw_get(address, "/v1/products/a/similar")
+        assert similar[0] == 200
+        assert "hits" in json.loads(similar[1])
+        for same in ("/v1/products/a/%73imilar", "/v1/products/%61/similar", "/%761/products/a/similar"):
+            assert raw_get(address, same) == similar
+        for target, status in {
+            "/v1/products/%FF": 404, "/v1/products/a%00": 404, "/v1%2Fproducts/a": 404, "/v1/products/": 404,
+            "/v1/product": 400, "/v1/product?product_id=": 400, "/v1/product?product_id=%FF": 400,
+            "/v1/product?product_id=a&product_id=similar": 400, "/v1/product?product_id=a&id=b": 400,
+            "/v1/product?product_id=a%00": 400, "/v1/product?product_id=nothing": 404,
+            "/page/..%2fapp.py": 404, "/page/%2e%2e/app.py": 404, "/healthz?a=1&a=2": 200,
+        }.items():  # fmt: skip
+            answer = raw_get(address, target)
+            assert answer[0] == status, (target, answer)
+            assert status == 200 or list(json.loads(answer[1])) == ["error"]
+
+
+def test_a_filter_with_an_unknown_name_is_answered_with_a_warning(shop: SmallShop) -> None:
+    with served(shop) as (address, _service, _live):
+
+        def warnings(filter_: str) -> list[list[str]]:
+            by_text = requests.post(f"{address}v1/search", json={"text": "one", "filter": filter_}, timeout=20).json()
+            by_id = requests.get(
+                f"{address}v1/similar", params={"product_id": "a", "filter": filter_}, timeout=20
+            ).json()
+            return [by_text["warnings"], by_id["warnings"]]
+
+        for said in warnings('titel == "one"'):
+            assert len(said) == 1
+            assert said[0].startswith("titel is not a field of the contract (did you mean title?)")
+        for nothing_wrong in ('title == "nothing"', 'title != "nosuch"', 'product_id != "x"', " "):
+            assert warnings(nothing_wrong) == [[], []]
 
 
 @pytest.mark.parametrize("origin", ["*", "shop.example", "https://", "https://shop.example/page", "file:///etc"])
