@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from ingest.core import carried_properties
 from ingest.core.contract import IMPORTING
 from ingest.core.errors import InterruptedRunError, MilvusError
 from ingest.milvus import import_jobs, properties
@@ -177,10 +179,33 @@ def _digests(files: Iterable[PendingFile]) -> dict[str, str]:
 
 
 def _recorded(collection: Collection) -> tuple[float, list[PendingFile]]:
-    """Return when the imports under way were requested, in seconds since 1970, and their files."""
+    """Return when the imports under way were requested, in seconds since 1970, and their files.
+
+    A property that cannot be read counts as none: the collection's jobs are waited for as those of somebody else.
+    """
     value = properties.get(collection.connection, collection.name).get(IMPORTING, "")
-    content: dict[str, Any] = json.loads(value or "{}")
-    return float(content.get("asked", 0)), [PendingFile(**file) for file in content.get("files", [])]
+    if not value:
+        return 0, []
+    try:
+        content = carried_properties.read_json(value)
+        requested, files = float(content["asked"]), [_read_file(collection.name, file) for file in content["files"]]
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+        log.warning("%s: its property %s cannot be read, and is written again", collection.name, IMPORTING)
+        record(collection, [])
+        return 0, []
+    return requested, files
+
+
+def _read_file(collection_name: str, entry: Any) -> PendingFile:
+    """Return a file as `record` wrote it; raises ValueError, TypeError, KeyError or AttributeError if this is none.
+
+    The file will be removed, so it must have a name that ingest gives.
+    """
+    name, rows, job = entry["name"], entry["rows"], entry["job"]
+    is_ours = re.fullmatch(re.escape(collection_name) + r"_[0-9a-f]{32}\.parquet", name)
+    if is_ours and type(job) is int and 0 <= job < 2**63 and all(isinstance(digest, str) for digest in rows.values()):
+        return PendingFile(name, rows, job)
+    raise ValueError(name)
 
 
 def _pause(stop: threading.Event) -> None:

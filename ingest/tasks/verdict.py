@@ -20,7 +20,7 @@ class Verdict:
     rows' fields were compared; a sample of rows or vectors is drawn with `seed`. `pictures` is how many images were
     hashed again, None if that was not asked for. `reasons` counts the skipped products. `differing` is everything that
     is wrong; `notes` are for the user, about what is not wrong. Apps search with `ef`: the measured one if there is
-    one, else the schema's.
+    one, else the schema's. `previous` is the collection that the second alias points to, for rollback.
     """
 
     collection: str = ""
@@ -39,6 +39,7 @@ class Verdict:
     ef: int | None = None
     ef_schema: int | None = None
     ef_measured: int | None = None
+    previous: str | None = None
 
     @property
     def distrusted(self) -> list[str]:
