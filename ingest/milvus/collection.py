@@ -14,7 +14,7 @@ from ingest.core import carried_properties
 from ingest.core import contract as contracts
 from ingest.core.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST
 from ingest.core.errors import MilvusError
-from ingest.milvus import alias, filters, index_parameters, pages, properties, schema
+from ingest.milvus import alias, filters, index_parameters, lite, pages, properties, schema
 from ingest.milvus.connection import CALL_TIMEOUT_S, WRITE_TIMEOUT_S
 from ingest.milvus.loading import load
 
@@ -197,6 +197,8 @@ class Collection:
 
     def _create(self) -> None:
         shards = {"num_shards": self.contract.layout.shards} if self.contract.layout.shards else {}
+        if self.connection.is_lite:
+            lite.remove_half_created(self.connection.place, self.name)
         # Without index parameters: with them, the client would load it at once, with one replica.
         self._call(
             f"create {self.name}",

@@ -82,13 +82,10 @@ def is_unauthorized(error: BaseException | None) -> bool:
     return _status(error) in _UNAUTHORIZED_STATUS or _UNAUTHORIZED_WORDS.search(first_line(error)) is not None
 
 
-def disk_fault(error: BaseException | None) -> str:
+def disk_fault(error: BaseException) -> str:
     """Return why the disk under Milvus Lite cannot be written, in the system's words; "" if that is not the fault."""
-    while error is not None:
-        if found := _DISK_WORDS.search(f"{error} {_text(error)}"):
-            return found.group()
-        error = error.__cause__ or error.__context__
-    return ""
+    found = _DISK_WORDS.search(f"{_text(error)} {error.__cause__}")
+    return found.group() if found else ""
 
 
 def is_timeout(error: BaseException) -> bool:

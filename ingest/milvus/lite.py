@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _LOCK = "LOCK"
 _FILES = "collections/{}/partitions/*/indexes/*.hnsw.idx"
+_FOLDER, _SCHEMA = "collections/{}", "schema.json"
 
 
 def is_locked(database: str) -> bool:
@@ -84,6 +85,17 @@ def _copy_folder(source: Path, to: Path) -> None:
             shutil.copyfile(entry, to / entry.name)
         elif entry.name != _LOCK:
             (to / entry.name).symlink_to(entry.absolute())
+
+
+def remove_half_created(database: str, name: str) -> None:
+    """Remove the folder of a collection whose creation was cut short, by a kill or a full disk.
+
+    Lite creates the folder and then writes the schema; without that it neither knows the collection nor creates it
+    again. A folder with folders in it has held rows, and stays.
+    """
+    folder = Path(database).expanduser() / _FOLDER.format(name)
+    if folder.is_dir() and not (folder / _SCHEMA).exists() and not any(entry.is_dir() for entry in folder.iterdir()):
+        shutil.rmtree(folder)
 
 
 def remove_torn_indexes(database: str, name: str) -> int:
