@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _WHOLE = re.compile(r"[+-]?[0-9]{1,30}(\.0*)?")  # pandas writes 12 as 12.0 if the column has gaps
+_ZEROS = re.compile(r"(?<=^[01])\.0*$")  # pandas writes true as 1.0 if the column has gaps
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _NUMBER_CHARACTERS = re.compile(r"[0-9.+-]*")
 _TRUE_FALSE = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -199,10 +200,10 @@ def _float(value: Any) -> float:
 
 def _bool(value: Any) -> bool:
     if isinstance(value, str):
-        found = _TRUE_FALSE.get(value.strip().lower())
+        found = _TRUE_FALSE.get(_ZEROS.sub("", value.strip().lower()))
         if found is None:
             raise CastError
         return found
-    if not isinstance(value, bool | int | Decimal) or value not in (0, 1):
+    if not isinstance(value, bool | int | float | Decimal) or value not in (0, 1):
         raise CastError
     return bool(value)

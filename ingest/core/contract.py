@@ -30,6 +30,10 @@ PROPERTY = "ingest.contract"
 """The collection property that carries the contract as JSON."""
 BUILT, SERVED = "ingest.built", "ingest.served"
 """The properties with the times at which a collection was created and the alias last switched to it (ISO 8601, UTC)."""
+PREVIOUS = "ingest.previous"
+"""The property that names the collection that the alias served before it switched to this one."""
+FILLING = "ingest.filling"
+"""The property with the time at which a run began to fill a collection that is not served; "" once it is."""
 IMPORTING = "ingest.importing"
 """The property that lists the files being imported, as JSON; "" or missing if there are none."""
 
@@ -131,6 +135,11 @@ def load(path: Path) -> Contract:
         return replace(contract, layout=collection_layout.read(table.get("collection", {}), types, text))
     except ValueError as fault:
         raise ContractError(f"{path} {fault}") from fault
+
+
+def previous_alias(alias: str) -> str:
+    """Return the name of the second alias, which points to the collection that `alias` served before."""
+    return f"{alias}_previous"
 
 
 def collection_name(contract: Contract, space: Space) -> str:

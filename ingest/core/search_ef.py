@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,28 +9,6 @@ if TYPE_CHECKING:
 
 LARGEST_EF = 32_768
 """The largest ef that Milvus accepts (https://milvus.io/docs/hnsw.md)."""
-
-
-def read(carried: str) -> dict[str, Any]:
-    """Return a collection's contract property, JSON, as a dictionary with all three ef values; {} if it is invalid."""
-    try:
-        contract = json.loads(carried)
-        return add_measured(contract, measured_ef(carried))
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return {}
-
-
-def measured_ef(carried: str) -> int | None:
-    """Return the ef that was measured on a collection, from its contract property, JSON; None if there is none.
-
-    An invalid contract or ef counts as none: the next run writes the property again.
-    """
-    try:
-        contract = json.loads(carried)
-    except ValueError:
-        return None
-    found = contract.get("ef_measured") if isinstance(contract, dict) else None
-    return found if type(found) is int and 1 <= found <= LARGEST_EF else None
 
 
 def add_measured(contract: Mapping[str, Any], ef: int | None) -> dict[str, Any]:

@@ -8,11 +8,11 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from ingest.core import carried_properties
 from ingest.core import contract as contracts
-from ingest.core import search_ef
 from ingest.core.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST
 from ingest.core.errors import MilvusError
-from ingest.milvus import alias, filters, index_parameters, pages, properties, schema
+from ingest.milvus import alias, filters, index_parameters, lite, pages, properties, schema
 from ingest.milvus.connection import CALL_TIMEOUT_S, WRITE_TIMEOUT_S
 from ingest.milvus.loading import load
 
@@ -49,10 +49,10 @@ class Collection:
         Nothing is written to a collection that does not fit. Raises MilvusError for one, and for an alias that is not
         ingest's.
         """
-        self.check_alias()
+        served = self.check_alias()
         if self.exists():
             self._settle_index(self._checked_index())
-            self._update_properties()
+            self._update_properties({} if served == self.name else {contracts.FILLING: _now()})
         else:
             self._create()
             self._settle_index(None)
@@ -152,11 +152,10 @@ class Collection:
     def check_not_taken(self) -> None:
         """Raise MilvusError if the alias, which served this collection, serves another by now.
 
-        If a run was killed after it had moved the alias, what it had left to do is done.
+        If a run was killed while it moved the alias, what it had left to do is done.
         """
         alias.check_not_taken(self.connection, self.contract.alias, self.name, self.name)
-        if contracts.SERVED not in properties.get(self.connection, self.name):
-            alias.confirm(self.connection, self.contract.alias, self.name)
+        alias.complete(self.connection, self.contract.alias, self.name)
 
     def index(self) -> Any:
         """Return Milvus' description of the index over the vectors, None if there is none."""
@@ -191,6 +190,8 @@ class Collection:
 
     def _create(self) -> None:
         shards = {"num_shards": self.contract.layout.shards} if self.contract.layout.shards else {}
+        if self.connection.is_lite:
+            lite.remove_half_created(self.connection.place, self.name)
         # Without index parameters: with them, the client would load it at once, with one replica.
         self._call(
             f"create {self.name}",
@@ -199,7 +200,8 @@ class Collection:
             schema=schema.schema(self.contract, self.space.dim),
             properties={
                 contracts.PROPERTY: contracts.to_json(self.contract, self.space),
-                contracts.BUILT: datetime.now(UTC).isoformat(timespec="milliseconds"),
+                contracts.BUILT: _now(),
+                contracts.FILLING: _now(),
                 **properties.of_layout(self.contract.layout),
             },
             timeout=CALL_TIMEOUT_S,
@@ -222,16 +224,16 @@ class Collection:
         """Return the contract that the collection carries in its properties, as JSON; "" if it carries none."""
         return str(properties.get(self.connection, self.name).get(contracts.PROPERTY, ""))
 
-    def _update_properties(self) -> None:
+    def _update_properties(self, more: dict[str, str]) -> None:
         """Bring the properties that apps and the server read up to date; an ef measured on this collection stays."""
         newer = self._newer_contract()
-        wanted = properties.of_layout(self.contract.layout) | ({contracts.PROPERTY: newer} if newer else {})
+        wanted = more | properties.of_layout(self.contract.layout) | ({contracts.PROPERTY: newer} if newer else {})
         properties.update(self.connection, self.name, wanted)
 
     def _newer_contract(self) -> str:
         """Return the contract that the collection should carry, as JSON; "" if it already does."""
         carried = self.carried_contract()
-        wanted = contracts.to_json(self.contract, self.space, search_ef.measured_ef(carried))
+        wanted = contracts.to_json(self.contract, self.space, carried_properties.measured_ef(carried))
         return "" if carried == wanted else wanted
 
     def _checked_index(self) -> Any:
@@ -247,23 +249,37 @@ class Collection:
             )
         return index
 
-    def check_alias(self) -> None:
-        """Raise MilvusError if the alias is the name of a collection, or serves one that ingest did not build."""
-        client, alias = self.connection.client, self.contract.alias
+    def check_alias(self) -> str | None:
+        """Return what the alias serves, None if nothing.
+
+        Raises MilvusError if the alias is the name of a collection, or serves one that ingest did not build; and if it
+        is about to move, but the name of the second alias is somebody else's.
+        """
+        client, alias_name = self.connection.client, self.contract.alias
         target = self.alias_target()
         if target is None:
-            if alias in self._call("list the collections", client.list_collections):
+            if alias_name in self._call("list the collections", client.list_collections):
                 raise MilvusError(
-                    f"Milvus at {self.connection.shown}: {alias} is a collection, not an alias; "
+                    f"Milvus at {self.connection.shown}: {alias_name} is a collection, not an alias; "
                     "rename it, or change the alias in the contract"
                 )
-            return
+            return None
         description = self._call("describe the collection", client.describe_collection, target)
-        if contracts.PROPERTY not in description.get("properties", {}):
-            raise MilvusError(
-                f"Milvus at {self.connection.shown}: the alias {alias} serves {target}, which ingest did not build; "
-                "drop the alias, or change the alias in the contract"
-            )
+        if target != self.name:
+            built_for = properties.contract_of_served(self.connection, alias_name, target, description)["alias"]
+            if contracts.previous_alias(built_for) == alias_name:
+                raise MilvusError(
+                    f"Milvus at {self.connection.shown}: the alias {alias_name} points to {target}, which {built_for} "
+                    "served before, for ingest rollback; change the alias in the contract"
+                )
+            alias.check_previous(self.connection, alias_name)
+        else:
+            properties.check_built(self.connection, alias_name, target, description)
+        return target
 
     def _call(self, doing: str, function: Any, *args: Any, **kwargs: Any) -> Any:
         return self.connection.call(doing, function, *args, **kwargs)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ingest.core.errors import IngestError, InterruptedRunError, MilvusError
+from ingest.core.errors import IngestError, InterruptedRunError, MilvusError, StorageError
 from ingest.milvus import error_codes, lite, uris
 from ingest.runtime import openmp
 from ingest.runtime.lock import lock_file, lock_file_shared
@@ -72,7 +72,7 @@ class Connection:
 
         `timeout` is how long the work itself may take, in seconds: a server that is still working and answers other
         calls does not count as away. Raises MilvusError, which names `doing`; BusyError if another process holds the
-        Milvus Lite file; InterruptedRunError if it is stopped while it waits.
+        Milvus Lite file; StorageError if its disk is full; InterruptedRunError if it is stopped while it waits.
         """
         work_ends = time.monotonic() + kwargs.get("timeout", 0)
         patience = _Patience(self._max_wait)
@@ -176,6 +176,8 @@ class Connection:
     def _error(self, doing: str, error: BaseException) -> IngestError:
         if doing == "connect" and self.is_lite and lite.is_locked(self.place):
             return lite.busy(self.shown)
+        if self.is_lite and (fault := error_codes.disk_fault(error)):
+            return StorageError(f"{self.shown}: cannot be written ({fault}); make room, or pass --uri on another disk")
         said = error_codes.explain(error, connecting=doing == "connect", tls=self.shown.startswith("https:"))
         return MilvusError(f"Milvus at {self.shown}: cannot {doing}: {self._without_secrets(said)}")
 

@@ -6,6 +6,8 @@ Codes are Milvus' own (https://github.com/milvus-io/milvus/blob/master/pkg/util/
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 
 _TRANSIENT_CODES = frozenset({
@@ -50,6 +52,8 @@ _TOO_LARGE_WORDS = re.compile(
     r"maxOutputSize|results exceed the (limit|max)|(received|send) message larger than max", re.IGNORECASE
 )
 """An answer above quotaAndLimits.limits.maxOutputSize, as proxies, query nodes and segcore word it, or above gRPC's."""
+_DISK_WORDS = re.compile("|".join(re.escape(os.strerror(code)) for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)))
+"""What Milvus Lite says, with whatever code, if its file cannot be written: the system's own words."""
 _NOISE = re.compile(r"failed to connect to all addresses; last error: (?:[A-Z_]+: )?|(?:ipv[46]|unix):\S*: ")
 _UNAUTHORIZED_STATUS = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED"})
 _TRUST = "name a file of the authority that signed it: export GRPC_DEFAULT_SSL_ROOTS_FILE_PATH=ca.pem"
@@ -69,6 +73,19 @@ def is_transient(error: BaseException) -> bool:
 def is_too_large(error: BaseException | None) -> bool:
     """Return whether the server refuses because its answer would be too large."""
     return error is not None and _TOO_LARGE_WORDS.search(str(error)) is not None
+
+
+def is_unauthorized(error: BaseException | None) -> bool:
+    """Return whether the server refuses because the user may not do this."""
+    if error is None:
+        return False
+    return _status(error) in _UNAUTHORIZED_STATUS or _UNAUTHORIZED_WORDS.search(first_line(error)) is not None
+
+
+def disk_fault(error: BaseException) -> str:
+    """Return why the disk under Milvus Lite cannot be written, in the system's words; "" if that is not the fault."""
+    found = _DISK_WORDS.search(f"{_text(error)} {error.__cause__}")
+    return found.group() if found else ""
 
 
 def is_timeout(error: BaseException) -> bool:
@@ -112,7 +129,7 @@ def _advice(text: str, error: BaseException) -> str:
             "is it running? docker compose up -d --wait, or ingest doctor",
         ),
         (
-            _status(error) in _UNAUTHORIZED_STATUS or _UNAUTHORIZED_WORDS.search(text) is not None,
+            is_unauthorized(error),
             "check MILVUS_TOKEN (user:password, or an API key)",
         ),
         (is_too_large(error), "ask for fewer at once, for example with a smaller --limit"),

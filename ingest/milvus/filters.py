@@ -7,12 +7,24 @@ import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from ingest.core.errors import QueryError
+
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Container, Iterable
 
     from ingest.core.records import Scalar
 
 # https://milvus.io/docs/boolean.md
+_ESCAPES = str.maketrans({'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r"})
+_RESERVED = frozenset({
+    "and", "or", "not", "in", "like", "is", "null", "true", "false", "exists", "iso", "interval", "threshold",
+    "minimum_should_match", "text_match", "phrase_match", "random_sample", "element_filter",
+    *(f"{kind}_contains{which}" for kind in ("json", "array") for which in ("", "_all", "_any")), "array_length",
+    *(f"match_{which}" for which in ("all", "any", "least", "most", "exact")),
+    *(f"st_{which}" for which in ("equals", "touches", "overlaps", "crosses", "contains", "intersects", "within",
+                                  "dwithin", "isvalid")),
+})  # fmt: skip
+"""Words of the grammar of filters, in lower case (internal/parser/planparserv2/Plan.g4 of Milvus, to 3.0)."""
 _WORDS = frozenset({"and", "or", "not", "in", "like", "exists", "true", "false", "is", "null"})
 _TOKEN = re.compile(
     r"""(?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')"""
@@ -49,18 +61,44 @@ def all_of(*expressions: str) -> str:
 
 
 def among(name: str, values: Collection[Scalar]) -> str:
-    """Return an expression for rows whose field is one of these values.
+    """Return an expression for rows whose field, written as `field` returns it, is one of these values.
 
-    They are quoted as in JSON: pymilvus' own way breaks on a quote.
+    pymilvus' own way breaks on a quote.
     """
-    return f"{name} in {json.dumps(list(values), ensure_ascii=False)}"
+    return " or ".join(f"{name} in {some}" for some in _lists(values) or ["[]"])
 
 
 def not_among(name: str, values: Collection[Scalar]) -> str:
     """Return an expression for rows whose field is none of these values; "" if there are none."""
-    return f"{name} not in {json.dumps(list(values), ensure_ascii=False)}" if values else ""
+    return " and ".join(f"{name} not in {some}" for some in _lists(values))
 
 
-def quote_field(name: str) -> str:
-    """Return a field's name as it is written in an expression; one that is no identifier becomes a key of `$meta`."""
-    return name if re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) else f"$meta[{json.dumps(name, ensure_ascii=False)}]"
+def _lists(values: Collection[Scalar]) -> list[str]:
+    """Return values as lists of one type: a column of the dynamic field may hold several, which servers refuse."""
+    by_type: dict[type, list[str]] = {}
+    for value in values:
+        by_type.setdefault(type(value), []).append(literal(value))
+    return [f"[{', '.join(some)}]" for some in by_type.values()]
+
+
+def literal(value: Scalar) -> str:
+    r"""Return a value as it is written in an expression.
+
+    Control characters but the ends of lines stay as they are: Milvus Lite does not read \b, \f and \u0007, and servers
+    read the characters themselves.
+    """
+    return json.dumps(value) if not isinstance(value, str) else f'"{value.translate(_ESCAPES)}"'
+
+
+def field(name: str, typed: Container[str]) -> str:
+    """Return a field's name as it is written in an expression, `typed` being the names of the contract's fields.
+
+    Another name is a key of the dynamic field, and must be written as one if it is no identifier, or a word of Milvus'
+    filters. Raises QueryError for a key that cannot be written: servers read no escapes in keys.
+    """
+    if name in typed or (re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) and name.lower() not in _RESERVED):
+        return name
+    quote = "'" if '"' in name else '"'
+    if quote in name or re.search(r"[\\\r\n]|\]\[", name):
+        raise QueryError(f"{name!r} cannot be written in a filter of Milvus; give the column a plainer name")
+    return f"$meta[{quote}{name}{quote}]"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _LOCK = "LOCK"
 _FILES = "collections/{}/partitions/*/indexes/*.hnsw.idx"
+_FOLDER, _SCHEMA = "collections/{}", "schema.json"
 
 
 def is_locked(database: str) -> bool:
@@ -57,7 +58,7 @@ def open_copy(database: Path) -> Iterator[Path]:
             copy = _copy(database, stack)
         except BlockingIOError as error:
             raise busy(str(database)) from error
-        except (OSError, shutil.Error) as error:
+        except OSError as error:
             raise MilvusError(
                 f"{database}: cannot be read ({reason(error)}); make it readable, or set TMPDIR"
             ) from error
@@ -70,15 +71,31 @@ def _copy(database: Path, stack: ExitStack) -> Path:
     if (lock := database / _LOCK).exists():
         fcntl.flock(stack.enter_context(lock.open("rb")), fcntl.LOCK_EX | fcntl.LOCK_NB)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ingest-")), database.name)
-    shutil.copytree(database, folder, ignore=shutil.ignore_patterns(_LOCK), copy_function=_copy_or_link)
+    _copy_folder(database, folder)
     return folder
 
 
-def _copy_or_link(source: str, to: str) -> None:
-    if ".json" in Path(source).name:
-        shutil.copyfile(source, to)
-    else:
-        Path(to).symlink_to(Path(source).absolute())
+def _copy_folder(source: Path, to: Path) -> None:
+    """Copy small files and link large ones, in folders of our own: Lite writes in them, also if these are read-only."""
+    to.mkdir()
+    for entry in source.iterdir():
+        if entry.is_dir():
+            _copy_folder(entry, to / entry.name)
+        elif ".json" in entry.name:
+            shutil.copyfile(entry, to / entry.name)
+        elif entry.name != _LOCK:
+            (to / entry.name).symlink_to(entry.absolute())
+
+
+def remove_half_created(database: str, name: str) -> None:
+    """Remove the folder of a collection whose creation was cut short, by a kill or a full disk.
+
+    Lite creates the folder and then writes the schema; without that it neither knows the collection nor creates it
+    again. A folder with folders in it has held rows, and stays.
+    """
+    folder = Path(database).expanduser() / _FOLDER.format(name)
+    if folder.is_dir() and not (folder / _SCHEMA).exists() and not any(entry.is_dir() for entry in folder.iterdir()):
+        shutil.rmtree(folder)
 
 
 def remove_torn_indexes(database: str, name: str) -> int:

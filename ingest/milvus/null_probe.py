@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ingest.core import carried_properties, missing_numbers
 from ingest.core import contract as contracts
-from ingest.core import missing_numbers
 from ingest.core.contract import Contract, HnswIndex
 from ingest.core.errors import MilvusError
 from ingest.core.field import Field
@@ -157,7 +157,7 @@ def _look(connection: Connection, contract: Contract, space: Space) -> _Existing
 
 def _parse_answer(text: str) -> ProbeAnswer | None:
     try:
-        content = json.loads(text)
+        content = carried_properties.read_json(text)
         return ProbeAnswer(str(content["version"]), Keeps(content["keeps"]))
     except (ValueError, TypeError, KeyError):
         return None

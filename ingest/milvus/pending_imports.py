@@ -14,8 +14,9 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ingest.core import carried_properties
 from ingest.core.contract import IMPORTING
 from ingest.core.errors import InterruptedRunError, MilvusError
 from ingest.milvus import import_jobs, properties
@@ -52,6 +53,17 @@ class PendingFile:
     job: int = 0
 
 
+class _Recorded(NamedTuple):
+    """When imports were requested, in seconds since 1970; their files; and their folder, None if it is not known."""
+
+    requested: float
+    files: list[PendingFile]
+    folder: Path | None
+
+
+_NOTHING = _Recorded(0, [], None)
+
+
 def pending_file(name: str, digests: Mapping[str, str]) -> PendingFile:
     """Return a file to import, whose rows have these digests by id; a sample of them, first and last too, is kept."""
     ids = list(digests)
@@ -78,7 +90,7 @@ def settle(collection: Collection, folder: Path | None, stop: threading.Event) -
     """
     if collection.connection.is_lite:
         return
-    requested, files = _recorded(collection)
+    requested, files, written_in = recorded = _recorded(collection)
     if folder is not None:
         _sweep(folder, collection.contract.alias, {file.name for file in files})
     if not files:
@@ -99,8 +111,9 @@ def settle(collection: Collection, folder: Path | None, stop: threading.Event) -
         log.warning("%s lacks rows that were imported (%s); they are written again", collection.name, missing[0])
     if unanswered := _digests(file for file in files if not file.job):
         _wait_for_unanswered(collection, unanswered, stop)
-    remove_files(_recorded_folder(collection), [file.name for file in _recorded(collection)[1]])
-    clear(collection, [file.name for file in _recorded(collection)[1]], folder)
+    names = [file.name for file in recorded.files]
+    remove_files(written_in, names)
+    clear(collection, names, folder)
 
 
 def clear(collection: Collection, names: Sequence[str], folder: Path | None) -> None:
@@ -203,28 +216,36 @@ def _digests(files: Iterable[PendingFile]) -> dict[str, str]:
     return {product_id: digest for file in files for product_id, digest in file.rows.items()}
 
 
-def _recorded(collection: Collection) -> tuple[float, list[PendingFile]]:
-    """Return when the imports under way were requested, in seconds since 1970, and their files."""
-    content = _content(collection)
-    try:
-        return float(content.get("asked", 0)), [PendingFile(**file) for file in content.get("files", [])]
-    except (TypeError, ValueError):  # another app's: what is left is to wait for all jobs
-        return 0.0, []
+def _recorded(collection: Collection) -> _Recorded:
+    """Read which imports are under way; what cannot be read counts as none.
 
-
-def _recorded_folder(collection: Collection) -> Path | None:
-    """Return the folder of the files under way, on the machine that wrote them; None if an older ingest did."""
-    folder = _content(collection).get("folder")
-    return Path(folder) if isinstance(folder, str) else None
-
-
-def _content(collection: Collection) -> dict[str, Any]:
+    Jobs that are not named here are waited for as those of somebody else.
+    """
     value = properties.get(collection.connection, collection.name).get(IMPORTING, "")
-    try:
-        content = json.loads(value or "{}")
-    except ValueError:
-        content = {}
-    return content if isinstance(content, dict) else {}
+    if not value:
+        return _NOTHING
+    found = _NOTHING
+    with suppress(ValueError, TypeError, KeyError, AttributeError, OverflowError):
+        content = carried_properties.read_json(value)
+        folder, entries = content.get("folder"), content["files"]
+        found = _Recorded(float(content["asked"]), [*map(_read_file, entries)], Path(folder) if folder else None)
+    files = [file for file in found.files if _FILE_NAME.fullmatch(file.name)]
+    if not files or len(files) < len(found.files):
+        log.warning("%s: its property %s cannot be read, and is written again", collection.name, IMPORTING)
+    if not files:
+        record(collection, [])
+    return found._replace(files=files)
+
+
+def _read_file(entry: Any) -> PendingFile:
+    """Return a file as `record` wrote it; raises ValueError, TypeError, KeyError or AttributeError if this is none."""
+    name, rows, job = entry["name"], entry["rows"], entry["job"]
+    digests = rows.values()
+    if not isinstance(name, str) or type(job) is not int or not all(isinstance(digest, str) for digest in digests):
+        raise TypeError(name)
+    if not 0 <= job < 2**63:
+        raise ValueError(name)
+    return PendingFile(name, rows, job)
 
 
 def _pause(stop: threading.Event) -> None:

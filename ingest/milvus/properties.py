@@ -1,8 +1,12 @@
-"""A collection's properties, written so that they outlive the server."""
+"""A collection's properties: written so that they outlive the server, and the contract among them read."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from ingest.core import carried_properties
+from ingest.core.contract import PROPERTY
+from ingest.core.errors import MilvusError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +35,30 @@ def update(connection: Connection, name: str, properties: Mapping[str, str]) -> 
     found = get(connection, name) if properties else {}
     if newer := {key: value for key, value in properties.items() if found.get(key) != value}:
         set_properties(connection, name, newer)
+
+
+def check_built(connection: Connection, alias: str, name: str, description: Mapping[str, Any]) -> None:
+    """Raise MilvusError if Milvus' description of the collection that an alias serves shows no contract."""
+    if PROPERTY not in description.get("properties", {}):
+        raise MilvusError(
+            f"Milvus at {connection.shown}: the alias {alias} serves {name}, which ingest did not build; drop the "
+            "alias, or change the alias in the contract"
+        )
+
+
+def contract_of_served(connection: Connection, alias: str, name: str, description: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the contract of the collection that an alias serves, from Milvus' description of it.
+
+    Raises MilvusError if it carries none, so that ingest did not build it, or one that cannot be read.
+    """
+    check_built(connection, alias, name, description)
+    contract = carried_properties.read_contract(description["properties"][PROPERTY])
+    if not contract:
+        raise MilvusError(
+            f"Milvus at {connection.shown}: the alias {alias} serves {name}, whose property {PROPERTY} cannot be "
+            "read; ingest run with the model and schema that it was built with writes it again"
+        )
+    return contract
 
 
 def of_layout(layout: Layout) -> dict[str, str]:

@@ -12,11 +12,10 @@ from ingest.core import contract as contracts
 from ingest.core import missing_numbers, search_ef
 from ingest.core.contract import IMAGE_SHA256, PRIMARY_KEY
 from ingest.core.errors import MilvusError, ModelError, QueryError
-from ingest.milvus import error_codes, filters, pages
+from ingest.milvus import error_codes, filters, pages, properties
 from ingest.milvus.alias import alias_target
 from ingest.milvus.connection import CALL_TIMEOUT_S
 from ingest.milvus.loading import check_loaded
-from ingest.milvus.properties import set_properties
 from ingest.runtime.parallel import batched
 from ingest.search.backend import Hit
 
@@ -64,12 +63,7 @@ class SearchableCollection:
             raise MilvusError(f"Milvus at {connection.shown}: no alias {alias} yet; create it with: ingest run")
         self.name = name
         description = connection.call("describe the collection", connection.client.describe_collection, name)
-        self.contract = search_ef.read(str(description.get("properties", {}).get(contracts.PROPERTY, "")))
-        if not self.contract:
-            raise MilvusError(
-                f"Milvus at {connection.shown}: {name} has no property {contracts.PROPERTY}, so ingest did not build "
-                "it; change the alias in the contract"
-            )
+        self.contract = properties.contract_of_served(connection, alias, name, description)
         self.missing: dict[str, float | None] = self.contract.get("missing", {})
         """How the collection keeps missing numbers that are not NaN, as in `contract.Contract`."""
         self.keeps_others = bool(description.get("enable_dynamic_field"))
@@ -142,7 +136,8 @@ class SearchableCollection:
     def save_ef(self, ef: int) -> None:
         """Write a measured `ef` into the contract that the collection carries, for every app that reads it."""
         self.contract = search_ef.add_measured(self.contract, ef)
-        set_properties(self._connection, self.name, {contracts.PROPERTY: json.dumps(self.contract, ensure_ascii=True)})
+        carried = {contracts.PROPERTY: json.dumps(self.contract, ensure_ascii=True)}
+        properties.set_properties(self._connection, self.name, carried)
 
     def search(
         self, vector: NDArray[np.float32], limit: int, expression: str = "", without: Collection[str] = ()

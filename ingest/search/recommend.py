@@ -95,13 +95,13 @@ def _rules(
 ) -> Iterator[str]:
     """Yield filters for the fields whose values must equal those of the basket, or differ."""
     if options.same:
-        yield filters.among(filters.quote_field(options.same), _values(served, basket, options.same))
+        yield filters.among(filters.field(options.same, served.fields), _values(served, basket, options.same))
     if options.other:
-        yield filters.not_among(filters.quote_field(options.other), _values(served, basket, options.other))
+        yield filters.not_among(filters.field(options.other, served.fields), _values(served, basket, options.other))
 
 
 def _values(served: SearchableCollection, basket: Mapping[str, StoredProduct], field: str) -> list[Scalar]:
-    values = []
+    values: dict[tuple[type, Scalar], Scalar] = {}  # True equals 1
     for product in basket.values():
         value = product.metadata.get(field)
         if value in (None, ""):
@@ -109,5 +109,5 @@ def _values(served: SearchableCollection, basket: Mapping[str, StoredProduct], f
             known = "" if field in served.fields else f"{filters.suggest(field, served.fields)}; fields: {fields}"
             raise QueryError(f"product {product.product_id} has no {field}{known}")
         assert value is not None
-        values.append(value)
-    return list(dict.fromkeys(values))
+        values[type(value), value] = value
+    return list(values.values())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from dataclasses import dataclass
@@ -70,14 +69,14 @@ def _nearest(share: float, candidates: Iterator[tuple[str, NDArray[np.bool_]]]) 
 def _values(columns: Mapping[str, Sequence[Scalar | None]], share: float) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """Yield for each field of texts, integers or flags the filters `field == value` that come nearest to the share."""
     for name, column in columns.items():
-        counts = Counter(value for value in column if _can_be_written(value))
+        counts = Counter(value for value in column if value is not None and _can_be_written(value))
         wanted = share * len(column)
         nearest = sorted(counts, key=lambda value: (abs(math.log(counts[value] / wanted)), str(value)))[:_PER_KIND]
         for value in nearest:
             matching = np.fromiter(
                 (type(other) is type(value) and other == value for other in column), bool, len(column)
             )
-            yield f"{filters.quote_field(name)} == {json.dumps(value, ensure_ascii=False)}", matching
+            yield f"{name} == {filters.literal(value)}", matching
 
 
 def _bounds(
@@ -94,11 +93,11 @@ def _bounds(
         bound = float(known[min(round(share * len(column)), len(known) - 1)])
         if "e" not in repr(bound):
             stand_in = missing.get(name)
-            known_only = "" if stand_in is None else f" and {filters.quote_field(name)} != {stand_in!r}"
-            yield f"{filters.quote_field(name)} < {bound!r}{known_only}", numbers < bound
+            known_only = "" if stand_in is None else f" and {name} != {stand_in!r}"
+            yield f"{name} < {bound!r}{known_only}", numbers < bound
 
 
-def _can_be_written(value: Scalar | None) -> bool:
+def _can_be_written(value: Scalar) -> bool:
     """Return whether every Milvus reads this value in a filter as it is meant; floats are only for bounds."""
     if isinstance(value, str):
         return value != "" and value.isprintable() and not set(value) & set("\"'\\")

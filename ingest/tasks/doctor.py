@@ -15,7 +15,7 @@ from ingest.embedding import device as torch_device
 from ingest.embedding.checkpoint import resolve
 from ingest.embedding.checkpoint_files import WEIGHTS, has_weights
 from ingest.embedding.towers import Towers
-from ingest.milvus.alias import alias_target
+from ingest.milvus.alias import alias_target, check_previous
 from ingest.milvus.connection import connect
 
 if TYPE_CHECKING:
@@ -117,7 +117,9 @@ def _milvus(settings: Settings) -> Finding:
         kind = "Lite" if connection.is_lite else connection.call("ask its version", client.get_server_version)
         served = alias_target(connection, alias)
         alias_state = f"serves {served}" if served else "is not set yet"
-        return Finding("milvus", f"{kind} at {connection.shown}: alias {alias} {alias_state}")
+        before = check_previous(connection, alias)
+        previous = f", {contracts.previous_alias(alias)} is {before}" if before else ""
+        return Finding("milvus", f"{kind} at {connection.shown}: alias {alias} {alias_state}{previous}")
 
 
 def _catalog(settings: Settings) -> Finding:

@@ -22,7 +22,7 @@ class Verdict:
     hashed again, None if that was not asked for; `embedded` how many were embedded again and gave the
     collection's vector, with at least this `cosine`. `reasons` counts the skipped products. `differing` is everything
     that is wrong; `notes` are for the user, about what is not wrong. Apps search with `ef`: the measured one if there
-    is one, else the schema's.
+    is one, else the schema's. `previous` is the collection that the second alias points to, for rollback.
     """
 
     collection: str = ""
@@ -43,6 +43,7 @@ class Verdict:
     ef_measured: int | None = None
     embedded: int | None = None
     cosine: float | None = None
+    previous: str | None = None
 
     @property
     def distrusted(self) -> list[str]:

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ingest.core import search_ef
+from ingest.core import carried_properties, search_ef
+from ingest.core.contract import previous_alias
 from ingest.core.errors import InterruptedRunError
 from ingest.core.records import Mismatch
 from ingest.images.cache import statistics
 from ingest.images.cache.cache import FOLDER, INDEX
 from ingest.images.cache.index import ImageIndex
 from ingest.milvus import checks, null_probe, reader
+from ingest.milvus.alias import alias_target
 from ingest.milvus.collection import Collection
 from ingest.milvus.connection import connect
 from ingest.milvus.loading import is_loaded
@@ -60,7 +62,7 @@ def verify(
         elif not is_loaded(connection, collection.name):
             verdict.differing.append(Mismatch("collection", collection.name, "is not loaded, so nobody can search it"))
         else:
-            _note_ef(verdict, search_ef.read(collection.carried_contract()))
+            _note_ef(verdict, carried_properties.read_contract(collection.carried_contract()))
             verdict.differing.extend(checks.index(collection))
             there = reader.inventory(collection, pipeline.store)
             difference = diff.CollectionDiff(there, pipeline.space.fingerprint)
@@ -80,6 +82,10 @@ def verify(
             verdict.differing.append(
                 Mismatch("alias", pipeline.contract.alias, f"serves {served}, not {collection.name}")
             )
+        verdict.previous = alias_target(connection, previous_alias(pipeline.contract.alias))
+        if verdict.previous is not None:
+            name = previous_alias(pipeline.contract.alias)
+            verdict.notes.append(f"the alias {name} points to {verdict.previous}")
         if stop.is_set():
             raise InterruptedRunError("interrupted before everything was checked")
         verdict.seconds = round(progress.seconds, 3)

@@ -28,10 +28,10 @@ def test_another_model_fills_a_collection_beside_the_old_one_and_rollback_goes_b
     assert old.built <= old.last_served <= new.last_served
 
     with shop.connection() as connection:
-        assert versions.rollback(connection, "products") == (old.name, new.name)
+        assert versions.rollback(connection, "products") == versions.Rollback(old.name, 5, new.name, 5)
     assert shop.rows() == before
     with shop.connection() as connection:
-        assert versions.rollback(connection, "products") == (new.name, old.name), "and back again"
+        assert versions.rollback(connection, "products").serves == new.name, "and back again"
     assert shop.run(model="model-2").summary.upserted == 0
 
 

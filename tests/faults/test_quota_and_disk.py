@@ -104,6 +104,34 @@ def test_a_full_disk_is_one_line_and_the_next_run_goes_on(tmp_path: Path, little
     assert shop.verify().differing == []
 
 
+def test_a_full_disk_under_a_milvus_lite_file_is_one_line_and_the_next_run_goes_on(
+    tmp_path: Path, little_room: Path
+) -> None:
+    shop = SmallShop(tmp_path / "shop", str(little_room / "milvus.db"))
+    shop.stock({f"P{number}": (number, f"Product {number}") for number in range(30)})
+    shop.run()
+    fill(little_room / "ballast")
+    ballast = (little_room / "ballast").stat().st_size
+    shop.stock({f"P{number}": (number, f"Another name of product {number} " + "x" * 900) for number in range(30)})
+
+    said = set()
+    for room in (0, 4, 8, 16, 24):
+        os.truncate(little_room / "ballast", ballast - 1024 * room)
+        for changes in ({}, {"model": "model-2"}):
+            with pytest.raises(StorageError) as raised:
+                shop.run(**changes)
+            said.add(str(raised.value).removeprefix(str(little_room)))
+        fill(little_room / "ballast")
+    assert "/milvus.db: cannot be written (No space left on device); make room, or pass --uri on another disk" in said
+    assert not any("\n" in line for line in said)
+
+    (little_room / "ballast").unlink()
+    shop.run()
+    assert len(shop.rows()) == 30
+    assert shop.verify().differing == []
+    assert {row["title"][:7] for row in shop.rows().values()} == {"Another"}
+
+
 def test_a_search_through_the_alias_meets_no_error_and_no_gap_while_the_model_changes(
     tmp_path: Path, milvus_uri: str, collection_name: str
 ) -> None:

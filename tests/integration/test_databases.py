@@ -96,6 +96,6 @@ def test_a_user_with_a_role_in_one_database_can_do_there_what_the_tool_does(guar
     assert sum(shop.plan().changed.values()) == 1
     assert shop.run().summary.upserted == 1
     with connect(MilvusSettings(guarded, CLERK, THEIRS, max_wait=5)) as connection:
-        now, before = versions.rollback(connection, "products")
-        versions.drop(connection, "products", before)
-        assert [release.name for release in versions.list_versions(connection, "products")] == [now]
+        done = versions.rollback(connection, "products")
+        versions.drop(connection, "products", done.served_before)
+        assert [release.name for release in versions.list_versions(connection, "products")] == [done.serves]

@@ -316,3 +316,34 @@ def test_the_next_run_removes_the_files_of_a_killed_one_and_no_others(
 
     assert sorted(left(shop)) == sorted([young, foreign] if folder else [old, young, foreign])
     assert shop.settings.catalog.exists(), "a record may be anybody's"
+
+
+@pytest.mark.parametrize("dialect", ["2.6.16"], indirect=True)
+@pytest.mark.parametrize(
+    "noted",
+    [
+        "[]", "null", '"x"', "{", "7", '{"asked": 0}', '{"asked": "now", "files": []}', '{"asked": 0, "files": [3]}',
+        '{"asked": 0, "files": [{"name": "../precious.parquet", "rows": {}, "job": 0}]}',
+        '{"asked": 0, "files": [{"name": "precious.parquet", "rows": [], "job": -1}]}', "[" * 50_000,
+    ],
+)  # fmt: skip
+def test_a_note_of_imports_that_cannot_be_read_removes_no_file_and_is_written_again(
+    server: Server, tmp_path: Path, noted: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "bulk"
+    folder.mkdir()
+    precious = [tmp_path / "precious.parquet", folder / "precious.parquet"]
+    for path in precious:
+        path.write_bytes(b"precious")
+    shop = SmallShop(tmp_path / "shop", server.uri, bulk_folder=folder)
+    shop.stock({name: (number, name) for number, name in enumerate(IDS)})
+    head, *lines = shop.settings.catalog.read_text(encoding="utf-8").splitlines()
+    shop.settings.catalog.write_text("\n".join([f"{head},price", *(f"{line},1.5" for line in lines)]), encoding="utf-8")
+    shop.run()
+    server.collection("products").properties[IMPORTING] = noted
+
+    assert shop.run().summary.unchanged == len(IDS)
+
+    assert all(path.exists() for path in precious)
+    assert server.collection("products").properties[IMPORTING] == ""
+    assert "its property ingest.importing cannot be read, and is written again" in caplog.text

@@ -65,7 +65,7 @@ def test_a_run_and_a_rollback_leave_the_replicas_of_loaded_collections(server: S
 
     shop.run()
     with connected(shop) as connection:
-        assert versions.rollback(connection, ALIAS) == (old, served)
+        assert versions.rollback(connection, ALIAS) == versions.Rollback(old, 5, served, 5)
 
     assert not server.requests("LoadCollection")
     assert [(server.collection(name).replicas, server.collection(name).resource_groups) for name in (served, old)] == [
@@ -91,7 +91,9 @@ def test_a_released_collection_is_loaded_before_a_rollback_serves_it(server: Ser
     with connected(shop) as connection:
         versions.rollback(connection, ALIAS)
     methods = [request.method for request in server.requests(*WRITES)]
-    assert methods[:2] == ["LoadCollection", "AlterAlias"]
+    assert methods[0] == "LoadCollection"
+    assert methods.count("LoadCollection") == 1
+    assert methods.count("AlterAlias") == 2, "the second alias, and the alias"
 
 
 def test_the_replicas_of_the_contract_are_those_that_a_load_without_a_number_gives(
@@ -134,10 +136,13 @@ def test_an_alias_is_not_noted_as_served_before_it_answers_from_its_new_collecti
     with connected(shop) as connection:
         versions.rollback(connection, ALIAS)
         assert set(loading.replicas_of(connection, ALIAS)) == {server.collection(old).number}
-    asked = [request.method for request in server.requests("AlterAlias", "GetReplicas", "AlterCollection")]
-    assert asked[0] == "AlterAlias"
+    asked = [
+        "served" if "ingest.served" in str(request.message) else request.method
+        for request in server.requests("AlterAlias", "GetReplicas", "AlterCollection")
+    ]
+    assert asked[:4] == ["AlterCollection", "AlterCollection", "AlterAlias", "AlterAlias"]
     assert asked.count("GetReplicas") > 4
-    assert asked.index("AlterCollection") > 4
+    assert asked.index("served") > 4 + 4
 
 
 @pytest.mark.parametrize("dialect", ["2.4.23", "2.6.16"], indirect=True)
@@ -151,7 +156,8 @@ def test_an_alias_that_goes_on_answering_from_the_old_collection_is_an_error_and
     with connected(shop) as connection:
         with pytest.raises(MilvusError, match=f"products points to {old}, but .* answered from another collection"):
             versions.rollback(connection, ALIAS)
-        assert not server.requests("AlterCollection"), "it is not noted as served"
+        noted = [str(request.message) for request in server.requests("AlterCollection")]
+        assert not any("ingest.served" in message for message in noted), "it is not noted as served"
         with pytest.raises(MilvusError, match="still answered from another collection"):
             versions.drop(connection, ALIAS, served)
     assert not server.requests("DropCollection")
@@ -199,3 +205,43 @@ def test_waiting_for_a_load_ends_when_the_user_asks_to_stop(server: Server, shop
         connection.client.get_load_state = lambda *_, **__: {"state": LoadState.Loading}
         with pytest.raises(InterruptedRunError, match="run the same command again"):
             loading.is_loaded(connection, ALIAS)
+
+
+def test_a_user_who_may_not_create_the_second_alias_is_told_so_and_rolls_back_all_the_same(
+    server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop = stocked(SmallShop(tmp_path, server.uri))
+    shop.run(model="model-0")
+    server.fail("CreateAlias", 65535, "CreateAlias: permission deny to clerk", times=9)
+    with caplog.at_level(logging.WARNING, "ingest"):
+        shop.run()
+    [said] = caplog.messages
+    assert "cannot set the alias: CreateAlias: permission deny" in said
+    assert "without the alias products_previous ingest rollback goes by the property ingest.previous" in said
+
+    served, old = names(server)
+    with connected(shop) as connection:
+        assert versions.rollback(connection, ALIAS).serves == old
+        assert versions.rollback(connection, ALIAS).serves == served
+
+
+def test_a_prune_drops_the_second_alias_with_its_collection(server: Server, shop: SmallShop) -> None:
+    served, old = names(server)
+    with shop.client() as client:
+        assert client.describe_collection("products_previous")["collection_name"] in (old, "products_previous")
+    server.forget()
+    with connected(shop) as connection:
+        versions.drop(connection, ALIAS, old)
+        found = versions.list_versions(connection, ALIAS)
+    assert [request.method for request in server.requests("DropAlias", "DropCollection")] == [
+        "DropAlias",
+        "DropCollection",
+    ]
+    assert [(version.name, version.serves, version.previous) for version in found] == [(served, True, False)]
+
+
+def test_age_is_the_servers_own_count(server: Server, shop: SmallShop) -> None:
+    served, old = names(server)
+    with connected(shop) as connection:
+        found = {version.name: version.age for version in versions.list_versions(connection, ALIAS)}
+    assert found[old][0] < found[served][0]

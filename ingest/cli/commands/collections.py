@@ -42,7 +42,8 @@ def command(ctx: click.Context, /, *, as_json: bool, **values: Any) -> None:
     ingest collections
     ingest collections prune --keep 1
 
-    The one that the alias points to is marked with *. Older ones are kept unchanged, for ingest rollback.
+    The one that the alias points to is marked with *, the one that it served before with <: ingest rollback switches
+    to that. Older ones are kept unchanged.
     """  # noqa: D301  Click needs the character itself
     if ctx.invoked_subcommand is not None:
         if any(ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE for name in ctx.params):
@@ -74,22 +75,31 @@ def prune(*, keep: int, yes: bool, **values: Any) -> None:
     ingest collections prune
     ingest collections prune --keep 0 --yes
 
-    The served one is kept, and so are the --keep newest of those served before, and a newer one that is still being
-    filled.
+    The served one is kept, and so are the one before it and the newest of those served before, --keep together, and any
+    that a run may be filling: one that began within the last week.
     """  # noqa: D301  Click needs the character itself
     from ingest.milvus import versions
 
     with behind_the_alias(values) as (connection, alias):
-        old = versions.select_prunable(versions.list_versions(connection, alias), keep)
+        found = versions.list_versions(connection, alias)
+        for release in filter(versions.is_filling, found):
+            display.echo(f"kept {release.name}: a run began to fill it at {release.filling}", err=True)
+        old = versions.select_prunable(found, keep)
         if not old:
             display.echo("nothing to drop")
             return
         _print(old)
         if not yes:
             terminal.confirm(f"Permanently drop {len(old)} of them?")
+        # Somebody may have run or rolled back while the question waited for an answer.
+        now = versions.select_prunable(versions.list_versions(connection, alias), keep)
+        still_old = {release.name for release in now}
         for release in old:
-            versions.drop(connection, alias, release.name)
-            display.echo(f"dropped {release.name}")
+            if release.name in still_old:
+                versions.drop(connection, alias, release.name)
+                display.echo(f"dropped {release.name}")
+            else:
+                display.echo(f"kept {release.name}: it is used again", err=True)
 
 
 @contextmanager
@@ -108,14 +118,16 @@ def behind_the_alias(values: dict[str, Any], *, reading: bool = False) -> Iterat
 def _print(found: list[CollectionVersion]) -> None:
     width = max(len(release.name) for release in found)
     for release in found:
-        mark = "*" if release.serves else " "
+        mark = "*" if release.serves else "<" if release.previous else " "
         display.echo(
             f"{mark} {release.name:<{width}}  {release.rows:>10,} rows  {release.bytes / 2**20:>8,.1f} MiB  "
-            f"built {release.built or 'at unknown time'}  "
-            f"{'served since ' + release.last_served if release.serves else _past(release)}  "
+            f"built {release.built or 'at unknown time'}  {_state(release)}  "
             f"{release.model} ({release.revision[:19]}), dim {release.dim}, {search_ef.describe(asdict(release))}"
         )
 
 
-def _past(version: CollectionVersion) -> str:
-    return f"last served {version.last_served}" if version.last_served else "never served"
+def _state(version: CollectionVersion) -> str:
+    if version.serves:
+        return f"served since {version.last_served or 'an unknown time'}"
+    past = f"last served {version.last_served}" if version.last_served else "never served"
+    return f"previous, {past}" if version.previous else past

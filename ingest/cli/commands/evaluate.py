@@ -192,7 +192,7 @@ def command(*, measure: EvaluationOptions, as_json: bool, plot: Path | None, **v
     with ExitStack() as stack:
         index, fingerprint = _index(settings)
         needs_collection = wanted.collection or measure.apply or measure.labels
-        served = stack.enter_context(collection(settings)) if needs_collection else None
+        served = stack.enter_context(collection(settings, reading=not measure.apply)) if needs_collection else None
         if served is not None and fingerprint not in ("", served.contract["fingerprint"]):
             raise ExportError(
                 f"{settings.indexes}: built with a different model than the collection; rebuild it with: ingest export"

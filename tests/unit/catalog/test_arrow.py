@@ -122,6 +122,9 @@ TYPED = {
     "one that a double would round too": ("FLOAT", D(123456789012345678), None),
     "a decimal as a switch": ("BOOL", D(1), True),
     "another": ("BOOL", D(2), None),
+    "a double as a switch": ("BOOL", 1.0, True),
+    "one off": ("BOOL", 0.0, False),
+    "half a switch": ("BOOL", 0.5, None),
     "a decimal as text": ("VARCHAR", D("1.10"), "1.10"),
 }
 
