@@ -111,7 +111,8 @@ def validate(row: FileRow, rules: RowRules, file: str, first_seen: str = "") -> 
     except InvalidRowError as error:
         counts_fault = row.fault and error.reason is not Reason.DUPLICATE_ID
         reason, detail = (Reason.BAD_ROW, row.fault) if counts_fault else (error.reason, error.detail)
-        return Skipped(product_id, Stage.CATALOG, reason, detail, row.line, file, bool(row.fault))
+        detail = "; ".join(filter(None, (detail, row.doubt)))
+        return Skipped(product_id, Stage.CATALOG, reason, detail, row.line, file, bool(row.fault or row.doubt))
     return Product(product_id, image, metadata, row.line, file)
 
 
