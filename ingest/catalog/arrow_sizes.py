@@ -17,6 +17,7 @@ _OTHER = 16  # bytes of a value of any other type
 def cell_sizes(column: pa.Array) -> NDArray[np.int64]:
     """Return for each cell of a column the bytes of its content, those of lists and structs included; (n,) int64."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     kind = column.type
     if isinstance(column, pa.ExtensionArray):
@@ -27,7 +28,7 @@ def cell_sizes(column: pa.Array) -> NDArray[np.int64]:
     if pa.types.is_nested(kind):
         return _nested_sizes(column)
     if any(is_kind(kind) for is_kind in _text_kinds()):
-        return _numbers(pa.compute.binary_length(column), 0)
+        return _numbers(pc.binary_length(column), 0)
     width = kind.byte_width if pa.types.is_fixed_size_binary(kind) else _OTHER
     return np.full(len(column), width, np.int64)
 

@@ -48,7 +48,7 @@ class _ReplayableLines:
         self._room -= len(line)
         if self._room < 0 and len(self.held) > 1:
             raise csv.Error(TOO_LONG)
-        return line
+        return line.partition('"')[0] if isinstance(line, OverlongLine) else line
 
     def release(self) -> None:
         """Forget the lines of a record that is finished."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ingest.catalog.text_lines import Lines
 
 _JSON = json.JSONDecoder(parse_float=exact_numbers.from_json)
+_MAX_VALUES, _LONG = 1_000_000, 1 << 20  # a value takes up to 100 bytes of memory for two characters
 _HEAD = 100  # lines among which one must have both columns, because JSON Lines has no header
 
 
@@ -80,6 +81,8 @@ def _blocks(rows: list[FileRow]) -> Iterator[RowBlock]:
 def _row(line: str, number: int) -> FileRow:
     if isinstance(line, OverlongLine):
         return FileRow(number, {}, TOO_LONG)
+    if len(line) > _LONG and sum(map(line.count, ",[{")) > _MAX_VALUES:
+        return FileRow(number, {}, f"the row has more than {_MAX_VALUES:,} values")
     try:
         cells = _JSON.decode(line)
         if "\\ud" in line or "\\uD" in line:
