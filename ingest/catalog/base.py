@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import io
+    from collections.abc import Hashable
     from contextlib import AbstractContextManager
 
 
 class FileEntry(NamedTuple):
-    """A name in a folder. `size` is in bytes."""
+    """A name in a folder. `size` is in bytes, and `version` another one after each change of a file."""
 
     name: str
     is_folder: bool
-    size: int
+    size: int = 0
+    version: Hashable = None
 
 
 class CatalogFile(Protocol):
@@ -23,6 +25,10 @@ class CatalogFile(Protocol):
     @property
     def name(self) -> str:
         """Its path below the catalog's folder, with slashes."""
+
+    @property
+    def version(self) -> Hashable:
+        """What it was when it was listed; another value after it was changed or replaced."""
 
     @property
     def is_local(self) -> bool:
@@ -47,5 +53,5 @@ class FileTree(Protocol):
     def entries(self, folder: str) -> list[FileEntry]:
         """Return all entries directly in a folder, in any order."""
 
-    def file(self, path: str, name: str, size: int) -> CatalogFile:
-        """Return the file at a path, under its name in the catalog."""
+    def file(self, path: str, name: str, entry: FileEntry) -> CatalogFile:
+        """Return the file at a path, under its name in the catalog, as it was listed."""

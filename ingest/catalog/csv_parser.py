@@ -5,20 +5,28 @@ from __future__ import annotations
 import csv
 from typing import TYPE_CHECKING, NamedTuple
 
+from ingest.catalog.rows import MAX_ROW, TOO_LONG
+from ingest.catalog.text_lines import OverlongLine
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_LONGEST_CELL = 16 << 20  # characters, so that a quote that is never closed does not fill the memory
 _NOT_CLOSED = 'a quoted cell is not closed: a " is missing, or one inside the cell is not doubled ("")'
 _NOT_DOUBLED = 'a " inside a quoted cell is not doubled ("")'
 
 
 class CsvRecord(NamedTuple):
-    """A record and the line where it begins; if it has a `fault`, its cells are those before the first quote."""
+    """A record and the line where it begins; if it has a `fault`, its cells are those before the first quote.
+
+    `lines` is how many lines it spans, and `inner` those after its first that alone have as many cells as the header:
+    (number, cells). If a quote is missing these may be rows of their own.
+    """
 
     line: int
     cells: list[str]
     fault: str = ""
+    lines: int = 1
+    inner: tuple[tuple[int, list[str]], ...] = ()
 
 
 class _ReplayableLines:
@@ -29,6 +37,7 @@ class _ReplayableLines:
         self._again: list[str] = []
         self.held: list[str] = []
         self.line = 1  # the number of the first one held
+        self._room = MAX_ROW  # characters, so that a quote that is never closed does not fill the memory
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -36,7 +45,16 @@ class _ReplayableLines:
     def __next__(self) -> str:
         line = self._again.pop() if self._again else next(self._lines)
         self.held.append(line)
-        return line
+        self._room -= len(line)
+        if self._room < 0 and len(self.held) > 1:
+            raise csv.Error(TOO_LONG)
+        return line.partition('"')[0] if isinstance(line, OverlongLine) else line
+
+    def release(self) -> None:
+        """Forget the lines of a record that is finished."""
+        self.line += len(self.held)
+        self.held.clear()
+        self._room = MAX_ROW
 
     def put_last_back(self) -> None:
         self._again.append(self.held.pop())
@@ -50,8 +68,9 @@ def records(lines: Iterable[str], delimiter: str) -> Iterator[CsvRecord]:
     read again, each as a record. The same happens to a record with an odd number of quotes, or with more or fewer cells
     than the header, if one of its later lines alone has as many cells as the header. Left out are records equal to the
     header, which concatenated files repeat, and empty cells beyond the header's. No line is read more than three times.
+    A record of more than `MAX_ROW` characters is broken.
     """
-    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_CELL))
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_ROW))
     source = _ReplayableLines(lines)
     header = next((record for record in _read(source, delimiter, 0) if not _is_blank(record)), None)
     if header is None:
@@ -61,7 +80,7 @@ def records(lines: Iterable[str], delimiter: str) -> Iterator[CsvRecord]:
         return
     width, names = len(header.cells), list(map(_bare, header.cells))
     for record in _read(source, delimiter, width):
-        _, cells, fault = record
+        _, cells, fault, *_ = record
         if fault or (1 < len(cells) <= width and names[-1] not in cells[-1]):  # nearly all records
             yield record
         elif len(cells) > width:
@@ -74,15 +93,15 @@ def _read(source: _ReplayableLines, delimiter: str, width: int) -> Iterator[CsvR
     reader = csv.reader(source, delimiter=delimiter, strict=True)
     held = source.held
     while True:
-        source.line += len(held)
-        held.clear()
+        source.release()
         cells, error = _next(reader)
-        if len(held) == 1 and not error:
+        if len(held) == 1 and not error and type(held[0]) is str:
             yield CsvRecord(source.line, cells)
             continue
         if not held:
             return
         first, *others = held
+        error = error or TOO_LONG * any(isinstance(text, OverlongLine) for text in held)
         if others and (error or _has_swallowed(cells, held, delimiter, width)):
             # The lines in between are read alone: a record that begins in one of them and is not closed there would
             # continue to the last one, as this one did. So the time is linear. The last one may begin a longer record.
@@ -90,8 +109,10 @@ def _read(source: _ReplayableLines, delimiter: str, width: int) -> Iterator[CsvR
             yield _broken(source.line, first, delimiter, _NOT_CLOSED)
             for line, text in enumerate(others[:-1], source.line + 1):
                 yield _record(line, text, *_read_alone(text, delimiter), delimiter)
-        else:
+        elif error or not others:
             yield _record(source.line, first, cells, error, delimiter)
+        else:
+            yield CsvRecord(source.line, cells, "", len(held), tuple(_inner(others, source.line + 1, delimiter, width)))
 
 
 def _next(reader: Iterator[list[str]]) -> tuple[list[str], str]:
@@ -103,7 +124,18 @@ def _next(reader: Iterator[list[str]]) -> tuple[list[str], str]:
 
 
 def _read_alone(text: str, delimiter: str) -> tuple[list[str], str]:
+    if isinstance(text, OverlongLine):
+        return [], TOO_LONG
     return _next(csv.reader([text], delimiter=delimiter, strict=True))
+
+
+def _inner(lines: list[str], number: int, delimiter: str, width: int) -> Iterator[tuple[int, list[str]]]:
+    """Yield the lines, numbered from `number`, that alone have `width` cells, more than one."""
+    for at, text in enumerate(lines, number):
+        if text.count(delimiter) >= width - 1 > 0:
+            cells = _trim(_read_alone(text, delimiter)[0], width)
+            if len(cells) == width:
+                yield at, cells
 
 
 def _has_swallowed(cells: list[str], held: list[str], delimiter: str, width: int) -> bool:

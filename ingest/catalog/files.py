@@ -17,9 +17,10 @@ from ingest.runtime.remote_files import is_remote
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence
 
-    from ingest.catalog.base import CatalogFile, FileTree
+    from ingest.catalog.base import CatalogFile, FileEntry, FileTree
 
 _HIDDEN = ("_", ".")  # what Spark and Hadoop put beside the parts: _SUCCESS, _temporary, .part-0.crc
+_NAMED = 3  # changes that a message names
 _AT_ONCE = 8  # small remote files, each of which costs a round trip
 
 
@@ -33,7 +34,7 @@ def list_files(catalog: Path | str) -> list[CatalogFile]:
     tree, path = _open_tree(catalog)
     entry = tree.entry(path)
     if entry and not entry.is_folder:
-        found = [tree.file(path, entry.name, entry.size)]
+        found = [tree.file(path, entry.name, entry)]
     elif entry:
         found = _matching_files(tree, path, ("*",))
         if not found:
@@ -48,6 +49,25 @@ def list_files(catalog: Path | str) -> list[CatalogFile]:
         raise CatalogError(f"{catalog}: no such file or folder; pass the catalog's path")
     _check_formats(catalog, found)
     return found
+
+
+def check_unchanged(catalog: Path | str, before: Sequence[CatalogFile]) -> None:
+    """Raise CatalogError if a catalog's files are not those that were listed `before`, and as they were then.
+
+    A mixture of two catalogs may lack products that both have, and a link to a folder may point to another by now.
+    """
+    versions = {file.name: file.version for file in before}
+    now = {file.name: file.version for file in list_files(catalog)}
+    if now == versions:
+        return
+    changes = [f"{name} was added" for name in now.keys() - versions.keys()]
+    changes += [f"{name} is gone" for name in versions.keys() - now.keys()]
+    changes += [
+        f"{name} was written or replaced" for name in now.keys() & versions.keys() if now[name] != versions[name]
+    ]
+    named = ", ".join(sorted(changes)[:_NAMED]) + (", …" if len(changes) > _NAMED else "")
+    which = "" if len(before) == len(now) == 1 else f" ({named})"
+    raise CatalogError(f"{catalog}: changed while it was read{which}; run again when it is complete")
 
 
 def folder_of(catalog: Path | str) -> Path | None:
@@ -106,21 +126,21 @@ def _matching_files(tree: FileTree, folder: str, patterns: tuple[str, ...]) -> l
     """Return the files below `folder` that the patterns match, sorted by name."""
     if patterns[-1] == "**":
         patterns = (*patterns, "*")
-    matching = sorted(_walk(tree, folder, "", patterns, {0}))
-    return [tree.file(_join(folder, name), name, size) for name, size in matching]
+    matching = dict(_walk(tree, folder, "", patterns, {0}))
+    return [tree.file(_join(folder, name), name, entry) for name, entry in sorted(matching.items())]
 
 
 def _walk(
     tree: FileTree, folder: str, below: str, patterns: tuple[str, ...], positions: set[int]
-) -> Iterator[tuple[str, int]]:
-    """Yield (name, size) of the matching files in `folder`/`below`, and in the folders there.
+) -> Iterator[tuple[str, FileEntry]]:
+    """Yield (name, entry) of the matching files in `folder`/`below`, and in the folders there.
 
     `positions` are the patterns that a name in this folder may match next; `**` makes them several.
     `glob` and fsspec skip a folder that cannot be listed. Here it is an error, because rows missing from a catalog may
     be deleted from the collection.
     """
     positions = _skip_wildcard_folders(patterns, positions)
-    for entry in sorted(tree.entries(_join(folder, below) if below else folder)):
+    for entry in sorted(tree.entries(_join(folder, below) if below else folder), key=lambda entry: entry.name):
         if entry.name.startswith(_HIDDEN):
             continue
         name = f"{below}{entry.name}"
@@ -128,7 +148,7 @@ def _walk(
         is_last = len(patterns) - 1 in matched
         if not entry.is_folder:
             if is_last:
-                yield name, entry.size
+                yield name, entry
             continue
         deeper = {at + 1 for at in matched} - {len(patterns)} | {at for at in positions if patterns[at] == "**"}
         if deeper:

@@ -8,6 +8,7 @@ from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from ingest.catalog import delimited, json_lines, parquet
+from ingest.catalog.recorder import CatalogRecorder
 from ingest.catalog.text_lines import Lines
 from ingest.core.errors import CatalogError
 
@@ -39,16 +40,23 @@ def format_of(file: CatalogFile) -> str:
 
 
 def read(
-    file: CatalogFile, columns: Columns, needs: Callable[[str], bool], *, columns_seen: bool = False
+    file: CatalogFile,
+    columns: Columns,
+    needs: Callable[[str], bool],
+    recorder: CatalogRecorder | None = None,
+    *,
+    columns_seen: bool = False,
 ) -> Iterator[RowBlock]:
     """Yield the rows of a file in order, in blocks; from Parquet, only the columns that `needs` returns True for.
+
+    What else the file shows goes to the `recorder`.
 
     `columns_seen` is whether an earlier file of the catalog had the two columns: a JSON Lines row may leave a column
     out, so not every file has to show both. Raises CatalogError as `reader.read_catalog` documents.
     """
-    ending = format_of(file)
+    ending, recorder = format_of(file), recorder or CatalogRecorder()
     if ending in _PARQUET:
-        yield from parquet.read(file, columns, needs)
+        yield from parquet.read(file, columns, needs, recorder)
         return
     text = ending.removesuffix(".gz")
     try:
@@ -58,10 +66,14 @@ def read(
             closing(Lines(stream, file)) as lines,
         ):
             if text in _DELIMITERS:
-                yield from delimited.read(lines, _DELIMITERS[text], file, columns)
+                yield from delimited.read(lines, _DELIMITERS[text], file, columns, recorder)
             else:
-                yield from json_lines.read(lines, file, None if columns_seen else columns)
-    except (OSError, EOFError, zlib.error) as error:
+                yield from json_lines.read(lines, file, None if columns_seen else columns, recorder)
+    except EOFError as error:
+        raise CatalogError(
+            f"{file}: cannot be read: it is cut off, for its compressed data has no end; copy it again"
+        ) from error
+    except (OSError, zlib.error) as error:
         raise CatalogError(f"{file}: cannot be read: {error}") from error
 
 
@@ -80,6 +92,8 @@ def count_rows(file: CatalogFile) -> int | None:
 
 
 def _unzip(stream: BufferedReader) -> BufferedReader:
+    if len(stream.peek(2)) == 1:  # half of gzip's first two bytes
+        raise EOFError
     return cast("BufferedReader", gzip.GzipFile(fileobj=stream))
 
 

@@ -3,32 +3,52 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from ingest.catalog import exact_numbers
 from ingest.catalog.casting import display
-from ingest.catalog.rows import FileRow, RowBlock, check_columns
-from ingest.catalog.text_lines import BLOCK_CELLS, batch_rows
+from ingest.catalog.rows import TOO_LONG, FileRow, RowBlock, check_columns
+from ingest.catalog.text_lines import BLOCK_CELLS, OverlongLine, batch_rows, hold_back_last
 from ingest.core.errors import CatalogError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ingest.catalog.base import CatalogFile
+    from ingest.catalog.recorder import CatalogRecorder
     from ingest.catalog.rows import Columns
     from ingest.catalog.text_lines import Lines
 
 _JSON = json.JSONDecoder(parse_float=exact_numbers.from_json)
+_MAX_VALUES, _LONG = 1_000_000, 1 << 20  # a value takes up to 100 bytes of memory for two characters
 _HEAD = 100  # lines among which one must have both columns, because JSON Lines has no header
 
 
-def read(lines: Lines, file: CatalogFile, columns: Columns | None) -> Iterator[RowBlock]:
-    """Yield the lines that are not blank as rows; one of the first must have `columns`, if given."""
-    rows = (_row(line, number) for number, line in enumerate(lines, 1) if not line.isspace())
+def read(lines: Lines, file: CatalogFile, columns: Columns | None, recorder: CatalogRecorder) -> Iterator[RowBlock]:
+    """Yield the lines that are not blank as rows; one of the first must have `columns`, if given.
+
+    Raises CatalogError for a file of 0 bytes, because a file that was not written at all looks like that.
+    """
+
+    def check_end(last: FileRow | None) -> FileRow | None:
+        fault = recorder.cut_fault(is_ended=lines.is_ended, is_short=False)
+        if last is None or not (fault or (last.fault and not lines.is_ended)):
+            return last
+        recorder.cut.add(file.name, last.line)
+        return FileRow(last.line, last.cells, last.fault or fault)
+
+    every = (_row(line, number) for number, line in enumerate(lines, 1) if type(line) is not str or not line.isspace())
+    rows = hold_back_last(every, check_end)
     head = [] if columns is None else _read_head(rows, file, columns)
     for batch in batch_rows(chain(head, rows), lines):
+        for name, count in Counter(chain.from_iterable(row.cells for row in batch)).items():
+            recorder.add_columns([name], count)
         yield from _blocks(batch)
+    if not lines.first:
+        raise CatalogError(f"{file}: is empty; write it again, or remove it if it has no rows")
+    recorder.add_file("JSON Lines", lines)
 
 
 def _read_head(rows: Iterator[FileRow], file: CatalogFile, columns: Columns) -> list[FileRow]:
@@ -59,6 +79,10 @@ def _blocks(rows: list[FileRow]) -> Iterator[RowBlock]:
 
 
 def _row(line: str, number: int) -> FileRow:
+    if isinstance(line, OverlongLine):
+        return FileRow(number, {}, TOO_LONG)
+    if len(line) > _LONG and sum(map(line.count, ",[{")) > _MAX_VALUES:
+        return FileRow(number, {}, f"the row has more than {_MAX_VALUES:,} values")
     try:
         cells = _JSON.decode(line)
         if "\\ud" in line or "\\uD" in line:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from ingest.catalog import casting, files, formats
 from ingest.catalog.duplicates import FirstLines
+from ingest.catalog.recorder import CatalogRecorder
 from ingest.catalog.validation import MAX_DYNAMIC, InvalidRowError, row_rules, validate
 from ingest.core import invisible_characters
 from ingest.core.errors import CatalogError, InputError
@@ -33,19 +34,28 @@ T = TypeVar("T")
 _FOOTERS = 8  # remote Parquet files whose number of rows an estimate reads, by two requests each
 
 
-def read_catalog(catalog: Path | str, contract: Contract, columns: Columns) -> Iterator[Product | Skipped]:
+def read_catalog(
+    catalog: Path | str,
+    contract: Contract,
+    columns: Columns,
+    listed: list[CatalogFile] | None = None,
+    recorder: CatalogRecorder | None = None,
+) -> Iterator[Product | Skipped]:
     """Return an iterator over the rows of a catalog, in order: each a Product, or a Skipped that says why not.
 
     The catalog is a path, or a URL as a string: a file, a folder of part files or a glob, as `files.list_files` says.
     `line` is the physical line of its `file` where the row begins, from 1 as in an editor; in Parquet, the number of
     the row. If an id occurs more than once its first row counts, even if that row is broken or skipped. Memory grows
-    with the ids alone. The format follows from the file's ending; text may be gzipped.
+    with the ids alone. The format follows from the file's ending; text may be gzipped. A row of more than
+    `rows.MAX_ROW` is skipped, and what else the pass shows goes to the `recorder`.
 
-    Raises CatalogError: at once if there is no such file or its ending is unknown, with the first item if the header is
-    invalid, and at the place where text is not UTF-8 or a quote stays open. A storage that does not answer is a
+    The files must stay what they were when they were `listed`, by default now. Raises CatalogError: at once if there is
+    no such file or its ending is unknown, with the first item if the header is invalid, at the place where text is not
+    UTF-8 or a file is cut off, and at the end if the files have changed since. A storage that does not answer is a
     StorageError. After either, the rows that were not read must not be taken for deleted.
     """
-    return _products(catalog, files.list_files(catalog), row_rules(contract, columns))
+    listed = files.list_files(catalog) if listed is None else listed
+    return _products(catalog, listed, row_rules(contract, columns), recorder or CatalogRecorder())
 
 
 def estimate(catalog: Path | str) -> int | None:
@@ -63,17 +73,28 @@ def estimate(catalog: Path | str) -> int | None:
     return None if None in counts else sum(filter(None, counts))
 
 
-def _products(catalog: Path | str, parts: list[CatalogFile], rules: RowRules) -> Iterator[Product | Skipped]:
+def _products(
+    catalog: Path | str, parts: list[CatalogFile], rules: RowRules, recorder: CatalogRecorder
+) -> Iterator[Product | Skipped]:
     seen = FirstLines()
     last_line: int | None = None
-    with closing(files.prefetch_files(parts)) as fetched:
-        for file in fetched:
-            seen.begin(file.name, last_line or 0)
-            for block in formats.read(file, rules.columns, rules.needs, columns_seen=last_line is not None):
-                last_line = block.lines[-1]
-                yield from _validate_block(block, rules, seen)
+    try:
+        with closing(files.prefetch_files(parts)) as fetched:
+            for file in fetched:
+                seen.begin(file.name, last_line or 0)
+                has_rows = last_line is not None
+                for block in formats.read(file, rules.columns, rules.needs, recorder, columns_seen=has_rows):
+                    last_line = block.lines[-1]
+                    recorder.add_rows(len(block.lines))
+                    yield from _validate_block(block, rules, seen)
+    except CatalogError:
+        if parts[0].is_local:  # files behind a URL check themselves
+            files.check_unchanged(catalog, parts)  # one that was rewritten may look as if it were damaged
+        raise
+    files.check_unchanged(catalog, parts)
     if last_line is None:
         raise CatalogError(f"{catalog}: is empty, it has no products")
+    recorder.finish(rules.columns.product_id)
 
 
 class _Values(NamedTuple, Generic[T]):

@@ -12,7 +12,7 @@ from ingest.core.errors import CatalogError
 from ingest.runtime.remote_files import open_filesystem, strip_slash, with_retries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Hashable, Iterator
 
     from ingest.catalog.base import CatalogFile
 
@@ -44,9 +44,9 @@ class RemoteTree:
         # A storage's web console creates an empty object for a folder, under the folder's own name.
         return [_entry(about["name"], about) for about in found if about["name"].strip("/") != folder.strip("/")]
 
-    def file(self, path: str, name: str, size: int) -> CatalogFile:
-        """Return the file at a path, under its name in the catalog."""
-        return RemoteFile(self._files, path, name, self._url(path), size)
+    def file(self, path: str, name: str, entry: FileEntry) -> CatalogFile:
+        """Return the file at a path, under its name in the catalog, as it was listed."""
+        return RemoteFile(self._files, path, name, self._url(path), entry.size, entry.version)
 
     def _url(self, path: str) -> str:
         return str(self._files.unstrip_protocol(path))
@@ -65,6 +65,7 @@ class RemoteFile:
     name: str
     url: str
     size: int
+    version: Hashable = None
     content: bytes | None = None
     is_local: ClassVar[bool] = False
 
@@ -108,8 +109,7 @@ class RemoteFile:
         return content
 
     def _version(self) -> tuple[Any, ...]:
-        about = self._retry(lambda: self.files.info(self.path))
-        return about.get("size"), next((about[key] for key in _VERSION if about.get(key)), None)
+        return _version(self._retry(lambda: self.files.info(self.path)))
 
     def _retry(self, function: Callable[[], Any]) -> Any:
         try:
@@ -156,4 +156,8 @@ def _entry(path: str, about: dict[str, Any]) -> FileEntry:
         return FileEntry(name, is_folder=True, size=0)
     if about.get("size") is None:
         raise CatalogError(f"{about['name']}: its server does not report its size; download it and pass its path")
-    return FileEntry(name, is_folder=False, size=int(about["size"]))
+    return FileEntry(name, is_folder=False, size=int(about["size"]), version=_version(about))
+
+
+def _version(about: dict[str, Any]) -> tuple[Any, ...]:
+    return about.get("size"), next((about[key] for key in _VERSION if about.get(key)), None)

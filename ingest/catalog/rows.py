@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ingest.catalog.casting import display
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ingest.catalog.base import CatalogFile
+
+MAX_ROW = 16 << 20
+"""Characters of text, or bytes of Parquet's values, that a row may have; a longer one is skipped."""
+TOO_LONG = f"the row is longer than {MAX_ROW >> 20} MiB"
 
 _NAMED = 20  # columns that a message lists
 
@@ -25,19 +30,24 @@ class Columns:
 
 
 class FileRow(NamedTuple):
-    """A row as its file has it; `fault` says why it is not a row at all, whatever its cells hold."""
+    """A row as its file has it; `fault` says why it is not a row at all, whatever its cells hold.
+
+    `doubt` says why it may have swallowed other rows.
+    """
 
     line: int
     cells: dict[str, Any]
     fault: str = ""
+    doubt: str = ""
 
 
 class RowBlock(NamedTuple):
-    """Consecutive rows of a file, by columns, with None if a row has no such cell; `faults` by position."""
+    """Consecutive rows of a file, by columns, with None if a row has no such cell; `faults`, `doubts` by position."""
 
     lines: list[int]
     columns: Mapping[str, Sequence[Any]]
     faults: dict[int, str]
+    doubts: Mapping[int, str] = MappingProxyType({})
 
     def column(self, name: str) -> Sequence[Any]:
         """Return the cells of a column, all None if the file does not have it."""
@@ -45,9 +55,8 @@ class RowBlock(NamedTuple):
 
     def row(self, at: int) -> FileRow:
         """Return the row at a position."""
-        return FileRow(
-            self.lines[at], {name: column[at] for name, column in self.columns.items()}, self.faults.get(at, "")
-        )
+        cells = {name: column[at] for name, column in self.columns.items()}
+        return FileRow(self.lines[at], cells, self.faults.get(at, ""), self.doubts.get(at, ""))
 
 
 def check_columns(names: list[str], file: CatalogFile, columns: Columns) -> None:

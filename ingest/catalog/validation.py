@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 MAX_DYNAMIC = 65_536
 """Bytes of JSON that a row's dynamic field may take: https://milvus.io/docs/limitations.md"""
 
+_CLEARLY_TOO_LONG = 1 << 20  # characters
+
 
 class InvalidRowError(Exception):
     """Why a row is not a product: the reason and the detail."""
@@ -112,7 +114,8 @@ def validate(row: FileRow, rules: RowRules, file: str, first_seen: str = "") -> 
     except InvalidRowError as error:
         counts_fault = row.fault and error.reason is not Reason.DUPLICATE_ID
         reason, detail = (Reason.BAD_ROW, row.fault) if counts_fault else (error.reason, error.detail)
-        return Skipped(product_id, Stage.CATALOG, reason, detail, row.line, file, bool(row.fault))
+        detail = "; ".join(filter(None, (detail, row.doubt)))
+        return Skipped(product_id, Stage.CATALOG, reason, detail, row.line, file, bool(row.fault or row.doubt))
     return Product(product_id, image, metadata, row.line, file)
 
 
@@ -176,7 +179,8 @@ def _check_size(others: dict[str, Scalar]) -> dict[str, Scalar]:
     """Return `others`; raises InvalidRowError if they exceed the dynamic field, which would fail a whole upsert."""
     roughly = sum(len(name) + len(str(value)) + 6 for name, value in others.items())
     if roughly * 6 > MAX_DYNAMIC:  # a character is 6 bytes at most, \u0000 being the longest
-        size = len(json.dumps(others, ensure_ascii=False).encode())
+        # A text is no shorter as JSON, and writing megabytes of it for each of many rows would take minutes.
+        size = roughly if roughly > _CLEARLY_TOO_LONG else len(json.dumps(others, ensure_ascii=False).encode())
         if size > MAX_DYNAMIC:
             longest = max(others, key=lambda name: len(str(others[name])))
             most = f"most of them in {display(longest)}"

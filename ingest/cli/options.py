@@ -230,6 +230,12 @@ removal = combine(
         metavar="SHARE",
         help="Refuse to delete more than this share of the rows.",
     ),
+    option(
+        "Removal",
+        "--accept-changed-catalog",
+        is_flag=True,
+        help="Delete rows even if the catalog has lost columns or is written in another way than before.",
+    ),
 )
 
 allow_smaller = option(

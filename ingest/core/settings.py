@@ -94,6 +94,7 @@ class Settings:
     prune: bool = False
     drop_failed: bool = False
     max_prune: float = 0.2
+    accept_changed_catalog: bool = False
 
     exports: bool = True
     allow_smaller: bool = False

@@ -7,7 +7,8 @@ from contextlib import ExitStack, closing
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
-from ingest.catalog import reader
+from ingest.catalog import files, reader
+from ingest.catalog.recorder import CatalogRecorder
 from ingest.catalog.rows import Columns
 from ingest.core import contract as contracts
 from ingest.core import missing_numbers
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 
+    from ingest.catalog.profile import CatalogProfile
     from ingest.core.contract import Contract, Space
     from ingest.core.settings import Settings
     from ingest.embedding.checkpoint import Checkpoint
@@ -45,7 +47,8 @@ _WAITING = 2048  # records that may wait in memory for Milvus: two upserts
 class Pipeline:
     """The resources of one command; the methods are stages, generators from records to records.
 
-    `opened` opens the workspace: `workspace.open_read_only` for a command that changes nothing.
+    `opened` opens the workspace: `workspace.open_read_only` for a command that changes nothing. `last_profile`, set by
+    commands that compare with a collection, is of the catalog that it was filled from.
     """
 
     def __init__(
@@ -57,7 +60,12 @@ class Pipeline:
         self._clock = progress.clock
         self.stop = stop
         self.contract: Contract = contracts.load(settings.schema)
-        next(self._catalog(), None)  # raises errors in the options before anything is created or waited for
+        self.listed = files.list_files(settings.catalog)  # what every pass of this command must find unchanged
+        self.last_profile: CatalogProfile | None = None
+        self.recorder = CatalogRecorder()
+        next(
+            self._catalog(self.recorder), None
+        )  # raises errors in the options before anything is created or waited for
         too_many(0, 0, settings.max_skipped)
         if settings.data.is_dir():
             # raises BusyError before any error about the model
@@ -77,10 +85,11 @@ class Pipeline:
         self._flows = stack.enter_context(ExitStack())  # entered last, so that its threads end before the rest closes
 
     def products(self) -> Iterator[Product | Skipped]:
-        """Read the catalog: all products, or the first `sample`."""
+        """Read the catalog: all products, or the first `sample`; `recorder` gets what else this pass shows."""
         settings = self.settings
+        self.recorder = CatalogRecorder(self.last_profile, accepts=settings.accept_changed_catalog)
         self.progress.total = settings.sample or reader.estimate(settings.catalog)
-        products = self._clock.within(Stage.CATALOG, _first(self._catalog(), settings.sample))
+        products = self._clock.within(Stage.CATALOG, _first(self._catalog(self.recorder), settings.sample))
         return self.progress.count(Stage.CATALOG, parallel.take_until(products, self.stop), (Product, Skipped))
 
     def images_of(self, product_ids: Collection[str]) -> Iterator[ImageFile | Skipped]:
@@ -100,7 +109,7 @@ class Pipeline:
         """
         if not names:
             return
-        for product in parallel.take_until(_first(self._catalog(), self.settings.sample), self.stop):
+        for product in parallel.take_until(_first(self._catalog(CatalogRecorder()), self.settings.sample), self.stop):
             metadata = product.metadata if isinstance(product, Product) else {}
             if lacking := next((name for name in names if missing_numbers.is_nan(metadata.get(name))), ""):
                 raise ContractError(
@@ -164,9 +173,9 @@ class Pipeline:
     def _ahead(self) -> int:
         return 4 * (self.settings.batch or _BATCH)
 
-    def _catalog(self) -> Iterator[Product | Skipped]:
+    def _catalog(self, recorder: CatalogRecorder) -> Iterator[Product | Skipped]:
         columns = Columns(self.settings.id_column, self.settings.image_column)
-        return reader.read_catalog(self.settings.catalog, self.contract, columns)
+        return reader.read_catalog(self.settings.catalog, self.contract, columns, self.listed, recorder)
 
     def _owned(self, records: Generator[T, None, None]) -> Iterator[T]:
         self._flows.enter_context(closing(records))

@@ -37,17 +37,24 @@ class PrunePolicy:
         rows = difference.there.count(*self.states)
         if not rows:
             return ""
-        if RowState.GONE in self.states and difference.gone and difference.unreadable:
-            return (
-                f"{difference.unreadable} rows of the catalog cannot be read, and each of the {difference.gone} "
-                "products that seem gone may be in one of them; fix those rows (skipped.csv has their lines)"
-            )
+        if reasons := [*self._unreadable(difference), *difference.obstacles]:
+            return "; ".join(reasons)
         if rows > self.share * difference.ours:
             return (
                 f"{rows} of {difference.ours} rows would be deleted, more than --max-prune {self.share:g} allows; "
                 "check changes.csv, and raise --max-prune if that is right"
             )
         return ""
+
+    def _unreadable(self, difference: CollectionDiff) -> list[str]:
+        """Return that rows which seem gone, or failing, may be products in rows that cannot be read, if so."""
+        fix = "fix those rows (skipped.csv has their lines)"
+        if RowState.GONE in self.states and difference.gone and difference.unreadable:
+            rows = f"{difference.unreadable} rows of the catalog cannot be read"
+            return [f"{rows}, and each of the {difference.gone} products that seem gone may be in one of them; {fix}"]
+        if RowState.FAILED in self.states and difference.stale and difference.torn:
+            return [f"{difference.torn} rows of the catalog cannot be read, and their ids may be others; {fix}"]
+        return []
 
     def drops_failed(self, difference: CollectionDiff) -> bool:
         """Return whether rows of failing products are deleted; then the exports drop them, too."""

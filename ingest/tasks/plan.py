@@ -18,7 +18,7 @@ from ingest.milvus import null_probe, reader
 from ingest.milvus.collection import Collection
 from ingest.milvus.connection import connect
 from ingest.milvus.loading import check_loaded
-from ingest.pipeline import export_files, refill, workspace
+from ingest.pipeline import catalog_check, export_files, refill, workspace
 from ingest.pipeline.export_content import ExportPaths, rows_to_export
 from ingest.pipeline.pipeline import Pipeline
 from ingest.pipeline.promote import reason_to_stay
@@ -44,7 +44,7 @@ class Plan:
     and `refused` says why they would not be deleted. `examples` has one skipped product for each reason. `served` is
     what the alias serves now, None for nothing. `also` is what else a run would do, as after an upgrade of ingest.
     `unserved` says why the alias would not switch although it should, and `exports_refused` why the last exports would
-    stay.
+    stay. `catalog_changes` is how the catalog differs from the last one that was read.
     """
 
     products: int = 0
@@ -68,6 +68,7 @@ class Plan:
     also: list[str] = field(default_factory=list)
     unserved: str = ""
     exports_refused: str = ""
+    catalog_changes: list[str] = field(default_factory=list)
 
 
 def plan(settings: Settings, progress: Progress, stop: threading.Event) -> Plan:
@@ -114,6 +115,9 @@ def _read_collection(stack: ExitStack, pipeline: Pipeline, found: Plan) -> tuple
     collection = Collection(connection, known.contract, pipeline.space)
     found.collection = collection.name
     found.served = collection.alias_target()
+    pipeline.last_profile = catalog_check.recall(
+        connection, collection.name if collection.exists() else None, found.served
+    )
     if not collection.ready():
         return Inventory(), None
     check_loaded(connection, collection.name)
@@ -146,6 +150,7 @@ def _fill(found: Plan, pipeline: Pipeline, difference: diff.CollectionDiff, prun
     found.gone = 0 if settings.sample else difference.gone
     found.foreign = there.count(RowState.FOREIGN)
     pipeline.report.count_skipped(found, settings.catalog)
+    found.catalog_changes = catalog_check.weigh(pipeline, difference)
     found.refused = prune_policy.refusal(difference)
     found.remove = sum(1 for _ in prune_policy.ids(difference))
     if settings.exports and not settings.sample:

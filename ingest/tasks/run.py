@@ -12,7 +12,7 @@ from ingest.exports import faiss_index
 from ingest.milvus import bulk_import, null_probe, pending_imports, properties, reader, writer
 from ingest.milvus.collection import Collection
 from ingest.milvus.connection import connect
-from ingest.pipeline import export_files, refill
+from ingest.pipeline import catalog_check, export_files, refill
 from ingest.pipeline.distributed import driver
 from ingest.pipeline.export_content import ExportPaths, rows_to_export
 from ingest.pipeline.outcome import Outcome, complete, finish, raise_if_stopped, write_report
@@ -107,11 +107,13 @@ def _sync(
     distrusted, misembedded = wrong
     there.distrust(there.find(distrusted))
     refill.forget(pipeline, there, misembedded)
+    pipeline.last_profile = catalog_check.recall(collection.connection, collection.name, summary.served)
     difference = diff.CollectionDiff(there, pipeline.space.fingerprint)
     written = _write_changes(pipeline, collection, difference, summary, switches=switches)
     summary.upserted += refill.refill(pipeline, collection, difference)
     _count(pipeline, summary, difference)
     raise_if_stopped(pipeline, summary)
+    changes = catalog_check.weigh(pipeline, difference)
     refused = _remove(pipeline, collection, difference, summary)
     if summary.upserted + summary.deleted >= (1 if switches or collection.connection.is_lite else FLUSHED_FROM):
         with clock.working(Stage.MILVUS):
@@ -126,7 +128,7 @@ def _sync(
             _count(pipeline, summary, difference)
 
         exported = _export(pipeline, _files(pipeline.settings), there, repair, drops_failed=drops, rewrite=rewrite)
-    notes = _kept_rows(pipeline, difference, summary)
+    notes = [*changes, *_kept_rows(pipeline, difference, summary)]
     faults = _faults(pipeline, summary.upserted + summary.unchanged, exported)
     if switches:
         promotion = _promote(pipeline, collection, there, written, summary, refused=bool(refused))
@@ -136,6 +138,8 @@ def _sync(
     else:
         with clock.working(Stage.MILVUS):
             collection.check_not_taken()
+    if not (faults or refused):
+        catalog_check.keep(pipeline, collection, difference)
     places = {"collection": f"{_served(pipeline.contract.alias, summary)}, at {collection.connection.shown}"}
     return finish(pipeline, summary, places | (_exported(pipeline) if exported else {}), notes, faults, refused)
 

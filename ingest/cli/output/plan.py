@@ -115,6 +115,8 @@ def _print(found: Plan, *, details: bool) -> None:
     ):
         if count:
             display.echo(f"  {count:>8,} {what}")
+    for what in found.catalog_changes:
+        display.echo(f"  note: {what}")
     for what in found.also:
         display.echo(f"  note: a run would also {what}")
     if found.exports_refused:

@@ -134,7 +134,7 @@ def test_a_broken_part_is_reported_after_the_rows_before_it(tmp_path, content, w
 
 
 def test_not_every_json_lines_part_needs_an_image_or_a_row(tmp_path):
-    put(tmp_path, "1.jsonl", "4.jsonl", content="")
+    put(tmp_path, "1.jsonl", "4.jsonl", content="\n")
     put(tmp_path, "2.jsonl", content='{"product_id": "a", "image": "a.jpg"}\n')
     put(tmp_path, "3.jsonl", content='{"product_id": "b"}\n')
     first, second = everything(tmp_path)
@@ -175,5 +175,7 @@ def test_a_catalog_split_into_files_anywhere_gives_the_products_of_the_one_file(
         parts.mkdir()
         edges = [0, *sorted(cuts), len(table)]
         for number, (start, end) in enumerate(pairwise(edges)):
+            if kind.startswith(".jsonl") and start >= end:
+                continue  # a file of 0 bytes is an error
             (parts / f"part-{number}{kind}").write_bytes(written(kind, table[start:end]))
         assert told(parts) == told(one)
