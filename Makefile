@@ -3,6 +3,7 @@
 # make test-fast  the unit tests that need no server and no browser (under a minute)
 # make bench every benchmark, the figures into benchmarks/results; QUICK=1 takes under a minute each
 # make soak  tests at length: 100 kills, 300 signals, 20 outages of Milvus, the whole upgrade (an hour)
+# make mutants  300 one-line faults in the modules that decide, and which of them the tests find (hours; docs/testing.md)
 PYTHON ?= python3
 BIN := .venv/bin
 # A CPU-only torch is 200 MB, the default on Linux some GB: make run TORCH_INDEX=https://download.pytorch.org/whl/cpu
@@ -10,7 +11,7 @@ TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
 # What `make soak` runs at length.
-SOAK := tests/unit tests/faults tests/e2e/test_signals.py tests/upgrade tests/integration/on_ray
+SOAK := tests/unit tests/faults tests/e2e/test_signals.py tests/e2e/test_serve_slow_clients.py tests/upgrade tests/integration/on_ray
 # Processes that share the tests, twice as many as cores, for many wait for Milvus; each takes a GB with its fork server.
 WORKERS ?= 4
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --durations 10
@@ -18,7 +19,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --durations 10
 # Compiled once, not by each of the hundred processes that tests start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-fast bench soak lint unit clean help
+.PHONY: run test test-fast bench soak mutants lint unit clean help
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -45,6 +46,9 @@ bench: .venv/.installed-dev
 
 soak: .venv/.installed-dev
 	INGEST_SOAK=1 $(PYTEST) $(SOAK)
+
+mutants: .venv/.installed-dev
+	PYTHONPATH=scripts $(BIN)/python -m mutants $(MUTANTS)
 
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "ingest needs Python 3.11 or newer; name one with PYTHON=python3.12"; exit 1; }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -23,13 +24,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BACKLOG = 4096
-"""Connections that wait to be accepted; the kernel may allow fewer. Beyond it clients are left to try again."""
+BACKLOG = 256
+"""Connections that wait to be accepted. Everybody waits behind them: a client that finds no place tries again after a
+second, which is sooner than the end of a long queue."""
 MAX_CONNECTIONS = 1_000
 OWN_DESCRIPTORS = 100
 """Descriptors left for Milvus, images, uploads and libraries."""
 _MIN_CONNECTIONS = 16
 _CHECK_INTERVAL_S = 1.0
+_BURST = 24
+"""Connections accepted at once, so that there is a place for a client while the oldest connections are being closed: an
+attacker opens each of them again."""
 _FULL_S, _FAILED_S = 0.01, 0.2  # pauses of the accept loop
 _LOG_INTERVAL_S = 60.0
 
@@ -108,22 +113,36 @@ class Server(uvicorn.Server):
 
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        while True:
-            try:
-                accepted, _ = await loop.sock_accept(listening)
-            except OSError as error:  # no descriptors or memory left, or the client is gone already
-                log.warning("cannot accept connections: %s", error.strerror or error)
-                self._connections.make_room(also_below_limit=True)
-                await asyncio.sleep(_FAILED_S)
-                continue
-            try:
-                while not self._connections.make_room():  # noqa: ASYNC110  no event: connections also grow old
-                    await asyncio.sleep(_FULL_S)
-                await loop.connect_accepted_socket(self._protocol, accepted)
-            except BaseException as error:
-                accepted.close()
-                if not isinstance(error, OSError):
-                    raise
+        accepted: deque[socket.socket] = deque()
+        try:
+            while True:
+                try:
+                    accepted.append((await loop.sock_accept(listening))[0])
+                    while len(accepted) < _BURST:
+                        accepted.append(listening.accept()[0])
+                except BlockingIOError:
+                    pass  # nobody else waits
+                except OSError as error:  # no descriptors or memory left, or the client is gone already
+                    log.warning("cannot accept connections: %s", error.strerror or error)
+                    self._connections.make_room(also_below_limit=True)
+                    await asyncio.sleep(_FAILED_S)
+                while accepted:
+                    await self._connect(accepted.popleft())
+        finally:
+            for one in accepted:
+                one.close()
+
+    async def _connect(self, accepted: socket.socket) -> None:
+        accepted.settimeout(0)
+        try:
+            while not self._connections.make_room():  # noqa: ASYNC110  no event: connections also grow old
+                await asyncio.sleep(_FULL_S)
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, accepted)
+        except OSError:
+            accepted.close()
+        except asyncio.CancelledError:
+            accepted.close()
+            raise
 
     def _protocol(self) -> HttpProtocol:
         return HttpProtocol(self.config, self.server_state, self.lifespan.state, self._connections)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 
-def segmented(raw_path: bytes) -> str:
+def routing_path(raw_path: bytes) -> str:
     """Return a path with each segment decoded, except that `%` and `/` inside a segment stay encoded.
 
     So `a%2Fsimilar` is one segment, and `%73imilar` is `similar`. Raises UnicodeDecodeError if it is not UTF-8.
@@ -33,7 +33,7 @@ class SegmentedPaths:
         """Pass a request on with its path segmented."""
         if scope["type"] == "http" and scope.get("raw_path"):
             try:
-                path = segmented(scope["raw_path"])
+                path = routing_path(scope["raw_path"])
             except UnicodeDecodeError:
                 path = ""  # which no route has
             scope = {**scope, "path": path}

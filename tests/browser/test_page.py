@@ -9,6 +9,7 @@ from page import Page
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
+from support.service import serving
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,6 +128,14 @@ def test_a_shared_link_shows_the_same_results(page: Page) -> None:
     assert page.one(".chip input[value=mugs]").is_selected()
 
 
+def test_a_filter_by_a_field_that_the_collection_lacks_is_ignored_and_named(page: Page) -> None:
+    for link in ("?q=red+striped+mug&in.nosuch=x&max.weight=3", "?in.nosuch=x&max.weight=3"):
+        page.open(link)
+        page.until(lambda: "has no field weight" in page.one("#status").text, "the field is named")
+        assert "The collection has no field nosuch, so it was not filtered by it." in page.one("#status").text
+        assert len(page.shown()) == 24
+
+
 def test_the_keyboard_alone_is_enough(page: Page) -> None:
     page.until(page.shown, "some products are shown")
     typed(page, Keys.ENTER)
@@ -172,6 +181,16 @@ def test_a_service_with_a_token_asks_for_it_once(driver: Chrome, service: Servic
     page.open("?tab=collection")
     page.until(lambda: page.all(".legend button"), "the token is not asked for again")
     assert page.console() == []
+
+
+def test_a_token_may_have_any_letter(driver: Chrome, service: Service, tmp_path: Path) -> None:
+    with serving(service.shop.copied_to(tmp_path / "shop"), token="Schlüssel-ключ-à") as made:
+        page = Page(driver, made)
+        page.open("?q=mug")
+        page.until(lambda: page.one("#token").is_displayed(), "the dialog is shown")
+        page.one("#token").send_keys(made.token, Keys.ENTER)
+        page.until_first("mug")
+        assert page.console() == []
 
 
 @pytest.mark.parametrize("view", VIEWS)

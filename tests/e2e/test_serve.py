@@ -234,6 +234,7 @@ def test_one_line_says_why_it_does_not_start(shop: Shop) -> None:
             (["--host", "0.0.0.0"], 2, "INGEST_SERVE_TOKEN"),
             (["--port", port], 3, "in use"),
             (["--port", "0", "--allow-origin", "*"], 3, "--allow-origin *"),
+            (["--port", "0", "--serve-token", "two\nlines"], 3, "--serve-token: contains a line break"),
             (["--data", "elsewhere"], 5, "no such Milvus Lite file"),
             (["--model", "nowhere/at-all"], 6, "nowhere/at-all"),
         ]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 import time
 from contextlib import contextmanager
@@ -48,13 +49,19 @@ class Service:
 
 
 @contextmanager
-def serving(shop: Shop, *arguments: str | Path, token: str = "", **environment: str) -> Iterator[Service]:
-    """Start the command on a free port, and stop it at the end, which must go well."""
+def serving(
+    shop: Shop, *arguments: str | Path, token: str = "", descriptors: int = 0, **environment: str
+) -> Iterator[Service]:
+    """Start the command on a free port, and stop it at the end, which must go well.
+
+    `descriptors` limits how many files it may open.
+    """
     log = shop.folder / "serve.log"
     if token:
         environment["INGEST_SERVE_TOKEN"] = token
     command = [COMMAND, "serve", "--port", "0", *arguments]
-    process = fork_server().start(command, shop.folder, environment_of(environment), log=log)
+    limits = [("resource", "setrlimit", [resource.RLIMIT_NOFILE, [descriptors] * 2])] if descriptors else []
+    process = fork_server().start(command, shop.folder, environment_of(environment), log=log, before=limits)
     try:
         made = Service(_address(process, log), shop, process, log, token)
         with made.session:

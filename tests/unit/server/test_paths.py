@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.server.paths import decode, segmented
+from ingest.server.paths import decode, routing_path
 
 IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1) | st.text("%2F/5a.", min_size=1)
 
 
 @given(IDS, IDS)
 def test_an_encoded_id_is_one_segment_and_decodes_to_itself(one: str, other: str) -> None:
-    path = segmented(f"/v1/products/{quote(one, safe='')}/similar/{quote(other, safe='')}".encode())
+    path = routing_path(f"/v1/products/{quote(one, safe='')}/similar/{quote(other, safe='')}".encode())
 
     _, _, _, first, action, second = path.split("/")
     assert (decode(first), action, decode(second)) == (one, "similar", other)
@@ -23,7 +23,7 @@ def test_an_encoded_id_is_one_segment_and_decodes_to_itself(one: str, other: str
 
 @given(IDS)
 def test_an_unencoded_slash_separates_and_means_a_slash(one: str) -> None:
-    assert decode(segmented(quote(one).encode())) == one
+    assert decode(routing_path(quote(one).encode())) == one
 
 
 @pytest.mark.parametrize(
@@ -35,10 +35,10 @@ def test_an_unencoded_slash_separates_and_means_a_slash(one: str) -> None:
     ],
 )  # fmt: skip
 def test_other_characters_are_decoded(raw: bytes, path: str) -> None:
-    assert segmented(raw) == path
+    assert routing_path(raw) == path
 
 
 @pytest.mark.parametrize("raw", [b"/%FF", b"/%C3", b"/a/%ED%A0%80"])
 def test_what_is_no_utf8_is_no_path(raw: bytes) -> None:
     with pytest.raises(UnicodeDecodeError):
-        segmented(raw)
+        routing_path(raw)
