@@ -102,8 +102,7 @@ def _read_collection(pipeline: Pipeline, found: Plan) -> Inventory:
     found.collection = contracts.collection_name(pipeline.contract, pipeline.space)
     if "://" not in settings.milvus_uri and not Path(settings.milvus_uri).expanduser().exists():
         return Inventory()
-    to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait, pipeline.stop)
-    with connect(*to, reading=True) as connection:
+    with connect(settings.milvus, pipeline.stop, reading=True) as connection:
         known = null_probe.recall(connection, pipeline.contract, pipeline.space)
         pipeline.check_complete(known.refused, known.version)
         found.also += [known.open] if known.open else []
