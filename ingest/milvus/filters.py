@@ -63,14 +63,22 @@ def all_of(*expressions: str) -> str:
 def among(name: str, values: Collection[Scalar]) -> str:
     """Return an expression for rows whose field, written as `field` returns it, is one of these values.
 
-    pymilvus' own way breaks on a quote.
+    pymilvus' own way breaks on a quote, and Milvus Lite takes no `in` after a key of the dynamic field.
     """
+    if _is_key(name) and values:
+        return " or ".join(f"{name} == {literal(value)}" for value in values)
     return " or ".join(f"{name} in {some}" for some in _lists(values) or ["[]"])
 
 
 def not_among(name: str, values: Collection[Scalar]) -> str:
     """Return an expression for rows whose field is none of these values; "" if there are none."""
+    if _is_key(name):
+        return " and ".join(f"{name} != {literal(value)}" for value in values)
     return " and ".join(f"{name} not in {some}" for some in _lists(values))
+
+
+def _is_key(name: str) -> bool:
+    return name.startswith("$meta[")
 
 
 def _lists(values: Collection[Scalar]) -> list[str]:

@@ -46,7 +46,7 @@ for name, words in json.loads(sys.argv[2]).items():
         result = CliRunner().invoke(cli, [*words, *places])
     code = getattr(result.exception, "exit_code", result.exit_code)
     ended[name] = [code, result.output + str(result.exception or "")]
-with connect(shop.settings.milvus_uri, "", "", 5, reading=True) as connection:
+with connect(shop.settings.milvus, reading=True) as connection:
     ended["serve"] = [0, AliasWatcher(connection, "products", checkpoint("model-1").space).collection.name]
 print(json.dumps(ended))
 """

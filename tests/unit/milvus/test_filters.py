@@ -59,6 +59,12 @@ def test_what_ingest_quotes_is_read_as_it_was_by_types_and_names_no_field(values
 def test_no_values_match_no_row():
     assert filters.among("a", []) == "a in []"
     assert filters.not_among("a", []) == ""
+    assert filters.not_among('$meta["in"]', []) == ""
+
+
+def test_a_key_is_compared_with_each_value():
+    assert filters.among('$meta["in"]', ["a", 2]) == '$meta["in"] == "a" or $meta["in"] == 2'
+    assert filters.not_among('$meta["in"]', ["a", 2]) == '$meta["in"] != "a" and $meta["in"] != 2'
 
 
 @pytest.mark.parametrize(
