@@ -30,6 +30,8 @@ PROPERTY = "ingest.contract"
 """The collection property that carries the contract as JSON."""
 BUILT, SERVED = "ingest.built", "ingest.served"
 """The properties with the times at which a collection was created and the alias last switched to it (ISO 8601, UTC)."""
+HIGH_WATER = "ingest.high_water"
+"""The property with how many products apps found in each of the last seven runs, from the most on, as JSON."""
 IMPORTING = "ingest.importing"
 """The property that lists the files being imported, as JSON; "" or missing if there are none."""
 

@@ -24,6 +24,7 @@ from ingest.exports.manifest import (
 )
 from ingest.runtime.atomic_files import atomic_write, reason, storage_errors
 from ingest.runtime.parallel import batched
+from ingest.sync.high_water import HighWater
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,13 +50,13 @@ class RowSource(Protocol):
 def write(
     npy: Path, ids: Path, source: RowSource, store: EmbeddingStore, fingerprint: str,
     check: Callable[[], None] | None = None, *,
-    rewrite: bool = False,
+    rewrite: bool = False, forgets: bool = False,
 ) -> Manifest:  # fmt: skip
     """Write `npy`, (n, dim) float32 in catalog order, `ids`, a JSON list of product ids in row order, and the manifest.
 
     A product whose vector the store lacks, because its image could not be decoded, has no row. Files that were made
     from the same are left alone unless `rewrite` is set. Memory is one block. `check` is called before files are
-    replaced, and may raise.
+    replaced, and may raise. The manifest has how many rows the last exports had, unless it `forgets` them.
     Raises StorageError if the disk is full; the existing files stay.
     """
     content, rows = _content(source, store)
@@ -65,7 +66,10 @@ def write(
     if check is not None:
         check()
     written, files = _write(npy, ids, source, store, rows)
-    manifest = Manifest(written, store.dim, fingerprint, content, files)
+    last = HighWater.of(existing.high_water or [existing.rows]) if existing else HighWater()
+    after = last.add(written, written, is_allowed=forgets)
+    figures = list(after.figures) if len(after.figures) > 1 else []
+    manifest = Manifest(written, store.dim, fingerprint, content, files, figures)
     write_manifest(npy, manifest)
     return manifest
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
+
+from ingest.core.contract import HIGH_WATER
+from ingest.core.errors import MilvusError
+from ingest.sync.high_water import HighWater
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ingest.core.collection_layout import Layout
     from ingest.milvus.connection import Connection
+
+log = logging.getLogger(__name__)
 
 REPLICAS = "collection.replica.number"
 """Milvus' own property: the replicas of a load that names no number, since 2.4.13; older servers ignore it."""
@@ -31,6 +38,24 @@ def update(connection: Connection, name: str, properties: Mapping[str, str]) -> 
     found = get(connection, name) if properties else {}
     if newer := {key: value for key, value in properties.items() if found.get(key) != value}:
         set_properties(connection, name, newer)
+
+
+def high_water(connection: Connection, name: str) -> HighWater:
+    """Return how many products apps found lately, as a collection's property says."""
+    return HighWater.parse(get(connection, name).get(HIGH_WATER, ""))
+
+
+def keep_high_water(connection: Connection, name: str, known: HighWater, found: HighWater) -> None:
+    """Set how many products apps `found` lately, unless the collection has it, or it says no more than its rows do.
+
+    The results of a run do not depend on it: if the server refuses, that is logged.
+    """
+    if found == known or (not known.figures and len(found.figures) == 1):
+        return
+    try:
+        set_properties(connection, name, {HIGH_WATER: found.to_json()})
+    except MilvusError as error:
+        log.warning("%s; how many products apps found in this run is not remembered", error)
 
 
 def of_layout(layout: Layout) -> dict[str, str]:

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from itertools import compress
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ingest.core.errors import ExportError, NotLiveError
 from ingest.exports import faiss_index, npy_files
 from ingest.exports.manifest import read_manifest
 from ingest.pipeline.export_content import ExportContent
 from ingest.pipeline.last_good_images import write_images
 from ingest.runtime.parallel import batched
-from ingest.sync.guard import LEAST_KEPT_PERCENT, loses_too_many
+from ingest.sync.guard import ANY, MOST_LOST, guard
+from ingest.sync.high_water import HighWater
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,7 +53,10 @@ def write(pipeline: Pipeline, files: ExportPaths, rows: RowSource, *, rewrite: b
 
     npy, ids = files.npy, files.ids
     try:
-        manifest = npy_files.write(npy, ids, rows, pipeline.store, pipeline.space.fingerprint, check, rewrite=rewrite)
+        manifest = npy_files.write(
+            npy, ids, rows, pipeline.store, pipeline.space.fingerprint, check,
+            rewrite=rewrite, forgets=pipeline.settings.allow_smaller,
+        )  # fmt: skip
     except NotLiveError as refused:
         return ExportResult(refusal=str(refused))
     write_images(npy, manifest, rows, pipeline.store)
@@ -79,11 +85,21 @@ def refusal(pipeline: Pipeline, files: ExportPaths, rows: RowSource, coming: Ite
         last = set(npy_files.read_ids(files.ids))
     except ExportError:
         return ""  # there is no last export, or nobody can use it
-    lost = last.difference(coming)
+    foreseen = set(coming)
+    lost, found = last - foreseen, 0
     for block in batched(rows.pairs(), _BLOCK):
         held = pipeline.store.holds([image for _, image in block])
-        lost.difference_update(compress((product_id for product_id, _ in block), held))
-    if not loses_too_many(lost, last, allowed=pipeline.settings.allow_smaller):
+        names = [product_id for product_id, _ in block]
+        lost.difference_update(compress(names, held))
+        found += sum(is_held or product_id in foreseen for product_id, is_held in zip(names, held, strict=True))
+        foreseen.difference_update(names)
+    loss = guard(
+        np.fromiter((product_id in lost for product_id in last), bool, len(last)),
+        _high_water(files).most(len(last)),
+        ANY if pipeline.settings.allow_smaller else MOST_LOST,
+        found=found + len(foreseen),
+    )
+    if not loss.reason:
         return ""
     if are_current(pipeline, files, rows):
         return ""  # the file of ids is damaged, and names products that were never exported
@@ -93,5 +109,10 @@ def refusal(pipeline: Pipeline, files: ExportPaths, rows: RowSource, coming: Ite
     why += [f"{len(lost) - failing:,} not in the {where}"] * (len(lost) > failing)
     return (
         f"they would lose {len(lost):,} of their {len(last):,} products ({', '.join(why)}), "
-        f"more than {100 - LEAST_KEPT_PERCENT} %; if that is right, pass --allow-smaller"
+        f"{loss.reason}; if that is right, pass --allow-smaller"
     )
+
+
+def _high_water(files: ExportPaths) -> HighWater:
+    manifest = read_manifest(files.npy)
+    return HighWater.of(manifest.high_water) if manifest else HighWater()

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from ingest.core.errors import ConfigError, InterruptedRunError, NoTorchError, VerificationError
+from ingest.core.errors import ConfigError, InterruptedRunError, NotLiveError, NoTorchError, VerificationError
 from ingest.core.records import Decoded, Embedded, Stage
 from ingest.exports import faiss_index
 from ingest.milvus import bulk_import, null_probe, pending_imports, properties, reader, writer
 from ingest.milvus.collection import Collection
 from ingest.milvus.connection import connect
-from ingest.pipeline import export_files
+from ingest.milvus.loading import load
+from ingest.pipeline import export_files, kept_rows
 from ingest.pipeline.distributed import driver
 from ingest.pipeline.export_content import ExportPaths, rows_to_export
+from ingest.pipeline.first_write import FirstWrite
 from ingest.pipeline.outcome import Outcome, complete, finish, raise_if_stopped, write_report
 from ingest.pipeline.pipeline import Pipeline
-from ingest.pipeline.promote import Promotion, promote
+from ingest.pipeline.promote import AliasSwitch
 from ingest.pipeline.report import Summary
 from ingest.pipeline.skipped import describe_unusable
 from ingest.runtime import parallel
 from ingest.runtime.profiler import EXPORTS
 from ingest.sync import diff
-from ingest.sync.inventory import Inventory, RowState
+from ingest.sync.inventory import Inventory
 from ingest.sync.prune import PrunePolicy
 
 if TYPE_CHECKING:
@@ -34,12 +35,12 @@ if TYPE_CHECKING:
     from ingest.core.records import Skipped
     from ingest.core.settings import Settings
     from ingest.pipeline.progress import Progress
+    from ingest.pipeline.promote import Promotion
 
 FLUSHED_FROM = 5_000
 """Flush after this many rows: fewer are as safe in the server's log, and any flush takes 3 s."""
 _DELETED_AT_ONCE = 1000
 _NOTHING_STORED = "no product of the catalog has a vector yet; make them with: ingest run"
-_NAMED = 5  # products named in a note; changes.csv names them all
 
 
 def run(
@@ -97,46 +98,62 @@ def export(settings: Settings, progress: Progress, stop: threading.Event) -> Out
 def _sync(
     pipeline: Pipeline, collection: Collection, noted: Mapping[str, str], distrusted: Sequence[str], *, rewrite: bool
 ) -> Outcome:
-    clock = pipeline.progress.clock
+    settings, clock = pipeline.settings, pipeline.progress.clock
     with clock.working(Stage.MILVUS):
         collection.prepare()
         properties.update(collection.connection, collection.name, noted)
         summary = Summary(collection=collection.name, served=collection.alias_target())
-        pending_imports.settle(collection, pipeline.settings.bulk_folder, pipeline.stop)
+        pending_imports.settle(collection, settings.bulk_folder, pipeline.stop)
         there = reader.inventory(collection, pipeline.store)
+        if summary.served not in (None, collection.name):
+            load(collection.connection, summary.served)
+        served = reader.served(collection, summary.served, there, pipeline.store)
     switches = summary.served != collection.name
     there.distrust(there.find(distrusted))
-    difference = diff.CollectionDiff(there, pipeline.space.fingerprint)
-    written = _write_changes(pipeline, collection, difference, summary, switches=switches)
+    difference = diff.CollectionDiff(there, pipeline.space.fingerprint, served)
+    try:
+        written = _write_changes(pipeline, collection, difference, summary, switches=switches)
+    except NotLiveError as error:  # before the first row was written
+        pipeline.stop_threads()
+        return finish(pipeline, summary, _places(pipeline, collection, summary), faults=[str(error)])
     _count(pipeline, summary, difference)
     raise_if_stopped(pipeline, summary)
-    refused = _remove(pipeline, collection, difference, summary)
-    if summary.upserted + summary.deleted >= (1 if switches or collection.connection.is_lite else FLUSHED_FROM):
+    with clock.working(Stage.MILVUS):
+        switch = AliasSwitch(pipeline, collection, difference, written, summary.served) if switches else None
+        refused = _remove(pipeline, collection, difference, summary)
+        summary.carried = switch.carry_over() if switch else 0
+    changes = summary.upserted + summary.deleted + summary.carried
+    if changes >= (1 if switches or collection.connection.is_lite else FLUSHED_FROM):
         with clock.working(Stage.MILVUS):
             collection.flush()
     exported = None
-    if pipeline.settings.exports:
-        drops = PrunePolicy.of(pipeline.settings).drops_failed(difference)
-        exported = _export(pipeline, _files(pipeline.settings), there, drops_failed=drops, rewrite=rewrite)
-    notes = _kept_rows(pipeline, difference, summary)
+    if settings.exports:
+        drops = PrunePolicy.of(settings).drops_failed(difference)
+        exported = _export(pipeline, _files(settings), there, drops_failed=drops, rewrite=rewrite)
+    notes = kept_rows.notes(settings, difference, summary)
     faults = _faults(pipeline, summary.upserted + summary.unchanged, exported)
-    if switches:
-        promotion = _promote(pipeline, collection, there, written, summary, refused=bool(refused))
+    if switch:
+        promotion = _promote(pipeline, switch, summary)
         summary.served = promotion.served
         notes += [promotion.note] if promotion.note else []
         faults = ([promotion.fault] if promotion.fault else []) + faults
     else:
         with clock.working(Stage.MILVUS):
             collection.check_not_taken()
-    places = {"collection": f"{_served(pipeline.contract.alias, summary)}, at {collection.connection.shown}"}
-    return finish(pipeline, summary, places | (_exported(pipeline) if exported else {}), notes, faults, refused)
+            if served and not (faults or refused or settings.sample or pipeline.too_many_skipped):
+                loss = PrunePolicy.of(settings).losses(difference)[0]
+                found = served.after(loss, is_allowed=settings.allow_smaller)
+                properties.keep_high_water(collection.connection, collection.name, served.high_water, found)
+    places = _places(pipeline, collection, summary) | (_exported(pipeline) if exported else {})
+    return finish(pipeline, summary, places, notes, faults, refused)
 
 
 def _write_changes(
     pipeline: Pipeline, collection: Collection, difference: diff.CollectionDiff, summary: Summary, *, switches: bool
 ) -> Inventory:
     """Write the rows that differ, count and report them; return them if the alias `switches`, to verify them."""
-    records = pipeline.progress.count(Stage.MILVUS, _written(pipeline, collection, difference), Embedded)
+    first = FirstWrite(pipeline, difference.served)
+    records = pipeline.progress.count(Stage.MILVUS, _written(pipeline, collection, difference, first), Embedded)
     written = Inventory()
     for batch in parallel.batched(pipeline.report.keep_skipped(difference.failures(records)), writer.MAX_ROWS):
         summary.upserted += len(batch)
@@ -147,9 +164,7 @@ def _write_changes(
     return written
 
 
-def _promote(
-    pipeline: Pipeline, collection: Collection, there: Inventory, written: Inventory, summary: Summary, *, refused: bool
-) -> Promotion:
+def _promote(pipeline: Pipeline, switch: AliasSwitch, summary: Summary) -> Promotion:
     """Switch the alias to the collection if it may; if the collection is wrong, the report says so.
 
     Raises VerificationError then, and InterruptedRunError if the user has interrupted the run.
@@ -157,12 +172,16 @@ def _promote(
     raise_if_stopped(pipeline, summary)
     try:
         with pipeline.progress.clock.working(Stage.MILVUS):
-            return promote(pipeline, collection, there, written, summary.served, refused=refused)
+            return switch.promote()
     except (VerificationError, InterruptedRunError) as error:
         complete(pipeline, summary)
         outcome = "interrupted" if isinstance(error, InterruptedRunError) else "not verified"
         write_report(pipeline, summary, outcome, failure=error)
         raise
+
+
+def _places(pipeline: Pipeline, collection: Collection, summary: Summary) -> dict[str, Any]:
+    return {"collection": f"{_served(pipeline.contract.alias, summary)}, at {collection.connection.shown}"}
 
 
 def _served(alias: str, summary: Summary) -> str:
@@ -175,13 +194,14 @@ def _served(alias: str, summary: Summary) -> str:
 
 
 def _written(
-    pipeline: Pipeline, collection: Collection, difference: diff.CollectionDiff
+    pipeline: Pipeline, collection: Collection, difference: diff.CollectionDiff, first: FirstWrite
 ) -> Iterator[Embedded | Skipped]:
     """Write the rows that differ, on this machine's threads or on a Ray cluster, and yield them."""
     if pipeline.settings.engine == "ray":
-        return driver.write_rows(pipeline, collection, difference)
+        return driver.write_rows(pipeline, collection, difference, first)
     clock = pipeline.progress.clock
-    embedded = clock.waiting(pipeline.buffer(pipeline.embed(difference.changes(pipeline.images()))))
+    changes = first.before(difference.changes(pipeline.images()))
+    embedded = clock.waiting(pipeline.buffer(pipeline.embed(changes)))
     return clock.within(Stage.MILVUS, _write(pipeline, collection, difference.there, embedded))
 
 
@@ -212,24 +232,6 @@ def _remove(pipeline: Pipeline, collection: Collection, difference: diff.Collect
         collection.delete(batch)
         summary.deleted += len(batch)
     return policy.refusal(difference)
-
-
-def _kept_rows(pipeline: Pipeline, difference: diff.CollectionDiff, summary: Summary) -> list[str]:
-    """Return notes of the rows that stay though the catalog has no usable product for them."""
-    foreign = difference.there.count(RowState.FOREIGN)
-    notes = [f"kept {_rows(foreign)} that ingest did not write"] if foreign else []
-    for state, rows, why in (
-        (RowState.GONE, summary.gone, "not in the catalog (delete with --prune)"),
-        (RowState.FAILED, summary.stale, "of products that fail now (delete with --drop-failed)"),
-    ):
-        if rows and state not in PrunePolicy.of(pipeline.settings).states:
-            named = ", ".join(product_id for product_id, _ in islice(difference.there.ids({state}), _NAMED))
-            notes.append(f"kept {_rows(rows)} {why}: {named}{', …' if rows > _NAMED else ''}")
-    return notes
-
-
-def _rows(number: int) -> str:
-    return "1 row" if number == 1 else f"{number:,} rows"
 
 
 def _export(
