@@ -46,11 +46,11 @@ def high_water(connection: Connection, name: str) -> HighWater:
 
 
 def keep_high_water(connection: Connection, name: str, known: HighWater, found: HighWater) -> None:
-    """Set how many products apps `found` lately, unless the collection has it, or it says no more than its rows do.
+    """Set how many products apps `found` lately, unless that is `known` already.
 
     The results of a run do not depend on it: if the server refuses, that is logged.
     """
-    if found == known or (not known.figures and len(found.figures) == 1):
+    if found == known:
         return
     try:
         set_properties(connection, name, {HIGH_WATER: found.to_json()})

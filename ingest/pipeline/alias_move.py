@@ -117,7 +117,7 @@ def _reason(loss: Loss, rows: Inventory, lost: NDArray[np.bool_]) -> str:
         return ""
     counts = (
         (int((rows.states[lost] == RowState.GONE).sum()), "not in the catalog"),
-        (int((rows.states[lost] == RowState.FAILED).sum()), "fail today"),
+        (int((rows.states[lost] == RowState.FAILED).sum()), "fail today, or do not fit"),
         (int((rows.states[lost] == RowState.FOREIGN).sum()), "not written by ingest"),
     )
     why = ", ".join(f"{count:,} {what}" for count, what in counts if count)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ingest.runtime.hash_index import ABSENT
 from ingest.runtime.parallel import batched
+from ingest.sync.high_water import HighWater
 from ingest.sync.inventory import RowState
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ingest.sync.guard import Loss
-    from ingest.sync.high_water import HighWater
     from ingest.sync.inventory import Inventory
 
 _BLOCK = 4096  # ids looked up at a time
@@ -46,9 +46,11 @@ class Served:
     def after(self, loss: Loss, *, is_allowed: bool) -> HighWater:
         """Return the high water after a run with this loss, which was not refused.
 
-        If the user has allowed more than the default, what apps found before does not count any more.
+        If the user has allowed more than the default, what apps found before does not count any more. It stays unknown
+        as long as it says no more than the rows do.
         """
-        return self.high_water.add(self.count, loss.found, is_allowed=is_allowed or loss.needs_leave)
+        found = self.high_water.add(self.count, loss.found, is_allowed=is_allowed or loss.needs_leave)
+        return found if self.high_water.figures or found.figures != (loss.found,) else HighWater()
 
     def settle(self, catalog: Iterable[str], good: Iterable[str]) -> None:
         """Set the state of each row, if a run has filled another collection than the served one.
