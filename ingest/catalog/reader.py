@@ -18,7 +18,7 @@ from ingest.core.errors import CatalogError, InputError
 from ingest.core.records import Product
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Generator, Iterator, Sequence
     from pathlib import Path
 
     from ingest.catalog.base import CatalogFile
@@ -47,7 +47,7 @@ def read_catalog(catalog: Path | str, contract: Contract, columns: Columns) -> I
     return _products(catalog, files.list_files(catalog), row_rules(contract, columns))
 
 
-def read_ids(catalog: Path | str, contract: Contract, columns: Columns) -> Iterator[list[str]]:
+def read_ids(catalog: Path | str, contract: Contract, columns: Columns) -> Generator[list[str], None, None]:
     """Yield the product ids of a catalog in blocks, as `read_catalog` reads them, and nothing else of its rows.
 
     Ids of rows that are broken or repeat an id are among them; rows without a usable id are left out. Of Parquet only

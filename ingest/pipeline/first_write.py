@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from math import ceil
 from typing import TYPE_CHECKING
 
 from ingest.catalog import reader
 from ingest.catalog.rows import Columns
 from ingest.core.errors import NotLiveError
 from ingest.core.records import ImageFile, Stage
-from ingest.sync.guard import ANY, are_other_products
+from ingest.sync.guard import ANY, are_other_products, most_missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -54,8 +56,10 @@ class FirstWrite:
         if served is None or not served.count or allowed == ANY:
             return ""
         columns = Columns(settings.id_column, settings.image_column)
-        with self._pipeline.progress.clock.working(Stage.CATALOG):
-            lost, new, rows = served.lacking(reader.read_ids(settings.catalog, self._pipeline.contract, columns))
+        enough = ceil((1 - most_missing(allowed)) * served.count)
+        ids = reader.read_ids(settings.catalog, self._pipeline.contract, columns)
+        with self._pipeline.progress.clock.working(Stage.CATALOG), closing(ids):
+            lost, new, rows = served.lacking(ids, enough)
         if not are_other_products(lost, new, rows, allowed):
             return ""
         return (

@@ -18,6 +18,11 @@ ANY = 1.0
 _MOST = Fraction(1, 2)
 
 
+def most_missing(allowed: float = MOST_LOST) -> Fraction:
+    """Return the share of the served products that a catalog may lack and still be about them."""
+    return max(_MOST, Fraction(str(allowed)))
+
+
 @dataclass(frozen=True, slots=True)
 class Loss:
     """What would be lost: `lost` of `served` products; apps would find `found`, and found `high_water` at most lately.
@@ -82,5 +87,4 @@ def are_other_products(lost: NDArray[np.bool_], new: int, rows: int, allowed: fl
     the wrong column. A catalog that was cut has few new ids, and one that has grown lacks few of the served ones. Up to
     the `allowed` share of the served products may be missing.
     """
-    most = max(_MOST, Fraction(str(allowed)))
-    return int(np.count_nonzero(lost)) > most * len(lost) and new > _MOST * rows
+    return int(np.count_nonzero(lost)) > most_missing(allowed) * len(lost) and new > _MOST * rows

@@ -65,10 +65,10 @@ class Served:
         for block in batched(good, _BLOCK):
             states[self._places(block)] = RowState.SAME
 
-    def lacking(self, catalog: Iterable[Sequence[str]]) -> tuple[NDArray[np.bool_], int, int]:
-        """Return which products the blocks of a catalog's ids lack, (n,) bool; how many ids are new; and how many are.
+    def lacking(self, catalog: Iterable[Sequence[str]], enough: int) -> tuple[NDArray[np.bool_], int, int]:
+        """Return which products the blocks of a catalog's ids lack, (n,) bool; how many ids are new; and how many ids.
 
-        The ids need not be distinct.
+        The ids need not be distinct. The rest of the catalog is not read once it has `enough` of the products.
         """
         is_there = np.zeros(len(self.rows), bool)
         new = ids = 0
@@ -76,6 +76,8 @@ class Served:
             at = self._places(block)
             is_there[at] = True
             new, ids = new + len(block) - len(at), ids + len(block)
+            if np.count_nonzero(is_there) >= enough:
+                break
         return ~is_there[self.rows.products], new, ids
 
     def _places(self, product_ids: Sequence[str]) -> NDArray[np.int64]:

@@ -11,7 +11,6 @@ from support.shop import ROOT, write_csv
 from support.small_shop import SmallShop
 
 from ingest.core.errors import CatalogError, IngestError
-from ingest.milvus import properties
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,12 +128,6 @@ class GuardedShop(SmallShop):
 
     def ids(self) -> set[str]:
         return set(self.rows())
-
-    @property
-    def high_water(self) -> str | None:
-        with self.connection() as connection:
-            found = next(release.name for release in self.releases() if release.serves)
-            return properties.get(connection, found).get("ingest.high_water")
 
     def planned(self, **settings: Any) -> Plan | None:
         """Return the plan, None if the catalog cannot be read."""

@@ -23,9 +23,19 @@ def test_products_are_counted_once():
 
 
 def test_what_a_catalog_lacks_is_found_by_id_whatever_is_repeated():
-    lost, new, ids = served("a", "b", "c", "b").lacking([["c", "x", "c"], ["y", "x"]])
+    lost, new, ids = served("a", "b", "c", "b").lacking([["c", "x", "c"], ["y", "x"]], enough=2)
     assert lost.tolist() == [True, True, False]
     assert (new, ids) == (3, 5)
+
+
+def test_a_catalog_is_not_read_further_than_to_enough_of_the_products():
+    def blocks():
+        yield ["a", "x"]
+        yield ["b"]
+        raise AssertionError
+
+    lost, _, _ = served("a", "b", "c").lacking(blocks(), enough=2)
+    assert lost.tolist() == [False, False, True]
 
 
 def test_rows_are_settled_by_the_catalog_and_by_what_the_new_collection_has():
