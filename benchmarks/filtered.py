@@ -23,6 +23,7 @@ import numpy as np
 
 from ingest.core import contract as contracts
 from ingest.core.contract import Space
+from ingest.core.settings import MilvusSettings
 from ingest.milvus.alias import switch
 from ingest.milvus.collection import Collection
 from ingest.milvus.connection import connect
@@ -56,7 +57,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             if arguments.uri:
                 drawn.forget(arguments.uri)
-            with connect(arguments.uri or str(Path(folder) / "milvus.db"), "", "", 60) as connection:
+            with connect(MilvusSettings(arguments.uri or str(Path(folder) / "milvus.db"), max_wait=60)) as connection:
                 found += measured(connection, Stock(rows, spread=arguments.vectors == "random"), queries)
     worst = {"lowest_recall": min(row["recall@10"] for row in found), "short": sum(row["short"] for row in found)}
     bench.finish("filtered", found, worst, arguments.json, ("pymilvus", "milvus-lite", "numpy"))

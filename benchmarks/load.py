@@ -26,6 +26,7 @@ from sync import stored
 from ingest.core import contract as contracts
 from ingest.core.contract import Space, row_digest
 from ingest.core.records import ImageFile, Product
+from ingest.core.settings import MilvusSettings
 from ingest.milvus import writer
 from ingest.milvus.collection import Collection
 from ingest.milvus.connection import connect
@@ -111,7 +112,7 @@ def pictures(folder: Path, count: int) -> Iterator[ImageFile]:
 def part(name: str, folder: Path, uri: str) -> dict[str, Any]:
     """Load everything into a new collection; return the figures."""
     store = LocalStore(folder / "store", DIM)
-    with connect(uri, "", "", 60) as connection:
+    with connect(MilvusSettings(uri, max_wait=60)) as connection:
         collection = Collection(connection, contracts.load(contracts.default_path()), SPACE)
         if collection.exists():
             connection.client.drop_collection(collection.name)

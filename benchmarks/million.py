@@ -28,6 +28,7 @@ from sync import key_of, pictures, stored
 
 from ingest.core import contract as contracts
 from ingest.core.contract import Space
+from ingest.core.settings import MilvusSettings
 from ingest.exports import faiss_index, npy_files
 from ingest.exports.row_list import ExportRows
 from ingest.milvus import reader, writer
@@ -150,7 +151,7 @@ def verify(folder: Path, contract: Contract, wanted: ExportRows, _uri: str | Non
 
 def load(folder: Path, contract: Contract, _wanted: ExportRows, uri: str | None) -> int:
     """Fill the collection from the store by upserts."""
-    with connect(uri or "", "", "", 60) as connection:
+    with connect(MilvusSettings(uri or "", max_wait=60)) as connection:
         collection = Collection(connection, contract, SPACE)
         if collection.exists():
             connection.client.drop_collection(collection.name)
@@ -164,7 +165,7 @@ def load(folder: Path, contract: Contract, _wanted: ExportRows, uri: str | None)
 def nothing_to_do(folder: Path, contract: Contract, wanted: ExportRows, uri: str | None) -> int:
     """Compare the catalog with a collection that holds all of it, as `ingest plan` does."""
     store = LocalStore(folder / "store", DIM)
-    with connect(uri or "", "", "", 60) as connection:
+    with connect(MilvusSettings(uri or "", max_wait=60)) as connection:
         collection = Collection(connection, contract, SPACE)
         assert collection.ready()
         difference = diff.CollectionDiff(reader.inventory(collection, store), SPACE.fingerprint)

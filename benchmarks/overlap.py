@@ -27,7 +27,7 @@ import bench
 import drawn
 from embed import write_model
 
-from ingest.core.settings import Settings
+from ingest.core.settings import MilvusSettings, Settings
 from ingest.embedding.device import import_torch
 from ingest.embedding.encoder import embed
 from ingest.exports import faiss_index, npy_files
@@ -155,7 +155,7 @@ def kept(part: str, pipeline: Pipeline, embedded: list[Embedded | Skipped]) -> C
         return export
 
     def fill() -> None:
-        with connect(settings.milvus_uri, "", "", 60) as connection:
+        with connect(MilvusSettings(settings.milvus_uri, max_wait=60)) as connection:
             collection = Collection(connection, pipeline.contract, pipeline.space)
             collection.prepare()
             exhaust(writer.upsert(embedded, collection))

@@ -29,6 +29,7 @@ from ingest.catalog.rows import Columns
 from ingest.core import contract as contracts
 from ingest.core.contract import Space
 from ingest.core.records import ImageFile, Product
+from ingest.core.settings import MilvusSettings
 from ingest.milvus import reader, writer
 from ingest.milvus.collection import Collection
 from ingest.milvus.connection import connect
@@ -131,7 +132,7 @@ def stored(records: Iterable[ImageFile | Skipped], store: LocalStore) -> Iterato
 def part(name: str, folder: Path, uri: str, count: int) -> dict[str, Any]:
     contract = contracts.load(contracts.default_path())
     store = LocalStore(folder / "store", DIM)
-    with connect(uri, "", "", 60) as connection:
+    with connect(MilvusSettings(uri, max_wait=60)) as connection:
         collection = Collection(connection, contract, SPACE)
         if name in ("plain_upsert", "first_load") and collection.exists():
             connection.client.drop_collection(collection.name)

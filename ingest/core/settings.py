@@ -24,6 +24,19 @@ _EXAMPLES = {bool: "true", int: "32", float: "20.0", str: '"text"'}
 
 
 @dataclass(frozen=True, slots=True)
+class MilvusSettings:
+    """Which Milvus, who asks, and for how many seconds a call is retried while the server is away or busy.
+
+    `uri` is an http(s):// address or the path of a Milvus Lite file; `db_name` "" is the user's default database.
+    """
+
+    uri: str
+    token: str = field(default="", repr=False)
+    db_name: str = ""
+    max_wait: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The settings of all commands. Times are in seconds, sizes in bytes. A catalog that is a string is a URL."""
 
@@ -99,6 +112,11 @@ class Settings:
     def milvus_uri(self) -> str:
         """The address of Milvus; by default, a Milvus Lite file in the data folder."""
         return self.uri or str(self.data / "milvus.db")
+
+    @property
+    def milvus(self) -> MilvusSettings:
+        """The settings of the connection to Milvus."""
+        return MilvusSettings(self.milvus_uri, self.token, self.db_name, self.max_wait)
 
     @property
     def store_place(self) -> str:

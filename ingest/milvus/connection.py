@@ -19,6 +19,8 @@ from ingest.runtime.lock import lock_file, lock_file_shared
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ingest.core.settings import MilvusSettings
+
 log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10.0
@@ -212,22 +214,14 @@ class _Patience:
 
 @contextmanager
 def connect(
-    uri: str,
-    token: str,
-    db_name: str,
-    max_wait: float,
-    stop: threading.Event | None = None,
-    *,
-    existing: bool = False,
-    reading: bool = False,
+    server: MilvusSettings, stop: threading.Event | None = None, *, existing: bool = False, reading: bool = False
 ) -> Iterator[Connection]:
-    """Connect, and close at the block's end.
+    """Connect, and close at the block's end; `stop` ends waiting for the server.
 
     With `existing`, a Milvus Lite file must exist already, and no file is made beside it; with `reading`, it is not
     changed either. Raises MilvusError, and BusyError if another process has the Lite file open.
     """
-    existing = existing or reading
-    place = ""
+    uri, existing, place = server.uri, existing or reading, ""
     if existing and "://" not in uri and not Path(uri).expanduser().exists():
         raise MilvusError(
             f"{uris.split_user(uri)[0]}: no such Milvus Lite file; fill it with: ingest run, or pass --uri"
@@ -240,7 +234,7 @@ def connect(
             stack.enter_context(lock_file_shared(path) if existing else lock_file(path))
             if reading:
                 place = str(stack.enter_context(lite.open_copy(path)))
-        connection = Connection(uri, token, db_name, max_wait, stop, place)
+        connection = Connection(uri, server.token, server.db_name, server.max_wait, stop, place)
         stack.callback(connection.close)
         yield connection
 

@@ -67,14 +67,14 @@ class FieldComparison:
 
     def __init__(self, collection: Collection, inventory: Inventory, drawn: NDArray[np.bool_]) -> None:
         self.rows = 0
-        self.differing: list[Mismatch] = []
+        self.mismatches: list[Mismatch] = []
         self._collection = collection
         self._inventory = inventory
         self._drawn = drawn
         self._page: list[_SameDigest] = []
         self._bytes = 0
 
-    def passing(self, records: Iterable[T]) -> Iterator[T]:
+    def compare(self, records: Iterable[T]) -> Iterator[T]:
         """Yield every record, and compare the rows of the images among them."""
         for batch in batched(records, _LOOKUP_BATCH):
             for row in self._with_same_digest([record for record in batch if isinstance(record, ImageFile)]):
@@ -119,7 +119,7 @@ class FieldComparison:
             self.rows += 1
             faults = [] if names_image else [f"{IMAGE_SHA256} is not {image.sha256.hex()}"]
             if faults := faults + differences(row, image.product.metadata, contract):
-                self.differing.append(Mismatch("field", product_id, "; ".join(faults)))
+                self.mismatches.append(Mismatch("field", product_id, "; ".join(faults)))
 
 
 def differences(row: Mapping[str, Any], metadata: Mapping[str, Scalar], contract: Contract) -> list[str]:

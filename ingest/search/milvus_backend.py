@@ -139,7 +139,7 @@ class SearchableCollection:
         rows = pages.pages(self._connection, self.name, fields, "Bounded")
         return {str(row[PRIMARY_KEY]): self._known(row.get(field), field) for batch in rows for row in batch}
 
-    def tell_ef(self, ef: int) -> None:
+    def save_ef(self, ef: int) -> None:
         """Write a measured `ef` into the contract that the collection carries, for every app that reads it."""
         self.contract = search_ef.add_measured(self.contract, ef)
         set_properties(self._connection, self.name, {contracts.PROPERTY: json.dumps(self.contract, ensure_ascii=True)})

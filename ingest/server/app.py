@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -92,10 +93,8 @@ def run(settings: Settings, started: Callable[[str], None]) -> None:
     alias, rules = contracts.load(settings.schema).alias, access_rules(settings)
     with ExitStack() as stack:
         listening = stack.enter_context(_listen(settings.host, settings.port))
-        max_wait = min(settings.max_wait, _MAX_WAIT_S)
-        connection = stack.enter_context(
-            connect(settings.milvus_uri, settings.token, settings.db_name, max_wait, reading=True)
-        )
+        milvus = replace(settings.milvus, max_wait=min(settings.max_wait, _MAX_WAIT_S))
+        connection = stack.enter_context(connect(milvus, reading=True))
         model = QueryModel(settings)
         service = Service(settings, connection, AliasWatcher(connection, alias, model.space), model)
         service.warm_up()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,7 +112,7 @@ def _milvus(settings: Settings) -> Finding:
     if "://" not in uri and not Path(uri).expanduser().exists():
         return Finding("milvus", f"{uri}: does not exist yet; ingest run creates it")
     alias = contracts.load(settings.schema).alias
-    with connect(uri, settings.token, settings.db_name, max_wait=0, reading=True) as connection:
+    with connect(replace(settings.milvus, max_wait=0), reading=True) as connection:
         client = connection.client
         kind = "Lite" if connection.is_lite else connection.call("ask its version", client.get_server_version)
         served = alias_target(connection, alias)

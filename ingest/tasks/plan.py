@@ -116,8 +116,7 @@ def _read_collection(
     found.collection = contracts.collection_name(pipeline.contract, pipeline.space)
     if "://" not in settings.milvus_uri and not Path(settings.milvus_uri).expanduser().exists():
         return None, Inventory(), None
-    to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait, pipeline.stop)
-    connection = stack.enter_context(connect(*to, reading=True))
+    connection = stack.enter_context(connect(settings.milvus, pipeline.stop, reading=True))
     known = null_probe.recall(connection, pipeline.contract, pipeline.space)
     pipeline.check_complete(known.refused, known.version)
     found.also += [known.open] if known.open else []

@@ -59,13 +59,11 @@ def run(
         raise ConfigError("--load bulk: name a folder that the server sees too, with --bulk-folder (and --bulk-path)")
     if settings.load == "bulk" and settings.engine == "ray":
         raise ConfigError("--load bulk: on a cluster the workers upsert; pass --engine threads, or leave --load out")
-    with _open_pipeline(settings, progress, stop) as pipeline:
-        to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait, stop)
-        with connect(*to) as connection:
-            found = null_probe.adapt(connection, pipeline.contract, pipeline.space)
-            pipeline.check_complete(found.refused, found.version)
-            collection = Collection(connection, found.contract, pipeline.space)
-            return _sync(pipeline, collection, found.properties, distrusted, rewrite=rewrite)
+    with _open_pipeline(settings, progress, stop) as pipeline, connect(settings.milvus, stop) as connection:
+        found = null_probe.adapt(connection, pipeline.contract, pipeline.space)
+        pipeline.check_complete(found.refused, found.version)
+        collection = Collection(connection, found.contract, pipeline.space)
+        return _sync(pipeline, collection, found.properties, distrusted, rewrite=rewrite)
 
 
 def embed(settings: Settings, progress: Progress, stop: threading.Event, npy: Path, ids: Path) -> Outcome:

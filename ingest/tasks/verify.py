@@ -48,8 +48,7 @@ def verify(
     """
     with ExitStack() as stack:
         pipeline = Pipeline(stack, settings, progress, stop, workspace.open_read_only)
-        to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait, stop)
-        connection = stack.enter_context(connect(*to, reading=True))
+        connection = stack.enter_context(connect(settings.milvus, stop, reading=True))
         collection = Collection(
             connection, null_probe.recall(connection, pipeline.contract, pipeline.space).contract, pipeline.space
         )

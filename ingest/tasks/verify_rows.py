@@ -49,7 +49,7 @@ def check(
     if hashes:
         images = hashing.check(images)
     fields = FieldComparison(collection, there, draw(len(there), verdict.seed))
-    records = pipeline.pixels(difference.changes(fields.passing(images)))
+    records = pipeline.pixels(difference.changes(fields.compare(images)))
     overlooked = 0
     for changed in batched(_changed(pipeline, difference, records), _LOOKED_UP):
         added = {product_id: digest for product_id, kind, digest in changed if kind == "added"}
@@ -60,12 +60,12 @@ def check(
                 yield Mismatch("row", product_id, _DIFFERS.get(kind, f"is {kind}"))
             elif product_id in faults:
                 yield faults[product_id]
-    yield from (*fields.differing, *hashing.mismatches)
-    wrong = there.find(list({found.name for found in (*fields.differing, *hashing.mismatches)}))
+    yield from (*fields.mismatches, *hashing.mismatches)
+    wrong = there.find(list({found.name for found in (*fields.mismatches, *hashing.mismatches)}))
     wrong_rows = int((there.states[wrong[wrong != ABSENT]] == RowState.SAME).sum())
     verdict.products = pipeline.progress.items(Stage.CATALOG)
     verdict.rows = difference.unchanged + overlooked - wrong_rows
-    verdict.expected, verdict.compared = len(there) - doubled + difference.added, fields.rows - len(fields.differing)
+    verdict.expected, verdict.compared = len(there) - doubled + difference.added, fields.rows - len(fields.mismatches)
     verdict.pictures = hashing.images - len(hashing.mismatches) if hashes else None
     verdict.reasons = dict(pipeline.report.reasons.most_common())
     uncounted = 0 if doubled else max(0, counted - len(there) - overlooked)

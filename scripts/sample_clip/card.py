@@ -26,7 +26,7 @@ tags: [clip, sample]
 # sample-clip
 
 A very small CLIP for the drawn sample catalog, so that everything can be tried without a network.
-It was trained from scratch by `scripts/train_sample_clip.py` on pictures from
+It was trained from scratch by `scripts/train_sample_clip.py` on images from
 `scripts/render_sample_catalog.py`; no pretrained weights and no photographs went into it.
 
 It is for the sample catalog, tests and benchmarks. It knows {kinds} kinds of drawn product in
@@ -36,7 +36,7 @@ but what it says about one means little: use a published CLIP model for a real c
 ## Model
 
 - `CLIPModel`, {weights:,} weights in float32, embeddings of {length} numbers
-- pictures: {vision.image_size} x {vision.image_size} pixels, patches of {vision.patch_size},
+- images: {vision.image_size} x {vision.image_size} pixels, patches of {vision.patch_size},
   {vision.num_hidden_layers} layers of width {vision.hidden_size}
 - texts: byte-pair vocabulary of {text.vocab_size} tokens, up to {text.max_position_embeddings} tokens,
   {text.num_hidden_layers} layers of width {text.hidden_size}
@@ -44,9 +44,9 @@ but what it says about one means little: use a published CLIP model for a real c
 
 ## Training
 
-{run.steps} batches of {batch} pictures out of {pictures:,} drawings, bfloat16 autocast, seed
+{run.steps} batches of {batch} images out of {pictures:,} drawings, bfloat16 autocast, seed
 {run.seed}; {minutes:.0f} minutes on {threads} processor threads. The loss is contrastive between
-texts and pictures, where every picture that has all a text names counts as right, and between two
+texts and images, where every image that has all a text names counts as right, and between two
 drawings of the same combination. Heads that name kind, colour and pattern from either embedding
 were trained along and thrown away.
 
@@ -58,7 +58,7 @@ full caption of them was trained on. Their kinds, colours and patterns were, in 
 The gallery is one drawing of each of the {all} combinations, seen and held out together. A query
 counts as found when the drawing of its own combination is the nearest (recall at 1) or among the
 five nearest (recall at 5). Text queries are of the form "red striped mug" ("red plain mug" for a
-plain one); picture queries are another drawing of the combination. No drawing of the gallery or
+plain one); image queries are another drawing of the combination. No drawing of the gallery or
 the queries was trained on. Measured in float32.
 
 {figures}

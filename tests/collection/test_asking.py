@@ -203,7 +203,7 @@ def test_ef_is_measured_and_told_to_every_app(
         "no field has a filter that matches about 1 % of the products; not measured",
     ]
 
-    served.tell_ef(96)
+    served.save_ef(96)
     carried = json.loads(connection.client.describe_collection(served.name)["properties"][contracts.PROPERTY])
     assert (carried["ef"], carried["ef_schema"], carried["ef_measured"]) == (96, 64, 96)
     assert SearchableCollection(connection, "products").ef == 96

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ingest.core import contract as contracts
 from ingest.core.contract import Space
+from ingest.core.settings import MilvusSettings
 from ingest.milvus import checks, index_parameters
 from ingest.milvus.alias import switch
 from ingest.milvus.collection import Collection
@@ -72,7 +73,7 @@ def row(number: int, vectors: Any, clusters: Any, prices: Any) -> dict[str, Any]
 @pytest.fixture(scope="module", params=["by this ingest", "by an ingest that built an index there"])
 def stock(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stock]:
     path = tmp_path_factory.mktemp("filtered") / "milvus.db"
-    with connect(str(path), "", "", 5) as connection:
+    with connect(MilvusSettings(str(path), max_wait=5)) as connection:
         collection, vectors, clusters, prices = fill(connection)
         if request.param != "by this ingest":
             connection.client.create_index(collection.name, index_parameters.index_params(CONTRACT))
@@ -122,7 +123,7 @@ def test_what_is_like_a_product_in_its_category_or_out_of_it_is_found_in_full(st
 
 
 def test_half_of_what_is_changed_or_deleted_hides_nothing(tmp_path: Any) -> None:
-    with connect(str(tmp_path / "milvus.db"), "", "", 5) as connection:
+    with connect(MilvusSettings(str(tmp_path / "milvus.db"), max_wait=5)) as connection:
         collection, vectors, clusters, prices = fill(connection)
         collection.delete([f"P{number}" for number in range(0, ROWS, 4)])
         rows = [row(number, vectors, clusters, prices + 1000) for number in range(1, ROWS, 4)]
@@ -137,7 +138,7 @@ def test_half_of_what_is_changed_or_deleted_hides_nothing(tmp_path: Any) -> None
 
 
 def test_the_next_run_drops_the_index_of_an_older_ingest(tmp_path: Any) -> None:
-    with connect(str(tmp_path / "milvus.db"), "", "", 5) as connection:
+    with connect(MilvusSettings(str(tmp_path / "milvus.db"), max_wait=5)) as connection:
         collection, *_ = fill(connection)
         connection.client.create_index(collection.name, index_parameters.index_params(CONTRACT))
         connection.client.load_collection(collection.name)

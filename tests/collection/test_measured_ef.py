@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def apply(shop: SmallShop, ef: int) -> None:
     with shop.connection() as connection:
-        SearchableCollection(connection, "products").tell_ef(ef)
+        SearchableCollection(connection, "products").save_ef(ef)
 
 
 def efs(shop: SmallShop) -> tuple[int, int, int | None]:

@@ -94,7 +94,10 @@ def verify_what_differs(shop: SmallShop) -> None:
 
 
 def look_at_the_page(shop: SmallShop) -> None:
-    with connect(shop.settings.milvus_uri, "", "", 5, reading=True) as connection, Sandbox() as sandbox:
+    with (
+        connect(shop.settings.milvus, reading=True) as connection,
+        Sandbox() as sandbox,
+    ):
         live = AliasWatcher(connection, "products", checkpoint(shop.settings.model).space)
         live.refresh()
         assert snapshot.take(connection, live.collection.name, live.collection.contract).rows == 5

@@ -16,6 +16,7 @@ from support.milvus_server import Server, milvus_server
 from ingest.core import contract as contracts
 from ingest.core.contract import Space, row_digest
 from ingest.core.records import Embedded, Product
+from ingest.core.settings import MilvusSettings
 from ingest.milvus import reader, writer
 from ingest.milvus.collection import Collection
 from ingest.milvus.connection import connect
@@ -81,7 +82,7 @@ def test_an_upsert_loses_and_doubles_nothing(
     contract = contracts.load(contracts.default_path())
     title = f"round {number}"
     started = time.monotonic()
-    with connect(server.uri, "", "", MAX_WAIT_S) as connection, ThreadPoolExecutor(1) as pool:
+    with connect(MilvusSettings(server.uri, max_wait=MAX_WAIT_S)) as connection, ThreadPoolExecutor(1) as pool:
         collection = Collection(connection, contract, SPACE)
         collection.prepare()
         broken = None

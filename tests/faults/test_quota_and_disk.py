@@ -22,6 +22,7 @@ from support.small_shop import SmallShop
 from faults.test_milvus_outage import DIM, SPACE, records
 from ingest.core import contract as contracts
 from ingest.core.errors import StorageError
+from ingest.core.settings import MilvusSettings
 from ingest.milvus import reader, versions, writer
 from ingest.milvus.collection import Collection
 from ingest.milvus.connection import connect
@@ -44,7 +45,7 @@ def test_upserts_held_to_a_megabyte_a_second_all_arrive(tmp_path: Path, caplog: 
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     store.add([number.to_bytes(32, "big") for number in range(ROWS)], vectors.astype(np.float32))
 
-    with milvus_server(**QUOTA) as server, connect(server.uri, "", "", 60) as connection:
+    with milvus_server(**QUOTA) as server, connect(MilvusSettings(server.uri, max_wait=60)) as connection:
         collection = Collection(connection, contracts.load(contracts.default_path()), SPACE)
         collection.prepare()
         started = time.monotonic()

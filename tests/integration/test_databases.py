@@ -12,6 +12,7 @@ from support.shared_server import IMPORTED
 from support.shop import contract_in
 from support.small_shop import FIVE, SmallShop
 
+from ingest.core.settings import MilvusSettings
 from ingest.milvus import versions
 from ingest.milvus.connection import connect
 
@@ -94,7 +95,7 @@ def test_a_user_with_a_role_in_one_database_can_do_there_what_the_tool_does(guar
     shop.stock({**FIVE, "P1": (1, "changed")})
     assert sum(shop.plan().changed.values()) == 1
     assert shop.run().summary.upserted == 1
-    with connect(guarded, CLERK, THEIRS, 5) as connection:
+    with connect(MilvusSettings(guarded, CLERK, THEIRS, max_wait=5)) as connection:
         now, before = versions.rollback(connection, "products")
         versions.drop(connection, "products", before)
         assert [release.name for release in versions.list_versions(connection, "products")] == [now]

@@ -10,6 +10,7 @@ import numpy as np
 
 from ingest.core import contract as contracts
 from ingest.core.contract import Space
+from ingest.core.settings import MilvusSettings
 from ingest.milvus import alias, versions
 from ingest.milvus.collection import Collection
 from ingest.milvus.connection import connect
@@ -25,7 +26,7 @@ def test_a_measured_ef_outlives_a_run_with_another_schema_and_filters_find_all(
     contract = replace(contracts.load(contracts.default_path()), alias=collection_name)
     vectors = np.random.default_rng(0).normal(size=(ROWS, DIM)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    with connect(milvus_uri, "", "", 30) as connection:
+    with connect(MilvusSettings(milvus_uri, max_wait=30)) as connection:
         collection = Collection(connection, contract, SPACE)
         collection.prepare()
         connection.client.upsert(collection.name, [row(number, vectors) for number in range(ROWS)])
@@ -36,7 +37,7 @@ def test_a_measured_ef_outlives_a_run_with_another_schema_and_filters_find_all(
         assert not served.is_exact
         assert efs(collection) == (64, 64, None)
 
-        served.tell_ef(33)
+        served.save_ef(33)
         assert efs(collection) == (33, 64, 33)
 
         changed = replace(contract, index=replace(contract.index, ef=128))

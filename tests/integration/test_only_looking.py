@@ -60,7 +60,7 @@ def test_a_server_is_left_as_it_was(shop: SmallShop, client: MilvusClient, colle
     assert shop.plan().unchanged == 5
     assert shop.plan(model="model-9").added == 5
     assert shop.verify().differing == []
-    with connect(shop.settings.milvus_uri, "", "", 5, existing=True) as connection:
+    with connect(shop.settings.milvus, existing=True) as connection:
         found = versions.list_versions(connection, collection_name)
         assert [(release.name, release.rows) for release in found] == [(served, 5), (old, 5)]
         one = SearchableCollection(connection, collection_name)
@@ -80,7 +80,7 @@ def test_a_served_collection_that_was_released_is_told_and_a_repair_loads_it(
     with pytest.raises(MilvusError, match=f"{served} is not loaded"):
         shop.plan()
     with (
-        connect(shop.settings.milvus_uri, "", "", 5, existing=True) as connection,
+        connect(shop.settings.milvus, existing=True) as connection,
         pytest.raises(MilvusError, match="is not loaded, and this command changes nothing; load it there, or run"),
     ):
         SearchableCollection(connection, collection_name)

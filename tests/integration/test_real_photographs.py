@@ -17,6 +17,7 @@ from support.late import torch, transformers
 from support.shop import Shop, copied_sample_model
 
 from ingest.core import contract as contracts
+from ingest.core.settings import MilvusSettings
 from ingest.embedding.checkpoint import resolve
 from ingest.embedding.clip import ClipEncoder
 from ingest.milvus.connection import connect
@@ -85,7 +86,7 @@ def test_every_photograph_finds_itself_first(shop: Shop) -> None:
     encoder = ClipEncoder(checkpoint, "auto", "auto", batch=1)
     alias = contracts.load(contracts.default_path()).alias
     wrong = []
-    with connect(str(shop.data / "milvus.db"), "", "", max_wait=0, existing=True) as connection:
+    with connect(MilvusSettings(str(shop.data / "milvus.db"), max_wait=0), existing=True) as connection:
         served = SearchableCollection(connection, alias)
         for path in sorted(shop.images.iterdir()):
             first = served.search(image_vector(encoder, checkpoint.preprocessing, path), 1)[0]

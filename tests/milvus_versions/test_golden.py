@@ -16,6 +16,7 @@ import pytest
 from support.shop import contract_in, write_csv
 from support.small_shop import FIVE, SmallShop, picture_vector
 
+from ingest.core.settings import MilvusSettings
 from ingest.milvus import versions
 from ingest.milvus.connection import connect
 from ingest.search.milvus_backend import SearchableCollection
@@ -56,7 +57,7 @@ def steps(shop: SmallShop) -> dict[str, Callable[[], object]]:
     settings = shop.settings
 
     def connected(act: Callable[..., object]) -> object:
-        with connect(settings.uri, "", DATABASE, 5) as connection:
+        with connect(MilvusSettings(settings.uri, db_name=DATABASE, max_wait=5)) as connection:
             return act(connection)
 
     def another_index() -> object:

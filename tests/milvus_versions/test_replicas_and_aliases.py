@@ -45,7 +45,7 @@ def stocked(shop: SmallShop) -> SmallShop:
 
 @contextmanager
 def connected(shop: SmallShop, stop: threading.Event | None = None) -> Iterator[Connection]:
-    with connect(shop.settings.milvus_uri, "", "", 5, stop) as connection:
+    with connect(shop.settings.milvus, stop) as connection:
         yield connection
 
 

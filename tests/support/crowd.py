@@ -10,6 +10,7 @@ import numpy as np
 
 from ingest.core.contract import Space
 from ingest.core.records import Embedded, Product
+from ingest.core.settings import MilvusSettings
 from ingest.milvus import writer
 from ingest.milvus.collection import Collection
 from ingest.milvus.connection import connect
@@ -41,7 +42,7 @@ def crowded(
     records = [_record(number, rows[number], contract) for number in order]
     store = LocalStore(folder / "store", DIM)
     store.add([record.sha256 for record in records], rows[order])
-    with connect(uri, "", "", 30) as connection:
+    with connect(MilvusSettings(uri, max_wait=30)) as connection:
         collection = Collection(connection, contract, Space("crowd", f"{size} {spread}", DIM, {}))
         collection.prepare()
         assert sum(1 for _ in writer.upsert(iter(records), collection)) == len(records)

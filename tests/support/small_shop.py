@@ -110,7 +110,7 @@ class SmallShop:
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        with connect(self.settings.milvus_uri, "", "", 5) as connection:
+        with connect(self.settings.milvus) as connection:
             yield connection
 
     def releases(self, alias: str = "products") -> list[releases.Release]:

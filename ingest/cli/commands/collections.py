@@ -102,8 +102,7 @@ def behind_the_alias(values: dict[str, Any], *, reading: bool = False) -> Iterat
     terminal.log_to_stderr()
     settings = options.settings(values)
     alias = contracts.load(settings.schema).alias
-    to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait)
-    with connect(*to, existing=True, reading=reading) as connection:
+    with connect(settings.milvus, existing=True, reading=reading) as connection:
         yield connection, alias
 
 

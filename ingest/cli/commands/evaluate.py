@@ -226,5 +226,5 @@ def _apply(served: SearchableCollection, found: Evaluation) -> None:
             f"no measured ef reaches recall@{found.k} of {found.target_recall:g}; nothing was applied; try "
             "larger values with --ef, or build with a larger M: ingest evaluate --sweep-build"
         )
-    served.tell_ef(ef)
+    served.save_ef(ef)
     click.echo(f"contract of {served.name}: {search_ef.describe(served.contract)}", err=True)

@@ -137,9 +137,9 @@ def _write_all(settings: Settings, options: RecommendOptions, out: Path) -> Writ
 def _tell(written: WrittenNeighbours, out: Path, *, as_json: bool) -> None:
     rate = written.products / max(written.seconds, 1e-9)
     if as_json:
-        told = {"products": written.products, "rows": written.rows, "seconds": round(written.seconds, 3),
+        summary = {"products": written.products, "rows": written.rows, "seconds": round(written.seconds, 3),
                 "products_per_second": round(rate, 1), "out": str(out)}  # fmt: skip
-        click.echo(json.dumps(told, ensure_ascii=False, indent=2))
+        click.echo(json.dumps(summary, ensure_ascii=False, indent=2))
     else:
         click.echo(
             f"{written.products:,} products, {written.rows:,} neighbours in {written.seconds:.1f} s "

@@ -195,8 +195,7 @@ def collection(settings: Settings, *, reading: bool = False) -> Iterator[Searcha
     from ingest.search.milvus_backend import SearchableCollection
 
     alias = contracts.load(settings.schema).alias
-    to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait)
-    with connect(*to, existing=True, reading=reading) as connection:
+    with connect(settings.milvus, existing=True, reading=reading) as connection:
         yield SearchableCollection(connection, alias)
 
 

@@ -127,8 +127,7 @@ class Upserter:
             return done
         if self._collection is None:
             settings = self._job.settings
-            to = (settings.milvus_uri, settings.token, settings.db_name, settings.max_wait)
-            connection = self._stack.enter_context(connect(*to))
+            connection = self._stack.enter_context(connect(settings.milvus))
             self._collection = Collection(connection, self._job.contract, self._job.checkpoint.space)
         rows = {record.product.product_id: record for record in done.results if isinstance(record, Embedded)}
         for _ in writer.upsert(rows.values(), self._collection):

@@ -12,6 +12,7 @@ from ingest.core import contract as contracts
 from ingest.core.contract import Space
 from ingest.core.errors import MilvusError
 from ingest.core.records import Embedded, Product, Reason, Skipped, Stage
+from ingest.core.settings import MilvusSettings
 from ingest.milvus import writer
 from ingest.milvus.collection import Collection
 from ingest.milvus.connection import connect
@@ -27,7 +28,7 @@ SKIPPED = Skipped("s", Stage.DECODE, Reason.TRUNCATED, "", 1)
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collection]:
     path: Path = tmp_path_factory.mktemp("lite") / "milvus.db"
-    with connect(str(path), "", "", 5) as connection:
+    with connect(MilvusSettings(str(path), max_wait=5)) as connection:
         collection = Collection(connection, contracts.load(contracts.default_path()), SPACE)
         collection.prepare()
         yield collection
