@@ -20,7 +20,7 @@ from ingest.core.errors import CatalogError, InputError
 from ingest.core.records import Product
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Generator, Iterator, Sequence
     from pathlib import Path
 
     from ingest.catalog.base import CatalogFile
@@ -56,6 +56,22 @@ def read_catalog(
     """
     listed = files.list_files(catalog) if listed is None else listed
     return _products(catalog, listed, row_rules(contract, columns), recorder or CatalogRecorder())
+
+
+def read_ids(catalog: Path | str, contract: Contract, columns: Columns) -> Generator[list[str], None, None]:
+    """Yield the product ids of a catalog in blocks, as `read_catalog` reads them, and nothing else of its rows.
+
+    Ids of rows that are broken or repeat an id are among them; rows without a usable id are left out. Of Parquet only
+    two columns are read. Raises CatalogError and StorageError as `read_catalog`.
+    """
+    rules, seen = row_rules(contract, columns), False
+    safe_length, needs = casting.safe_length(rules.id_max_length), {columns.product_id, columns.image}.__contains__
+    with closing(files.prefetch_files(files.list_files(catalog))) as fetched:
+        for file in fetched:
+            for block in formats.read(file, columns, needs, columns_seen=seen):
+                seen = True
+                ids = _texts(block.column(columns.product_id), rules.valid_id, safe_length)
+                yield [product_id for at, product_id in enumerate(ids.values) if at not in ids.invalid]
 
 
 def estimate(catalog: Path | str) -> int | None:

@@ -119,6 +119,20 @@ def validate(row: FileRow, rules: RowRules, file: str, first_seen: str = "") -> 
     return Product(product_id, image, metadata, row.line, file)
 
 
+def refit(product_id: str, values: Mapping[str, Any], rules: RowRules) -> dict[str, Scalar]:
+    """Return the metadata of a row that was stored by another contract; raises InvalidRowError if it does not fit.
+
+    `values` are by the names of the fields that they were stored in; a field that is new takes the value of the column
+    that it comes from, if that was stored, else its default.
+    """
+    rules.check_length(product_id)
+    typed = {one.field.name: one.value(values.get(one.field.name, values.get(one.source))) for one in rules.typed}
+    if not rules.keeps_others:
+        return typed
+    others = {name: casting.json_scalar(value) for name, value in values.items() if name not in rules.hidden}
+    return typed | _check_size({name: value for name, value in others.items() if value is not None})
+
+
 def _check(row: FileRow, first_seen: str) -> None:
     if first_seen:
         raise InvalidRowError(Reason.DUPLICATE_ID, f"first seen in {first_seen}" + f"; {row.fault}" * bool(row.fault))

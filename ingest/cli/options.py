@@ -242,7 +242,7 @@ allow_smaller = option(
     "Output",
     "--allow-smaller",
     is_flag=True,
-    help="Write exports even if more than 20 % of the products of the last ones are missing.",
+    help="Accept that more than 20 % of the products that apps or exports have now are lost, or have other ids.",
 )
 
 as_json = click.option(

@@ -34,6 +34,8 @@ PREVIOUS = "ingest.previous"
 """The property that names the collection that the alias served before it switched to this one."""
 FILLING = "ingest.filling"
 """The property with the time at which a run began to fill a collection that is not served; "" once it is."""
+HIGH_WATER = "ingest.high_water"
+"""The property with how many products apps found in each of the last seven runs, from the most on, as JSON."""
 IMPORTING = "ingest.importing"
 """The property that lists the files being imported, as JSON; "" or missing if there are none."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
 from ingest.runtime.atomic_files import atomic_write, storage_errors, sync_folder
@@ -32,7 +32,8 @@ class FileChecksum:
 class Manifest:
     """What exported files hold: `rows` unit vectors of `dim` float32 in the embedding space `fingerprint`.
 
-    `content` is a digest of what they were made from; `files` has a `FileChecksum` for each file name.
+    `content` is a digest of what they were made from; `files` has a `FileChecksum` for each file name. `high_water` is
+    the rows of the last seven exports, from the most on; [] if these files have the most.
     """
 
     rows: int
@@ -40,6 +41,7 @@ class Manifest:
     fingerprint: str
     content: str
     files: dict[str, FileChecksum]
+    high_water: list[int] = field(default_factory=list)
 
     def matches(self, content: str, fingerprint: str, *paths: Path) -> bool:
         """Return whether the manifest is for this content and space, and `paths` exist with the sizes it notes."""
@@ -68,8 +70,11 @@ def read_manifest(path: Path) -> Manifest | None:
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
     """Write the manifest of an exported file, whole or not at all."""
+    content = asdict(manifest)
+    if not manifest.high_water:
+        del content["high_water"]  # as older versions know it
     with atomic_write(manifest_path(path)) as file:
-        file.write(json.dumps(asdict(manifest), indent=2).encode() + b"\n")
+        file.write(json.dumps(content, indent=2).encode() + b"\n")
 
 
 def remove_manifest(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
@@ -24,6 +25,7 @@ from ingest.exports.manifest import (
 )
 from ingest.runtime.atomic_files import atomic_write, reason, storage_errors
 from ingest.runtime.parallel import batched
+from ingest.sync.high_water import HighWater
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,14 +51,14 @@ class RowSource(Protocol):
 def write(
     npy: Path, ids: Path, source: RowSource, store: EmbeddingStore, fingerprint: str,
     check: Callable[[], None] | None = None, repair: Callable[[list[bytes]], None] | None = None, *,
-    rewrite: bool = False,
+    rewrite: bool = False, forgets: bool = False,
 ) -> Manifest:  # fmt: skip
     """Write `npy`, (n, dim) float32 in catalog order, `ids`, a JSON list of product ids in row order, and the manifest.
 
     A product whose vector the store lacks, because its image could not be decoded, has no row. Files that were made
     from the same are left alone unless `rewrite` is set. Memory is one block. `check` is called before files are
     replaced, and may raise. If the store has damaged vectors, `repair` is called once with their keys, and what it does
-    not replace has no row.
+    not replace has no row. The manifest has how many rows the last exports had, unless it `forgets` them.
     Raises StorageError if the disk is full; the existing files stay.
     """
     content, rows = _content(source, store)
@@ -71,6 +73,9 @@ def write(
         assert repair is not None
         repair(found.keys)
         manifest = _write(npy, ids, source, store, rows, fingerprint, partial=True)
+    last = HighWater.of(existing.high_water or [existing.rows]) if existing else HighWater()
+    figures = last.add(manifest.rows, manifest.rows, is_allowed=forgets).figures
+    manifest = replace(manifest, high_water=list(figures) if len(figures) > 1 else [])
     write_manifest(npy, manifest)
     return manifest
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from ingest.core import carried_properties
-from ingest.core.contract import PROPERTY
+from ingest.core.contract import HIGH_WATER, PROPERTY
 from ingest.core.errors import MilvusError
+from ingest.sync.high_water import HighWater
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ingest.core.collection_layout import Layout
     from ingest.milvus.connection import Connection
+
+log = logging.getLogger(__name__)
 
 REPLICAS = "collection.replica.number"
 """Milvus' own property: the replicas of a load that names no number, since 2.4.13; older servers ignore it."""
@@ -59,6 +63,24 @@ def contract_of_served(connection: Connection, alias: str, name: str, descriptio
             "read; ingest run with the model and schema that it was built with writes it again"
         )
     return contract
+
+
+def high_water(connection: Connection, name: str) -> HighWater:
+    """Return how many products apps found lately, as a collection's property says."""
+    return HighWater.parse(get(connection, name).get(HIGH_WATER, ""))
+
+
+def keep_high_water(connection: Connection, name: str, known: HighWater, found: HighWater) -> None:
+    """Set how many products apps `found` lately, unless that is `known` already.
+
+    The results of a run do not depend on it: if the server refuses, that is logged.
+    """
+    if found == known:
+        return
+    try:
+        set_properties(connection, name, {HIGH_WATER: found.to_json()})
+    except MilvusError as error:
+        log.warning("%s; how many products apps found in this run is not remembered", error)
 
 
 def of_layout(layout: Layout) -> dict[str, str]:

@@ -18,7 +18,7 @@ from ingest.milvus.alias import alias_target, await_switch, switch
 from ingest.milvus.connection import CALL_TIMEOUT_S
 from ingest.milvus.loading import load, load_state
 from ingest.milvus.properties import contract_of_served
-from ingest.sync.guard import LEAST_KEPT_PERCENT
+from ingest.sync.guard import MOST_LOST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -120,7 +120,7 @@ def rollback(connection: Connection, alias: str, to: str = "", *, allow_smaller:
     rows = wanted.rows and _count(connection, wanted.name)
     if not rows:
         raise MilvusError(f"Milvus at {connection.shown}: {wanted.name} is empty, so {alias} does not switch to it")
-    if 100 * rows < LEAST_KEPT_PERCENT * rows_before and not allow_smaller:
+    if rows_before - rows > MOST_LOST * rows_before and not allow_smaller:
         raise NotLiveError(
             f"{wanted.name} has {rows:,} rows, and {before}, which {alias} serves, has {rows_before:,}; to switch all "
             "the same, pass --allow-smaller"

@@ -128,11 +128,16 @@ def identities(
 
 def _send(rows: dict[str, Embedded], collection: Collection) -> None:
     records = list(rows.values())
+    _, digests, _ = identities(records, collection)
+    write(records, digests, collection)
+
+
+def write(records: Sequence[Embedded], digests: Sequence[str], collection: Collection) -> None:
+    """Write rows with these row digests in one call; no id may occur twice, and the rows must fit into a message."""
     connection = collection.connection
     if connection.is_lite and collection.contract.keeps_others:
         # Milvus Lite's upsert keeps dynamic fields that the new row lacks (seen with 3.2.2); a server replaces the row.
-        collection.delete(list(rows))
-    _, digests, _ = identities(records, collection)
+        collection.delete([record.product.product_id for record in records])
     request = protobuf.request(collection.name, records, digests, collection.contract)
     connection.call(f"upsert into {collection.name}", connection.upsert, request)
 

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import compress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ingest.core.errors import ExportError, NotLiveError
 from ingest.exports import faiss_index, npy_files
 from ingest.exports.manifest import read_manifest
-from ingest.pipeline.export_content import ExportContent
+from ingest.pipeline.export_content import ExportContent, ExportPaths, rows_to_export
 from ingest.pipeline.last_good_images import write_images
 from ingest.runtime.parallel import batched
-from ingest.sync.guard import LEAST_KEPT_PERCENT, loses_too_many
+from ingest.runtime.profiler import EXPORTS
+from ingest.sync.guard import ANY, MOST_LOST, guard
+from ingest.sync.high_water import HighWater
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from ingest.core.settings import Settings
     from ingest.exports.npy_files import RowSource
-    from ingest.pipeline.export_content import ExportPaths
     from ingest.pipeline.pipeline import Pipeline
+    from ingest.sync.inventory import Inventory
 
 _BLOCK = 4096  # products looked up at a time
 
@@ -36,6 +41,41 @@ class ExportResult:
     carried: int = 0
     missing: int = 0
     refusal: str = ""
+
+    @property
+    def faults(self) -> list[str]:
+        """Why the exports are not live."""
+        return [self.refusal] if self.refusal else []
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know about the files."""
+        what = "1 product fails" if self.carried == 1 else f"{self.carried:,} products fail"
+        return [f"{what} today, and the files have the last good vector"] if self.carried else []
+
+
+def paths(settings: Settings) -> ExportPaths:
+    """Return where the settings say that exports go."""
+    return ExportPaths(settings.npy, settings.npy_ids, settings.indexes)
+
+
+def existing(pipeline: Pipeline) -> dict[str, Any]:
+    """Return the exported files that exist, by what they hold."""
+    settings = pipeline.settings
+    files = faiss_index.IndexFiles.of(settings.indexes, pipeline.space.dim)
+    places = {"vectors": settings.npy, "ids": settings.npy_ids, "FAISS": files.index}
+    return {name: path for name, path in places.items() if path.exists()}
+
+
+def export(
+    pipeline: Pipeline, files: ExportPaths, collection: Inventory | None = None,
+    repair: Callable[[list[bytes]], None] | None = None, *,
+    drops_failed: bool = False, is_judged: bool = True, rewrite: bool = False,
+) -> ExportResult:  # fmt: skip
+    """Write the catalog's rows as `rows_to_export` chooses them and `write` writes them, timed as exports."""
+    with pipeline.progress.clock.working(EXPORTS):
+        rows = rows_to_export(pipeline, files, collection, drops_failed=drops_failed, is_judged=is_judged)
+        return write(pipeline, files, rows, repair, rewrite=rewrite)
 
 
 def write(
@@ -54,8 +94,10 @@ def write(
 
     npy, ids = files.npy, files.ids
     try:
-        space = pipeline.space.fingerprint
-        manifest = npy_files.write(npy, ids, rows, pipeline.store, space, check, repair, rewrite=rewrite)
+        manifest = npy_files.write(
+            npy, ids, rows, pipeline.store, pipeline.space.fingerprint, check, repair,
+            rewrite=rewrite, forgets=pipeline.settings.allow_smaller,
+        )  # fmt: skip
     except NotLiveError as refused:
         return ExportResult(refusal=str(refused))
     write_images(npy, manifest, rows, pipeline.store)
@@ -84,11 +126,21 @@ def refusal(pipeline: Pipeline, files: ExportPaths, rows: RowSource, coming: Ite
         last = set(npy_files.read_ids(files.ids))
     except ExportError:
         return ""  # there is no last export, or nobody can use it
-    lost = last.difference(coming)
+    foreseen = set(coming)
+    lost, found = last - foreseen, 0
     for block in batched(rows.pairs(), _BLOCK):
         held = pipeline.store.holds([image for _, image in block])
-        lost.difference_update(compress((product_id for product_id, _ in block), held))
-    if not loses_too_many(lost, last, allowed=pipeline.settings.allow_smaller):
+        names = [product_id for product_id, _ in block]
+        lost.difference_update(compress(names, held))
+        found += sum(is_held or product_id in foreseen for product_id, is_held in zip(names, held, strict=True))
+        foreseen.difference_update(names)
+    loss = guard(
+        np.fromiter((product_id in lost for product_id in last), bool, len(last)),
+        _high_water(files).most(len(last)),
+        ANY if pipeline.settings.allow_smaller else MOST_LOST,
+        found=found + len(foreseen),
+    )
+    if not loss.reason:
         return ""
     if are_current(pipeline, files, rows):
         return ""  # the file of ids is damaged, and names products that were never exported
@@ -98,5 +150,10 @@ def refusal(pipeline: Pipeline, files: ExportPaths, rows: RowSource, coming: Ite
     why += [f"{len(lost) - failing:,} not in the {where}"] * (len(lost) > failing)
     return (
         f"they would lose {len(lost):,} of their {len(last):,} products ({', '.join(why)}), "
-        f"more than {100 - LEAST_KEPT_PERCENT} %; if that is right, pass --allow-smaller"
+        f"{loss.reason}; if that is right, pass --allow-smaller"
     )
+
+
+def _high_water(files: ExportPaths) -> HighWater:
+    manifest = read_manifest(files.npy)
+    return HighWater.of(manifest.high_water) if manifest else HighWater()

@@ -16,7 +16,7 @@ from ingest.core.errors import (
 from ingest.core.records import Stage
 from ingest.images.cache import statistics
 from ingest.pipeline.bottleneck import find_bottleneck
-from ingest.pipeline.skipped import describe_too_many
+from ingest.pipeline.skipped import describe_too_many, describe_unusable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,6 +81,12 @@ def finish(
     shown = {name: str(place) for name, place in places.items()}
     findable = (summary.upserted or summary.unchanged) and summary.served in (None, summary.collection) and not faults
     return Outcome(summary, shown, pipeline.example if findable else None, tuple(notes), failure)
+
+
+def unusable(pipeline: Pipeline, usable: int) -> list[str]:
+    """Return that no product could be used, and the most frequent reason, if none of the catalog's is `usable`."""
+    reasons = {} if usable else pipeline.report.reasons
+    return [describe_unusable(reasons, pipeline.progress.items(Stage.CATALOG))] if reasons else []
 
 
 def raise_if_stopped(pipeline: Pipeline, summary: Summary) -> None:

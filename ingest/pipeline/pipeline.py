@@ -63,9 +63,7 @@ class Pipeline:
         self.listed = files.list_files(settings.catalog)  # what every pass of this command must find unchanged
         self.last_profile: CatalogProfile | None = None
         self.recorder = CatalogRecorder()
-        next(
-            self._catalog(self.recorder), None
-        )  # raises errors in the options before anything is created or waited for
+        next(self._catalog(self.recorder), None)  # raises errors in the options before anything is created
         too_many(0, 0, settings.max_skipped)
         if settings.data.is_dir():
             # raises BusyError before any error about the model
@@ -173,7 +171,7 @@ class Pipeline:
     def _ahead(self) -> int:
         return 4 * (self.settings.batch or _BATCH)
 
-    def _catalog(self, recorder: CatalogRecorder) -> Iterator[Product | Skipped]:
+    def _catalog(self, recorder: CatalogRecorder | None = None) -> Iterator[Product | Skipped]:
         columns = Columns(self.settings.id_column, self.settings.image_column)
         return reader.read_catalog(self.settings.catalog, self.contract, columns, self.listed, recorder)
 

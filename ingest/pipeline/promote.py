@@ -10,13 +10,18 @@ import numpy as np
 
 from ingest.core.errors import InterruptedRunError, VerificationError
 from ingest.core.records import Reason, Stage
-from ingest.milvus import checks
+from ingest.milvus import checks, properties
+from ingest.pipeline import alias_move
 from ingest.sync.inventory import Inventory, RowState
 from ingest.sync.prune import PrunePolicy
 
 if TYPE_CHECKING:
+    from collections.abc import Collection as States
+
     from ingest.milvus.collection import Collection
+    from ingest.pipeline.alias_move import AliasMove
     from ingest.pipeline.pipeline import Pipeline
+    from ingest.sync.diff import CollectionDiff
 
 _MISSING_SHARE = 0.01
 """If a larger share of images failed for transient reasons, a new collection does not replace one that has them."""
@@ -37,32 +42,61 @@ class Promotion:
     fault: str = ""
 
 
-def promote(
-    pipeline: Pipeline,
-    collection: Collection,
-    there: Inventory,
-    written: Inventory,
-    served: str | None,
-    *,
-    refused: bool,
-) -> Promotion:
-    """Switch the alias from the collection that it `served`, or from none, if this one is complete and verified.
+class AliasSwitch:
+    """The switch of the alias to the collection that a run has filled, from the one that it `served`, or from none.
 
-    Raises VerificationError if it is not, and MilvusError if someone else has set the alias in the meantime.
+    `written` are the rows that the run has written; those carried over are added.
     """
-    alias = pipeline.contract.alias
-    if not there.count(RowState.SAME) + len(written):
-        return Promotion(served)  # an empty collection: what the caller says about skipped products explains it
-    if (kept := reason_to_stay(pipeline, served)) is not None:
-        return kept
-    _verify(pipeline, collection, there, written, refused=refused)
-    collection.switch_alias(served)
-    note = f"the alias {alias} moved from {served}, which stays as it was" if served else ""
-    return Promotion(collection.name, note)
+
+    def __init__(
+        self, pipeline: Pipeline, collection: Collection, difference: CollectionDiff, written: Inventory,
+        served: str | None,
+    ) -> None:  # fmt: skip
+        self._pipeline = pipeline
+        self._collection = collection
+        self._difference = difference
+        self._written = written
+        self._served = served
+        there = difference.there
+        self._move: AliasMove | None = None
+        if served is not None and not pipeline.settings.sample:
+            names = chain(there.where(there.states == RowState.SAME), written.where(written.products))
+            self._move = alias_move.weigh(pipeline, collection, served, difference, names)
+        if there.count(RowState.SAME) + len(written):
+            self._stays = reason_to_stay(pipeline, served, self._move)
+        else:  # an empty collection: what the caller says about skipped products explains it
+            self._stays = Promotion(served)
+
+    def carry_over(self) -> int:
+        """Carry rows over if the alias may switch; return how many."""
+        if self._stays is not None or self._move is None:
+            return 0
+        return self._move.carry(self._pipeline, self._collection, self._written)
+
+    def promote(self) -> Promotion:
+        """Switch the alias if it may, once the collection is verified.
+
+        Raises VerificationError if the collection is not as it should be, InterruptedRunError if the user has
+        interrupted the run, and MilvusError if someone else has set the alias in the meantime.
+        """
+        if self._stays is not None:
+            return self._stays
+        pipeline, collection, alias = self._pipeline, self._collection, self._pipeline.contract.alias
+        deleted = PrunePolicy.of(pipeline.settings).deleted(self._difference)
+        _verify(pipeline, collection, self._difference.there, self._written, deleted)
+        if self._move is not None:
+            known = properties.high_water(collection.connection, collection.name)
+            properties.keep_high_water(collection.connection, collection.name, known, self._move.high_water)
+        collection.switch_alias(self._served)
+        note = f"the alias {alias} moved from {self._served}, which stays as it was" if self._served else ""
+        return Promotion(collection.name, note)
 
 
-def reason_to_stay(pipeline: Pipeline, served: str | None) -> Promotion | None:
-    """Return why the alias must stay, if too many products were skipped or not looked at; None if it may switch."""
+def reason_to_stay(pipeline: Pipeline, served: str | None, move: AliasMove | None) -> Promotion | None:
+    """Return why the alias must stay with what it `served`; None if it may switch.
+
+    Too many products were skipped or not looked at, or by the `move` apps would lose too many.
+    """
     alias, settings, report = pipeline.contract.alias, pipeline.settings, pipeline.report
     if pipeline.too_many_skipped:
         some = "1 product was" if report.skipped == 1 else f"{report.skipped:,} products were"
@@ -78,12 +112,15 @@ def reason_to_stay(pipeline: Pipeline, served: str | None) -> Promotion | None:
         return Promotion(
             served, fault=f"{images} could not be fetched today; run again, or allow it with --max-skipped"
         )
+    if move is not None and move.reason:
+        return Promotion(served, fault=f"{move.reason}; if that is right, pass --allow-smaller")
     return None
 
 
-def _verify(pipeline: Pipeline, collection: Collection, there: Inventory, written: Inventory, *, refused: bool) -> None:
+def _verify(
+    pipeline: Pipeline, collection: Collection, there: Inventory, written: Inventory, deleted: States[RowState]
+) -> None:
     """Raise VerificationError if the collection does not hold what this run wrote to it and found in it."""
-    deleted = frozenset[RowState]() if refused else PrunePolicy.of(pipeline.settings).states
     sample = chain(islice(written.where(np.ones(len(written), bool)), _CHECKED_VECTORS),
                    islice((name for name, _ in there.ids({RowState.SAME})), _CHECKED_VECTORS))  # fmt: skip
     collection.wait_for_index(pipeline.stop)

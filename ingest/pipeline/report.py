@@ -49,8 +49,9 @@ class Summary:
     `reasons` counts the skipped products by reason, and `examples` has one product for each. Of the rows upserted,
     `added` are new, and `changed` counts the others by what changed: `picture`, `metadata`, `both`. Rows that are
     `gone` are not in the catalog; `stale` ones belong to products that fail now, and stay as they were; `deleted`
-    counts those of both that were deleted. `collection` is filled by this run, and `served` is what the alias serves at
-    its end, None for nothing; both are empty if the run did not connect to Milvus.
+    counts those of both that were deleted, and `carried` those that were carried over from the collection that the
+    alias served before. `collection` is filled by this run, and `served` is what the alias serves at its end, None for
+    nothing; both are empty if the run did not connect to Milvus.
     """
 
     products: int = 0
@@ -64,6 +65,7 @@ class Summary:
     reasons: dict[str, int] = field(default_factory=dict)
     gone: int = 0
     stale: int = 0
+    carried: int = 0
     added: int = 0
     changed: dict[str, int] = field(default_factory=dict)
     bound_by: str = ""

@@ -16,6 +16,8 @@ from ingest.sync.inventory import Inventory, RowState
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from ingest.sync.served import Served
+
 _BATCH, _BATCH_S = 256, 0.05  # records looked up together, and how long the first of them may wait
 _STAGES_BEFORE = frozenset({Stage.CATALOG, Stage.IMAGES})
 _UNREADABLE = frozenset({Reason.BAD_ROW, Reason.NO_ID})
@@ -26,12 +28,14 @@ _SAME, _FOREIGN = RowState.SAME, RowState.FOREIGN  # looking up an enum member t
 class CollectionDiff:
     """What a pass over the catalog finds; `there` are the rows of the collection before it.
 
-    `unreadable` counts rows of the catalog whose product is unknown; any product may be in them. `torn` are those that
-    may even have another product's id. `obstacles` are other reasons to delete nothing, in words.
+    `served` is what apps find meanwhile, in that collection or in another one; None for nothing. `unreadable` counts
+    rows of the catalog whose product is unknown; any product may be in them. `torn` are those that may even have
+    another product's id. `obstacles` are other reasons to delete nothing, in words.
     """
 
-    def __init__(self, there: Inventory, fingerprint: str) -> None:
+    def __init__(self, there: Inventory, fingerprint: str, served: Served | None = None) -> None:
         self.there = there
+        self.served = served
         self.unreadable = 0
         self.torn = 0
         self.obstacles: list[str] = []

@@ -114,6 +114,12 @@ class Inventory:
         """Count the rows in any of these states."""
         return int(np.isin(self.states, list(states)).sum())
 
+    @property
+    def products(self) -> NDArray[np.bool_]:
+        """Which rows are the first of their id, (n,) bool: one for each product that apps find."""
+        is_first: NDArray[np.bool_] = self.states != RowState.DOUBLE
+        return is_first
+
     def ids(self, states: Collection[RowState]) -> Iterator[tuple[str, RowState]]:
         """Yield (product id, state) of the rows in these states, in order."""
         mask = np.isin(self.states, list(states))

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ingest.core.errors import ConfigError
+from ingest.sync.guard import MOST_LOST, guard
 from ingest.sync.inventory import RowState
 
 if TYPE_CHECKING:
@@ -13,14 +16,22 @@ if TYPE_CHECKING:
 
     from ingest.core.settings import Settings
     from ingest.sync.diff import CollectionDiff
+    from ingest.sync.guard import Loss
+    from ingest.sync.inventory import Inventory
+
+_NOT_OURS = (RowState.FOREIGN, RowState.DOUBLE)
 
 
 @dataclass(frozen=True, slots=True)
 class PrunePolicy:
-    """What the user allows: rows in these `states` are deleted, but at most this `share` of the rows ingest wrote."""
+    """What the user allows: rows in these `states` are deleted, but at most this `share` of the rows ingest wrote.
+
+    With `allows_fewer` it does not matter what apps found in the last seven runs.
+    """
 
     states: frozenset[RowState]
-    share: float
+    share: float = MOST_LOST
+    allows_fewer: bool = False
 
     @classmethod
     def of(cls, settings: Settings) -> PrunePolicy:
@@ -30,28 +41,40 @@ class PrunePolicy:
         if not 0 <= settings.max_prune <= 1:
             raise ConfigError(f"max_prune {settings.max_prune}: must be a share from 0 to 1")
         allowed = {RowState.GONE: settings.prune, RowState.FAILED: settings.drop_failed}
-        return cls(frozenset(state for state, is_allowed in allowed.items() if is_allowed), settings.max_prune)
+        states = frozenset(state for state, is_allowed in allowed.items() if is_allowed)
+        return cls(states, settings.max_prune, settings.allow_smaller)
 
     def refusal(self, difference: CollectionDiff) -> str:
-        """Return why nothing may be deleted, or ""; a truncated catalog must never empty a shop."""
-        rows = difference.there.count(*self.states)
-        if not rows:
+        """Return why nothing may be deleted, or ""; a truncated catalog must never empty a shop.
+
+        If the run fills another collection than the served one, both are asked about: apps lose what is not taken over
+        from the one, and a rollback finds what is not deleted from the other.
+        """
+        losses = self.losses(difference)
+        if not any(loss.lost for loss in losses):
             return ""
         if reasons := [*self._unreadable(difference), *difference.obstacles]:
             return "; ".join(reasons)
-        if rows > self.share * difference.ours:
-            return (
-                f"{rows} of {difference.ours} rows would be deleted, more than --max-prune {self.share:g} allows; "
-                "check changes.csv, and raise --max-prune if that is right"
-            )
-        return ""
+        return next((self._say(loss) for loss in losses if loss.reason), "")
+
+    def losses(self, difference: CollectionDiff) -> list[Loss]:
+        """Return what the collection would lose by this policy and, if that is another one, what apps would."""
+        there, served = difference.there, difference.served
+        if served is None:
+            return [self._loss(there)]
+        if served.rows is not there:
+            return [self._loss(there), self._loss(served.rows)]
+        lost = there.count(*self.states)
+        found = served.count - lost + difference.added
+        return [self._loss(there, 0 if self.allows_fewer else served.most, found)]
 
     def _unreadable(self, difference: CollectionDiff) -> list[str]:
         """Return that rows which seem gone, or failing, may be products in rows that cannot be read, if so."""
         fix = "fix those rows (skipped.csv has their lines)"
-        if RowState.GONE in self.states and difference.gone and difference.unreadable:
+        gone = max(difference.gone, difference.served.rows.count(RowState.GONE) if difference.served else 0)
+        if RowState.GONE in self.states and gone and difference.unreadable:
             rows = f"{difference.unreadable} rows of the catalog cannot be read"
-            return [f"{rows}, and each of the {difference.gone} products that seem gone may be in one of them; {fix}"]
+            return [f"{rows}, and each of the {gone} products that seem gone may be in one of them; {fix}"]
         if RowState.FAILED in self.states and difference.stale and difference.torn:
             return [f"{difference.torn} rows of the catalog cannot be read, and their ids may be others; {fix}"]
         return []
@@ -60,14 +83,30 @@ class PrunePolicy:
         """Return whether rows of failing products are deleted; then the exports drop them, too."""
         return RowState.FAILED in self.states and not self.refusal(difference)
 
+    def deleted(self, difference: CollectionDiff) -> frozenset[RowState]:
+        """Return the states of the rows that are deleted; none if that is refused."""
+        return frozenset() if self.refusal(difference) else self.states
+
     def ids(self, difference: CollectionDiff) -> Iterator[str]:
         """Yield the ids of the products whose rows are deleted; none if that is refused."""
-        if not self.refusal(difference):
-            yield from (product_id for product_id, _ in difference.there.ids(self.states))
+        yield from (product_id for product_id, _ in difference.there.ids(self.deleted(difference)))
 
     def changes(self, difference: CollectionDiff, *, gone: bool) -> Iterator[tuple[str, str]]:
         """Yield (product id, what happens to its row) for stale rows and, with `gone`, rows not in the catalog."""
-        deleted = self.states if not self.refusal(difference) else frozenset()
+        deleted = self.deleted(difference)
         words = {RowState.GONE: "gone", RowState.FAILED: "stale"}
         for product_id, state in difference.there.ids(words if gone else {RowState.FAILED}):
             yield product_id, words[state] + (", deleted" if state in deleted else "")
+
+    def _loss(self, rows: Inventory, high_water: int = 0, found: int | None = None) -> Loss:
+        ours = rows.states[~np.isin(rows.states, _NOT_OURS)]
+        return guard(np.isin(ours, list(self.states)), high_water, self.share, found=found)
+
+    def _say(self, loss: Loss) -> str:
+        what = f"{loss.lost} of {loss.served} rows would be deleted"
+        if loss.is_at_once:
+            return (
+                f"{what}, more than --max-prune {self.share:g} allows; check changes.csv, and raise --max-prune if "
+                "that is right"
+            )
+        return f"{what}, {loss.reason}; check changes.csv, and pass --allow-smaller if that is right"

@@ -13,6 +13,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ingest.catalog import reader
 from ingest.catalog.rows import Columns
 from ingest.core import contract as contracts
@@ -32,7 +34,7 @@ from ingest.pipeline.pipeline import Pipeline
 from ingest.pipeline.skipped import too_many
 from ingest.runtime import lock, parallel
 from ingest.store import maintenance
-from ingest.sync.guard import LEAST_KEPT_PERCENT, loses_too_many
+from ingest.sync.guard import ANY, MOST_LOST, guard
 from ingest.sync.inventory import SHA256_BYTES, from_hex
 
 if TYPE_CHECKING:
@@ -173,11 +175,12 @@ def _served_images(
     except ExportError:
         exported = set()
     for what, ids in (("that apps find", found), ("of the last export", exported)):
-        lost = ids.difference(product_ids)
-        if loses_too_many(lost, ids, allowed=allowed):
+        lost = np.fromiter((product_id not in product_ids for product_id in ids), bool, len(ids))
+        loss = guard(lost, len(ids), ANY if allowed else MOST_LOST)
+        if loss.reason:
             raise PruneRefusedError(
-                f"{settings.catalog}: lacks {len(lost):,} of the {len(ids):,} products {what}, more than "
-                f"{100 - LEAST_KEPT_PERCENT} %, so nothing was dropped; if it is complete, pass --allow-smaller"
+                f"{settings.catalog}: lacks {loss.lost:,} of the {loss.served:,} products {what}, {loss.reason}, "
+                "so nothing was dropped; if it is complete, pass --allow-smaller"
             )
     return images
 

@@ -8,6 +8,7 @@ import weakref
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,9 @@ from ingest.milvus import null_probe, reader
 from ingest.milvus.collection import Collection
 from ingest.milvus.connection import connect
 from ingest.milvus.loading import check_loaded
-from ingest.pipeline import catalog_check, export_files, refill, workspace
+from ingest.pipeline import alias_move, catalog_check, export_files, refill, workspace
 from ingest.pipeline.export_content import ExportPaths, rows_to_export
+from ingest.pipeline.first_write import FirstWrite
 from ingest.pipeline.pipeline import Pipeline
 from ingest.pipeline.promote import reason_to_stay
 from ingest.sync import diff
@@ -32,7 +34,9 @@ if TYPE_CHECKING:
 
     from ingest.core.records import ImageFile
     from ingest.core.settings import Settings
+    from ingest.pipeline.alias_move import AliasMove
     from ingest.pipeline.progress import Progress
+    from ingest.sync.served import Served
 
 
 @dataclass(slots=True, weakref_slot=True)
@@ -43,8 +47,9 @@ class Plan:
     products are not counted as added or changed yet; `embed` is products without a vector. `remove` is rows to delete,
     and `refused` says why they would not be deleted. `examples` has one skipped product for each reason. `served` is
     what the alias serves now, None for nothing. `also` is what else a run would do, as after an upgrade of ingest.
-    `unserved` says why the alias would not switch although it should, and `exports_refused` why the last exports would
-    stay. `catalog_changes` is how the catalog differs from the last one that was read.
+    `carried` is rows that would be carried over from the collection that is served. `unserved` says why the alias would
+    not switch although it should, `exports_refused` why the last exports would stay, and `unwritten` why nothing at all
+    would be written. `catalog_changes` is how the catalog differs from the last one that was read.
     """
 
     products: int = 0
@@ -66,9 +71,11 @@ class Plan:
     details: Path = Path()
     examples: dict[str, str] = field(default_factory=dict)
     also: list[str] = field(default_factory=list)
+    carried: int = 0
     unserved: str = ""
     exports_refused: str = ""
     catalog_changes: list[str] = field(default_factory=list)
+    unwritten: str = ""
 
 
 def plan(settings: Settings, progress: Progress, stop: threading.Event) -> Plan:
@@ -83,8 +90,8 @@ def plan(settings: Settings, progress: Progress, stop: threading.Event) -> Plan:
     weakref.finalize(found, shutil.rmtree, folder, ignore_errors=True)
     with ExitStack() as stack:
         pipeline = Pipeline(stack, settings, progress, stop, partial(workspace.open_read_only, runs=Path(folder)))
-        there, collection = _read_collection(stack, pipeline, found)
-        difference = diff.CollectionDiff(there, pipeline.space.fingerprint)
+        collection, there, served = _read_collection(stack, pipeline, found)
+        difference = diff.CollectionDiff(there, pipeline.space.fingerprint, served)
         images = _fetched(pipeline.images(download=False), found, pipeline, difference)
         records = difference.changes(images)
         for record in pipeline.report.keep_skipped(difference.failures(pipeline.pixels(records))):
@@ -93,21 +100,25 @@ def plan(settings: Settings, progress: Progress, stop: threading.Event) -> Plan:
             pipeline.report.add_change(record.product.product_id, difference.kind(record.product.product_id))
         if stop.is_set():
             raise InterruptedRunError("interrupted; nothing was changed")
+        found.added, found.changed, found.unchanged = difference.added, difference.changed, difference.unchanged
         if collection is not None:
             found.embed += len(refill.read_back(pipeline, collection, difference))
-        _fill(found, pipeline, difference, prune_policy)
+        move = _weigh(found, pipeline, collection, difference)
+        _fill(found, pipeline, difference, prune_policy, move)
     return found
 
 
-def _read_collection(stack: ExitStack, pipeline: Pipeline, found: Plan) -> tuple[Inventory, Collection | None]:
-    """Return the rows of the collection, and the collection, open as long as the stack; note its state in the plan.
+def _read_collection(
+    stack: ExitStack, pipeline: Pipeline, found: Plan
+) -> tuple[Collection | None, Inventory, Served | None]:
+    """Return the collection, its rows, and what apps find, open as long as the stack; note the state in the plan.
 
-    There are no rows if it or the Milvus Lite file is missing.
+    There are no rows if the collection is missing, and nothing at all if the Milvus Lite file is.
     """
     settings = pipeline.settings
     found.collection = contracts.collection_name(pipeline.contract, pipeline.space)
     if "://" not in settings.milvus_uri and not Path(settings.milvus_uri).expanduser().exists():
-        return Inventory(), None
+        return None, Inventory(), None
     connection = stack.enter_context(connect(settings.milvus, pipeline.stop, reading=True))
     known = null_probe.recall(connection, pipeline.contract, pipeline.space)
     pipeline.check_complete(known.refused, known.version)
@@ -118,11 +129,14 @@ def _read_collection(stack: ExitStack, pipeline: Pipeline, found: Plan) -> tuple
     pipeline.last_profile = catalog_check.recall(
         connection, collection.name if collection.exists() else None, found.served
     )
-    if not collection.ready():
-        return Inventory(), None
-    check_loaded(connection, collection.name)
-    found.also += collection.pending_updates()
-    return reader.inventory(collection, pipeline.store), collection
+    there = Inventory()
+    if collection.ready():
+        check_loaded(connection, collection.name)
+        found.also += collection.pending_updates()
+        there = reader.inventory(collection, pipeline.store)
+    if found.served not in (None, collection.name):
+        check_loaded(connection, found.served)
+    return collection, there, reader.served(collection, found.served, there)
 
 
 def _fetched(
@@ -142,11 +156,28 @@ def _fetched(
             yield record
 
 
-def _fill(found: Plan, pipeline: Pipeline, difference: diff.CollectionDiff, prune_policy: PrunePolicy) -> None:
+def _weigh(
+    found: Plan, pipeline: Pipeline, collection: Collection | None, difference: diff.CollectionDiff
+) -> AliasMove | None:
+    """Return what apps would lose if the alias switched; None if it serves nothing, or would not switch.
+
+    Notes in the plan why nothing would be written, if that is so.
+    """
+    if found.added or any(found.changed.values()):
+        found.unwritten = FirstWrite(pipeline, difference.served).refusal()
+    if collection is None or found.served in (None, collection.name) or pipeline.settings.sample:
+        return None
+    there = difference.there
+    names = chain(there.where(there.states == RowState.SAME), pipeline.report.changed_ids())
+    return alias_move.weigh(pipeline, collection, found.served, difference, names)
+
+
+def _fill(
+    found: Plan, pipeline: Pipeline, difference: diff.CollectionDiff, prune_policy: PrunePolicy, move: AliasMove | None
+) -> None:
     settings, there = pipeline.settings, difference.there
     found.products = pipeline.progress.items(Stage.CATALOG)
-    found.added, found.changed = difference.added, difference.changed
-    found.unchanged, found.stale = difference.unchanged, difference.stale
+    found.stale = difference.stale
     found.gone = 0 if settings.sample else difference.gone
     found.foreign = there.count(RowState.FOREIGN)
     pipeline.report.count_skipped(found, settings.catalog)
@@ -156,8 +187,10 @@ def _fill(found: Plan, pipeline: Pipeline, difference: diff.CollectionDiff, prun
     if settings.exports and not settings.sample:
         _foresee_exports(found, pipeline, difference, prune_policy)
     usable = found.added + sum(found.changed.values()) + found.unchanged + found.fetch
-    if usable and found.served != found.collection and (kept := reason_to_stay(pipeline, found.served)) is not None:
-        found.unserved = kept.fault
+    if usable and found.served != found.collection:
+        kept = reason_to_stay(pipeline, found.served, move)
+        found.unserved = kept.fault if kept else ""
+        found.carried = move.rows if move and not kept else 0
     for product_id, change in prune_policy.changes(difference, gone=not settings.sample):
         pipeline.report.add_change(product_id, change)
     found.seconds = round(pipeline.progress.seconds, 3)

@@ -1,45 +1,40 @@
-"""The commands that use the whole pipeline: run it into Milvus, embed into files, export from the store."""
+"""Bring the collection in step with the catalog: the pipeline into Milvus, the exports, and the alias."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from ingest.core.errors import ConfigError, InterruptedRunError, NoTorchError, VerificationError
-from ingest.core.records import Decoded, Embedded, Stage
-from ingest.exports import faiss_index
+from ingest.core.errors import ConfigError, InterruptedRunError, NotLiveError, VerificationError
+from ingest.core.records import Embedded, Stage
 from ingest.milvus import bulk_import, null_probe, pending_imports, properties, reader, writer
 from ingest.milvus.collection import Collection
 from ingest.milvus.connection import connect
-from ingest.pipeline import catalog_check, export_files, refill
+from ingest.milvus.loading import load
+from ingest.pipeline import catalog_check, export_files, kept_rows, refill
 from ingest.pipeline.distributed import driver
-from ingest.pipeline.export_content import ExportPaths, rows_to_export
-from ingest.pipeline.outcome import Outcome, complete, finish, raise_if_stopped, write_report
-from ingest.pipeline.pipeline import Pipeline
-from ingest.pipeline.promote import Promotion, promote
+from ingest.pipeline.first_write import FirstWrite
+from ingest.pipeline.outcome import Outcome, complete, finish, raise_if_stopped, unusable, write_report
+from ingest.pipeline.promote import AliasSwitch
 from ingest.pipeline.report import Summary
-from ingest.pipeline.skipped import describe_unusable
+from ingest.pipeline.without_torch import open_pipeline
 from ingest.runtime import parallel
-from ingest.runtime.profiler import EXPORTS
-from ingest.sync import diff
-from ingest.sync.inventory import Inventory, RowState
+from ingest.sync.diff import CollectionDiff
+from ingest.sync.inventory import Inventory
 from ingest.sync.prune import PrunePolicy
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ingest.core.records import Skipped
     from ingest.core.settings import Settings
+    from ingest.pipeline.pipeline import Pipeline
     from ingest.pipeline.progress import Progress
+    from ingest.pipeline.promote import Promotion
 
 FLUSHED_FROM = 5_000
 """Flush after this many rows: fewer are as safe in the server's log, and any flush takes 3 s."""
 _DELETED_AT_ONCE = 1000
-_NOTHING_STORED = "no product of the catalog has a vector yet; make them with: ingest run"
-_NAMED = 5  # products named in a note; changes.csv names them all
 
 
 def run(
@@ -58,242 +53,180 @@ def run(
         raise ConfigError("--load bulk: name a folder that the server sees too, with --bulk-folder (and --bulk-path)")
     if settings.load == "bulk" and settings.engine == "ray":
         raise ConfigError("--load bulk: on a cluster the workers upsert; pass --engine threads, or leave --load out")
-    with _open_pipeline(settings, progress, stop) as pipeline, connect(settings.milvus, stop) as connection:
+    with open_pipeline(settings, progress, stop) as pipeline, connect(settings.milvus, stop) as connection:
         found = null_probe.adapt(connection, pipeline.contract, pipeline.space)
         pipeline.check_complete(found.refused, found.version)
         collection = Collection(connection, found.contract, pipeline.space)
-        return _sync(pipeline, collection, found.properties, (distrusted, misembedded), rewrite=rewrite)
+        with progress.clock.working(Stage.MILVUS):
+            synchronisation = _Run(pipeline, collection, found.properties)
+        synchronisation.distrust(distrusted, misembedded)
+        return synchronisation.run(rewrite=rewrite)
 
 
-def embed(settings: Settings, progress: Progress, stop: threading.Event, npy: Path, ids: Path) -> Outcome:
-    """Embed the catalog into the store and write the `.npy` pair, without Milvus."""
-    with _open_pipeline(settings, progress, stop) as pipeline:
-        summary = Summary()
-        usable = sum(1 for _ in pipeline.report.keep_skipped(pipeline.embed(pipeline.images())))
-        raise_if_stopped(pipeline, summary)
-        exported = _export(pipeline, ExportPaths(npy, ids))
-        summary.unchanged = usable - min(usable, progress.items(Stage.EMBEDDING))
-        faults = _faults(pipeline, usable, exported)
-        return finish(pipeline, summary, {"vectors": npy, "ids": ids}, _carried(exported), faults)
+class _Run:
+    """One run over a collection. Creating it prepares the collection and reads what is in it, and what apps find."""
 
-
-def export(settings: Settings, progress: Progress, stop: threading.Event) -> Outcome:
-    """Write the `.npy` pair and the FAISS files from the store; nothing is downloaded or embedded."""
-    with _open_pipeline(settings, progress, stop) as pipeline:
-        summary = Summary()
-        for _ in pipeline.report.keep_skipped(pipeline.images(download=False)):
-            pass
-        raise_if_stopped(pipeline, summary)
-        exported = _export(pipeline, _files(settings), is_judged=False)
-        summary.unchanged = exported.rows
-        some = "1 product has" if exported.missing == 1 else f"{exported.missing:,} products have"
-        notes = [f"{some} no vector yet; embed what is missing with: ingest run"] if exported.missing else []
-        faults = [exported.refusal] if exported.refusal else [_NOTHING_STORED] if not exported.rows else []
-        return finish(pipeline, summary, _exported(pipeline), [*notes, *_carried(exported)], faults)
-
-
-def _sync(
-    pipeline: Pipeline, collection: Collection, noted: Mapping[str, str],
-    wrong: tuple[Sequence[str], Sequence[str]], *, rewrite: bool,
-) -> Outcome:  # fmt: skip
-    clock = pipeline.progress.clock
-    with clock.working(Stage.MILVUS):
+    def __init__(self, pipeline: Pipeline, collection: Collection, noted: Mapping[str, str]) -> None:
+        self._pipeline = pipeline
+        self._settings = pipeline.settings
+        self._clock = pipeline.progress.clock
+        self._policy = PrunePolicy.of(pipeline.settings)
+        self._collection = collection
         collection.prepare()
         properties.update(collection.connection, collection.name, noted)
-        summary = Summary(collection=collection.name, served=collection.alias_target())
-        pending_imports.settle(collection, pipeline.settings.bulk_folder, pipeline.stop)
+        before = collection.alias_target()
+        self._summary = Summary(collection=collection.name, served=before)
+        self._switches = before != collection.name
+        pending_imports.settle(collection, self._settings.bulk_folder, pipeline.stop)
         there = reader.inventory(collection, pipeline.store)
-    switches = summary.served != collection.name
-    distrusted, misembedded = wrong
-    there.distrust(there.find(distrusted))
-    refill.forget(pipeline, there, misembedded)
-    pipeline.last_profile = catalog_check.recall(collection.connection, collection.name, summary.served)
-    difference = diff.CollectionDiff(there, pipeline.space.fingerprint)
-    written = _write_changes(pipeline, collection, difference, summary, switches=switches)
-    summary.upserted += refill.refill(pipeline, collection, difference)
-    _count(pipeline, summary, difference)
-    raise_if_stopped(pipeline, summary)
-    changes = catalog_check.weigh(pipeline, difference)
-    refused = _remove(pipeline, collection, difference, summary)
-    if summary.upserted + summary.deleted >= (1 if switches or collection.connection.is_lite else FLUSHED_FROM):
-        with clock.working(Stage.MILVUS):
-            collection.flush()
-    exported = None
-    if pipeline.settings.exports:
-        drops = PrunePolicy.of(pipeline.settings).drops_failed(difference)
+        if before and self._switches:
+            load(collection.connection, before)
+        self._served = reader.served(collection, before, there)
+        pipeline.last_profile = catalog_check.recall(collection.connection, collection.name, before)
+        self._difference = CollectionDiff(there, pipeline.space.fingerprint, self._served)
+
+    def distrust(self, product_ids: Sequence[str], misembedded: Sequence[str]) -> None:
+        """Have rows written again whatever their digests are, and the images of `misembedded` products embedded."""
+        there = self._difference.there
+        there.distrust(there.find(product_ids))
+        refill.forget(self._pipeline, there, misembedded)
+
+    def run(self, *, rewrite: bool) -> Outcome:
+        """Write, delete, export and switch the alias, in this order."""
+        pipeline, summary = self._pipeline, self._summary
+        try:
+            written = self._write_changes()
+        except NotLiveError as error:  # before the first row was written
+            pipeline.stop_threads()
+            return finish(pipeline, summary, self._places(), faults=[str(error)])
+        summary.upserted += refill.refill(pipeline, self._collection, self._difference)
+        self._count()
+        raise_if_stopped(pipeline, summary)
+        changes = catalog_check.weigh(pipeline, self._difference)
+        with self._clock.working(Stage.MILVUS):
+            switch = self._switch(written)
+            refused = self._delete()
+            summary.carried = switch.carry_over() if switch else 0
+            self._flush()
+        exported = self._export(rewrite=rewrite) if self._settings.exports else export_files.ExportResult()
+        notes = [*changes, *kept_rows.notes(self._settings, self._difference, summary)]
+        faults = [*unusable(pipeline, summary.upserted + summary.unchanged), *exported.faults]
+        if switch:
+            promotion = self._promote(switch)
+            summary.served = promotion.served
+            notes += [promotion.note] if promotion.note else []
+            faults = ([promotion.fault] if promotion.fault else []) + faults
+        else:
+            with self._clock.working(Stage.MILVUS):
+                self._collection.check_not_taken()
+        if not (faults or refused):
+            self._remember()
+        places = self._places() | (export_files.existing(pipeline) if self._settings.exports else {})
+        return finish(pipeline, summary, places, notes, faults, refused)
+
+    def _write_changes(self) -> Inventory:
+        """Write the rows that differ, count and report them; return them if the alias switches, to verify them."""
+        pipeline, difference = self._pipeline, self._difference
+        records = pipeline.progress.count(Stage.MILVUS, self._written(), Embedded)
+        written = Inventory()
+        for batch in parallel.batched(pipeline.report.keep_skipped(difference.failures(records)), writer.MAX_ROWS):
+            self._summary.upserted += len(batch)
+            for record in batch:
+                pipeline.report.add_change(record.product.product_id, difference.kind(record.product.product_id))
+            if self._switches:
+                written.add(*writer.identities(batch, self._collection))
+        return written
+
+    def _written(self) -> Iterator[Embedded | Skipped]:
+        """Write the rows that differ, on this machine's threads or on a Ray cluster, and yield them."""
+        pipeline, difference = self._pipeline, self._difference
+        first = FirstWrite(pipeline, self._served)
+        if self._settings.engine == "ray":
+            return driver.write_rows(pipeline, self._collection, difference, first)
+        changes = first.before(difference.changes(pipeline.images()))
+        embedded = self._clock.waiting(pipeline.buffer(pipeline.embed(changes)))
+        return self._clock.within(Stage.MILVUS, self._load(embedded))
+
+    def _load(self, records: Iterator[Embedded | Skipped]) -> Iterator[Embedded | Skipped]:
+        """Upsert, or have the server import files, as --load says; `auto` imports only into an empty collection."""
+        settings, there = self._settings, self._difference.there
+        if settings.load == "upsert" or settings.bulk_folder is None or (settings.load == "auto" and len(there)):
+            return writer.upsert(records, self._collection)
+        path = settings.bulk_path or str(settings.bulk_folder.absolute())
+        folder = bulk_import.ImportFolder(settings.bulk_folder, path)
+        return bulk_import.load(records, self._collection, there, folder, self._pipeline.stop)
+
+    def _count(self) -> None:
+        summary, difference = self._summary, self._difference
+        summary.unchanged, summary.stale = difference.unchanged, difference.stale
+        summary.added, summary.changed = difference.added, difference.changed
+        # After a sample, or an interrupted run, the rest of the catalog is not known.
+        summary.gone = 0 if self._settings.sample or self._pipeline.stop.is_set() else difference.gone
+
+    def _switch(self, written: Inventory) -> AliasSwitch | None:
+        if not self._switches:
+            return None
+        return AliasSwitch(self._pipeline, self._collection, self._difference, written, self._summary.served)
+
+    def _delete(self) -> str:
+        """Delete the rows that the prune policy names; return why none were deleted if they would be too many."""
+        for product_id, change in self._policy.changes(self._difference, gone=not self._settings.sample):
+            self._pipeline.report.add_change(product_id, change)
+        for batch in parallel.batched(self._policy.ids(self._difference), _DELETED_AT_ONCE):
+            self._collection.delete(batch)
+            self._summary.deleted += len(batch)
+        return self._policy.refusal(self._difference)
+
+    def _flush(self) -> None:
+        summary = self._summary
+        changes = summary.upserted + summary.deleted + summary.carried
+        if changes >= (1 if self._switches or self._collection.connection.is_lite else FLUSHED_FROM):
+            self._collection.flush()
+
+    def _export(self, *, rewrite: bool) -> export_files.ExportResult:
+        there = self._difference.there
 
         def repair(images: list[bytes]) -> None:
             there.unstored = there.places_of(images)
-            summary.upserted += refill.refill(pipeline, collection, difference)
-            _count(pipeline, summary, difference)
+            self._summary.upserted += refill.refill(self._pipeline, self._collection, self._difference)
+            self._count()
 
-        exported = _export(pipeline, _files(pipeline.settings), there, repair, drops_failed=drops, rewrite=rewrite)
-    notes = [*changes, *_kept_rows(pipeline, difference, summary)]
-    faults = _faults(pipeline, summary.upserted + summary.unchanged, exported)
-    if switches:
-        promotion = _promote(pipeline, collection, there, written, summary, refused=bool(refused))
-        summary.served = promotion.served
-        notes += [promotion.note] if promotion.note else []
-        faults = ([promotion.fault] if promotion.fault else []) + faults
-    else:
-        with clock.working(Stage.MILVUS):
-            collection.check_not_taken()
-    if not (faults or refused):
-        catalog_check.keep(pipeline, collection, difference)
-    places = {"collection": f"{_served(pipeline.contract.alias, summary)}, at {collection.connection.shown}"}
-    return finish(pipeline, summary, places | (_exported(pipeline) if exported else {}), notes, faults, refused)
+        return export_files.export(
+            self._pipeline, export_files.paths(self._settings), there, repair,
+            drops_failed=self._policy.drops_failed(self._difference), rewrite=rewrite,
+        )  # fmt: skip
 
+    def _promote(self, switch: AliasSwitch) -> Promotion:
+        """Switch the alias to the collection if it may; if the collection is wrong, the report says so.
 
-def _write_changes(
-    pipeline: Pipeline, collection: Collection, difference: diff.CollectionDiff, summary: Summary, *, switches: bool
-) -> Inventory:
-    """Write the rows that differ, count and report them; return them if the alias `switches`, to verify them."""
-    records = pipeline.progress.count(Stage.MILVUS, _written(pipeline, collection, difference), Embedded)
-    written = Inventory()
-    for batch in parallel.batched(pipeline.report.keep_skipped(difference.failures(records)), writer.MAX_ROWS):
-        summary.upserted += len(batch)
-        for record in batch:
-            pipeline.report.add_change(record.product.product_id, difference.kind(record.product.product_id))
-        if switches:
-            written.add(*writer.identities(batch, collection))
-    return written
-
-
-def _promote(
-    pipeline: Pipeline, collection: Collection, there: Inventory, written: Inventory, summary: Summary, *, refused: bool
-) -> Promotion:
-    """Switch the alias to the collection if it may; if the collection is wrong, the report says so.
-
-    Raises VerificationError then, and InterruptedRunError if the user has interrupted the run.
-    """
-    raise_if_stopped(pipeline, summary)
-    try:
-        with pipeline.progress.clock.working(Stage.MILVUS):
-            return promote(pipeline, collection, there, written, summary.served, refused=refused)
-    except (VerificationError, InterruptedRunError) as error:
-        complete(pipeline, summary)
-        outcome = "interrupted" if isinstance(error, InterruptedRunError) else "not verified"
-        write_report(pipeline, summary, outcome, failure=error)
-        raise
-
-
-def _served(alias: str, summary: Summary) -> str:
-    """Say which collection the alias serves, and which one this run has filled if that is another."""
-    if summary.served == summary.collection:
-        return f"{alias}, now {summary.collection}"
-    if summary.served is None:
-        return f"{alias} serves nothing; the rows are in {summary.collection}"
-    return f"{alias} still serves {summary.served}, not {summary.collection}"
-
-
-def _written(
-    pipeline: Pipeline, collection: Collection, difference: diff.CollectionDiff
-) -> Iterator[Embedded | Skipped]:
-    """Write the rows that differ, on this machine's threads or on a Ray cluster, and yield them."""
-    if pipeline.settings.engine == "ray":
-        return driver.write_rows(pipeline, collection, difference)
-    clock = pipeline.progress.clock
-    embedded = clock.waiting(pipeline.buffer(pipeline.embed(difference.changes(pipeline.images()))))
-    return clock.within(Stage.MILVUS, _write(pipeline, collection, difference.there, embedded))
-
-
-def _write(
-    pipeline: Pipeline, collection: Collection, there: Inventory, records: Iterator[Embedded | Skipped]
-) -> Iterator[Embedded | Skipped]:
-    """Upsert, or have the server import files, as --load says; `auto` imports only into an empty collection."""
-    settings = pipeline.settings
-    if settings.load == "upsert" or settings.bulk_folder is None or (settings.load == "auto" and len(there)):
-        return writer.upsert(records, collection)
-    folder = bulk_import.ImportFolder(settings.bulk_folder, settings.bulk_path or str(settings.bulk_folder.absolute()))
-    return bulk_import.load(records, collection, there, folder, pipeline.stop)
-
-
-def _count(pipeline: Pipeline, summary: Summary, difference: diff.CollectionDiff) -> None:
-    summary.unchanged, summary.stale = difference.unchanged, difference.stale
-    summary.added, summary.changed = difference.added, difference.changed
-    # After a sample, or an interrupted run, the rest of the catalog is not known.
-    summary.gone = 0 if pipeline.settings.sample or pipeline.stop.is_set() else difference.gone
-
-
-def _remove(pipeline: Pipeline, collection: Collection, difference: diff.CollectionDiff, summary: Summary) -> str:
-    """Delete the rows that the prune policy names; return why none were deleted if they would be too many."""
-    policy = PrunePolicy.of(pipeline.settings)
-    for product_id, change in policy.changes(difference, gone=not pipeline.settings.sample):
-        pipeline.report.add_change(product_id, change)
-    for batch in parallel.batched(policy.ids(difference), _DELETED_AT_ONCE):
-        collection.delete(batch)
-        summary.deleted += len(batch)
-    return policy.refusal(difference)
-
-
-def _kept_rows(pipeline: Pipeline, difference: diff.CollectionDiff, summary: Summary) -> list[str]:
-    """Return notes of the rows that stay though the catalog has no usable product for them."""
-    foreign = difference.there.count(RowState.FOREIGN)
-    notes = [f"kept {_rows(foreign)} that ingest did not write"] if foreign else []
-    for state, rows, why in (
-        (RowState.GONE, summary.gone, "not in the catalog (delete with --prune)"),
-        (RowState.FAILED, summary.stale, "of products that fail now (delete with --drop-failed)"),
-    ):
-        if rows and state not in PrunePolicy.of(pipeline.settings).states:
-            named = ", ".join(product_id for product_id, _ in islice(difference.there.ids({state}), _NAMED))
-            notes.append(f"kept {_rows(rows)} {why}: {named}{', …' if rows > _NAMED else ''}")
-    return notes
-
-
-def _rows(number: int) -> str:
-    return "1 row" if number == 1 else f"{number:,} rows"
-
-
-def _export(
-    pipeline: Pipeline, files: ExportPaths, collection: Inventory | None = None,
-    repair: Callable[[list[bytes]], None] | None = None, *,
-    drops_failed: bool = False, is_judged: bool = True, rewrite: bool = False,
-) -> export_files.ExportResult:  # fmt: skip
-    with pipeline.progress.clock.working(EXPORTS):
-        rows = rows_to_export(pipeline, files, collection, drops_failed=drops_failed, is_judged=is_judged)
-        return export_files.write(pipeline, files, rows, repair, rewrite=rewrite)
-
-
-def _faults(pipeline: Pipeline, usable: int, exported: export_files.ExportResult | None) -> list[str]:
-    """Return why the results are not live, apart from the alias."""
-    reasons = {} if usable else pipeline.report.reasons
-    faults = [describe_unusable(reasons, pipeline.progress.items(Stage.CATALOG))] if reasons else []
-    return faults + ([exported.refusal] if exported and exported.refusal else [])
-
-
-def _carried(exported: export_files.ExportResult) -> list[str]:
-    what = "1 product fails" if exported.carried == 1 else f"{exported.carried:,} products fail"
-    return [f"{what} today, and the files have the last good vector"] if exported.carried else []
-
-
-def _files(settings: Settings) -> ExportPaths:
-    return ExportPaths(settings.npy, settings.npy_ids, settings.indexes)
-
-
-def _exported(pipeline: Pipeline) -> dict[str, Any]:
-    settings = pipeline.settings
-    files = faiss_index.IndexFiles.of(settings.indexes, pipeline.space.dim)
-    places = {"vectors": settings.npy, "ids": settings.npy_ids, "FAISS": files.index}
-    return {name: path for name, path in places.items() if path.exists()}
-
-
-@contextmanager
-def _open_pipeline(settings: Settings, progress: Progress, stop: threading.Event) -> Iterator[Pipeline]:
-    """Open the pipeline; if torch turns out to be missing, save the pixels that it would have embedded."""
-    with ExitStack() as stack:
-        pipeline = Pipeline(stack, settings, progress, stop)
+        Raises VerificationError then, and InterruptedRunError if the user has interrupted the run.
+        """
+        pipeline, summary = self._pipeline, self._summary
+        raise_if_stopped(pipeline, summary)
         try:
-            yield pipeline
-        except NoTorchError as error:
-            pipeline.stop_threads()
-            saved = _save_pixels(pipeline)
-            images = "1 preprocessed image is" if saved == 1 else f"{saved:,} preprocessed images are"
-            raise NoTorchError(
-                f"{error}; nothing was embedded; {images} saved under "
-                f"{pipeline.preprocessed.folder}, which the next run with torch uses"
-            ) from error
+            with self._clock.working(Stage.MILVUS):
+                return switch.promote()
+        except (VerificationError, InterruptedRunError) as error:
+            complete(pipeline, summary)
+            outcome = "interrupted" if isinstance(error, InterruptedRunError) else "not verified"
+            write_report(pipeline, summary, outcome, failure=error)
+            raise
 
+    def _remember(self) -> None:
+        """Note in the collection, after a run that ended well, what apps find and how the catalog was read."""
+        settings, served, collection = self._settings, self._served, self._collection
+        is_whole = not (settings.sample or self._pipeline.too_many_skipped)
+        if served and not self._switches and is_whole:
+            found = served.after(self._policy.losses(self._difference)[0], is_allowed=settings.allow_smaller)
+            properties.keep_high_water(collection.connection, collection.name, served.high_water, found)
+        catalog_check.keep(self._pipeline, collection, self._difference)
 
-def _save_pixels(pipeline: Pipeline) -> int:
-    pixels = pipeline.preprocessed.save(pipeline.pixels(pipeline.images()))
-    return sum(1 for record in pixels if isinstance(record, Decoded))
+    def _places(self) -> dict[str, Any]:
+        alias, summary = self._pipeline.contract.alias, self._summary
+        if summary.served == summary.collection:
+            what = f"{alias}, now {summary.collection}"
+        elif summary.served is None:
+            what = f"{alias} serves nothing; the rows are in {summary.collection}"
+        else:
+            what = f"{alias} still serves {summary.served}, not {summary.collection}"
+        return {"collection": f"{what}, at {self._collection.connection.shown}"}

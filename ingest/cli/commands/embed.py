@@ -55,12 +55,12 @@ def command(
     settings = options.settings(values)
     npy, ids = output or settings.npy, meta or settings.npy_ids
     _refuse_unfit(npy, ids)
-    from ingest.tasks import run
+    from ingest.tasks import embed
 
     if not quiet:
         terminal.note_sample(settings.model)
     with terminal.follow(quiet=quiet, profile=profile) as (progress, stop):
-        outcome = run.embed(settings, progress, stop, npy, ids)
+        outcome = embed.embed(settings, progress, stop, npy, ids)
     terminal.show(outcome, as_json=as_json)
 
 

@@ -29,9 +29,9 @@ def command(*, as_json: bool, quiet: bool, **values: Any) -> None:
     Rows are in catalog order. Nothing is downloaded or embedded. Products without a vector are counted and left out. A
     product that fails today keeps the vector of its last good image.
     """  # noqa: D301  Click needs the character itself
-    from ingest.tasks import run
+    from ingest.tasks import export
 
     settings = options.settings(values)
     with terminal.follow(quiet=quiet) as (progress, stop):
-        outcome = run.export(settings, progress, stop)
+        outcome = export.export(settings, progress, stop)
     terminal.show(outcome, as_json=as_json)

@@ -78,6 +78,8 @@ def show(settings: Settings, *, as_json: bool, quiet: bool, details: bool) -> No
         faults.append(describe_unusable(found.reasons, found.products))
     if found.exports_refused:
         faults.append(f"it {_EXPORTS_STAY}: {found.exports_refused}")
+    if found.unwritten:  # the run ends there
+        faults = [found.unwritten]
     failure = f"a run would not go live: {'; '.join(faults)}" if faults else ""
     if not as_json:
         if failure:
@@ -112,6 +114,7 @@ def _print(found: Plan, *, details: bool) -> None:
         (found.stale, "of the skipped products keep their row from an earlier run (--drop-failed deletes them)"),
         (found.gone, "rows are not in the catalog (--prune deletes them)"),
         (found.foreign, "rows were not written by ingest and stay"),
+        (found.carried, f"rows would be carried over from {found.served}, though their products fail or are gone"),
     ):
         if count:
             display.echo(f"  {count:>8,} {what}")
@@ -123,8 +126,8 @@ def _print(found: Plan, *, details: bool) -> None:
         display.echo(f"  note: a run {_EXPORTS_STAY}: {found.exports_refused}")
     if found.refused:
         display.echo(f"  note: nothing would be deleted: {found.refused}")
-    moves = f", and switches when {found.collection} is complete"
-    moves = ", and would not switch" if found.unserved else "" if found.served == found.collection else moves
+    moves = ", and would not switch" if found.unserved else f", and switches when {found.collection} is complete"
+    moves = "" if found.served == found.collection or found.unwritten else moves
     display.echo(f"  note: the alias serves {found.served or 'nothing'}{moves}")
     if details:
         display.echo()

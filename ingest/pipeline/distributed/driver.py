@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ingest.embedding.encoder import Encoder
     from ingest.milvus.collection import Collection
     from ingest.pipeline.distributed.blocks import Block, Done
+    from ingest.pipeline.first_write import FirstWrite
     from ingest.pipeline.pipeline import Pipeline
     from ingest.sync.diff import CollectionDiff
 
@@ -38,6 +39,7 @@ def write_rows(
     pipeline: Pipeline,
     collection: Collection,
     difference: CollectionDiff,
+    first: FirstWrite,
     encoder: Callable[[Job], Encoder] = load_clip,
 ) -> Iterator[Embedded | Skipped]:
     """Write the rows that differ, on the cluster; yield in catalog order what `writer.upsert` would yield.
@@ -48,7 +50,7 @@ def write_rows(
     pool = cluster.ActorPool.of(settings)
     job = _job(pipeline, collection, encoder)
     order = CatalogOrder()
-    blocks = _blocks(pipeline, difference, order)
+    blocks = _blocks(pipeline, difference, order, first)
     upserting = not collection.connection.is_lite  # Milvus Lite is a file that this process holds
     with cluster.connect(settings.address):
         known = pipeline.store.sorted_keys()
@@ -78,8 +80,8 @@ def _job(pipeline: Pipeline, collection: Collection, encoder: Callable[[Job], En
     )
 
 
-def _blocks(pipeline: Pipeline, difference: CollectionDiff, order: CatalogOrder) -> Iterator[Block]:
-    """Gather products into blocks.
+def _blocks(pipeline: Pipeline, difference: CollectionDiff, order: CatalogOrder, first: FirstWrite) -> Iterator[Block]:
+    """Gather products into blocks; all are gathered before the first goes to a worker, which may write its rows.
 
     Products that look unchanged get blocks of their own, so that the others fill whole batches of the model.
     """
@@ -91,7 +93,10 @@ def _blocks(pipeline: Pipeline, difference: CollectionDiff, order: CatalogOrder)
             order.put(FetchedBlock((place,), (record,)))
             continue
         item = _item(place, record, pipeline, difference)
-        block = gathered[_looks_unchanged(item, pipeline.space.fingerprint)]
+        is_unchanged = _looks_unchanged(item, pipeline.space.fingerprint)
+        if not is_unchanged:
+            first.check()
+        block = gathered[is_unchanged]
         block.append(item)
         if len(block) == size:
             yield tuple(block)

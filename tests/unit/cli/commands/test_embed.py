@@ -27,7 +27,7 @@ def test_places_that_cannot_hold_the_files_are_a_usage_error_and_nothing_is_done
     (tmp_path / "folder").mkdir()
     (tmp_path / "same").write_text("mine")
     (tmp_path / "linked").symlink_to("same")
-    monkeypatch.setattr("ingest.tasks.run.embed", lambda *_: pytest.fail("nothing is to be done"))
+    monkeypatch.setattr("ingest.tasks.embed.embed", lambda *_: pytest.fail("nothing is to be done"))
 
     ended = CliRunner().invoke(command, arguments)
 
