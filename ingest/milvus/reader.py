@@ -11,7 +11,7 @@ from ingest.core.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST
 from ingest.milvus.served import ServedCollection
 from ingest.runtime import parallel
 from ingest.sync.inventory import SHA256_BYTES, Inventory, from_hex
-from ingest.sync.served import Served
+from ingest.sync.served import ServedRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -56,7 +56,9 @@ def inventory(collection: Rows, store: EmbeddingStore | None) -> Inventory:
     return found
 
 
-def served(collection: Collection, target: str | None, there: Inventory, store: EmbeddingStore) -> Served | None:
+def read_served(
+    collection: Collection, target: str | None, there: Inventory, store: EmbeddingStore
+) -> ServedRows | None:
     """Return what apps find through the alias, which points to `target`; None if that is nothing.
 
     If it is the collection itself, its rows are `there`. If it is another one of the same embedding space, vectors that
@@ -66,9 +68,9 @@ def served(collection: Collection, target: str | None, there: Inventory, store: 
         return None
     found = ServedCollection(collection.connection, target)
     if target == collection.name:
-        return Served(there, found.high_water)
+        return ServedRows(there, found.high_water)
     same_space = found.fingerprint == collection.space.fingerprint
-    return Served(inventory(found, store if same_space else None), found.high_water)
+    return ServedRows(inventory(found, store if same_space else None), found.high_water)
 
 
 def _missing(ids: Sequence[str], digests: Sequence[str], shas: Sequence[str], store: EmbeddingStore) -> Iterator[str]:

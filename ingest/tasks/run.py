@@ -105,7 +105,7 @@ def _sync(
         there = reader.inventory(collection, pipeline.store)
         if summary.served not in (None, collection.name):
             load(collection.connection, summary.served)
-        served = reader.served(collection, summary.served, there, pipeline.store)
+        served = reader.read_served(collection, summary.served, there, pipeline.store)
     switches = summary.served != collection.name
     there.distrust(there.find(distrusted))
     difference = diff.CollectionDiff(there, pipeline.space.fingerprint, served)

@@ -61,7 +61,7 @@ def verify(
             _note_ef(verdict, search_ef.read(collection.carried_contract()))
             verdict.differing.extend(checks.index(collection))
             there = reader.inventory(collection, pipeline.store)
-            found = reader.served(collection, collection.name, there, pipeline.store)
+            found = reader.read_served(collection, collection.name, there, pipeline.store)
             difference = diff.CollectionDiff(there, pipeline.space.fingerprint, found)
             verdict.differing.extend(verify_rows.check(pipeline, collection, difference, verdict, hashes=pictures))
             sampled = _sample(pipeline, there, sample, verdict)
