@@ -11,7 +11,7 @@ from ingest.core.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST
 from ingest.milvus.served import ServedCollection
 from ingest.runtime import parallel
 from ingest.sync.inventory import SHA256_BYTES, Inventory, from_hex
-from ingest.sync.served import Served
+from ingest.sync.served import ServedRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,7 +45,7 @@ def inventory(collection: Rows, store: EmbeddingStore | None = None) -> Inventor
     return found
 
 
-def served(collection: Collection, target: str | None, there: Inventory) -> Served | None:
+def read_served(collection: Collection, target: str | None, there: Inventory) -> ServedRows | None:
     """Return what apps find through the alias, which points to `target`; None if that is nothing.
 
     If it is the collection itself, its rows are `there`; if it is another one, that must be loaded.
@@ -53,7 +53,7 @@ def served(collection: Collection, target: str | None, there: Inventory) -> Serv
     if target is None:
         return None
     found = ServedCollection(collection.connection, target)
-    return Served(there if target == collection.name else inventory(found), found.high_water)
+    return ServedRows(there if target == collection.name else inventory(found), found.high_water)
 
 
 def _unstored(digests: Sequence[str], shas: Sequence[str], store: EmbeddingStore) -> NDArray[np.int64]:

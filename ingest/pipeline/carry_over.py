@@ -6,6 +6,7 @@ fills from the catalog. Apps find its last good row, and shall go on to.
 
 from __future__ import annotations
 
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,8 +65,8 @@ class CarryOver:
         if self._served.fingerprint != self._collection.space.fingerprint:
             return mask
         wanted = {RowState.GONE, RowState.FAILED, RowState.FOREIGN} - set(left_out)
-        for block in batched(self._rows.ids(wanted), _BLOCK):
-            lacking = [product_id for product_id, state in block if self._is_lacking(product_id, state)]
+        for block in batched(self._rows.where(np.isin(self._rows.states, list(wanted))), _BLOCK):
+            lacking = list(compress(block, self._is_lacking(block)))
             products = self._products(lacking) if lacking else {}
             mask[self._rows.find(list(products))] = True
         return mask
@@ -80,13 +81,16 @@ class CarryOver:
             if found := list(self._records(ids, None)):
                 writer.write([record for record, _ in found], [digest for _, digest in found], self._collection)
 
-    def _is_lacking(self, product_id: str, state: RowState) -> bool:
-        place = int(self._there.find([product_id])[0])
-        if place == ABSENT:
-            return True
-        if RowState.FOREIGN in (state, self._there.states[place]):
-            return False
-        return self._there.digest(place) != self._rows.digest(int(self._rows.find([product_id])[0]))
+    def _is_lacking(self, ids: Sequence[str]) -> NDArray[np.bool_]:
+        """Return which of these served rows the collection lacks, or has an older one of, (n,) bool."""
+        there, rows = self._there, self._rows
+        at, own = there.find(ids), rows.find(ids)
+        lacking: NDArray[np.bool_] = at == ABSENT
+        both = ~lacking
+        at, own = at[both], own[both]
+        is_foreign = (there.states[at] == RowState.FOREIGN) | (rows.states[own] == RowState.FOREIGN)
+        lacking[both] = ~is_foreign & ~there.has_digests(at, rows, own)
+        return lacking
 
     def _products(self, ids: Sequence[str]) -> dict[str, tuple[Product, str, str]]:
         """Return by id the product that each row stands for, its row digest and its image's SHA-256, if it fits."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ingest.core.records import Skipped
     from ingest.pipeline.pipeline import Pipeline
-    from ingest.sync.served import Served
+    from ingest.sync.served import ServedRows
 
 
 class FirstWrite:
@@ -26,7 +26,7 @@ class FirstWrite:
     A run that writes nothing does not read the catalog twice.
     """
 
-    def __init__(self, pipeline: Pipeline, served: Served | None) -> None:
+    def __init__(self, pipeline: Pipeline, served: ServedRows | None) -> None:
         self._pipeline = pipeline
         self._served = served
         self._is_checked = False

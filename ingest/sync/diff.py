@@ -16,7 +16,7 @@ from ingest.sync.inventory import Inventory, RowState
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ingest.sync.served import Served
+    from ingest.sync.served import ServedRows
 
 _BATCH, _BATCH_S = 256, 0.05  # records looked up together, and how long the first of them may wait
 _STAGES_BEFORE = frozenset({Stage.CATALOG, Stage.IMAGES})
@@ -33,7 +33,7 @@ class CollectionDiff:
     another product's id. `obstacles` are other reasons to delete nothing, in words.
     """
 
-    def __init__(self, there: Inventory, fingerprint: str, served: Served | None = None) -> None:
+    def __init__(self, there: Inventory, fingerprint: str, served: ServedRows | None = None) -> None:
         self.there = there
         self.served = served
         self.unreadable = 0

@@ -86,6 +86,11 @@ class Inventory:
         same[same] = equal & (self.states[at] != RowState.FOREIGN)
         return same
 
+    def has_digests(self, places: NDArray[np.int64], other: Inventory, others: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return for each place whether its row has the digest of another inventory's row, (n,) bool."""
+        equal: NDArray[np.bool_] = (self._array["digest"][places] == other._array["digest"][others]).all(axis=1)
+        return equal
+
     def digest(self, place: int) -> str:
         """Return a row's digest, 32 hex digits."""
         return bytes(self._array["digest"][place]).hex()

@@ -24,7 +24,7 @@ _BLOCK = 4096  # ids looked up at a time
 
 
 @dataclass(slots=True)
-class Served:
+class ServedRows:
     """The rows that apps find, and the most that they found in the last seven runs.
 
     If the run fills the served collection itself, `rows` is the inventory that it compares the catalog with.

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ingest.core.settings import Settings
     from ingest.pipeline.alias_move import AliasMove
     from ingest.pipeline.progress import Progress
-    from ingest.sync.served import Served
+    from ingest.sync.served import ServedRows
 
 
 @dataclass(slots=True, weakref_slot=True)
@@ -110,7 +110,7 @@ def plan(settings: Settings, progress: Progress, stop: threading.Event) -> Plan:
 
 def _read_collection(
     stack: ExitStack, pipeline: Pipeline, found: Plan
-) -> tuple[Collection | None, Inventory, Served | None]:
+) -> tuple[Collection | None, Inventory, ServedRows | None]:
     """Return the collection, its rows, and what apps find, open as long as the stack; note the state in the plan.
 
     There are no rows if the collection is missing, and nothing at all if the Milvus Lite file is.
@@ -136,7 +136,7 @@ def _read_collection(
         there = reader.inventory(collection, pipeline.store)
     if found.served not in (None, collection.name):
         check_loaded(connection, found.served)
-    return collection, there, reader.served(collection, found.served, there)
+    return collection, there, reader.read_served(collection, found.served, there)
 
 
 def _fetched(

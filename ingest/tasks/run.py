@@ -81,7 +81,7 @@ class _Run:
         there = reader.inventory(collection, pipeline.store)
         if before and self._switches:
             load(collection.connection, before)
-        self._served = reader.served(collection, before, there)
+        self._served = reader.read_served(collection, before, there)
         pipeline.last_profile = catalog_check.recall(collection.connection, collection.name, before)
         self._difference = CollectionDiff(there, pipeline.space.fingerprint, self._served)
 

@@ -65,7 +65,7 @@ def verify(
             _note_ef(verdict, carried_properties.read_contract(collection.carried_contract()))
             verdict.differing.extend(checks.index(collection))
             there = reader.inventory(collection, pipeline.store)
-            found = reader.served(collection, collection.name, there)
+            found = reader.read_served(collection, collection.name, there)
             difference = diff.CollectionDiff(there, pipeline.space.fingerprint, found)
             verdict.differing.extend(verify_rows.check(pipeline, collection, difference, verdict, hashes=pictures))
             for product_id in refill.read_back(pipeline, collection, difference):

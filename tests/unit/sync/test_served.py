@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from ingest.sync.high_water import HighWater
 from ingest.sync.inventory import Inventory, RowState
-from ingest.sync.served import Served
+from ingest.sync.served import ServedRows
 
 DIGEST, SHA256 = "0" * 32, "0" * 64
 
 
-def served(*ids: str, foreign: tuple[str, ...] = ()) -> Served:
+def served(*ids: str, foreign: tuple[str, ...] = ()) -> ServedRows:
     rows = Inventory()
     digests = ["" if one in foreign else DIGEST for one in ids]
     rows.add(ids, digests, [SHA256] * len(ids))
     rows.distrust_duplicates()
-    return Served(rows, HighWater((9,)))
+    return ServedRows(rows, HighWater((9,)))
 
 
 def test_products_are_counted_once():
