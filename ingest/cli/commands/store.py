@@ -120,9 +120,9 @@ def gc(
         click.echo(
             f"{unused:,} vectors belong to no image of {settings.catalog}; {young:,} rows are younger than {grace}"
         )
-        if dry_run or not unused:
+        if dry_run:
             return False
-        return yes or click.confirm("Drop the older ones?", abort=True, err=True)
+        return yes or not unused or click.confirm("Drop the older ones?", abort=True, err=True)
 
     asked = garbage.GarbageOptions(
         grace, [_other(settings, place) for place in also], max_drop, max_unseen, settings.allow_smaller
