@@ -120,9 +120,9 @@ def gc(
         display.echo(
             f"{unused:,} vectors belong to no image of {settings.catalog}; {young:,} rows are younger than {grace}"
         )
-        if dry_run or not unused:
+        if dry_run:
             return False
-        if not yes:
+        if unused and not yes:
             terminal.confirm("Drop the older ones?")
         return True
 
