@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
 
+from ingest.server.app import _KEEP_ALIVE_S
 from ingest.server.open_connections import DEADLINES_S, LIMIT, MIN_AGE_S, SHUTDOWN_S, OpenConnections, Wait
+from ingest.server.request_parsing import _READ_TIMEOUT_S
 
 
 class Connection:
@@ -80,6 +83,21 @@ def test_at_the_limit_the_oldest_unfinished_head_is_closed_first_and_work_in_pro
     assert service.closed == [LIMIT] * 5
     assert not service.open.make_room()
     assert not opened["working"].is_dropped
+
+
+def test_below_the_limit_nothing_is_closed() -> None:
+    service = Service(limit=2)
+    first = service.connect(Wait.HEAD)
+    service.now += 5
+    assert service.open.make_room()
+    assert not first.is_dropped
+
+
+def test_the_deadlines_are_those_of_the_docs() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "security.md").read_text(encoding="utf-8")
+    assert "10 s for a whole head, 30 s for a body (408), 60 s to receive an answer, 75 s between requests" in page
+    assert DEADLINES_S == {Wait.HEAD: 10, Wait.BODY: _READ_TIMEOUT_S + 5, Wait.ANSWER: 60}
+    assert (_READ_TIMEOUT_S, _KEEP_ALIVE_S) == (30, 75)
 
 
 def test_a_new_connection_has_a_moment_to_send_its_request() -> None:
