@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -32,12 +32,13 @@ import bench
 from embed import photographs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
 SIDES, DIFFERENT, QUALITY = (800, 2000), 60, 90
 PROGRAM = "feed_contestants.py"
 SAMPLED_S = 0.2
-WARM = 32  # images that each contestant has seen before the first round
+QUICK = 64  # images with --quick
+WARM = 8  # images that each contestant has seen before the first round
 TAKE_PART = {"local": ("line", "before", "decode", "dataloader"), "http": ("line", "before", "fetch")}
 RATIOS = {
     "local": {"of_decode_ceiling": "decode", "vs_dataloader": "dataloader", "vs_before": "before"},
@@ -52,32 +53,33 @@ def main() -> None:
     parser.add_argument("--http", action="store_true", help="also from a server on loopback, with 32 downloads")
     parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="compare with the line of this checkout")
     options = parser.parse_args()
-    count, rounds = (96, 1) if options.quick else (options.pictures, options.rounds)
+    count, rounds = (QUICK, 1) if options.quick else (options.pictures, options.rounds)
     sides = SIDES[:1] if options.quick else SIDES
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        model = write_model(folder / "model")
         catalogs = {("local", side): write_images(folder / str(side), side, count) for side in sides}
         if options.http:
-            catalogs |= {
-                ("http", side): write_urls(catalogs["local", side], stack.enter_context(served(folder / str(side))))
-                for side in sides
-            }
-        sources = dict.fromkeys(source for source, _ in catalogs)
-        names = [one for one in dict.fromkeys(one for source in sources for one in TAKE_PART[source])
+            catalogs |= {("http", side): served(stack, catalogs["local", side]) for side in sides}
+        names = [one for one in dict.fromkeys(one for source, _ in catalogs for one in TAKE_PART[source])
                  if one != "before" or options.before]  # fmt: skip
-        started = [Contestant(one, model, options.before) for one in names]  # at the same time
-        contestants = {one: stack.enter_context(contestant) for one, contestant in zip(names, started, strict=True)}
-        warm = write_images(folder / "warm", SIDES[0], WARM)
-        for contestant in started:
-            contestant(warm, WARM)
-        rows: list[dict[str, Any]] = [
+        contestants = started(stack, names, folder, options.before)
+        rows: list[bench.Row] = [
             {"what": one, "from": source, "side": side, "round": turn, **contestants[one](catalog, count)}
             for turn in range(rounds)
             for (source, side), catalog in catalogs.items()
             for one in rotated([one for one in names if one in TAKE_PART[source]], turn)
         ]
-    bench.finish("feed", rows, ratios(rows), options.json, ("torch", "transformers", "Pillow"))
+    bench.finish("feed", rows, ratios(rows), options.json, ("torch", "transformers", "Pillow", "simplejpeg"))
+
+
+def started(stack: ExitStack, names: list[str], folder: Path, before: Path | None) -> dict[str, Contestant]:
+    """Start the contestants, all at the same time, and let each see a few images."""
+    model, warm = write_model(folder / "model"), write_images(folder / "warm", SIDES[0], WARM)
+    processes = [Contestant(one, model, before) for one in names]
+    found = {one: stack.enter_context(process) for one, process in zip(names, processes, strict=True)}
+    for contestant in processes:
+        contestant(warm, WARM)
+    return found
 
 
 def rotated(names: list[str], turn: int) -> list[str]:
@@ -86,13 +88,13 @@ def rotated(names: list[str], turn: int) -> list[str]:
     return names[at:] + names[:at]
 
 
-def ratios(rows: list[dict[str, Any]]) -> dict[str, bench.Figure]:
+def ratios(rows: Sequence[bench.Row]) -> dict[str, bench.Figure]:
     """Return the figures that docs/benchmarks.md sets goals for, for each source and side."""
     found: dict[str, bench.Figure] = {}
     for source, side in dict.fromkeys((row["from"], row["side"]) for row in rows):
         size = "" if side == SIDES[0] else f"_{side}"
         here = [row for row in rows if (row["from"], row["side"]) == (source, side)]
-        for name, other in RATIOS[source].items():
+        for name, other in RATIOS[str(source)].items():
             if values := [line / rate for line, rate in zip(rates(here, "line"), rates(here, other), strict=False)]:
                 found[name + size] = round(statistics.median(values), 3)
         for name in ("main_us_per_picture", "peak_mb"):
@@ -100,9 +102,9 @@ def ratios(rows: list[dict[str, Any]]) -> dict[str, bench.Figure]:
     return found
 
 
-def rates(rows: list[dict[str, Any]], what: str) -> list[float]:
+def rates(rows: Sequence[bench.Row], what: str) -> list[float]:
     """Return a contestant's images a second, by round."""
-    return [row["pictures_per_s"] for row in rows if row["what"] == what]
+    return [float(row["pictures_per_s"]) for row in rows if row["what"] == what]
 
 
 class Contestant:
@@ -234,12 +236,6 @@ def with_comment(content: bytes, number: int) -> bytes:
     return content[:at] + b"\xff\xfe\0\x0a" + b"%08d" % number + content[at:]
 
 
-def write_urls(catalog: Path, address: str) -> Path:
-    return write_catalog(
-        catalog.with_name("urls.csv"), [f"{address}/{path.name}" for path in sorted(catalog.parent.glob("*.jpg"))]
-    )
-
-
 def write_catalog(path: Path, images: list[str]) -> Path:
     rows = "".join(
         f"P{number:05d},{image},Product {number} of the season,category {number % 40},{number % 100}.90\n"
@@ -249,16 +245,15 @@ def write_catalog(path: Path, images: list[str]) -> Path:
     return path
 
 
-@contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """Serve a folder in another process during the block; yield its address."""
-    program = [sys.executable, str(Path(__file__).with_name("file_server.py")), str(folder)]
-    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        try:
-            yield f"http://127.0.0.1:{int(server.stdout.readline())}"
-        finally:
-            server.kill()
+def served(stack: ExitStack, catalog: Path) -> Path:
+    """Serve a catalog's images from another process until the stack closes; return a catalog of their addresses."""
+    program = [sys.executable, str(Path(__file__).with_name("file_server.py")), str(catalog.parent)]
+    server = stack.enter_context(subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+    stack.callback(server.kill)
+    assert server.stdout is not None
+    port = int(server.stdout.readline())
+    images = [f"http://127.0.0.1:{port}/{path.name}" for path in sorted(catalog.parent.glob("*.jpg"))]
+    return write_catalog(catalog.with_name("urls.csv"), images)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A cheap server of a folder's files on loopback: it prints its port, and answers `/<name>` until killed."""
+"""A cheap server of a folder's files on loopback: it prints its port, and answers `/<name>` until its stdin ends."""
 
 from __future__ import annotations
 
@@ -27,12 +27,16 @@ def main() -> None:
                         file.seek(0)
                         connection.sendfile(file)
 
+    def accept(listening: socket.socket) -> None:
+        while True:
+            connection, _ = listening.accept()
+            threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
     listening = socket.create_server(("127.0.0.1", 0), backlog=256)
+    threading.Thread(target=accept, args=(listening,), daemon=True).start()
     sys.stdout.write(f"{listening.getsockname()[1]}\n")
     sys.stdout.flush()
-    while True:
-        connection, _ = listening.accept()
-        threading.Thread(target=serve, args=(connection,), daemon=True).start()
+    sys.stdin.read()  # a starter that was killed leaves no server behind
 
 
 if __name__ == "__main__":

@@ -127,6 +127,12 @@ def _two_frames(content: bytes, random: np.random.Generator) -> bytes:
     return content[:scan] + frame + content[scan:]
 
 
+def _another_frame(content: bytes, random: np.random.Generator) -> bytes:
+    """Call it arithmetic, lossless or hierarchical."""
+    at = _frame(content) + 1
+    return content[:at] + bytes([random.choice((0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC9, 0xCA))]) + content[at + 1 :]
+
+
 def _an_adobe_marker(content: bytes, random: np.random.Generator) -> bytes:
     """Colours as its transform says: none, YCbCr, YCCK, or none that is known."""
     return content[:2] + _ADOBE + bytes([random.integers(4)]) + content[2:]
@@ -152,8 +158,8 @@ def _components_called_rgb(content: bytes, random: np.random.Generator) -> bytes
 
 _CHANGES: tuple[Callable[[bytes, np.random.Generator], bytes], ...] = (
     _more_behind_its_end, _without_end, _cut_off, _cut_off_with_an_end, _broken_data, _broken_header,
-    _bytes_before_the_scan, _other_sampling, _other_sides, _two_frames, _an_adobe_marker, _no_application_segments,
-    _components_called_rgb,
+    _bytes_before_the_scan, _other_sampling, _other_sides, _two_frames, _another_frame, _an_adobe_marker,
+    _no_application_segments, _components_called_rgb,
 )  # fmt: skip
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, features
 
+from ingest.images.decode.jpeg_repair import FRAMES, segments
+
 try:
     import simplejpeg
 except (ImportError, ValueError):  # ValueError: built for another numpy
@@ -18,6 +20,8 @@ if not features.check_feature("libjpeg_turbo"):  # this Pillow has another libjp
 
 _COLOURSPACES = {"L": "GRAY", "RGB": "RGB"}
 """By the mode that Pillow reads in the header. CMYK is missing: Pillow inverts it as Adobe does."""
+_HUFFMAN = frozenset({0xC0, 0xC1, 0xC2})
+"""Frames that both decode (T.81, B.1.1.3). Of arithmetic ones, Pillow refuses those of more than 64 kB."""
 _FACTORS = (8, 4, 2)  # of Pillow's `draft`; libjpeg-turbo scales by any eighth
 _EIGHTHS = 8
 _MAX_PIXELS = 16_000_000
@@ -42,7 +46,9 @@ def decode_jpeg(content: bytes, mode: str, size: tuple[int, int], factor: int) -
     shows in part.
     """
     width, height = drafted_size(size, factor)
-    if simplejpeg is None or mode not in _COLOURSPACES or width * height > _MAX_PIXELS or not _is_clear(size, factor):
+    if simplejpeg is None or mode not in _COLOURSPACES or width * height > _MAX_PIXELS:
+        return None
+    if not _is_clear(size, factor) or _frame(content) not in _HUFFMAN:
         return None
     # Our own buffer: a forged header may have other sides for libjpeg-turbo than for Pillow, which it would allocate.
     pixels = np.empty((height, width) if mode == "L" else (height, width, 3), np.uint8)
@@ -60,3 +66,8 @@ def decode_jpeg(content: bytes, mode: str, size: tuple[int, int], factor: int) -
 def _is_clear(size: tuple[int, int], factor: int) -> bool:
     """Whether sides smaller by `factor` name one scale only; of a few pixels, 5/8 and 1/2 may be as many."""
     return factor == 1 or min(size) >= _EIGHTHS * factor
+
+
+def _frame(content: bytes) -> int | None:
+    """Return the marker of a JPEG's frame, which says how it is coded."""
+    return next((segment.marker for segment in segments(content) if segment.marker in FRAMES), None)

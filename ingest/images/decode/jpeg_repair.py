@@ -17,7 +17,7 @@ _EOI_MARKER, _SOS_MARKER, _FIRST_APPLICATION_MARKER = 0xD9, 0xDA, 0xE0
 # B.1.1.2; without stuffed bytes, restarts, SOI and TEM, which have no length.
 _MARKER = re.compile(rb"\xff+([\x02-\xcf\xd9-\xfe])")
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # without the tables and a reserved code in between
+FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # without the tables and a reserved code in between
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _COEFFICIENTS = range(64)
 # Application segments that change pixels: marker, beginning of the body, and its minimum length.
@@ -25,7 +25,9 @@ _CHANGE_PIXELS = ((0xE0, b"JFIF\0", 14), (0xE1, b"Exif\0\0", 6), (0xE2, b"ICC_PR
 _NOISE = b"\x55" * 256  # image data that is valid for every decoder
 
 
-class _Segment(NamedTuple):
+class Segment(NamedTuple):
+    """A marker segment: where it begins and ends, and what follows its length."""
+
     marker: int
     at: int
     end: int
@@ -36,10 +38,10 @@ def repair(content: bytes) -> bytes | None:
     """Return the copy; None if it would be the same, or if pixels are missing."""
     copy: list[bytes] = []
     scans: list[bytes] = []
-    frame: _Segment | None = None
+    frame: Segment | None = None
     at, ended = 0, False
-    for segment in _segments(content):
-        if segment.marker in _FRAMES:
+    for segment in segments(content):
+        if segment.marker in FRAMES:
             frame = segment
         elif segment.marker == _SOS_MARKER:
             scans.append(segment.body)
@@ -55,7 +57,7 @@ def repair(content: bytes) -> bytes | None:
     return _with_end(kept) if frame is not None and _has_all_scans(frame, scans) else None
 
 
-def _segments(content: bytes) -> Iterator[_Segment]:
+def segments(content: bytes) -> Iterator[Segment]:
     """Yield the marker segments up to EOI; skip what is between them, such as image data."""
     at = 2
     while match := _MARKER.search(content, at):
@@ -63,19 +65,19 @@ def _segments(content: bytes) -> Iterator[_Segment]:
         at = match.end() if match[1] == b"\xd9" else match.end() + int.from_bytes(content[match.end() : body], "big")
         if at > len(content):
             return
-        yield _Segment(match[1][0], match.start(), at, content[body:at])
+        yield Segment(match[1][0], match.start(), at, content[body:at])
         if match[1] == b"\xd9":
             return
 
 
-def _changes_pixels(segment: _Segment) -> bool:
+def _changes_pixels(segment: Segment) -> bool:
     return any(
         segment.marker == marker and segment.body.startswith(start) and len(segment.body) >= min_size
         for marker, start, min_size in _CHANGE_PIXELS
     )
 
 
-def _has_all_scans(frame: _Segment, scans: list[bytes]) -> bool:
+def _has_all_scans(frame: Segment, scans: list[bytes]) -> bool:
     """Whether the scans, if each is complete, give every coefficient of every component in full precision."""
     missing = {(component, k) for component in frame.body[6::3] for k in _COEFFICIENTS}
     for scan in scans:

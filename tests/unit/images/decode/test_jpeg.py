@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import struct
@@ -38,6 +39,12 @@ SOUND = {
     "1 × 1": saved(PHOTO.resize((1, 1)), "JPEG"),
 }
 
+ARITHMETIC = base64.b64decode(
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDABALDA4MChAODQ4SERATGCgaGBYWGDEjJR0oOjM9PDkzODdASFxOQERXRTc4UG1RV19iZ2hnPk1xeXBk"
+    "eFxlZ2P/yQALCAAIAAgBAREA/8wABgAQEAX/2gAIAQEAAD8A/NNWP0k0UP/Z"
+)
+"""8 × 8 greys by `cjpeg -arithmetic`. Pillow (13.0.0) refuses such files of more than 64 kB, simplejpeg does not."""
+
 
 def opened(content):
     """Return what Pillow reads in the header: mode and size."""
@@ -67,12 +74,13 @@ def test_a_sound_file_is_decoded_without_pillow_and_alike(kind, factor):
     "content",
     [
         saved(PHOTO.convert("CMYK"), "JPEG"),
+        ARITHMETIC,
         SOUND["4:2:0"][:-2],
         SOUND["4:2:0"][:-2000] + b"\xff\xd9",
         SOUND["restarts"].replace(b"\xff\xd0", b"\xff\xd5", 1),
         SOUND["4:2:0"][:20] + b"abc" + SOUND["4:2:0"][20:],
     ],
-    ids=["CMYK", "no end", "pixels missing", "wrong restart", "bytes between segments"],
+    ids=["CMYK", "arithmetic coding", "no end", "pixels missing", "wrong restart", "bytes between segments"],
 )
 def test_other_files_are_left_to_pillow(content):
     assert jpeg.decode_jpeg(content, *opened(content), 1) is None
