@@ -134,6 +134,31 @@ def test_a_refused_export_leaves_every_file_as_it_was(shop: SmallShop) -> None:
     assert list(exported(shop)) == ["P0", "P1", "P2"]
 
 
+def test_small_losses_of_many_exports_are_refused_too_and_foreseen(tmp_path: Path) -> None:
+    shop = SmallShop(tmp_path)
+    ten = {f"P{number}": (number, f"Product {number}") for number in range(10)}
+    for count in (10, 9, 8):
+        shop.stock(dict(list(ten.items())[:count]))
+        assert shop.run(exports=True).failure is None
+    manifest = shop.settings.npy.with_name("clip_embeddings.manifest.json")
+    assert json.loads(manifest.read_text(encoding="utf-8"))["high_water"] == [10, 9, 8]
+    before = files(shop)
+    shop.stock(dict(list(ten.items())[:7]))
+
+    plan = shop.plan(exports=True)
+    for command in (run.run, run.export, run.embed):
+        failure = str(made(shop, command).failure)
+        assert "lose 1 of their 8 products (1 not in the catalog), which leaves 7, fewer than 80% of the 10" in failure
+        assert plan.exports_refused in failure
+        assert files(shop) == before
+    shop.stock(dict(list(ten.items())[:7]) | {"new": (11, "new"), "other": (12, "other")})
+    assert shop.plan(exports=True).exports_refused == "", "new products count"
+
+    shop.stock(dict(list(ten.items())[:7]))
+    assert shop.run(exports=True, allow_smaller=True).failure is None
+    assert "high_water" not in json.loads(manifest.read_text(encoding="utf-8")), "the flag has lowered it"
+
+
 def test_what_is_dropped_as_failed_leaves_the_files_too(shop: SmallShop) -> None:
     shop.stock(FIVE | {"P1": (None, "broken")})
 
