@@ -166,9 +166,10 @@ def test_a_rollback_serves_the_rows_of_the_model_before_and_another_one_goes_bac
     first, second = (shop.facts[plan]["collection"] for plan in ("plan with the first model", "plan"))
     assert before["alias wares"] == second
 
-    assert shop.ingest("rollback", "--json").json == {"alias": "wares", "serves": first, "served_before": second}
+    there, back = {"serves": first, "served_before": second}, {"serves": second, "served_before": first}
+    assert shop.ingest("rollback", "--json").json.items() >= there.items()
     assert everything(shop.folder, shop.milvus) == {**before, "alias wares": first}
-    assert shop.ingest("rollback", "--json").json == {"alias": "wares", "serves": second, "served_before": first}
+    assert shop.ingest("rollback", "--json").json.items() >= back.items()
     assert everything(shop.folder, shop.milvus) == before
 
 

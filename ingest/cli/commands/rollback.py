@@ -43,6 +43,7 @@ def command(*, to: str, smaller: bool, as_json: bool, **values: Any) -> None:
     if done.serves == done.served_before:
         display.echo(f"the alias {alias} serves {done.serves} already ({done.rows:,} rows)")
         return
-    left = f", no longer {done.served_before} ({done.rows_before:,} rows)" if done.served_before else ""
-    display.echo(f"the alias {alias} serves {done.serves} again ({done.rows:,} rows){left}")
+    left = f", no longer {done.served_before}" if done.served_before else ""
+    before = f", before that {done.rows_before:,}" if done.served_before else ""
+    display.echo(f"the alias {alias} serves {done.serves} again{left} ({done.rows:,} rows{before})")
     display.echo("set the model and schema in ingest.toml back too, or the next ingest run switches it forward again")
