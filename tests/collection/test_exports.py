@@ -15,7 +15,7 @@ from support.small_shop import FIVE, SmallShop, picture_vector
 from ingest.exports import faiss_index
 from ingest.pipeline.last_good_images import images_path
 from ingest.pipeline.progress import Progress
-from ingest.tasks import garbage, run
+from ingest.tasks import embed, export, garbage, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +49,7 @@ def exported(shop: SmallShop, **changes: Any) -> dict[str, NDArray[np.float32]]:
 def made(shop: SmallShop, command: Any, **changes: Any) -> Outcome:
     """Run one of the pipeline's commands."""
     settings = replace(shop.settings, exports=True, **changes)
-    where = (settings.npy, settings.npy_ids) if command is run.embed else ()
+    where = (settings.npy, settings.npy_ids) if command is embed.embed else ()
     with shop.faked():
         outcome: Outcome = command(settings, Progress(), threading.Event(), *where)
     return outcome
@@ -78,13 +78,13 @@ def test_what_fails_today_keeps_its_row_at_its_place_bit_for_bit(shop: SmallShop
     for name in ("P1", "P3"):
         np.testing.assert_array_equal(after[name], before[name])
     assert shop.verify(exports=True).differing == []
-    assert made(shop, run.export).notes == (
+    assert made(shop, export.export).notes == (
         "1 product has no vector yet; embed what is missing with: ingest run",
         "2 products fail today, and the files have the last good vector",
     )
 
 
-@pytest.mark.parametrize("command", [run.export, run.embed])
+@pytest.mark.parametrize("command", [export.export, embed.embed])
 def test_without_milvus_what_fails_keeps_its_row_by_the_last_export(shop: SmallShop, command: Any) -> None:
     shop.redraw(1, 31)
     shop.run(exports=True)
@@ -123,7 +123,7 @@ def test_a_refused_export_leaves_every_file_as_it_was(shop: SmallShop) -> None:
     before = files(shop)
     shop.stock({name: FIVE[name] for name in ("P0", "P1", "P2")})
 
-    for command in (run.run, run.export, run.embed):
+    for command in (run.run, export.export, embed.embed):
         outcome = made(shop, command)
         assert "they would lose 2 of their 5 products (2 not in the catalog)" in str(outcome.failure)
         assert outcome.failure is not None
@@ -146,7 +146,7 @@ def test_small_losses_of_many_exports_are_refused_too_and_foreseen(tmp_path: Pat
     shop.stock(dict(list(ten.items())[:7]))
 
     plan = shop.plan(exports=True)
-    for command in (run.run, run.export, run.embed):
+    for command in (run.run, export.export, embed.embed):
         failure = str(made(shop, command).failure)
         assert "lose 1 of their 8 products (1 not in the catalog), which leaves 7, fewer than 80% of the 10" in failure
         assert plan.exports_refused in failure
@@ -194,7 +194,7 @@ def test_of_a_broken_and_a_good_row_with_one_id_the_first_counts(shop: SmallShop
 def test_a_sample_has_files_of_its_own(shop: SmallShop) -> None:
     before = files(shop)
 
-    for command in (run.run, run.export):
+    for command in (run.run, export.export):
         assert made(shop, command, sample=2).failure is None
     assert made(shop, run.run, sample=1).failure is None, "smaller than the last sample"
 
@@ -218,7 +218,7 @@ def test_collecting_what_is_unused_keeps_the_vectors_of_what_fails_today(shop: S
         options = garbage.GarbageOptions("0s", max_drop=1)
         garbage.collect_garbage(shop.settings, Progress(), threading.Event(), options, lambda *_: True)
 
-    assert made(shop, run.export).summary.unchanged == 5
+    assert made(shop, export.export).summary.unchanged == 5
     assert for_others(files(shop)) == before
 
 
@@ -242,7 +242,7 @@ def test_a_list_of_images_of_other_files_says_nothing(shop: SmallShop) -> None:
     before = files(shop)
     shop.stock(ALL_FAIL)
 
-    outcome = made(shop, run.export)
+    outcome = made(shop, export.export)
 
     assert "(5 fail today)" in str(outcome.failure), "no row may get the vector of another"
     assert files(shop) == before
@@ -259,7 +259,7 @@ def test_an_embedding_of_nothing_is_not_live(tmp_path: Path) -> None:
     shop = SmallShop(tmp_path)
     shop.stock(ALL_FAIL)
 
-    for command in (run.embed, run.export):
+    for command in (embed.embed, export.export):
         outcome = made(shop, command)
         assert outcome.failure is not None
         assert outcome.failure.exit_code == 10
