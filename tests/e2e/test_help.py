@@ -9,13 +9,13 @@ COMMANDS = ["run", "embed", "export", "fetch", "search", "recommend", "evaluate"
 GROUPS = {
     "run": ["Catalog:", "Images:", "Model:", "Engine:", "Milvus:", "Folders:", "Removal:", "Output:"],
     "embed": ["Catalog:", "Images:", "Model:", "Folders:", "Output:"],
-    "export": ["Catalog:", "Model:", "Folders:", "Output:"],
+    "export": ["Catalog:", "Images:", "Model:", "Folders:", "Output:"],
     "fetch": ["Catalog:", "Images:", "Folders:", "Output:"],
     "status": ["Folders:", "Output:"],
     "recommend": ["Query:", "Selection:", "All products:", "Catalog:", "Images:", "Milvus:", "Folders:", "Output:"],
     "evaluate": ["Evaluation:", "Catalog:", "Milvus:", "Folders:", "Output:"],
     "search": ["Query:", "Catalog:", "Images:", "Model:", "Milvus:", "Folders:", "Output:"],
-    "doctor": ["Catalog:", "Model:", "Milvus:", "Folders:", "Output:"],
+    "doctor": ["Catalog:", "Images:", "Model:", "Milvus:", "Folders:", "Output:"],
 }
 
 
