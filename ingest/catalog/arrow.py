@@ -25,7 +25,7 @@ def values(column: pa.Array) -> list[Any]:
     import pyarrow as pa
 
     if pa.types.is_dictionary(column.type):
-        return _distinct_values(column)
+        return values(column.dictionary_decode())
     # Times are converted one by one, because pyarrow cuts their nanoseconds off and reads 24:00 as 00:00.
     if not _has_times(column.type):
         try:
@@ -33,13 +33,6 @@ def values(column: pa.Array) -> list[Any]:
         except _NO_VALUE:
             pass
     return [_value(cell) for cell in column]
-
-
-def _distinct_values(column: pa.DictionaryArray) -> list[Any]:
-    """Return cells that refer to a dictionary; equal ones are one object."""
-    used = column.indices.drop_null().unique()
-    distinct = dict(zip(used.to_pylist(), values(column.dictionary.take(used)), strict=True))
-    return [None if index is None else distinct[index] for index in column.indices.to_pylist()]
 
 
 def unknown_zones(schema: pa.Schema, names: Iterable[str]) -> dict[str, str]:

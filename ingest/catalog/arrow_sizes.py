@@ -33,6 +33,22 @@ def cell_sizes(column: pa.Array) -> NDArray[np.int64]:
     return np.full(len(column), width, np.int64)
 
 
+def longest_distinct(column: pa.Array) -> int:
+    """Return the bytes of the longest value in the dictionaries of a column, also within lists and structs."""
+    import pyarrow as pa
+
+    kind = column.type
+    if isinstance(column, pa.ExtensionArray):
+        return longest_distinct(column.storage)
+    if pa.types.is_dictionary(kind):
+        return int(max(cell_sizes(column.dictionary), default=0))
+    if pa.types.is_map(kind):
+        return max(longest_distinct(column.keys), longest_distinct(column.items))
+    if pa.types.is_struct(kind):
+        return max(map(longest_distinct, column.flatten()), default=0)
+    return longest_distinct(column.values) if pa.types.is_nested(kind) else 0
+
+
 def _nested_sizes(column: pa.Array) -> NDArray[np.int64]:
     import pyarrow as pa
 

@@ -48,8 +48,7 @@ def read(
             for name, zone in arrow.unknown_zones(schema, needed).items():
                 _warn_of_zone(zone, name)
             leaves = parquet_limits.find_leaves(metadata, needed)
-            dictionaries = parquet_limits.find_dictionaries(metadata, leaves)
-            limits = list(parquet_limits.batches(file, stream, metadata, leaves, dictionaries))
+            dictionaries, limits = parquet_limits.find_limits(file, stream, metadata, leaves)
             # By default pyarrow holds a whole row group, which is often the whole file.
             with parquet.ParquetFile(
                 stream, metadata=metadata, pre_buffer=False, buffer_size=_BUFFER, read_dictionary=dictionaries

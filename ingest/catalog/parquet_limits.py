@@ -5,22 +5,23 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
+from ingest.catalog.arrow_sizes import longest_distinct
 from ingest.core.errors import CatalogError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Sequence
 
-    from pyarrow.parquet import ColumnChunkMetaData, FileMetaData
+    from pyarrow.parquet import ColumnChunkMetaData, FileMetaData, ParquetFile
 
     from ingest.catalog.base import CatalogFile
 
 _BATCH_ROWS = 1_024
-_BATCH_BYTES = 64 << 20  # that a batch may be decoded to, in the worst case that the file's footer allows
-_DICTIONARY_BYTES = range(8 << 10, 32 << 20)  # sizes of columns that are decoded to their distinct values
+_BATCH_BYTES = 16 << 20  # that a batch may be decoded to, in the worst case that the file's footer allows
+_DICTIONARY_BYTES = 32 << 20  # of a column that may be decoded to its distinct values
+_COLUMNS = 16  # so many columns are looked at only if the values of one would take more than their share of a batch
 _BOMB_BYTES, _BOMB_RATIO = 64 << 20, 100  # text compresses to a tenth, the same text over and over to a fiftieth
 _BOMB_VALUES, _BOMB_VALUES_RATIO = 4 << 20, 1_000  # values of lists, and how many of them are in a byte of the file
 _FIXED = 16  # bytes of a number, a time or an index into a dictionary
-_HEADER = 32  # bytes that hold the first fields of a page's header
 
 
 class Leaf(NamedTuple):
@@ -44,46 +45,37 @@ def find_leaves(metadata: FileMetaData, needed: Collection[str]) -> list[Leaf]:
     return leaves
 
 
-def find_dictionaries(metadata: FileMetaData, leaves: Sequence[Leaf]) -> list[str]:
-    """Return the paths of the columns that are decoded to their distinct values and a number for each row.
+def find_limits(
+    file: CatalogFile, stream: BinaryIO, metadata: FileMetaData, leaves: Sequence[Leaf]
+) -> tuple[list[str], list[tuple[int, list[int]]]]:
+    """Return the paths to read as dictionaries, and (rows to decode at once, numbers of consecutive row groups).
 
-    A value that all rows share takes memory once then. Arrow keeps the distinct values of a whole row group, so this is
-    not for large ones; and the values of tiny ones fit into memory as often as a batch can repeat them.
+    Arrow repeats a dictionary's value in every row that has it, so the rows of a batch depend on the longest value. A
+    list that has it many times is one row, and read as numbers in the dictionary. (Not every column is, because Arrow
+    copies all distinct values for each batch.) Raises CatalogError for a row group whose values would fill the memory
+    although the file is small.
     """
-    found = []
-    for leaf in leaves:
-        chunks = [metadata.row_group(group).column(leaf.number) for group in range(metadata.num_row_groups)]
-        sizes = [chunk.total_uncompressed_size for chunk in chunks]
-        if (
-            leaf.is_text
-            and any(chunk.has_dictionary_page for chunk in chunks)
-            and (leaf.is_repeated or max(sizes) >= _DICTIONARY_BYTES.start)
-            and max(sizes) < _DICTIONARY_BYTES.stop
-            and not any(_is_delta(chunk) for chunk in chunks)
-        ):
-            found.append(leaf.path)
-    return found
+    from pyarrow import parquet
 
-
-def batches(
-    file: CatalogFile, stream: BinaryIO, metadata: FileMetaData, leaves: Sequence[Leaf], dictionaries: Collection[str]
-) -> Iterator[tuple[int, list[int]]]:
-    """Yield (rows to decode at once, numbers of consecutive row groups).
-
-    Raises CatalogError for a row group whose values would fill the memory although the file is small.
-    """
-    others = [leaf for leaf in leaves if leaf.path not in dictionaries]
-
-    def batch_rows(group: int) -> int:
-        about = metadata.row_group(group)
-        for leaf in leaves:
-            _check_bomb(file, leaf, about.column(leaf.number), about.num_rows)
-        worst = _FIXED * (len(leaves) - len(others))
-        worst += sum(_worst_bytes(leaf, about.column(leaf.number), about.num_rows, stream) for leaf in others)
-        return max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, worst)))
-
-    for rows, groups in groupby(range(metadata.num_row_groups), batch_rows):
-        yield rows, list(groups)
+    dictionaries: set[str] = set()
+    worst: list[int] = []
+    paths = [leaf.path for leaf in leaves if leaf.is_text]
+    with parquet.ParquetFile(stream, metadata=metadata, pre_buffer=False, read_dictionary=paths) as table:
+        for group in range(metadata.num_row_groups):
+            about, total = metadata.row_group(group), 0
+            for leaf in leaves:
+                chunk = about.column(leaf.number)
+                _check_bomb(file, leaf, chunk, about.num_rows)
+                longest = _longest_value(table, group, leaf, chunk, about.num_rows)
+                is_small = chunk.total_uncompressed_size <= _DICTIONARY_BYTES
+                if leaf.is_repeated and leaf.is_text and is_small and chunk.num_values * longest > _BATCH_BYTES:
+                    dictionaries.add(leaf.path)
+                    longest = _FIXED
+                plain = int(chunk.total_uncompressed_size) // max(1, about.num_rows)
+                total += max(plain, _values_a_row(chunk, about.num_rows) * longest)
+            worst.append(max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, total))))
+    limits = [(rows, list(groups)) for rows, groups in groupby(range(metadata.num_row_groups), worst.__getitem__)]
+    return sorted(dictionaries), limits
 
 
 def _check_bomb(file: CatalogFile, leaf: Leaf, chunk: ColumnChunkMetaData, rows: int) -> None:
@@ -101,39 +93,21 @@ def _check_bomb(file: CatalogFile, leaf: Leaf, chunk: ColumnChunkMetaData, rows:
     )
 
 
-def _worst_bytes(leaf: Leaf, chunk: ColumnChunkMetaData, rows: int, stream: BinaryIO) -> int:
-    """Return how many bytes a row may decode to, if lists are about equally long."""
-    values: int = -(-chunk.num_values // max(1, rows))
+def _longest_value(table: ParquetFile, group: int, leaf: Leaf, chunk: ColumnChunkMetaData, rows: int) -> int:
+    """Return how many bytes a value has that is stored once and may be decoded many times, or of a fixed length."""
+    size = int(chunk.total_uncompressed_size)
     if not leaf.is_text:
-        return values * max(_FIXED, leaf.length)
-    longest: int = 0
-    if _is_delta(chunk):  # a value repeats the beginning of the one before
-        longest = chunk.total_uncompressed_size
-    elif chunk.has_dictionary_page:
-        longest = min(_page_bytes(stream, chunk.dictionary_page_offset), chunk.total_uncompressed_size)
-    return max(values * longest, int(chunk.total_uncompressed_size) // max(1, rows))
+        return max(_FIXED, leaf.length)
+    if "DELTA_BYTE_ARRAY" in chunk.encodings:  # a value repeats the beginning of the one before
+        return size
+    if not chunk.has_dictionary_page:
+        return 0
+    if size * min(rows, _BATCH_ROWS) * _values_a_row(chunk, rows) <= _BATCH_BYTES // _COLUMNS:
+        return size
+    first = next(table.iter_batches(1, row_groups=[group], columns=[leaf.path]), None)
+    longest = max(map(longest_distinct, first.columns), default=0) if first is not None else 0
+    return longest or size  # a column that begins without a value does not show its dictionary
 
 
-def _is_delta(chunk: ColumnChunkMetaData) -> bool:
-    return "DELTA_BYTE_ARRAY" in chunk.encodings
-
-
-def _page_bytes(stream: BinaryIO, offset: int) -> int:
-    """Return the decoded size of the page whose header is at this offset; a size that no page has if it is unusual.
-
-    The header is Thrift's compact protocol: a field's number and type, 0x15, before the page's type and its size.
-    https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
-    """
-    stream.seek(offset)
-    header = iter(stream.read(_HEADER))
-    size = 0
-    for _ in ("type", "size"):
-        if next(header, 0) != 0x15:
-            return 1 << 62
-        size = shift = 0
-        for byte in header:
-            size |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                break
-    return size >> 1  # zigzag: the lowest bit is the sign
+def _values_a_row(chunk: ColumnChunkMetaData, rows: int) -> int:
+    return -(-int(chunk.num_values) // max(1, rows))

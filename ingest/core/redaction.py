@@ -33,8 +33,11 @@ _NAMED_SECRET = re.compile(
 )
 _LONG_VALUE = re.compile(rf"((?:{_EQUALS}))[^/\\?#&;,\s{_CUT}]{{20,}}", re.IGNORECASE)  # a digest or a token
 
-_URL_IN_TEXT = re.compile(r"\S*(?:[/\\]{2}|[@\uff20\ufe6b]|%40)\S*")
-_END_OF_CLAUSE = re.compile(r"[:;,.!)\]'\"]*$")
+_WORD = re.compile(r"\S+")
+_MARK_OF_URL = re.compile(r"[/\\]{2}|[@\uff20\ufe6b]|%40")
+_END_OF_CLAUSE = ":;,.!)]'\""
+_EXAMINED = 20 * _SHOWN
+"""Characters of what is shown in which parameters are looked for: cells of a catalog may be millions long."""
 
 
 def printable(text: str) -> str:
@@ -58,7 +61,7 @@ def redact(place: str) -> str:
 
 def redact_text(text: str) -> str:
     """Return a message with the URLs in it redacted; for messages that quote what a catalog or a library says."""
-    return _URL_IN_TEXT.sub(_redact_word, text)
+    return _WORD.sub(_redact_word, text)
 
 
 def _redact_authority(rest: str) -> str:
@@ -86,14 +89,16 @@ def _redact_path(path: str) -> str:
 
 
 def _redact_word(match: re.Match[str]) -> str:
-    end = _END_OF_CLAUSE.search(match[0])
-    assert end is not None, "the expression matches an empty end"
-    return redact(match[0][: end.start()]) + end[0]
+    if _MARK_OF_URL.search(match[0]) is None:
+        return match[0]
+    url = match[0].rstrip(_END_OF_CLAUSE)
+    return redact(url) + match[0][len(url) :]
 
 
 def _cut_parameters(text: str) -> str:
     """Return a path without the values of parameters that look like secrets: `;token=…`, `/sig=…`."""
-    return _LONG_VALUE.sub(rf"\1{_CUT}", _NAMED_SECRET.sub(rf"\1{_CUT}", text))
+    shown = _LONG_VALUE.sub(rf"\1{_CUT}", _NAMED_SECRET.sub(rf"\1{_CUT}", text[:_EXAMINED]))
+    return shown + _CUT * (len(text) > _EXAMINED)
 
 
 def _after_last_at(text: str) -> str:

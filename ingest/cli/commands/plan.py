@@ -42,8 +42,8 @@ def command(ctx: click.Context, /, *, as_json: bool, quiet: bool, details: bool,
     if estimate:
         typed_flags.refuse(
             ctx, "has no effect with --estimate.",
-            "uri", "db_name", "max_wait", "prune", "drop_failed", "max_prune", "max_skipped", "exports",
-            "allow_smaller",
+            "uri", "db_name", "max_wait", "prune", "drop_failed", "max_prune", "accept_changed_catalog",
+            "max_skipped", "exports", "allow_smaller",
         )  # fmt: skip
         plan.show_estimate(options.settings(values), as_json=as_json, quiet=quiet, details=details)
         return
