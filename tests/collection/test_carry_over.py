@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -207,11 +206,6 @@ def test_rows_that_ingest_did_not_write_are_carried_over_as_they_are(shop: Small
     assert any("1 row that ingest did not write" in note for note in shop.run(schema=schema).notes)
 
 
-def test_a_new_machine_embeds_nothing_for_another_schema(shop: SmallShop) -> None:
-    shutil.rmtree(shop.folder / "data" / "embeddings")
-    assert shop.run(schema=contract(shop)).summary.embedded == 0
-
-
 def test_another_model_carries_nothing_over_and_the_guard_holds(shop: SmallShop) -> None:
     shop.stock(first(7))
     failure = shop.run(model="model-2").failure
@@ -291,6 +285,6 @@ def test_a_catalog_of_other_ids_is_refused_before_anything_is_written(shop: Smal
 
 
 def test_ids_that_have_really_changed_are_accepted_with_a_flag(shop: SmallShop) -> None:
-    outcome = shop.run(id_column="title", allow_smaller=True, prune=True, max_prune=1.0)
+    outcome = shop.run(id_column="title", allow_smaller=True, prune=True, max_prune=1.0, accept_changed_catalog=True)
     assert outcome.failure is None
     assert set(shop.rows()) == {title for _, title in TEN.values()}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _INDENT = "    "
 _REPLACED = (
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+\+00:00"), "<time>"),
+    (re.compile(r'(\\"read\\": \\")\d{4}-\d\d-\d\d'), r"\1<date>"),
     (re.compile(r"\b[0-9a-f]{64}\b"), "<sha256>"),
     (re.compile(r"\b[0-9a-f]{32}\b"), "<digest>"),
     (re.compile(r"^(\s*(?:\w*timestamp|travel_timestamp|time_stamp): )\d{6,}$"), r"\1<time>"),
