@@ -29,15 +29,14 @@ class CollectionDiff:
     """What a pass over the catalog finds; `there` are the rows of the collection before it.
 
     `served` is what apps find meanwhile, in that collection or in another one; None for nothing. `unreadable` counts
-    rows of the catalog whose product is unknown; any product may be in them. `torn` are those that may even have
-    another product's id. `obstacles` are other reasons to delete nothing, in words.
+    rows of the catalog whose product is unknown; any product may be in them. `obstacles` are other reasons to delete
+    nothing, in words.
     """
 
     def __init__(self, there: Inventory, fingerprint: str, served: ServedRows | None = None) -> None:
         self.there = there
         self.served = served
         self.unreadable = 0
-        self.torn = 0
         self.obstacles: list[str] = []
         self._fingerprint = fingerprint
         self._counts: Counter[RowState | str] = Counter()
@@ -148,7 +147,6 @@ class CollectionDiff:
 
     def _fail(self, skipped: Skipped) -> None:
         self.unreadable += skipped.is_torn or skipped.reason in _UNREADABLE
-        self.torn += skipped.is_torn
         if not skipped.product_id or skipped.reason is Reason.DUPLICATE_ID:
             return  # of rows with the same id, the first counts
         place = int(self.there.find([skipped.product_id])[0])

@@ -69,14 +69,12 @@ class PrunePolicy:
         return [self._loss(there, 0 if self.allows_fewer else served.most, found)]
 
     def _unreadable(self, difference: CollectionDiff) -> list[str]:
-        """Return that rows which seem gone, or failing, may be products in rows that cannot be read, if so."""
-        fix = "fix those rows (skipped.csv has their lines)"
+        """Return that rows which seem gone may be products in rows that cannot be read, if so."""
         gone = max(difference.gone, difference.served.rows.count(RowState.GONE) if difference.served else 0)
         if RowState.GONE in self.states and gone and difference.unreadable:
             rows = f"{difference.unreadable} rows of the catalog cannot be read"
+            fix = "fix those rows (skipped.csv has their lines)"
             return [f"{rows}, and each of the {gone} products that seem gone may be in one of them; {fix}"]
-        if RowState.FAILED in self.states and difference.stale and difference.torn:
-            return [f"{difference.torn} rows of the catalog cannot be read, and their ids may be others; {fix}"]
         return []
 
     def drops_failed(self, difference: CollectionDiff) -> bool:

@@ -57,6 +57,8 @@ def open_service(service: Service, tmp_path_factory: pytest.TempPathFactory) -> 
 def page(driver: webdriver.Chrome, open_service: Service) -> Iterator[Page]:
     """Show the page 1600 pixels wide, in light colours; at the end, the console must be empty."""
     shown = Page(driver, open_service)
+    driver.get("about:blank")  # the page before still asks a service that has ended
+    shown.console()
     shown.size(1600, 1000)
     shown.look("light")
     shown.open("")

@@ -456,7 +456,7 @@ def test_a_milvus_that_is_not_there_is_one_line_and_exit_code_5(shop: Shop, uri:
 
     assert ended.code == 5
     assert len(ended.said) == 1
-    assert uri in ended.said[0]
+    assert uri.removesuffix("abc") in ended.said[0], "a port that is no number might be a password"
 
 
 def test_a_second_run_at_the_same_time_is_one_line_and_exit_code_8(shop: Shop) -> None:

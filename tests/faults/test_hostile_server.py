@@ -10,6 +10,7 @@ import time
 import tracemalloc
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 from PIL import Image
 from skimage import data
@@ -155,7 +156,7 @@ def ran(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile")
     with ImageCache(folder / "cache") as cache, Downloader(policy) as downloader:
         fetch = ImageResolver(cache, downloader, ImageRoots([folder]))
-        decode = Decoder(lambda image: image)
+        decode = Decoder(lambda image: np.asarray(image.resize((8, 8))))
 
         def timed(product):
             began = time.monotonic()
@@ -189,7 +190,7 @@ def test_the_other_images_of_the_run_arrive(ran):
 
 
 def test_memory_stays_bounded(ran):
-    assert ran.peak < 40 * 10**6
+    assert ran.peak < 90 * 10**6, "16 million pixels of the largest JPEG are 48 MB of that"
 
 
 @pytest.fixture

@@ -142,6 +142,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "collections prune": [["--yes"]],
     "store info": [[], ["--json"]],
     "store compact": [[]],
+    "store restore": [[]],
     "store gc": [["--dry-run"], ["--yes", "--grace", "0s"]],
     "rollback": [[], ["--json"]],
     "serve": [],  # a test of its own

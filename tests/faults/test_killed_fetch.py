@@ -87,6 +87,14 @@ def server():
     thread.join()
 
 
+def settle(asked: Counter[int]) -> None:
+    """Wait until the server has counted the requests of a killed process."""
+    before = -1
+    while asked.total() != before:
+        before = asked.total()
+        time.sleep(0.2)
+
+
 def whole(folder: Path) -> set[int]:
     """Return the images under their final name, after comparing every byte."""
     found = set()
@@ -149,6 +157,7 @@ def test_no_kill_leaves_an_image_that_is_later_taken_for_another_urls(tmp_path, 
             time.sleep(0.001)
         process.kill()
         process.wait()
+        settle(asked)
         written = [path for path in folder.glob("P*.jpg") if path.read_bytes().endswith(f"?v={version}".encode())]
         kept += len(written)
         if version % 2:  # as the message about a damaged index advises

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -79,6 +80,9 @@ def test_values_with_any_character_are_found_by_a_server(tmp_path: Path, milvus_
     assert shop.run().summary.upserted == 2 * len(odd)
     with connect(shop.settings.milvus) as connection:
         served = SearchableCollection(connection, collection_name)
+        ends = time.monotonic() + 30  # reads of apps may be some seconds old
+        while served.products(["P0a"])["P0a"].metadata.get("in") is None and time.monotonic() < ends:
+            time.sleep(0.2)
         for number in range(len(odd)):
             hits = recommend.like(served, [f"P{number}a"], RecommendOptions(same="in"))
             assert [hit.product_id for hit in hits] == [f"P{number}b"], odd[number]
