@@ -15,7 +15,6 @@ from ingest.core.settings import Settings
 
 _FILE = click.Path(path_type=Path)
 
-
 contract = option(
     "Catalog",
     "--schema",
