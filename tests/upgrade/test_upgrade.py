@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import uuid
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -161,16 +162,26 @@ def test_a_model_says_the_same_of_texts_and_of_every_image(shop: Shop) -> None:
     np.testing.assert_allclose(np.load(shop.folder / "again.npy"), np.load(before), rtol=0, atol=CLOSE)
 
 
+def without_previous(state: dict[str, str]) -> dict[str, str]:
+    """Return the state without what a rollback notes: what was served before, and that nothing is being filled."""
+    noted = re.compile(r"(?:, )?\('ingest\.(?:previous|served|filling)', '[^']*'\)")
+    return {
+        name: noted.sub("", content) if name.startswith("properties ") else content
+        for name, content in state.items()
+        if name != "alias wares_previous"
+    }
+
+
 def test_a_rollback_serves_the_rows_of_the_model_before_and_another_one_goes_back(shop: Shop) -> None:
-    before = everything(shop.folder, shop.milvus)
+    before = without_previous(everything(shop.folder, shop.milvus))
     first, second = (shop.facts[plan]["collection"] for plan in ("plan with the first model", "plan"))
     assert before["alias wares"] == second
 
     there, back = {"serves": first, "served_before": second}, {"serves": second, "served_before": first}
     assert shop.ingest("rollback", "--json").json.items() >= there.items()
-    assert everything(shop.folder, shop.milvus) == {**before, "alias wares": first}
+    assert without_previous(everything(shop.folder, shop.milvus)) == {**before, "alias wares": first}
     assert shop.ingest("rollback", "--json").json.items() >= back.items()
-    assert everything(shop.folder, shop.milvus) == before
+    assert without_previous(everything(shop.folder, shop.milvus)) == before
 
 
 def test_exports_written_again_are_the_same(shop: Shop) -> None:
