@@ -103,6 +103,7 @@ def plan(settings: Settings, progress: Progress, stop: threading.Event) -> Plan:
         found.added, found.changed, found.unchanged = difference.added, difference.changed, difference.unchanged
         if collection is not None:
             found.embed += len(refill.read_back(pipeline, collection, difference))
+        found.catalog_changes = catalog_check.weigh(pipeline, difference)
         move = _weigh(found, pipeline, collection, difference)
         _fill(found, pipeline, difference, prune_policy, move)
     return found
@@ -181,7 +182,6 @@ def _fill(
     found.gone = 0 if settings.sample else difference.gone
     found.foreign = there.count(RowState.FOREIGN)
     pipeline.report.count_skipped(found, settings.catalog)
-    found.catalog_changes = catalog_check.weigh(pipeline, difference)
     found.refused = prune_policy.refusal(difference)
     found.remove = sum(1 for _ in prune_policy.ids(difference))
     if settings.exports and not settings.sample:

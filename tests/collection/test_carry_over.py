@@ -77,6 +77,21 @@ def test_rows_of_products_that_fail_or_are_gone_are_carried_over_with_vector_and
     assert shop.verify(schema=schema).differing == []
 
 
+def test_a_plan_carries_what_a_run_does_when_a_changed_catalog_forbids_a_prune(shop: SmallShop) -> None:
+    schema = contract(shop)
+    shop.stock(first(9))
+    text = shop.settings.catalog.read_text(encoding="utf-8")
+    shop.settings.catalog.write_text(text.replace("title", "name", 1), encoding="utf-8")
+
+    plan = shop.plan(schema=schema, prune=True)
+    with pytest.raises(PruneRefusedError) as refused:
+        shop.run(schema=schema, prune=True)
+
+    assert plan.refused in str(refused.value)
+    assert (plan.carried, plan.remove) == (1, 0)
+    assert set(shop.rows()) == set(TEN)
+
+
 def outcome_folder(shop: SmallShop) -> Path:
     return max((shop.folder / "data" / "runs").iterdir(), key=lambda path: path.stat().st_mtime_ns)
 
