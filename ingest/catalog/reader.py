@@ -58,7 +58,9 @@ def read_catalog(
     return _products(catalog, listed, row_rules(contract, columns), recorder or CatalogRecorder())
 
 
-def read_ids(catalog: Path | str, contract: Contract, columns: Columns) -> Generator[list[str], None, None]:
+def read_ids(
+    catalog: Path | str, contract: Contract, columns: Columns, listed: list[CatalogFile] | None = None
+) -> Generator[list[str], None, None]:
     """Yield the product ids of a catalog in blocks, as `read_catalog` reads them, and nothing else of its rows.
 
     Ids of rows that are broken or repeat an id are among them; rows without a usable id are left out. Of Parquet only
@@ -66,7 +68,7 @@ def read_ids(catalog: Path | str, contract: Contract, columns: Columns) -> Gener
     """
     rules, seen = row_rules(contract, columns), False
     safe_length, needs = casting.safe_length(rules.id_max_length), {columns.product_id, columns.image}.__contains__
-    with closing(files.prefetch_files(files.list_files(catalog))) as fetched:
+    with closing(files.prefetch_files(files.list_files(catalog) if listed is None else listed)) as fetched:
         for file in fetched:
             for block in formats.read(file, columns, needs, columns_seen=seen):
                 seen = True

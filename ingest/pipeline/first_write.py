@@ -6,8 +6,6 @@ from contextlib import closing
 from math import ceil
 from typing import TYPE_CHECKING
 
-from ingest.catalog import reader
-from ingest.catalog.rows import Columns
 from ingest.core.errors import NotLiveError
 from ingest.core.records import ImageFile, Stage
 from ingest.sync.guard import ANY, are_other_products, most_missing
@@ -55,9 +53,8 @@ class FirstWrite:
         allowed = ANY if settings.allow_smaller else settings.max_prune
         if served is None or not served.count or allowed == ANY:
             return ""
-        columns = Columns(settings.id_column, settings.image_column)
         enough = ceil((1 - most_missing(allowed)) * served.count)
-        ids = reader.read_ids(settings.catalog, self._pipeline.contract, columns)
+        ids = self._pipeline.catalog_ids()
         with self._pipeline.progress.clock.working(Stage.CATALOG), closing(ids):
             lost, new, rows = served.lacking(ids, enough)
         if not are_other_products(lost, new, rows, allowed):

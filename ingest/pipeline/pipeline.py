@@ -90,6 +90,11 @@ class Pipeline:
         products = self._clock.within(Stage.CATALOG, _first(self._catalog(self.recorder), settings.sample))
         return self.progress.count(Stage.CATALOG, parallel.take_until(products, self.stop), (Product, Skipped))
 
+    def catalog_ids(self) -> Generator[list[str], None, None]:
+        """Read the catalog again, and yield the product ids of its rows, in blocks."""
+        columns = Columns(self.settings.id_column, self.settings.image_column)
+        return reader.read_ids(self.settings.catalog, self.contract, columns, self.listed)
+
     def images_of(self, product_ids: Collection[str]) -> Iterator[ImageFile | Skipped]:
         """Read the catalog again, and yield the images of these products that are on disk; nothing is counted."""
         return self._stage.find(self.products_of(product_ids), download=False)
@@ -107,7 +112,7 @@ class Pipeline:
         """
         if not names:
             return
-        for product in parallel.take_until(_first(self._catalog(CatalogRecorder()), self.settings.sample), self.stop):
+        for product in parallel.take_until(_first(self._catalog(), self.settings.sample), self.stop):
             metadata = product.metadata if isinstance(product, Product) else {}
             if lacking := next((name for name in names if missing_numbers.is_nan(metadata.get(name))), ""):
                 raise ContractError(
