@@ -50,7 +50,7 @@ def measured_ef(carried: str) -> int | None:
 
 
 def read_time(text: str) -> str:
-    """Return a time as ISO 8601 in UTC, with milliseconds; "" if it is none, or has no time zone."""
+    """Return a time as ISO 8601 in UTC, with milliseconds; "" if the text is not a time or has no time zone."""
     try:
         time = datetime.fromisoformat(text)
         return time.astimezone(UTC).isoformat(timespec="milliseconds") if time.tzinfo else ""

@@ -101,7 +101,7 @@ def console(*, err: bool = False, width: int | None = None) -> Console:
 
 
 def terminal_columns() -> int:
-    """Return the width of the terminal that stdout is, 0 if it is none or has no window."""
+    """Return the width of the terminal behind stdout; 0 if stdout is no terminal, or has no size."""
     stream = _stream()
     return os.get_terminal_size(stream.fileno()).columns if stream is not None and stream.isatty() else 0
 

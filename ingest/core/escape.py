@@ -61,7 +61,7 @@ def csv_cell(value: Any) -> Any:
 
 
 def csv_id(product_id: str) -> str:
-    """Return a product id for a column that programs read: as it is, unless it is none that a product may have."""
+    """Return a product id for a column that programs read: unchanged, unless no product may have such an id."""
     return _escape(_ID, product_id, _as_in_python)
 
 
