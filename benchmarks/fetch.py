@@ -143,7 +143,7 @@ def _cpu() -> float:
 def served(latency_ms: int, failing: int) -> Iterator[str]:
     """Run the server during the block; yield its address."""
     program = [sys.executable, str(Path(__file__).with_name("image_server.py")), str(latency_ms), str(failing)]
-    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         try:
             yield f"http://127.0.0.1:{int(server.stdout.readline())}"

@@ -6,14 +6,17 @@ Arguments: the latency in milliseconds, and the percentage of images that answer
 from __future__ import annotations
 
 import io
-import socket
 import sys
 import threading
 import time
-from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import numpy as np
+from loopback import HEAD, serve
 from PIL import Image
+
+if TYPE_CHECKING:
+    import socket
 
 DIFFERENT = 64
 
@@ -29,39 +32,23 @@ def jpeg(number: int) -> bytes:
 
 
 def main() -> None:
-    """Serve until killed."""
+    """Serve until stdin ends."""
     latency_s, failing = float(sys.argv[1]) / 1000, int(sys.argv[2])
     bodies = [jpeg(number) for number in range(DIFFERENT)]
-    head = "HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n"
-    good = [head.format(len(body)).encode() + body for body in bodies]
+    good = [HEAD.format(len(body)).encode() + body for body in bodies]
     bad = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
     healed = threading.Event()
 
-    def answer(request: bytes) -> bytes:
-        path = request.split(b" ", 2)[1]
-        if path == b"/heal":
+    def answer(path: str, connection: socket.socket) -> None:
+        if path == "/heal":
             healed.set()
-            return b"HTTP/1.1 204 Done\r\n\r\n"
-        number = int(path[1:].partition(b".")[0])
+            connection.sendall(b"HTTP/1.1 204 Done\r\n\r\n")
+            return
+        number = int(path[1:].partition(".")[0])
         time.sleep(latency_s) if latency_s else None
-        return bad if number % 100 < failing and not healed.is_set() else good[number % DIFFERENT]
+        connection.sendall(bad if number % 100 < failing and not healed.is_set() else good[number % DIFFERENT])
 
-    def serve(connection: socket.socket) -> None:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        waiting = b""
-        with connection, suppress(OSError):
-            while part := connection.recv(65_536):
-                waiting += part
-                while b"\r\n\r\n" in waiting:
-                    request, _, waiting = waiting.partition(b"\r\n\r\n")
-                    connection.sendall(answer(request))
-
-    listening = socket.create_server(("127.0.0.1", 0), backlog=256)
-    sys.stdout.write(f"{listening.getsockname()[1]}\n")
-    sys.stdout.flush()
-    while True:
-        connection, _ = listening.accept()
-        threading.Thread(target=serve, args=(connection,), daemon=True).start()
+    serve(answer)
 
 
 if __name__ == "__main__":
