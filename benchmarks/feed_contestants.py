@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from ingest.core.contract import Contract, Space
     from ingest.embedding.encoder import Size
-    from ingest.images.decode.stage import Decoder
+    from ingest.images.decode.model_pixels import ModelPixels
     from ingest.pipeline.pipeline import Pipeline
 
 Work: TypeAlias = "Callable[[], int]"
@@ -130,9 +130,10 @@ def opened(stack: ExitStack, model: Path, catalog: Path, output: Path) -> Pipeli
     from ingest.pipeline.pipeline import Pipeline
     from ingest.pipeline.progress import Progress
 
+    new = {} if "decode_in" not in Settings.__slots__ else {"decode_in": os.environ.get("FEED_IN", "processes")}
     settings = Settings(
         catalog=catalog, data=output, model=str(model), download_missing=True, download_workers=DOWNLOADS,
-        download_per_host=DOWNLOADS, allow_private=True,
+        download_per_host=DOWNLOADS, allow_private=True, **new,
     )  # fmt: skip
     return Pipeline(stack, settings, Progress(), threading.Event())
 
@@ -154,23 +155,22 @@ def shares(catalog: Path) -> Iterator[list[tuple[Path, bytes]]]:
         yield files[at : at + SHARE]
 
 
-_decoder: Decoder
+_decode: ModelPixels
 
 
 def open_decoder(model: Path) -> None:
     from ingest.embedding.checkpoint import resolve
-    from ingest.images.decode.stage import Decoder
+    from ingest.images.decode.model_pixels import ModelPixels
 
-    global _decoder  # noqa: PLW0603  one for each process, as ProcessPoolExecutor has it
+    global _decode  # noqa: PLW0603  one for each process, as ProcessPoolExecutor has it
     steps = resolve(str(model)).preprocessing
-    _decoder = Decoder(steps, draft_side=steps.least)
+    _decode = ModelPixels(steps, steps.least)
 
 
 def decode_files(files: Iterable[tuple[Path, bytes]]) -> int:
-    from ingest.core.records import Decoded, ImageFile, Product
+    from ingest.images.decode.base import DecodedImage
 
-    records = (ImageFile(Product(path.stem, path.name, {}, 1), path, sha256) for path, sha256 in files)
-    return sum(isinstance(_decoder(record), Decoded) for record in records)
+    return sum(isinstance(_decode(path, sha256), DecodedImage) for path, sha256 in files)
 
 
 @contextmanager

@@ -154,8 +154,14 @@ images = combine(
         "Images",
         "--decode-workers",
         type=click.IntRange(0),
-        show_default="one per core",
+        show_default="one per core, less one for processes",
         help="Images decoded at the same time.",
+    ),
+    option(
+        "Images",
+        "--decode-in",
+        type=click.Choice(["auto", "threads", "processes"]),
+        help="Decode on threads or in processes; auto takes processes if a GPU embeds.",
     ),
     option("Images", "--exact", is_flag=True, help="Decode large JPEGs at full size, which is slower."),
 )

@@ -9,7 +9,7 @@
     │   ├── ExportError                 an exported file that is missing or does not match the others
     │   ├── PruneRefusedError           too many rows to delete, or an unreadable catalog; everything else is done
     │   ├── StorageError                a full disk, a folder or a bucket that cannot be written
-    │   └── EngineError                 Ray: not installed, not reachable, or it returns no work
+    │   └── EngineError                 Ray: not installed, not reachable, or it returns no work; no process starts
     ├── TooManySkippedError         4   done, but more products were skipped than --max-skipped allows
     ├── MilvusError                 5   the server, the collection, or the rights to it
     ├── ModelError                  6   the model: unavailable, cannot be loaded, or does not match the collection
@@ -74,7 +74,7 @@ class StorageError(InputError):
 
 
 class EngineError(InputError):
-    """Ray is not installed, its cluster cannot be reached, or it returns no work."""
+    """Ray is not installed, its cluster cannot be reached or returns no work; or a worker process cannot be started."""
 
 
 class TooManySkippedError(IngestError):

@@ -131,11 +131,15 @@ class Product(NamedTuple):
 
 
 class ImageFile(NamedTuple):
-    """A product whose image is on disk at `path`; `sha256` is the digest of its bytes, 32 bytes."""
+    """A product whose image is on disk at `path`; `sha256` is the digest of its bytes, 32 bytes.
+
+    A file that had to be read to find its digest may be decoded on the same occasion: `decoded` is what came of that.
+    """
 
     product: Product
     path: Path
     sha256: bytes
+    decoded: Decoded | Skipped | None = None
 
 
 @dataclass(frozen=True, slots=True)

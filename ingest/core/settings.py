@@ -66,6 +66,7 @@ class Settings:
     max_pixels: int = 64_000_000
     skip_blank: bool = False
     decode_workers: int = 0
+    decode_in: str = "auto"
     exact: bool = False
 
     model: str = "openai/clip-vit-base-patch32"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import sys
 from functools import cache
@@ -12,6 +13,7 @@ from typing import Any
 from ingest.core.errors import ModelError, NoTorchError
 from ingest.runtime import openmp
 
+_DRIVERS = ("/dev/nvidiactl", "/dev/kfd")  # of NVIDIA's and AMD's GPUs
 _DEVICE = re.compile(r"cpu|mps|cuda(:[0-9]+)?")
 
 
@@ -52,6 +54,16 @@ def check_device(requested: str) -> None:
         raise ModelError(
             f"--device {requested}: devices of several kinds; choose one, because vectors differ slightly between kinds"
         )
+
+
+def expects_gpu(requested: str) -> bool:
+    """Whether images will be embedded on a GPU, as far as that shows before torch is imported, which takes seconds."""
+    if requested != "auto":
+        return not requested.startswith("cpu")
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return False
+    is_apple = sys.platform == "darwin" and platform.machine() == "arm64"
+    return is_apple or any(Path(driver).exists() for driver in _DRIVERS)
 
 
 def pick_devices(requested: str) -> list[str]:

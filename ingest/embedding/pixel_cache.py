@@ -14,7 +14,7 @@ from ingest.core.records import Decoded, ImageFile
 from ingest.runtime.atomic_files import atomic_write_unswept, storage_errors, sweep, write_npy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -52,19 +52,21 @@ class PixelCache:
         for folder in (self.folder, self._other):
             _path(folder, sha256).unlink(missing_ok=True)
 
-    def wrap(
-        self, decode: Callable[[ImageFile | Embedded | Skipped], Decoded | Embedded | Skipped]
-    ) -> Callable[[ImageFile | Embedded | Skipped], Decoded | Embedded | Skipped]:
-        """Return a function that uses saved pixels, and else calls `decode`; `decode` itself if none are saved."""
+    def holds(self, sha256: bytes) -> bool:
+        """Whether an image's pixels are saved, perhaps damaged."""
+        return self._path(sha256).exists()
+
+    def load(self, records: Iterable[ImageFile | Embedded | Skipped]) -> Iterator[ImageFile | Embedded | Skipped]:
+        """Give images their saved pixels as `decoded`, and pass the other records on."""
         if not self.folder.is_dir():
-            return decode
-
-        def load_or_decode(record: ImageFile | Embedded | Skipped) -> Decoded | Embedded | Skipped:
-            if isinstance(record, ImageFile) and (pixels := self.get(record.sha256)) is not None:
-                return Decoded(record.product, record.sha256, pixels)
-            return decode(record)
-
-        return load_or_decode
+            yield from records
+            return
+        for record in records:
+            pixels = self.get(record.sha256) if isinstance(record, ImageFile) and record.decoded is None else None
+            if isinstance(record, ImageFile) and pixels is not None:
+                yield record._replace(decoded=Decoded(record.product, record.sha256, pixels))
+            else:
+                yield record
 
     def _write(self, path: Path, pixels: NDArray[np.uint8]) -> None:
         if path.parent not in self._swept:

@@ -1,38 +1,22 @@
-"""Size and one-colour checks: what an image contains, and which images are unwanted."""
+"""Size and one-colour checks: which images are unwanted."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ingest.core.records import ImageFile, Reason, Skipped, Stage
 from ingest.core.redaction import redact
-from ingest.images.cache.entry import ImageContent
+from ingest.images.decode.content import measure
 from ingest.images.decode.decoder import MAX_PIXELS, open_rgb
 from ingest.images.decode.errors import UndecodableError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from PIL import Image
-
     from ingest.images.cache.cache import ImageCache
-    from ingest.images.decode.decoder import DecodedFile
-    from ingest.images.decode.sandbox import Sandbox
-
-_TOLERANCE = 3  # levels of 255 by which one colour may vary after compression
-_SAMPLE = (16, 16)
-
-
-def measure(image: Image.Image) -> ImageContent:
-    """Return the sides of an RGB image and whether all of it is one colour."""
-    # A sample of the pixels is enough for most images.
-    blank = _is_one_colour(image.resize(_SAMPLE, 0)) and _is_one_colour(image)
-    return ImageContent(image.width, image.height, blank)
-
-
-def _is_one_colour(image: Image.Image) -> bool:
-    return all(high - low <= _TOLERANCE for low, high in image.getextrema())  # type: ignore[misc]
+    from ingest.images.cache.entry import ImageContent
+    from ingest.images.decode.decoder import DecodeSandbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +46,7 @@ class Inspector:
         self,
         cache: ImageCache,
         quality_filter: QualityFilter,
-        sandbox: Sandbox | None = None,
+        sandbox: DecodeSandbox | None = None,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         self._cache = cache
@@ -70,9 +54,14 @@ class Inspector:
         self._sandbox = sandbox
         self._max_pixels = max_pixels
 
+    @property
+    def looks(self) -> bool:
+        """Whether it looks at any image, because something is unwanted."""
+        return self._filter != QualityFilter()
+
     def __call__(self, record: ImageFile | Skipped) -> ImageFile | Skipped:
         """Return the record, or a Skipped if its image is unwanted."""
-        if isinstance(record, Skipped) or self._filter == QualityFilter():
+        if isinstance(record, Skipped) or not self.looks:
             return record
         try:
             content = self._cache.index.content(record.sha256) or self._measure(record.path, record.sha256)
@@ -85,14 +74,7 @@ class Inspector:
         detail = f"{redact(str(record.path))}: {fault[1]}"
         return product.skipped(Stage.IMAGES, fault[0], detail)
 
-    def content(self, image: ImageFile, decoded: DecodedFile) -> ImageContent:
-        """Return an image's content; if it is blank when decoded smaller, all pixels are checked for a speck."""
-        content = measure(decoded.image)
-        if content.blank and decoded.box is not None:
-            return measure(open_rgb(image.path, self._sandbox, self._max_pixels))
-        return replace(content, width=decoded.size[0], height=decoded.size[1])
-
     def _measure(self, path: Path, sha256: bytes) -> ImageContent:
         content = measure(open_rgb(path, self._sandbox, self._max_pixels))
-        self._cache.index.put_content(sha256, content)
+        self._cache.index.put_contents([(sha256, content)])
         return content

@@ -7,7 +7,7 @@ import re
 import time
 from dataclasses import dataclass
 from pathlib import PureWindowsPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ingest.core.errors import StorageError
 from ingest.core.records import ImageFile, Product, Reason, Skipped, Stage
@@ -48,11 +48,19 @@ class RefetchPolicy:
         return self.older_than_s is not None and time.time() - entry.fetched_at >= self.older_than_s
 
 
+class UnreadFile(NamedTuple):
+    """A product whose local image is at `path`; its digest is not known yet."""
+
+    product: Product
+    path: Path
+
+
 class ImageResolver:
     """Turns a Product into its ImageFile, or into a Skipped with the reason; passes a Skipped through.
 
-    For any number of threads. `downloader` is None if downloads are off. Local images must be in one of the
-    `roots`. Whatever a product contains, nothing is raised, except StorageError, which ends the run.
+    A local image becomes an UnreadFile. For any number of threads. `downloader` is None if downloads are off. Local
+    images must be in one of the `roots`. Whatever a product contains, nothing is raised, except StorageError, which
+    ends the run.
     """
 
     def __init__(
@@ -67,8 +75,8 @@ class ImageResolver:
         self._roots = roots
         self._refetch = refetch
 
-    def __call__(self, record: Product | Skipped) -> ImageFile | Skipped:
-        """Return the product's ImageFile, or a Skipped of `Stage.IMAGES`."""
+    def __call__(self, record: Product | Skipped) -> ImageFile | UnreadFile | Skipped:
+        """Return the product's image, or a Skipped of `Stage.IMAGES`."""
         if isinstance(record, Skipped):
             return record
         image = record.image.strip()
@@ -83,7 +91,7 @@ class ImageResolver:
         except DownloadError as error:
             return _skipped(record, error.reason, error.detail)
 
-    def host(self, record: ImageFile | Product | Skipped) -> str | None:
+    def host(self, record: ImageFile | UnreadFile | Product | Skipped) -> str | None:
         """Return the host that a product's image would be fetched from, None if it needs no network."""
         if self._downloader is None or not isinstance(record, Product):
             return None
@@ -98,7 +106,7 @@ class ImageResolver:
         try:
             entry = self._cache.find(product.product_id, url)
         except OSError as error:
-            return _unreadable(product, f"the cached image of {redact(url)}", error)
+            return unreadable(product, f"the cached image of {redact(url)}", error)
         if self._downloader is None:
             if entry is None:
                 detail = f"{redact(url)}: not in the cache; pass --download-missing"
@@ -148,7 +156,7 @@ class ImageResolver:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def _local(self, product: Product, image: str) -> ImageFile | Skipped:
+    def _local(self, product: Product, image: str) -> UnreadFile | Skipped:
         if not self._roots.folders:
             detail = f"{redact(image)}: a catalog behind a URL has no folder; name one with --images-root"
             return _skipped(product, Reason.DISALLOWED, detail)
@@ -158,10 +166,9 @@ class ImageResolver:
             if not self._roots.contain(path):
                 detail = "outside of the catalog's folder; name the image's folder with --images-root"
                 return _skipped(product, Reason.DISALLOWED, f"{redact(str(path))}: {detail}")
-            entry = self._cache.record_local(product.product_id, path)
         except (OSError, ValueError) as error:
-            return _unreadable(product, redact(str(path)), error)
-        return _image_file(product, path, entry.sha256)
+            return unreadable(product, redact(str(path)), error)
+        return UnreadFile(product, path)
 
     def _find_local(self, image: str) -> Path:
         """Return the first existing path, else where it would be in the catalog's folder.
@@ -201,7 +208,7 @@ def _skipped(product: Product, reason: Reason, detail: str) -> Skipped:
     return product.skipped(Stage.IMAGES, reason, detail)
 
 
-def _unreadable(product: Product, what: str, error: OSError | ValueError) -> Skipped:
+def unreadable(product: Product, what: str, error: OSError | ValueError) -> Skipped:
     """Return why a file cannot be read; raise StorageError if no other file could be read either."""
     if isinstance(error, NotAFileError):
         return _skipped(product, Reason.NOT_AN_IMAGE, f"{what}: a folder or a device; name an image file")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing
+import os
+from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
-from ingest.core.records import ImageFile, Product, Reason, Stage
+from ingest.core.records import ImageFile, Product, Reason, Skipped, Stage
+from ingest.embedding.device import expects_gpu
 from ingest.images.already_present import PresentImages
+from ingest.images.decode.in_processes import PROGRAM, ProcessDecoder
+from ingest.images.decode.model_pixels import ModelPixels
+from ingest.images.decode.on_threads import ThreadDecoder
 from ingest.images.decode.sandbox import Sandbox
 from ingest.images.decode.stage import Decoder
 from ingest.images.http import headers
@@ -15,29 +20,29 @@ from ingest.images.http.addresses import address_policy
 from ingest.images.http.download_policy import DownloadPolicy
 from ingest.images.http.downloader import Downloader
 from ingest.images.quality import Inspector, QualityFilter
-from ingest.images.resolver import ImageResolver, RefetchPolicy
+from ingest.images.resolver import ImageResolver, RefetchPolicy, UnreadFile
 from ingest.images.roots import image_roots
+from ingest.images.unread_files import UnreadFiles, none_is_known
 from ingest.runtime import parallel
 from ingest.runtime.profiler import StageProfiler
+from ingest.runtime.worker_processes import WorkerProcesses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ingest.core.records import Skipped
+    from ingest.core.records import Decoded, Embedded
     from ingest.core.settings import Settings
+    from ingest.embedding.preprocess import Preprocessing
     from ingest.images.cache.cache import ImageCache
-    from ingest.images.decode.decoder import DecodedFile
+    from ingest.images.decode.base import BlockDecoder
     from ingest.images.decode.errors import UndecodableError
-
-T = TypeVar("T")
+    from ingest.images.unread_files import IsKnown
 
 # The bytes themselves are bad. TOO_LARGE is missing: it depends on --max-pixels and on memory.
 _BAD_CONTENT = frozenset({Reason.NOT_AN_IMAGE, Reason.TRUNCATED})
 
 _BLOCK = 128  # products looked up together
+_TOGETHER, _TOGETHER_S = 16, 0.05  # images read or decoded together, and how long the first of them may wait
 
 AHEAD = 8192
 """Products fetched before the one whose turn it is, so that a slow host does not hold up the others."""
@@ -53,12 +58,17 @@ class ImageStage:
         self._refetch = RefetchPolicy(settings.retry_failed, settings.refresh_after_s)
         self._downloader = Downloader(download_policy(settings)) if settings.download_missing else None
         self._sandbox = Sandbox()
+        self._processes = WorkerProcesses(PROGRAM)
+        self._in_processes = settings.decode_in == "processes" or (
+            settings.decode_in == "auto" and expects_gpu(settings.device)
+        )
         quality_filter = QualityFilter(settings.min_side, settings.skip_blank)
         self._inspect = Inspector(cache, quality_filter, self._sandbox, settings.max_pixels)
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         self._stack.enter_context(self._sandbox)
+        self._stack.enter_context(self._processes)
         if self._downloader is not None:
             self._stack.enter_context(self._downloader)
         return self
@@ -66,58 +76,107 @@ class ImageStage:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def find(self, products: Iterable[Product | Skipped], *, download: bool) -> Iterator[ImageFile | Skipped]:
-        """Turn products into images on disk, in order; pass a `Skipped` through."""
+    @property
+    def decode_workers(self) -> int:
+        """How many images are decoded at the same time; processes leave a core to the run's own."""
+        cores = os.cpu_count() or 1
+        return self._settings.decode_workers or (max(1, cores - 1) if self._in_processes else cores)
+
+    def find(
+        self,
+        products: Iterable[Product | Skipped],
+        *,
+        download: bool,
+        decoder: Decoder | None = None,
+        is_known: IsKnown = none_is_known,
+    ) -> Iterator[ImageFile | Skipped]:
+        """Turn products into images on disk, in order; pass a `Skipped` through.
+
+        With a `decoder`, local files that must be read anyway are decoded too, unless `is_known` says that nothing
+        needs their pixels.
+        """
+        workers = self._settings.download_workers
+        read = UnreadFiles(self._cache, decoder, is_known)
+
+        def read_and_inspect(block: list[ImageFile | UnreadFile | Skipped]) -> list[ImageFile | Skipped]:
+            return [self._inspect(record) for record in read(block)]
+
+        stage = Stage.IMAGES if decoder is None else Stage.DECODE
+        blocks = parallel.parallel_map(
+            self._profiler.timed(stage, read_and_inspect, list, _first_product),
+            parallel.batched_within(self._locate(products, download=download), _TOGETHER, _TOGETHER_S),
+            workers=workers if decoder is None else self.decode_workers,
+            ahead=2 * workers if decoder is None else 2 * self.decode_workers,
+            here=self._has_no_work,
+        )
+        return parallel.flatten(blocks)
+
+    def decoder(self, preprocess: Preprocessing) -> Decoder:
+        """Return what decodes blocks, records what images contain, and removes downloads that are not images."""
+        settings = self._settings
+
+        def reject(image: ImageFile, error: UndecodableError) -> None:
+            if error.reason in _BAD_CONTENT:
+                self._cache.reject(image.product.product_id, image.sha256, error.reason, error.detail)
+
+        draft_side = 0 if settings.exact else preprocess.least
+        files: BlockDecoder
+        if self._in_processes:
+            files = ProcessDecoder(self._processes, preprocess, draft_side, settings.max_pixels)
+        else:
+            files = ThreadDecoder(ModelPixels(preprocess, draft_side, settings.max_pixels, self._sandbox))
+        return Decoder(files, self._cache.index.put_contents, reject)
+
+    def decode(
+        self, images: Iterable[ImageFile | Embedded | Skipped], decoder: Decoder, ahead: int
+    ) -> Iterator[Decoded | Embedded | Skipped]:
+        """Decode the images, in order; at most `ahead` records wait for the consumer."""
+        blocks = parallel.parallel_map(
+            self._profiler.timed(Stage.DECODE, decoder, list, _first_product),
+            parallel.batched_within(images, _TOGETHER, _TOGETHER_S),
+            workers=self.decode_workers,
+            ahead=max(ahead // _TOGETHER, 1),
+            here=_is_decoded,
+        )
+        return parallel.flatten(blocks)
+
+    def _locate(
+        self, products: Iterable[Product | Skipped], *, download: bool
+    ) -> Iterator[ImageFile | UnreadFile | Skipped]:
+        """Say where each product's image is; download those that are not on disk."""
         settings = self._settings
         roots = image_roots(settings)
         present = PresentImages(self._cache, roots, self._refetch)
         resolver = ImageResolver(self._cache, self._downloader if download else None, roots, self._refetch)
 
-        def find_present(block: list[Product | Skipped]) -> list[ImageFile | Product | Skipped]:
-            return [self._inspect(record) if isinstance(record, ImageFile) else record for record in present(block)]
+        def find_present(block: list[Product | Skipped]) -> list[ImageFile | UnreadFile | Product | Skipped]:
+            return [
+                resolver(record) if isinstance(record, Product) and resolver.host(record) is None else record
+                for record in present(block)
+            ]
 
-        def resolve(record: ImageFile | Product | Skipped) -> ImageFile | Skipped:
-            return self._inspect(resolver(record)) if isinstance(record, Product) else record
+        def resolve(record: ImageFile | UnreadFile | Product | Skipped) -> ImageFile | UnreadFile | Skipped:
+            return resolver(record) if isinstance(record, Product) else record
 
         # In blocks: handing a product to another thread takes longer than checking that its image is in place.
         blocks = parallel.parallel_map(
-            self._profiler.timed(Stage.IMAGES, find_present, list, lambda block: _product_id(block[0])),
+            self._profiler.timed(Stage.IMAGES, find_present, list, _first_product),
             parallel.batched(products, _BLOCK),
             workers=settings.download_workers,
             ahead=AHEAD // _BLOCK,
         )
         return parallel.parallel_map_by_key(
             self._profiler.timed(Stage.IMAGES, resolve, Product, _product_id),
-            _flatten(blocks),
+            parallel.flatten(blocks),
             key=resolver.host,
             workers=settings.download_workers,
             at_once=settings.download_per_host,
             ahead=AHEAD,
-            here=_is_resolved,
+            here=_is_located,
         )
 
-    def decoder(self, preprocess: Callable[..., NDArray[np.uint8]], draft_side: int = 0) -> Decoder:
-        """Return the decode stage, which records image sizes, and removes downloads that are not images.
-
-        `draft_side` is the shorter side that is enough for `preprocess`; with `--exact` all pixels are decoded.
-        """
-
-        def record_content(image: ImageFile, decoded: DecodedFile) -> None:
-            if self._cache.index.content(image.sha256) is None:
-                self._cache.index.put_content(image.sha256, self._inspect.content(image, decoded))
-
-        def reject(image: ImageFile, error: UndecodableError) -> None:
-            if error.reason in _BAD_CONTENT:
-                self._cache.reject(image.product.product_id, image.sha256, error.reason, error.detail)
-
-        return Decoder(
-            preprocess,
-            self._sandbox,
-            draft_side=0 if self._settings.exact else draft_side,
-            max_pixels=self._settings.max_pixels,
-            on_decoded=record_content,
-            on_failed=reject,
-        )
+    def _has_no_work(self, block: Sequence[ImageFile | UnreadFile | Skipped]) -> bool:
+        return not self._inspect.looks and not any(isinstance(record, UnreadFile) for record in block)
 
 
 def download_policy(settings: Settings) -> DownloadPolicy:
@@ -137,16 +196,17 @@ def download_policy(settings: Settings) -> DownloadPolicy:
     return policy
 
 
-def _flatten(blocks: Generator[list[T], None, None]) -> Generator[T, None, None]:
-    """Yield the items of the blocks; closing this generator closes `blocks` too."""
-    with closing(blocks):
-        for block in blocks:
-            yield from block
+def _product_id(record: ImageFile | UnreadFile | Embedded | Product | Skipped) -> str:
+    return record.product_id if isinstance(record, Product | Skipped) else record.product.product_id
 
 
-def _product_id(record: ImageFile | Product | Skipped) -> str:
-    return record.product.product_id if isinstance(record, ImageFile) else record.product_id
+def _first_product(block: Sequence[ImageFile | UnreadFile | Embedded | Product | Skipped]) -> str:
+    return _product_id(block[0])
 
 
-def _is_resolved(record: ImageFile | Product | Skipped) -> bool:
+def _is_located(record: ImageFile | UnreadFile | Product | Skipped) -> bool:
     return not isinstance(record, Product)
+
+
+def _is_decoded(block: Sequence[ImageFile | Embedded | Skipped]) -> bool:
+    return not any(isinstance(record, ImageFile) and record.decoded is None for record in block)

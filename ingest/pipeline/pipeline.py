@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack, closing
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
@@ -29,12 +28,13 @@ from ingest.store import stage
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+    from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 
     from ingest.catalog.profile import CatalogProfile
     from ingest.core.contract import Contract, Space
     from ingest.core.settings import Settings
     from ingest.embedding.checkpoint import Checkpoint
+    from ingest.images.unread_files import IsKnown
     from ingest.pipeline.progress import Progress
     from ingest.pipeline.workspace import Workspace
 
@@ -76,6 +76,7 @@ class Pipeline:
         self.store, self.kept, self.wanted = work.store, work.kept, work.wanted
         self.cache, self.report, self.open_trash = work.cache, work.report, work.open_trash
         self._stage = stack.enter_context(ImageStage(settings, self.cache, self._clock))
+        self._decoder = self._stage.decoder(self.checkpoint.preprocessing)
         saved = settings.data / "preprocessed"
         self.preprocessed = PixelCache(saved, self.checkpoint.preprocessing, exact=settings.exact)
         self.device = ""  # known when the first image is embedded
@@ -121,9 +122,24 @@ class Pipeline:
                     "missing = -1.0, or upgrade Milvus to 2.5"
                 )
 
-    def images(self, *, download: bool = True) -> Iterator[ImageFile | Skipped]:
-        """Put every product's image on disk, and note the products for the exports."""
-        return self.note_images(parallel.take_until(self._stage.find(self.products(), download=download), self.stop))
+    def images(
+        self, *, download: bool = True, decodes: bool = False, is_known: IsKnown | None = None
+    ) -> Iterator[ImageFile | Skipped]:
+        """Put every product's image on disk, and note the products for the exports.
+
+        With `decodes`, a file that must be read anyway is decoded as well, unless the store has its vector or
+        `is_known`, which a comparison with a collection gives, says that its row has this image.
+        """
+
+        def known(images: Sequence[ImageFile]) -> Sequence[bool]:
+            held = self.store.holds([image.sha256 for image in images])
+            of_rows = [False] * len(images) if is_known is None else is_known(images)
+            return [either or also or self.preprocessed.holds(image.sha256)
+                    for either, also, image in zip(held, of_rows, images, strict=True)]  # fmt: skip
+
+        decoder = self._decoder if decodes else None
+        found = self._stage.find(self.products(), download=download, decoder=decoder, is_known=known)
+        return self.note_images(parallel.take_until(found, self.stop))
 
     def note_images(self, images: Iterable[ImageFile | Skipped]) -> Iterator[ImageFile | Skipped]:
         """Note images, in catalog order, for the exports, and count them."""
@@ -137,12 +153,8 @@ class Pipeline:
         return self.progress.count(Stage.DECODE, self.decode(known), Decoded)
 
     def decode(self, images: Iterable[ImageFile | Embedded | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
-        """Decode every image."""
-        steps = self.checkpoint.preprocessing
-        decode = self.preprocessed.wrap(self._stage.decoder(steps, steps.least))
-        decode = self._clock.timed(Stage.DECODE, decode, ImageFile, _product_id)
-        workers = self.settings.decode_workers or os.cpu_count() or 1
-        return parallel.parallel_map(decode, images, workers=workers, ahead=self._ahead, here=_is_no_image)
+        """Decode every image that is not decoded yet."""
+        return self._stage.decode(self.preprocessed.load(images), self._decoder, self._ahead)
 
     def embed(self, images: Iterable[ImageFile | Skipped]) -> Iterator[Embedded | Skipped]:
         """Give every image its vector, from the store or from the model; new ones are stored first."""
@@ -210,14 +222,6 @@ class Pipeline:
             if isinstance(record, Embedded):
                 self.preprocessed.remove(record.sha256)
             yield record
-
-
-def _product_id(record: ImageFile | Embedded | Skipped) -> str:
-    return record.product_id if isinstance(record, Skipped) else record.product.product_id
-
-
-def _is_no_image(record: ImageFile | Embedded | Skipped) -> bool:
-    return not isinstance(record, ImageFile)
 
 
 def _first(records: Iterable[Product | Skipped], products: int) -> Iterable[Product | Skipped]:

@@ -35,5 +35,5 @@ def open_pipeline(settings: Settings, progress: Progress, stop: threading.Event)
 
 
 def _save_pixels(pipeline: Pipeline) -> int:
-    pixels = pipeline.preprocessed.save(pipeline.pixels(pipeline.images()))
+    pixels = pipeline.preprocessed.save(pipeline.pixels(pipeline.images(decodes=True)))
     return sum(1 for record in pixels if isinstance(record, Decoded))

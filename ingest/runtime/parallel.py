@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ingest.runtime.keyed_pool import KeyedThreadPool
@@ -48,6 +49,13 @@ def batched_within(items: Iterable[T], size: int, seconds: float) -> Iterator[li
             batch = []
     if batch:
         yield batch
+
+
+def flatten(blocks: Generator[list[T], None, None]) -> Generator[T, None, None]:
+    """Yield the items of the blocks; closing this generator closes `blocks` too."""
+    with closing(blocks):
+        for block in blocks:
+            yield from block
 
 
 def take_until(items: Iterable[T], stop: threading.Event) -> Iterator[T]:

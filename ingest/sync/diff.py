@@ -14,7 +14,7 @@ from ingest.runtime.parallel import batched_within
 from ingest.sync.inventory import Inventory, RowState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ingest.sync.served import ServedRows
 
@@ -72,6 +72,11 @@ class CollectionDiff:
     def ours(self) -> int:
         """Rows that ingest wrote."""
         return len(self.there) - self.there.count(RowState.FOREIGN, RowState.DOUBLE)
+
+    def have_image(self, images: Sequence[ImageFile]) -> list[bool]:
+        """Return for each product whether its row is of this image, whatever its metadata; nothing is recorded."""
+        places = self.there.find([image.product.product_id for image in images])
+        return list(map(bool, self.there.same_images(places, [image.sha256 for image in images])))
 
     def changes(self, records: Iterable[ImageFile | Skipped]) -> Iterator[ImageFile | Skipped]:
         """Yield images whose row is missing or differs, and every `Skipped`; drop the unchanged ones."""

@@ -23,7 +23,7 @@ def embed(settings: Settings, progress: Progress, stop: threading.Event, npy: Pa
     """Embed the catalog into the store and write the `.npy` pair, without Milvus."""
     with open_pipeline(settings, progress, stop) as pipeline:
         summary = Summary()
-        usable = sum(1 for _ in pipeline.report.keep_skipped(pipeline.embed(pipeline.images())))
+        usable = sum(1 for _ in pipeline.report.keep_skipped(pipeline.embed(pipeline.images(decodes=True))))
         raise_if_stopped(pipeline, summary)
         exported = export_files.export(pipeline, ExportPaths(npy, ids))
         summary.unchanged = usable - min(usable, progress.items(Stage.EMBEDDING))

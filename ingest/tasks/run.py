@@ -143,7 +143,7 @@ class _Run:
         first = FirstWrite(pipeline, self._served)
         if self._settings.engine == "ray":
             return driver.write_rows(pipeline, self._collection, difference, first)
-        changes = first.before(difference.changes(pipeline.images()))
+        changes = first.before(difference.changes(pipeline.images(decodes=True, is_known=difference.have_image)))
         embedded = self._clock.waiting(pipeline.buffer(pipeline.embed(changes)))
         return self._clock.within(Stage.MILVUS, self._load(embedded))
 

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image, features
 from skimage import data
+from support.reading import decode_one
 
 from ingest.core.records import ImageFile, Product, Reason, Skipped
 from ingest.images.decode.decoder import open_rgb
 from ingest.images.decode.errors import UndecodableError
 from ingest.images.decode.sandbox import Sandbox
-from ingest.images.decode.stage import Decoder
 
 PHOTO = Image.fromarray(data.astronaut()).resize((48, 32))
 KINDS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"] + ["AVIF"] * bool(features.check("avif"))
@@ -246,20 +246,24 @@ def test_the_sandbox_gives_the_same_pixels_and_the_same_reasons(tmp_path):
             assert got == expected
 
 
-CRASHES = "import sys, os, signal\nfor line in sys.stdin:\n    os.kill(os.getpid(), signal.SIGSEGV)"
-HANGS = "import sys, time\nfor line in sys.stdin:\n    time.sleep(99)"
+TALKS = """import os, signal, socket, sys, time
+parent = socket.socket(fileno=int(sys.argv[1]))
+parent.sendall(b'"ready"\\n')
+parent.recv(1)
+"""
+CRASHES = f"{TALKS}os.kill(os.getpid(), signal.SIGSEGV)"
+HANGS = f"{TALKS}time.sleep(99)"
 
 
 @pytest.mark.parametrize("program", [CRASHES, HANGS])
 def test_a_decoder_that_crashes_or_hangs_costs_its_image_and_no_more(tmp_path, program):
     with Sandbox([sys.executable, "-c", program], timeout_s=0.5) as sandbox:
-        decode = Decoder(np.asarray, sandbox)
         for _ in range(2):
-            skipped = decode(image_file(tmp_path, "broken.png", PNG[:-20] + b"x" * 20))
+            skipped = decode_one(image_file(tmp_path, "broken.png", PNG[:-20] + b"x" * 20), np.asarray, sandbox)
             assert isinstance(skipped, Skipped)
             assert skipped.reason == Reason.NOT_AN_IMAGE
             assert "crashes or hangs" in skipped.detail
-        assert not isinstance(decode(image_file(tmp_path, "sound.png", PNG)), Skipped)
+        assert not isinstance(decode_one(image_file(tmp_path, "sound.png", PNG), np.asarray, sandbox), Skipped)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -274,8 +278,7 @@ def test_files_that_are_not_sound_are_decoded_in_the_sandbox_only(tmp_path, kind
             raise UndecodableError(Reason.NOT_AN_IMAGE, "noted")
 
     noted = Noted()
-    decode = Decoder(np.asarray, noted)
-    decode(image_file(tmp_path, "whole", content))
+    decode_one(image_file(tmp_path, "whole", content), np.asarray, noted)
     assert noted.asked == (kind in ("TIFF", "AVIF"))
-    decode(image_file(tmp_path, "cut", content[: len(content) * 3 // 4]))
+    decode_one(image_file(tmp_path, "cut", content[: len(content) * 3 // 4]), np.asarray, noted)
     assert noted.asked == 1 + (kind in ("TIFF", "AVIF"))

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from skimage import data
 from support import certificates
+from support.reading import decode_one
 
 from faults import hostile
 from faults.hostile import (
@@ -31,7 +32,6 @@ from faults.hostile import (
 )
 from ingest.core.records import ImageFile, Product, Reason
 from ingest.images.cache.cache import ImageCache
-from ingest.images.decode.stage import Decoder
 from ingest.images.http.addresses import AddressPolicy
 from ingest.images.http.download_policy import DownloadPolicy
 from ingest.images.http.downloader import Downloader
@@ -156,13 +156,14 @@ def ran(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile")
     with ImageCache(folder / "cache") as cache, Downloader(policy) as downloader:
         fetch = ImageResolver(cache, downloader, ImageRoots([folder]))
-        decode = Decoder(lambda image: np.asarray(image.resize((8, 8))))
 
         def timed(product):
             began = time.monotonic()
             record = fetch(product)
             seconds[product.product_id] = time.monotonic() - began
-            return decode(record) if isinstance(record, ImageFile) else record
+            if not isinstance(record, ImageFile):
+                return record
+            return decode_one(record, lambda image: np.asarray(image.resize((8, 8))))
 
         products = (Product(name, url, {}, 1) for name, url in named)
         tracemalloc.start()

@@ -25,7 +25,7 @@ from ingest.runtime.atomic_files import storage_errors
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ingest.images.cache.entry import ImageContent
     from ingest.images.cache.product_files import UnrecordedFile
     from ingest.images.http.downloader import Download
+    from ingest.images.reading import FileFacts
 
 FOLDER = "image_cache"
 """The cache's name in the data folder."""
@@ -111,21 +112,25 @@ class ImageCache:
                 return self._adopt(product_id, source, found)
         return None
 
-    def record_local(self, product_id: str, path: Path) -> CacheEntry:
-        """Return the row of an image at the absolute `path`, outside of the cache; nothing is copied.
+    def find_local(self, files: Sequence[tuple[str, Path]]) -> list[CacheEntry | OSError | ValueError | None]:
+        """Return the rows of products' images outside of the cache, given as absolute paths.
 
-        The file is hashed only if its path, size or mtime differ from the row's. Raises OSError if it cannot be read,
-        NotAFileError if it is no regular file, and ValueError if no file can have such a name.
+        None if the file must be read, because its path, size or mtime differ from the row's. An error if it cannot be
+        read: NotAFileError if it is no regular file, ValueError if no file can have such a name.
         """
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise NotAFileError(f"{path} is not a file")
-        source = _storable(str(path))
-        entry = self._index.get(product_id)
-        if entry is not None and entry.is_unchanged(status) and entry.is_from(source) and entry.file is None:
-            return entry
-        sha256, status = files.hash_file(path)
-        return self._put(_with_file(CacheEntry(product_id, source), None, sha256, status))
+        entries = self._index.get_all([product_id for product_id, _ in files])
+        return [self._find_local(entries.get(product_id), path) for product_id, path in files]
+
+    def record_local(self, files: Iterable[tuple[str, Path, FileFacts]]) -> None:
+        """Record images outside of the cache that were read; nothing is copied."""
+        now = time.time()
+        self._index.put_all(
+            CacheEntry(
+                product_id, _storable(str(path)), sha256=facts.sha256, size=facts.size, mtime_ns=facts.mtime_ns,
+                fetched_at=now,
+            )
+            for product_id, path, facts in files
+        )  # fmt: skip
 
     def temporary_path(self) -> Path:
         """Return a new path for a download, in this folder so that it can be renamed."""
@@ -203,8 +208,7 @@ class ImageCache:
         for entry in entries:
             self._replaced.count(self._index.get(entry.product_id), entry)
             self._index.put(entry)
-        for sha256, content in contents:
-            self._index.put_content(sha256, content)
+        self._index.put_contents(contents)
 
     def notes(self) -> list[str]:
         """Return what the user should know about the images that were replaced."""
@@ -220,6 +224,18 @@ class ImageCache:
             self._files.sources.close()
         finally:
             self._index.close()
+
+    @staticmethod
+    def _find_local(entry: CacheEntry | None, path: Path) -> CacheEntry | OSError | ValueError | None:
+        try:
+            status = path.stat()
+        except (OSError, ValueError) as error:
+            return error
+        if not stat.S_ISREG(status.st_mode):
+            return NotAFileError(f"{path} is not a file")
+        if entry is None or entry.file is not None or not entry.is_unchanged(status):
+            return None
+        return entry if entry.is_from(_storable(str(path))) else None
 
     def _tries(self, prior: CacheEntry | None, source: str) -> int:
         return prior.tries if prior is not None and prior.is_from(source, self.url_key) else 0

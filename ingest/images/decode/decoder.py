@@ -58,7 +58,8 @@ _MIRRORS_X = frozenset(_TO_UPRIGHT[orientation] for orientation in (2, 3, 6, 7))
 _MIRRORS_Y = frozenset(_TO_UPRIGHT[orientation] for orientation in (3, 4, 7, 8))
 # Longer strips are decoded in full: preprocessing takes their middle, which must not move.
 _MAX_DRAFT_RATIO = 8
-_MAX_IN_MEMORY = 64_000_000  # bytes; larger JPEGs are read by Pillow, piece by piece
+MAX_IN_MEMORY = 64_000_000
+"""Bytes; larger JPEGs are read by Pillow, piece by piece."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +99,18 @@ def decode(
     *,
     draft_side: int = 0,
     sha256: bytes | None = None,
+    content: bytes | None = None,
 ) -> DecodedFile:
     """Decode as `open_rgb` does.
 
     With a `draft_side`, a JPEG may be decoded smaller, its shorter side at least that long. With a `sha256`, the file
-    must have that digest: vectors are kept by it for good, so no other content may get under it.
+    must have that digest: vectors are kept by it for good, so no other content may get under it. `content` are the
+    bytes of a JPEG with that digest, as `read_file` returns them; the file is not read again then.
     """
     _silence_pillow()
     try:
+        if content is not None:
+            return _decode_file(io.BytesIO(content), path, sandbox, draft_side, max_pixels)
         with path.open("rb") as opened:
             file = _in_memory(opened) or opened
             if sha256 is not None:
@@ -128,9 +133,9 @@ def _in_memory(file: BufferedReader) -> io.BytesIO | None:
     """Return the whole file if it is a JPEG, so that the bytes whose digest is checked are those that are decoded."""
     is_jpeg = extension(file.read(HEAD)) == "jpg"
     file.seek(0)
-    content = file.read(_MAX_IN_MEMORY + 1) if is_jpeg else b""
+    content = file.read(MAX_IN_MEMORY + 1) if is_jpeg else b""
     file.seek(0)
-    return io.BytesIO(content) if 0 < len(content) <= _MAX_IN_MEMORY else None
+    return io.BytesIO(content) if 0 < len(content) <= MAX_IN_MEMORY else None
 
 
 def _check_digest(file: BufferedReader | io.BytesIO, sha256: bytes) -> None:

@@ -43,3 +43,8 @@ def damage_of(error: Exception) -> UndecodableError:
     if isinstance(error, EOFError) or "truncated" in words.lower():
         return cut_off()
     return UndecodableError(Reason.NOT_AN_IMAGE, f"damaged ({words or type(error).__name__}); replace it")
+
+
+def crashed() -> UndecodableError:
+    """Return the error of a file that crashes its decoder, or keeps it busy for too long."""
+    return UndecodableError(Reason.NOT_AN_IMAGE, "crashes or hangs the decoder; replace it")

@@ -76,11 +76,12 @@ def prepare(block: Block, job: Job, known: SortedKeys) -> Prepared:
         found = tuple(images.find((item.product for item in block), download=True))
         steps = job.checkpoint.preprocessing
         preprocessed = PixelCache(settings.data / "preprocessed", steps, exact=settings.exact)
-        decode = preprocessed.wrap(images.decoder(steps, steps.least))
+        decode = images.decoder(steps)
         differing = [record for record in _difference(block, space.fingerprint).changes(found)
                      if isinstance(record, ImageFile)]  # fmt: skip
         held = (stored.find(pack_keys([image.sha256 for image in differing], KEY_BYTES)) != ABSENT).tolist()
-        decoded = [decode(image) for image, is_held in zip(differing, held, strict=True) if not is_held]
+        missing = [image for image, is_held in zip(differing, held, strict=True) if not is_held]
+        decoded = decode(list(preprocessed.load(missing)))
         pending = tuple(record for record in decoded if isinstance(record, Decoded | Skipped))
         with_vector = tuple(compress(differing, held))
         before = {item.entry for item in block}

@@ -17,6 +17,7 @@ from PIL import Image
 from skimage import data
 from support.checkpoints import DIM, SAMPLE
 from support.late import torch, transformers
+from support.reading import decode_one
 
 from ingest.core.errors import ModelError
 from ingest.core.records import ImageFile, Product
@@ -27,7 +28,6 @@ from ingest.embedding.device import check_device, pick_device, pick_devices, pic
 from ingest.embedding.encoder import normalize
 from ingest.embedding.towers import Towers
 from ingest.images.decode.decoder import open_rgb
-from ingest.images.decode.stage import Decoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -307,7 +307,7 @@ def test_an_image_decoded_at_reduced_size_has_nearly_the_same_vector(tmp_path):
             path = tmp_path / f"{name}.jpg"
             path.write_bytes(content.getvalue())
             image = ImageFile(Product("p", "", {}, 1), path, hashlib.sha256(content.getvalue()).digest())
-            both = np.stack([Decoder(steps, draft_side=least)(image).pixels for least in (0, steps.least)])
+            both = np.stack([decode_one(image, steps, draft_side=least).pixels for least in (0, steps.least)])
             assert (both[0] != both[1]).any(), "decoded whole, it shows nothing"
             exact, fast = normalize(encoder.images(both))
             cosines.append(float(exact @ fast))

@@ -26,20 +26,18 @@ def image_file() -> ImageFile:
     return ImageFile(Product("b", "", {}, 3), Path("nowhere.jpg"), KEY)
 
 
-def refuse(record):
-    if isinstance(record, ImageFile):
-        pytest.fail("it is saved; nothing is to be decoded")
-    return record
-
-
 def test_saved_pixels_are_used_instead_of_decoding(tmp_path):
     saved = PixelCache(tmp_path, STEPS)
     records = [decoded(), SKIPPED]
     assert list(saved.save(records)) == records
-    record = PixelCache(tmp_path, STEPS).wrap(refuse)(image_file())
-    np.testing.assert_array_equal(record.pixels, PIXELS)
-    assert (record.product, record.sha256) == (image_file().product, KEY)
-    assert PixelCache(tmp_path, STEPS).wrap(refuse)(SKIPPED) is SKIPPED
+    again = PixelCache(tmp_path, STEPS)
+    found, skipped = again.load([image_file(), SKIPPED])
+    np.testing.assert_array_equal(found.decoded.pixels, PIXELS)
+    assert (found.decoded.product, found.decoded.sha256) == (image_file().product, KEY)
+    assert skipped is SKIPPED
+    (kept,) = again.load([image_file()._replace(decoded=SKIPPED)])
+    assert kept.decoded is SKIPPED
+    assert (again.holds(KEY), again.holds(bytes(32))) == (True, False)
 
 
 def test_numpy_loads_saved_pixels_of_any_memory_order(tmp_path):
@@ -56,9 +54,9 @@ def test_an_image_is_saved_once(tmp_path):
     assert (saved.folder / "00" / f"{KEY.hex()}.npy").stat() == before
 
 
-def test_without_saved_pixels_decode_is_not_wrapped_and_no_folder_is_made(tmp_path):
+def test_without_saved_pixels_all_pass_and_no_folder_is_made(tmp_path):
     saved = PixelCache(tmp_path / "none", STEPS)
-    assert saved.wrap(refuse) is refuse
+    assert list(saved.load([image_file()])) == [image_file()]
     assert saved.get(KEY) is None
     saved.remove(KEY)
     assert not (tmp_path / "none").exists()
@@ -96,7 +94,7 @@ def test_a_damaged_file_counts_as_missing(tmp_path, damage):
     list(saved.save([decoded()]))
     damage(saved.folder / "00" / f"{KEY.hex()}.npy")
     assert saved.get(KEY) is None
-    assert saved.wrap(lambda _record: "decoded")(image_file()) == "decoded"
+    assert list(saved.load([image_file()])) == [image_file()]
 
 
 def test_pixels_of_an_embedded_image_are_removed(tmp_path):
@@ -127,7 +125,7 @@ def test_pixels_decoded_at_reduced_size_are_not_used_as_exact_ones_nor_the_rever
     list(PixelCache(tmp_path, STEPS).save([decoded()]))
     whole = PixelCache(tmp_path, STEPS, exact=True)
     assert whole.get(KEY) is None
-    assert whole.wrap(lambda _record: "decoded")(image_file()) == "decoded"
+    assert list(whole.load([image_file()])) == [image_file()]
     list(whole.save([decoded(255 - PIXELS)]))
     np.testing.assert_array_equal(whole.get(KEY), 255 - PIXELS)
     np.testing.assert_array_equal(PixelCache(tmp_path, STEPS).get(KEY), PIXELS)

@@ -15,6 +15,7 @@ from ingest.images.already_present import PresentImages
 from ingest.images.cache.cache import ImageCache
 from ingest.images.resolver import ImageResolver, RefetchPolicy
 from ingest.images.roots import ImageRoots
+from ingest.images.unread_files import UnreadFiles
 
 NAMES = (
     "a.jpg",
@@ -31,6 +32,12 @@ NAMES = (
 
 def products(*images):
     return [Product(f"P{number}", image, {}, number + 2) for number, image in enumerate(images)]
+
+
+def found_by(cache, downloader, roots):
+    """Return a function from a product to its image, as the resolver and the reading of unread files find it."""
+    resolve, read = ImageResolver(cache, downloader, ImageRoots(roots)), UnreadFiles(cache)
+    return lambda product: read([resolve(product)])[0]
 
 
 def stocked(folder: Path) -> tuple[Path, Path]:
@@ -56,7 +63,7 @@ def test_a_block_gives_what_the_resolver_gives_for_each_product(images, happens)
         first, second = stocked(Path(folder))
         roots = [first] if "more roots" in happens else [first, second]
         with ImageCache(Path(folder) / "cache") as cache:
-            fetch = ImageResolver(cache, None, ImageRoots(roots))
+            fetch = found_by(cache, None, roots)
             for record in products(*images):
                 fetch(record)
             if "change" in happens:
@@ -69,7 +76,7 @@ def test_a_block_gives_what_the_resolver_gives_for_each_product(images, happens)
                 (first / "no.jpg").write_bytes(b"new")
             roots = [first] if "fewer roots" in happens else [first, second]
             present = PresentImages(cache, ImageRoots(roots), RefetchPolicy())(products(*images))
-            fetch = ImageResolver(cache, None, ImageRoots(roots))
+            fetch = found_by(cache, None, roots)
             for record, product in zip(present, products(*images), strict=True):
                 assert record == (fetch(product) if isinstance(record, ImageFile) else product)
 
@@ -79,7 +86,7 @@ def test_known_images_are_found_wherever_they_are(tmp_path, cache, server, downl
     first, second = stocked(tmp_path)
     (second / "d.jpg").write_bytes(jpeg)
     records = products("a.jpg", "./sub/b.jpg", "d.jpg", str(first / "a.jpg"), server.url("/p.jpg"))
-    fetch = ImageResolver(cache, downloader, ImageRoots([first, second]))
+    fetch = found_by(cache, downloader, [first, second])
     present = PresentImages(cache, ImageRoots([first, second]), RefetchPolicy())
     assert present(records) == records
     image_files = [fetch(record) for record in records]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 from support.image_files import saved
+from support.reading import record_local
 
 from ingest.core.records import ImageFile, Product, Reason, Skipped
 from ingest.images.cache.entry import ImageContent
-from ingest.images.quality import Inspector, QualityFilter, measure
+from ingest.images.decode.content import measure
+from ingest.images.quality import Inspector, QualityFilter
 
 
 @pytest.mark.parametrize(
@@ -23,7 +25,7 @@ from ingest.images.quality import Inspector, QualityFilter, measure
 def test_unwanted_images_are_skipped(cache, tmp_path, quality_filter, reason):
     path = tmp_path / "a.png"
     path.write_bytes(saved(Image.new("RGB", (300, 40), "red"), "PNG"))
-    image_file = ImageFile(Product("A", "a.png", {}, 3), path, cache.record_local("A", path).sha256)
+    image_file = ImageFile(Product("A", "a.png", {}, 3), path, record_local(cache, "A", path).sha256)
     for _ in range(2):  # measured, then known
         record = Inspector(cache, quality_filter)(image_file)
         assert getattr(record, "reason", None) == reason

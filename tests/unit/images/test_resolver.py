@@ -14,8 +14,10 @@ from support.image_files import drop
 from ingest.core.errors import StorageError
 from ingest.core.records import ImageFile, Product, Reason, Skipped, Stage
 from ingest.images.cache.cache import ImageCache
-from ingest.images.resolver import ImageResolver, RefetchPolicy
+from ingest.images.decode import on_threads
+from ingest.images.resolver import ImageResolver, RefetchPolicy, UnreadFile
 from ingest.images.roots import ImageRoots
+from ingest.images.unread_files import UnreadFiles
 from ingest.images.urls import UrlKey
 from ingest.runtime import parallel
 
@@ -26,7 +28,8 @@ def product(image, product_id="P1"):
 
 @pytest.fixture
 def offline(cache, tmp_path):
-    return ImageResolver(cache, None, ImageRoots([tmp_path]))
+    resolve, read = ImageResolver(cache, None, ImageRoots([tmp_path])), UnreadFiles(cache)
+    return lambda record: read([resolve(record)])[0]
 
 
 @pytest.fixture
@@ -102,11 +105,12 @@ def test_a_file_that_may_not_be_read_is_skipped(offline, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("code", "ends"), [(errno.EMFILE, True), (errno.ENOSPC, True), (errno.EIO, False)])
-def test_an_error_that_every_product_would_meet_ends_the_run(offline, monkeypatch, code, ends):
+def test_an_error_that_every_product_would_meet_ends_the_run(offline, tmp_path, jpeg, monkeypatch, code, ends):
     def trouble(*_):
         raise OSError(code, "trouble")
 
-    monkeypatch.setattr(ImageCache, "record_local", trouble)
+    (tmp_path / "a.jpg").write_bytes(jpeg)
+    monkeypatch.setattr(on_threads, "read_file", trouble)
     if ends:
         with pytest.raises(StorageError, match="trouble"):
             offline(product("a.jpg"))
@@ -182,7 +186,7 @@ def test_a_local_path_may_not_leave_the_catalogs_folder_unless_allowed(cache, tm
         assert skipped.reason == Reason.DISALLOWED
         assert "--images-root" in skipped.detail
     for image in ("../other/a.jpg", str(other / "a.jpg"), "link.jpg", "a.jpg"):
-        assert isinstance(ImageResolver(cache, None, ImageRoots([catalog, other]))(product(image)), ImageFile)
+        assert isinstance(ImageResolver(cache, None, ImageRoots([catalog, other]))(product(image)), UnreadFile)
 
 
 def test_a_local_path_is_refused_if_the_catalog_has_no_folder(cache, tmp_path, jpeg):
@@ -191,7 +195,7 @@ def test_a_local_path_is_refused_if_the_catalog_has_no_folder(cache, tmp_path, j
         skipped = ImageResolver(cache, None, ImageRoots([]))(product(image=image))
         assert skipped.reason is Reason.DISALLOWED
         assert skipped.detail.endswith("a catalog behind a URL has no folder; name one with --images-root")
-        assert isinstance(ImageResolver(cache, None, ImageRoots([tmp_path]))(product(image=image)), ImageFile)
+        assert isinstance(ImageResolver(cache, None, ImageRoots([tmp_path]))(product(image=image)), UnreadFile)
 
 
 def test_a_refresh_takes_a_changed_image_and_keeps_it_if_a_later_one_fails(

@@ -12,6 +12,7 @@ from support.http_server import Answer
 
 from ingest.core.records import Decoded, ImageFile, Product, Reason, Skipped
 from ingest.core.settings import Settings
+from ingest.embedding.preprocess import CLIP
 from ingest.images.cache import statistics
 from ingest.images.cache.entry import ImageContent
 from ingest.images.stage import ImageStage, download_policy
@@ -62,7 +63,7 @@ def test_a_download_that_cannot_be_decoded_is_recorded_and_not_fetched_again(set
     url = server.serve("/a", Answer(jpeg[:20] + b"no image any more" * 20 + jpeg[-2:]))
     with ImageStage(settings, cache) as images:
         (image_file,) = images.find([Product("P1", url, {}, 1)], download=True)
-        skipped = images.decoder(lambda image: image)(image_file)
+        skipped = images.decoder(CLIP)([image_file])[0]
     assert isinstance(skipped, Skipped)
     assert cache.get("P1").failure == skipped.reason
     again = fetched(settings, cache, url)
@@ -74,7 +75,7 @@ def test_an_image_of_more_pixels_than_the_settings_allow_is_too_large(settings, 
     url = server.serve("/a", Answer(jpeg))
     with ImageStage(replace(settings, max_pixels=100), cache) as images:
         (image_file,) = images.find([Product("P1", url, {}, 1)], download=True)
-        assert images.decoder(lambda image: image)(image_file).reason == Reason.TOO_LARGE
+        assert images.decoder(CLIP)([image_file])[0].reason == Reason.TOO_LARGE
 
 
 def test_an_image_of_too_many_pixels_stays_and_is_used_if_the_limit_is_raised(settings, cache, server, jpeg):
@@ -83,7 +84,7 @@ def test_an_image_of_too_many_pixels_stays_and_is_used_if_the_limit_is_raised(se
     def decoded(limit, *, download=True):
         with ImageStage(replace(settings, max_pixels=limit, download_missing=download), cache) as images:
             (image_file,) = images.find([Product("P1", url, {}, 1)], download=download)
-            return images.decoder(lambda image: image)(image_file)
+            return images.decoder(CLIP)([image_file])[0]
 
     assert decoded(100).reason == decoded(100).reason == Reason.TOO_LARGE
     assert isinstance(decoded(10**6, download=False), Decoded)
@@ -115,7 +116,7 @@ def test_an_images_content_is_recorded_when_it_is_decoded(settings, cache, serve
     with ImageStage(settings, cache) as images:
         (image_file,) = images.find([Product("P1", server.serve("/a", Answer(jpeg)), {}, 1)], download=True)
         assert cache.index.content(image_file.sha256) is None
-        images.decoder(lambda image: image)(image_file)
+        images.decoder(CLIP)([image_file])[0]
     content = cache.index.content(image_file.sha256)
     assert (content.width, content.height, content.blank) == (96, 64, False)
 
@@ -126,12 +127,20 @@ def test_the_content_is_that_of_the_full_image_even_if_it_is_decoded_smaller(cac
     speck = Image.new("RGB", (800, 600), "white")
     speck.putpixel((401, 301), (200, 200, 200))
     sizes = []
+
+    class Noted:
+        least = 75
+
+        def __call__(self, image, *_):
+            sizes.append(image.size)
+            return np.zeros((1, 1, 3), np.uint8)
+
     for name, image in (("speck", speck), ("plain", Image.new("RGB", (800, 600), "white"))):
         image.save(tmp_path / f"{name}.jpg", quality=100)
     with ImageStage(settings, cache) as images:
         products = [Product(name, f"{name}.jpg", {}, 1) for name in ("speck", "plain")]
         for image_file in images.find(products, download=False):
-            images.decoder(lambda image, *_: sizes.append(image.size) or np.zeros((1, 1, 3), np.uint8), 75)(image_file)
+            images.decoder(Noted())([image_file])
             assert cache.index.content(image_file.sha256) == ImageContent(
                 800, 600, image_file.product.product_id == "plain"
             )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.image_files import drop
+from support.reading import record_local
 
 from ingest.core.errors import StorageError
 from ingest.core.records import Reason
@@ -317,15 +318,16 @@ def test_leftover_temporary_files_are_removed_and_others_kept(tmp_path, jpeg):
     assert all(path.exists() for path in kept)
 
 
-def test_an_unchanged_local_image_is_hashed_once(tmp_path, jpeg, hashed):
+def test_an_unchanged_local_image_is_read_once(tmp_path, jpeg):
     path = tmp_path / "shoe.jpg"
     path.write_bytes(jpeg)
-    for _ in range(2):
-        with ImageCache(tmp_path / "cache") as cache:
-            entry = cache.record_local("P1", path)
+    with ImageCache(tmp_path / "cache") as cache:
+        assert cache.find_local([("P1", path)]) == [None]
+        record_local(cache, "P1", path)
+    with ImageCache(tmp_path / "cache") as cache:
+        (entry,) = cache.find_local([("P1", path)])
     assert cache.path(entry) == path
     assert entry.sha256 == hashlib.sha256(jpeg).digest()
-    assert hashed == [path]
     assert [name.name for name in (tmp_path / "cache").iterdir()] == ["index.sqlite"]
 
 
@@ -333,20 +335,20 @@ def test_a_change_of_mtime_or_size_alone_is_noticed(cache, tmp_path, jpeg):
     path = tmp_path / "shoe.jpg"
     path.write_bytes(jpeg)
     os.utime(path, ns=(10**18, 10**18))
-    first = cache.record_local("P1", path).sha256
+    first = record_local(cache, "P1", path).sha256
     path.write_bytes(jpeg[::-1])
     os.utime(path, ns=(10**18, 10**18 + 1))
-    second = cache.record_local("P1", path).sha256
+    second = record_local(cache, "P1", path).sha256
     path.write_bytes(jpeg + b"x")
     os.utime(path, ns=(10**18, 10**18 + 1))
-    assert len({first, second, cache.record_local("P1", path).sha256}) == 3
+    assert len({first, second, record_local(cache, "P1", path).sha256}) == 3
 
 
 def test_a_local_path_that_is_not_a_file_is_an_error_of_its_own(cache, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe", Path("/dev/null")):
         with pytest.raises(NotAFileError):
-            cache.record_local("P1", path)
+            record_local(cache, "P1", path)
 
 
 def test_rows_are_visible_at_once_and_committed_by_batch(tmp_path, monkeypatch):

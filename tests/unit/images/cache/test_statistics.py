@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from PIL import Image
 from support.http_server import Answer
 from support.image_files import saved
+from support.reading import record_local
 
 from ingest.cli.main import cli
 from ingest.core.records import ImageFile, Product
@@ -84,7 +85,7 @@ def test_quality_counts_shared_tiny_and_blank(cache, tmp_path, jpeg):
     for name, content in {"A": jpeg, "B": jpeg, "C": jpeg, "D": blank}.items():
         path = tmp_path / f"{name}.jpg"
         path.write_bytes(content)
-        entry = cache.record_local(name, path)
+        entry = record_local(cache, name, path)
         assert Inspector(cache, QualityFilter(min_side=1))(ImageFile(Product(name, "", {}, 1), path, entry.sha256))
     found = statistics.quality(cache.index)
     assert (found.looked_at, found.tiny, found.blank) == (4, 1, 1)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 from support.image_files import saved
+from support.reading import decode_one
 
 from ingest.core.records import Decoded, ImageFile, Product, Reason, Skipped, Stage
 from ingest.images.decode.decoder import open_rgb
 from ingest.images.decode.sandbox import Sandbox
-from ingest.images.decode.stage import Decoder
 
 
 @pytest.fixture
@@ -27,14 +27,14 @@ def square(image):
 
 
 def test_images_are_decoded_and_other_records_pass(image_file):
-    decoder = Decoder(square)
-    decoded = decoder(image_file)
+    decoded = decode_one(image_file, square)
     assert isinstance(decoded, Decoded)
     assert (decoded.pixels.shape, decoded.pixels.dtype) == ((8, 8, 3), np.uint8)
     assert (decoded.product, decoded.sha256) == (image_file.product, image_file.sha256)
     skipped = Skipped("P2", Stage.IMAGES, Reason.NOT_FOUND, "gone", 8)
-    assert decoder(skipped) is skipped
-    assert decoder(decoded) is decoded
+    assert decode_one(skipped, square) is skipped
+    assert decode_one(decoded, square) is decoded
+    assert decode_one(image_file._replace(decoded=decoded), square) is decoded
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
@@ -43,8 +43,8 @@ def test_the_pixel_limit_is_a_setting_also_in_the_sandbox(tmp_path, photo, kind)
     path.write_bytes(saved(photo, kind))
     image_file = ImageFile(Product("P1", "", {}, 1), path, hashlib.sha256(path.read_bytes()).digest())
     with Sandbox() as sandbox:
-        assert isinstance(Decoder(square, sandbox, max_pixels=pixels)(image_file), Decoded)
-        skipped = Decoder(square, sandbox, max_pixels=pixels - 1)(image_file)
+        assert isinstance(decode_one(image_file, square, sandbox, max_pixels=pixels), Decoded)
+        skipped = decode_one(image_file, square, sandbox, max_pixels=pixels - 1)
     assert skipped.reason == Reason.TOO_LARGE
     assert skipped.detail.endswith("megapixels; make it smaller, or raise --max-pixels")
 
@@ -53,28 +53,28 @@ def test_a_broken_image_is_skipped_by_name(image_file):
     content = image_file.path.read_bytes()[:700]
     image_file.path.write_bytes(content)
     broken = ImageFile(image_file.product, image_file.path, hashlib.sha256(content).digest())
-    skipped = Decoder(square)(broken)
+    skipped = decode_one(broken, square)
     assert (skipped.stage, skipped.reason, skipped.line) == (Stage.DECODE, Reason.TRUNCATED, 7)
     assert skipped.detail.startswith(str(image_file.path))
 
 
 def test_an_image_that_changed_since_it_was_hashed_is_not_decoded(image_file, other_jpeg):
     image_file.path.write_bytes(other_jpeg)
-    skipped = Decoder(square)(image_file)
+    skipped = decode_one(image_file, square)
     assert skipped.reason.is_transient
     assert "changed" in skipped.detail
 
 
 def test_a_bug_in_the_preprocessing_is_not_blamed_on_the_image(image_file):
     with pytest.raises(ZeroDivisionError):
-        Decoder(lambda _: 1 // 0)(image_file)
+        decode_one(image_file, lambda _: 1 // 0)
 
 
 def preprocessed(path, draft_side):
     """Decode a file as the stage does, and return the arguments of the preprocessing."""
     given = []
-    decode = Decoder(lambda *arguments: given.append(arguments), draft_side=draft_side)
-    decode(ImageFile(Product("P1", "", {}, 1), path, hashlib.sha256(path.read_bytes()).digest()))
+    image_file = ImageFile(Product("P1", "", {}, 1), path, hashlib.sha256(path.read_bytes()).digest())
+    decode_one(image_file, lambda *arguments: given.append(arguments), draft_side=draft_side)
     return given[0]
 
 

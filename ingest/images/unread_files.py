@@ -1,0 +1,98 @@
+"""Local files that the index does not know yet: read once, and decoded on the same occasion if that is needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ingest.core.records import ImageFile, Skipped
+from ingest.core.redaction import redact
+from ingest.images.decode.base import ReadFile
+from ingest.images.decode.on_threads import read_block
+from ingest.images.resolver import UnreadFile, unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import TypeAlias
+
+    from ingest.images.cache.cache import ImageCache
+    from ingest.images.decode.stage import Decoder
+    from ingest.images.reading import FileFacts
+
+    IsKnown: TypeAlias = Callable[[Sequence[ImageFile]], Sequence[bool]]
+
+
+def none_is_known(images: Sequence[ImageFile]) -> list[bool]:
+    """Answer for an empty store and an empty collection."""
+    return [False] * len(images)
+
+
+class UnreadFiles:
+    """Turns each UnreadFile of a block into its ImageFile, or a Skipped; passes other records through.
+
+    With a `decoder`, images of which `is_known` says False are decoded too. For any number of threads. Raises
+    StorageError if the machine is at fault, as `resolver.unreadable` says.
+    """
+
+    def __init__(self, cache: ImageCache, decoder: Decoder | None = None, is_known: IsKnown = none_is_known) -> None:
+        self._cache = cache
+        self._decoder = decoder
+        self._is_known = is_known
+
+    def __call__(self, block: Sequence[ImageFile | UnreadFile | Skipped]) -> list[ImageFile | Skipped]:
+        """Return the records in order."""
+        files = [record for record in block if isinstance(record, UnreadFile)]
+        found = iter(self._find(files)) if files else iter(())
+        return [next(found) if isinstance(record, UnreadFile) else record for record in block]
+
+    def _find(self, files: list[UnreadFile]) -> list[ImageFile | Skipped]:
+        known = self._cache.find_local([(file.product.product_id, file.path) for file in files])
+        read = iter(self._read([file for file, entry in zip(files, known, strict=True) if entry is None]))
+        found: list[ImageFile | Skipped] = []
+        for file, entry in zip(files, known, strict=True):
+            if entry is None:
+                found.append(next(read))
+            elif isinstance(entry, OSError | ValueError):
+                found.append(_skip(file, entry))
+            else:
+                assert entry.sha256 is not None, "the row of a file has its digest"
+                found.append(ImageFile(file.product, file.path, entry.sha256))
+        return found
+
+    def _read(self, files: list[UnreadFile]) -> list[ImageFile | Skipped]:
+        paths = [file.path for file in files]
+        results: Sequence[ReadFile]
+        if self._decoder is None:
+            results = [ReadFile(facts, None) for facts in read_block(paths)[0]]
+        else:
+            results = self._decoder.files.read(paths, lambda facts: self._wanted(files, facts))
+        read = [(file, result.facts) for file, result in zip(files, results, strict=True)]
+        self._cache.record_local(
+            (file.product.product_id, file.path, facts) for file, facts in read if not isinstance(facts, OSError)
+        )
+        images = [_image(file, facts) for file, facts in read]
+        if self._decoder is None:
+            return images
+        decoded = {at: (image, outcome) for at, (image, (_, outcome)) in enumerate(zip(images, results, strict=True))
+                   if isinstance(image, ImageFile) and outcome is not None}  # fmt: skip
+        for at, (image, record) in zip(decoded, self._decoder.record(decoded.values()), strict=True):
+            images[at] = image._replace(decoded=record)
+        return images
+
+    def _wanted(self, files: list[UnreadFile], read: Sequence[FileFacts | OSError]) -> list[bool]:
+        """Return which files to decode: those that could be read, and whose image is not known."""
+        images = {at: ImageFile(file.product, file.path, facts.sha256)
+                  for at, (file, facts) in enumerate(zip(files, read, strict=True))
+                  if not isinstance(facts, OSError)}  # fmt: skip
+        known = self._is_known(list(images.values()))
+        unknown = {at for at, is_known in zip(images, known, strict=True) if not is_known}
+        return [at in unknown for at in range(len(files))]
+
+
+def _image(file: UnreadFile, facts: FileFacts | OSError) -> ImageFile | Skipped:
+    if isinstance(facts, OSError):
+        return _skip(file, facts)
+    return ImageFile(file.product, file.path, facts.sha256)
+
+
+def _skip(file: UnreadFile, error: OSError | ValueError) -> Skipped:
+    return unreadable(file.product, redact(str(file.path)), error)

@@ -1,0 +1,147 @@
+"""Worker processes: one for each thread, data only, and an end whatever happens to either side."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ingest.core.errors import EngineError
+from ingest.runtime.worker_processes import WorkerDiedError, WorkerProcesses
+
+ECHO = """
+import os, time
+from ingest.runtime.worker_processes import answer, serve
+
+def handle(message, messages, answers):
+    if message == "two":
+        answer(answers, next(messages))
+    elif message == "bytes":
+        answers.write(bytes(range(12)))
+    elif message == "pid":
+        answer(answers, os.getpid())
+    elif message == "bug":
+        1 // 0
+    elif message == "half":
+        answers.write(b'"cut')
+        answers.flush()
+        os._exit(3)
+    elif message == "sleep":
+        time.sleep(99)
+    else:
+        answer(answers, message)
+
+serve(handle)
+"""
+
+
+@pytest.fixture
+def processes():
+    with WorkerProcesses("", timeout_s=20, command=[sys.executable, "-c", ECHO]) as processes:
+        yield processes
+
+
+def asked(processes, message):
+    worker = processes.worker()
+    worker.send(message)
+    return worker.receive()
+
+
+def is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.01)
+
+
+def test_messages_and_bytes_come_back(processes):
+    lone = "\udce9"  # of a file name that is not UTF-8
+    assert asked(processes, {"name": lone, "numbers": [1, None, True]}) == {"name": lone, "numbers": [1, None, True]}
+    worker = processes.worker()
+    worker.send("two")
+    worker.send("the second")
+    assert worker.receive() == "the second"
+    worker.send("bytes")
+    array = np.empty((3, 4), np.uint8)
+    worker.receive_into(array)
+    assert array.tolist() == np.arange(12).reshape(3, 4).tolist()
+
+
+def test_each_thread_keeps_a_process_of_its_own(processes):
+    pids = [asked(processes, "pid")]
+    thread = threading.Thread(target=lambda: pids.append(asked(processes, "pid")))
+    thread.start()
+    thread.join()
+    assert pids[0] != pids[1]
+    assert asked(processes, "pid") == pids[0]
+
+
+def test_a_process_that_dies_or_hangs_is_replaced(processes):
+    pids = {asked(processes, "pid")}
+    os.kill(next(iter(pids)), signal.SIGKILL)
+    with pytest.raises(WorkerDiedError):
+        asked(processes, "anyone?")
+    pids.add(asked(processes, "pid"))
+    with pytest.raises(WorkerDiedError):
+        asked(processes, "half")
+    pids.add(asked(processes, "pid"))
+    processes.worker()._socket.settimeout(0.2)
+    with pytest.raises(WorkerDiedError):
+        asked(processes, "sleep")
+    pids.add(asked(processes, "pid"))
+    assert len(pids) == 4
+
+
+def test_a_bug_in_the_program_is_raised_here_with_its_traceback(processes):
+    with pytest.raises(RuntimeError, match=r"in handle[^$]*ZeroDivisionError"):
+        asked(processes, "bug")
+    assert asked(processes, "again") == "again"
+
+
+def test_all_end_with_the_block(processes):
+    with WorkerProcesses("", command=[sys.executable, "-c", ECHO]) as others:
+        pid = asked(others, "pid")
+        assert is_running(pid)
+    assert not is_running(pid)
+
+
+@pytest.mark.parametrize("program", ["raise SystemExit(4)", "print('ready')"])
+def test_a_program_that_cannot_start_is_one_line(program):
+    with WorkerProcesses("", command=[sys.executable, "-c", program]) as broken, pytest.raises(EngineError) as error:
+        broken.worker()
+    assert str(error.value).startswith("the program that decodes images cannot start (exit status ")
+    assert "\n" not in str(error.value)
+
+
+def test_a_busy_process_ends_when_its_parent_is_killed(tmp_path):
+    parent = os.fork()
+    if not parent:  # killed before it can end its process
+        worker = WorkerProcesses("", command=[sys.executable, "-c", ECHO]).worker()
+        worker.send("pid")
+        (tmp_path / "pid.tmp").write_text(str(worker.receive()), encoding="utf-8")
+        (tmp_path / "pid.tmp").rename(tmp_path / "pid")
+        worker.send("sleep")
+        time.sleep(99)
+    noted = tmp_path / "pid"
+    wait_until(noted.exists)
+    pid = int(noted.read_text(encoding="utf-8"))
+    time.sleep(0.1)
+    assert is_running(pid)
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    wait_until(lambda: not is_running(pid))
