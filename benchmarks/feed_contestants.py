@@ -15,6 +15,7 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from torch.utils.data import Dataset
 
     from ingest.core.contract import Contract, Space
-    from ingest.embedding.encoder import Size
+    from ingest.embedding.encoder import Pixels, Size
     from ingest.images.decode.model_pixels import ModelPixels
     from ingest.pipeline.pipeline import Pipeline
 
@@ -56,7 +57,7 @@ class InstantEncoder:
         rows = np.random.default_rng(0).normal(size=(BATCH, space.dim))
         self._rows: NDArray[np.float32] = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
-    def images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def images(self, pixels: Pixels) -> NDArray[np.float32]:
         """Return a unit row for each image, (n, dim)."""
         return self._rows[: len(pixels)]
 
@@ -106,7 +107,11 @@ def line(model: Path, catalog: Path, output: Path) -> Iterator[Work]:
         sink: Any = Sink(pipeline.contract, pipeline.space)
 
         def run() -> int:
-            changed = CollectionDiff(Inventory(), pipeline.space.fingerprint).changes(pipeline.images())
+            difference = CollectionDiff(Inventory(), pipeline.space.fingerprint)
+            images: Any = pipeline.images
+            if hasattr(difference, "have_image"):  # not in a checkout from before files were decoded as they are read
+                images = partial(images, decodes=True, is_known=difference.have_image)
+            changed = difference.changes(images())
             written = writer.upsert(pipeline.buffer(pipeline.embed(changed)), sink)
             return sum(isinstance(record, Embedded) for record in written)
 
@@ -130,7 +135,9 @@ def opened(stack: ExitStack, model: Path, catalog: Path, output: Path) -> Pipeli
     from ingest.pipeline.pipeline import Pipeline
     from ingest.pipeline.progress import Progress
 
-    new = {} if "decode_in" not in Settings.__slots__ else {"decode_in": os.environ.get("FEED_IN", "processes")}
+    new: dict[str, Any] = (
+        {} if "decode_in" not in Settings.__slots__ else {"decode_in": os.environ.get("FEED_IN", "processes")}
+    )
     settings = Settings(
         catalog=catalog, data=output, model=str(model), download_missing=True, download_workers=DOWNLOADS,
         download_per_host=DOWNLOADS, allow_private=True, **new,

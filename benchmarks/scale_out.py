@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ingest.core.contract import Space
-    from ingest.embedding.encoder import Encoder
+    from ingest.embedding.encoder import Encoder, Pixels
     from ingest.pipeline.distributed.workers import Job
 
 ACTORS = (1, 2, 4, 8)
@@ -57,10 +57,10 @@ class Waiting:
 
     space: Space
 
-    def images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def images(self, pixels: Pixels) -> NDArray[np.float32]:
         """Wait, and return the mean colours and ones."""
         time.sleep(WAIT_S)
-        sums = pixels.reshape(len(pixels), -1, 3).astype(np.float32).mean(axis=1)
+        sums = np.stack(list(pixels)).reshape(len(pixels), -1, 3).astype(np.float32).mean(axis=1)
         return np.concatenate([sums, np.ones((len(pixels), self.space.dim - 3), np.float32)], axis=1)
 
     def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:

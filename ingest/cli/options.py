@@ -63,13 +63,7 @@ first_products = option(
     "Catalog", "--sample", type=click.IntRange(0), help="Use only the first N products; 0 means all.", metavar="N"
 )
 
-data = option(
-    "Folders",
-    "--data",
-    "-d",
-    type=_FILE,
-    help="Folder for the image cache, vectors, exports and reports.",
-)
+data = option("Folders", "--data", "-d", type=_FILE, help="Folder for the image cache, vectors, exports and reports.")
 
 store = option(
     "Folders",

@@ -153,7 +153,10 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """A product with its vector, (dim,) float32 of unit length; `stored` says whether it came from the store."""
+    """A product with its vector, (dim,) float32 of unit length.
+
+    `stored` says that the store has the vector, or gets it with a product before this one.
+    """
 
     product: Product
     sha256: bytes

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ingest.core.contract import Space
     from ingest.embedding.checkpoint import Checkpoint
+    from ingest.embedding.encoder import Pixels
     from ingest.embedding.tokenizer import Tokenizer
 
 
@@ -67,8 +68,8 @@ class ClipEncoder:
             lanes = self._open_lanes()
         return Size(lanes.batch, lanes.count)
 
-    def images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embed (n, height, width, 3) uint8 RGB into (n, dim) float32.
+    def images(self, pixels: Pixels) -> NDArray[np.float32]:
+        """Embed n images into (n, dim) float32.
 
         A batch that is not full is filled up, because a kernel for another number of rows rounds differently. So a
         vector does not depend on the rest of its batch, though its position may change the last digits of float32.

@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from contextlib import AbstractContextManager, closing, nullcontext
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -25,6 +25,10 @@ _KEPT_BATCHES, _KEPT_MIN = 32, 1024
 _WAITING = 32  # batches of records that may wait for a batch to fill, so that memory is bounded
 
 
+Pixels: TypeAlias = "Sequence[NDArray[np.uint8]] | NDArray[np.uint8]"
+"""Images of one size: each (height, width, 3) uint8 RGB, in a sequence or in an array of (n, height, width, 3)."""
+
+
 class Encoder(Protocol):
     """A model that embeds images and texts in one space."""
 
@@ -32,8 +36,8 @@ class Encoder(Protocol):
     def space(self) -> Space:
         """The embedding space of its vectors."""
 
-    def images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embed (n, height, width, 3) uint8 RGB into (n, dim) float32, of any length."""
+    def images(self, pixels: Pixels) -> NDArray[np.float32]:
+        """Embed n images into (n, dim) float32, of any length."""
 
     def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed texts into (n, dim) float32, of any length."""
@@ -61,7 +65,7 @@ class CountingEncoder:
         """The encoder's embedding space."""
         return self._encoder.space
 
-    def images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def images(self, pixels: Pixels) -> NDArray[np.float32]:
         """Embed images, and count them."""
         with self._at_work():
             vectors = self._encoder.images(pixels)
@@ -105,7 +109,7 @@ def embed(
     known = _RecentVectors(max((_KEPT_BATCHES + 2 * size.lanes) * size.batch, _KEPT_MIN))
 
     def vectors(group: _Group) -> NDArray[np.float32]:
-        return normalize(encoder.images(np.stack(list(group.new.values()))))
+        return normalize(encoder.images(list(group.new.values())))
 
     waiting = _groups(chain([record], source), known, size.batch)
     ahead = size.lanes + (size.lanes > 1)  # one lane has the whole batch, and a kill loses no more than that
@@ -190,10 +194,11 @@ def _finish(group: _Group, known: _RecentVectors) -> Iterator[Embedded | Skipped
             yield record
             continue
         vector = group.old.get(record.sha256)
+        is_shared = vector is not None
         if vector is None:
             vector = known[record.sha256]
         if np.isfinite(vector).all():
-            yield Embedded(record.product, record.sha256, vector)
+            yield Embedded(record.product, record.sha256, vector, stored=is_shared)
         else:
             detail = "the model gave a vector that is not finite or has length 0; look at the image"
             yield record.product.skipped(Stage.EMBEDDING, Reason.BAD_VECTOR, detail)

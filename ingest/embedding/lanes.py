@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ingest.embedding.encoder import Pixels
     from ingest.embedding.preprocess import Preprocessing
     from ingest.embedding.towers import Towers
 
@@ -47,8 +48,8 @@ class Lanes:
             self._free.put(_Lane(loaded[name], preprocessing, name, dtype, len(names)))
         self.batch = self._first_batch(requested_batch, preprocessing)
 
-    def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embed (n, height, width, 3) uint8 RGB into (n, dim) float32 in the next free lane; raises ModelError."""
+    def embed(self, pixels: Pixels) -> NDArray[np.float32]:
+        """Embed n images into (n, dim) float32 in the next free lane; raises ModelError."""
         lane = self._free.get()
         try:
             rows: list[NDArray[np.float32]] = []
@@ -122,7 +123,7 @@ class _Lane:
         if self._cuda:
             torch.cuda.synchronize(device)  # wait for the copies, which another stream makes
 
-    def __call__(self, pixels: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
+    def __call__(self, pixels: Pixels, size: int) -> NDArray[np.float32]:
         """Embed pixels in a batch of `size`, filled up with black."""
         torch = import_torch()
         with torch.inference_mode(), self._on_stream(torch), self._on_threads(torch):
@@ -130,13 +131,13 @@ class _Lane:
             batch = batch.to(torch.float32).mul_(self._scale).add_(self._shift)
             return features_to_numpy(self._tower(batch.to(self._dtype)))[: len(pixels)]
 
-    def _fill(self, torch: Any, pixels: NDArray[np.uint8], size: int) -> Any:
-        if len(pixels) == size and not self._cuda:
+    def _fill(self, torch: Any, pixels: Pixels, size: int) -> Any:
+        if isinstance(pixels, np.ndarray) and len(pixels) == size and not self._cuda:
             return torch.from_numpy(pixels)
         if self._buffer is None or len(self._buffer) != size:
-            self._buffer = torch.empty((size, *pixels.shape[1:]), dtype=torch.uint8, pin_memory=self._cuda)
+            self._buffer = torch.empty((size, *pixels[0].shape), dtype=torch.uint8, pin_memory=self._cuda)
         buffer = self._buffer.numpy()
-        buffer[: len(pixels)] = pixels
+        np.stack(list(pixels), out=buffer[: len(pixels)])
         buffer[len(pixels) :] = 0
         return self._buffer
 

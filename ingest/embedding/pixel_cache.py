@@ -31,6 +31,7 @@ class PixelCache:
         self.folder, self._other = (whole, fast) if exact else (fast, whole)
         self._shape = (preprocessing.height, preprocessing.width, 3)
         self._swept: set[Path] = set()
+        self._is_empty = not any(one.is_dir() for one in (fast, whole))  # of nearly every run
 
     def get(self, sha256: bytes) -> NDArray[np.uint8] | None:
         """Return an image's saved pixels, or None if they are missing or damaged."""
@@ -49,26 +50,27 @@ class PixelCache:
 
     def remove(self, sha256: bytes) -> None:
         """Delete an image's pixels, exact or not: its vector is stored."""
+        if self._is_empty:
+            return
         for folder in (self.folder, self._other):
             _path(folder, sha256).unlink(missing_ok=True)
 
     def holds(self, sha256: bytes) -> bool:
         """Whether an image's pixels are saved, perhaps damaged."""
-        return self._path(sha256).exists()
+        return not self._is_empty and self._path(sha256).exists()
 
     def load(self, records: Iterable[ImageFile | Embedded | Skipped]) -> Iterator[ImageFile | Embedded | Skipped]:
         """Give images their saved pixels as `decoded`, and pass the other records on."""
-        if not self.folder.is_dir():
-            yield from records
-            return
         for record in records:
-            pixels = self.get(record.sha256) if isinstance(record, ImageFile) and record.decoded is None else None
-            if isinstance(record, ImageFile) and pixels is not None:
+            if self._is_empty or not isinstance(record, ImageFile) or record.decoded is not None:
+                yield record
+            elif (pixels := self.get(record.sha256)) is not None:
                 yield record._replace(decoded=Decoded(record.product, record.sha256, pixels))
             else:
                 yield record
 
     def _write(self, path: Path, pixels: NDArray[np.uint8]) -> None:
+        self._is_empty = False
         if path.parent not in self._swept:
             with storage_errors(path.parent):
                 sweep(path.parent)

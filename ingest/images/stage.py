@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 _BAD_CONTENT = frozenset({Reason.NOT_AN_IMAGE, Reason.TRUNCATED})
 
 _BLOCK = 128  # products looked up together
-_TOGETHER, _TOGETHER_S = 16, 0.05  # images read or decoded together, and how long the first of them may wait
+_TOGETHER, _TOGETHER_S = 32, 0.05  # images read or decoded together, and how long the first of them may wait
 
 AHEAD = 8192
 """Products fetched before the one whose turn it is, so that a slow host does not hold up the others."""

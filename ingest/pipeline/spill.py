@@ -77,8 +77,10 @@ class _Queue:
                     # Spilling slows down a consumer that is working; it is meant for one that is blocked.
                     while self._full() and time.monotonic() - self._taken < _PATIENCE_S and not self.gone.is_set():
                         self._changed.wait(_POLL_S)
+                    is_first = not self._waiting and not self._spilled
                     self._put(record)
-                    self._changed.notify_all()
+                    if is_first:  # nobody waits for a second one, and to wake a thread takes longer than the rest
+                        self._changed.notify_all()
         except BaseException as error:  # noqa: BLE001  raised again at the consumer
             self.failure = error
         finally:

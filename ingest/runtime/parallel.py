@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 U = TypeVar("U")
 
+_AT_ONCE = 32  # items handed over together by `prefetch`
 _POLL_S = 0.05  # how soon a producer that waits for room notices that its consumer has stopped
 
 
@@ -178,29 +179,39 @@ class _End:
 
 
 class _LookAhead(Generic[T]):
-    """A thread that prefetches up to `size` items of `source`."""
+    """A thread that prefetches up to `size` items of `source`.
+
+    They are handed over some at a time, unless the consumer waits for one: that takes longer than to make many an item.
+    """
 
     def __init__(self, source: Iterable[T], size: int) -> None:
         self._source = source
-        self._queue: queue.Queue[T | _Raised[BaseException] | _End] = queue.Queue(maxsize=size)
+        self._at_once = max(1, min(_AT_ONCE, size // 8))
+        self._queue: queue.Queue[list[T] | _Raised[BaseException] | _End] = queue.Queue(max(1, size // self._at_once))
         self._gone = threading.Event()
         self._thread = threading.Thread(target=self._produce, name="look-ahead", daemon=True)
 
-    def _put(self, item: T | _Raised[BaseException] | _End) -> bool:
+    def _put(self, items: list[T] | _Raised[BaseException] | _End) -> bool:
         while not self._gone.is_set():
             try:
-                self._queue.put(item, timeout=_POLL_S)
+                self._queue.put(items, timeout=_POLL_S)
             except queue.Full:
                 continue
             return True
         return False
 
     def _produce(self) -> None:
+        ready: list[T] = []
         try:
             for item in self._source:
-                if not self._put(item):
-                    break
+                ready.append(item)
+                if len(ready) == self._at_once or self._queue.empty():
+                    if not self._put(ready):
+                        break
+                    ready = []
+            self._put(ready)
         except BaseException as error:  # noqa: BLE001  raised again at the consumer
+            self._put(ready)
             self._put(_Raised(error))
         finally:
             # A generator must be closed by the thread that runs it, so that it cleans up now.
@@ -213,19 +224,19 @@ class _LookAhead(Generic[T]):
         self._thread.start()
         try:
             while True:
-                item = self._queue.get()
-                if isinstance(item, _End):
+                items = self._queue.get()
+                if isinstance(items, _End):
                     return
-                if isinstance(item, _Raised):
-                    raise item.error
-                yield item
+                if isinstance(items, _Raised):
+                    raise items.error
+                yield from items
         finally:
             self._gone.set()
             self._thread.join()
 
 
 def prefetch(items: Iterable[T], size: int) -> Generator[T, None, None]:
-    """Run `items` on its own thread, at most `size` items ahead of the consumer.
+    """Run `items` on its own thread, about `size` items ahead of the consumer, and never more than 5/4 of that and two.
 
     The producer's exception is raised at the consumer. A consumer that stops ends the producer, and its generator is
     closed. A consumer that raises must close this generator itself: its traceback keeps it alive.

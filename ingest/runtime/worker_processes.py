@@ -2,18 +2,22 @@
 
 They are started as programs, not by multiprocessing: its spawn and forkserver import the caller's `__main__`, which
 runs a script again that calls `ingest.run()`, and to fork a process with threads is unsafe. Both sides talk over a pair
-of sockets, in lines of JSON and bytes after them, so that a program that was taken over can send no more than data. A
-process ends when its parent's socket closes, however the parent ended.
+of sockets, in lines of JSON, and share memory, so that a program that was taken over can send no more than data. The
+memory has no name: nothing is left behind, and a container's small /dev/shm does not matter. A process ends when its
+parent's socket closes, however the parent ended.
 """
 
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import select
 import socket
+import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import traceback
 from contextlib import suppress
@@ -24,16 +28,14 @@ from ingest.core.errors import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from typing import BinaryIO
-
-    import numpy as np
-    from numpy.typing import NDArray
 
 TIMEOUT_S = 60.0
-"""A process that is silent for longer counts as hanging."""
+"""A process that neither answers nor takes a `step` for longer counts as hanging."""
+SHARED_BYTES = 64 * 2**20
+"""Memory that a process shares with its parent; only what was written to takes any."""
 
 _PACKAGES = str(Path(__file__).parents[2])  # of this ingest, installed or not
-_BUFFER = 2**20  # bytes that wait in a socket, if the system allows it
+_STEPS = struct.Struct("<q")  # at the end of the shared memory: how many steps the process has taken
 _STARTS = 3  # if a process is killed while it starts, as for lack of memory
 _READY, _FAILURE = "ready", "failure"
 
@@ -81,31 +83,43 @@ class WorkerProcesses:
 
 
 class Worker:
-    """A process and this side of the sockets, for one thread. If it dies, it is ended, and WorkerDiedError raised."""
+    """A process and this side of the sockets, for one thread. If it dies, it is ended, and WorkerDiedError raised.
+
+    `shared` is the memory, of `SHARED_BYTES`.
+    """
 
     def __init__(self, command: Sequence[str], timeout_s: float) -> None:
         ours, theirs = socket.socketpair()
-        with theirs:
-            for one in (ours, theirs):
-                one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
-            try:
-                self._process = subprocess.Popen(  # noqa: S603  our own program
-                    [*command, str(theirs.fileno())],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    pass_fds=[theirs.fileno()],
-                    env=_environment(),
-                    start_new_session=True,  # Ctrl-C ends the run, not the image being decoded
-                )
-            except OSError as error:
-                ours.close()
-                raise EngineError(f"no process can be started ({error.strerror}); lower --decode-workers") from error
+        file = _unnamed_file()
+        try:
+            os.ftruncate(file, SHARED_BYTES + _STEPS.size)
+            self.shared = mmap.mmap(file, SHARED_BYTES + _STEPS.size)
+            self._process = subprocess.Popen(  # noqa: S603  our own program
+                [*command, str(theirs.fileno()), str(file)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno(), file],
+                env=_environment(),
+                start_new_session=True,  # Ctrl-C ends the run, not the image being decoded
+            )
+        except OSError as error:
+            ours.close()
+            raise EngineError(f"no process can be started ({error.strerror}); lower --decode-workers") from error
+        finally:
+            os.close(file)
+            theirs.close()
         ours.settimeout(TIMEOUT_S)  # to start, whatever it has for a task
         self._socket = ours
         self._timeout_s = timeout_s
         self._stream = ours.makefile("rwb")
         self.is_alive = True
+
+    @property
+    def steps(self) -> int:
+        """How many steps of its task the process has taken; readable also when it is dead."""
+        steps: int = _STEPS.unpack_from(self.shared, SHARED_BYTES)[0]
+        return steps
 
     def wait_until_ready(self) -> None:
         """Wait until the program has started, or was killed; raises EngineError if it cannot start."""
@@ -126,6 +140,7 @@ class Worker:
 
     def send(self, message: Any) -> None:
         """Send a value that JSON can express."""
+        _STEPS.pack_into(self.shared, SHARED_BYTES, 0)
         try:
             self._stream.write(json.dumps(message).encode() + b"\n")
             self._stream.flush()
@@ -134,10 +149,18 @@ class Worker:
 
     def receive(self) -> Any:
         """Return the next value that the process sends."""
-        try:
-            line = self._stream.readline()
-        except OSError as error:
-            raise self._death() from error
+        steps = self.steps
+        while True:
+            try:
+                line = self._stream.readline()
+                break
+            except TimeoutError:
+                steps, before = self.steps, steps
+                if steps == before:
+                    raise self._death() from None
+                self._stream = self._socket.makefile("rwb")  # the old one refuses to read after a timeout
+            except OSError as error:
+                raise self._death() from error
         if not line.endswith(b"\n"):
             raise self._death()
         message = json.loads(line)
@@ -145,15 +168,6 @@ class Worker:
             self.end()
             raise RuntimeError(message[_FAILURE])  # a bug, with its traceback
         return message
-
-    def receive_into(self, array: NDArray[np.uint8]) -> None:
-        """Fill a contiguous array with the bytes that the process sends."""
-        try:
-            received = self._stream.readinto(array.data.cast("B"))
-        except OSError as error:
-            raise self._death() from error
-        if received != array.nbytes:
-            raise self._death()
 
     def end(self) -> None:
         """Kill the process and close the socket; for any thread."""
@@ -171,39 +185,60 @@ class Worker:
         return WorkerDiedError(f"exit status {self._process.returncode}")
 
 
-def serve(handle: Callable[[Any, Iterator[Any], BinaryIO], None]) -> None:
+class Parent:
+    """The other side, as a worker process sees it: messages to read, and memory to write to."""
+
+    def __init__(self, connection: socket.socket, shared: mmap.mmap) -> None:
+        self.shared = shared
+        self._messages = map(json.loads, connection.makefile("rb"))
+        self._answers = connection.makefile("wb")
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._messages
+
+    def step(self) -> None:
+        """Show that the task goes on."""
+        (steps,) = _STEPS.unpack_from(self.shared, SHARED_BYTES)
+        _STEPS.pack_into(self.shared, SHARED_BYTES, steps + 1)
+
+    def answer(self, message: Any) -> None:
+        """Send a value that JSON can express."""
+        self._answers.write(json.dumps(message).encode() + b"\n")
+        self._answers.flush()
+
+
+def serve(handle: Callable[[Any, Parent], None]) -> None:
     """Be a worker process: have `handle` answer what the parent sends, until the parent is gone.
 
-    `handle` gets a message, those that follow it, and where to `answer`; what it raises is raised at the parent as a
-    RuntimeError.
+    What `handle` raises is raised at the parent as a RuntimeError.
     """
-    with socket.socket(fileno=int(sys.argv[1])) as parent:
-        threading.Thread(target=_end_with, args=(parent.fileno(),), daemon=True).start()
-        answers = parent.makefile("wb")
-        answer(answers, _READY)
-        messages = map(json.loads, parent.makefile("rb"))
+    with socket.socket(fileno=int(sys.argv[1])) as connection:
+        threading.Thread(target=_end_with, args=(connection.fileno(),), daemon=True).start()
+        parent = Parent(connection, mmap.mmap(int(sys.argv[2]), SHARED_BYTES + _STEPS.size))
+        parent.answer(_READY)
         try:
-            for message in messages:
-                handle(message, messages, answers)
-                answers.flush()
+            for message in parent:
+                handle(message, parent)
         except OSError:
-            pass  # the parent is gone, or its socket is
+            pass  # the parent is gone
         except Exception:  # noqa: BLE001  raised again at the parent
-            answer(answers, {_FAILURE: traceback.format_exc()})
+            parent.answer({_FAILURE: traceback.format_exc()})
 
 
-def answer(answers: BinaryIO, message: Any) -> None:
-    """Send the parent a value that JSON can express; bytes may be written behind it."""
-    answers.write(json.dumps(message).encode() + b"\n")
-    answers.flush()
-
-
-def _end_with(parent: int) -> None:
+def _end_with(connection: int) -> None:
     """End this process, whatever it is doing, when the parent's socket closes."""
     poll = select.poll()
-    poll.register(parent, 0)  # POLLHUP is always reported
+    poll.register(connection, 0)  # POLLHUP is always reported
     poll.poll()
     os._exit(0)
+
+
+def _unnamed_file() -> int:
+    """Return the descriptor of a file in memory or, where there is no such thing, of a temporary one."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("ingest")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
 
 
 def _environment() -> dict[str, str]:

@@ -54,27 +54,31 @@ def append(
 
     `batch` may be a function; it is called after the first new vector, because no model is loaded before.
     """
-    held: list[Embedded | Skipped] = []
+    waiting: list[Embedded | Skipped] = []
     new: dict[bytes, NDArray[np.float32]] = {}
     most = 0
 
     def write() -> None:
-        if new:
-            store.add(list(new), np.stack(list(new.values())))
-            new.clear()
+        if not new:
+            return
+        # Looked up together; an image whose vector came by another product meanwhile is not written twice.
+        missing = [key for key, stored in zip(new, store.find(list(new)), strict=True) if stored is None]
+        if missing:
+            store.add(missing, np.stack([new[key] for key in missing]))
+        new.clear()
 
     try:
         for record in records:
-            held.append(record)
-            if isinstance(record, Embedded) and not record.stored and store.find([record.sha256])[0] is None:
+            waiting.append(record)
+            if isinstance(record, Embedded) and not record.stored:
                 new.setdefault(record.sha256, record.vector)
-            if new:
+            if new and not most:
                 most = max(batch if isinstance(batch, int) else batch(), store.min_shard_rows)
-            if not new or len(new) >= most or len(held) >= _HELD * most:
+            if not new or len(new) >= most or len(waiting) >= _HELD * most:
                 write()
-                yield from held
-                held.clear()
+                yield from waiting
+                waiting.clear()
     finally:
         # Also when the consumer stops or the source fails, so that no vector is computed twice.
         write()
-    yield from held
+    yield from waiting

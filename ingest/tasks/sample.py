@@ -101,7 +101,7 @@ def _embedding_rate(pipeline: Pipeline, decoded: list[Decoded]) -> float:
         return 0.0
     encoder = pipeline.encoder()
     size = encoder.size().batch
-    batches = [np.stack([record.pixels for record in batch]) for batch in parallel.batched(decoded, size)]
+    batches = [[record.pixels for record in batch] for batch in parallel.batched(decoded, size)]
     encoder.images(batches[0])
     began = time.perf_counter()
     for batch in batches:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ingest.core.contract import Space
+    from ingest.embedding.encoder import Pixels
 
 DIM = 8
 
@@ -29,7 +30,7 @@ class FakeEncoder:
         self.pictures = 0
         self.batch = batch
 
-    def images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def images(self, pixels: Pixels) -> NDArray[np.float32]:
         self.pictures += len(pixels)
         return np.stack([vector_of(self.space.model, picture) for picture in pixels])
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from support.small_shop import SmallShop
 
     from ingest.core.contract import Space
+    from ingest.embedding.encoder import Pixels
     from ingest.pipeline.distributed.workers import Job
 
 os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
@@ -89,7 +90,7 @@ class _Slow(FakeEncoder):
         super().__init__(space)
         self._kind = kind
 
-    def images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def images(self, pixels: Pixels) -> NDArray[np.float32]:
         self._kind.before(pixels)
         return super().images(pixels)
 

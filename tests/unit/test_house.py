@@ -109,7 +109,6 @@ ALLOWED = {
     ("cli/interrupts.py", "os.write"): 1,  # constants, in a signal handler
     ("images/cache/sources.py", "os.write"): 1,  # records of digests, into its own file
     ("pipeline/report.py", "csv.writer"): 2,  # of escaped cells
-    ("images/decode/sandbox.py", "sys.stdout.buffer"): 1,  # a pipe between two processes
 }
 IN_JSON = ("cli", "pipeline/report.py", "server")
 """Where JSON is made for people, by `escape.json_text` alone."""

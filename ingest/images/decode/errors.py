@@ -45,6 +45,6 @@ def damage_of(error: Exception) -> UndecodableError:
     return UndecodableError(Reason.NOT_AN_IMAGE, f"damaged ({words or type(error).__name__}); replace it")
 
 
-def crashed() -> UndecodableError:
+def crash() -> UndecodableError:
     """Return the error of a file that crashes its decoder, or keeps it busy for too long."""
     return UndecodableError(Reason.NOT_AN_IMAGE, "crashes or hangs the decoder; replace it")

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections import Counter
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from ingest.core.records import Reason
 from ingest.images.cache.entry import ImageContent
 from ingest.images.decode.base import DecodedImage, ReadFile
-from ingest.images.decode.errors import UndecodableError, crashed
+from ingest.images.decode.errors import UndecodableError, crash
 from ingest.images.decode.on_threads import read_block
+from ingest.images.decode.shared_rows import shared_rows
 from ingest.images.reading import FileFacts
 from ingest.runtime.worker_processes import WorkerDiedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from ingest.embedding.preprocess import Preprocessing
     from ingest.images.decode.base import Outcome
@@ -33,13 +36,27 @@ class ProcessDecoder:
 
     def __init__(self, processes: WorkerProcesses, steps: Preprocessing, draft_side: int, max_pixels: int) -> None:
         self._processes = processes
-        self._shape = (steps.height, steps.width, 3)
+        self._steps = steps
         self._task = {"steps": asdict(steps), "draft_side": draft_side, "max_pixels": max_pixels}
 
     def decode(self, files: Sequence[tuple[Path, bytes]]) -> list[Outcome]:
         """Return what came of each file."""
+        return self._decode(files, Counter())
+
+    def _decode(self, files: Sequence[tuple[Path, bytes]], deaths: Counter[int]) -> list[Outcome]:
+        """Decode files, of which some have seen `deaths` of processes; after the first death, each file alone."""
         outcomes: list[Outcome] = []
-        self._finish(files, outcomes, deaths=0)
+        while left := files[len(outcomes) :]:
+            worker = self._processes.worker()
+            block = left[:1] if deaths else left
+            try:
+                worker.send({**self._task, "files": [(str(path), sha256.hex()) for path, sha256 in block]})
+                outcomes += self._receive(worker)
+            except WorkerDiedError:
+                killer = len(outcomes) + worker.steps
+                deaths[killer] += 1
+                if deaths[killer] == TRIES:
+                    outcomes.append(crash())
         return outcomes
 
     def read(
@@ -50,15 +67,14 @@ class ProcessDecoder:
         flags = [bool(flag) and isinstance(one, FileFacts) for flag, one in zip(wanted(facts), facts, strict=True)]
         chosen = [(path, one.sha256) for path, one, flag in zip(paths, facts, flags, strict=True)
                   if flag and isinstance(one, FileFacts)]  # fmt: skip
-        outcomes: list[Outcome] = []
-        if worker is not None:
+        if worker is None:
+            outcomes = self.decode(chosen)
+        else:
             try:
                 worker.send(flags)
-                for _ in chosen:
-                    outcomes.append(self._receive(worker))  # noqa: PERF401  a death must leave those before it
+                outcomes = self._receive(worker)
             except WorkerDiedError:
-                worker = None
-        self._finish(chosen, outcomes, deaths=int(worker is None))
+                outcomes = self._decode(chosen, Counter([worker.steps]))
         decoded = iter(outcomes)
         return [ReadFile(one, next(decoded) if flag else None) for one, flag in zip(facts, flags, strict=True)]
 
@@ -71,31 +87,17 @@ class ProcessDecoder:
         except WorkerDiedError:  # reading kills no process: somebody else did
             return read_block(paths)[0], None
 
-    def _finish(self, files: Sequence[tuple[Path, bytes]], outcomes: list[Outcome], deaths: int) -> None:
-        """Decode the files that have no outcome yet; the first of them has seen `deaths` of processes."""
-        while waiting := files[len(outcomes) :]:
-            if deaths:
-                waiting = waiting[:1]  # alone, so that no other file is taken for the one that kills
-            worker = self._processes.worker()
-            try:
-                worker.send({**self._task, "files": [(str(path), sha256.hex()) for path, sha256 in waiting]})
-                for _ in waiting:
-                    outcomes.append(self._receive(worker))
-                    deaths = 0
-            except WorkerDiedError:
-                deaths += 1
-                if deaths == TRIES:
-                    outcomes.append(crashed())
-                    deaths = 0
+    def _receive(self, worker: Worker) -> list[Outcome]:
+        answers = worker.receive()
+        pixels = shared_rows(worker.shared, self._steps)[: len(answers)].copy()
+        return [_outcome(answer, row) for answer, row in zip(answers, pixels, strict=True)]
 
-    def _receive(self, worker: Worker) -> Outcome:
-        answer: dict[str, Any] = worker.receive()
-        if "error" in answer:
-            reason, detail = answer["error"]
-            return UndecodableError(Reason(reason), detail)
-        pixels = np.empty(self._shape, np.uint8)
-        worker.receive_into(pixels)
-        return DecodedImage(pixels, ImageContent(*answer["content"]))
+
+def _outcome(answer: list[Any], pixels: NDArray[np.uint8]) -> Outcome:
+    if len(answer) == len(fields(ImageContent)):
+        return DecodedImage(pixels, ImageContent(*answer))
+    reason, detail = answer
+    return UndecodableError(Reason(reason), detail)
 
 
 def _facts(answer: list[Any]) -> FileFacts | OSError:

@@ -12,9 +12,9 @@ from PIL import Image
 
 from ingest.core.records import Reason
 from ingest.images.decode.decoder import MAX_PIXELS
-from ingest.images.decode.errors import UndecodableError, crashed
+from ingest.images.decode.errors import UndecodableError, crash
 from ingest.images.decode.in_processes import PROGRAM
-from ingest.runtime.worker_processes import TIMEOUT_S, WorkerDiedError, WorkerProcesses
+from ingest.runtime.worker_processes import SHARED_BYTES, TIMEOUT_S, WorkerDiedError, WorkerProcesses
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,13 +38,15 @@ class Sandbox:
         worker = self._processes.worker()
         try:
             worker.send({"open": str(path), "max_pixels": max_pixels})
-            answer = worker.receive()
-            if "error" in answer:
-                reason, detail = answer["error"]
-                raise UndecodableError(Reason(reason), detail)
-            width, height = answer["size"]
-            pixels = np.empty((height, width, 3), np.uint8)
-            worker.receive_into(pixels)
+            first, second = worker.receive()
+            if isinstance(first, str):
+                raise UndecodableError(Reason(first), second)
+            pixels = np.empty((second, first, 3), np.uint8)
+            flat = pixels.data.cast("B")
+            for at in range(0, len(flat), SHARED_BYTES):
+                size = worker.receive()
+                flat[at : at + size] = memoryview(worker.shared)[:size]
+                worker.send(size)
         except WorkerDiedError as error:
-            raise crashed() from error
+            raise crash() from error
         return Image.fromarray(pixels)

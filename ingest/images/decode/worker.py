@@ -6,6 +6,7 @@ library of the network, the model or the database.
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,55 +15,62 @@ from ingest.images.decode.decoder import open_rgb
 from ingest.images.decode.errors import UndecodableError
 from ingest.images.decode.model_pixels import ModelPixels
 from ingest.images.decode.on_threads import read_block
-from ingest.runtime.worker_processes import answer, serve
+from ingest.images.decode.shared_rows import shared_rows
+from ingest.runtime.worker_processes import SHARED_BYTES, serve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import BinaryIO
-
-    from ingest.images.decode.base import Outcome
     from ingest.images.reading import FileFacts
+    from ingest.runtime.worker_processes import Parent
 
 
-def handle(task: dict[str, Any], messages: Iterator[Any], answers: BinaryIO) -> None:
-    """Do a task of `sandbox` or `in_processes`; each file has an answer of its own, so that the parent sees progress.
+def handle(task: dict[str, Any], parent: Parent) -> None:
+    """Do a task of `sandbox` or `in_processes`. Pixels go into the shared memory, a row for each file.
 
-    The task `read` has two steps: the answer is the files' facts, and the next message says which ones to decode.
+    The task `read` has two parts: the answer is the files' facts, and the next message says which ones to decode.
     """
     if "open" in task:
-        _open(Path(task["open"]), task["max_pixels"], answers)
+        _open(Path(task["open"]), task["max_pixels"], parent)
         return
-    decode = ModelPixels(Preprocessing(**task["steps"]), task["draft_side"], task["max_pixels"])
+    steps = Preprocessing(**task["steps"])
+    decode = ModelPixels(steps, task["draft_side"], task["max_pixels"])
+    rows = shared_rows(parent.shared, steps)
     if "files" in task:
-        for path, sha256 in task["files"]:
-            _answer(decode(Path(path), bytes.fromhex(sha256)), answers)
-        return
-    paths = [Path(path) for path in task["read"]]
-    facts, contents = read_block(paths)
-    answer(answers, [_described(one) for one in facts])
-    for path, one, content, is_wanted in zip(paths, facts, contents, next(messages), strict=True):
-        if is_wanted and not isinstance(one, OSError):
-            _answer(decode(path, one.sha256, content), answers)
+        outcomes = (decode(Path(path), bytes.fromhex(sha256)) for path, sha256 in task["files"])
+    else:
+        paths = [Path(path) for path in task["read"]]
+        facts, contents = read_block(paths)
+        parent.answer([_described(one) for one in facts])
+        wanted = next(iter(parent))
+        outcomes = (
+            decode(path, one.sha256, content)
+            for path, one, content, is_wanted in zip(paths, facts, contents, wanted, strict=True)
+            if is_wanted and not isinstance(one, OSError)
+        )
+    answers = []
+    for row, outcome in enumerate(outcomes):
+        if isinstance(outcome, UndecodableError):
+            answers.append([outcome.reason, outcome.detail])
+        else:
+            rows[row] = outcome.pixels
+            answers.append([*astuple(outcome.content)])
+        parent.step()
+    parent.answer(answers)
 
 
-def _open(path: Path, max_pixels: int, answers: BinaryIO) -> None:
+def _open(path: Path, max_pixels: int, parent: Parent) -> None:
+    """Answer with the image's size; its pixels follow in as many pieces as the shared memory needs."""
     try:
         image = open_rgb(path, None, max_pixels)
     except UndecodableError as error:
-        _answer(error, answers)
-    else:
-        answer(answers, {"size": image.size})
-        answers.write(image.tobytes())
-
-
-def _answer(outcome: Outcome, answers: BinaryIO) -> None:
-    if isinstance(outcome, UndecodableError):
-        answer(answers, {"error": [outcome.reason, outcome.detail]})
+        parent.answer([error.reason, error.detail])
         return
-    content = outcome.content
-    answer(answers, {"content": [content.width, content.height, content.blank]})
-    answers.write(outcome.pixels.data)
-    answers.flush()
+    parent.answer([image.width, image.height])
+    pixels = memoryview(image.tobytes())
+    for at in range(0, len(pixels), SHARED_BYTES):
+        piece = pixels[at : at + SHARED_BYTES]
+        parent.shared[: len(piece)] = piece.tobytes()
+        parent.answer(len(piece))
+        next(iter(parent))  # the parent has copied it
 
 
 def _described(facts: FileFacts | OSError) -> list[Any]:

@@ -175,7 +175,7 @@ def test_a_catalog_split_into_files_anywhere_gives_the_products_of_the_one_file(
         parts.mkdir()
         edges = [0, *sorted(cuts), len(table)]
         for number, (start, end) in enumerate(pairwise(edges)):
-            if kind.startswith(".jsonl") and start >= end:
+            if kind.startswith(".jsonl") and not table[start:end]:
                 continue  # a file of 0 bytes is an error
             (parts / f"part-{number}{kind}").write_bytes(written(kind, table[start:end]))
         assert told(parts) == told(one)

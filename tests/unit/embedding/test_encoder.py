@@ -11,7 +11,7 @@ import pytest
 from ingest.core.contract import Space
 from ingest.core.records import Decoded, Embedded, Product, Reason, Skipped, Stage
 from ingest.embedding import encoder as embedding
-from ingest.embedding.encoder import CountingEncoder, Size, embed, normalize
+from ingest.embedding.encoder import CountingEncoder, Pixels, Size, embed, normalize
 
 DIM = 4
 
@@ -24,8 +24,9 @@ class Colours:
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    def images(self, pixels: np.ndarray) -> np.ndarray:
+    def images(self, pixels: Pixels) -> np.ndarray:
         self.batches.append(len(pixels))
+        pixels = np.stack(list(pixels))
         return np.concatenate([pixels[:, 0, 0], np.ones((len(pixels), 1))], axis=1).astype(np.float32)
 
     def texts(self, texts: list[str]) -> np.ndarray:
@@ -35,8 +36,8 @@ class Colours:
 class Broken(Colours):
     """A colour of 0 gives length 0, 1 is not a number, 2 is infinite."""
 
-    def images(self, pixels: np.ndarray) -> np.ndarray:
-        rows = super().images(pixels)
+    def images(self, pixels: Pixels) -> np.ndarray:
+        rows, pixels = super().images(pixels), np.stack(list(pixels))
         rows[pixels[:, 0, 0, 0] == 0] = 0
         rows[pixels[:, 0, 0, 0] == 1] = np.nan
         rows[pixels[:, 0, 0, 0] == 2, 1] = np.inf
@@ -159,11 +160,11 @@ class Slow(Colours):
         self.running = self.most = 0
         self._lock = threading.Lock()
 
-    def images(self, pixels: np.ndarray) -> np.ndarray:
+    def images(self, pixels: Pixels) -> np.ndarray:
         with self._lock:
             self.running += 1
             self.most = max(self.most, self.running)
-        time.sleep((40 - int(pixels[0, 0, 0, 0])) / 1000)
+        time.sleep((40 - int(pixels[0][0, 0, 0])) / 1000)
         with self._lock:
             self.running -= 1
         return super().images(pixels)

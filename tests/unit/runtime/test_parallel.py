@@ -162,6 +162,15 @@ def test_ahead_runs_its_source_before_it_is_asked_but_never_further_than_size():
     items.close()
 
 
+def test_ahead_hands_many_over_together_and_stays_within_its_bound():
+    source, size = Source(5000), 256
+    items = prefetch(iter(source), size)
+    for consumed in range(1, 1000):
+        next(items)
+        assert source.taken <= consumed + size * 5 / 4 + 2
+    items.close()
+
+
 def test_ahead_raises_what_the_source_raised_at_its_place():
     items = prefetch(iter(Source(20, fails_at=3)), 10)
     assert list(islice(items, 3)) == [0, 1, 2]

@@ -9,7 +9,6 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from ingest.core.errors import EngineError
@@ -17,25 +16,32 @@ from ingest.runtime.worker_processes import WorkerDiedError, WorkerProcesses
 
 ECHO = """
 import os, time
-from ingest.runtime.worker_processes import answer, serve
+from ingest.runtime.worker_processes import serve
 
-def handle(message, messages, answers):
+def handle(message, parent):
     if message == "two":
-        answer(answers, next(messages))
+        parent.answer(next(iter(parent)))
     elif message == "bytes":
-        answers.write(bytes(range(12)))
+        parent.shared[:12] = bytes(range(12))
+        parent.answer(12)
     elif message == "pid":
-        answer(answers, os.getpid())
+        parent.answer(os.getpid())
     elif message == "bug":
         1 // 0
     elif message == "half":
-        answers.write(b'"cut')
-        answers.flush()
+        parent._answers.write(b'"cut')
+        parent._answers.flush()
         os._exit(3)
     elif message == "sleep":
+        parent.step()
         time.sleep(99)
+    elif message == "steps":
+        for _ in range(6):
+            time.sleep(0.2)
+            parent.step()
+        parent.answer("done")
     else:
-        answer(answers, message)
+        parent.answer(message)
 
 serve(handle)
 """
@@ -76,10 +82,8 @@ def test_messages_and_bytes_come_back(processes):
     worker.send("two")
     worker.send("the second")
     assert worker.receive() == "the second"
-    worker.send("bytes")
-    array = np.empty((3, 4), np.uint8)
-    worker.receive_into(array)
-    assert array.tolist() == np.arange(12).reshape(3, 4).tolist()
+    assert asked(processes, "bytes") == 12
+    assert worker.shared[:12] == bytes(range(12))
 
 
 def test_each_thread_keeps_a_process_of_its_own(processes):
@@ -105,6 +109,18 @@ def test_a_process_that_dies_or_hangs_is_replaced(processes):
         asked(processes, "sleep")
     pids.add(asked(processes, "pid"))
     assert len(pids) == 4
+
+
+def test_steps_show_that_a_process_does_not_hang(processes):
+    worker = processes.worker()
+    worker._socket.settimeout(0.5)
+    worker.send("steps")
+    assert worker.receive() == "done"
+    assert worker.steps == 6
+    worker.send("sleep")
+    with pytest.raises(WorkerDiedError):
+        worker.receive()
+    assert worker.steps == 1, "of the last task, and known after the death"
 
 
 def test_a_bug_in_the_program_is_raised_here_with_its_traceback(processes):

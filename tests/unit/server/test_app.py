@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ingest.embedding.encoder import Pixels
+
 SHOP_PAGE = "https://shop.example"
 ODD = (
     "a", "a/", "/a", "a/similar", "a/picture", "similar", "picture", "similar/similar", "similar/picture", ".", "..",
@@ -52,7 +54,7 @@ class Model:
         seeds = [list(hashlib.sha256(text.encode()).digest()) for text in texts]
         return np.stack([np.random.default_rng(seed).normal(size=self.space.dim) for seed in seeds]).astype(np.float32)
 
-    def images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def images(self, pixels: Pixels) -> NDArray[np.float32]:
         return FakeEncoder(self.space).images(pixels)
 
 
