@@ -103,7 +103,7 @@ class ImageStage:
 
         stage = Stage.IMAGES if decoder is None else Stage.DECODE
         blocks = parallel.parallel_map(
-            self._profiler.timed(stage, read_and_inspect, list, _first_product),
+            self._profiler.timed(stage, read_and_inspect, list, _range),
             parallel.batched_within(self._locate(products, download=download), _TOGETHER, _TOGETHER_S),
             workers=workers if decoder is None else self.decode_workers,
             ahead=2 * workers if decoder is None else 2 * self.decode_workers,
@@ -132,7 +132,7 @@ class ImageStage:
     ) -> Iterator[Decoded | Embedded | Skipped]:
         """Decode the images, in order; at most `ahead` records wait for the consumer."""
         blocks = parallel.parallel_map(
-            self._profiler.timed(Stage.DECODE, decoder, list, _first_product),
+            self._profiler.timed(Stage.DECODE, decoder, list, _range),
             parallel.batched_within(images, _TOGETHER, _TOGETHER_S),
             workers=self.decode_workers,
             ahead=max(ahead // _TOGETHER, 1),
@@ -160,7 +160,7 @@ class ImageStage:
 
         # In blocks: handing a product to another thread takes longer than checking that its image is in place.
         blocks = parallel.parallel_map(
-            self._profiler.timed(Stage.IMAGES, find_present, list, _first_product),
+            self._profiler.timed(Stage.IMAGES, find_present, list, _range),
             parallel.batched(products, _BLOCK),
             workers=settings.download_workers,
             ahead=AHEAD // _BLOCK,
@@ -200,8 +200,10 @@ def _product_id(record: ImageFile | UnreadFile | Embedded | Product | Skipped) -
     return record.product_id if isinstance(record, Product | Skipped) else record.product.product_id
 
 
-def _first_product(block: Sequence[ImageFile | UnreadFile | Embedded | Product | Skipped]) -> str:
-    return _product_id(block[0])
+def _range(block: Sequence[ImageFile | UnreadFile | Embedded | Product | Skipped]) -> str:
+    """Return the first and the last product of a block, for a trace."""
+    first, last = _product_id(block[0]), _product_id(block[-1])
+    return first if len(block) == 1 else f"{first} to {last}"
 
 
 def _is_located(record: ImageFile | UnreadFile | Product | Skipped) -> bool:
