@@ -16,10 +16,11 @@ from ingest.core.records import Decoded, Embedded, ImageFile, Product, Skipped, 
 from ingest.embedding import encoder as embedding
 from ingest.embedding.checkpoint import resolve
 from ingest.embedding.clip import ClipEncoder
-from ingest.embedding.device import check_device
+from ingest.embedding.device import check_device, expects_gpu
 from ingest.embedding.pixel_cache import PixelCache
 from ingest.images.stage import ImageStage
 from ingest.pipeline import workspace
+from ingest.pipeline.early_load import EarlyLoad
 from ingest.pipeline.skipped import too_many
 from ingest.pipeline.spill import spill
 from ingest.runtime import lock, parallel
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _BATCH = 64  # assumed until the model is loaded; two look-aheads of four such batches take 80 MB of CLIP's pixels
+_AHEAD_BYTES = 256 * 2**20  # of pixels that may wait for a GPU, whose batches are up to 512: 1,700 images of CLIP
 _WAITING = 2048  # records that may wait in memory for Milvus: two upserts
 
 
@@ -79,6 +81,7 @@ class Pipeline:
         self._decoder = self._stage.decoder(self.checkpoint.preprocessing)
         saved = settings.data / "preprocessed"
         self.preprocessed = PixelCache(saved, self.checkpoint.preprocessing, exact=settings.exact)
+        self._expect_model: Callable[[], None] = lambda: None  # called when an image has no vector yet
         self.device = ""  # known when the first image is embedded
         self.example: ImageFile | None = None
         self._flows = stack.enter_context(ExitStack())  # entered last, so that its threads end before the rest closes
@@ -134,8 +137,11 @@ class Pipeline:
         def known(images: Sequence[ImageFile]) -> Sequence[bool]:
             held = self.store.holds([image.sha256 for image in images])
             of_rows = [False] * len(images) if is_known is None else is_known(images)
-            return [either or also or self.preprocessed.holds(image.sha256)
-                    for either, also, image in zip(held, of_rows, images, strict=True)]  # fmt: skip
+            found = [either or also or self.preprocessed.holds(image.sha256)
+                     for either, also, image in zip(held, of_rows, images, strict=True)]  # fmt: skip
+            if not all(found):
+                self._expect_model()
+            return found
 
         decoder = self._decoder if decodes else None
         found = self._stage.find(self.products(), download=download, decoder=decoder, is_known=known)
@@ -149,7 +155,7 @@ class Pipeline:
     def pixels(self, images: Iterable[ImageFile | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
         """Decode the images without a vector in the store."""
         known = stage.lookup(self._clock.waiting(images), self.store, self.open_trash)
-        known = self._clock.within(Stage.STORE, known)
+        known = self._tell_of_new(self._clock.within(Stage.STORE, known))
         return self.progress.count(Stage.DECODE, self.decode(known), Decoded)
 
     def decode(self, images: Iterable[ImageFile | Embedded | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
@@ -164,6 +170,9 @@ class Pipeline:
             lambda images: self.progress.add(Stage.EMBEDDING, images),
             lambda: self._clock.working(Stage.EMBEDDING),
         )
+        loading = EarlyLoad(model.size, self._clock)
+        self._flows.callback(loading.join)
+        self._expect_model = loading.start
         pixels = parallel.take_until(self._owned(parallel.prefetch(self.pixels(images), self._ahead)), self.stop)
         pixels = self._load_first(self._clock.waiting(pixels), model)
         vectors = self._clock.waiting(embedding.embed(pixels, encoder, model.size))
@@ -186,7 +195,11 @@ class Pipeline:
 
     @property
     def _ahead(self) -> int:
-        return 4 * (self.settings.batch or _BATCH)
+        """How many images may wait for the model: four batches; for a GPU that finds its own, as memory allows."""
+        if self.settings.batch or not expects_gpu(self.settings.device):
+            return 4 * (self.settings.batch or _BATCH)
+        steps = self.checkpoint.preprocessing
+        return max(4 * _BATCH, _AHEAD_BYTES // (3 * steps.height * steps.width))
 
     def _catalog(self, recorder: CatalogRecorder | None = None) -> Iterator[Product | Skipped]:
         columns = Columns(self.settings.id_column, self.settings.image_column)
@@ -209,6 +222,14 @@ class Pipeline:
                 with self._clock.working(MODEL):
                     model.size()
                 self.device = model.devices[0]
+            yield record
+
+    def _tell_of_new(
+        self, records: Iterable[ImageFile | Embedded | Skipped]
+    ) -> Iterator[ImageFile | Embedded | Skipped]:
+        for record in records:
+            if isinstance(record, ImageFile):
+                self._expect_model()
             yield record
 
     def _keep_example(self, images: Iterable[ImageFile | Skipped]) -> Iterator[ImageFile | Skipped]:
