@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import resource
+import sys
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -26,6 +28,8 @@ hypothesis.settings.register_profile("busy", _BUSY)
 hypothesis.settings.register_profile("soak", _BUSY, max_examples=1000)
 hypothesis.settings.load_profile("soak" if os.environ.get("INGEST_SOAK") else "busy")
 
+MOST_MB = 1_200
+
 # Before huggingface_hub is imported, which reads it once: no test may reach the network.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -39,6 +43,14 @@ def pytest_collection() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def pytest_collection_finish() -> None:
+    """Fail if tests hold much before they run, as in the arguments of `parametrize`: each worker pays for that."""
+    held_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 2**20)
+    assert held_mb < MOST_MB, (
+        f"what the tests make while they are collected takes {held_mb:.0f} MB; make it in the tests"
+    )
 
 
 @pytest.fixture(autouse=True)
