@@ -13,6 +13,7 @@ import json
 import mmap
 import os
 import select
+import signal
 import socket
 import struct
 import subprocess
@@ -210,8 +211,11 @@ class Parent:
 def serve(handle: Callable[[Any, Parent], None]) -> None:
     """Be a worker process: have `handle` answer what the parent sends, until the parent is gone.
 
-    What `handle` raises is raised at the parent as a RuntimeError.
+    What `handle` raises is raised at the parent as a RuntimeError. A signal to the whole group, as when a service is
+    stopped, is the parent's to act on.
     """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     with socket.socket(fileno=int(sys.argv[1])) as connection:
         threading.Thread(target=_end_with, args=(connection.fileno(),), daemon=True).start()
         parent = Parent(connection, mmap.mmap(int(sys.argv[2]), SHARED_BYTES + _STEPS.size))

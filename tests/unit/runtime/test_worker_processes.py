@@ -123,6 +123,13 @@ def test_steps_show_that_a_process_does_not_hang(processes):
     assert worker.steps == 1, "of the last task, and known after the death"
 
 
+def test_a_signal_that_stops_the_parent_does_not_end_its_processes_first(processes):
+    pid = asked(processes, "pid")
+    os.kill(pid, signal.SIGTERM)
+    os.kill(pid, signal.SIGINT)
+    assert asked(processes, "pid") == pid
+
+
 def test_a_bug_in_the_program_is_raised_here_with_its_traceback(processes):
     with pytest.raises(RuntimeError, match=r"in handle[^$]*ZeroDivisionError"):
         asked(processes, "bug")
