@@ -58,10 +58,10 @@ class ImageStage:
         self._refetch = RefetchPolicy(settings.retry_failed, settings.refresh_after_s)
         self._downloader = Downloader(download_policy(settings)) if settings.download_missing else None
         self._sandbox = Sandbox()
-        self._processes = WorkerProcesses(PROGRAM)
         self._in_processes = settings.decode_in == "processes" or (
             settings.decode_in == "auto" and expects_gpu(settings.device)
         )
+        self._processes = WorkerProcesses(PROGRAM, self.decode_workers)
         quality_filter = QualityFilter(settings.min_side, settings.skip_blank)
         self._inspect = Inspector(cache, quality_filter, self._sandbox, settings.max_pixels)
         self._stack = ExitStack()
@@ -82,6 +82,11 @@ class ImageStage:
         cores = os.cpu_count() or 1
         return self._settings.decode_workers or (max(1, cores - 1) if self._in_processes else cores)
 
+    @property
+    def _decode_threads(self) -> int:
+        """The threads that decode, or that wait for processes: some more, so that none waits for what it gave."""
+        return self.decode_workers + (1 + self.decode_workers // 8 if self._in_processes else 0)
+
     def find(
         self,
         products: Iterable[Product | Skipped],
@@ -95,7 +100,7 @@ class ImageStage:
         With a `decoder`, local files that must be read anyway are decoded too, unless `is_known` says that nothing
         needs their pixels.
         """
-        workers = self._settings.download_workers
+        workers = self._settings.download_workers if decoder is None else self._decode_threads
         read = UnreadFiles(self._cache, decoder, is_known)
 
         def read_and_inspect(block: list[ImageFile | UnreadFile | Skipped]) -> list[ImageFile | Skipped]:
@@ -105,8 +110,8 @@ class ImageStage:
         blocks = parallel.parallel_map(
             self._profiler.timed(stage, read_and_inspect, list, _range),
             parallel.batched_within(self._locate(products, download=download), _TOGETHER, _TOGETHER_S),
-            workers=workers if decoder is None else self.decode_workers,
-            ahead=2 * workers if decoder is None else 2 * self.decode_workers,
+            workers=workers,
+            ahead=2 * workers,
             here=self._has_no_work,
         )
         return parallel.flatten(blocks)
@@ -134,7 +139,7 @@ class ImageStage:
         blocks = parallel.parallel_map(
             self._profiler.timed(Stage.DECODE, decoder, list, _range),
             parallel.batched_within(images, _TOGETHER, _TOGETHER_S),
-            workers=self.decode_workers,
+            workers=self._decode_threads,
             ahead=max(ahead // _TOGETHER, 1),
             here=_is_decoded,
         )

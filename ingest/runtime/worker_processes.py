@@ -1,4 +1,4 @@
-"""Processes for work that may crash, hang or hold Python's lock: each thread that asks has one of its own.
+"""Processes for work that may crash, hang or hold Python's lock, lent to the threads that wait for it.
 
 They are started as programs, not by multiprocessing: its spawn and forkserver import the caller's `__main__`, which
 runs a script again that calls `ingest.run()`, and to fork a process with threads is unsafe. Both sides talk over a pair
@@ -21,7 +21,7 @@ import sys
 import tempfile
 import threading
 import traceback
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -42,41 +42,56 @@ _READY, _FAILURE = "ready", "failure"
 
 
 class WorkerDiedError(Exception):
-    """A process crashed, or was silent for too long. The thread's next task gets a new one."""
+    """A process crashed, or was silent for too long. The next task gets another one."""
 
 
 class WorkerProcesses:
-    """A process for each thread that calls `worker`, started by the first call; a context manager that ends them.
+    """At most `most` processes, started when they are needed; a context manager that ends them. For any threads.
 
     `module` is a program of ours that calls `serve`; `command` stands for another one in tests.
     """
 
-    def __init__(self, module: str, timeout_s: float = TIMEOUT_S, command: Sequence[str] = ()) -> None:
+    def __init__(self, module: str, most: int, timeout_s: float = TIMEOUT_S, command: Sequence[str] = ()) -> None:
         self._command = list(command) or [sys.executable, "-P", "-m", module]
         self._timeout_s = timeout_s
-        self._own = threading.local()
         self._lock = threading.Lock()
-        self._workers: list[Worker] = []
+        self._free = threading.Semaphore(most)
+        self._idle: list[Worker] = []
+        self._all: list[Worker] = []
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
-            for worker in self._workers:
+            for worker in self._all:
                 worker.end()
-            self._workers.clear()
+            self._all.clear()
+            self._idle.clear()
 
-    def worker(self) -> Worker:
-        """Return the calling thread's process. Raises EngineError if none can be started."""
-        worker: Worker | None = getattr(self._own, "worker", None)
-        if worker is not None and worker.is_alive:
-            return worker
+    @contextmanager
+    def lend(self) -> Iterator[Worker]:
+        """Lend the caller a process, when one is free. Raises EngineError if none can be started."""
+        with self._free:
+            worker = self._idle_one() or self._start()
+            try:
+                yield worker
+            except BaseException:
+                worker.end()  # its answer may still be to come
+                raise
+            if worker.is_alive:
+                with self._lock:
+                    self._idle.append(worker)
+
+    def _idle_one(self) -> Worker | None:
+        with self._lock:
+            return self._idle.pop() if self._idle else None
+
+    def _start(self) -> Worker:
         for _ in range(_STARTS):
             worker = Worker(self._command, self._timeout_s)
-            self._own.worker = worker
             with self._lock:
-                self._workers = [*(other for other in self._workers if other.is_alive), worker]
+                self._all = [*(other for other in self._all if other.is_alive), worker]
             worker.wait_until_ready()
             if worker.is_alive:
                 return worker

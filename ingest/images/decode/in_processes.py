@@ -32,7 +32,7 @@ TRIES = 2
 
 
 class ProcessDecoder:
-    """A `BlockDecoder` that works in the calling thread's process. Raises EngineError if none can be started."""
+    """A `BlockDecoder` that works in other processes. Raises EngineError if none can be started."""
 
     def __init__(self, processes: WorkerProcesses, steps: Preprocessing, draft_side: int, max_pixels: int) -> None:
         self._processes = processes
@@ -43,49 +43,57 @@ class ProcessDecoder:
         """Return what came of each file."""
         return self._decode(files, Counter())
 
+    def read(
+        self, paths: Sequence[Path], wanted: Callable[[Sequence[FileFacts | OSError]], Sequence[bool]]
+    ) -> list[ReadFile]:
+        """Read the files, ask which are wanted, and decode those, in one visit of a process."""
+        flags: list[bool] = []
+        chosen: list[tuple[Path, bytes]] = []
+        with self._processes.lend() as worker:
+            facts = self._facts(worker, paths)
+            for path, one, flag in zip(paths, facts, wanted(facts), strict=True):
+                flags.append(flag and isinstance(one, FileFacts))
+                if flag and isinstance(one, FileFacts):
+                    chosen.append((path, one.sha256))
+            outcomes, deaths = self._visit(worker, flags)
+        if outcomes is None:
+            outcomes = self._decode(chosen, deaths)
+        decoded = iter(outcomes)
+        return [ReadFile(one, next(decoded) if flag else None) for one, flag in zip(facts, flags, strict=True)]
+
+    def _facts(self, worker: Worker, paths: Sequence[Path]) -> list[FileFacts | OSError]:
+        """Have the process read files, whose content it keeps; return their facts."""
+        try:
+            worker.send({**self._task, "read": [str(path) for path in paths]})
+            return [_to_facts(answer) for answer in worker.receive()]
+        except WorkerDiedError:  # reading kills no process: somebody else did
+            return read_block(paths)[0]
+
+    def _visit(self, worker: Worker, flags: list[bool]) -> tuple[list[Outcome] | None, Counter[int]]:
+        """Have the process decode what it has read; if it dies, return which file was under way."""
+        if not worker.is_alive:
+            return None, Counter()
+        try:
+            worker.send(flags)
+            return self._receive(worker), Counter()
+        except WorkerDiedError:
+            return None, Counter([worker.steps])
+
     def _decode(self, files: Sequence[tuple[Path, bytes]], deaths: Counter[int]) -> list[Outcome]:
         """Decode files, of which some have seen `deaths` of processes; after the first death, each file alone."""
         outcomes: list[Outcome] = []
         while left := files[len(outcomes) :]:
-            worker = self._processes.worker()
             block = left[:1] if deaths else left
-            try:
-                worker.send({**self._task, "files": [(str(path), sha256.hex()) for path, sha256 in block]})
-                outcomes += self._receive(worker)
-            except WorkerDiedError:
-                killer = len(outcomes) + worker.steps
-                deaths[killer] += 1
-                if deaths[killer] == TRIES:
-                    outcomes.append(crash())
+            with self._processes.lend() as worker:
+                try:
+                    worker.send({**self._task, "files": [(str(path), sha256.hex()) for path, sha256 in block]})
+                    outcomes += self._receive(worker)
+                except WorkerDiedError:
+                    killer = len(outcomes) + worker.steps
+                    deaths[killer] += 1
+                    if deaths[killer] == TRIES:
+                        outcomes.append(crash())
         return outcomes
-
-    def read(
-        self, paths: Sequence[Path], wanted: Callable[[Sequence[FileFacts | OSError]], Sequence[bool]]
-    ) -> list[ReadFile]:
-        """Read the files, ask which are wanted, and decode those, in one visit of the process."""
-        facts, worker = self._read(paths)
-        flags = [bool(flag) and isinstance(one, FileFacts) for flag, one in zip(wanted(facts), facts, strict=True)]
-        chosen = [(path, one.sha256) for path, one, flag in zip(paths, facts, flags, strict=True)
-                  if flag and isinstance(one, FileFacts)]  # fmt: skip
-        if worker is None:
-            outcomes = self.decode(chosen)
-        else:
-            try:
-                worker.send(flags)
-                outcomes = self._receive(worker)
-            except WorkerDiedError:
-                outcomes = self._decode(chosen, Counter([worker.steps]))
-        decoded = iter(outcomes)
-        return [ReadFile(one, next(decoded) if flag else None) for one, flag in zip(facts, flags, strict=True)]
-
-    def _read(self, paths: Sequence[Path]) -> tuple[list[FileFacts | OSError], Worker | None]:
-        """Have a process read files; return their facts, and the process that keeps their content."""
-        worker = self._processes.worker()
-        try:
-            worker.send({**self._task, "read": [str(path) for path in paths]})
-            return [_facts(answer) for answer in worker.receive()], worker
-        except WorkerDiedError:  # reading kills no process: somebody else did
-            return read_block(paths)[0], None
 
     def _receive(self, worker: Worker) -> list[Outcome]:
         answers = worker.receive()
@@ -100,7 +108,7 @@ def _outcome(answer: list[Any], pixels: NDArray[np.uint8]) -> Outcome:
     return UndecodableError(Reason(reason), detail)
 
 
-def _facts(answer: list[Any]) -> FileFacts | OSError:
+def _to_facts(answer: list[Any]) -> FileFacts | OSError:
     if len(answer) == len(FileFacts._fields):
         sha256, size, mtime_ns = answer
         return FileFacts(bytes.fromhex(sha256), size, mtime_ns)

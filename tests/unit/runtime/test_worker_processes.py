@@ -1,4 +1,4 @@
-"""Worker processes: one for each thread, data only, and an end whatever happens to either side."""
+"""Worker processes: lent to threads, data only, and an end whatever happens to either side."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ serve(handle)
 
 @pytest.fixture
 def processes():
-    with WorkerProcesses("", timeout_s=20, command=[sys.executable, "-c", ECHO]) as processes:
+    with WorkerProcesses("", 2, timeout_s=20, command=[sys.executable, "-c", ECHO]) as processes:
         yield processes
 
 
 def asked(processes, message):
-    worker = processes.worker()
-    worker.send(message)
-    return worker.receive()
+    with processes.lend() as worker:
+        worker.send(message)
+        return worker.receive()
 
 
 def is_running(pid):
@@ -78,21 +78,39 @@ def wait_until(condition):
 def test_messages_and_bytes_come_back(processes):
     lone = "\udce9"  # of a file name that is not UTF-8
     assert asked(processes, {"name": lone, "numbers": [1, None, True]}) == {"name": lone, "numbers": [1, None, True]}
-    worker = processes.worker()
-    worker.send("two")
-    worker.send("the second")
-    assert worker.receive() == "the second"
-    assert asked(processes, "bytes") == 12
-    assert worker.shared[:12] == bytes(range(12))
+    with processes.lend() as worker:
+        worker.send("two")
+        worker.send("the second")
+        assert worker.receive() == "the second"
+        worker.send("bytes")
+        assert worker.receive() == 12
+        assert worker.shared[:12] == bytes(range(12))
 
 
-def test_each_thread_keeps_a_process_of_its_own(processes):
-    pids = [asked(processes, "pid")]
-    thread = threading.Thread(target=lambda: pids.append(asked(processes, "pid")))
-    thread.start()
-    thread.join()
+def test_a_process_is_used_again_and_there_are_never_more_than_asked_for(processes):
+    pid = asked(processes, "pid")
+    with processes.lend(), processes.lend():
+        third = threading.Thread(target=lambda: asked(processes, "pid"))
+        third.start()
+        third.join(0.3)
+        assert third.is_alive(), "it waits for one of the two"
+    third.join()
+    with processes.lend() as one, processes.lend() as other:
+        pids = []
+        for worker in (one, other):
+            worker.send("pid")
+            pids.append(worker.receive())
+    assert pid in pids
     assert pids[0] != pids[1]
-    assert asked(processes, "pid") == pids[0]
+
+
+def test_a_process_whose_borrower_raised_is_not_lent_again(processes):
+    pid = asked(processes, "pid")
+    with pytest.raises(KeyError), processes.lend() as worker:
+        worker.send("pid")
+        raise KeyError
+    assert not is_running(pid)
+    assert asked(processes, "hello") == "hello"
 
 
 def test_a_process_that_dies_or_hangs_is_replaced(processes):
@@ -104,22 +122,23 @@ def test_a_process_that_dies_or_hangs_is_replaced(processes):
     with pytest.raises(WorkerDiedError):
         asked(processes, "half")
     pids.add(asked(processes, "pid"))
-    processes.worker()._socket.settimeout(0.2)
-    with pytest.raises(WorkerDiedError):
-        asked(processes, "sleep")
+    with pytest.raises(WorkerDiedError), processes.lend() as worker:
+        worker._socket.settimeout(0.2)
+        worker.send("sleep")
+        worker.receive()
     pids.add(asked(processes, "pid"))
     assert len(pids) == 4
 
 
 def test_steps_show_that_a_process_does_not_hang(processes):
-    worker = processes.worker()
-    worker._socket.settimeout(0.5)
-    worker.send("steps")
-    assert worker.receive() == "done"
-    assert worker.steps == 6
-    worker.send("sleep")
-    with pytest.raises(WorkerDiedError):
-        worker.receive()
+    with processes.lend() as worker:
+        worker._socket.settimeout(0.5)
+        worker.send("steps")
+        assert worker.receive() == "done"
+        assert worker.steps == 6
+        worker.send("sleep")
+        with pytest.raises(WorkerDiedError):
+            worker.receive()
     assert worker.steps == 1, "of the last task, and known after the death"
 
 
@@ -137,7 +156,7 @@ def test_a_bug_in_the_program_is_raised_here_with_its_traceback(processes):
 
 
 def test_all_end_with_the_block(processes):
-    with WorkerProcesses("", command=[sys.executable, "-c", ECHO]) as others:
+    with WorkerProcesses("", 1, command=[sys.executable, "-c", ECHO]) as others:
         pid = asked(others, "pid")
         assert is_running(pid)
     assert not is_running(pid)
@@ -145,8 +164,8 @@ def test_all_end_with_the_block(processes):
 
 @pytest.mark.parametrize("program", ["raise SystemExit(4)", "print('ready')"])
 def test_a_program_that_cannot_start_is_one_line(program):
-    with WorkerProcesses("", command=[sys.executable, "-c", program]) as broken, pytest.raises(EngineError) as error:
-        broken.worker()
+    with WorkerProcesses("", 1, command=[sys.executable, "-c", program]) as broken, pytest.raises(EngineError) as error:
+        asked(broken, "pid")
     assert str(error.value).startswith("the program that decodes images cannot start (exit status ")
     assert "\n" not in str(error.value)
 
@@ -154,12 +173,12 @@ def test_a_program_that_cannot_start_is_one_line(program):
 def test_a_busy_process_ends_when_its_parent_is_killed(tmp_path):
     parent = os.fork()
     if not parent:  # killed before it can end its process
-        worker = WorkerProcesses("", command=[sys.executable, "-c", ECHO]).worker()
-        worker.send("pid")
-        (tmp_path / "pid.tmp").write_text(str(worker.receive()), encoding="utf-8")
-        (tmp_path / "pid.tmp").rename(tmp_path / "pid")
-        worker.send("sleep")
-        time.sleep(99)
+        with WorkerProcesses("", 1, command=[sys.executable, "-c", ECHO]).lend() as worker:
+            worker.send("pid")
+            (tmp_path / "pid.tmp").write_text(str(worker.receive()), encoding="utf-8")
+            (tmp_path / "pid.tmp").rename(tmp_path / "pid")
+            worker.send("sleep")
+            time.sleep(99)
     noted = tmp_path / "pid"
     wait_until(noted.exists)
     pid = int(noted.read_text(encoding="utf-8"))

@@ -46,13 +46,13 @@ serve(worker.handle)
 
 @pytest.fixture
 def processes():
-    with WorkerProcesses(PROGRAM) as processes:
+    with WorkerProcesses(PROGRAM, 1) as processes:
         yield processes
 
 
 @pytest.fixture
 def meddled():
-    with WorkerProcesses("", timeout_s=0.5, command=[sys.executable, "-c", MEDDLED]) as processes:
+    with WorkerProcesses("", 1, timeout_s=0.5, command=[sys.executable, "-c", MEDDLED]) as processes:
         yield processes
 
 
