@@ -8,9 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from ingest.core.records import ImageFile, Product, Reason, Skipped, Stage
-from ingest.embedding.device import expects_gpu
 from ingest.images.already_present import PresentImages
-from ingest.images.decode.in_processes import PROGRAM, ProcessDecoder
+from ingest.images.decode.in_processes import PROGRAM, ProcessDecoder, uses_processes
 from ingest.images.decode.model_pixels import ModelPixels
 from ingest.images.decode.on_threads import ThreadDecoder
 from ingest.images.decode.sandbox import Sandbox
@@ -58,9 +57,7 @@ class ImageStage:
         self._refetch = RefetchPolicy(settings.retry_failed, settings.refresh_after_s)
         self._downloader = Downloader(download_policy(settings)) if settings.download_missing else None
         self._sandbox = Sandbox()
-        self._in_processes = settings.decode_in == "processes" or (
-            settings.decode_in == "auto" and expects_gpu(settings.device)
-        )
+        self._in_processes = uses_processes(settings)
         self._processes = WorkerProcesses(PROGRAM, self.decode_workers)
         quality_filter = QualityFilter(settings.min_side, settings.skip_blank)
         self._inspect = Inspector(cache, quality_filter, self._sandbox, settings.max_pixels)

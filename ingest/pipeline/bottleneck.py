@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ingest.core.records import Stage
+from ingest.images.decode.in_processes import uses_processes
 from ingest.runtime.profiler import EXPORTS, busiest
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 _HINTED_AT = 0.7
 """Speeding up a part that is busy for a smaller share of the time would not make the run much shorter."""
+_MANY_CORES = 8  # on two, threads are as fast as processes
 _LARGE_BATCH = 256  # a larger batch helps a device, and a disk that syncs every batch, little
 _WORKED_BY: dict[str, str] = {Stage.EMBEDDING: "device ", Stage.DECODE: "workers ", Stage.IMAGES: "workers "}
 
@@ -47,13 +49,21 @@ def _hint(part: str, threads: int, settings: Settings, device: str) -> str:
     is_lite = "://" not in settings.milvus_uri
     hints: dict[str, str] = {
         Stage.IMAGES: _more_downloads(threads, settings),
-        Stage.DECODE: "raise --decode-workers" if 0 < settings.decode_workers < (os.cpu_count() or 1) else "",
+        Stage.DECODE: _more_decoding(settings),
         Stage.EMBEDDING: "use a GPU" if device == "cpu" else "raise --batch-size" if device and small_batch else "",
         Stage.STORE: "raise --batch-size" if small_batch else "",
         Stage.MILVUS: "use a Milvus server, which is faster than Milvus Lite" if is_lite else "",
         EXPORTS: "leave them out with --no-exports, and write them when they are needed with: ingest export",
     }
     return hints.get(part, "")
+
+
+def _more_decoding(settings: Settings) -> str:
+    """Return how to decode more at once; on many cores, threads wait for one another more than for the decoder."""
+    cores = os.cpu_count() or 1
+    if 0 < settings.decode_workers < cores:
+        return "raise --decode-workers"
+    return "pass --decode-in processes" if cores >= _MANY_CORES and not uses_processes(settings) else ""
 
 
 def _more_downloads(threads: int, settings: Settings) -> str:

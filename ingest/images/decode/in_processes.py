@@ -7,6 +7,7 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from ingest.core.records import Reason
+from ingest.embedding.device import expects_gpu
 from ingest.images.cache.entry import ImageContent
 from ingest.images.decode.base import DecodedImage, ReadFile
 from ingest.images.decode.errors import UndecodableError, crash
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ingest.core.settings import Settings
     from ingest.embedding.preprocess import Preprocessing
     from ingest.images.decode.base import Outcome
     from ingest.runtime.worker_processes import Worker, WorkerProcesses
@@ -29,6 +31,11 @@ if TYPE_CHECKING:
 PROGRAM = "ingest.images.decode.worker"
 TRIES = 2
 """How many processes an image may kill before it is skipped: the first may have died of something else."""
+
+
+def uses_processes(settings: Settings) -> bool:
+    """Whether images are decoded in processes: if the settings say so, or leave it open and a GPU will embed."""
+    return settings.decode_in == "processes" or (settings.decode_in == "auto" and expects_gpu(settings.device))
 
 
 class ProcessDecoder:

@@ -55,6 +55,21 @@ def test_more_decode_workers_are_advised_if_there_are_more_cores():
     assert bottleneck(Stage.DECODE, Settings(decode_workers=CORES - 1))[1] == "raise --decode-workers"
 
 
+@pytest.mark.parametrize(
+    ("settings", "hint"),
+    [
+        (Settings(device="cpu"), "pass --decode-in processes"),
+        (Settings(device="cpu", decode_workers=16, decode_in="threads"), "pass --decode-in processes"),
+        (Settings(device="cpu", decode_workers=4), "raise --decode-workers"),
+        (Settings(device="cuda"), ""),
+        (Settings(device="cpu", decode_in="processes"), ""),
+    ],
+)
+def test_processes_are_advised_where_many_threads_decode(monkeypatch, settings, hint):
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    assert bottleneck(Stage.DECODE, settings)[1] == hint
+
+
 def test_slow_exports_can_be_left_out():
     assert "--no-exports" in bottleneck(EXPORTS, Settings())[1]
 
