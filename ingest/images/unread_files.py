@@ -60,11 +60,10 @@ class UnreadFiles:
 
     def _read(self, files: list[UnreadFile]) -> list[ImageFile | Skipped]:
         paths = [file.path for file in files]
-        results: Sequence[ReadFile]
         if self._decoder is None:
             results = [ReadFile(facts, None) for facts in read_block(paths)[0]]
         else:
-            results = self._decoder.files.read(paths, lambda facts: self._wanted(files, facts))
+            results = list(self._decoder.files.read(paths, lambda facts: self._wanted(files, facts)))
         read = [(file, result.facts) for file, result in zip(files, results, strict=True)]
         self._cache.record_local(
             (file.product.product_id, file.path, facts) for file, facts in read if not isinstance(facts, OSError)
@@ -72,20 +71,21 @@ class UnreadFiles:
         images = [_image(file, facts) for file, facts in read]
         if self._decoder is None:
             return images
-        decoded = {at: (image, outcome) for at, (image, (_, outcome)) in enumerate(zip(images, results, strict=True))
-                   if isinstance(image, ImageFile) and outcome is not None}  # fmt: skip
-        for at, (image, record) in zip(decoded, self._decoder.record(decoded.values()), strict=True):
-            images[at] = image._replace(decoded=record)
-        return images
+        outcomes = [(image, result.outcome) for image, result in zip(images, results, strict=True)
+                    if isinstance(image, ImageFile) and result.outcome is not None]  # fmt: skip
+        decoded = {image.product.product_id: record for image, record in self._decoder.record(outcomes)}
+        return [
+            image._replace(decoded=decoded.get(image.product.product_id)) if isinstance(image, ImageFile) else image
+            for image in images
+        ]
 
     def _wanted(self, files: list[UnreadFile], read: Sequence[FileFacts | OSError]) -> list[bool]:
         """Return which files to decode: those that could be read, and whose image is not known."""
-        images = {at: ImageFile(file.product, file.path, facts.sha256)
-                  for at, (file, facts) in enumerate(zip(files, read, strict=True))
-                  if not isinstance(facts, OSError)}  # fmt: skip
-        known = self._is_known(list(images.values()))
-        unknown = {at for at, is_known in zip(images, known, strict=True) if not is_known}
-        return [at in unknown for at in range(len(files))]
+        found = (_image(file, facts) for file, facts in zip(files, read, strict=True) if not isinstance(facts, OSError))
+        images = [image for image in found if isinstance(image, ImageFile)]
+        known = zip(images, self._is_known(images), strict=True)
+        unknown = {image.product.product_id for image, is_known in known if not is_known}
+        return [file.product.product_id in unknown for file in files]
 
 
 def _image(file: UnreadFile, facts: FileFacts | OSError) -> ImageFile | Skipped:

@@ -72,7 +72,7 @@ def _job(pipeline: Pipeline, collection: Collection, encoder: Callable[[Job], En
     store = settings.store
     if store and not is_remote(store, "--store"):
         store = str(Path(store).absolute())
-    settings = replace(settings, **paths, store=store)
+    settings = replace(settings, **paths, store=store, decode_in="threads")  # each block has a process of Ray's
     if Path(checkpoint.location).is_dir():
         checkpoint = replace(checkpoint, location=str(Path(checkpoint.location).absolute()))
     return Job(
