@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from ingest.core.records import ImageFile, Product, Reason, Skipped, Stage
 from ingest.images.already_present import PresentImages
@@ -37,11 +37,15 @@ if TYPE_CHECKING:
     from ingest.images.decode.errors import UndecodableError
     from ingest.images.unread_files import IsKnown
 
+T = TypeVar("T")
+
 # The bytes themselves are bad. TOO_LARGE is missing: it depends on --max-pixels and on memory.
 _BAD_CONTENT = frozenset({Reason.NOT_AN_IMAGE, Reason.TRUNCATED})
 
 _BLOCK = 128  # products looked up together
-_TOGETHER, _TOGETHER_S = 32, 0.05  # images read or decoded together, and how long the first of them may wait
+# Images read or decoded together: how many, of how many bytes, and how long the first of them may wait. Who ends a run
+# waits for such a block.
+_TOGETHER, _TOGETHER_BYTES, _TOGETHER_S = 32, 8 * 2**20, 0.05
 
 AHEAD = 8192
 """Products fetched before the one whose turn it is, so that a slow host does not hold up the others."""
@@ -106,7 +110,7 @@ class ImageStage:
         stage = Stage.IMAGES if decoder is None else Stage.DECODE
         blocks = parallel.parallel_map(
             self._profiler.timed(stage, read_and_inspect, list, _range),
-            parallel.batched_within(self._locate(products, download=download), _TOGETHER, _TOGETHER_S),
+            _blocks(self._locate(products, download=download), UnreadFile),
             workers=workers,
             ahead=2 * workers,
             here=self._has_no_work,
@@ -135,7 +139,7 @@ class ImageStage:
         """Decode the images, in order; at most `ahead` records wait for the consumer."""
         blocks = parallel.parallel_map(
             self._profiler.timed(Stage.DECODE, decoder, list, _range),
-            parallel.batched_within(images, _TOGETHER, _TOGETHER_S),
+            _blocks(images, ImageFile),
             workers=self._decode_threads,
             ahead=max(ahead // _TOGETHER, 1),
             here=_is_decoded,
@@ -196,6 +200,20 @@ def download_policy(settings: Settings) -> DownloadPolicy:
     if settings.host_headers:
         policy = replace(policy, host_headers=headers.read(settings.host_headers))
     return policy
+
+
+def _blocks(records: Iterable[T], works_on: type[ImageFile | UnreadFile]) -> Iterator[list[T]]:
+    """Gather records; only those of the type `works_on` take time, by the size of their file."""
+
+    def size(record: T) -> int:
+        if not isinstance(record, works_on) or getattr(record, "decoded", None) is not None:
+            return 0
+        try:
+            return os.stat(record.path).st_size  # noqa: PTH116  Path.stat takes twice as long
+        except (OSError, ValueError):
+            return 0
+
+    return parallel.batched_within(records, _TOGETHER, _TOGETHER_S, size, _TOGETHER_BYTES)
 
 
 def _product_id(record: ImageFile | UnreadFile | Embedded | Product | Skipped) -> str:

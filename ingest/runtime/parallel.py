@@ -34,18 +34,22 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def batched_within(items: Iterable[T], size: int, seconds: float) -> Iterator[list[T]]:
+def batched_within(
+    items: Iterable[T], size: int, seconds: float, weight: Callable[[T], int] = lambda _: 0, most: int = 1
+) -> Iterator[list[T]]:
     """Yield lists as `batched` does, each at most about `seconds` after its first item has come.
 
-    Fast items come in full lists, and a slow one delays only those just before it.
+    Fast items come in full lists, and a slow one delays only those just before it. A list also ends with the item whose
+    `weight` makes it as heavy as `most`.
     """
     batch: list[T] = []
-    ends = 0.0
+    ends, heavy = 0.0, 0
     for item in items:
         if not batch:
-            ends = time.monotonic() + seconds
+            ends, heavy = time.monotonic() + seconds, 0
         batch.append(item)
-        if len(batch) == size or time.monotonic() >= ends:
+        heavy += weight(item)
+        if len(batch) == size or heavy >= most or time.monotonic() >= ends:
             yield batch
             batch = []
     if batch:

@@ -145,6 +145,12 @@ def test_a_consumer_of_pmap_that_stops_cancels_what_has_not_begun_and_closes_the
     assert next(items, None) is None
 
 
+def test_heavy_items_come_in_short_lists():
+    items = [1, 9, 1, 1, 20, 30, 2, 2, 2, 2, 2]
+    lists = list(batched_within(items, 4, 99, weight=lambda item: item, most=10))
+    assert lists == [[1, 9], [1, 1, 20], [30], [2, 2, 2, 2], [2]]
+
+
 @given(st.lists(st.integers(), max_size=30), st.integers(1, 8))
 @settings(deadline=None)
 def test_ahead_changes_nothing_but_the_thread(items, size):
