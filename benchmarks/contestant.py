@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,11 +68,16 @@ class Contestant:
 
     def ask(self, request: object, timeout_s: float | None = None) -> Any:
         """Return the answer; raises ContestantError if there is none in time, and then ends the process."""
+        begun = time.monotonic()
         timer = threading.Timer(timeout_s, self._kill) if timeout_s is not None else None
         if timer:
             timer.start()
         try:
             return self._send(request)
+        except ContestantError as error:
+            if timeout_s is not None and time.monotonic() - begun >= timeout_s:
+                raise ContestantError(f"{self._name} had no answer after {timeout_s:.0f} s") from error
+            raise
         finally:
             if timer:
                 timer.cancel()
