@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
-CLOSING_S = 10  # for what a contestant's libraries do at their end
+GRACE_S = 2.0
 ROOT = Path(__file__).parents[1]
 
 
@@ -52,24 +53,17 @@ class Contestant:
         try:
             self._read()
         except BaseException:
-            self._kill()
+            self._end()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.close()
-            self._process.wait(CLOSING_S)
-        except (OSError, subprocess.TimeoutExpired):
-            pass
-        finally:
-            self._kill()
+        self._end()  # all that it found was answered, and torch takes seconds to close
 
     def ask(self, request: object, timeout_s: float | None = None) -> Any:
         """Return the answer; raises ContestantError if there is none in time, and then ends the process."""
         begun = time.monotonic()
-        timer = threading.Timer(timeout_s, self._kill) if timeout_s is not None else None
+        timer = threading.Timer(timeout_s, self._end) if timeout_s is not None else None
         if timer:
             timer.start()
         try:
@@ -101,13 +95,18 @@ class Contestant:
             raise ContestantError(f"{self._name} ended with {self._process.wait()}; run it by hand")
         return answer
 
-    def _kill(self) -> None:
-        try:
+    def _end(self) -> None:
+        """End the process and its own; the tracker of multiprocessing ignores SIGTERM, and removes what they shared."""
+        with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(self.pid, signal.SIGTERM)
+            self._process.wait(GRACE_S)
+            until = time.monotonic() + GRACE_S
+            while time.monotonic() < until:
+                os.killpg(self.pid, 0)  # raises when the last has ended
+                time.sleep(0.02)
+        with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:  # all have ended
-            pass
-        finally:
-            self._process.wait()
+        self._process.wait()
 
 
 def serve(prepare: Callable[[], Callable[[Any], object]]) -> None:

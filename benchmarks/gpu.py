@@ -98,10 +98,12 @@ def main() -> None:
     scale = scale._replace(rounds=options.rounds or scale.rounds)
     with ExitStack() as stack:
         names = [name for name in CONTESTANTS if name != "sentence_transformers" or importlib.util.find_spec(name)]
-        processes = {name: Contestant(PROGRAM, name) for name in names}  # import torch while the images are drawn
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.folder or roomy_folder(scale))))
+        processes = {name: Contestant(PROGRAM, name) for name in names}  # import torch while the images are drawn
+        for process in processes.values():
+            stack.callback(process.__exit__)
         run = Run(options, begun, scale, folder, device)
-        run.start(stack, processes)
+        run.start(processes)
         try:
             run.measure()
         finally:  # also of a run that is cut off
@@ -147,10 +149,8 @@ class Run:
         self._broken: set[tuple[str, str]] = set()
         self.rows: list[bench.Row] = []
 
-    def start(self, stack: ExitStack, processes: dict[str, Contestant]) -> None:
+    def start(self, processes: dict[str, Contestant]) -> None:
         """Write models and images, and let each contestant load and see a few of them."""
-        for process in processes.values():
-            stack.callback(process.__exit__)
         for name, shape in self._shapes.items():
             self._models[name] = write_model(self._folder / name.replace("/", "-"), shape)
             self._say(f"wrote {name}")
