@@ -10,16 +10,15 @@ process that has loaded its model before it is timed. They take turns; ratios ar
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import bench
+from contestant import Contestant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +36,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         "text_config": {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12},
     },
 }  # fmt: skip
+PROGRAM = "embed_contestants.py"
 PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "rocket", "retina", "hubble_deep_field")
 
 
@@ -55,71 +55,46 @@ def main() -> None:
         pythons["sentence_transformers"] = options.sentence_transformers
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        model = write_model(folder / "model", options.shape)
+        model = write_model(folder / "model", SHAPES[options.shape])
         for side in sides:
             write_pictures(folder / str(side), side, pictures)
-        contestants = {name: stack.enter_context(Contestant(name, python, model)) for name, python in pythons.items()}
-        rows = [
-            {"contestant": name, "side": side, "round": turn, "pictures_per_s": pictures / one(folder / str(side))}
+        contestants = {name: stack.enter_context(Contestant(PROGRAM, name, str(model), python=python))
+                       for name, python in pythons.items()}  # fmt: skip
+        rows: list[bench.Row] = [
+            {"contestant": name, "side": side, "round": turn, "pictures_per_s": rate(one, folder / str(side), pictures)}
             for turn in range(rounds)
             for side in sides
             for name, one in contestants.items()
         ]
-    rate = {(name, side): bench.median(rows, "pictures_per_s", contestant=name, side=side)
+    rates = {(name, side): bench.median(rows, "pictures_per_s", contestant=name, side=side)
             for name in pythons for side in sides}  # fmt: skip
-    ratios = {"vs_hand_loop": rate["ours", 800] / rate["hand_loop", 800],
-              "of_ceiling": rate["ours", 800] / rate["ceiling", 800]}  # fmt: skip
+    ratios = {"vs_hand_loop": rates["ours", 800] / rates["hand_loop", 800],
+              "of_ceiling": rates["ours", 800] / rates["ceiling", 800]}  # fmt: skip
     if options.sentence_transformers:
-        ratios["vs_sentence_transformers"] = rate["ours", 800] / rate["sentence_transformers", 800]
+        ratios["vs_sentence_transformers"] = rates["ours", 800] / rates["sentence_transformers", 800]
     if 2000 in sides:
-        ratios["vs_hand_loop_2000"] = rate["ours", 2000] / rate["hand_loop", 2000]
-        ratios["of_ceiling_2000"] = rate["ours", 2000] / rate["ceiling", 2000]
+        ratios["vs_hand_loop_2000"] = rates["ours", 2000] / rates["hand_loop", 2000]
+        ratios["of_ceiling_2000"] = rates["ours", 2000] / rates["ceiling", 2000]
     bench.finish("embed", rows, ratios, options.json, ("torch", "transformers", "Pillow"))
 
 
-class Contestant:
-    """A process that embeds folders on demand; as a context manager it ends with the block."""
-
-    def __init__(self, name: str, python: str, model: Path) -> None:
-        self._name = name
-        self._process = subprocess.Popen(
-            [python, str(Path(__file__).with_name("embed_contestants.py")), name, str(model)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(bench.ROOT)},
-        )  # fmt: skip
-        self._read()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def __call__(self, pictures: Path) -> float:
-        """Embed the folder's images; return the seconds it took."""
-        with tempfile.TemporaryDirectory() as output:
-            assert self._process.stdin is not None
-            self._process.stdin.write(json.dumps([str(pictures), output]) + "\n")
-            self._process.stdin.flush()
-            return float(self._read())
-
-    def _read(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise SystemExit(f"{self._name} ended with {self._process.wait()}; run embed_contestants.py by hand")
-        return line
+def rate(contestant: Contestant, pictures: Path, count: int) -> float:
+    """Embed the folder's images; return how many a second."""
+    with tempfile.TemporaryDirectory() as output:
+        return count / float(contestant.ask([str(pictures), output]))
 
 
-def write_model(folder: Path, shape: str) -> Path:
-    """Write a CLIP with random weights (always the same), its preprocessing and a tokenizer."""
+def write_model(folder: Path, shape: dict[str, Any]) -> Path:
+    """Write a CLIP of this configuration with random weights (always the same), its preprocessing and a tokenizer."""
     import torch
     from transformers import CLIPConfig, CLIPModel
 
-    torch.manual_seed(0)
-    CLIPModel(CLIPConfig(**SHAPES[shape])).save_pretrained(folder)
     sample = bench.ROOT / "data" / "models" / "sample-clip"
+    text = json.loads((sample / "config.json").read_text(encoding="utf-8"))["text_config"]
+    tokens = {name: text[name] for name in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id")}
+    torch.manual_seed(0)
+    config = CLIPConfig(**{**shape, "text_config": {**shape.get("text_config", {}), **tokens}})
+    CLIPModel(config).save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(sample / name, folder / name)
     steps = json.loads((sample / "preprocessor_config.json").read_text(encoding="utf-8"))

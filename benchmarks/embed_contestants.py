@@ -8,45 +8,36 @@ of the forward passes alone. Any Python with the contestant's packages can run i
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from contestant import serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ingest.embedding.clip import ClipEncoder
+
+Run: TypeAlias = "Callable[[Path, Path], float]"
 BATCH = 16  # as in the loops of READMEs
 
 
-def ours(model: Path) -> Callable[[Path, Path], float]:
+def ours(model: Path) -> Run:
     """Return the pipeline of `ingest embed`, from the folder's catalog to shards in a store, with a loaded model."""
-    import threading
     from contextlib import ExitStack
-    from unittest import mock
 
-    import numpy as np
+    from whole_line import opened, use_encoder
 
     from ingest.core.records import Embedded
-    from ingest.core.settings import Settings
-    from ingest.embedding.checkpoint import resolve
-    from ingest.embedding.clip import ClipEncoder
-    from ingest.pipeline.pipeline import Pipeline
-    from ingest.pipeline.progress import Progress
 
-    checkpoint = resolve(str(model))
-    steps = checkpoint.preprocessing
-    encoder = ClipEncoder(checkpoint, "auto", "auto", 0)
-    size = encoder.size()
-    for _ in range(size.lanes):
-        encoder.images(np.zeros((size.batch, steps.height, steps.width, 3), np.uint8))
+    encoder = warm_encoder(model)
 
     def run(pictures: Path, output: Path) -> float:
-        settings = Settings(catalog=pictures / "products.csv", data=output, model=str(model))
         with ExitStack() as stack:
-            pipeline = Pipeline(stack, settings, Progress(), threading.Event())
-            stack.enter_context(mock.patch.object(pipeline, "encoder", return_value=encoder))
+            pipeline = opened(stack, model, pictures / "products.csv", output)
+            use_encoder(stack, pipeline, encoder)
             begun = time.perf_counter()
             done = sum(isinstance(record, Embedded) for record in pipeline.embed(pipeline.images()))
         seconds = time.perf_counter() - begun
@@ -57,7 +48,23 @@ def ours(model: Path) -> Callable[[Path, Path], float]:
     return run
 
 
-def ceiling(model: Path) -> Callable[[Path, Path], float]:
+def warm_encoder(model: Path) -> ClipEncoder:
+    """Return the tool's encoder, loaded, each lane having embedded a batch."""
+    import numpy as np
+
+    from ingest.embedding.checkpoint import resolve
+    from ingest.embedding.clip import ClipEncoder
+
+    checkpoint = resolve(str(model))
+    steps = checkpoint.preprocessing
+    encoder = ClipEncoder(checkpoint, "auto", "auto", 0)
+    size = encoder.size()
+    for _ in range(size.lanes):
+        encoder.images(np.zeros((size.batch, steps.height, steps.width, 3), np.uint8))
+    return encoder
+
+
+def ceiling(model: Path) -> Run:
     """Return the forward pass alone, on tensors in memory, in the dtype that ingest uses."""
     import torch
     from transformers import CLIPVisionModelWithProjection
@@ -83,24 +90,23 @@ def ceiling(model: Path) -> Callable[[Path, Path], float]:
     return run
 
 
-def hand_loop(model: Path) -> Callable[[Path, Path], float]:
-    """Return the loop that people write by hand: open, process, embed, 16 at a time, float32."""
+def hand_loop(model: Path, batch: int = BATCH) -> Run:
+    """Return the loop that people write by hand: open, process, embed, `batch` at a time, float32."""
     import numpy as np
     import torch
     from PIL import Image
-    from transformers import CLIPModel
-    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+    from transformers import CLIPImageProcessor, CLIPModel
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     clip = CLIPModel.from_pretrained(model, dtype=torch.float32).to(device).eval()
-    processor = CLIPImageProcessorPil.from_pretrained(model)
+    processor = CLIPImageProcessor.from_pretrained(model)
 
     def run(pictures: Path, output: Path) -> float:
         paths = sorted(pictures.glob("*.jpg"))
         rows = []
         begun = time.perf_counter()
-        for at in range(0, len(paths), BATCH):
-            images = [Image.open(path).convert("RGB") for path in paths[at : at + BATCH]]
+        for at in range(0, len(paths), batch):
+            images = [Image.open(path).convert("RGB") for path in paths[at : at + batch]]
             inputs = processor(images, return_tensors="pt").to(device)
             with torch.no_grad():
                 features = clip.get_image_features(**inputs)
@@ -112,7 +118,7 @@ def hand_loop(model: Path) -> Callable[[Path, Path], float]:
     return run
 
 
-def sentence_transformers(model: Path) -> Callable[[Path, Path], float]:
+def sentence_transformers(model: Path) -> Run:
     """Return sentence-transformers' encode, as documented for images, with its default batch."""
     import numpy as np
     from PIL import Image
@@ -134,12 +140,12 @@ CONTESTANTS = {one.__name__: one for one in (ours, hand_loop, sentence_transform
 
 def main() -> None:
     """Serve one contestant until stdin ends."""
-    answers = sys.stdout
-    sys.stdout = sys.stderr  # keeps the libraries' output apart from the answers
-    run = CONTESTANTS[sys.argv[1]](Path(sys.argv[2]))
-    print("ready", file=answers, flush=True)
-    for line in sys.stdin:
-        print(run(*(Path(folder) for folder in json.loads(line))), file=answers, flush=True)
+
+    def prepare() -> Callable[[list[str]], float]:
+        run = CONTESTANTS[sys.argv[1]](Path(sys.argv[2]))
+        return lambda folders: run(*map(Path, folders))
+
+    serve(prepare)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -29,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import bench
+from contestant import Contestant
 from embed import photographs
 
 if TYPE_CHECKING:
@@ -72,10 +72,10 @@ def main() -> None:
     bench.finish("feed", rows, ratios(rows), options.json, ("torch", "transformers", "Pillow", "simplejpeg"))
 
 
-def started(stack: ExitStack, names: list[str], folder: Path, before: Path | None) -> dict[str, Contestant]:
+def started(stack: ExitStack, names: list[str], folder: Path, before: Path | None) -> dict[str, FeedContestant]:
     """Start the contestants, all at the same time, and let each see a few images."""
     model, warm = write_model(folder / "model"), write_images(folder / "warm", SIDES[0], WARM)
-    processes = [Contestant(one, model, before) for one in names]
+    processes = [FeedContestant(one, model, before) for one in names]
     found = {one: stack.enter_context(process) for one, process in zip(names, processes, strict=True)}
     for contestant in processes:
         contestant(warm, WARM)
@@ -107,36 +107,25 @@ def rates(rows: Sequence[bench.Row], what: str) -> list[float]:
     return [float(row["pictures_per_s"]) for row in rows if row["what"] == what]
 
 
-class Contestant:
-    """A process that works through catalogs on demand; as a context manager it ends with the block."""
+class FeedContestant:
+    """A contestant that works through catalogs on demand; as a context manager it ends with the block."""
 
     def __init__(self, name: str, model: Path, before: Path | None) -> None:
         self._name = name
         checkout = before if before and name == "before" else bench.ROOT
-        own = checkout / "benchmarks" / PROGRAM
-        program = own if own.exists() else Path(__file__).with_name(PROGRAM)  # a checkout from before this benchmark
-        self._process = subprocess.Popen(
-            [sys.executable, str(program), "line" if name == "before" else name, str(model)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(checkout)},
-        )  # fmt: skip
+        self._process = Contestant(PROGRAM, "line" if name == "before" else name, str(model), checkout=checkout)
 
     def __enter__(self) -> Self:
-        self._read()
+        self._process.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+        self._process.__exit__()
 
     def __call__(self, catalog: Path, count: int) -> dict[str, float]:
         """Work through the catalog, nothing known of it before; return rate, CPU and memory."""
         with tempfile.TemporaryDirectory() as output, PeakMemory(self._process.pid) as memory:
-            assert self._process.stdin is not None
-            self._process.stdin.write(json.dumps([str(catalog), output]) + "\n")
-            self._process.stdin.flush()
-            done = json.loads(self._read())
+            done = self._process.ask([str(catalog), output])
         if done["images"] != count:
             raise SystemExit(f"{self._name}: {done['images']} images came out of {count}")
         return {
@@ -144,13 +133,6 @@ class Contestant:
             "main_us_per_picture": round(done["cpu_s"] / count * 1e6, 1),
             "peak_mb": memory.peak_mb,
         }
-
-    def _read(self) -> str:
-        assert self._process.stdout is not None
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise SystemExit(f"{self._name} ended with {self._process.wait()}; run {PROGRAM} by hand")
-        return answer
 
 
 class PeakMemory:

@@ -15,13 +15,13 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
-from unittest import mock
 
 import numpy as np
+from contestant import serve
+from whole_line import cores, opened, whole_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -29,22 +29,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from torch.utils.data import Dataset
+    from whole_line import Work
 
-    from ingest.core.contract import Contract, Space
+    from ingest.core.contract import Space
     from ingest.embedding.encoder import Pixels, Size
     from ingest.images.decode.model_pixels import ModelPixels
-    from ingest.pipeline.pipeline import Pipeline
 
-Work: TypeAlias = "Callable[[], int]"
 Contestant: TypeAlias = "Callable[[Path, Path, Path], AbstractContextManager[Work]]"
 
-DOWNLOADS = 32
 SHARE = 32  # images that a process decodes for one request
 BATCH = 512  # as on a GPU
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class InstantEncoder:
@@ -72,50 +66,9 @@ class InstantEncoder:
         return Size(BATCH, 2)
 
 
-class Sink:
-    """A collection whose server acknowledges at once; rows are packed into Milvus' message as ever."""
-
-    name = "sink"
-
-    def __init__(self, contract: Contract, space: Space) -> None:
-        self.contract, self.space = contract, space
-        self.connection = self
-        self.is_lite = False
-
-    def call(self, _what: str, function: Callable[[Any], None], request: Any) -> None:
-        """Do what a connection does, which is then up to `upsert`."""
-        function(request)
-
-    def upsert(self, _request: Any) -> None:
-        """Acknowledge the rows."""
-
-
-@contextmanager
-def line(model: Path, catalog: Path, output: Path) -> Iterator[Work]:
-    """Yield the whole line: catalog, images, decoding, an encoder without a model, store, and the sink."""
-    import pymilvus  # noqa: F401  otherwise imported by the first upsert
-
-    from ingest.core.records import Embedded
-    from ingest.milvus import writer
-    from ingest.sync.diff import CollectionDiff
-    from ingest.sync.inventory import Inventory
-
-    with ExitStack() as stack:
-        pipeline = opened(stack, model, catalog, output)
-        encoder = InstantEncoder(pipeline.space)
-        stack.enter_context(mock.patch.object(pipeline, "encoder", return_value=encoder))
-        sink: Any = Sink(pipeline.contract, pipeline.space)
-
-        def run() -> int:
-            difference = CollectionDiff(Inventory(), pipeline.space.fingerprint)
-            images: Any = pipeline.images
-            if hasattr(difference, "have_image"):  # not in a checkout from before files were decoded as they are read
-                images = partial(images, decodes=True, is_known=difference.have_image)
-            changed = difference.changes(images())
-            written = writer.upsert(pipeline.buffer(pipeline.embed(changed)), sink)
-            return sum(isinstance(record, Embedded) for record in written)
-
-        yield run
+def line(model: Path, catalog: Path, output: Path) -> AbstractContextManager[Work]:
+    """Return the whole line with an encoder without a model."""
+    return whole_line(model, catalog, output, InstantEncoder, os.environ.get("FEED_IN", "processes"))
 
 
 @contextmanager
@@ -126,23 +79,6 @@ def fetch(model: Path, catalog: Path, output: Path) -> Iterator[Work]:
     with ExitStack() as stack:
         pipeline = opened(stack, model, catalog, output)
         yield lambda: sum(isinstance(record, ImageFile) for record in pipeline.images())
-
-
-def opened(stack: ExitStack, model: Path, catalog: Path, output: Path) -> Pipeline:
-    import threading
-
-    from ingest.core.settings import Settings
-    from ingest.pipeline.pipeline import Pipeline
-    from ingest.pipeline.progress import Progress
-
-    new: dict[str, Any] = (
-        {} if "decode_in" not in Settings.__slots__ else {"decode_in": os.environ.get("FEED_IN", "processes")}
-    )
-    settings = Settings(
-        catalog=catalog, data=output, model=str(model), download_missing=True, download_workers=DOWNLOADS,
-        download_per_host=DOWNLOADS, allow_private=True, **new,
-    )  # fmt: skip
-    return Pipeline(stack, settings, Progress(), threading.Event())
 
 
 @contextmanager
@@ -213,19 +149,19 @@ def preprocessed(model: Path, catalog: Path) -> Dataset[Any]:
 CONTESTANTS: dict[str, Contestant] = {"line": line, "fetch": fetch, "decode": decode, "dataloader": dataloader}
 
 
+def timed(opened_work: AbstractContextManager[Work]) -> dict[str, float]:
+    """Return the images that came out, the seconds, and the CPU seconds of this process."""
+    with opened_work as work:
+        cpu, begun = time.process_time(), time.perf_counter()
+        images = work()
+        seconds, cpu_s = time.perf_counter() - begun, time.process_time() - cpu
+    return {"images": images, "seconds": seconds, "cpu_s": cpu_s}
+
+
 def main() -> None:
     """Serve one contestant until stdin ends."""
-    answers = sys.stdout
-    sys.stdout = sys.stderr  # keeps the libraries' output apart from the answers
     contestant, model = CONTESTANTS[sys.argv[1]], Path(sys.argv[2])
-    print("ready", file=answers, flush=True)
-    for request in sys.stdin:
-        catalog, output = map(Path, json.loads(request))
-        with contestant(model, catalog, output) as work:
-            cpu, begun = time.process_time(), time.perf_counter()
-            images = work()
-            seconds, cpu_s = time.perf_counter() - begun, time.process_time() - cpu
-        print(json.dumps({"images": images, "seconds": seconds, "cpu_s": cpu_s}), file=answers, flush=True)
+    serve(lambda: lambda paths: timed(contestant(model, *map(Path, paths))))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import bench
 import drawn
-from embed import write_model
+from embed import SHAPES, write_model
 
 from ingest.core.settings import MilvusSettings, Settings
 from ingest.embedding.device import import_torch
@@ -70,7 +70,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = arguments.folder or Path(name)
         drawn.draw(folder, QUICK_PRODUCTS if arguments.quick else PRODUCTS, SIDE)
-        model = arguments.model or (drawn.MODEL if arguments.quick else write_model(Path(name) / "model", "ViT-B/32"))
+        model = arguments.model or (drawn.MODEL if arguments.quick else None)
+        model = model or write_model(Path(name) / "model", SHAPES["ViT-B/32"])
         flags = ["--folder", str(folder), "--uri", arguments.uri, "--model", str(model)]
         flags += ["--profile", str(arguments.profile)] if arguments.profile else []
         runs = [apart(part, flags) for _ in range(1 if arguments.quick else arguments.rounds) for part in PARTS]
