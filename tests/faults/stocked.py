@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
 import time
@@ -15,7 +16,6 @@ from support.shop import Ended, Shop
 
 from ingest.runtime.parallel import batched
 from ingest.store import concurrent_shards
-from ingest.store.bucket import Bucket
 from ingest.store.local import LocalStore
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ingest.store.base import EmbeddingStore
+    from ingest.store.bucket import Bucket
 
 PRODUCTS, EVERY = 60, 6
 """Of all products, every sixth left: no more than a run prunes without being asked."""
@@ -107,14 +108,13 @@ def age(store: Path) -> None:
         os.utime(path, (time.time() - 8 * DAY_S,) * 2)
 
 
-def put_shards(folder: Path, url: str) -> None:
+def put_shards(folder: Path, bucket: Bucket, below: str) -> None:
     """Put the vectors of a store on a disk into a bucket's folder, as a run puts them: in fewer shards, each larger."""
-    bucket = Bucket(url)
     for shards in batched(sorted(path for path in folder.iterdir() if path.name.isdecimal()), PUT_TOGETHER):
         keys, vectors = (
             np.concatenate([np.load(shard / f"{kind}.npy") for shard in shards]) for kind in ("keys", "embeddings")
         )
-        concurrent_shards.put_objects(bucket, concurrent_shards.name(folder.name, keys), keys, vectors)
+        concurrent_shards.put_objects(bucket, f"{below}/{concurrent_shards.name(folder.name, keys)}", keys, vectors)
 
 
 def vectors_in(store: EmbeddingStore) -> Vectors:
@@ -123,6 +123,20 @@ def vectors_in(store: EmbeddingStore) -> Vectors:
     sound, vectors = store.take(keys)
     assert sound.all()
     return {key: vector.tobytes() for key, vector in zip(keys, vectors, strict=True)}
+
+
+def vectors_below(bucket: Bucket, below: str) -> Vectors:
+    """Return every vector of the whole shards in a bucket's folder, as the server has them; copies must be equal."""
+    found = bucket.list(below)
+    vectors: Vectors = {}
+    for name in {name.partition("/")[0] for name in found} - {name.partition("/")[0] for name in halves(found)}:
+        keys, rows = (
+            np.load(io.BytesIO(bucket.get(f"{below}/{path}", found[path].size)))
+            for path in (f"{name}/keys.npy", f"{name}/embeddings.npy")
+        )
+        for key, row in zip(keys, rows, strict=True):
+            assert vectors.setdefault(key.tobytes(), row.tobytes()) == row.tobytes(), "two copies differ"
+    return vectors
 
 
 def halves(names: Iterable[str]) -> Sequence[str]:

@@ -14,10 +14,9 @@ from support.forked import fork_server
 from support.object_storage import BUCKET
 from support.shop import COMMAND, TIMEOUT_S, environment_of
 
-from faults.stocked import DAY_S, StockedShop, Vectors, halves, put_shards, stocked, vectors_in
+from faults.stocked import DAY_S, StockedShop, Vectors, halves, put_shards, stocked, vectors_below, vectors_in
 from ingest.store.bucket import Bucket
 from ingest.store.local import LocalStore
-from ingest.store.object_storage import ObjectStorageStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,12 +118,13 @@ def test_killed_on_object_storage(
     if command == "restore":
         template.done(*COMMANDS["gc"])
     expected = Expected(shop)
+    bucket = Bucket(f"s3://{BUCKET}")
     spaces = [template.fingerprint, *([f"trash/{template.fingerprint}"] if command == "restore" else [])]
 
     def started(name: str, number: int) -> list[str]:
         """Kill the command at a moment of its changes: before the server gets one, or after it has done it."""
         for space in spaces:
-            put_shards(template.store / space, f"s3://{BUCKET}/{name}/{space}")
+            put_shards(template.store / space, bucket, f"{name}/{space}")
         storage.age(f"{name}/{template.fingerprint}", 8 * DAY_S)
         changes: list[str] = []
 
@@ -151,24 +151,20 @@ def test_killed_on_object_storage(
         name = f"{command}-{number}"
         place = f"s3://{BUCKET}/{name}"
         at = started(name, number)[-1]
-        expected.check_killed(*in_bucket(place, template.fingerprint, tmp_path / name / "a"))
+        expected.check_killed(*in_bucket(bucket, name, template.fingerprint))
         storage.age(name, 2 * DAY_S)
         template.done(*COMMANDS[command], "--store", place)
-        expected.check_ended(command, *in_bucket(place, template.fingerprint, tmp_path / name / "b"))
-        assert halves(Bucket(place).list()) == [], at
+        expected.check_ended(command, *in_bucket(bucket, name, template.fingerprint))
+        assert halves(bucket.list(name)) == [], at
         if turn % VERIFIED == 0:
             template.done("verify", "--store", place)
-        if command == "gc":
+        if command == "gc" and turn % VERIFIED == 0:
             template.done(*COMMANDS["restore"], "--store", place)
-            expected.check_ended("restore", *in_bucket(place, template.fingerprint, tmp_path / name / "c"))
+            expected.check_ended("restore", *in_bucket(bucket, name, template.fingerprint))
     with capsys.disabled():
         print(f"\n{command} on S3: {len(killed)} kills, {len(expected.all)} vectors", end="")  # noqa: T201
 
 
-def in_bucket(place: str, fingerprint: str, mirror: Path) -> tuple[Vectors, Vectors]:
-    """Return the vectors of the store and of the trash, as a machine sees them that has never read them."""
-    store, trash = (
-        vectors_in(ObjectStorageStore(Bucket(f"{place}/{space}"), DIM, mirror / space))
-        for space in (fingerprint, f"trash/{fingerprint}")
-    )
-    return store, trash
+def in_bucket(bucket: Bucket, store: str, fingerprint: str) -> tuple[Vectors, Vectors]:
+    """Return the vectors of the store and of the trash."""
+    return vectors_below(bucket, f"{store}/{fingerprint}"), vectors_below(bucket, f"{store}/trash/{fingerprint}")
