@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 pytestmark = IGNORED
 
 SOAK = bool(os.environ.get("INGEST_SOAK"))
-KILLS = {"compact": (12, 6), "gc": (12, 6), "restore": (6, 3)}
+KILLS = {"compact": (12, 6), "gc": (12, 6), "restore": (4, 2)}
 """How often each command is killed, on a disk and on object storage."""
 VERIFIED = 1 if SOAK else 3
 """Of so many kills, one is followed by `ingest verify` too; every vector is looked at after each."""
