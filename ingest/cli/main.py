@@ -131,7 +131,7 @@ def _run(arguments: list[str] | None, command: click.Command, program: str) -> i
 
 
 def _show_usage(error: click.ClickException) -> None:
-    """Show a mistake in usage as Click does, its message as one line."""
+    """Show a mistake in usage as Click does, its message as one line and without the secrets of what was typed."""
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
         return
@@ -141,7 +141,8 @@ def _show_usage(error: click.ClickException) -> None:
             display.echo(line, err=True)
         display.echo(f"Try '{context.command_path} --help' for help.", err=True)
         display.echo(err=True)
-    display.echo(f"Error: {' '.join(error.format_message().split())}", err=True)
+    message = credentials.redact(" ".join(error.format_message().split()))
+    display.echo(f"Error: {message}", err=True)
 
 
 def _one_line(error: BaseException) -> str:

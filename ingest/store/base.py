@@ -68,6 +68,9 @@ class EmbeddingStore(Protocol):
     def adopt(self, name: str) -> None:
         """Load a shard that another process has written since the store was opened."""
 
+    def sweep(self) -> None:
+        """Remove what killed commands have left of shards; nobody else may write to a store on a disk meanwhile."""
+
     def shards(self) -> list[Shard]:
         """List the sound shards, the oldest first."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import shutil
+import time
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,13 @@ from ingest.store.shard_folders import PREFIX
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from ingest.store.bucket import StoredObject
+
+_FILES = ("embeddings.npy", "keys.npy")
+_ABANDONED_S = 86_400.0
+"""A writer that still lives puts the second object long before that, whatever its clock says."""
+_DAMAGED = (ValueError, EOFError, SyntaxError)
 
 
 def name(fingerprint: str, keys: NDArray[np.uint8]) -> str:
@@ -57,12 +65,37 @@ def parse_keys(content: bytes, fingerprint: str, shard: str) -> NDArray[np.uint8
     """Return the keys, (n, 32) uint8, in a `keys.npy`; None unless the shard's name is made from them."""
     try:
         shape, dtype, offset = header(io.BytesIO(content), len(content))
-    except (ValueError, EOFError, SyntaxError):
+    except _DAMAGED:
         return None
     if len(shape) != 2 or shape[1] != KEY_BYTES or dtype != np.uint8:
         return None
     keys = np.frombuffer(content, np.uint8, shape[0] * KEY_BYTES, offset).reshape(shape[0], KEY_BYTES)
     return keys if name(fingerprint, keys) == shard else None
+
+
+def parse_vectors(content: bytes, shape: tuple[int, int]) -> NDArray[np.float32] | None:
+    """Return the vectors in an `embeddings.npy`; None unless they have this shape and are float32."""
+    try:
+        found, dtype, offset = header(io.BytesIO(content), len(content))
+    except _DAMAGED:
+        return None
+    if found != shape or dtype != np.float32:
+        return None
+    return np.frombuffer(content, np.float32, shape[0] * shape[1], offset).reshape(shape)
+
+
+def remove_halves(bucket: Bucket) -> None:
+    """Remove objects that have been alone in their shard for a day: a killed command has put or left only this one."""
+    shards: dict[str, dict[str, StoredObject]] = {}
+    for path, about in bucket.list().items():
+        shard, _, file = path.rpartition("/")
+        shards.setdefault(shard, {})[file] = about
+    newest = time.time() - _ABANDONED_S
+    for shard, files in shards.items():
+        (file, about), *others = files.items()
+        is_half = file in _FILES and shard.startswith(PREFIX) and not others
+        if is_half and about.modified <= newest and bucket.list(shard) == files:  # somebody may have put it again
+            bucket.remove(f"{shard}/{file}")
 
 
 def _put_folder(folder: Path, shard: str, keys: NDArray[np.uint8], vectors: NDArray[np.float32]) -> None:

@@ -120,6 +120,11 @@ class LocalStore:
             if name not in self._shards:
                 self._load(name)
 
+    def sweep(self) -> None:
+        """Remove half-built and half-removed shards, as `EmbeddingStore` says."""
+        with self._lock:
+            shard_folders.sweep(self.folder)
+
     def shards(self) -> list[Shard]:
         """List the sound shards, the oldest first."""
         row_bytes = 4 * self.dim + KEY_BYTES

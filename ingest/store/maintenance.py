@@ -107,6 +107,7 @@ class UnusedVectors:
             _copy(self._store, trash, keys[~self._is_wanted(keys)])
         for shard in self._shards:
             self._store.rewrite([shard.name], self._is_wanted)
+        _sweep(self._store, trash)
         return before - self._store.rows
 
     def _is_wanted(self, keys: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -133,6 +134,7 @@ def restore(store: EmbeddingStore, trash: EmbeddingStore) -> int:
     keys = trash.sorted_keys().keys
     restored = _copy(trash, store, keys[~np.array(store.holds(_list(keys)), bool)])
     empty(trash, trash.shards())
+    _sweep(store, trash)
     return restored
 
 
@@ -154,6 +156,11 @@ def _copy(source: EmbeddingStore, target: EmbeddingStore, keys: NDArray[np.uint8
             target.add(list(compress(block, sound.tolist())), vectors)
         copied += len(vectors)
     return copied
+
+
+def _sweep(*stores: EmbeddingStore) -> None:
+    for store in stores:
+        store.sweep()
 
 
 def _list(keys: NDArray[np.uint8]) -> list[bytes]:

@@ -7,7 +7,6 @@ true.
 
 from __future__ import annotations
 
-import io
 import logging
 import threading
 from collections import OrderedDict
@@ -17,7 +16,6 @@ import numpy as np
 
 from ingest.core.errors import StorageError
 from ingest.runtime.hash_index import pack_keys
-from ingest.runtime.npy import header
 from ingest.store import concurrent_shards
 from ingest.store.base import KEY_BYTES, Shard, are_unit_rows, check_rows, check_shape, select_rows, to_list
 from ingest.store.key_index import KeyIndex
@@ -107,6 +105,10 @@ class ObjectStorageStore:
         with self._lock:
             if name not in self._shards:
                 self._load_put(name)
+
+    def sweep(self) -> None:
+        """Remove halves of shards, as `EmbeddingStore` says, unless somebody may just be writing the other half."""
+        concurrent_shards.remove_halves(self._bucket)
 
     def shards(self) -> list[Shard]:
         """List the sound shards, the oldest first."""
@@ -287,13 +289,8 @@ class ObjectStorageStore:
         self._shards[name] = shard._replace(embeddings=about)
         self._mirror.put_vectors(name, about, content)
         self._mapped.pop(name, None)
-        try:
-            shape, dtype, offset = header(io.BytesIO(content), len(content))
-        except _DAMAGED:
-            return self._zeros(name)
-        if shape != (shard.rows, self.dim) or dtype != np.float32:
-            return self._zeros(name)
-        return np.frombuffer(content, np.float32, shard.rows * self.dim, offset).reshape(shape)
+        vectors = concurrent_shards.parse_vectors(content, (shard.rows, self.dim))
+        return self._zeros(name) if vectors is None else vectors
 
     def _zeros(self, name: str) -> NDArray[np.float32]:
         log.warning("%s/%s: damaged; its images are embedded again", self._bucket.url, name)

@@ -66,6 +66,9 @@ class OverlayStore:
         """List the shards of `above`; only they may be rewritten."""
         return self._above.shards()
 
+    def sweep(self) -> None:
+        """Leave what killed commands have left, as everything else of `below`."""
+
     def rewrite(self, names: Sequence[str], keep: Callable[[NDArray[np.uint8]], NDArray[np.bool_]]) -> None:
         """Merge shards of `above` into one."""
         self._above.rewrite(names, keep)

@@ -45,7 +45,7 @@ def remove(shard: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove half-built shards of killed writers."""
+    """Remove shards that killed processes had half built or half removed."""
     for entry in folder.glob(".*.tmp"):
         shutil.rmtree(entry, ignore_errors=True)
 

@@ -34,4 +34,5 @@ def compact(settings: Settings, progress: Progress, stop: threading.Event, full:
             if stop.is_set():
                 break
             maintenance.compact(store, [group])
+        store.sweep()
         return len(before), len(store.shards())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,11 @@ from faults.meddling import MEDDLING
 from ingest.embedding.clip import ClipEncoder
 from ingest.exports import faiss_index, npy_files
 from ingest.images.http.downloader import Downloader
+from ingest.milvus import bulk_import, import_jobs, pending_imports
 from ingest.milvus.collection import Collection
 from ingest.milvus.connection import Connection
 from ingest.store.local import LocalStore
+from ingest.store.object_storage import ObjectStorageStore
 from ingest.sync.prune import PrunePolicy
 
 if TYPE_CHECKING:
@@ -33,8 +36,12 @@ PHASES: dict[str, list[tuple[Any, str]]] = {
     "flushing": [(Collection, "flush")],
     "exporting": [(npy_files, "write"), (faiss_index, "build")],
     "alias moving": [(Collection, "switch_alias")],
+    "import recording": [(pending_imports, "record")],
+    "import writing": [(bulk_import, "_write")],
+    "import requesting": [(import_jobs, "_send")],
+    "import watching": [(pending_imports, "wait_for_job")],
 }
-"""What is entered in each phase, in the order in which a run comes to them."""
+"""What is entered in each phase, in the order in which a run comes to them; imports last."""
 
 
 def when(phase: str, entry: int, act: Callable[[], object]) -> None:
@@ -69,6 +76,51 @@ def kill(phase: str, entry: int, delay: float) -> None:
         when(phase, entry, threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start)
     else:
         when(phase, entry, lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def kill_at_change(folder: str, number: int) -> None:
+    """Have this process killed before its so-manieth change of a file or folder in `folder`, 0 for never.
+
+    Python tells of a change before it makes it. Each is noted in the file `changes`.
+    """
+    noted = os.open("changes", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    count = 0
+
+    def hear(event: str, args: tuple[Any, ...]) -> None:
+        nonlocal count
+        if event in _CHANGES and (path := _path(event, args)).startswith(folder):
+            count += 1
+            os.write(noted, f"{event} {path}\n".encode())
+            if count == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hear)
+
+
+_CHANGES = {"open": 3, "os.mkdir": 2, "os.rename": 2, "os.remove": 1, "os.rmdir": 1}
+"""Events of Python's audit that change files; at which argument the folder is that a path is relative to."""
+
+
+def _path(event: str, args: tuple[Any, ...]) -> str:
+    """Return the path that is changed, "" if it is only read."""
+    path, place = args[0], args[_CHANGES[event]] if event != "open" else -1
+    if event == "open" and not args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+        return ""
+    if isinstance(path, int):
+        return ""
+    name = os.fsdecode(path)
+    return name if place == -1 else os.path.join(os.readlink(f"/proc/self/fd/{place}"), name)  # noqa: PTH115, PTH118
+
+
+def store_small_shards(rows: int) -> None:
+    """Have a run put shards of so few vectors into a bucket, as it would put large ones."""
+    ObjectStorageStore.min_shard_rows = rows
+
+
+def import_soon(file_bytes: int) -> None:
+    """Have a run write small import files, and wait shortly for a job that may never have been requested."""
+    bulk_import.FILE_BYTES = file_bytes
+    pending_imports._UNANSWERED_S = 4.0
 
 
 def meddle(phase: str, entry: int, what: str, uri: str, alias: str) -> None:

@@ -43,7 +43,7 @@ IDLE_S = 1.0
 
 IMPORTED = (
     "faiss", "filelock", "ingest.cli.main", "milvus_lite.adapter.grpc.server", "numpy", "pandas", "PIL.Image",
-    "pyarrow.parquet", "pymilvus", "requests", "rich.progress", "rich.table", "torch", "transformers",
+    "pyarrow.parquet", "pymilvus", "requests", "rich.progress", "rich.table", "s3fs", "torch", "transformers",
     "transformers.models.auto.tokenization_auto", "transformers.models.clip.modeling_clip",
     "transformers.models.siglip.modeling_siglip",
 )  # fmt: skip

@@ -23,6 +23,7 @@ LONGEST = (
     "a Ray cluster",
     "integration/test_against_milvus.py",
     "faults/test_kill_anywhere.py",
+    "faults/test_killed_store.py",
     "integration/test_bulk.py",
     "the service",
     "milvus_versions/test_commands.py",

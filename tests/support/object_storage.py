@@ -7,24 +7,30 @@ import threading
 import time
 from collections import deque
 from contextlib import contextmanager
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
+from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 BUCKET = "vectors"
 SLOW_S = 0.3
+
+Answer = tuple[int, bytes, dict[str, str]]
+"""A status, a content and headers."""
 
 
 class Storage:
     """The proxy's address; `faults` is what happens to the next requests: "ok", "500", "cut" or "slow".
 
-    Faults wait for requests of `method` whose path has `part` in it.
+    Faults wait for requests of `method` whose path has `part` in it. `watch` is called with each request before the
+    server gets it, and with True when the server has done it; if it returns True, whoever asked gets no answer.
     """
 
     def __init__(self, backend: str) -> None:
@@ -34,6 +40,7 @@ class Storage:
         self.part = ""
         self.requests: list[str] = []
         self.url = ""
+        self.watch: Callable[[str, bool], bool] = lambda _request, _served: False
 
     def fail(self, *faults: str, method: str = "GET", part: str = "") -> None:
         self.method, self.part = method, part
@@ -42,7 +49,30 @@ class Storage:
     def next_fault(self, method: str, path: str) -> str:
         self.requests.append(f"{method} {path}")
         due = self.faults and method == self.method and self.part in path
-        return self.faults.popleft() if due else "ok"
+        fault = self.faults.popleft() if due else "ok"
+        if fault == "slow":
+            time.sleep(SLOW_S)
+        return fault
+
+    def ask(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer | None:
+        """Return the server's answer to a request, None if `watch` holds it back."""
+        if self.watch(f"{method} {path}", False):  # noqa: FBT003
+            return None
+        backend = http.client.HTTPConnection(self.backend.hostname, self.backend.port)
+        try:
+            backend.request(method, path, body, {k: v for k, v in headers.items() if k.lower() != "expect"})
+            found = backend.getresponse()
+            answer = found.status, found.read(), dict(found.getheaders())
+        finally:
+            backend.close()
+        return None if self.watch(f"{method} {path}", True) else answer  # noqa: FBT003
+
+    def age(self, folder: str, seconds: float) -> None:
+        """Make all objects below a folder of the bucket older, as if the server's clock had gone on."""
+        for bucket in s3_backends["123456789012"]["aws"].buckets.values():
+            for key in bucket.keys.values():
+                if key.name.startswith(f"{folder}/"):
+                    key.last_modified -= timedelta(seconds=seconds)
 
 
 @contextmanager
@@ -53,20 +83,14 @@ def serving(storage: Storage) -> Iterator[None]:
         def handle_any(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             fault = storage.next_fault(self.command, self.path)
-            if fault == "slow":
-                time.sleep(SLOW_S)
             if fault == "500":
                 self.answer(500, b"<Error><Code>InternalError</Code></Error>", {})
                 return
-            backend = http.client.HTTPConnection(storage.backend.hostname, storage.backend.port)
-            try:
-                headers = {k: v for k, v in self.headers.items() if k.lower() != "expect"}
-                backend.request(self.command, self.path, body, headers)
-                found = backend.getresponse()
-                content = found.read()
-                self.answer(found.status, content, dict(found.getheaders()), cut=fault == "cut")
-            finally:
-                backend.close()
+            answer = storage.ask(self.command, self.path, body, dict(self.headers))
+            if answer is None:
+                self.close_connection = True
+            else:
+                self.answer(*answer, cut=fault == "cut")
 
         def answer(self, status: int, content: bytes, headers: dict[str, str], *, cut: bool = False) -> None:
             self.send_response(status)

@@ -230,6 +230,22 @@ def test_two_compactions_at_once_and_a_writer_lose_nothing(url, tmp_path):
     assert_has(opened(url, tmp_path / "e"), *range(10))
 
 
+def test_half_a_shard_is_swept_when_it_is_a_day_old(url, storage, tmp_path):
+    store, bucket = opened(url, tmp_path), Bucket(url)
+    store.add(keys(1), vectors(1))
+    whole = set(bucket.list())
+    for name in ("block-put/embeddings.npy", "block-removed/keys.npy", "notes/keys.npy", "block-more/notes.txt"):
+        bucket.put(name, b"left")
+    before = set(bucket.list())
+    store.sweep()
+    assert set(bucket.list()) == before, "somebody may be putting the other half"
+    storage.age(url.removeprefix(f"s3://{BUCKET}/"), 2 * 86_400)
+    bucket.put("block-young/embeddings.npy", b"begun")
+    store.sweep()
+    assert set(bucket.list()) - whole == {"notes/keys.npy", "block-more/notes.txt", "block-young/embeddings.npy"}
+    assert_has(opened(url, tmp_path / "other"), 1)
+
+
 def test_a_shard_that_is_removed_at_every_step_ends_in_one_line(url, tmp_path, monkeypatch):
     store = opened(url, tmp_path / "a")
     store.add(keys(1), vectors(1))
