@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from support.forked import fork_server
 from support.shop import wait_until
+from support.synced import noting_fsync
 
 from ingest.core.errors import StorageError
 from ingest.core.records import Embedded, ImageFile, Product, Reason, Skipped, Stage
@@ -300,7 +301,8 @@ def test_what_a_killed_writer_left_aside_is_not_read_and_is_swept_by_the_next_wr
 
 
 def test_other_files_in_the_folder_do_not_matter(tmp_path):
-    (tmp_path / "README").write_text("mine")
+    for name in ("README", ".notes.tmp"):
+        (tmp_path / name).write_text("mine")
     (tmp_path / "notes").mkdir()
     store = LocalStore(tmp_path, DIM)
     added(store, "a")
@@ -328,6 +330,15 @@ def test_a_disk_that_fails_while_writing_leaves_the_store_as_it_was(tmp_path, mo
     assert folders(store) == ["00000001"]
     added(store, "b")
     assert_holds(store, "a", "b")
+
+
+def test_both_files_and_the_names_of_a_shard_are_fsynced(tmp_path):
+    with noting_fsync() as synced:
+        added(LocalStore(tmp_path, DIM), "a", "b")
+    shard = tmp_path / "00000001"
+    for path in (shard / "keys.npy", shard / "embeddings.npy"):
+        assert synced[path.stat().st_ino] == path.stat().st_size
+    assert {shard.stat().st_ino, tmp_path.stat().st_ino} <= synced.keys()
 
 
 def test_nothing_passes_before_it_is_on_disk(tmp_path):

@@ -13,6 +13,7 @@ from threading import Thread
 
 import pytest
 from support.http_server import Answer
+from support.synced import noting_fsync
 
 from ingest.core.errors import StorageError
 from ingest.core.records import Reason
@@ -49,6 +50,12 @@ def test_an_image_arrives_with_its_digest_and_validators(server, downloader, pat
     _, headers = server.requests[0]
     assert headers["User-Agent"].startswith("ingest/")
     assert headers["User-Agent"].endswith(" (+product picture fetcher)")
+
+
+def test_a_download_is_fsynced_when_it_is_whole(server, downloader, path, jpeg):
+    with noting_fsync() as synced:
+        downloader.fetch(server.serve("/a", Answer(jpeg)), path)
+    assert synced == {path.stat().st_ino: len(jpeg)}
 
 
 def test_connections_are_reused_and_limited_per_host(server, downloader, tmp_path, jpeg):
@@ -173,6 +180,12 @@ def test_the_size_is_counted_whatever_the_server_declares(server, downloader, pa
     assert refused(small, declared, path)[0] == Reason.TOO_LARGE
     assert refused(small, server.serve("/b", Answer(jpeg, endless=True)), path)[0] == Reason.TOO_LARGE
     assert path.stat().st_size <= 100_000
+
+
+def test_an_image_of_just_the_largest_size_arrives(server, downloader, path, jpeg):
+    url = server.serve("/a", Answer(jpeg))
+    assert with_policy(downloader, max_bytes=len(jpeg)).fetch(url, path).size == len(jpeg)
+    assert refused(with_policy(downloader, max_bytes=len(jpeg) - 1), url, path)[0] == Reason.TOO_LARGE
 
 
 def test_the_size_of_a_compressed_body_is_that_of_its_content(server, downloader, path, jpeg):
