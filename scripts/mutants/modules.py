@@ -23,9 +23,10 @@ TESTS: dict[str, list[str]] = {
     "pipeline/promote.py": ["tests/collection/test_promotion.py", _COLLECTIONS, _PLANS, _CARRY_OVER],
     "pipeline/alias_move.py": [_CARRY_OVER],
     "pipeline/carry_over.py": [_CARRY_OVER],
-    "pipeline/first_write.py": [_CARRY_OVER],
+    "pipeline/first_write.py": ["tests/collection/test_first_write.py", _CARRY_OVER],
     "milvus/alias.py": [
         _COLLECTIONS,
+        f"{_REPLICAS}::test_an_alias_in_a_database_is_looked_up_on_every_version",
         f"{_REPLICAS}::test_an_alias_is_not_noted_as_served_before_it_answers_from_its_new_collection",
         f"{_REPLICAS}::test_an_alias_that_goes_on_answering_from_the_old_collection_is_an_error_and_nothing_is_dropped",
         f"{_REPLICAS}::test_a_user_who_may_not_create_the_second_alias_is_told_so_and_rolls_back_all_the_same",

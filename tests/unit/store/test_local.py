@@ -219,6 +219,25 @@ def test_merging_does_not_bring_a_damaged_row_back_over_the_good_one(tmp_path, m
     assert_holds(LocalStore(tmp_path, DIM), "a", "b", "c")
 
 
+def test_a_damaged_row_that_a_merge_leaves_out_is_not_held_any_more(tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "MERGE_AT", 2)
+    store = LocalStore(tmp_path, DIM)
+    store.add([key("a"), key("b")], np.stack([2 * vector("a"), vector("b")]))
+    added(store, "c")
+    assert folders(store) == ["00000003"]
+    assert store.holds([key("a"), key("b"), key("c")]) == [False, True, True]
+
+
+def test_two_sound_shards_become_one_and_a_single_one_stays_as_it_is(tmp_path):
+    store = LocalStore(tmp_path, DIM)
+    added(store, "a")
+    added(store, "b")
+    for expected in (["00000003"], ["00000003"]):
+        store.rewrite(folders(store), lambda keys: np.ones(len(keys), bool))
+        assert folders(store) == expected
+        assert_holds(store, "a", "b")
+
+
 def test_shards_whose_every_row_was_written_again_are_removed(tmp_path, monkeypatch):
     monkeypatch.setattr(local, "FULL_SHARD_ROWS", 2)
     store = LocalStore(tmp_path, DIM)
