@@ -7,6 +7,9 @@ import gzip
 import hashlib
 import pickle
 import socket
+import sys
+import time
+from contextlib import ExitStack
 from dataclasses import FrozenInstanceError, replace
 from datetime import UTC, datetime, timedelta
 from threading import Thread
@@ -243,6 +246,20 @@ def test_a_host_that_does_not_answer_is_unreachable(downloader, path):
     reason, detail = refused(downloader, f"http://127.0.0.1:{port}/a.jpg?token=s3cret", path)
     assert reason == Reason.CONNECT
     assert detail == f"http://127.0.0.1:{port}/a.jpg: connection refused; try again later"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a full queue refuses connections")
+def test_a_host_that_accepts_no_connection_is_not_waited_for_until_the_deadline(downloader, path):
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as waiting:
+        for _ in range(4):
+            one = waiting.enter_context(socket.socket())
+            one.settimeout(0)
+            one.connect_ex(full.getsockname())
+        hasty = with_policy(downloader, connect_s=0.1, read_s=20, deadline_s=20, tries=1)
+        began = time.monotonic()
+        reason, _ = refused(hasty, f"http://127.0.0.1:{full.getsockname()[1]}/a.jpg", path)
+    assert reason.is_transient
+    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("url", ["http://", "http:///a", "http://[::1", "http://a:99999/", "http://a:x/", "http://.x/"])
