@@ -3,7 +3,7 @@
 # make test-fast  the unit tests that need no server and no browser (under a minute)
 # make bench every benchmark, the figures into benchmarks/results; QUICK=1 takes under a minute each
 # make soak  tests at length: 100 kills, 300 signals, 20 outages of Milvus, the whole upgrade (an hour)
-# make mutants  300 one-line faults in the modules that decide, and which of them the tests find (hours; docs/testing.md)
+# make mutants  300 one-line faults in the modules that decide, and which of them the tests find (half an hour; docs/testing.md)
 PYTHON ?= python3
 BIN := .venv/bin
 # A CPU-only torch is 200 MB, the default on Linux some GB: make run TORCH_INDEX=https://download.pytorch.org/whl/cpu

@@ -14,7 +14,7 @@ from support.small_shop import SmallShop
 
 from ingest.catalog import reader
 from ingest.core.errors import PruneRefusedError
-from ingest.milvus import properties, versions
+from ingest.milvus import properties, versions, writer
 from ingest.milvus.collection import Collection
 
 if TYPE_CHECKING:
@@ -219,6 +219,21 @@ def test_rows_that_ingest_did_not_write_are_carried_over_as_they_are(shop: Small
     assert (after.pop("image_sha256"), before.pop("image_sha256")) == ("", "none")
     assert after == before
     assert any("1 row that ingest did not write" in note for note in shop.run(schema=schema).notes)
+
+
+def test_few_rows_of_others_are_written_at_once_because_their_texts_may_be_long(shop: SmallShop) -> None:
+    theirs: dict[str, Any] = {
+        "embedding": [0.0] * 8, "row_digest": "", "image_sha256": "", "title": "", "category": "", "colour": "",
+        "price": 1.5, "brand": "", "image": "",
+    }  # fmt: skip
+    with shop.client() as client:
+        client.load_collection("products")
+        client.insert("products", [{"product_id": f"theirs-{number}", **theirs} for number in range(101)])
+    schema = contract(shop)
+    with mock.patch.object(writer, "write", wraps=writer.write) as write:
+        assert shop.run(schema=schema).summary.carried == 101
+    assert [len(call.args[0]) for call in write.call_args_list][-2:] == [100, 1]
+    assert len(shop.rows()) == 111
 
 
 def test_another_model_carries_nothing_over_and_the_guard_holds(shop: SmallShop) -> None:

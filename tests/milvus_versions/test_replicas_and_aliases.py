@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from pymilvus import MilvusClient
 from support.shop import contract_in
 from support.small_shop import FIVE, SmallShop
 
@@ -82,6 +83,19 @@ def test_a_server_that_does_not_tell_its_replicas_is_not_asked_to_change_them(
     server.forget()
     shop.run(schema=contract_in(tmp_path, ALIAS, "\n[collection]\nreplicas = 2\n"))
     assert not server.requests("LoadCollection")
+
+
+def test_an_alias_in_a_database_is_looked_up_on_every_version(server: Server, tmp_path: Path) -> None:
+    """Milvus 2.3.5 looks for the description of an alias in the default database."""
+    with closing(MilvusClient(uri=server.uri)) as client:
+        client.create_database("market")
+    shop = stocked(SmallShop(tmp_path, server.uri, db_name="market"))
+    shop.run()
+    with connected(shop) as connection:
+        name = server.collection(ALIAS, "market").name
+        assert alias.alias_target(connection, ALIAS) == name
+        assert alias.alias_target(connection, name) is None, "a collection is no alias"
+        assert alias.alias_target(connection, "nothing") is None
 
 
 def test_a_released_collection_is_loaded_before_a_rollback_serves_it(server: Server, shop: SmallShop) -> None:

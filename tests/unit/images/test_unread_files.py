@@ -94,3 +94,15 @@ def test_a_file_whose_row_is_right_is_not_read(cache, files, decoder, monkeypatc
     monkeypatch.setattr(on_threads, "read_file", lambda *_: pytest.fail("it was read"))
     (image,) = UnreadFiles(cache, decoder)([files["A"]])
     assert (image.sha256, image.decoded) == (digest(files["A"]), None)
+
+
+def test_an_answer_for_fewer_images_than_were_asked_about_is_an_error(cache, files, decoder):
+    with pytest.raises(ValueError, match="shorter"):
+        UnreadFiles(cache, decoder, lambda images: [True] * (len(images) - 1))([files["A"], files["B"]])
+
+
+def test_a_file_with_a_name_that_no_file_can_have_is_skipped(cache, files, decoder, tmp_path):
+    odd = UnreadFile(Product("odd", "a\0b.png", {}, 2), tmp_path / "a\0b.png")
+    skipped, found = UnreadFiles(cache, decoder)([odd, files["B"]])
+    assert (skipped.product_id, isinstance(skipped, Skipped)) == ("odd", True)
+    assert isinstance(found.decoded, Decoded)

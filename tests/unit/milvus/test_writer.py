@@ -122,3 +122,32 @@ def test_what_is_acknowledged_does_not_wait_for_a_slow_source_to_fill_the_next_b
     monitored = writer.upsert(slow(), collection)
     assert [next(monitored).product.product_id for _ in range(3)] == ["d0", "d1", "d2"]
     monitored.close()
+
+
+def sent(collection: Collection, patch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Collect the rows and bytes of each call instead of making it."""
+    calls: list[tuple[int, int]] = []
+    patch.setattr(collection.connection, "is_lite", False)
+    patch.setattr(collection.connection, "upsert", lambda call: calls.append((call.num_rows, call.ByteSize())))
+    return calls
+
+
+def test_a_call_fits_into_a_message_of_64_mb_whatever_the_texts(made, monkeypatch):
+    calls = sent(made, monkeypatch)
+    records = [record(f"f{number}", "🫖" * 2**20) for number in range(20)]
+    assert len(list(writer.upsert(records, made))) == 20
+    assert max(size for _, size in calls) < 64 * 10**6
+    assert 2 < len(calls) < 20
+
+
+def test_a_row_larger_than_any_call_goes_alone(made, monkeypatch):
+    calls = sent(made, monkeypatch)
+    records = [record("g0"), record("g1", "x" * 9 * 2**20), record("g2")]
+    assert list(writer.upsert(records, made)) == records
+    assert [rows for rows, _ in calls] == [1, 1, 1]
+
+
+def test_a_call_has_at_most_a_thousand_rows(made, monkeypatch):
+    calls = sent(made, monkeypatch)
+    assert len(list(writer.upsert((record(f"h{number}") for number in range(2001)), made))) == 2001
+    assert sorted(rows for rows, _ in calls) == [1, 1000, 1000]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from support.synced import noting_fsync
 
 from ingest.core.errors import StorageError
 from ingest.exports.manifest import ChecksumWriter
@@ -72,6 +73,13 @@ def test_a_file_appears_whole_when_the_block_ends(tmp_path):
         assert not path.exists()
     assert path.read_bytes() == b"new"
     assert [entry.name for entry in path.parent.iterdir()] == ["file"]
+
+
+def test_a_file_and_its_name_are_fsynced(tmp_path):
+    path = tmp_path / "file"
+    with noting_fsync() as synced, atomic_write(path) as file:
+        file.write(b"new")
+    assert synced == {path.stat().st_ino: 3, tmp_path.stat().st_ino: tmp_path.stat().st_size}
 
 
 def test_a_block_that_fails_leaves_what_was_there_and_no_trace(tmp_path):

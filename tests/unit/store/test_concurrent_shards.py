@@ -6,6 +6,7 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from support.synced import noting_fsync
 
 from ingest.store import concurrent_shards
 from ingest.store.local import LocalStore
@@ -61,3 +62,18 @@ def test_a_vector_that_was_damaged_is_healed_by_the_numbered_shard(tmp_path):
     assert store.find([bytes(key[0])]) == [None]
     store.add([bytes(key[0])], rows(1))
     assert LocalStore(tmp_path / "space", DIM).find([bytes(key[0])])[0].tolist() == rows(1)[0].tolist()
+
+
+def test_a_name_stays_the_same_from_version_to_version(tmp_path):
+    """Another name for the same keys would make every shard of an existing store count as damaged."""
+    expected = "block-" + hashlib.sha256(b"space\n" + packed(1, 2).tobytes()).hexdigest()[:32]
+    assert concurrent_shards.name("space", packed(1, 2)) == expected
+    assert concurrent_shards.put(f"{tmp_path}/space/", packed(1, 2), rows(2)) == expected
+
+
+def test_both_files_and_the_names_of_a_shard_are_fsynced(tmp_path):
+    with noting_fsync() as synced:
+        shard = tmp_path / "space" / concurrent_shards.put(str(tmp_path / "space"), packed(1), rows(1))
+    for path in (shard / "keys.npy", shard / "embeddings.npy"):
+        assert synced[path.stat().st_ino] == path.stat().st_size
+    assert {shard.stat().st_ino, shard.parent.stat().st_ino} <= synced.keys()

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from support.forked import fork_server
 from support.shop import wait_until
+from support.synced import noting_fsync
 
 from ingest.core.errors import StorageError
 from ingest.core.records import Embedded, ImageFile, Product, Reason, Skipped, Stage
@@ -218,6 +219,25 @@ def test_merging_does_not_bring_a_damaged_row_back_over_the_good_one(tmp_path, m
     assert_holds(LocalStore(tmp_path, DIM), "a", "b", "c")
 
 
+def test_a_damaged_row_that_a_merge_leaves_out_is_not_held_any_more(tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "MERGE_AT", 2)
+    store = LocalStore(tmp_path, DIM)
+    store.add([key("a"), key("b")], np.stack([2 * vector("a"), vector("b")]))
+    added(store, "c")
+    assert folders(store) == ["00000003"]
+    assert store.holds([key("a"), key("b"), key("c")]) == [False, True, True]
+
+
+def test_two_sound_shards_become_one_and_a_single_one_stays_as_it_is(tmp_path):
+    store = LocalStore(tmp_path, DIM)
+    added(store, "a")
+    added(store, "b")
+    for expected in (["00000003"], ["00000003"]):
+        store.rewrite(folders(store), lambda keys: np.ones(len(keys), bool))
+        assert folders(store) == expected
+        assert_holds(store, "a", "b")
+
+
 def test_shards_whose_every_row_was_written_again_are_removed(tmp_path, monkeypatch):
     monkeypatch.setattr(local, "FULL_SHARD_ROWS", 2)
     store = LocalStore(tmp_path, DIM)
@@ -300,7 +320,8 @@ def test_what_a_killed_writer_left_aside_is_not_read_and_is_swept_by_the_next_wr
 
 
 def test_other_files_in_the_folder_do_not_matter(tmp_path):
-    (tmp_path / "README").write_text("mine")
+    for name in ("README", ".notes.tmp"):
+        (tmp_path / name).write_text("mine")
     (tmp_path / "notes").mkdir()
     store = LocalStore(tmp_path, DIM)
     added(store, "a")
@@ -328,6 +349,15 @@ def test_a_disk_that_fails_while_writing_leaves_the_store_as_it_was(tmp_path, mo
     assert folders(store) == ["00000001"]
     added(store, "b")
     assert_holds(store, "a", "b")
+
+
+def test_both_files_and_the_names_of_a_shard_are_fsynced(tmp_path):
+    with noting_fsync() as synced:
+        added(LocalStore(tmp_path, DIM), "a", "b")
+    shard = tmp_path / "00000001"
+    for path in (shard / "keys.npy", shard / "embeddings.npy"):
+        assert synced[path.stat().st_ino] == path.stat().st_size
+    assert {shard.stat().st_ino, tmp_path.stat().st_ino} <= synced.keys()
 
 
 def test_nothing_passes_before_it_is_on_disk(tmp_path):

@@ -167,3 +167,10 @@ def test_what_was_judged_is_not_held_back_by_the_rest_of_an_endless_catalog():
             yield picture("a", (RED, "mug"))
 
     assert next(CollectionDiff(Inventory(), "s").changes(endless())) == picture("a", (RED, "mug"))
+
+
+def test_a_row_is_of_an_image_whatever_else_it_says_and_nothing_is_recorded():
+    difference = CollectionDiff(collected({"a": (RED, "mug"), "b": (BLUE, "mug"), "theirs": None}), "s")
+    images = [picture("b", (RED, "mug")), picture("a", (RED, "renamed")), picture("new", (RED, "mug"))]
+    assert difference.have_image(images) == [False, True, False]
+    assert (difference.gone, difference.unchanged, difference.added) == (2, 0, 0)

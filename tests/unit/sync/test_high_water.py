@@ -48,3 +48,15 @@ def test_seven_runs_with_fewer_forget_the_most_and_a_flag_forgets_it_at_once():
 def test_anything_else_counts_as_unknown(text):
     assert HighWater.parse(text) == HighWater()
     assert HighWater.parse(text).most(7) == 7
+
+
+def test_it_looks_back_seven_runs():
+    high_water = HighWater().add(9, 9)
+    for _ in range(6):
+        high_water = high_water.add(1, 1)
+    assert high_water.most(0) == 9
+    assert high_water.add(1, 1).most(0) == 1
+
+
+def test_nothing_found_is_a_figure_too():
+    assert HighWater.parse("[0]").figures == (0,)

@@ -83,3 +83,16 @@ def test_of_doubled_rows_the_first_is_distrusted_and_none_counts_as_gone():
         "one of them is not ours to replace"
     )
     assert inventory.digest(5) == f"{5:032x}"
+
+
+def test_doubled_rows_of_ours_are_not_those_of_another_program():
+    inventory = filled(3)
+    inventory.add(["P0000001"], ["7" * 32], ["0" * 64])
+    inventory.distrust_duplicates()
+    assert (inventory.count(RowState.DOUBLE), inventory.count(RowState.FOREIGN)) == (1, 0)
+
+
+def test_digests_are_compared_with_those_of_another_inventory():
+    first, second = filled(4), Inventory()
+    second.add(["P0000002", "P0000001"], [f"{2:032x}", "7" * 32], ["0" * 64] * 2)
+    assert first.has_digests(np.array([2, 1, 2]), second, np.array([0, 1, 1])).tolist() == [True, False, False]

@@ -7,12 +7,16 @@ import gzip
 import hashlib
 import pickle
 import socket
+import sys
+import time
+from contextlib import ExitStack
 from dataclasses import FrozenInstanceError, replace
 from datetime import UTC, datetime, timedelta
 from threading import Thread
 
 import pytest
 from support.http_server import Answer
+from support.synced import noting_fsync
 
 from ingest.core.errors import StorageError
 from ingest.core.records import Reason
@@ -49,6 +53,12 @@ def test_an_image_arrives_with_its_digest_and_validators(server, downloader, pat
     _, headers = server.requests[0]
     assert headers["User-Agent"].startswith("ingest/")
     assert headers["User-Agent"].endswith(" (+product picture fetcher)")
+
+
+def test_a_download_is_fsynced_when_it_is_whole(server, downloader, path, jpeg):
+    with noting_fsync() as synced:
+        downloader.fetch(server.serve("/a", Answer(jpeg)), path)
+    assert synced == {path.stat().st_ino: len(jpeg)}
 
 
 def test_connections_are_reused_and_limited_per_host(server, downloader, tmp_path, jpeg):
@@ -175,6 +185,12 @@ def test_the_size_is_counted_whatever_the_server_declares(server, downloader, pa
     assert path.stat().st_size <= 100_000
 
 
+def test_an_image_of_just_the_largest_size_arrives(server, downloader, path, jpeg):
+    url = server.serve("/a", Answer(jpeg))
+    assert with_policy(downloader, max_bytes=len(jpeg)).fetch(url, path).size == len(jpeg)
+    assert refused(with_policy(downloader, max_bytes=len(jpeg) - 1), url, path)[0] == Reason.TOO_LARGE
+
+
 def test_the_size_of_a_compressed_body_is_that_of_its_content(server, downloader, path, jpeg):
     zipped = {"Content-Encoding": "gzip"}
     downloader.fetch(server.serve("/a", Answer(gzip.compress(jpeg), headers=zipped)), path)
@@ -230,6 +246,20 @@ def test_a_host_that_does_not_answer_is_unreachable(downloader, path):
     reason, detail = refused(downloader, f"http://127.0.0.1:{port}/a.jpg?token=s3cret", path)
     assert reason == Reason.CONNECT
     assert detail == f"http://127.0.0.1:{port}/a.jpg: connection refused; try again later"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a full queue refuses connections")
+def test_a_host_that_accepts_no_connection_is_not_waited_for_until_the_deadline(downloader, path):
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as waiting:
+        for _ in range(4):
+            one = waiting.enter_context(socket.socket())
+            one.settimeout(0)
+            one.connect_ex(full.getsockname())
+        hasty = with_policy(downloader, connect_s=0.1, read_s=20, deadline_s=20, tries=1)
+        began = time.monotonic()
+        reason, _ = refused(hasty, f"http://127.0.0.1:{full.getsockname()[1]}/a.jpg", path)
+    assert reason.is_transient
+    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("url", ["http://", "http:///a", "http://[::1", "http://a:99999/", "http://a:x/", "http://.x/"])
