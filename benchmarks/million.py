@@ -168,7 +168,7 @@ def nothing_to_do(folder: Path, contract: Contract, wanted: ExportRows, uri: str
     with connect(MilvusSettings(uri or "", max_wait=60)) as connection:
         collection = Collection(connection, contract, SPACE)
         assert collection.ready()
-        difference = diff.CollectionDiff(reader.inventory(collection, store), SPACE.fingerprint)
+        difference = diff.CollectionDiff(reader.read_inventory(collection, store), SPACE.fingerprint)
         assert not list(difference.changes(wanted.note(pictures(folder, contract))))
         return difference.unchanged
 

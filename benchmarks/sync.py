@@ -165,11 +165,11 @@ def at_rest(collection: Collection, seconds: float) -> None:
 
 def synced(folder: Path, collection: Collection, store: LocalStore) -> int:
     """Do what a run does from the catalog to the flush; return the rows written and deleted."""
-    difference = diff.CollectionDiff(reader.inventory(collection, store), SPACE.fingerprint)
+    difference = diff.CollectionDiff(reader.read_inventory(collection, store), SPACE.fingerprint)
     known = stored(difference.changes(pictures(folder, collection.contract)), store)
     written = sum(1 for _ in difference.failures(writer.upsert(spill(known, store, 2048, folder), collection)))
     deleted = 0
-    for batch in parallel.batched((product_id for product_id, _ in difference.there.ids({RowState.GONE})), 1000):
+    for batch in parallel.batched((product_id for product_id, _ in difference.inventory.ids({RowState.GONE})), 1000):
         collection.delete(batch)
         deleted += len(batch)
     if written + deleted >= FLUSHED_FROM:

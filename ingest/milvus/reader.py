@@ -29,7 +29,7 @@ class Rows(Protocol):
         """Yield all rows' product_id, row_digest and image_sha256, thousands at a time."""
 
 
-def inventory(collection: Rows, store: EmbeddingStore | None = None) -> Inventory:
+def read_inventory(collection: Rows, store: EmbeddingStore | None = None) -> Inventory:
     """Return the inventory of a collection, with the places of the rows whose vectors the `store` lacks."""
     found = Inventory()
     unstored = []
@@ -45,15 +45,15 @@ def inventory(collection: Rows, store: EmbeddingStore | None = None) -> Inventor
     return found
 
 
-def read_served(collection: Collection, target: str | None, there: Inventory) -> ServedRows | None:
+def read_served(collection: Collection, target: str | None, inventory: Inventory) -> ServedRows | None:
     """Return what apps find through the alias, which points to `target`; None if that is nothing.
 
-    If it is the collection itself, its rows are `there`; if it is another one, that must be loaded.
+    If it is the collection itself, its rows are `inventory`; if it is another one, that must be loaded.
     """
     if target is None:
         return None
     found = ServedCollection(collection.connection, target)
-    return ServedRows(there if target == collection.name else inventory(found), found.high_water)
+    return ServedRows(inventory if target == collection.name else read_inventory(found), found.high_water)
 
 
 def _unstored(digests: Sequence[str], shas: Sequence[str], store: EmbeddingStore) -> NDArray[np.int64]:

@@ -68,18 +68,20 @@ def weigh(
     `good` are the products that the new collection has, or will have, from today's catalog. The states of the served
     rows are settled by it, which the prune policy goes by.
     """
-    served, there, settings = difference.served, difference.there, pipeline.settings
+    served, inventory, settings = difference.served, difference.inventory, pipeline.settings
     assert served is not None
-    new = _Counted(good, there)
+    new = _Counted(good, inventory)
     served.settle((product_id for product_id, _ in pipeline.wanted.products()), new)
     deleted = list(PrunePolicy.of(settings).deleted(difference))
-    carry_over = CarryOver(ServedCollection(collection.connection, target), served.rows, collection, there, settings)
+    carry_over = CarryOver(
+        ServedCollection(collection.connection, target), served.rows, collection, inventory, settings
+    )
     carried = carry_over.find(deleted)
-    stays = there.products & ~np.isin(there.states, deleted)
+    stays = inventory.products & ~np.isin(inventory.states, deleted)
     kept = (served.rows.states == RowState.SAME) | carried
     added = 0  # carried rows of products that the collection has no row of
     for block in batched(served.rows.where(carried | ~kept), _BLOCK):
-        at, places = there.find(block), served.rows.find(block)
+        at, places = inventory.find(block), served.rows.find(block)
         is_there = at != ABSENT
         is_there[is_there] = stays[at[is_there]]
         added += int((carried[places] & ~is_there).sum())
@@ -94,9 +96,9 @@ def weigh(
 class _Counted:
     """Passes ids on, and counts those that an inventory lacks: `absent`."""
 
-    def __init__(self, ids: Iterable[str], there: Inventory) -> None:
+    def __init__(self, ids: Iterable[str], inventory: Inventory) -> None:
         self._ids = ids
-        self._there = there
+        self._there = inventory
         self.absent = 0
 
     def __iter__(self) -> Iterator[str]:

@@ -38,18 +38,23 @@ _FOREIGN_BLOCK = 100
 
 
 class CarryOver:
-    """Carries rows of `served`, whose inventory is `rows` with settled states, into a collection that has `there`.
+    """Carries rows of `served`, whose inventory is `rows` with settled states, into a collection that has `inventory`.
 
     Rows are read again where they are written, so that memory holds one block of them.
     """
 
     def __init__(
-        self, served: ServedCollection, rows: Inventory, collection: Collection, there: Inventory, settings: Settings
+        self,
+        served: ServedCollection,
+        rows: Inventory,
+        collection: Collection,
+        inventory: Inventory,
+        settings: Settings,
     ) -> None:
         self._served = served
         self._rows = rows
         self._collection = collection
-        self._there = there
+        self._there = inventory
         columns = Columns(settings.id_column, settings.image_column)
         self._rules = row_rules(collection.contract, columns)
         own = {PRIMARY_KEY, ROW_DIGEST, IMAGE_SHA256, DYNAMIC, collection.contract.index.field}
@@ -83,13 +88,13 @@ class CarryOver:
 
     def _is_lacking(self, ids: Sequence[str]) -> NDArray[np.bool_]:
         """Return which of these served rows the collection lacks, or has an older one of, (n,) bool."""
-        there, rows = self._there, self._rows
-        at, own = there.find(ids), rows.find(ids)
+        inventory, rows = self._there, self._rows
+        at, own = inventory.find(ids), rows.find(ids)
         lacking: NDArray[np.bool_] = at == ABSENT
         both = ~lacking
         at, own = at[both], own[both]
-        is_foreign = (there.states[at] == RowState.FOREIGN) | (rows.states[own] == RowState.FOREIGN)
-        lacking[both] = ~is_foreign & ~there.has_digests(at, rows, own)
+        is_foreign = (inventory.states[at] == RowState.FOREIGN) | (rows.states[own] == RowState.FOREIGN)
+        lacking[both] = ~is_foreign & ~inventory.has_digests(at, rows, own)
         return lacking
 
     def _products(self, ids: Sequence[str]) -> dict[str, tuple[Product, str, str]]:

@@ -92,5 +92,5 @@ def _count_swallowed(pipeline: Pipeline, difference: CollectionDiff) -> int:
     """Return how many rows that seem gone have their id in a line inside another row."""
     if not (ids := list(pipeline.recorder.inner)):
         return 0
-    places = difference.there.find(ids)
-    return int(np.count_nonzero(difference.there.states[places[places != ABSENT]] == RowState.GONE))
+    places = difference.inventory.find(ids)
+    return int(np.count_nonzero(difference.inventory.states[places[places != ABSENT]] == RowState.GONE))

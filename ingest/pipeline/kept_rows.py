@@ -18,14 +18,14 @@ _NAMED = 5  # products named in a note; changes.csv names them all
 
 def notes(settings: Settings, difference: CollectionDiff, summary: Summary) -> list[str]:
     """Return a note for each kind of rows that stay, with what deletes them."""
-    foreign = difference.there.count(RowState.FOREIGN)
+    foreign = difference.inventory.count(RowState.FOREIGN)
     found = [f"kept {_rows(foreign)} that ingest did not write"] if foreign else []
     for state, rows, why in (
         (RowState.GONE, summary.gone, "not in the catalog (delete with --prune)"),
         (RowState.FAILED, summary.stale, "of products that fail now (delete with --drop-failed)"),
     ):
         if rows and state not in PrunePolicy.of(settings).states:
-            named = ", ".join(product_id for product_id, _ in islice(difference.there.ids({state}), _NAMED))
+            named = ", ".join(product_id for product_id, _ in islice(difference.inventory.ids({state}), _NAMED))
             found.append(f"kept {_rows(rows)} {why}: {named}{', …' if rows > _NAMED else ''}")
     if summary.carried:
         whose = "of products that fail now or are not in the catalog"

@@ -57,12 +57,12 @@ class AliasSwitch:
         self._difference = difference
         self._written = written
         self._served = served
-        there = difference.there
+        inventory = difference.inventory
         self._move: AliasMove | None = None
         if served is not None and not pipeline.settings.sample:
-            names = chain(there.where(there.states == RowState.SAME), written.where(written.products))
+            names = chain(inventory.where(inventory.states == RowState.SAME), written.where(written.products))
             self._move = alias_move.weigh(pipeline, collection, served, difference, names)
-        if there.count(RowState.SAME) + len(written):
+        if inventory.count(RowState.SAME) + len(written):
             self._stays = reason_to_stay(pipeline, served, self._move)
         else:  # an empty collection: what the caller says about skipped products explains it
             self._stays = Promotion(served)
@@ -83,7 +83,7 @@ class AliasSwitch:
             return self._stays
         pipeline, collection, alias = self._pipeline, self._collection, self._pipeline.contract.alias
         deleted = PrunePolicy.of(pipeline.settings).deleted(self._difference)
-        _verify(pipeline, collection, self._difference.there, self._written, deleted)
+        _verify(pipeline, collection, self._difference.inventory, self._written, deleted)
         if self._move is not None:
             known = properties.high_water(collection.connection, collection.name)
             properties.keep_high_water(collection.connection, collection.name, known, self._move.high_water)
@@ -118,17 +118,17 @@ def reason_to_stay(pipeline: Pipeline, served: str | None, move: AliasMove | Non
 
 
 def _verify(
-    pipeline: Pipeline, collection: Collection, there: Inventory, written: Inventory, deleted: States[RowState]
+    pipeline: Pipeline, collection: Collection, inventory: Inventory, written: Inventory, deleted: States[RowState]
 ) -> None:
     """Raise VerificationError if the collection does not hold what this run wrote to it and found in it."""
     sample = chain(islice(written.where(np.ones(len(written), bool)), _CHECKED_VECTORS),
-                   islice((name for name, _ in there.ids({RowState.SAME})), _CHECKED_VECTORS))  # fmt: skip
+                   islice((name for name, _ in inventory.ids({RowState.SAME})), _CHECKED_VECTORS))  # fmt: skip
     collection.wait_for_index(pipeline.stop)
     if pipeline.stop.is_set():
         raise InterruptedRunError("interrupted before the alias was moved; run the same command again to go on")
     found = chain(
         checks.index(collection),
-        checks.rows(collection, there, written, deleted),
+        checks.rows(collection, inventory, written, deleted),
         checks.vectors(collection, pipeline.store, list(sample)),
     )
     if faults := list(islice(found, _NAMED)):

@@ -50,16 +50,16 @@ def read_back(pipeline: Pipeline, collection: Collection, difference: Collection
     Returns the products of which that is impossible: the row's vector is damaged, or the store has another one by now,
     of the same image. Rows of products that fail today are used if their metadata is today's.
     """
-    there, rest = difference.there, list[str]()
-    unstored = np.zeros(len(there), bool)
-    unstored[there.unstored] = True
-    same = unstored & (there.states == RowState.SAME)
-    for product_ids in batched(there.where(same), _READ_ROWS):
-        rest += _fill(pipeline, collection, there, product_ids)
-    failing = set(there.where(unstored & (there.states == RowState.FAILED)))
-    for product_ids in batched(_unchanged(pipeline, there, failing), _READ_ROWS):
-        _fill(pipeline, collection, there, product_ids)
-    there.unstored = np.empty(0, np.int64)
+    inventory, rest = difference.inventory, list[str]()
+    unstored = np.zeros(len(inventory), bool)
+    unstored[inventory.unstored] = True
+    same = unstored & (inventory.states == RowState.SAME)
+    for product_ids in batched(inventory.where(same), _READ_ROWS):
+        rest += _fill(pipeline, collection, inventory, product_ids)
+    failing = set(inventory.where(unstored & (inventory.states == RowState.FAILED)))
+    for product_ids in batched(_unchanged(pipeline, inventory, failing), _READ_ROWS):
+        _fill(pipeline, collection, inventory, product_ids)
+    inventory.unstored = np.empty(0, np.int64)
     return rest
 
 
@@ -80,36 +80,36 @@ def write_again(
     return written
 
 
-def forget(pipeline: Pipeline, there: Inventory, product_ids: Sequence[str]) -> None:
+def forget(pipeline: Pipeline, inventory: Inventory, product_ids: Sequence[str]) -> None:
     """Remove the vectors of these rows' images, which are wrong, from the store; all rows with them are distrusted."""
-    places = there.find(product_ids)
-    images = sorted({there.sha256(place) for place in places[places >= 0].tolist()})
+    places = inventory.find(product_ids)
+    images = sorted({inventory.sha256(place) for place in places[places >= 0].tolist()})
     if images:
         for store in (pipeline.store, pipeline.open_trash()):
             maintenance.forget(store, images)
-        there.distrust(there.places_of(images))
+        inventory.distrust(inventory.places_of(images))
 
 
-def _unchanged(pipeline: Pipeline, there: Inventory, product_ids: set[str]) -> Iterator[str]:
+def _unchanged(pipeline: Pipeline, inventory: Inventory, product_ids: set[str]) -> Iterator[str]:
     """Yield those of these products whose row has today's metadata, and the image that it says."""
     fingerprint = pipeline.space.fingerprint
     for product in pipeline.products_of(product_ids) if product_ids else ():
-        place = int(there.find([product.product_id])[0])
-        if there.digest(place) == row_digest(product, there.sha256(place), fingerprint):
+        place = int(inventory.find([product.product_id])[0])
+        if inventory.digest(place) == row_digest(product, inventory.sha256(place), fingerprint):
             yield product.product_id
 
 
-def _fill(pipeline: Pipeline, collection: Collection, there: Inventory, product_ids: Sequence[str]) -> list[str]:
+def _fill(pipeline: Pipeline, collection: Collection, inventory: Inventory, product_ids: Sequence[str]) -> list[str]:
     """Add the vectors of these rows to the store; return the products of which that is impossible."""
     store, field = pipeline.store, collection.contract.index.field
     names = [PRIMARY_KEY, ROW_DIGEST, IMAGE_SHA256, field]
     rows = {row[PRIMARY_KEY]: row for row in collection.find(product_ids, names)}
-    places = there.find(product_ids).tolist()
-    keys = [there.sha256(place) for place in places]
+    places = inventory.find(product_ids).tolist()
+    keys = [inventory.sha256(place) for place in places]
     new: dict[bytes, NDArray[np.float32]] = {}
     rest = []
     for product_id, place, key, stored in zip(product_ids, places, keys, store.find(keys), strict=True):
-        vector = _vector(rows.get(product_id), there.digest(place), key, field, store.dim)
+        vector = _vector(rows.get(product_id), inventory.digest(place), key, field, store.dim)
         known = new.get(key) if stored is None else stored
         if vector is None or (known is not None and known.tobytes() != vector.tobytes()):
             rest.append(product_id)

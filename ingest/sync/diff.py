@@ -26,15 +26,15 @@ _SAME, _FOREIGN = RowState.SAME, RowState.FOREIGN  # looking up an enum member t
 
 
 class CollectionDiff:
-    """What a pass over the catalog finds; `there` are the rows of the collection before it.
+    """What a pass over the catalog finds; `inventory` are the rows of the collection before it.
 
     `served` is what apps find meanwhile, in that collection or in another one; None for nothing. `unreadable` counts
     rows of the catalog whose product is unknown; any product may be in them. `obstacles` are other reasons to delete
     nothing, in words.
     """
 
-    def __init__(self, there: Inventory, fingerprint: str, served: ServedRows | None = None) -> None:
-        self.there = there
+    def __init__(self, inventory: Inventory, fingerprint: str, served: ServedRows | None = None) -> None:
+        self.inventory = inventory
         self.served = served
         self.unreadable = 0
         self.obstacles: list[str] = []
@@ -61,22 +61,22 @@ class CollectionDiff:
     @property
     def stale(self) -> int:
         """Rows that cannot be updated, because their product fails now; they stay as they were."""
-        return self.there.count(RowState.FAILED)
+        return self.inventory.count(RowState.FAILED)
 
     @property
     def gone(self) -> int:
         """Rows of products that are not in the catalog."""
-        return self.there.count(RowState.GONE)
+        return self.inventory.count(RowState.GONE)
 
     @property
     def ours(self) -> int:
         """Rows that ingest wrote."""
-        return len(self.there) - self.there.count(RowState.FOREIGN, RowState.DOUBLE)
+        return len(self.inventory) - self.inventory.count(RowState.FOREIGN, RowState.DOUBLE)
 
     def have_image(self, images: Sequence[ImageFile]) -> list[bool]:
         """Return for each product whether its row is of this image, whatever its metadata; nothing is recorded."""
-        places = self.there.find([image.product.product_id for image in images])
-        return list(map(bool, self.there.same_images(places, [image.sha256 for image in images])))
+        places = self.inventory.find([image.product.product_id for image in images])
+        return list(map(bool, self.inventory.same_images(places, [image.sha256 for image in images])))
 
     def changes(self, records: Iterable[ImageFile | Skipped]) -> Iterator[ImageFile | Skipped]:
         """Yield images whose row is missing or differs, and every `Skipped`; drop the unchanged ones."""
@@ -101,32 +101,32 @@ class CollectionDiff:
 
     def hold(self, product_id: str) -> None:
         """Record that a product is in the catalog, although nothing more is known about it yet."""
-        place = int(self.there.find([product_id])[0])
-        if place != ABSENT and self.there.states[place] == RowState.GONE:
-            self.there.states[place] = RowState.SAME
+        place = int(self.inventory.find([product_id])[0])
+        if place != ABSENT and self.inventory.states[place] == RowState.GONE:
+            self.inventory.states[place] = RowState.SAME
 
     def distrust(self, product_ids: Iterable[str]) -> None:
         """Count unchanged rows as changed, because they are written again."""
-        for place in self.there.find(list(product_ids)).tolist():
-            if self.there.states[place] == RowState.SAME:
-                self.there.states[place] = RowState.METADATA
+        for place in self.inventory.find(list(product_ids)).tolist():
+            if self.inventory.states[place] == RowState.SAME:
+                self.inventory.states[place] = RowState.METADATA
                 self._counts[RowState.SAME] -= 1
                 self._counts[RowState.METADATA] += 1
 
     def kind(self, product_id: str) -> str:
         """Return what happens to a product that has come through: it is added, or which part of its row changes."""
-        place = int(self.there.find([product_id])[0])
-        return _ADDED if place == ABSENT else RowState(int(self.there.states[place])).name.lower()
+        place = int(self.inventory.find([product_id])[0])
+        return _ADDED if place == ABSENT else RowState(int(self.inventory.states[place])).name.lower()
 
     def _judge(self, images: list[ImageFile]) -> list[RowState | None]:
         """Return and record the state of each image's row; None if it has none yet."""
-        there = self.there
-        places = there.find([image.product.product_id for image in images])
+        inventory = self.inventory
+        places = inventory.find([image.product.product_id for image in images])
         metadata = [image.product.metadata for image in images]
         digests = row_digests(metadata, [image.sha256 for image in images], self._fingerprint)
         # The digest covers the image. A row that says it is of another one was changed by somebody else.
-        same = there.same(places, digests) & there.same_images(places, [image.sha256 for image in images])
-        there.states[places[same]] = _SAME
+        same = inventory.same(places, digests) & inventory.same_images(places, [image.sha256 for image in images])
+        inventory.states[places[same]] = _SAME
         self._counts[_SAME] += int(same.sum())
         states: list[RowState | None] = [_SAME] * len(images)
         for at in np.flatnonzero(~same).tolist():
@@ -134,36 +134,36 @@ class CollectionDiff:
             if state is not _FOREIGN:
                 self._counts[_ADDED if state is None else state] += 1
             if state is not None:
-                there.states[places[at]] = state
+                inventory.states[places[at]] = state
         return states
 
     def _compare(self, place: int, image: ImageFile) -> RowState | None:
-        there = self.there
+        inventory = self.inventory
         if place == ABSENT:
             return None
-        if there.states[place] == _FOREIGN:
+        if inventory.states[place] == _FOREIGN:
             return _FOREIGN
-        before = there.sha256(place)
+        before = inventory.sha256(place)
         if before == image.sha256:
             return RowState.METADATA
         digests = (row_digest(image.product, sha256, self._fingerprint) for sha256 in (before, image.sha256))
-        same_metadata = there.digest(place) in digests
+        same_metadata = inventory.digest(place) in digests
         return RowState.PICTURE if same_metadata else RowState.BOTH
 
     def _fail(self, skipped: Skipped) -> None:
         self.unreadable += skipped.is_torn or skipped.reason in _UNREADABLE
         if not skipped.product_id or skipped.reason is Reason.DUPLICATE_ID:
             return  # of rows with the same id, the first counts
-        place = int(self.there.find([skipped.product_id])[0])
+        place = int(self.inventory.find([skipped.product_id])[0])
         if place == ABSENT:
             self._counts[_ADDED] -= skipped.stage not in _STAGES_BEFORE
             return
-        state = RowState(int(self.there.states[place]))
+        state = RowState(int(self.inventory.states[place]))
         if state is RowState.FOREIGN:
             return
         if state is not RowState.GONE:
             self._counts[state] -= 1
-        self.there.states[place] = RowState.FAILED
+        self.inventory.states[place] = RowState.FAILED
 
 
 def _skip_foreign(image: ImageFile) -> Skipped:

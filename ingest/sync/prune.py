@@ -59,14 +59,14 @@ class PrunePolicy:
 
     def losses(self, difference: CollectionDiff) -> list[Loss]:
         """Return what the collection would lose by this policy and, if that is another one, what apps would."""
-        there, served = difference.there, difference.served
+        inventory, served = difference.inventory, difference.served
         if served is None:
-            return [self._loss(there)]
-        if served.rows is not there:
-            return [self._loss(there), self._loss(served.rows)]
-        lost = there.count(*self.states)
+            return [self._loss(inventory)]
+        if served.rows is not inventory:
+            return [self._loss(inventory), self._loss(served.rows)]
+        lost = inventory.count(*self.states)
         found = served.count - lost + difference.added
-        return [self._loss(there, 0 if self.allows_fewer else served.most, found)]
+        return [self._loss(inventory, 0 if self.allows_fewer else served.most, found)]
 
     def _unreadable(self, difference: CollectionDiff) -> list[str]:
         """Return that rows which seem gone may be products in rows that cannot be read, if so."""
@@ -87,13 +87,13 @@ class PrunePolicy:
 
     def ids(self, difference: CollectionDiff) -> Iterator[str]:
         """Yield the ids of the products whose rows are deleted; none if that is refused."""
-        yield from (product_id for product_id, _ in difference.there.ids(self.deleted(difference)))
+        yield from (product_id for product_id, _ in difference.inventory.ids(self.deleted(difference)))
 
     def changes(self, difference: CollectionDiff, *, gone: bool) -> Iterator[tuple[str, str]]:
         """Yield (product id, what happens to its row) for stale rows and, with `gone`, rows not in the catalog."""
         deleted = self.deleted(difference)
         words = {RowState.GONE: "gone", RowState.FAILED: "stale"}
-        for product_id, state in difference.there.ids(words if gone else {RowState.FAILED}):
+        for product_id, state in difference.inventory.ids(words if gone else {RowState.FAILED}):
             yield product_id, words[state] + (", deleted" if state in deleted else "")
 
     def _loss(self, rows: Inventory, high_water: int = 0, found: int | None = None) -> Loss:

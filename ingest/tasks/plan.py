@@ -90,8 +90,8 @@ def plan(settings: Settings, progress: Progress, stop: threading.Event) -> Plan:
     weakref.finalize(found, shutil.rmtree, folder, ignore_errors=True)
     with ExitStack() as stack:
         pipeline = Pipeline(stack, settings, progress, stop, partial(workspace.open_read_only, runs=Path(folder)))
-        collection, there, served = _read_collection(stack, pipeline, found)
-        difference = diff.CollectionDiff(there, pipeline.space.fingerprint, served)
+        collection, inventory, served = _read_collection(stack, pipeline, found)
+        difference = diff.CollectionDiff(inventory, pipeline.space.fingerprint, served)
         images = _fetched(pipeline.images(download=False), found, pipeline, difference)
         records = difference.changes(images)
         for record in pipeline.report.keep_skipped(difference.failures(pipeline.pixels(records))):
@@ -130,14 +130,14 @@ def _read_collection(
     pipeline.last_profile = catalog_check.recall(
         connection, collection.name if collection.exists() else None, found.served
     )
-    there = Inventory()
+    inventory = Inventory()
     if collection.ready():
         check_loaded(connection, collection.name)
         found.also += collection.pending_updates()
-        there = reader.inventory(collection, pipeline.store)
+        inventory = reader.read_inventory(collection, pipeline.store)
     if found.served not in (None, collection.name):
         check_loaded(connection, found.served)
-    return collection, there, reader.read_served(collection, found.served, there)
+    return collection, inventory, reader.read_served(collection, found.served, inventory)
 
 
 def _fetched(
@@ -168,19 +168,19 @@ def _weigh(
         found.unwritten = FirstWrite(pipeline, difference.served).refusal()
     if collection is None or found.served in (None, collection.name) or pipeline.settings.sample:
         return None
-    there = difference.there
-    names = chain(there.where(there.states == RowState.SAME), pipeline.report.changed_ids())
+    inventory = difference.inventory
+    names = chain(inventory.where(inventory.states == RowState.SAME), pipeline.report.changed_ids())
     return alias_move.weigh(pipeline, collection, found.served, difference, names)
 
 
 def _fill(
     found: Plan, pipeline: Pipeline, difference: diff.CollectionDiff, prune_policy: PrunePolicy, move: AliasMove | None
 ) -> None:
-    settings, there = pipeline.settings, difference.there
+    settings, inventory = pipeline.settings, difference.inventory
     found.products = pipeline.progress.items(Stage.CATALOG)
     found.stale = difference.stale
     found.gone = 0 if settings.sample else difference.gone
-    found.foreign = there.count(RowState.FOREIGN)
+    found.foreign = inventory.count(RowState.FOREIGN)
     pipeline.report.count_skipped(found, settings.catalog)
     found.refused = prune_policy.refusal(difference)
     found.remove = sum(1 for _ in prune_policy.ids(difference))
@@ -202,7 +202,7 @@ def _foresee_exports(
 ) -> None:
     """Note whether a run would write the exported files again, or could not replace them."""
     files = ExportPaths(pipeline.settings.npy, pipeline.settings.npy_ids)
-    rows = rows_to_export(pipeline, files, difference.there, drops_failed=prune_policy.drops_failed(difference))
+    rows = rows_to_export(pipeline, files, difference.inventory, drops_failed=prune_policy.drops_failed(difference))
     found.exports_refused = export_files.refusal(pipeline, files, rows, coming=pipeline.report.changed_ids())
     if found.exports_refused or found.embed or export_files.are_current(pipeline, files, rows):
         return

@@ -78,18 +78,18 @@ class _Run:
         self._summary = Summary(collection=collection.name, served=before)
         self._switches = before != collection.name
         pending_imports.settle(collection, self._settings.bulk_folder, pipeline.stop)
-        there = reader.inventory(collection, pipeline.store)
+        inventory = reader.read_inventory(collection, pipeline.store)
         if before and self._switches:
             load(collection.connection, before)
-        self._served = reader.read_served(collection, before, there)
+        self._served = reader.read_served(collection, before, inventory)
         pipeline.last_profile = catalog_check.recall(collection.connection, collection.name, before)
-        self._difference = CollectionDiff(there, pipeline.space.fingerprint, self._served)
+        self._difference = CollectionDiff(inventory, pipeline.space.fingerprint, self._served)
 
     def distrust(self, product_ids: Sequence[str], misembedded: Sequence[str]) -> None:
         """Have rows written again whatever their digests are, and the images of `misembedded` products embedded."""
-        there = self._difference.there
-        there.distrust(there.find(product_ids))
-        refill.forget(self._pipeline, there, misembedded)
+        inventory = self._difference.inventory
+        inventory.distrust(inventory.find(product_ids))
+        refill.forget(self._pipeline, inventory, misembedded)
 
     def run(self, *, rewrite: bool) -> Outcome:
         """Write, delete, export and switch the alias, in this order."""
@@ -149,12 +149,12 @@ class _Run:
 
     def _load(self, records: Iterator[Embedded | Skipped]) -> Iterator[Embedded | Skipped]:
         """Upsert, or have the server import files, as --load says; `auto` imports only into an empty collection."""
-        settings, there = self._settings, self._difference.there
-        if settings.load == "upsert" or settings.bulk_folder is None or (settings.load == "auto" and len(there)):
+        settings, inventory = self._settings, self._difference.inventory
+        if settings.load == "upsert" or settings.bulk_folder is None or (settings.load == "auto" and len(inventory)):
             return writer.upsert(records, self._collection)
         path = settings.bulk_path or str(settings.bulk_folder.absolute())
         folder = bulk_import.ImportFolder(settings.bulk_folder, path)
-        return bulk_import.load(records, self._collection, there, folder, self._pipeline.stop)
+        return bulk_import.load(records, self._collection, inventory, folder, self._pipeline.stop)
 
     def _count(self) -> None:
         summary, difference = self._summary, self._difference
@@ -184,15 +184,15 @@ class _Run:
             self._collection.flush()
 
     def _export(self, *, rewrite: bool) -> export_files.ExportResult:
-        there = self._difference.there
+        inventory = self._difference.inventory
 
         def repair(images: list[bytes]) -> None:
-            there.unstored = there.places_of(images)
+            inventory.unstored = inventory.places_of(images)
             self._summary.upserted += refill.refill(self._pipeline, self._collection, self._difference)
             self._count()
 
         return export_files.export(
-            self._pipeline, export_files.paths(self._settings), there, repair,
+            self._pipeline, export_files.paths(self._settings), inventory, repair,
             drops_failed=self._policy.drops_failed(self._difference), rewrite=rewrite,
         )  # fmt: skip
 

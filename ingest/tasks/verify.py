@@ -64,16 +64,16 @@ def verify(
         else:
             _note_ef(verdict, carried_properties.read_contract(collection.carried_contract()))
             verdict.differing.extend(checks.index(collection))
-            there = reader.inventory(collection, pipeline.store)
-            found = reader.read_served(collection, collection.name, there)
-            difference = diff.CollectionDiff(there, pipeline.space.fingerprint, found)
+            inventory = reader.read_inventory(collection, pipeline.store)
+            found = reader.read_served(collection, collection.name, inventory)
+            difference = diff.CollectionDiff(inventory, pipeline.space.fingerprint, found)
             verdict.differing.extend(verify_rows.check(pipeline, collection, difference, verdict, hashes=pictures))
             for product_id in refill.read_back(pipeline, collection, difference):
                 detail = "has no sound vector, or another one than the store has of its image"
                 verdict.differing.append(Mismatch("vector", product_id, detail))
             if embed:
-                verdict.differing.extend(verify_embeddings.check(pipeline, collection, there, embed, verdict))
-            sampled = _sample(pipeline, there, sample, verdict)
+                verdict.differing.extend(verify_embeddings.check(pipeline, collection, inventory, embed, verdict))
+            sampled = _sample(pipeline, inventory, sample, verdict)
             verdict.differing.extend(checks.vectors(collection, pipeline.store, sampled))
             _note_dropped_in(verdict, statistics.dropped_in(pipeline.cache.index))
             if settings.exports:
@@ -114,14 +114,14 @@ def _note_ef(verdict: Verdict, contract: dict[str, Any]) -> None:
         verdict.notes.append(f"apps search with {search_ef.describe(contract)}")
 
 
-def _sample(pipeline: Pipeline, there: Inventory, sample: int, verdict: Verdict) -> list[str]:
+def _sample(pipeline: Pipeline, inventory: Inventory, sample: int, verdict: Verdict) -> list[str]:
     """Draw a sample of right rows; the vectors of those that the store does not have cannot be compared."""
-    right = np.flatnonzero(there.states == RowState.SAME)
+    right = np.flatnonzero(inventory.states == RowState.SAME)
     if len(right) > sample:
         right = np.random.default_rng(verdict.seed).choice(right, sample, replace=False)
-    verdict.sampled = sum(pipeline.kept.holds([there.sha256(place) for place in right.tolist()]))
+    verdict.sampled = sum(pipeline.kept.holds([inventory.sha256(place) for place in right.tolist()]))
     if alone := len(right) - verdict.sampled:
         verdict.notes.append(f"{alone} of the vectors drawn are in the collection alone; ingest run stores them")
-    mask = np.zeros(len(there), bool)
+    mask = np.zeros(len(inventory), bool)
     mask[right] = True
-    return list(there.where(mask))
+    return list(inventory.where(mask))

@@ -31,19 +31,19 @@ _COMPARED = 200
 
 
 def check(
-    pipeline: Pipeline, collection: Collection, there: Inventory, images: int, verdict: Verdict
+    pipeline: Pipeline, collection: Collection, inventory: Inventory, images: int, verdict: Verdict
 ) -> Iterator[Mismatch]:
     """Embed the images of so many right rows, drawn by the verdict's seed, and yield the rows that differ.
 
     Raises ModelError or NoTorchError if the model cannot be loaded.
     """
-    right = np.flatnonzero(there.states == RowState.SAME)
+    right = np.flatnonzero(inventory.states == RowState.SAME)
     if len(right) > images:
         right = np.random.default_rng(verdict.seed).choice(right, images, replace=False)
-    drawn = np.zeros(len(there), bool)
+    drawn = np.zeros(len(inventory), bool)
     drawn[right] = True
     model = pipeline.encoder()
-    pixels = pipeline.decode(pipeline.images_of(frozenset(there.where(drawn))))
+    pixels = pipeline.decode(pipeline.images_of(frozenset(inventory.where(drawn))))
     field, cosines = collection.contract.index.field, list[float]()
     for batch in batched(embedding.embed(pixels, model, model.size), _COMPARED):
         again = {record.product.product_id: record.vector for record in batch if isinstance(record, Embedded)}

@@ -40,7 +40,7 @@ def check(
     settings, dim = pipeline.settings, pipeline.space.dim
     files = ExportPaths(settings.npy, settings.npy_ids)
     drops = PrunePolicy.of(settings).drops_failed(difference)
-    rows = rows_to_export(pipeline, files, difference.there, drops_failed=drops)
+    rows = rows_to_export(pipeline, files, difference.inventory, drops_failed=drops)
     refused = export_files.refusal(pipeline, files, rows)
     made_from = None if refused else (npy_files.content_digest(rows, pipeline.store), pipeline.space.fingerprint)
     if refused:

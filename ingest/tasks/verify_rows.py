@@ -39,16 +39,16 @@ def check(
 
     If it `hashes`, every image's bytes are read again.
     """
-    there = difference.there
-    doubled, counted = there.count_duplicates(), _counted_rows(collection, len(there), pipeline.stop)
-    if doubled or counted < len(there):
-        counts = f"{counted} by count(*), {len(there)} read, {doubled} doubled"
+    inventory = difference.inventory
+    doubled, counted = inventory.count_duplicates(), _counted_rows(collection, len(inventory), pipeline.stop)
+    if doubled or counted < len(inventory):
+        counts = f"{counted} by count(*), {len(inventory)} read, {doubled} doubled"
         yield Mismatch("count", collection.name, counts)
     images = pipeline.images(download=False)
     hashing = ImageHasher(pipeline.settings.download_workers)
     if hashes:
         images = hashing.check(images)
-    fields = FieldComparison(collection, there, draw(len(there), verdict.seed))
+    fields = FieldComparison(collection, inventory, draw(len(inventory), verdict.seed))
     records = pipeline.pixels(difference.changes(fields.compare(images)))
     overlooked = 0
     for changed in batched(_changed(pipeline, difference, records), _LOOKED_UP):
@@ -61,14 +61,17 @@ def check(
             elif product_id in faults:
                 yield faults[product_id]
     yield from (*fields.mismatches, *hashing.mismatches)
-    wrong = there.find(list({found.name for found in (*fields.mismatches, *hashing.mismatches)}))
-    wrong_rows = int((there.states[wrong[wrong != ABSENT]] == RowState.SAME).sum())
+    wrong = inventory.find(list({found.name for found in (*fields.mismatches, *hashing.mismatches)}))
+    wrong_rows = int((inventory.states[wrong[wrong != ABSENT]] == RowState.SAME).sum())
     verdict.products = pipeline.progress.items(Stage.CATALOG)
     verdict.rows = difference.unchanged + overlooked - wrong_rows
-    verdict.expected, verdict.compared = len(there) - doubled + difference.added, fields.rows - len(fields.mismatches)
+    verdict.expected, verdict.compared = (
+        len(inventory) - doubled + difference.added,
+        fields.rows - len(fields.mismatches),
+    )
     verdict.pictures = hashing.images - len(hashing.mismatches) if hashes else None
     verdict.reasons = dict(pipeline.report.reasons.most_common())
-    uncounted = 0 if doubled else max(0, counted - len(there) - overlooked)
+    uncounted = 0 if doubled else max(0, counted - len(inventory) - overlooked)
     verdict.notes += _row_notes(pipeline, difference, overlooked, uncounted)
 
 
@@ -83,7 +86,7 @@ def _row_notes(pipeline: Pipeline, difference: CollectionDiff, overlooked: int, 
         (pipeline.report.skipped, f"products are skipped: {reasons}"),
         (difference.stale, "of those have a row, which is as it last was"),
         (gone, "rows are not in the catalog; ingest run --prune deletes them"),
-        (difference.there.count(RowState.FOREIGN), "rows were not written by ingest"),
+        (difference.inventory.count(RowState.FOREIGN), "rows were not written by ingest"),
         (overlooked, "rows were left out when all were read, and found by their ids: the server is at fault"),
         (uncounted,
          "rows more by count(*) than were read: it may count too many while the server compacts; verify again later"),

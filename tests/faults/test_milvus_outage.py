@@ -95,7 +95,7 @@ def test_an_upsert_loses_and_doubles_nothing(
         broken.result()
         collection.flush()
         collection.load()
-        there = reader.inventory(collection, store)
+        there = reader.read_inventory(collection, store)
 
         wanted = {
             record.product.product_id: row_digest(record.product, record.sha256, SPACE.fingerprint)

@@ -53,7 +53,7 @@ def test_upserts_held_to_a_megabyte_a_second_all_arrive(tmp_path: Path, caplog: 
             done = sum(1 for _ in writer.upsert(spill(records(store, "x"), store, 512, tmp_path), collection))
         seconds = time.monotonic() - started
         collection.flush()
-        there = reader.inventory(collection, store)
+        there = reader.read_inventory(collection, store)
 
     assert (done, len(there), there.count_duplicates()) == (ROWS, ROWS, 0)
     if seconds < 1.5 * ROWS * DIM * 4 / 1e6:  # else this machine was too busy to send more than was let through

@@ -105,13 +105,13 @@ def _blocks(pipeline: Pipeline, difference: CollectionDiff, order: CatalogOrder,
 
 
 def _item(place: int, product: Product, pipeline: Pipeline, difference: CollectionDiff) -> BlockItem:
-    there = difference.there
-    at = int(there.find([product.product_id])[0])
+    inventory = difference.inventory
+    at = int(inventory.find([product.product_id])[0])
     entry = pipeline.cache.get(product.product_id) if is_text(product.product_id) else None
     if at == ABSENT:
         return BlockItem(place, product, None, "", entry)
-    digest = "" if there.states[at] == RowState.FOREIGN else there.digest(at)
-    return BlockItem(place, product, digest, there.sha256(at).hex(), entry)
+    digest = "" if inventory.states[at] == RowState.FOREIGN else inventory.digest(at)
+    return BlockItem(place, product, digest, inventory.sha256(at).hex(), entry)
 
 
 def _looks_unchanged(item: BlockItem, fingerprint: str) -> bool:

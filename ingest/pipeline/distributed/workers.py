@@ -138,8 +138,8 @@ class Upserter:
 
 def _difference(block: Block, fingerprint: str) -> CollectionDiff:
     """Return a comparison with the rows of this block, which decides as the driver's does."""
-    there = Inventory()
+    inventory = Inventory()
     rows = [(item.product.product_id, item.digest, item.sha256) for item in block if item.digest is not None]
     if rows:
-        there.add(*zip(*rows, strict=True))
-    return CollectionDiff(there, fingerprint)
+        inventory.add(*zip(*rows, strict=True))
+    return CollectionDiff(inventory, fingerprint)

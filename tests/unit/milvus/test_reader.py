@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ingest.milvus.reader import inventory
+from ingest.milvus.reader import read_inventory
 from ingest.store.local import LocalStore
 from ingest.sync.inventory import RowState
 
@@ -34,10 +34,10 @@ class Pages:
 
 
 def test_rows_of_all_pages_are_read_in_order() -> None:
-    found = inventory(Pages(*((f"P{number}", OURS, sha256("mug").hex()) for number in range(5))))
+    found = read_inventory(Pages(*((f"P{number}", OURS, sha256("mug").hex()) for number in range(5))))
     assert [name for name, _ in found.ids({RowState.GONE})] == ["P0", "P1", "P2", "P3", "P4"]
     assert found.unstored.tolist() == []
-    assert len(inventory(Pages())) == 0
+    assert len(read_inventory(Pages())) == 0
 
 
 def test_rows_of_ours_whose_vector_the_store_lacks_are_named_by_their_places(tmp_path: Path) -> None:
@@ -45,11 +45,11 @@ def test_rows_of_ours_whose_vector_the_store_lacks_are_named_by_their_places(tmp
     store.add([sha256("mug")], np.eye(4, dtype=np.float32)[:1])
     mug, lamp = sha256("mug").hex(), sha256("lamp").hex()
     pages = Pages(("a", OURS, mug), ("b", OURS, lamp), ("c", "", lamp), ("d", OURS, "no image"), ("e", OURS, lamp))
-    assert inventory(pages, store).unstored.tolist() == [1, 4]
-    assert inventory(Pages(), store).unstored.tolist() == []
+    assert read_inventory(pages, store).unstored.tolist() == [1, 4]
+    assert read_inventory(Pages(), store).unstored.tolist() == []
 
 
 def test_rows_that_share_their_id_count_as_changed_whatever_page_they_are_on() -> None:
-    found = inventory(Pages(("a", OURS, ""), ("b", OURS, ""), ("c", OURS, ""), ("a", OURS, "")))
+    found = read_inventory(Pages(("a", OURS, ""), ("b", OURS, ""), ("c", OURS, ""), ("a", OURS, "")))
     assert [found.digest(place) == OURS for place in range(3)] == [False, True, True]
     assert found.states[3] == RowState.DOUBLE

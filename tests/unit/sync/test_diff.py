@@ -91,8 +91,8 @@ def test_what_differs_is_yielded_and_each_row_meets_its_fate(catalog, collection
     assert names(out, ImageFile) == those("added", "picture", "metadata", "both", among=catalog)
     left = [name for name, (_, at) in catalog.items() if fates[name] in ("failed", "foreign") or at is Stage.IMAGES]
     assert names(out, Skipped) == left + names(records[len(catalog) :], Skipped)
-    assert [name for name, _ in difference.there.ids({RowState.GONE})] == those("gone")
-    assert [name for name, _ in difference.there.ids({RowState.FAILED})] == those("failed")
+    assert [name for name, _ in difference.inventory.ids({RowState.GONE})] == those("gone")
+    assert [name for name, _ in difference.inventory.ids({RowState.FAILED})] == those("failed")
     assert difference.added == len(those("added", among=catalog))
     assert difference.changed == {name: len(those(name)) for name in ("picture", "metadata", "both")}
     assert (difference.unchanged, difference.gone) == (len(those("same")), len(those("gone")))
