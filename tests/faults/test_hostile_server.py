@@ -191,7 +191,7 @@ def test_the_other_images_of_the_run_arrive(ran):
 
 
 def test_memory_stays_bounded(ran):
-    assert ran.peak < 90 * 10**6, "16 million pixels of the largest JPEG are 48 MB of that"
+    assert ran.peak < 15 * 10**6, "4.6 MB at rest"
 
 
 @pytest.fixture

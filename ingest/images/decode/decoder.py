@@ -6,6 +6,7 @@ import errno
 import hashlib
 import io
 import logging
+import os
 import re
 import warnings
 from dataclasses import dataclass
@@ -133,9 +134,11 @@ def _in_memory(file: BufferedReader) -> io.BytesIO | None:
     """Return the whole file if it is a JPEG, so that the bytes whose digest is checked are those that are decoded."""
     is_jpeg = extension(file.read(HEAD)) == "jpg"
     file.seek(0)
-    content = file.read(MAX_IN_MEMORY + 1) if is_jpeg else b""
+    if not is_jpeg or os.fstat(file.fileno()).st_size > MAX_IN_MEMORY:
+        return None
+    content = file.read()  # with a limit, Python would take that much memory first
     file.seek(0)
-    return io.BytesIO(content) if 0 < len(content) <= MAX_IN_MEMORY else None
+    return io.BytesIO(content) if len(content) <= MAX_IN_MEMORY else None
 
 
 def _check_digest(file: BufferedReader | io.BytesIO, sha256: bytes) -> None:
