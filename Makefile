@@ -1,5 +1,5 @@
 # make run   the sample catalog into a Milvus Lite file, in a virtual environment of its own
-# make test  everything: style, types, layers, tests (seven minutes on two cores; docs/testing.md)
+# make test  everything: style, types, layers, tests (twelve minutes on two cores; docs/testing.md)
 # make test-fast  the unit tests that need no server and no browser (under a minute)
 # make bench every benchmark, the figures into benchmarks/results; QUICK=1 takes under a minute each
 # make soak  tests at length: 100 kills, 300 signals, 20 outages of Milvus, the whole upgrade (an hour)
