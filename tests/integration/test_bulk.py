@@ -46,10 +46,7 @@ class Server(NamedTuple):
 
 @pytest.fixture
 def server(milvus_uri: str, import_folder: Path, collection_name: str) -> Server:
-    shared = import_folder / collection_name
-    shared.mkdir()
-    shared.chmod(0o777)
-    return Server(milvus_uri, shared, f"{IMPORTED}/{collection_name}", collection_name)
+    return Server(milvus_uri, import_folder, f"{IMPORTED}/{collection_name}", collection_name)
 
 
 def priced(shop: SmallShop, products: dict[str, tuple[int | None, str]]) -> None:

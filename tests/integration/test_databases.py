@@ -47,9 +47,6 @@ def digests(uri: str, name: str, database: str = "") -> dict[str, str]:
 def test_an_import_goes_into_the_database_that_is_named_though_another_has_a_collection_of_that_name(
     milvus_uri: str, collection_name: str, import_folder: Path, database: str, tmp_path: Path
 ) -> None:
-    shared = import_folder / collection_name
-    shared.mkdir()
-    shared.chmod(0o777)
     schema = contract_in(tmp_path, collection_name)
     (tmp_path / "twin").mkdir()
     twin = SmallShop(tmp_path / "twin", milvus_uri, schema=schema)
@@ -60,7 +57,7 @@ def test_an_import_goes_into_the_database_that_is_named_though_another_has_a_col
 
     shop = SmallShop(
         tmp_path, milvus_uri, schema=schema, db_name=database,
-        load="bulk", bulk_folder=shared, bulk_path=f"{IMPORTED}/{collection_name}",
+        load="bulk", bulk_folder=import_folder, bulk_path=f"{IMPORTED}/{collection_name}",
     )  # fmt: skip
     shop.stock(FIVE)
     assert shop.run().summary.upserted == len(FIVE)

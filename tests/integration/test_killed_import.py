@@ -58,35 +58,30 @@ class Importing(StockedShop):
         return sorted(row["product_id"] for row in found)
 
 
+@pytest.fixture
+def shop(milvus_uri: str, import_folder: Path, collection_name: str, tiny_clip: Path, tmp_path: Path) -> Importing:
+    shop = Importing(tmp_path, tiny_clip, milvus_uri, collection_name, import_folder)
+    shop.stock_numbers(range(PRODUCTS))
+    return shop
+
+
 @pytest.mark.parametrize("moment", MOMENTS if os.environ.get("INGEST_SOAK") else USUAL)
 def test_a_killed_import_leaves_no_file_and_the_next_run_ends_right(
-    milvus_uri: str, import_folder: Path, collection_name: str, tiny_clip: Path, tmp_path: Path, moment: str
+    shop: Importing, import_folder: Path, moment: str
 ) -> None:
-    shared = import_folder / collection_name
-    shared.mkdir()
-    shared.chmod(0o777)
-    shop = Importing(tmp_path, tiny_clip, milvus_uri, collection_name, shared)
-    shop.stock_numbers(range(PRODUCTS))
     code, said = shop.importing(kill=MOMENTS[moment])
     assert code == -signal.SIGKILL, said
-    assert bool(list(shared.iterdir())) == (moment != "before its file"), "killed at another moment"
+    assert bool(list(import_folder.iterdir())) == (moment != "before its file"), "killed at another moment"
     code, said = shop.importing()
     assert code == 0, said
-    assert list(shared.iterdir()) == []
+    assert list(import_folder.iterdir()) == []
     assert shop.served() == sorted(f"P{number}" for number in range(PRODUCTS))
     shop.done("verify")
 
 
-def test_a_run_without_imports_removes_the_files_of_a_killed_one(
-    milvus_uri: str, import_folder: Path, collection_name: str, tiny_clip: Path, tmp_path: Path
-) -> None:
-    shared = import_folder / collection_name
-    shared.mkdir()
-    shared.chmod(0o777)
-    shop = Importing(tmp_path, tiny_clip, milvus_uri, collection_name, shared)
-    shop.stock_numbers(range(PRODUCTS))
+def test_a_run_without_imports_removes_the_files_of_a_killed_one(shop: Importing, import_folder: Path) -> None:
     code, said = shop.importing(kill=MOMENTS["while the server imports"])
     assert code == -signal.SIGKILL, said
     shop.done("run")
-    assert list(shared.iterdir()) == []
+    assert list(import_folder.iterdir()) == []
     assert shop.served() == sorted(f"P{number}" for number in range(PRODUCTS))

@@ -69,12 +69,6 @@ def milvus_uri() -> str:
     return str(json.loads((folder / _SERVER).read_text())["uri"])
 
 
-@pytest.fixture(scope="session")
-def import_folder(milvus_uri: str) -> Path:
-    """Return the folder that the server sees as IMPORTED; a test makes one of its own in it."""
-    return Path(os.environ[_FOLDER], _SHARED)
-
-
 @pytest.fixture
 def collection_name(milvus_uri: str) -> Iterator[str]:
     """Make up a name that no other test uses, and drop what the test puts under it.
@@ -86,6 +80,15 @@ def collection_name(milvus_uri: str) -> Iterator[str]:
     yield name
     with closing(MilvusClient(uri=milvus_uri)) as client:
         drop_all(client, name)
+
+
+@pytest.fixture
+def import_folder(milvus_uri: str, collection_name: str) -> Path:
+    """Make a folder of the test's own, which the server sees by that name in IMPORTED, and both may write to."""
+    folder = Path(os.environ[_FOLDER], _SHARED, collection_name)
+    folder.mkdir()
+    folder.chmod(0o777)
+    return folder
 
 
 def drop_all(client: MilvusClient, name: str) -> None:

@@ -1,4 +1,4 @@
-"""The program of the processes that decode images: `python -m ingest.images.decode.worker SOCKET`.
+"""The program of the processes that decode images: `python -m ingest.images.decode.worker SOCKET MEMORY`.
 
 It may crash or hang with an image: its parent then starts another one. It imports numpy, Pillow and simplejpeg, and no
 library of the network, the model or the database.
