@@ -21,7 +21,7 @@ import bench
 import drawn
 import numpy as np
 
-from ingest.core import contract as contracts
+from ingest.core import contract_file
 from ingest.core.contract import Space
 from ingest.core.settings import MilvusSettings
 from ingest.milvus.alias import switch
@@ -38,7 +38,7 @@ ROWS, QUICK_ROWS, DIM, CLUSTERS = (300, 20_000, 200_000), (300, 2_000), 512, 2_0
 PERCENT = (0.05, 1.0, 10.0, 50.0)
 TOP, SAME_SCORE = 10, 1e-5
 SPACE = Space("benchmark", "1", DIM, {})
-CONTRACT = replace(contracts.load(contracts.default_path()), alias=drawn.ALIAS)
+CONTRACT = replace(contract_file.load(contract_file.default_path()), alias=drawn.ALIAS)
 
 
 def main() -> None:

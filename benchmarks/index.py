@@ -19,7 +19,7 @@ import bench
 import faiss
 import numpy as np
 
-from ingest.core import contract as contracts
+from ingest.core import contract_file
 from ingest.exports import faiss_index as sink
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"builds of each (default: {ROUNDS})")
     arguments = parser.parse_args()
     count = QUICK_ROWS if arguments.quick else ROWS
-    index = contracts.load(contracts.default_path()).index
+    index = contract_file.load(contract_file.default_path()).index
     chance = np.random.default_rng(0)
     centres = unit(chance.normal(size=(CLUSTERS, DIM)))
     vectors, queries = clustered(centres, count, chance), clustered(centres, QUERIES, chance)

@@ -23,8 +23,9 @@ import numpy as np
 from bench import finish, median, parser
 from sync import stored
 
-from ingest.core import contract as contracts
-from ingest.core.contract import Space, row_digest
+from ingest.core import contract_file
+from ingest.core.contract import Space
+from ingest.core.digest import row_digest
 from ingest.core.records import ImageFile, Product
 from ingest.core.settings import MilvusSettings
 from ingest.milvus import writer
@@ -113,7 +114,7 @@ def part(name: str, folder: Path, uri: str) -> dict[str, Any]:
     """Load everything into a new collection; return the figures."""
     store = LocalStore(folder / "store", DIM)
     with connect(MilvusSettings(uri, max_wait=60)) as connection:
-        collection = Collection(connection, contracts.load(contracts.default_path()), SPACE)
+        collection = Collection(connection, contract_file.load(contract_file.default_path()), SPACE)
         if collection.exists():
             connection.client.drop_collection(collection.name)
         collection.prepare()

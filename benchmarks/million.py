@@ -26,7 +26,7 @@ import bench
 import numpy as np
 from sync import key_of, pictures, stored
 
-from ingest.core import contract as contracts
+from ingest.core import contract_file
 from ingest.core.contract import Space
 from ingest.core.settings import MilvusSettings
 from ingest.exports import faiss_index, npy_files
@@ -87,7 +87,7 @@ def in_a_process(name: str, folder: Path, count: int, uri: str | None) -> dict[s
 
 def measured(name: str, folder: Path, count: int, uri: str | None) -> dict[str, Any]:
     """Run a part in this process; return its time and peak memory."""
-    contract = contracts.load(contracts.default_path())
+    contract = contract_file.load(contract_file.default_path())
     start, began = _peak_mb(), time.perf_counter()
     with closing(ExportRows(folder)) as wanted:
         done = stock(folder, count) if name == "stock" else PARTS[name](folder, contract, wanted, uri)

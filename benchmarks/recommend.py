@@ -19,7 +19,7 @@ import bench
 import faiss
 import numpy as np
 
-from ingest.core.contract import default_path, load
+from ingest.core.contract_file import default_path, load
 from ingest.exports import faiss_index as files
 from ingest.exports import npy_files
 from ingest.search import neighbours

@@ -26,7 +26,7 @@ from bench import finish, parser
 
 from ingest.catalog import reader as catalog_reader
 from ingest.catalog.rows import Columns
-from ingest.core import contract as contracts
+from ingest.core import contract_file
 from ingest.core.contract import Space
 from ingest.core.records import ImageFile, Product
 from ingest.core.settings import MilvusSettings
@@ -38,7 +38,7 @@ from ingest.runtime import parallel
 from ingest.store.local import LocalStore
 from ingest.store.stage import lookup
 from ingest.sync import diff
-from ingest.sync.inventory import RowState
+from ingest.sync.row_state import RowState
 from ingest.tasks.run import FLUSHED_FROM
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def stored(records: Iterable[ImageFile | Skipped], store: LocalStore) -> Iterato
 
 
 def part(name: str, folder: Path, uri: str, count: int) -> dict[str, Any]:
-    contract = contracts.load(contracts.default_path())
+    contract = contract_file.load(contract_file.default_path())
     store = LocalStore(folder / "store", DIM)
     with connect(MilvusSettings(uri, max_wait=60)) as connection:
         collection = Collection(connection, contract, SPACE)

@@ -1,27 +1,20 @@
-"""The contract with the apps that query: `schema/products.toml` read and checked, digests, collection names.
-
-The limits of M are those of Milvus: 2 to 2,048 (https://milvus.io/docs/hnsw.md).
-"""
+"""The contract with the apps that query: fields, index, embedding space, and the names that follow from them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from dataclasses import asdict, dataclass, replace
 from dataclasses import field as dataclass_field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ingest.core import canonical_json, collection_layout, search_ef
-from ingest.core.errors import ContractError
-from ingest.core.field import MAX_VARCHAR, FaultError, Field, field_name, integer, milvus_name, no_others, read_field
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping
 
     from ingest.core.collection_layout import Layout
-    from ingest.core.records import Product, Scalar
+    from ingest.core.field import Field
 
 PRIMARY_KEY = "product_id"
 ROW_DIGEST = "row_digest"
@@ -39,7 +32,6 @@ HIGH_WATER = "ingest.high_water"
 IMPORTING = "ingest.importing"
 """The property that lists the files being imported, as JSON; "" or missing if there are none."""
 
-_MAX_ALIAS = 255 - 13  # `_` and 12 digits of fingerprint make the collection's name
 DYNAMIC = "$meta"  # Milvus' name for the dynamic field; it refuses a row with a key of that name
 
 
@@ -109,36 +101,6 @@ class Space:
         return hashlib.sha256(canonical_json.encode(content).encode()).hexdigest()[:16]
 
 
-def default_path() -> Path:
-    """Return the shipped `products.toml`: inside the package in a wheel, else at the top of the checkout."""
-    package = Path(__file__).parents[1]
-    packed = package / "_schema" / "products.toml"
-    return packed if packed.is_file() else package.parent / "schema" / "products.toml"
-
-
-def load(path: Path) -> Contract:
-    """Read and check a contract file.
-
-    Raises ContractError with one line that names the file and the key, for anything that Milvus cannot hold.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-        table = tomllib.loads(text)
-    except OSError as error:
-        raise ContractError(f"{path}: cannot be read ({error.strerror}); pass --schema FILE") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ContractError(f"{path}: not valid TOML: {error}") from error
-    try:
-        contract = _contract(table)
-    except FaultError as fault:
-        raise ContractError(f"{path}: {fault}") from fault
-    try:
-        types = {field.name: field.type for field in contract.fields}
-        return replace(contract, layout=collection_layout.read(table.get("collection", {}), types, text))
-    except ValueError as fault:
-        raise ContractError(f"{path} {fault}") from fault
-
-
 def previous_alias(alias: str) -> str:
     """Return the name of the second alias, which points to the collection that `alias` served before."""
     return f"{alias}_previous"
@@ -184,63 +146,3 @@ def to_json(contract: Contract, space: Space, measured_ef: int | None = None) ->
     if contract.missing:
         content["missing"] = dict(contract.missing)
     return json.dumps(search_ef.add_measured(content, measured_ef), ensure_ascii=True)
-
-
-def row_digest(product: Product, sha256: bytes, fingerprint: str) -> str:
-    """Return 32 hex digits that change when the image, the embedding space or the row's metadata does."""
-    content = sha256 + fingerprint.encode() + canonical_json.encode(product.metadata).encode()
-    return hashlib.sha256(content).hexdigest()[:32]
-
-
-def row_digests(metadata: Sequence[Mapping[str, Scalar]], shas: Iterable[bytes], fingerprint: str) -> list[bytes]:
-    """Return for each row the 16 bytes that `row_digest` writes as hex, from its metadata and its image's SHA-256."""
-    space = fingerprint.encode()
-    rows = zip(shas, canonical_json.encode_rows(metadata), strict=True)
-    return [hashlib.sha256(sha + space + content.encode()).digest()[:16] for sha, content in rows]
-
-
-def _contract(table: dict[str, Any]) -> Contract:
-    no_others(table, {"version", "alias", "others", "product_id", "embedding", "collection", "fields"}, "")
-    if table.get("version") != 1:
-        raise FaultError(f"version is {table.get('version')!r}; this version of ingest reads version 1")
-    others = table.get("others", "dynamic")
-    if others not in ("dynamic", "drop"):
-        raise FaultError(f'others is {others!r}; it must be "dynamic" or "drop"')
-    key = table.get("product_id", {})
-    no_others(key, {"max_length"}, "product_id.")
-    entries = table.get("fields", [])
-    if not isinstance(entries, list):
-        raise FaultError("fields must be tables, each under [[fields]]")
-    fields = tuple(read_field(entry, number) for number, entry in enumerate(entries, 1))
-    alias = milvus_name(table.get("alias"), "alias")
-    if len(alias) > _MAX_ALIAS:
-        raise FaultError(f"alias is {len(alias)} characters; at most {_MAX_ALIAS} leave room for a fingerprint")
-    contract = Contract(
-        version=1,
-        alias=alias,
-        keeps_others=others == "dynamic",
-        id_max_length=integer(key, "max_length", "product_id.", 1, MAX_VARCHAR),
-        index=_index(table.get("embedding", {})),
-        fields=fields,
-    )
-    reserved = {PRIMARY_KEY, ROW_DIGEST, IMAGE_SHA256, contract.index.field}
-    for field in fields:
-        if field.name in reserved:
-            raise FaultError(f"fields: {field.name} is listed twice, or is a name that ingest uses itself")
-        reserved.add(field.name)
-    return contract
-
-
-def _index(table: dict[str, Any]) -> HnswIndex:
-    no_others(table, {"field", "metric", "index", "M", "efConstruction", "ef"}, "embedding.")
-    for key, only in (("metric", "IP"), ("index", "HNSW")):
-        if table.get(key, only) != only:
-            raise FaultError(f"embedding.{key} is {table[key]!r}; ingest builds only {only} (unit vectors)")
-    return HnswIndex(
-        field=field_name(table.get("field", "embedding"), "embedding.field"),
-        metric="IP",
-        type="HNSW",
-        m=integer(table, "M", "embedding.", 2, 2048),
-        ef_construction=integer(table, "efConstruction", "embedding.", 1, 32_768),
-        ef=integer(table, "ef", "embedding.", 1, 32_768),
-    )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ingest.core import contract
+from ingest.core import contract_file
 from ingest.core.duration import parse_duration
 from ingest.core.errors import ConfigError
 
@@ -44,7 +44,7 @@ class Settings:
     id_column: str = "product_id"
     image_column: str = "image"
     sample: int = 0
-    schema: Path = field(default_factory=contract.default_path)
+    schema: Path = field(default_factory=contract_file.default_path)
 
     download_missing: bool = False
     download_workers: int = 32

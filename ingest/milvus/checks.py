@@ -13,7 +13,8 @@ from ingest.core.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST
 from ingest.core.records import Mismatch
 from ingest.runtime.hash_index import ABSENT
 from ingest.runtime.parallel import batched
-from ingest.sync.inventory import SHA256_BYTES, Inventory, RowState, from_hex
+from ingest.sync.inventory import SHA256_BYTES, Inventory, from_hex
+from ingest.sync.row_state import RowState
 
 if TYPE_CHECKING:
     from collections.abc import Collection as States

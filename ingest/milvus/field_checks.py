@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ingest.core import canonical_json, missing_numbers
-from ingest.core.contract import DYNAMIC, IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST, row_digests
+from ingest.core.contract import DYNAMIC, IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST
+from ingest.core.digest import row_digests
 from ingest.core.records import ImageFile, Mismatch
 from ingest.core.redaction import redact_text
 from ingest.milvus import writer

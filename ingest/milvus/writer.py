@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from ingest.core.contract import row_digests
+from ingest.core.digest import row_digests
 from ingest.core.records import Embedded
 from ingest.milvus import protobuf
 

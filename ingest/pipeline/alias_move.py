@@ -13,8 +13,8 @@ from ingest.pipeline.carry_over import CarryOver
 from ingest.runtime.hash_index import ABSENT
 from ingest.runtime.parallel import batched
 from ingest.sync.guard import ANY, MOST_LOST, guard
-from ingest.sync.inventory import Inventory, RowState
 from ingest.sync.prune import PrunePolicy
+from ingest.sync.row_state import RowState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ingest.sync.diff import CollectionDiff
     from ingest.sync.guard import Loss
     from ingest.sync.high_water import HighWater
+    from ingest.sync.inventory import Inventory
 
 _BLOCK = 4096  # ids looked up at a time
 

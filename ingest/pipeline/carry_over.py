@@ -18,7 +18,8 @@ from ingest.core.records import Embedded, Product
 from ingest.milvus import writer
 from ingest.runtime.hash_index import ABSENT
 from ingest.runtime.parallel import batched
-from ingest.sync.inventory import SHA256_BYTES, Inventory, RowState, from_hex
+from ingest.sync.inventory import SHA256_BYTES, Inventory, from_hex
+from ingest.sync.row_state import RowState
 
 if TYPE_CHECKING:
     from collections.abc import Collection as States

@@ -9,7 +9,7 @@ import numpy as np
 from ingest.catalog.profile import PROPERTY, differences, parse_profile
 from ingest.milvus import properties
 from ingest.runtime.hash_index import ABSENT
-from ingest.sync.inventory import RowState
+from ingest.sync.row_state import RowState
 
 if TYPE_CHECKING:
     from ingest.catalog.profile import CatalogProfile

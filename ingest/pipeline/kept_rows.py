@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from ingest.sync.inventory import RowState
 from ingest.sync.prune import PrunePolicy
+from ingest.sync.row_state import RowState
 
 if TYPE_CHECKING:
     from ingest.core.settings import Settings

@@ -19,7 +19,8 @@ from ingest.exports import npy_files
 from ingest.runtime.atomic_files import atomic_write
 from ingest.runtime.hash_index import ABSENT
 from ingest.runtime.parallel import batched
-from ingest.sync.inventory import SHA256_BYTES, Inventory, RowState
+from ingest.sync.inventory import SHA256_BYTES, Inventory
+from ingest.sync.row_state import RowState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

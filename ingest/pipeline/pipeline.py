@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ingest.catalog import files, reader
 from ingest.catalog.recorder import CatalogRecorder
 from ingest.catalog.rows import Columns
-from ingest.core import contract as contracts
-from ingest.core import missing_numbers
+from ingest.core import contract_file, missing_numbers
 from ingest.core.errors import ContractError
 from ingest.core.records import Decoded, Embedded, ImageFile, Product, Skipped, Stage
 from ingest.embedding import encoder as embedding
@@ -61,7 +60,7 @@ class Pipeline:
         self.progress = progress
         self._clock = progress.clock
         self.stop = stop
-        self.contract: Contract = contracts.load(settings.schema)
+        self.contract: Contract = contract_file.load(settings.schema)
         self.listed = files.list_files(settings.catalog)  # what every pass of this command must find unchanged
         self.last_profile: CatalogProfile | None = None
         self.recorder = CatalogRecorder()

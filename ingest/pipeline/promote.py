@@ -12,8 +12,8 @@ from ingest.core.errors import InterruptedRunError, VerificationError
 from ingest.core.records import Reason, Stage
 from ingest.milvus import checks, properties
 from ingest.pipeline import alias_move
-from ingest.sync.inventory import Inventory, RowState
 from ingest.sync.prune import PrunePolicy
+from ingest.sync.row_state import RowState
 
 if TYPE_CHECKING:
     from collections.abc import Collection as States
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ingest.pipeline.alias_move import AliasMove
     from ingest.pipeline.pipeline import Pipeline
     from ingest.sync.diff import CollectionDiff
+    from ingest.sync.inventory import Inventory
 
 _MISSING_SHARE = 0.01
 """If a larger share of images failed for transient reasons, a new collection does not replace one that has them."""

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ingest.core.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST, row_digest
+from ingest.core.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST
+from ingest.core.digest import row_digest
 from ingest.core.records import Embedded, Stage
 from ingest.milvus import writer
 from ingest.runtime.parallel import batched
 from ingest.store import maintenance
 from ingest.store.base import are_unit_rows
-from ingest.sync.inventory import RowState
+from ingest.sync.row_state import RowState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ingest.core import contract as contracts
-from ingest.core import missing_numbers, search_ef
+from ingest.core import contract_file, missing_numbers, search_ef
 from ingest.core.contract import IMAGE_SHA256, PRIMARY_KEY
 from ingest.core.errors import MilvusError, ModelError, QueryError
 from ingest.milvus import error_codes, filters, pages, properties
 from ingest.milvus.alias import alias_target
-from ingest.milvus.connection import CALL_TIMEOUT_S
+from ingest.milvus.connection import CALL_TIMEOUT_S, connect
 from ingest.milvus.loading import check_loaded
 from ingest.runtime.parallel import batched
 from ingest.search.backend import Hit
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from ingest.core.contract import Space
     from ingest.core.records import Scalar
+    from ingest.core.settings import Settings
     from ingest.milvus.connection import Connection
 
 MAX_LIMIT = 16_384
@@ -36,6 +38,14 @@ _LARGEST_GRAPH = 100_000
 """Milvus Lite (3.2.2) puts at most so many rows into one segment, and so into one HNSW graph."""
 _DYNAMIC = "$meta"
 _HIDDEN = frozenset({contracts.ROW_DIGEST, IMAGE_SHA256, PRIMARY_KEY, _DYNAMIC})
+
+
+@contextmanager
+def open_collection(settings: Settings, *, reading: bool = False) -> Iterator[SearchableCollection]:
+    """Connect as the settings say, and open what the contract's alias serves; `reading` as in `connect`."""
+    alias = contract_file.load(settings.schema).alias
+    with connect(settings.milvus, existing=True, reading=reading) as connection:
+        yield SearchableCollection(connection, alias)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from fastapi.telemetry import TelemetryConfig
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from ingest.core import contract as contracts
+from ingest.core import contract_file
 from ingest.core.errors import ConfigError
 from ingest.milvus.connection import connect
 from ingest.search.query import QueryModel
@@ -99,7 +99,7 @@ def run(settings: Settings, started: Callable[[str], None]) -> None:
     Raises ConfigError if the address cannot be used or an origin is invalid, MilvusError if the alias does not exist,
     and ModelError if the model does not match the collection.
     """
-    alias, rules = contracts.load(settings.schema).alias, access_rules(settings)
+    alias, rules = contract_file.load(settings.schema).alias, access_rules(settings)
     limit = connection_limit()
     with ExitStack() as stack:
         listening = stack.enter_context(_listen(settings.host, settings.port))

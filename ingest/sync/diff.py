@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ingest.core.contract import row_digest, row_digests
+from ingest.core.digest import row_digest, row_digests
 from ingest.core.records import ImageFile, Reason, Skipped, Stage
 from ingest.runtime.hash_index import ABSENT
 from ingest.runtime.parallel import batched_within
-from ingest.sync.inventory import Inventory, RowState
+from ingest.sync.row_state import RowState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from ingest.sync.inventory import Inventory
     from ingest.sync.served import ServedRows
 
 _BATCH, _BATCH_S = 256, 0.05  # records looked up together, and how long the first of them may wait

@@ -6,12 +6,12 @@ differs in each process.
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ingest.runtime.hash_index import ABSENT, HashIndex, pack_keys
+from ingest.sync.row_state import RowState
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -21,19 +21,6 @@ if TYPE_CHECKING:
 _KEY_BYTES, DIGEST_BYTES, SHA256_BYTES = 16, 16, 32
 _RECORD = np.dtype([("digest", np.uint8, DIGEST_BYTES), ("sha", np.uint8, SHA256_BYTES)])
 _BLOCK = 65_536  # ids decoded at a time
-
-
-class RowState(IntEnum):
-    """What a pass over the catalog has found about a row. Each row starts as GONE."""
-
-    GONE = 0
-    SAME = 1
-    PICTURE = 2
-    METADATA = 3
-    BOTH = 4
-    FAILED = 5
-    FOREIGN = 6
-    DOUBLE = 7  # has the id of an earlier row; it goes when that one is written again
 
 
 class Inventory:

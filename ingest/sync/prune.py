@@ -9,7 +9,7 @@ import numpy as np
 
 from ingest.core.errors import ConfigError
 from ingest.sync.guard import MOST_LOST, guard
-from ingest.sync.inventory import RowState
+from ingest.sync.row_state import RowState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ import numpy as np
 from ingest.runtime.hash_index import ABSENT
 from ingest.runtime.parallel import batched
 from ingest.sync.high_water import HighWater
-from ingest.sync.inventory import RowState
+from ingest.sync.row_state import RowState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

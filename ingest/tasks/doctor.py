@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ingest.core import contract as contracts
+from ingest.core import contract_file
 from ingest.core.errors import IngestError, NoTorchError
 from ingest.embedding import device as torch_device
 from ingest.embedding.checkpoint import resolve
@@ -103,7 +104,7 @@ def _model(settings: Settings) -> Finding:
 
 
 def _contract(settings: Settings) -> Finding:
-    contract = contracts.load(settings.schema)
+    contract = contract_file.load(settings.schema)
     return Finding("contract", f"{settings.schema}: alias {contract.alias}, {len(contract.fields)} metadata fields")
 
 
@@ -111,7 +112,7 @@ def _milvus(settings: Settings) -> Finding:
     uri = settings.milvus_uri
     if "://" not in uri and not Path(uri).expanduser().exists():
         return Finding("milvus", f"{uri}: does not exist yet; ingest run creates it")
-    alias = contracts.load(settings.schema).alias
+    alias = contract_file.load(settings.schema).alias
     with connect(replace(settings.milvus, max_wait=0), reading=True) as connection:
         client = connection.client
         kind = "Lite" if connection.is_lite else connection.call("ask its version", client.get_server_version)
@@ -127,7 +128,7 @@ def _catalog(settings: Settings) -> Finding:
     from ingest.catalog.rows import Columns
 
     columns = Columns(settings.id_column, settings.image_column)
-    next(reader.read_catalog(settings.catalog, contracts.load(settings.schema), columns))
+    next(reader.read_catalog(settings.catalog, contract_file.load(settings.schema), columns))
     products = reader.estimate(settings.catalog)
     found = f"about {products:,} products" if products else "readable"
     parts = len(files.list_files(settings.catalog))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ingest.catalog import reader
 from ingest.catalog.rows import Columns
-from ingest.core import contract as contracts
+from ingest.core import contract_file
 from ingest.core.errors import InterruptedRunError
 from ingest.core.records import ImageFile, Product, Skipped, Stage
 from ingest.images.cache import statistics
@@ -50,7 +50,7 @@ class FetchResult:
 def fetch(settings: Settings, progress: Progress, stop: threading.Event) -> FetchResult:
     """Download every image of the catalog that is missing; `stop` ends it early with InterruptedRunError."""
     settings = replace(settings, download_missing=True)
-    contract = contracts.load(settings.schema)
+    contract = contract_file.load(settings.schema)
     too_many(0, 0, settings.max_skipped)  # raises an error in the option now, not at the end
     columns = Columns(settings.id_column, settings.image_column)
     catalog = reader.read_catalog(settings.catalog, contract, columns)

@@ -17,7 +17,7 @@ import numpy as np
 
 from ingest.catalog import reader
 from ingest.catalog.rows import Columns
-from ingest.core import contract as contracts
+from ingest.core import contract_file
 from ingest.core.contract import IMAGE_SHA256, PRIMARY_KEY
 from ingest.core.duration import parse_duration
 from ingest.core.errors import ConfigError, ExportError, InterruptedRunError, PruneRefusedError
@@ -119,7 +119,7 @@ def collect_garbage(
         shops: dict[tuple[str, ...], tuple[Settings, set[str]]] = {}
         for each, use in chain([(settings, used)], _others(settings, options, stop)):
             images |= use.images | exported_images(each.npy)
-            target = (each.milvus_uri, each.db_name, contracts.load(each.schema).alias)
+            target = (each.milvus_uri, each.db_name, contract_file.load(each.schema).alias)
             shops.setdefault(target, (each, set()))[1].update(use.product_ids)
         for each, product_ids in shops.values():
             images |= _served_images(each, product_ids, stop, allowed=options.allow_smaller)
@@ -150,7 +150,7 @@ def _others(settings: Settings, options: GarbageOptions, stop: threading.Event) 
             cache = stack.enter_context(ImageCache(each.data / FOLDER, changes=False))
             stage = stack.enter_context(ImageStage(replace(each, download_missing=False), cache))
             columns = Columns(each.id_column, each.image_column)
-            products = reader.read_catalog(each.catalog, contracts.load(each.schema), columns)
+            products = reader.read_catalog(each.catalog, contract_file.load(each.schema), columns)
             use = _Use()
             use.note(stage.find(parallel.take_until(products, stop), download=False))
             use.check(each.catalog, options.max_unseen)
@@ -190,7 +190,7 @@ def _served_rows(settings: Settings, stop: threading.Event) -> Iterator[list[dic
     if "://" not in settings.milvus_uri and not Path(settings.milvus_uri).expanduser().exists():
         return
     with connect(settings.milvus, stop, reading=True) as connection:
-        served = alias.alias_target(connection, contracts.load(settings.schema).alias)
+        served = alias.alias_target(connection, contract_file.load(settings.schema).alias)
         if served is not None:
             check_loaded(connection, served)
             yield from pages.pages(connection, served, [PRIMARY_KEY, IMAGE_SHA256], "Strong")

@@ -25,8 +25,9 @@ from ingest.pipeline.first_write import FirstWrite
 from ingest.pipeline.pipeline import Pipeline
 from ingest.pipeline.promote import reason_to_stay
 from ingest.sync import diff
-from ingest.sync.inventory import Inventory, RowState
+from ingest.sync.inventory import Inventory
 from ingest.sync.prune import PrunePolicy
+from ingest.sync.row_state import RowState
 
 if TYPE_CHECKING:
     import threading

@@ -25,7 +25,7 @@ from ingest.pipeline import refill, workspace
 from ingest.pipeline.pipeline import Pipeline
 from ingest.runtime.lock import lock_folder
 from ingest.sync import diff
-from ingest.sync.inventory import RowState
+from ingest.sync.row_state import RowState
 from ingest.tasks import verify_embeddings, verify_files, verify_rows
 from ingest.tasks.verdict import Verdict
 

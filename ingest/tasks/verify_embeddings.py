@@ -14,7 +14,7 @@ from ingest.core.contract import PRIMARY_KEY
 from ingest.core.records import Embedded, Mismatch
 from ingest.embedding import encoder as embedding
 from ingest.runtime.parallel import batched
-from ingest.sync.inventory import RowState
+from ingest.sync.row_state import RowState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

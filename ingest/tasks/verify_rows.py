@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ingest.core.contract import row_digest
+from ingest.core.digest import row_digest
 from ingest.core.records import Decoded, Embedded, Mismatch, Stage
 from ingest.images.cache.checksums import ImageHasher
 from ingest.milvus import checks
 from ingest.milvus.field_checks import FieldComparison, draw
 from ingest.runtime.hash_index import ABSENT
 from ingest.runtime.parallel import batched
-from ingest.sync.inventory import RowState
+from ingest.sync.row_state import RowState
 
 if TYPE_CHECKING:
     import threading

@@ -10,6 +10,7 @@ import pytest
 from support.small_shop import SmallShop, picture_vector
 
 from ingest.core import contract as contracts
+from ingest.core import contract_file
 from ingest.core.errors import QueryError
 from ingest.exports import faiss_index
 from ingest.search import evaluate, neighbours, recommend
@@ -113,7 +114,7 @@ def test_both_places_answer_a_query_alike(
 
 def test_a_name_that_no_product_can_have_is_refused_where_other_columns_are_dropped(tmp_path: Path) -> None:
     schema = tmp_path / "products.toml"
-    shipped = contracts.default_path().read_text(encoding="utf-8")
+    shipped = contract_file.default_path().read_text(encoding="utf-8")
     schema.write_text(shipped.replace('others = "dynamic"', 'others = "drop"'), encoding="utf-8")
     shop = SmallShop(tmp_path / "shop", schema=schema)
     shop.stock(dict(list(PRODUCTS.items())[:3]))

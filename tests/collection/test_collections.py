@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from support.small_shop import FIVE, SmallShop, checkpoint, picture_vector
 
-from ingest.core import contract as contracts
-from ingest.core.contract import default_path
+from ingest.core import contract_file
+from ingest.core.contract_file import default_path
 from ingest.core.errors import MilvusError, VerificationError
 from ingest.milvus import versions
 from ingest.milvus.collection import Collection
@@ -83,7 +83,7 @@ def test_an_alias_whose_collection_was_dropped_serves_again(shop: SmallShop) -> 
 def test_an_alias_that_somebody_else_has_set_meanwhile_is_left_to_them(shop: SmallShop) -> None:
     shop.run()
     with shop.connection() as connection:
-        collection = Collection(connection, contracts.load(default_path()), checkpoint("model-1").space)
+        collection = Collection(connection, contract_file.load(default_path()), checkpoint("model-1").space)
         collection.check_not_taken()
         client = connection.client
         client.create_collection("theirs", dimension=4)

@@ -10,14 +10,14 @@ from PIL import Image, PngImagePlugin
 from support.crowd import SPREADS, crowded, members
 from support.small_shop import SmallShop
 
-from ingest.core import contract as contracts
+from ingest.core import contract_file
 from ingest.milvus import checks, index_parameters
 from ingest.runtime.openmp import import_faiss
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-CONTRACT = contracts.load(contracts.default_path())
+CONTRACT = contract_file.load(contract_file.default_path())
 
 
 @pytest.mark.parametrize("spread", SPREADS.values(), ids=SPREADS)

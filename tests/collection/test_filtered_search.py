@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.core import contract as contracts
+from ingest.core import contract_file
 from ingest.core.contract import Space
 from ingest.core.settings import MilvusSettings
 from ingest.milvus import checks, index_parameters
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 DIM, ROWS, CLUSTERS = 16, 3000, 20
 SPACE = Space("model", "1", DIM, {})
-CONTRACT = contracts.load(contracts.default_path())
+CONTRACT = contract_file.load(contract_file.default_path())
 
 
 @dataclass(frozen=True)

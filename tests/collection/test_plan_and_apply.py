@@ -11,6 +11,7 @@ from support.small_shop import SmallShop, picture_vector
 
 from ingest.cli.output import plan
 from ingest.core import contract as contracts
+from ingest.core import contract_file
 from ingest.core.errors import ConfigError, ModelError, NotLiveError, PruneRefusedError, TooManySkippedError
 from ingest.milvus import index_parameters
 
@@ -209,7 +210,7 @@ def test_a_plan_says_what_a_run_would_bring_up_to_date_besides_rows(shop: SmallS
     (name,) = (release.name for release in shop.releases())
     with shop.client() as client:  # as an older ingest left it
         client.release_collection(name)
-        client.create_index(name, index_parameters.index_params(contracts.load(contracts.default_path())))
+        client.create_index(name, index_parameters.index_params(contract_file.load(contract_file.default_path())))
         client.alter_collection_properties(name, {contracts.PROPERTY: "{}"})
     shop.stock({product_id: product for product_id, product in TEN.items() if product_id != "P4"})
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ingest.core import contract as contracts
+from ingest.core import contract_file
 from ingest.core.errors import MilvusError
 from ingest.milvus import index_parameters
 from ingest.search.milvus_backend import SearchableCollection
@@ -22,7 +22,7 @@ def index_file(shop: SmallShop) -> Path:
     """Index the collection as an ingest did that built an index in Milvus Lite too; return the index's file."""
     with shop.client() as client:
         name = client.describe_collection("products")["collection_name"]
-        client.create_index(name, index_parameters.index_params(contracts.load(shop.settings.schema)))
+        client.create_index(name, index_parameters.index_params(contract_file.load(shop.settings.schema)))
         client.load_collection(name)
     (path,) = (shop.folder / "data" / "milvus.db").glob("**/*.idx")
     return path

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from support.milvus_server import Server, milvus_server
 
-from ingest.core import contract as contracts
-from ingest.core.contract import Space, row_digest
+from ingest.core import contract_file
+from ingest.core.contract import Space
+from ingest.core.digest import row_digest
 from ingest.core.records import Embedded, Product
 from ingest.core.settings import MilvusSettings
 from ingest.milvus import reader, writer
@@ -79,7 +80,7 @@ def test_an_upsert_loses_and_doubles_nothing(
     chance = random.Random(number)
     at = chance.randrange(ROWS // 10, ROWS * 9 // 10)
     seconds = 20.0 if kind == "pause" and SOAK else chance.uniform(1, 4)
-    contract = contracts.load(contracts.default_path())
+    contract = contract_file.load(contract_file.default_path())
     title = f"round {number}"
     started = time.monotonic()
     with connect(MilvusSettings(server.uri, max_wait=MAX_WAIT_S)) as connection, ThreadPoolExecutor(1) as pool:

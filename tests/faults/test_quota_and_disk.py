@@ -20,7 +20,7 @@ from support.shop import contract_in
 from support.small_shop import SmallShop
 
 from faults.test_milvus_outage import DIM, SPACE, records
-from ingest.core import contract as contracts
+from ingest.core import contract_file
 from ingest.core.errors import StorageError
 from ingest.core.settings import MilvusSettings
 from ingest.milvus import reader, versions, writer
@@ -46,7 +46,7 @@ def test_upserts_held_to_a_megabyte_a_second_all_arrive(tmp_path: Path, caplog: 
     store.add([number.to_bytes(32, "big") for number in range(ROWS)], vectors.astype(np.float32))
 
     with milvus_server(**QUOTA) as server, connect(MilvusSettings(server.uri, max_wait=60)) as connection:
-        collection = Collection(connection, contracts.load(contracts.default_path()), SPACE)
+        collection = Collection(connection, contract_file.load(contract_file.default_path()), SPACE)
         collection.prepare()
         started = time.monotonic()
         with caplog.at_level(logging.WARNING, "ingest"):

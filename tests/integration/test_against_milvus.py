@@ -26,6 +26,7 @@ from support.shop import (
 )
 
 from ingest.core import contract as contracts
+from ingest.core import contract_file
 from ingest.embedding.checkpoint import resolve
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Remote:
 
     @property
     def contract(self) -> Contract:
-        return contracts.load(self.schema)
+        return contract_file.load(self.schema)
 
     @property
     def space(self) -> Space:

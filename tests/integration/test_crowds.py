@@ -8,7 +8,7 @@ import pytest
 from support.crowd import SPREADS, crowded, members
 from support.shop import contract_in
 
-from ingest.core import contract as contracts
+from ingest.core import contract_file
 from ingest.milvus import checks
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ EQUAL, _, ROUNDED = SPREADS.values()
 def test_a_crowd_of_any_size_is_right_on_a_server(
     milvus_uri: str, collection_name: str, tmp_path: Path, size: int, spread: float
 ) -> None:
-    contract = contracts.load(contract_in(tmp_path, collection_name))
+    contract = contract_file.load(contract_in(tmp_path, collection_name))
     with crowded(milvus_uri, contract, tmp_path, size, spread) as (collection, store):
         assert list(checks.index(collection)) == []
         assert list(checks.vectors(collection, store, members(size))) == []

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ingest.core import contract as contracts
+from ingest.core import contract_file
 from ingest.core.contract import Space
 from ingest.core.settings import MilvusSettings
 from ingest.milvus import alias, versions
@@ -23,7 +23,7 @@ SPACE = Space("model", "1", DIM, {})
 def test_a_measured_ef_outlives_a_run_with_another_schema_and_filters_find_all(
     milvus_uri: str, collection_name: str
 ) -> None:
-    contract = replace(contracts.load(contracts.default_path()), alias=collection_name)
+    contract = replace(contract_file.load(contract_file.default_path()), alias=collection_name)
     vectors = np.random.default_rng(0).normal(size=(ROWS, DIM)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     with connect(MilvusSettings(milvus_uri, max_wait=30)) as connection:

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from support.late import torch, transformers
 from support.shop import Shop, copied_sample_model
 
-from ingest.core import contract as contracts
+from ingest.core import contract_file
 from ingest.core.settings import MilvusSettings
 from ingest.embedding.checkpoint import resolve
 from ingest.embedding.clip import ClipEncoder
@@ -84,7 +84,7 @@ def saved(picture: Image.Image, path: Path, way: int) -> Path:
 def test_every_photograph_finds_itself_first(shop: Shop) -> None:
     checkpoint = resolve(str(shop.model))
     encoder = ClipEncoder(checkpoint, "auto", "auto", batch=1)
-    alias = contracts.load(contracts.default_path()).alias
+    alias = contract_file.load(contract_file.default_path()).alias
     wrong = []
     with connect(MilvusSettings(str(shop.data / "milvus.db"), max_wait=0), existing=True) as connection:
         served = SearchableCollection(connection, alias)

@@ -70,7 +70,7 @@ def test_a_wheel_carries_the_contract_and_finds_it_where_it_is_installed(tmp_pat
     assert {f"ingest/server/static/{path.name}" for path in page.iterdir()} <= set(names)
     target = tmp_path / "target"
     subprocess.run([*pip, "install", "--no-deps", "--target", str(target), str(wheel)], check=True, capture_output=True)
-    ask = "from ingest.core import contract as c; print(c.default_path()); print(c.load(c.default_path()).alias)"
+    ask = "from ingest.core import contract_file as c; print(c.default_path()); print(c.load(c.default_path()).alias)"
     done = subprocess.run(
         [sys.executable, "-c", ask], cwd=tmp_path, env={"PYTHONPATH": str(target)},
         capture_output=True, text=True, check=True,

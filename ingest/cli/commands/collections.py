@@ -105,12 +105,12 @@ def prune(*, keep: int, yes: bool, **values: Any) -> None:
 @contextmanager
 def behind_the_alias(values: dict[str, Any], *, reading: bool = False) -> Iterator[tuple[Connection, str]]:
     """Connect as the settings say, and return the alias too; `reading` as in `connect`."""
-    from ingest.core import contract as contracts
+    from ingest.core import contract_file
     from ingest.milvus.connection import connect
 
     terminal.log_to_stderr()
     settings = options.settings(values)
-    alias = contracts.load(settings.schema).alias
+    alias = contract_file.load(settings.schema).alias
     with connect(settings.milvus, existing=True, reading=reading) as connection:
         yield connection, alias
 

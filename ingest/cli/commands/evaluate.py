@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ingest.cli import help_groups, options
-from ingest.cli.commands.search import collection
 from ingest.cli.output import evaluation, terminal
 from ingest.core import display
 
@@ -174,13 +173,14 @@ def command(*, measure: EvaluationOptions, as_json: bool, plot: Path | None, **v
     collection's own fields. The target recall must be reached without a filter and with each of them.
     """  # noqa: D301  Click needs the character itself
     from ingest.cli.output import recall_plot
-    from ingest.core import contract as contracts
+    from ingest.core import contract_file
     from ingest.core.errors import ExportError
     from ingest.search import evaluate
+    from ingest.search.milvus_backend import open_collection
 
     terminal.log_to_stderr()
     settings = options.settings(values)
-    contract = contracts.load(settings.schema)
+    contract = contract_file.load(settings.schema)
     if plot is not None:  # fail before minutes are spent
         recall_plot.check(plot)
     measure.check()
@@ -192,7 +192,7 @@ def command(*, measure: EvaluationOptions, as_json: bool, plot: Path | None, **v
     with ExitStack() as stack:
         index, fingerprint = _index(settings)
         needs_collection = wanted.collection or measure.apply or measure.labels
-        served = stack.enter_context(collection(settings, reading=not measure.apply)) if needs_collection else None
+        served = stack.enter_context(open_collection(settings, reading=not measure.apply)) if needs_collection else None
         if served is not None and fingerprint not in ("", served.contract["fingerprint"]):
             raise ExportError(
                 f"{settings.indexes}: built with a different model than the collection; rebuild it with: ingest export"

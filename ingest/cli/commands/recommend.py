@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ingest.cli import help_groups, options
-from ingest.cli.commands.search import collection, filter_option, limit_option, note_unknown
+from ingest.cli.commands.search import filter_option, limit_option, note_unknown
 from ingest.cli.output import hits, terminal
 from ingest.core import display
 
@@ -108,20 +108,22 @@ def command(
 
 def _like(settings: Settings, product_ids: list[str], options: RecommendOptions) -> hits.SearchResult:
     from ingest.search import recommend
+    from ingest.search.milvus_backend import open_collection
 
-    with collection(settings, reading=True) as served:
+    with open_collection(settings, reading=True) as served:
         found = hits.SearchResult("like " + " + ".join(product_ids), recommend.like(served, product_ids, options))
         note_unknown(served, options.expression, found)
     return found
 
 
 def _write_all(settings: Settings, options: RecommendOptions, out: Path) -> WrittenNeighbours:
-    from ingest.core import contract as contracts
+    from ingest.core import contract_file
     from ingest.core.errors import ExportError
     from ingest.exports import faiss_index, npy_files
     from ingest.search import neighbours
+    from ingest.search.milvus_backend import open_collection
 
-    ef = contracts.load(settings.schema).index.ef
+    ef = contract_file.load(settings.schema).index.ef
     rows, _ = npy_files.read(settings.npy, settings.npy_ids)
     index = faiss_index.open_index(settings.indexes, int(rows.shape[1]))
     if not index.names:
@@ -129,7 +131,7 @@ def _write_all(settings: Settings, options: RecommendOptions, out: Path) -> Writ
     labels = {}
     with ExitStack() as stack:
         if fields := [name for name in (options.same, options.other) if name]:
-            served = stack.enter_context(collection(settings, reading=True))
+            served = stack.enter_context(open_collection(settings, reading=True))
             labels = {name: served.values(name) for name in fields}
     return neighbours.write(neighbours.all_neighbours(index, options, ef, labels), index.names, out)
 

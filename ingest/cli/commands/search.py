@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from ingest.cli import help_groups, options
 from ingest.cli.output import hits, terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from ingest.core.settings import Settings
     from ingest.search.backend import SearchBackend
@@ -109,9 +109,7 @@ def command(*, text: str | None, query: QueryOptions, output: hits.HitsOutput, *
     with ExitStack() as stack:
         fetch = _fetcher(stack, settings)
         queries = _queries(text, query, fetch)
-        backend = stack.enter_context(
-            collection(settings, reading=True) if query.backend == "milvus" else _files(settings)
-        )
+        backend = _milvus(stack, settings) if query.backend == "milvus" else _files(settings)
         hits.show(_answered(backend, settings, queries), settings, output, several=query.queries is not None)
 
 
@@ -182,21 +180,14 @@ def _fetcher(stack: ExitStack, settings: Settings) -> Callable[[str], Path]:
     return fetch
 
 
-@contextmanager
-def collection(settings: Settings, *, reading: bool = False) -> Iterator[SearchableCollection]:
-    """Open the collection behind the alias; with `reading`, a Milvus Lite file is not changed."""
-    from ingest.core import contract as contracts
-    from ingest.milvus.connection import connect
-    from ingest.search.milvus_backend import SearchableCollection
+def _milvus(stack: ExitStack, settings: Settings) -> SearchBackend:
+    from ingest.search.milvus_backend import open_collection
 
-    alias = contracts.load(settings.schema).alias
-    with connect(settings.milvus, existing=True, reading=reading) as connection:
-        yield SearchableCollection(connection, alias)
+    return stack.enter_context(open_collection(settings, reading=True))
 
 
-@contextmanager
-def _files(settings: Settings) -> Iterator[SearchBackend]:
-    from ingest.core import contract as contracts
+def _files(settings: Settings) -> SearchBackend:
+    from ingest.core import contract_file
     from ingest.search.faiss_backend import ExportedIndex
 
-    yield ExportedIndex(settings, contracts.load(settings.schema).index.ef)
+    return ExportedIndex(settings, contract_file.load(settings.schema).index.ef)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ingest.core.contract import row_digest
+from ingest.core.digest import row_digest
 from ingest.core.records import Embedded, ImageFile, Product, Skipped, Stage
 from ingest.images.resolver import is_text
 from ingest.milvus import writer
@@ -20,7 +20,7 @@ from ingest.pipeline.distributed.workers import Job, load_clip
 from ingest.runtime.hash_index import ABSENT
 from ingest.runtime.remote_files import is_remote
 from ingest.store import factory, stage
-from ingest.sync.inventory import RowState
+from ingest.sync.row_state import RowState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -19,14 +19,16 @@ from pyarrow import parquet
 
 from ingest.catalog import arrow, casting, reader
 from ingest.catalog.rows import Columns
-from ingest.core import contract as contracts
-from ingest.core.contract import Contract, Field
+from ingest.core import contract_file
+from ingest.core.field import Field
 from ingest.core.records import Product
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SHIPPED = contracts.load(contracts.default_path())
+    from ingest.core.contract import Contract
+
+SHIPPED = contract_file.load(contract_file.default_path())
 PLAIN = replace(SHIPPED, fields=())
 D = Decimal
 BIG, BIGGER, LONG = D(123456789012345678), D("12345678901234567.89"), D("12345678901234567890.12")

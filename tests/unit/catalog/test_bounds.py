@@ -18,14 +18,14 @@ from ingest.catalog import arrow, reader
 from ingest.catalog.arrow_sizes import cell_sizes
 from ingest.catalog.recorder import CatalogRecorder
 from ingest.catalog.rows import MAX_ROW, Columns
-from ingest.core import contract as contracts
+from ingest.core import contract_file
 from ingest.core.errors import CatalogError
 from ingest.core.records import Product, Reason, Skipped
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SHIPPED = contracts.load(contracts.default_path())
+SHIPPED = contract_file.load(contract_file.default_path())
 LONG = b"x" * (40 << 20)
 
 

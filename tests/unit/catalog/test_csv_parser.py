@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from ingest.catalog import reader
 from ingest.catalog.csv_parser import records
 from ingest.catalog.rows import Columns
-from ingest.core import contract as contracts
+from ingest.core import contract_file
 from ingest.core.errors import CatalogError
 from ingest.core.records import Product, Reason
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SHIPPED = contracts.load(contracts.default_path())
+SHIPPED = contract_file.load(contract_file.default_path())
 HEADER = "product_id,image,title,price\n"
 
 

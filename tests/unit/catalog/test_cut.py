@@ -17,14 +17,14 @@ from support.catalog_parts import written
 from ingest.catalog import reader
 from ingest.catalog.recorder import CatalogRecorder
 from ingest.catalog.rows import Columns
-from ingest.core import contract as contracts
+from ingest.core import contract_file
 from ingest.core.errors import CatalogError
 from ingest.core.records import Product, Reason, Skipped
 
 if TYPE_CHECKING:
     from ingest.catalog.profile import CatalogProfile
 
-SHIPPED = contracts.load(contracts.default_path())
+SHIPPED = contract_file.load(contract_file.default_path())
 SOAK = bool(os.environ.get("INGEST_SOAK"))
 """Whether a file is cut at every position, not at each ninth and the last forty."""
 TABLE = [(f"P{number:02d}", f"images/{number}.jpg", f"Title {number}, é") for number in range(18)]

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from ingest.catalog import exact_numbers, reader
 from ingest.catalog.rows import Columns
-from ingest.core import contract as contracts
-from ingest.core.contract import Field
+from ingest.core import contract_file
+from ingest.core.field import Field
 from ingest.core.records import Product
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SHIPPED = contracts.load(contracts.default_path())
+SHIPPED = contract_file.load(contract_file.default_path())
 
 
 def read(folder: Path, name: str, text: str, *fields: Field) -> Any:

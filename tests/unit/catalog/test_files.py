@@ -13,11 +13,11 @@ from support.catalog_parts import written
 
 from ingest.catalog import files, reader
 from ingest.catalog.rows import Columns
-from ingest.core import contract as contracts
+from ingest.core import contract_file
 from ingest.core.errors import CatalogError, ConfigError
 from ingest.core.records import Product, Reason, Skipped
 
-SHIPPED = contracts.load(contracts.default_path())
+SHIPPED = contract_file.load(contract_file.default_path())
 
 
 def put(folder: Path, *names: str, content: str = "product_id,image\n") -> None:

@@ -13,6 +13,7 @@ import tempfile
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
@@ -22,12 +23,15 @@ from pyarrow import parquet
 
 from ingest.catalog import reader
 from ingest.catalog.rows import Columns
-from ingest.core import contract as contracts
-from ingest.core.contract import Contract, Field
+from ingest.core import contract_file
 from ingest.core.errors import CatalogError
+from ingest.core.field import Field
 from ingest.core.records import Product, Reason, Skipped, Stage
 
-SHIPPED = contracts.load(contracts.default_path())
+if TYPE_CHECKING:
+    from ingest.core.contract import Contract
+
+SHIPPED = contract_file.load(contract_file.default_path())
 PLAIN = replace(SHIPPED, fields=())
 """A contract without fields: every column except the id is kept as it is."""
 

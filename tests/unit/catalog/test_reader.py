@@ -15,11 +15,11 @@ from ingest.catalog import casting, reader
 from ingest.catalog.duplicates import FirstLines
 from ingest.catalog.rows import Columns, RowBlock
 from ingest.catalog.validation import row_rules, validate
-from ingest.core import contract as contracts
-from ingest.core.contract import Field
+from ingest.core import contract_file
+from ingest.core.field import Field
 
 TYPES = ("VARCHAR", "INT64", "FLOAT", "DOUBLE", "BOOL")
-SHIPPED = contracts.load(contracts.default_path())
+SHIPPED = contract_file.load(contract_file.default_path())
 TYPED = replace(
     SHIPPED,
     id_max_length=12,

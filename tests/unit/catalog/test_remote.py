@@ -15,7 +15,7 @@ from support.object_storage import BUCKET
 
 from ingest.catalog import files, reader, remote
 from ingest.catalog.rows import Columns
-from ingest.core import contract as contracts
+from ingest.core import contract_file
 from ingest.core.errors import CatalogError, ConfigError, StorageError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from support.object_storage import Storage
 
-SHIPPED = contracts.load(contracts.default_path())
+SHIPPED = contract_file.load(contract_file.default_path())
 KINDS = [".csv", ".csv.gz", ".jsonl", ".parquet"]
 
 pytestmark = IGNORED

@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.core import contract as contracts
-from ingest.core import search_ef
+from ingest.core import contract_file, search_ef
 from ingest.core.carried_properties import measured_ef, read_contract, read_json, read_time
 from ingest.core.contract import Space, to_json
 
-CONTRACT = json.loads(to_json(contracts.load(contracts.default_path()), Space("model", "1", 4, {"size": 224})))
+CONTRACT = json.loads(to_json(contract_file.load(contract_file.default_path()), Space("model", "1", 4, {"size": 224})))
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from([10**400, -1, 0, 2**63]),
     lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from([*CONTRACT, "M", "x"]) | st.text(), inner),

@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 
 from ingest.catalog import reader
 from ingest.catalog.rows import Columns
-from ingest.core import contract as contracts
-from ingest.core import invisible_characters
+from ingest.core import contract_file, invisible_characters
 from ingest.core.records import Reason, Skipped
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SHIPPED = contracts.load(contracts.default_path())
+SHIPPED = contract_file.load(contract_file.default_path())
 UNSEEN = [
     *map(chr, [0x00AD, 0x034F, 0x061C, 0x115F, 0x180E, 0x200B, 0x200C, 0x200D, 0x200E, 0x200F, 0x2060, 0x2064, 0x3164]),
     *map(chr, [*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF, 0xFFA0, 0xFE0F, 0xE0001, 0xE0041, 0xE0100]),

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.core import contract as contracts
-from ingest.core import missing_numbers
+from ingest.core import contract_file, missing_numbers
 from ingest.core.contract import Space
 from ingest.core.field import Field
 from ingest.core.missing_numbers import Keeps
 
 SPACE = Space("openai/clip-vit-base-patch32", "3d74acf9", 512, {"size": 224, "mean": [0.48, 0.46, 0.41]})
-SHIPPED = contracts.load(contracts.default_path())
+SHIPPED = contract_file.load(contract_file.default_path())
 DECLARED = replace(
     SHIPPED, fields=tuple(replace(field, missing=-1.0) if field.may_be_missing else field for field in SHIPPED.fields)
 )

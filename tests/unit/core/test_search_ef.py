@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from ingest.core import contract as contracts
-from ingest.core import search_ef
+from ingest.core import contract_file, search_ef
 from ingest.core.carried_properties import measured_ef, read_contract
 from ingest.core.contract import Space, collection_name, to_json
 
-CONTRACT = contracts.load(contracts.default_path())
+CONTRACT = contract_file.load(contract_file.default_path())
 SPACE = Space("model", "1", 4, {})
 
 

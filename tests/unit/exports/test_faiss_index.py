@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import ingest
-from ingest.core import contract
+from ingest.core import contract_file
 from ingest.core.errors import ExportError
 from ingest.core.records import ImageFile, Product
 from ingest.exports import faiss_index, npy_files
@@ -26,7 +26,7 @@ from ingest.exports.row_list import ExportRows
 from ingest.store.local import LocalStore
 
 DIM = 32
-INDEX = contract.load(contract.default_path()).index
+INDEX = contract_file.load(contract_file.default_path()).index
 SPACE = "0123456789abcdef"
 
 

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.core.contract import DYNAMIC, Contract, Field, HnswIndex
+from ingest.core.contract import DYNAMIC, Contract, HnswIndex
+from ingest.core.field import Field
 from ingest.milvus import field_checks
 
 TYPES = {"name": "VARCHAR", "stock": "INT64", "weight": "FLOAT", "price": "DOUBLE", "new": "BOOL"}

@@ -11,15 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymilvus import Prepare
 
-from ingest.core import contract as contracts
-from ingest.core import missing_numbers
+from ingest.core import contract_file, missing_numbers
 from ingest.core.field import Field
 from ingest.core.missing_numbers import Keeps
 from ingest.core.records import Embedded, Product
 from ingest.milvus import protobuf, schema
 
 DIM = 5
-SHIPPED = contracts.load(contracts.default_path())
+SHIPPED = contract_file.load(contract_file.default_path())
 KINDS = ("VARCHAR", "INT64", "FLOAT", "DOUBLE", "BOOL")
 CONTRACT = replace(SHIPPED, fields=tuple(Field(kind.lower(), kind, kind.lower(), 512, None) for kind in KINDS))
 PRICE = Field("price", "DOUBLE", "price", 0, math.nan)

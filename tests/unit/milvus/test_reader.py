@@ -9,7 +9,7 @@ import numpy as np
 
 from ingest.milvus.reader import read_inventory
 from ingest.store.local import LocalStore
-from ingest.sync.inventory import RowState
+from ingest.sync.row_state import RowState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

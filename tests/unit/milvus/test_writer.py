@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from ingest.core import contract as contracts
+from ingest.core import contract_file
 from ingest.core.contract import Space
 from ingest.core.errors import MilvusError
 from ingest.core.records import Embedded, Product, Reason, Skipped, Stage
@@ -29,7 +29,7 @@ SKIPPED = Skipped("s", Stage.DECODE, Reason.TRUNCATED, "", 1)
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collection]:
     path: Path = tmp_path_factory.mktemp("lite") / "milvus.db"
     with connect(MilvusSettings(str(path), max_wait=5)) as connection:
-        collection = Collection(connection, contracts.load(contracts.default_path()), SPACE)
+        collection = Collection(connection, contract_file.load(contract_file.default_path()), SPACE)
         collection.prepare()
         yield collection
 

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.core.contract import row_digest
+from ingest.core.digest import row_digest
 from ingest.core.records import ImageFile, Product, Reason, Skipped, Stage
 from ingest.sync import diff
 from ingest.sync.diff import CollectionDiff
-from ingest.sync.inventory import Inventory, RowState
+from ingest.sync.inventory import Inventory
+from ingest.sync.row_state import RowState
 
 RED, BLUE = bytes([1] * 32), bytes([2] * 32)
 ROW = st.tuples(st.sampled_from([RED, BLUE]), st.sampled_from(["mug", "chair"]))

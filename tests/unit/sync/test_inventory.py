@@ -8,7 +8,8 @@ import tracemalloc
 import numpy as np
 
 from ingest.runtime.hash_index import ABSENT
-from ingest.sync.inventory import Inventory, RowState
+from ingest.sync.inventory import Inventory
+from ingest.sync.row_state import RowState
 
 ROWS = 100_000
 

@@ -8,8 +8,9 @@ from ingest.core.errors import ConfigError
 from ingest.core.settings import Settings
 from ingest.sync.diff import CollectionDiff
 from ingest.sync.high_water import HighWater
-from ingest.sync.inventory import Inventory, RowState
+from ingest.sync.inventory import Inventory
 from ingest.sync.prune import PrunePolicy
+from ingest.sync.row_state import RowState
 from ingest.sync.served import ServedRows
 
 GONE, FAILED, SAME, FOREIGN, DOUBLE = (

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ingest.sync.high_water import HighWater
-from ingest.sync.inventory import Inventory, RowState
+from ingest.sync.inventory import Inventory
+from ingest.sync.row_state import RowState
 from ingest.sync.served import ServedRows
 
 DIGEST, SHA256 = "0" * 32, "0" * 64
