@@ -39,6 +39,7 @@ from ingest.pipeline.progress import Progress
 from ingest.runtime.profiler import StageProfiler
 from ingest.runtime.trace import Trace
 from ingest.store.local import LocalStore
+from ingest.store.shard_writer import ShardWriter
 from ingest.store.stage import append
 from ingest.tasks import run
 
@@ -146,7 +147,7 @@ def kept(part: str, pipeline: Pipeline, embedded: list[Embedded | Skipped]) -> C
     """Return one of the stages that write vectors."""
     settings = pipeline.settings
     if part == "store":
-        return lambda: exhaust(append(embedded, LocalStore(settings.data / "alone", pipeline.space.dim), BATCH))
+        return lambda: exhaust(append(embedded, ShardWriter(LocalStore(settings.data / "alone", pipeline.space.dim))))
     if part == "exports":
 
         def export() -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _HINTED_AT = 0.7
 """Speeding up a part that is busy for a smaller share of the time would not make the run much shorter."""
 _MANY_CORES = 8  # on two, threads are as fast as processes
-_LARGE_BATCH = 256  # a larger batch helps a device, and a disk that syncs every batch, little
+_LARGE_BATCH = 256  # a larger one helps a device little
 _WORKED_BY: dict[str, str] = {Stage.EMBEDDING: "device ", Stage.DECODE: "workers ", Stage.IMAGES: "workers "}
 
 
@@ -51,7 +51,6 @@ def _hint(part: str, threads: int, settings: Settings, device: str) -> str:
         Stage.IMAGES: _more_downloads(threads, settings),
         Stage.DECODE: _more_decoding(settings),
         Stage.EMBEDDING: "use a GPU" if device == "cpu" else "raise --batch-size" if device and small_batch else "",
-        Stage.STORE: "raise --batch-size" if small_batch else "",
         Stage.MILVUS: "use a Milvus server, which is faster than Milvus Lite" if is_lite else "",
         EXPORTS: "leave them out with --no-exports, and write them when they are needed with: ingest export",
     }

@@ -25,6 +25,7 @@ from ingest.pipeline.spill import spill
 from ingest.runtime import lock, parallel
 from ingest.runtime.profiler import MODEL
 from ingest.store import stage
+from ingest.store.shard_writer import ShardWriter
 
 if TYPE_CHECKING:
     import threading
@@ -175,8 +176,8 @@ class Pipeline:
         pixels = parallel.take_until(self._owned(parallel.prefetch(self.pixels(images), self._ahead)), self.stop)
         pixels = self._load_first(self._clock.waiting(pixels), model)
         vectors = self._clock.waiting(embedding.embed(pixels, encoder, model.size))
-        stored = stage.append(vectors, self.store, lambda: model.size().batch)
-        stored = self._clock.within(Stage.STORE, stored)
+        writer = ShardWriter(self.store, at_work=lambda: self._clock.working(Stage.STORE))
+        stored = stage.append(vectors, writer)
         return self._forget_pixels(self.progress.count(Stage.STORE, stored, Embedded))
 
     def buffer(self, records: Iterable[Embedded | Skipped]) -> Iterator[Embedded | Skipped]:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ingest.core.records import Embedded, ImageFile
 from ingest.runtime.parallel import batched_within
+from ingest.store.shard_writer import is_new
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from numpy.typing import NDArray
-
     from ingest.core.records import Skipped
     from ingest.store.base import EmbeddingStore
+    from ingest.store.shard_writer import ShardWriter
 
 _LOOKED_UP, _LOOKED_UP_S = 256, 0.05  # images looked up together, and how long the first of them may wait
-_HELD = 32  # batches of records that may wait for one vector to be written; it bounds memory
 
 
 def lookup(
@@ -47,38 +44,16 @@ def lookup(
                 yield record
 
 
-def append(
-    records: Iterable[Embedded | Skipped], store: EmbeddingStore, batch: int | Callable[[], int]
-) -> Iterator[Embedded | Skipped]:
-    """Write each `batch` of new vectors as a shard, and yield no vector before it is on disk.
+def append(records: Iterable[Embedded | Skipped], writer: ShardWriter) -> Iterator[Embedded | Skipped]:
+    """Write new vectors as shards, and yield no vector before it is on disk.
 
-    `batch` may be a function; it is called after the first new vector, because no model is loaded before.
+    What has come is written also if the consumer stops or the source fails, so that no vector is computed twice.
     """
-    waiting: list[Embedded | Skipped] = []
-    new: dict[bytes, NDArray[np.float32]] = {}
-    most = 0
-
-    def write() -> None:
-        if not new:
-            return
-        # Looked up together; an image whose vector came by another product meanwhile is not written twice.
-        missing = [key for key, stored in zip(new, store.find(list(new)), strict=True) if stored is None]
-        if missing:
-            store.add(missing, np.stack([new[key] for key in missing]))
-        new.clear()
-
-    try:
+    with writer:
         for record in records:
-            waiting.append(record)
-            if isinstance(record, Embedded) and not record.stored:
-                new.setdefault(record.sha256, record.vector)
-            if new and not most:
-                most = max(batch if isinstance(batch, int) else batch(), store.min_shard_rows)
-            if not new or len(new) >= most or len(waiting) >= _HELD * most:
-                write()
-                yield from waiting
-                waiting.clear()
-    finally:
-        # Also when the consumer stops or the source fails, so that no vector is computed twice.
-        write()
-    yield from waiting
+            if writer.is_empty and not is_new(record):
+                yield record
+            else:
+                writer.put(record)
+                yield from writer.take()
+        yield from writer.take_rest()

@@ -31,7 +31,7 @@ def test_a_run_killed_at_random_moments_ends_as_one_never_disturbed(
     new_shop.run(**spied(log))
 
     assert kills >= KILLS / 2, "the runs were over before they were killed"
-    assert embedded(log) <= PRODUCTS + kills * BATCH
+    assert embedded(log) <= PRODUCTS + kills * 2 * BATCH, "what the model works on, and what is being written"
     assert new_shop.exports == finished.shop.exports
     assert new_shop.digests() == finished.shop.digests()
     assert [row["embedding"] for row in new_shop.rows().values()] == [
@@ -137,9 +137,11 @@ def test_a_second_signal_stops_at_once_and_the_next_run_goes_on(
     assert new_shop.exports == finished.shop.exports
 
 
-def test_exports_made_of_half_a_run_are_made_whole_by_the_next(new_shop: Shop, finished: Finished) -> None:
+def test_exports_made_of_half_a_run_are_made_whole_by_the_next(
+    new_shop: Shop, finished: Finished, tmp_path: Path
+) -> None:
     new_shop.stock(sample_products(PRODUCTS))
-    process = new_shop.started("run")
+    process = new_shop.started("run", **spied(tmp_path / "embedded", pause_s=0.1))
     wait_until(lambda: new_shop.stored() >= 2 * BATCH, process)
     process.kill()
     process.communicate()

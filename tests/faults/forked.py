@@ -10,6 +10,8 @@ from support.shop import COMMAND, TIMEOUT_S, environment_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+SHARD_ROWS = 8
+"""Vectors of a shard, so that a run of a small catalog writes many."""
 _DISTURBING = "faults.interference"
 
 
@@ -28,7 +30,7 @@ class Forked:
         `meddle` is what somebody else does meanwhile: at which entry of which phase, what, to which server and alias.
         Returns the exit code, -9 for killed.
         """
-        before = [(_DISTURBING, "count_embedded", ())]
+        before = [(_DISTURBING, "count_embedded", ()), (_DISTURBING, "store_small_shards", (SHARD_ROWS,))]
         before += [(_DISTURBING, "kill", kill)] if kill else []
         before += [(_DISTURBING, "meddle", meddle)] if meddle else []
         log = folder / "command.log"

@@ -20,6 +20,7 @@ from ingest.images.http.downloader import Downloader
 from ingest.milvus import bulk_import, import_jobs, pending_imports
 from ingest.milvus.collection import Collection
 from ingest.milvus.connection import Connection
+from ingest.store import shard_writer
 from ingest.store.local import LocalStore
 from ingest.store.object_storage import ObjectStorageStore
 from ingest.sync.prune import PrunePolicy
@@ -113,8 +114,8 @@ def _path(event: str, args: tuple[Any, ...]) -> str:
 
 
 def store_small_shards(rows: int) -> None:
-    """Have a run put shards of so few vectors into a bucket, as it would put large ones."""
-    ObjectStorageStore.min_shard_rows = rows
+    """Have a run write shards of so few vectors, on a disk and into a bucket, as it would write large ones."""
+    ObjectStorageStore.min_shard_rows = shard_writer.ROWS = rows
 
 
 def import_soon(file_bytes: int) -> None:

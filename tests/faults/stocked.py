@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 from support.checkpoints import DIM
-from support.shop import Ended, Shop
+from support.shop import BATCH, Ended, Shop, spied
 
 from ingest.runtime.parallel import batched
 from ingest.store import concurrent_shards
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 PRODUCTS, EVERY = 60, 6
 """Of all products, every sixth left: no more than a run prunes without being asked."""
-SHARD = 4
-"""Vectors of a shard: a run writes one for each batch."""
+SHARD = BATCH
+"""Vectors of a shard."""
 PUT_TOGETHER = 3
 """Shards on a disk that make one in a bucket."""
 DAY_S = 86_400.0
@@ -95,7 +95,7 @@ def stocked(folder: Path, model: Path) -> StockedShop:
     """Return a shop that runs have filled, of whose products some have left; its shards are older than a week."""
     shop = StockedShop(folder, model)
     shop.stock_numbers(range(PRODUCTS))
-    shop.run("--batch-size", str(SHARD))
+    shop.run(**spied(shop.folder / "embedded"))
     shop.stock_numbers(number for number in range(PRODUCTS) if number % EVERY)
     shop.run("--prune", "--max-prune", "0.2")
     age(shop.store)

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 pytestmark = IGNORED
 
 SOAK = bool(os.environ.get("INGEST_SOAK"))
-KILLS = {"compact": (12, 6), "gc": (12, 6), "restore": (4, 2)}
-"""How often each command is killed, on a disk and on object storage."""
+KILLS = {"compact": (6, 4), "gc": (6, 3), "restore": (3, 2)}
+"""How often each command is killed, on a disk and on object storage; at length, at each of its changes."""
 VERIFIED = 1 if SOAK else 3
 """Of so many kills, one is followed by `ingest verify` too; every vector is looked at after each."""
 COMMANDS = {

@@ -56,7 +56,8 @@ def test_upserts_held_to_a_megabyte_a_second_all_arrive(tmp_path: Path, caplog: 
         there = reader.read_inventory(collection, store)
 
     assert (done, len(there), there.count_duplicates()) == (ROWS, ROWS, 0)
-    if seconds < 1.5 * ROWS * DIM * 4 / 1e6:  # else this machine was too busy to send more than was let through
+    let_through_s = ROWS * DIM * 4 / 1e6
+    if 0.9 * let_through_s < seconds < 1.5 * let_through_s:  # it was held up by the server, and by nothing else
         assert any("rate limit" in said for said in caplog.messages)
     assert len(caplog.messages) <= 2 + seconds / 10, "a line every ten seconds, not one for each refusal"
 

@@ -34,7 +34,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory, tiny_clip: Path) -> StockedSh
     shop = StockedShop(tmp_path_factory.mktemp("calm"), tiny_clip)
     for products in (KNOWN, PRODUCTS):
         shop.stock_numbers(range(products))
-        shop.run("--batch-size", str(SHARD))
+        shop.run(**spied(shop.folder / "embedded"))
         if products == KNOWN:
             shop.elsewhere(shop.folder.with_name("known"))
     return shop
@@ -57,7 +57,7 @@ def test_a_run_ends_right_while_two_machines_compact_its_store(
     shop = StockedShop(tmp_path / "shop", calm.model)
     shop.stock_numbers(range(PRODUCTS))
     run = fork_server().start(
-        [COMMAND, "run", "--json", "--batch-size", str(SHARD), "--store", place],
+        [COMMAND, "run", "--json", "--store", place],
         shop.folder,
         environment_of(spied(tmp_path / "embedded", 0.15)),
         before=[("faults.interference", "store_small_shards", [SHARD])],

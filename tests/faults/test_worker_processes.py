@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from unittest import mock
@@ -44,10 +45,11 @@ def children(pid="self"):
     """Return the processes that decode for a process."""
     found = []
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in path.read_text(encoding="utf-8").split():
-            command = Path(f"/proc/{child}/cmdline").read_bytes()
-            if PROGRAM.encode() in command or b"ingest.images.decode import" in command:
-                found.append(int(child))
+        with suppress(OSError):  # the thread or the child ends meanwhile
+            for child in path.read_text(encoding="utf-8").split():
+                command = Path(f"/proc/{child}/cmdline").read_bytes()
+                if PROGRAM.encode() in command or b"ingest.images.decode import" in command:
+                    found.append(int(child))
     return found
 
 

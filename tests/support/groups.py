@@ -22,12 +22,19 @@ TOGETHER = {
 LONGEST = (
     "a Ray cluster",
     "integration/test_against_milvus.py",
-    "faults/test_kill_anywhere.py",
     "faults/test_killed_store.py",
+    "faults/test_kill_anywhere.py",
+    "integration/test_killed_import.py",
     "integration/test_bulk.py",
     "the service",
     "milvus_versions/test_commands.py",
+    "unit/test_benchmarks.py",
+    "unit/store/test_object_storage.py",
     "faults/test_quota_and_disk.py",
+    "faults/test_hostile_text.py",
+    "faults/test_killed_fetch.py",
+    "faults/test_milvus_outage.py",
+    "integration/test_previous_alias.py",
     "e2e/test_run.py",
     "faults/test_writes_denied.py",
     "integration/test_only_looking.py",
@@ -35,7 +42,6 @@ LONGEST = (
     "unit/catalog/test_remote.py",
     "e2e/test_what_is_served.py",
     "integration/test_crowds.py",
-    "faults/test_milvus_outage.py",
     "faults/test_dropped_or_taken.py",
 )
 """What takes longest, the longest first: `make test` prints what takes how long."""

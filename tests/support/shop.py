@@ -205,8 +205,13 @@ def environment_of(changes: Mapping[str, str | Path]) -> dict[str, str]:
 
 
 def spied(log: Path, pause_s: float = 0.0) -> dict[str, str]:
-    """Return the environment in which each batch embedded takes `pause_s` longer and leaves its size in `log`."""
-    return {"PYTHONPATH": str(_SPY), "SPY_LOG": str(log), "SPY_PAUSE_S": str(pause_s)}
+    """Return the environment in which each batch embedded takes `pause_s` longer and leaves its size in `log`.
+
+    Shards have as many vectors as batches.
+    """
+    return {
+        "PYTHONPATH": str(_SPY), "SPY_LOG": str(log), "SPY_PAUSE_S": str(pause_s), "SPY_SHARD_ROWS": str(BATCH),
+    }  # fmt: skip
 
 
 def without_torch() -> dict[str, str]:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from ingest.embedding.encoder import CountingEncoder
+from ingest.store import shard_writer
 
 _plain = CountingEncoder.images
 
@@ -20,3 +21,4 @@ def _spied(self, pixels):
 
 
 CountingEncoder.images = _spied
+shard_writer.ROWS = int(os.environ["SPY_SHARD_ROWS"])

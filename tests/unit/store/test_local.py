@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import logging
 import os
 import shutil
@@ -20,51 +19,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from support.forked import fork_server
 from support.shop import wait_until
+from support.stored import DIM, added, assert_holds, embedded, folders, key, picture, vector
 from support.synced import noting_fsync
 
 from ingest.core.errors import StorageError
-from ingest.core.records import Embedded, ImageFile, Product, Reason, Skipped, Stage
+from ingest.core.records import Embedded
 from ingest.store import local, stage
 from ingest.store.local import LocalStore
+from ingest.store.shard_writer import ShardWriter
 
-DIM = 8
 KILLS = 40 if os.environ.get("INGEST_SOAK") else 4
-
-
-def key(word: object) -> bytes:
-    return hashlib.sha256(str(word).encode()).digest()
-
-
-def vector(word: object) -> np.ndarray:
-    """Return the unit vector of a picture: another for each."""
-    row = np.random.default_rng(int.from_bytes(key(word)[:8])).standard_normal(DIM)
-    return (row / np.linalg.norm(row)).astype(np.float32)
-
-
-def added(store: LocalStore, *words: object) -> None:
-    store.add([key(word) for word in words], np.stack([vector(word) for word in words]))
-
-
-def product(product_id: str = "a") -> Product:
-    return Product(product_id, f"{product_id}.jpg", {}, 2)
-
-
-def picture(product_id: str, word: object) -> ImageFile:
-    return ImageFile(product(product_id), Path(f"{product_id}.jpg"), key(word))
-
-
-def embedded(product_id: str, word: object) -> Embedded:
-    return Embedded(product(product_id), key(word), vector(word))
-
-
-def folders(store: LocalStore) -> list[str]:
-    return sorted(path.name for path in store.folder.iterdir())
-
-
-def assert_holds(store: LocalStore, *words: object) -> None:
-    for word, found in zip(words, store.find([key(word) for word in words]), strict=True):
-        assert found is not None, word
-        np.testing.assert_array_equal(found, vector(word))
 
 
 class Products(RuleBasedStateMachine):
@@ -97,7 +61,7 @@ class Products(RuleBasedStateMachine):
         wanted = [picture(product_id, shown) for product_id, shown in self.shows.items()]
         known = list(stage.lookup(wanted, self.store))
         made = (r if isinstance(r, Embedded) else Embedded(r.product, r.sha256, self.vector_of(r)) for r in known)
-        stored = list(stage.append(made, self.store, batch))
+        stored = list(stage.append(made, ShardWriter(self.store, batch)))
         assert [record.product.product_id for record in stored] == list(self.shows)
         for record in stored:
             np.testing.assert_array_equal(record.vector, vector(self.shows[record.product.product_id]))
@@ -129,36 +93,6 @@ TestProductsAndPictures = Products.TestCase
 TestProductsAndPictures.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
 
 
-def test_two_products_that_share_a_picture_share_its_vector(tmp_path):
-    store = LocalStore(tmp_path, DIM)
-    list(stage.append([embedded("a", "mug"), embedded("b", "mug")], store, batch=8))
-    assert store.rows == 1
-    found = list(stage.lookup([picture("a", "mug"), picture("b", "mug")], store))
-    assert [record.product.product_id for record in found] == ["a", "b"]
-    assert all((record.vector == vector("mug")).all() for record in found)
-
-
-def test_an_id_whose_picture_becomes_anothers_gets_that_ones_vector(tmp_path):
-    store = LocalStore(tmp_path, DIM)
-    list(stage.append([embedded("a", "mug"), embedded("b", "chair")], store, batch=8))
-    found = list(stage.lookup([picture("a", "chair"), picture("b", "lamp")], store))
-    assert isinstance(found[0], Embedded)
-    np.testing.assert_array_equal(found[0].vector, vector("chair"))
-    assert isinstance(found[1], ImageFile)
-
-
-def test_lookup_keeps_the_order_and_passes_the_skipped(tmp_path):
-    store = LocalStore(tmp_path, DIM)
-    added(store, "known")
-    skipped = Skipped("s", Stage.IMAGES, Reason.NOT_FOUND, "gone", 3)
-    records = [picture("a", "new"), skipped, picture("b", "known"), picture("c", "new")]
-    found = list(stage.lookup(records, store))
-    assert found[:2] == records[:2]
-    assert isinstance(found[2], Embedded)
-    assert found[2].product == records[2].product
-    assert found[3] == records[3]
-
-
 def test_what_was_added_is_there_when_opened_again(tmp_path):
     added(LocalStore(tmp_path, DIM), "a", "b")
     again = LocalStore(tmp_path, DIM)
@@ -172,7 +106,7 @@ def test_a_folder_that_is_not_there_is_an_empty_store_and_is_not_made(tmp_path):
     store = LocalStore(tmp_path / "none", DIM)
     assert store.find([key("a")]) == [None]
     assert store.find([]) == []
-    assert list(stage.append([], store, 4)) == []
+    assert list(stage.append([], ShardWriter(store, 4))) == []
     assert not (tmp_path / "none").exists()
 
 
@@ -304,7 +238,7 @@ def test_a_row_that_is_not_of_unit_length_is_not_given_out_and_is_written_anew(t
     store.add([key("a"), key("b")], np.stack([np.float32(factor) * vector("a"), vector("b")]))
     assert store.find([key("a")]) == [None]
     assert_holds(store, "b")
-    list(stage.append([embedded("p", "a")], store, batch=1))
+    list(stage.append([embedded("p", "a")], ShardWriter(store, 1)))
     assert_holds(LocalStore(tmp_path, DIM), "a", "b")
 
 
@@ -358,72 +292,6 @@ def test_both_files_and_the_names_of_a_shard_are_fsynced(tmp_path):
     for path in (shard / "keys.npy", shard / "embeddings.npy"):
         assert synced[path.stat().st_ino] == path.stat().st_size
     assert {shard.stat().st_ino, tmp_path.stat().st_ino} <= synced.keys()
-
-
-def test_nothing_passes_before_it_is_on_disk(tmp_path):
-    store = LocalStore(tmp_path, DIM)
-    records = [embedded(f"p{number}", number) for number in range(10)]
-    passed = 0
-    for record in stage.append(records, store, batch=4):
-        assert_holds(LocalStore(tmp_path, DIM), records[passed].product.product_id.removeprefix("p"))
-        assert record is records[passed]
-        passed += 1
-    assert passed == 10
-    assert len(folders(store)) == 3
-
-
-def test_records_pass_in_order_and_known_ones_are_not_written_again(tmp_path):
-    store = LocalStore(tmp_path, DIM)
-    added(store, "known")
-    skipped = Skipped("s", Stage.DECODE, Reason.TRUNCATED, "cut off", 4)
-    records = [embedded("a", "known"), embedded("b", 1), skipped, embedded("c", "known"), embedded("d", 2)]
-    assert list(stage.append(records, store, batch=2)) == records
-    assert store.rows == 3
-
-
-def test_what_comes_from_the_store_is_not_read_from_it_again(tmp_path, monkeypatch):
-    store = LocalStore(tmp_path, DIM)
-    added(store, "mug", "chair")
-    found = list(stage.lookup([picture("a", "mug"), picture("b", "chair")], store))
-    monkeypatch.setattr(store, "take", None)
-    assert list(stage.append(found, store, batch=1)) == found
-
-
-def test_what_was_computed_is_kept_when_the_consumer_stops(tmp_path):
-    store = LocalStore(tmp_path, DIM)
-    stream = stage.append((embedded(f"p{number}", number) for number in range(10)), store, batch=4)
-    next(stream)
-    stream.close()
-    assert_holds(LocalStore(tmp_path, DIM), 0, 1, 2, 3)
-
-
-def test_what_was_computed_is_kept_when_the_source_fails(tmp_path):
-    def failing():
-        yield embedded("a", 1)
-        yield embedded("b", 2)
-        raise RuntimeError("the model fell over")
-
-    store = LocalStore(tmp_path, DIM)
-    with pytest.raises(RuntimeError, match="fell over"):
-        list(stage.append(failing(), store, batch=8))
-    assert_holds(LocalStore(tmp_path, DIM), 1, 2)
-
-
-def test_one_new_vector_does_not_hold_up_a_million_known_ones(tmp_path):
-    store = LocalStore(tmp_path, DIM)
-    added(store, "known")
-    drawn = 0
-
-    def source():
-        nonlocal drawn
-        yield embedded("new", "new")
-        for drawn in range(1_000_000):
-            yield embedded(f"p{drawn}", "known")
-
-    stream = stage.append(source(), store, batch=4)
-    assert next(stream).product.product_id == "new"
-    assert drawn < 1000
-    stream.close()
 
 
 WRITER = """
