@@ -49,10 +49,11 @@ class RefetchPolicy:
 
 
 class UnreadFile(NamedTuple):
-    """A product whose local image is at `path`; its digest is not known yet."""
+    """A product whose local image is at `path`, of `size` bytes, 0 if not known; its digest is not known yet."""
 
     product: Product
     path: Path
+    size: int = 0
 
 
 class ImageResolver:

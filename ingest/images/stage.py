@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -47,6 +48,8 @@ _BLOCK = 128  # products looked up together
 # waits for such a block.
 _TOGETHER, _TOGETHER_BYTES, _TOGETHER_S = 32, 8 * 2**20, 0.05
 
+_SLOW_S = 0.5e-3  # for a look at a product's file; a local disk takes a twentieth
+
 AHEAD = 8192
 """Products fetched before the one whose turn it is, so that a slow host does not hold up the others."""
 
@@ -62,14 +65,12 @@ class ImageStage:
         self._downloader = Downloader(download_policy(settings)) if settings.download_missing else None
         self._sandbox = Sandbox()
         self._in_processes = uses_processes(settings)
-        self._processes = WorkerProcesses(PROGRAM, self.decode_workers)
         quality_filter = QualityFilter(settings.min_side, settings.skip_blank)
         self._inspect = Inspector(cache, quality_filter, self._sandbox, settings.max_pixels)
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         self._stack.enter_context(self._sandbox)
-        self._stack.enter_context(self._processes)
         if self._downloader is not None:
             self._stack.enter_context(self._downloader)
         return self
@@ -128,7 +129,8 @@ class ImageStage:
         draft_side = 0 if settings.exact else preprocess.least
         files: BlockDecoder
         if self._in_processes:
-            files = ProcessDecoder(self._processes, preprocess, draft_side, settings.max_pixels)
+            processes = self._stack.enter_context(WorkerProcesses(PROGRAM, self.decode_workers))
+            files = ProcessDecoder(processes, preprocess, draft_side, settings.max_pixels)
         else:
             files = ThreadDecoder(ModelPixels(preprocess, draft_side, settings.max_pixels, self._sandbox))
         return Decoder(files, self._cache.index.put_contents, reject)
@@ -155,21 +157,29 @@ class ImageStage:
         present = PresentImages(self._cache, roots, self._refetch)
         resolver = ImageResolver(self._cache, self._downloader if download else None, roots, self._refetch)
 
+        per_product_s = 0.0
+
         def find_present(block: list[Product | Skipped]) -> list[ImageFile | UnreadFile | Product | Skipped]:
-            return [
+            nonlocal per_product_s
+            begun = time.perf_counter()
+            found = [
                 resolver(record) if isinstance(record, Product) and resolver.host(record) is None else record
                 for record in present(block)
             ]
+            per_product_s = (time.perf_counter() - begun) / len(block)
+            return found
 
         def resolve(record: ImageFile | UnreadFile | Product | Skipped) -> ImageFile | UnreadFile | Skipped:
             return resolver(record) if isinstance(record, Product) else record
 
-        # In blocks: handing a product to another thread takes longer than checking that its image is in place.
+        # In blocks, and on other threads only where the disk is slow, as over a network: to hand a product or Python's
+        # lock to another thread takes longer than to look at a file.
         blocks = parallel.parallel_map(
             self._profiler.timed(Stage.IMAGES, find_present, list, _range),
             parallel.batched(products, _BLOCK),
             workers=settings.download_workers,
             ahead=AHEAD // _BLOCK,
+            here=lambda _: per_product_s < _SLOW_S,
         )
         return parallel.parallel_map_by_key(
             self._profiler.timed(Stage.IMAGES, resolve, Product, _product_id),
@@ -206,6 +216,8 @@ def _blocks(records: Iterable[T], works_on: type[ImageFile | UnreadFile]) -> Ite
     """Gather records; only those of the type `works_on` take time, by the size of their file."""
 
     def size(record: T) -> int:
+        if isinstance(record, UnreadFile) and record.size:
+            return record.size
         if not isinstance(record, works_on) or getattr(record, "decoded", None) is not None:
             return 0
         try:

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 60.0
 """A process that neither answers nor takes a `step` for longer counts as hanging."""
-SHARED_BYTES = 64 * 2**20
-"""Memory that a process shares with its parent; only what was written to takes any."""
+LEAST_SHARED_BYTES = 64 * 2**20
+"""Memory that a process shares with its parent, at least; only what was written to takes any."""
+_SHARED_BY_ALL = 2**30  # bytes, divided among the processes
 
 _PACKAGES = str(Path(__file__).parents[2])  # of this ingest, installed or not
 _STEPS = struct.Struct("<q")  # at the end of the shared memory: how many steps the process has taken
@@ -56,6 +57,7 @@ class WorkerProcesses:
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._free = threading.Semaphore(most)
+        self._shared_bytes = max(LEAST_SHARED_BYTES, _SHARED_BY_ALL // most)
         self._idle: list[Worker] = []
         self._all: list[Worker] = []
 
@@ -89,7 +91,7 @@ class WorkerProcesses:
 
     def _start(self) -> Worker:
         for _ in range(_STARTS):
-            worker = Worker(self._command, self._timeout_s)
+            worker = Worker(self._command, self._timeout_s, self._shared_bytes)
             with self._lock:
                 self._all = [*(other for other in self._all if other.is_alive), worker]
             worker.wait_until_ready()
@@ -101,15 +103,16 @@ class WorkerProcesses:
 class Worker:
     """A process and this side of the sockets, for one thread. If it dies, it is ended, and WorkerDiedError raised.
 
-    `shared` is the memory, of `SHARED_BYTES`.
+    `shared` is the memory; its first `shared_bytes` are for the task.
     """
 
-    def __init__(self, command: Sequence[str], timeout_s: float) -> None:
+    def __init__(self, command: Sequence[str], timeout_s: float, shared_bytes: int = LEAST_SHARED_BYTES) -> None:
+        self.shared_bytes = shared_bytes
         ours, theirs = socket.socketpair()
         file = _unnamed_file()
         try:
-            os.ftruncate(file, SHARED_BYTES + _STEPS.size)
-            self.shared = mmap.mmap(file, SHARED_BYTES + _STEPS.size)
+            os.ftruncate(file, shared_bytes + _STEPS.size)
+            self.shared = mmap.mmap(file, shared_bytes + _STEPS.size)
             self._process = subprocess.Popen(  # noqa: S603  our own program
                 [*command, str(theirs.fileno()), str(file)],
                 stdin=subprocess.DEVNULL,
@@ -134,7 +137,7 @@ class Worker:
     @property
     def steps(self) -> int:
         """How many steps of its task the process has taken; readable also when it is dead."""
-        steps: int = _STEPS.unpack_from(self.shared, SHARED_BYTES)[0]
+        steps: int = _STEPS.unpack_from(self.shared, self.shared_bytes)[0]
         return steps
 
     def wait_until_ready(self) -> None:
@@ -156,7 +159,7 @@ class Worker:
 
     def send(self, message: Any) -> None:
         """Send a value that JSON can express."""
-        _STEPS.pack_into(self.shared, SHARED_BYTES, 0)
+        _STEPS.pack_into(self.shared, self.shared_bytes, 0)
         try:
             self._stream.write(json.dumps(message).encode() + b"\n")
             self._stream.flush()
@@ -206,6 +209,7 @@ class Parent:
 
     def __init__(self, connection: socket.socket, shared: mmap.mmap) -> None:
         self.shared = shared
+        self.shared_bytes = len(shared) - _STEPS.size
         self._messages = map(json.loads, connection.makefile("rb"))
         self._answers = connection.makefile("wb")
 
@@ -214,8 +218,8 @@ class Parent:
 
     def step(self) -> None:
         """Show that the task goes on."""
-        (steps,) = _STEPS.unpack_from(self.shared, SHARED_BYTES)
-        _STEPS.pack_into(self.shared, SHARED_BYTES, steps + 1)
+        (steps,) = _STEPS.unpack_from(self.shared, self.shared_bytes)
+        _STEPS.pack_into(self.shared, self.shared_bytes, steps + 1)
 
     def answer(self, message: Any) -> None:
         """Send a value that JSON can express."""
@@ -233,7 +237,8 @@ def serve(handle: Callable[[Any, Parent], None]) -> None:
         signal.signal(number, signal.SIG_IGN)
     with socket.socket(fileno=int(sys.argv[1])) as connection:
         threading.Thread(target=_end_with, args=(connection.fileno(),), daemon=True).start()
-        parent = Parent(connection, mmap.mmap(int(sys.argv[2]), SHARED_BYTES + _STEPS.size))
+        file = int(sys.argv[2])
+        parent = Parent(connection, mmap.mmap(file, os.fstat(file).st_size))
         parent.answer(_READY)
         try:
             for message in parent:

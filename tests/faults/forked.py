@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from support.forked import fork_server
 from support.shop import COMMAND, TIMEOUT_S, environment_of
@@ -10,8 +10,6 @@ from support.shop import COMMAND, TIMEOUT_S, environment_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-SHARD_ROWS = 8
-"""Vectors of a shard, so that a run of a small catalog writes many."""
 _DISTURBING = "faults.interference"
 
 
@@ -24,13 +22,15 @@ class Forked:
         *arguments: str,
         kill: tuple[str, int, float] | None = None,
         meddle: tuple[str, int, str, str, str] | None = None,
+        shard_rows: int = 0,
     ) -> int:
         """Run to the end, or into a kill: at which entry of which phase, and how many seconds later.
 
         `meddle` is what somebody else does meanwhile: at which entry of which phase, what, to which server and alias.
-        Returns the exit code, -9 for killed.
+        With `shard_rows`, a shard has so many vectors. Returns the exit code, -9 for killed.
         """
-        before = [(_DISTURBING, "count_embedded", ()), (_DISTURBING, "store_small_shards", (SHARD_ROWS,))]
+        before: list[tuple[str, str, tuple[Any, ...]]] = [(_DISTURBING, "count_embedded", ())]
+        before += [(_DISTURBING, "store_small_shards", (shard_rows,))] if shard_rows else []
         before += [(_DISTURBING, "kill", kill)] if kill else []
         before += [(_DISTURBING, "meddle", meddle)] if meddle else []
         log = folder / "command.log"

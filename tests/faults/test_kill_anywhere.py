@@ -20,8 +20,6 @@ from support.checkpoints import write_clip
 from support.http_server import Answer, Server
 from support.shop import client_of, contract_in
 
-from faults.forked import SHARD_ROWS
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -105,7 +103,7 @@ class Shop:
     def run(self, forked: Forked, part: int, kill: tuple[str, int, float] | None = None) -> bool:
         """Run with the model of a part; return whether it was killed, as it must be or end well."""
         model = self.models[part % len(self.models)]
-        code = forked.run(self.folder, "run", "--model", str(model), "--quiet", kill=kill)
+        code = forked.run(self.folder, "run", "--model", str(model), "--quiet", kill=kill, shard_rows=BATCH)
         assert code in (0, -signal.SIGKILL if kill else 0), (self.folder / "command.log").read_text()
         return code != 0
 
@@ -182,6 +180,6 @@ def compare(
 
     assert shop.state() == calm.state()
     again = shop.embedded() - needed
-    assert 0 <= again <= kills * (BATCH + 3 * SHARD_ROWS), "what the model works on, and what waits for the disk"
+    assert 0 <= again <= kills * 4 * BATCH, "what the model works on, and what waits for the disk"
     phases = ", ".join(f"{times} {phase}" for phase, times in killed.items())
     return f"killed {kills} times ({phases}); {needed} pictures, {again} embedded twice, nothing differs at the end"

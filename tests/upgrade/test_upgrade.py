@@ -19,7 +19,7 @@ import pytest
 from pymilvus import MilvusClient
 from support.shop import ROOT, environment_of
 
-from ingest.core import contract
+from ingest.core import digest
 from ingest.milvus import writer
 from ingest.sync import diff
 from upgrade import baseline, changes, nights, recording, stock
@@ -208,10 +208,10 @@ def test_one_byte_more_in_a_digest_is_noticed_and_may_be_declared(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Prove that these tests would fail, and how a change that must be is declared."""
-    digest, digests = contract.row_digest, contract.row_digests
-    monkeypatch.setattr(diff, "row_digest", lambda *given: digest(*given[:2], f"{given[2]} "))
+    one, many = digest.row_digest, digest.row_digests
+    monkeypatch.setattr(diff, "row_digest", lambda *given: one(*given[:2], f"{given[2]} "))
     for module in (diff, writer):
-        monkeypatch.setattr(module, "row_digests", lambda *given: digests(*given[:2], f"{given[2]} "))
+        monkeypatch.setattr(module, "row_digests", lambda *given: many(*given[:2], f"{given[2]} "))
     shop = unpacked(Recording(archive.name.partition(".")[0], archive), tmp_path / "shop")
     plans = [shop.facts[plan] for plan in ("plan", "plan of the outlet")]
 

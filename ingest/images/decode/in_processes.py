@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, fields
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from ingest.core.records import Reason
 from ingest.embedding.device import expects_gpu
@@ -12,7 +14,7 @@ from ingest.images.cache.entry import ImageContent
 from ingest.images.decode.base import DecodedImage, ReadFile
 from ingest.images.decode.errors import UndecodableError, crash
 from ingest.images.decode.on_threads import read_block
-from ingest.images.decode.shared_rows import shared_rows
+from ingest.images.decode.shared_rows import SharedRows, rows_of_slot
 from ingest.images.reading import FileFacts
 from ingest.runtime.worker_processes import WorkerDiedError
 
@@ -39,11 +41,16 @@ def uses_processes(settings: Settings) -> bool:
 
 
 class ProcessDecoder:
-    """A `BlockDecoder` that works in other processes. Raises EngineError if none can be started."""
+    """A `BlockDecoder` that works in other processes, which nobody else uses: their memory is laid out for its model.
+
+    Raises EngineError if none can be started.
+    """
 
     def __init__(self, processes: WorkerProcesses, steps: Preprocessing, draft_side: int, max_pixels: int) -> None:
         self._processes = processes
         self._steps = steps
+        self._rows = rows_of_slot(steps)
+        self._slots: WeakKeyDictionary[Worker, SharedRows] = WeakKeyDictionary()
         self._task = {"steps": asdict(steps), "draft_side": draft_side, "max_pixels": max_pixels}
 
     def decode(self, files: Sequence[tuple[Path, bytes]]) -> list[Outcome]:
@@ -62,9 +69,8 @@ class ProcessDecoder:
                 flags.append(flag and isinstance(one, FileFacts))
                 if flag and isinstance(one, FileFacts):
                     chosen.append((path, one.sha256))
-            outcomes, deaths = self._visit(worker, flags)
-        if outcomes is None:
-            outcomes = self._decode(chosen, deaths)
+            outcomes, deaths = self._visit(worker, _first(flags, self._rows))
+        outcomes += self._decode(chosen[len(outcomes) :], deaths)
         decoded = iter(outcomes)
         return [ReadFile(one, next(decoded) if flag else None) for one, flag in zip(facts, flags, strict=True)]
 
@@ -76,25 +82,28 @@ class ProcessDecoder:
         except WorkerDiedError:  # reading kills no process: somebody else did
             return read_block(paths)[0]
 
-    def _visit(self, worker: Worker, flags: list[bool]) -> tuple[list[Outcome] | None, Counter[int]]:
-        """Have the process decode what it has read; if it dies, return which file was under way."""
+    def _visit(self, worker: Worker, flags: list[bool]) -> tuple[list[Outcome], Counter[int]]:
+        """Have the process decode what it has read; if it dies, nothing comes of it but which file was under way."""
         if not worker.is_alive:
-            return None, Counter()
+            return [], Counter()
         try:
-            worker.send(flags)
-            return self._receive(worker), Counter()
+            slot = self._slot(worker)
+            worker.send([slot, flags])
+            return self._receive(worker, slot), Counter()
         except WorkerDiedError:
-            return None, Counter([worker.steps])
+            return [], Counter([worker.steps])
 
     def _decode(self, files: Sequence[tuple[Path, bytes]], deaths: Counter[int]) -> list[Outcome]:
         """Decode files, of which some have seen `deaths` of processes; after the first death, each file alone."""
         outcomes: list[Outcome] = []
         while left := files[len(outcomes) :]:
-            block = left[:1] if deaths else left
+            block = left[:1] if deaths else left[: self._rows]
             with self._processes.lend() as worker:
                 try:
-                    worker.send({**self._task, "files": [(str(path), sha256.hex()) for path, sha256 in block]})
-                    outcomes += self._receive(worker)
+                    slot = self._slot(worker)
+                    named = [(str(path), sha256.hex()) for path, sha256 in block]
+                    worker.send({**self._task, "slot": slot, "files": named})
+                    outcomes += self._receive(worker, slot)
                 except WorkerDiedError:
                     killer = len(outcomes) + worker.steps
                     deaths[killer] += 1
@@ -102,10 +111,18 @@ class ProcessDecoder:
                         outcomes.append(crash())
         return outcomes
 
-    def _receive(self, worker: Worker) -> list[Outcome]:
+    def _slot(self, worker: Worker) -> int:
+        return self._slots.setdefault(worker, SharedRows(worker, self._steps)).take()
+
+    def _receive(self, worker: Worker, slot: int) -> list[Outcome]:
         answers = worker.receive()
-        pixels = shared_rows(worker.shared, self._steps)[: len(answers)].copy()
+        pixels = self._slots[worker].rows(slot, len(answers))
         return [_outcome(answer, row) for answer, row in zip(answers, pixels, strict=True)]
+
+
+def _first(flags: list[bool], most: int) -> list[bool]:
+    """Return the flags with at most so many of them set: a slot has no room for the others."""
+    return [flag and count <= most for flag, count in zip(flags, accumulate(flags), strict=True)]
 
 
 def _outcome(answer: list[Any], pixels: NDArray[np.uint8]) -> Outcome:

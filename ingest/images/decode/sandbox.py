@@ -15,7 +15,7 @@ from ingest.core.records import Reason
 from ingest.images.decode.decoder import MAX_PIXELS
 from ingest.images.decode.errors import UndecodableError, crash
 from ingest.images.decode.in_processes import PROGRAM
-from ingest.runtime.worker_processes import SHARED_BYTES, TIMEOUT_S, WorkerDiedError, WorkerProcesses
+from ingest.runtime.worker_processes import TIMEOUT_S, WorkerDiedError, WorkerProcesses
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +57,7 @@ def _receive(worker: Worker, path: Path, max_pixels: int) -> NDArray[np.uint8] |
         return UndecodableError(Reason(first), second)
     pixels = np.empty((second, first, 3), np.uint8)
     flat = pixels.data.cast("B")
-    for at in range(0, len(flat), SHARED_BYTES):
+    for at in range(0, len(flat), worker.shared_bytes):
         size = worker.receive()
         flat[at : at + size] = memoryview(worker.shared)[:size]
         worker.send(size)

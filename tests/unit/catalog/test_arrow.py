@@ -182,10 +182,10 @@ def test_without_time_zone_data_timestamps_are_kept_in_utc_and_the_zone_is_named
     )  # fmt: skip
     script = (
         "import sys; sys.modules['tzdata'] = None\n"
-        "from pathlib import Path; from ingest.core import contract; from ingest.catalog import reader\n"
+        "from pathlib import Path; from ingest.core import contract_file; from ingest.catalog import reader\n"
         "from ingest.catalog.rows import Columns\n"
         f"path = Path({str(tmp_path / 'p.parquet')!r})\n"
-        "items = reader.read_catalog(path, contract.load(contract.default_path()), Columns())\n"
+        "items = reader.read_catalog(path, contract_file.load(contract_file.default_path()), Columns())\n"
         "print(*[f'{item.metadata[name]}' for item in items for name in ('value', 'utc')])"
     )
     done = subprocess.run(

@@ -15,6 +15,7 @@ from support.small_shop import SmallShop
 from ingest.cli.main import cli
 from ingest.core.errors import PruneRefusedError, StorageError
 from ingest.runtime import remote_files
+from ingest.store import shard_writer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> SmallShop:
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallShop:
+    monkeypatch.setattr(shard_writer, "ROWS", 4)
     shop = SmallShop(tmp_path)
     shop.stock({f"P{n:02d}": (n, "Mug") for n in range(10)})
     shop.run()

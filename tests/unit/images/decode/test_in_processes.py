@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from ingest.images.decode.model_pixels import ModelPixels
 from ingest.images.decode.on_threads import ThreadDecoder
 from ingest.images.decode.sandbox import Sandbox
 from ingest.images.reading import FileFacts
-from ingest.runtime.worker_processes import WorkerProcesses
+from ingest.runtime.worker_processes import LEAST_SHARED_BYTES, WorkerProcesses
 
 # Kills itself with each file that is called kill…, hangs with hang…, and notes each try.
 MEDDLED = """
@@ -140,3 +141,36 @@ def test_pixels_are_ours_to_keep(tmp_path, photo, processes):
     assert not np.array_equal(one, two)
     assert not np.array_equal(two, three)
     assert all(pixels.shape == (224, 224, 3) and pixels.flags.writeable for pixels in (one, two, three))
+
+
+def test_more_pixels_than_a_process_shares_are_held_and_stay_what_they_are(tmp_path, jpeg, processes):
+    files = written(tmp_path, {f"{number}.jpg": jpeg + bytes([number]) for number in range(4)})
+    processes._shared_bytes = LEAST_SHARED_BYTES
+    ours = decoder(processes)
+    first = [outcome.pixels.copy() for outcome in ours.decode(files)]
+    held = [outcome.pixels for _ in range(20) for outcome in ours.decode(files)]
+    for number, pixels in enumerate(held):
+        np.testing.assert_array_equal(pixels, first[number % 4])
+
+
+def test_the_memory_of_pixels_that_nobody_holds_is_used_again(tmp_path, photo, processes):
+    files = written(
+        tmp_path, {str(number): saved(photo.rotate(90 * number, expand=True), "PNG") for number in range(3)}
+    )
+    ours = decoder(processes)
+    held = ours.decode(files[:1])[0].pixels
+    others = [ours.decode(files[1:])[0].pixels.__array_interface__["data"][0] for _ in range(40)]
+    assert len(set(others)) == 1, "the slot that became free last"
+    assert held.__array_interface__["data"][0] not in others
+
+
+def test_a_block_is_decoded_in_pieces_where_the_model_takes_large_images(tmp_path, photo, jpeg, processes):
+    large = replace(CLIP, height=1700, width=1700, short_side=1700)
+    files = written(tmp_path, {f"{number}.jpg": jpeg + bytes([number]) for number in range(9)} | {
+        "last.png": saved(photo, "PNG"),
+    })  # fmt: skip
+    ours = ProcessDecoder(processes, large, large.least, 64_000_000)
+    here = ThreadDecoder(ModelPixels(large, large.least))
+    assert list(map(shown, ours.decode(files))) == list(map(shown, here.decode(files)))
+    read = ours.read([path for path, _ in files], lambda facts: [True] * len(facts))
+    assert [shown(one.outcome) for one in read] == list(map(shown, here.decode(files)))
