@@ -2,8 +2,8 @@
 
 A program of its own, started by `forked.ForkServer` with a socket to which all workers of a run connect. Each message
 is one command: a JSON object and four descriptors, the child's stdin, stdout and stderr, and a pipe that gets its
-process number and later how it ended. The server ends soon after the last worker. A child is a copy of a process with
-one thread, which is asserted before each fork: a copy of more could never go on.
+process number and later how it ended. The server ends soon after the last worker and the last command. A child is a
+copy of a process with one thread, which is asserted before each fork: a copy of more could never go on.
 
 What Python does at the start of a process is done in the child: the environment, the command line, the folder, the
 `sitecustomize` of a PYTHONPATH. What a library reads from the environment while it is imported has been read; commands
@@ -27,12 +27,12 @@ import threading
 import traceback
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from ingest.milvus import connection
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 LARGEST_MESSAGE = 2**20
 DESCRIPTORS = 4
@@ -59,18 +59,31 @@ def main() -> None:
         importlib.import_module(name)
     gc.freeze()  # pages that the children's garbage collection need not copy
     gc.enable()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the supervisors
     workers: list[socket.socket] = []
+    running: dict[int, Child] = {}  # by the descriptor that is ready when the child has ended
     while True:
-        ready, _, _ = select.select([door, *workers], [], [], None if workers else IDLE_S)
+        is_needed = workers or running
+        ready, _, _ = select.select([door, *workers, *running], [], [], None if is_needed else IDLE_S)
         if not ready and closed(door, lock):
             return
-        for worker in ready:
-            if worker is door:
+        for one in ready:
+            if isinstance(one, int):
+                tell_end(running.pop(one))
+                os.close(one)
+            elif one is door:
                 workers.append(door.accept()[0])
-            elif not started(worker, [door, *workers]):
-                workers.remove(worker)
-                worker.close()
+            elif (child := started(one, [door, *workers], running)) is None:
+                workers.remove(one)
+                one.close()
+            else:
+                running[os.pidfd_open(child.pid)] = child
+
+
+class Child(NamedTuple):
+    """A command that runs, and the pipe of who started it."""
+
+    pid: int
+    pipe: int
 
 
 def closed(door: socket.socket, lock: Path) -> bool:
@@ -83,19 +96,30 @@ def closed(door: socket.socket, lock: Path) -> bool:
     return True
 
 
-def started(worker: socket.socket, sockets: Sequence[socket.socket]) -> bool:
-    """Start the command that a worker asks for, without our sockets; return whether there was one."""
+def started(worker: socket.socket, sockets: Sequence[socket.socket], running: Mapping[int, Child]) -> Child | None:
+    """Start the command that a worker asks for, without what is ours; None if there was none."""
     message, descriptors, _, _ = socket.recv_fds(worker, LARGEST_MESSAGE, DESCRIPTORS)
     if not message:
-        return False
+        return None
+    *streams, pipe = descriptors
     assert_one_thread()
-    if not os.fork():
+    # Held back until the first line of the command: then a signal is its own affair.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+    pid = os.fork()
+    if not pid:
         for one in sockets:
             one.close()
-        supervise(json.loads(message), *descriptors)
-    for descriptor in descriptors:
+        for descriptor in (pipe, *running, *(child.pipe for child in running.values())):
+            os.close(descriptor)
+        for target, source in enumerate(streams):
+            os.dup2(source, target)
+            os.close(source)
+        run(json.loads(message))
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    for descriptor in streams:
         os.close(descriptor)
-    return True
+    tell(pipe, pid)
+    return Child(pid, pipe)
 
 
 def assert_one_thread() -> None:
@@ -105,23 +129,16 @@ def assert_one_thread() -> None:
     assert count == threading.active_count() == 1, f"the fork server has {count} threads"
 
 
-def supervise(command: dict[str, Any], stdin: int, stdout: int, stderr: int, pipe: int) -> NoReturn:
-    """Fork once more, say which process that is, and at its end how it ended."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_BLOCK, HELD)  # until the first line of the command: then it is its own affair
-    child = os.fork()
-    if not child:
-        os.close(pipe)
-        for target, source in enumerate((stdin, stdout, stderr)):
-            os.dup2(source, target)
-            os.close(source)
-        run(command)
-    for descriptor in (stdin, stdout, stderr):
-        os.close(descriptor)
-    os.write(pipe, child.to_bytes(ENDED, "big", signed=True))
-    _, status = os.waitpid(child, 0)
-    os.write(pipe, os.waitstatus_to_exitcode(status).to_bytes(ENDED, "big", signed=True))
-    os._exit(0)
+def tell_end(child: Child) -> None:
+    """Say how a command has ended."""
+    _, status = os.waitpid(child.pid, 0)
+    tell(child.pipe, os.waitstatus_to_exitcode(status))
+    os.close(child.pipe)
+
+
+def tell(pipe: int, number: int) -> None:
+    with suppress(OSError):  # whoever started the command is gone
+        os.write(pipe, number.to_bytes(ENDED, "big", signed=True))
 
 
 def run(command: dict[str, Any]) -> NoReturn:
