@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from ingest.cli.help_groups import CONFIG, DEFAULTS, F, Grouped, combine, option
-from ingest.cli.param_types import BatchSize, PathOrUrl
+from ingest.cli.param_types import BatchSize, GpuShare, PathOrUrl
 from ingest.core import settings as configuration
 from ingest.core.settings import Settings
 
@@ -74,30 +74,18 @@ store = option(
 )
 
 engine = combine(
-    option(
-        "Engine", "--engine", type=click.Choice(["threads", "ray"]), help="Run on this machine, or on a Ray cluster."
-    ),
-    option(
-        "Engine",
-        "--address",
-        metavar="ADDRESS",
-        help="Address of the Ray cluster: ray://…, auto, or local to start one here.",
-    ),
-    option(
-        "Engine",
-        "--actors",
-        metavar="N|MIN,MAX",
-        help="Number of model actors; with MIN,MAX Ray scales between the two.",
-    ),
-    option(
-        "Engine",
-        "--gpus-per-actor",
-        type=click.FloatRange(0),
-        metavar="N",
-        help="GPUs for each actor; 0 embeds on CPUs.",
-    ),
+    option("Engine", "--engine", type=click.Choice(["threads", "ray"]),
+           help="Run on this machine, or on a Ray cluster."),
+    option("Engine", "--address", metavar="ADDRESS",
+           help="Address of the Ray cluster: ray://…, auto, or local to start one here."),
+    option("Engine", "--actors", metavar="auto|N|MIN,MAX",
+           help="Number of model actors; with MIN,MAX Ray scales between the two, with auto up to one for each GPU."),
+    option("Engine", "--gpus-per-actor", type=GpuShare(0), metavar="auto|N",
+           help="GPUs for each actor; 0 embeds on CPUs, auto takes one if the cluster has any."),
+    option("Engine", "--cluster-wait", type=click.FloatRange(0), metavar="SECONDS",
+           help="How long to wait for nodes that the actors need, where the cluster grows on demand."),
     option("Engine", "--upsert-parallelism", type=click.IntRange(1), help="Number of processes that write to Milvus."),
-)
+)  # fmt: skip
 
 requests = combine(
     option("Images", "--download-timeout", type=click.FloatRange(0.1), help="How long to wait for the next bytes."),

@@ -18,6 +18,16 @@ class BatchSize(click.IntRange):
         return value if value == "auto" else super().convert(value, param, ctx)
 
 
+class GpuShare(click.FloatRange):
+    """A number of GPUs, or `auto`."""
+
+    name = "number or auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number, or `auto` unchanged."""
+        return value if value == "auto" else super().convert(value, param, ctx)
+
+
 class PathOrUrl(click.Path):
     """A path, or a URL, which stays a string."""
 

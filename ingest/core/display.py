@@ -17,6 +17,7 @@ from ingest.core import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from rich.console import Console
     from rich.text import Text
@@ -145,6 +146,38 @@ def guard() -> Iterator[None]:
             sys.stdout = before[0]
         if sys.stderr is guarded[1]:
             sys.stderr = before[1]
+
+
+@contextmanager
+def divert(path: Path) -> Iterator[None]:
+    """Write to a file what anybody but this module prints while the block runs: a library's lines are not our output.
+
+    What was opened on stdout or stderr before, such as a log, stays there.
+    """
+    before = sys.stdout, sys.stderr
+    with path.open("a", encoding="utf-8", buffering=1) as file:
+        sys.stdout, sys.stderr = (
+            cast("TextIO", _DivertedStream(_stream(err=err), file)) for err in (False, True)
+        )  # fmt: skip
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = before
+
+
+class _DivertedStream(PrintableStream):
+    """A stream of ours, whose text from others goes into a file."""
+
+    def __init__(self, stream: TextIO | None, file: TextIO) -> None:
+        self.stream = cast("TextIO", stream)  # None for a program without a console, as `_stream` says
+        self._file = file
+
+    def write(self, text: str) -> int:
+        """Write a text with its lines into the file."""
+        return 0 if self._file.closed else self._file.write(escape.lines(text))
+
+    def flush(self) -> None:
+        """Do nothing: the file is flushed at each line."""
 
 
 def _stream(*, err: bool = False) -> TextIO | None:

@@ -9,7 +9,8 @@
     │   ├── ExportError                 an exported file that is missing or does not match the others
     │   ├── PruneRefusedError           too many rows to delete, or an unreadable catalog; everything else is done
     │   ├── StorageError                a full disk, a folder or a bucket that cannot be written
-    │   └── EngineError                 Ray: not installed, not reachable, or it returns no work; no process starts
+    │   ├── EngineError                 Ray: not installed, not reachable, or it returns no work; no process starts
+    │   └── ClusterSizeError            Ray's cluster lacks what --actors asks for; on the command line a usage error, 2
     ├── TooManySkippedError         4   done, but more products were skipped than --max-skipped allows
     ├── MilvusError                 5   the server, the collection, or the rights to it
     ├── ModelError                  6   the model: unavailable, cannot be loaded, or does not match the collection
@@ -75,6 +76,10 @@ class StorageError(InputError):
 
 class EngineError(InputError):
     """Ray is not installed, its cluster cannot be reached or returns no work; or a worker process cannot be started."""
+
+
+class ClusterSizeError(InputError):
+    """The Ray cluster does not have what --actors and --gpus-per-actor ask for. The command line exits with 2."""
 
 
 class TooManySkippedError(IngestError):

@@ -20,6 +20,7 @@ FILE_NAME = "ingest.toml"
 # Relative paths are relative to the folder of the config file.
 _PATHS = {"catalog", "schema", "data", "images_root", "host_headers", "store", "bulk_folder"}
 _TOKENS = {"token": "MILVUS_TOKEN", "serve_token": "INGEST_SERVE_TOKEN"}
+_NUMBERS_OR_AUTO: dict[str, type] = {"batch_size": int, "gpus_per_actor": float}
 _EXAMPLES = {bool: "true", int: "32", float: "20.0", str: '"text"'}
 
 
@@ -77,8 +78,9 @@ class Settings:
 
     engine: str = "threads"
     address: str = "local"
-    actors: str = "1"
-    gpus_per_actor: float = 0.0
+    actors: str = "auto"
+    gpus_per_actor: float | str = "auto"
+    cluster_wait: float = 0.0
     upsert_parallelism: int = 2
 
     uri: str = ""
@@ -187,7 +189,7 @@ def read(path: Path) -> dict[str, Any]:
         if key in _TOKENS:
             raise ConfigError(f"{place}: a token does not belong in a file; set {_TOKENS[key]} in the environment")
         if not _fits(key, value):
-            example = _EXAMPLES[int if key == "batch_size" else _kind(key)]
+            example = _EXAMPLES[_NUMBERS_OR_AUTO.get(key) or _kind(key)]
             raise ConfigError(f"{place}: {key} is {value!r}; write it as in {key} = {example}")
     return {key: _resolve(key, value, path.parent) for key, value in table.items()}
 
@@ -212,8 +214,9 @@ def _kind(key: str) -> type:
 
 def _fits(key: str, value: Any) -> bool:
     """Return whether a value has the setting's type; `max_skipped` may be a number or a share."""
-    if key == "batch_size":
-        return value == "auto" or (isinstance(value, int) and not isinstance(value, bool))
+    if key in _NUMBERS_OR_AUTO:
+        numbers = int | float if _NUMBERS_OR_AUTO[key] is float else int
+        return value == "auto" or (isinstance(value, numbers) and not isinstance(value, bool))
     kind = _kind(key)
     if isinstance(value, bool) or kind is bool:
         return isinstance(value, bool) and kind is bool

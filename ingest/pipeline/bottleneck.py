@@ -18,6 +18,10 @@ _HINTED_AT = 0.7
 """Speeding up a part that is busy for a smaller share of the time would not make the run much shorter."""
 _MANY_CORES = 8  # on two, threads are as fast as processes
 _LARGE_BATCH = 256  # a larger one helps a device little
+_ON_A_CLUSTER: dict[str, str] = {
+    Stage.IMAGES: "add nodes", Stage.DECODE: "add nodes", Stage.EMBEDDING: "raise --actors, or add nodes",
+    Stage.MILVUS: "raise --upsert-parallelism",
+}  # fmt: skip
 _WORKED_BY: dict[str, str] = {Stage.EMBEDDING: "device ", Stage.DECODE: "workers ", Stage.IMAGES: "workers "}
 
 
@@ -45,6 +49,8 @@ def find_bottleneck(shares: dict[str, BusyShare], settings: Settings, device: st
 
 def _hint(part: str, threads: int, settings: Settings, device: str) -> str:
     """Return how to speed `part` up; "" if it has all that this machine and these settings can give."""
+    if settings.engine == "ray":
+        return _ON_A_CLUSTER.get(part, "")
     small_batch = 0 < settings.batch < _LARGE_BATCH
     is_lite = "://" not in settings.milvus_uri
     hints: dict[str, str] = {

@@ -40,6 +40,7 @@ class StageProfiler:
         self._lock = threading.Lock()
         self._threads: list[_Thread] = []
         self._pooled: set[str] = set()
+        self._elsewhere: dict[str, tuple[float, int]] = {}
         self._started = time.perf_counter()
 
     @contextmanager
@@ -92,6 +93,12 @@ class StageProfiler:
         call.__name__ = str(part)  # names the threads that call it
         return call
 
+    def add(self, part: str, seconds: float, workers: int) -> None:
+        """Count work that was done elsewhere, where `workers` can work at the same time."""
+        with self._lock:
+            before, _ = self._elsewhere.get(part, (0.0, 0))
+            self._elsewhere[part] = before + seconds, workers
+
     def shares(self) -> dict[str, BusyShare]:
         """Return how busy each part has been since the start.
 
@@ -101,14 +108,18 @@ class StageProfiler:
         wall = max(now - self._started, 1e-9)
         with self._lock:
             counted = [thread.counted(now) for thread in self._threads]
+            elsewhere = dict(self._elsewhere)
         worked: dict[str, list[float]] = {}
         for seconds in counted:
             for part, of_part in seconds.items():
                 worked.setdefault(part, []).append(of_part)
-        return {
+        shares = {
             part: BusyShare(min((sum(each) / len(each) if part in self._pooled else max(each)) / wall, 1.0), len(each))
             for part, each in worked.items()
         }
+        for part, (worked_s, workers) in elsewhere.items():
+            shares[part] = BusyShare(min(worked_s / workers / wall, 1.0), workers)
+        return shares
 
     def _thread(self) -> _Thread:
         try:

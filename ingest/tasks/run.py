@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ingest.core.errors import ConfigError, InterruptedRunError, NotLiveError, VerificationError
+from ingest.core.errors import ConfigError, EngineError, InterruptedRunError, NotLiveError, VerificationError
 from ingest.core.records import Embedded, Stage
 from ingest.milvus import bulk_import, null_probe, pending_imports, properties, reader, writer
 from ingest.milvus.collection import Collection
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator, Mapping, Sequence
 
+    from ingest.core.errors import IngestError
     from ingest.core.records import Skipped
     from ingest.core.settings import Settings
     from ingest.pipeline.pipeline import Pipeline
@@ -60,7 +61,11 @@ def run(
         with progress.clock.working(Stage.MILVUS):
             synchronisation = _Run(pipeline, collection, found.properties)
         synchronisation.distrust(distrusted, misembedded)
-        return synchronisation.run(rewrite=rewrite)
+        try:
+            return synchronisation.run(rewrite=rewrite)
+        except EngineError as error:
+            synchronisation.note_failure(error)
+            raise
 
 
 class _Run:
@@ -90,6 +95,12 @@ class _Run:
         inventory = self._difference.inventory
         inventory.distrust(inventory.find(product_ids))
         refill.forget(self._pipeline, inventory, misembedded)
+
+    def note_failure(self, error: IngestError) -> None:
+        """Write the report of a run that ends early."""
+        self._count()
+        complete(self._pipeline, self._summary)
+        write_report(self._pipeline, self._summary, "failed", failure=error)
 
     def run(self, *, rewrite: bool) -> Outcome:
         """Write, delete, export and switch the alias, in this order."""

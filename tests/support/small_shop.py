@@ -85,9 +85,9 @@ class SmallShop:
         with mock.patch.object(lines, "resolve", checkpoint), mock.patch.object(lines.Pipeline, "encoder", encoder):
             yield
 
-    def run(self, **changes: Any) -> run.Outcome:
+    def run(self, stop: threading.Event | None = None, **changes: Any) -> run.Outcome:
         with self.faked():
-            return run.run(replace(self.settings, **changes), Progress(), threading.Event())
+            return run.run(replace(self.settings, **changes), Progress(), stop or threading.Event())
 
     def plan(self, **changes: Any) -> plans.Plan:
         with self.faked():

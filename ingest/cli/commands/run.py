@@ -68,7 +68,13 @@ def command(
         )
     else:
         typed_flags.refuse(
-            ctx, "works with --engine ray only.", "address", "actors", "gpus_per_actor", "upsert_parallelism"
+            ctx,
+            "works with --engine ray only.",
+            "address",
+            "actors",
+            "gpus_per_actor",
+            "cluster_wait",
+            "upsert_parallelism",
         )
     if settings.bulk_folder is None:
         typed_flags.refuse(ctx, "works with --bulk-folder only.", "bulk_path")
@@ -79,12 +85,16 @@ def command(
         return
     if details:
         raise click.UsageError("--details works with --dry-run only; a run writes its changes to changes.csv.")
+    from ingest.core.errors import ClusterSizeError
     from ingest.tasks import run
 
     if not quiet:
         terminal.note_sample(settings.model)
     with terminal.follow(quiet=quiet, profile=profile) as (progress, stop):
-        outcome = run.run(settings, progress, stop)
+        try:
+            outcome = run.run(settings, progress, stop)
+        except ClusterSizeError as error:
+            raise click.UsageError(f"{error}.") from error
     terminal.show(outcome, as_json=as_json)
     if not as_json:
         flags = typed_flags.explicit_flags(ctx, "uri", "db_name", "model", "model_revision", "schema", "data")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from ingest.core.errors import ClusterSizeError, ConfigError
+from ingest.core.records import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,12 +29,24 @@ class Node(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ActorPool:
-    """The actors of a run: `fewest` to `most` that embed, with `gpus` each, and up to `upserts` that upsert."""
+    """The actors of a run: `fewest` to `most` that embed, with `gpus` each, and up to `upserts` that upsert.
+
+    `fetches` is for how many tasks that fetch and decode there is room beside them.
+    """
 
     fewest: int
     most: int
     gpus: float
     upserts: int
+    fetches: int = 1
+
+    @property
+    def at_once(self) -> dict[str, int]:
+        """How many blocks each stage works on at the same time."""
+        return {
+            Stage.IMAGES: self.fetches, Stage.DECODE: self.fetches, Stage.EMBEDDING: self.most,
+            Stage.MILVUS: self.upserts,
+        }  # fmt: skip
 
 
 def choose_pool(settings: Settings, nodes: Sequence[Node]) -> ActorPool:
@@ -50,7 +63,7 @@ def choose_pool(settings: Settings, nodes: Sequence[Node]) -> ActorPool:
     has += _count(sum(node.gpus for node in nodes), "GPU")
     if gpus and not room:
         raise ClusterSizeError(f"--gpus-per-actor {gpus:g}: {has}, and no node so many; lower it, or add a node")
-    if _room_on_cpus(upserts, nodes) < (not gpus):
+    if (_room_on_cpus(upserts, nodes) < 1) if not gpus else all(node.cpus < EMBED_CPUS for node in nodes):
         raise ClusterSizeError(f"--engine ray: {has}, and a run needs a whole CPU; add a node")
     fewest, most = asked or (1, room if gpus else min(room, len(nodes)))
     if fewest > room:
@@ -58,7 +71,9 @@ def choose_pool(settings: Settings, nodes: Sequence[Node]) -> ActorPool:
         raise ClusterSizeError(
             f"--actors {settings.actors}: {has}, which is room for {room}: each needs {needs}; lower it, or add nodes"
         )
-    return ActorPool(fewest, min(most, room), gpus, upserts)
+    most = min(most, room)
+    left = sum(node.cpus for node in nodes) - UPSERT_CPUS * upserts - (0 if gpus else EMBED_CPUS * most)
+    return ActorPool(fewest, most, gpus, upserts, max(1, int(left / FETCH_CPUS)))
 
 
 def check_settings(settings: Settings) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ingest.core.records import ImageFile, Product, Reason, Skipped, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from ingest.core.records import Decoded, Embedded
     from ingest.images.cache.entry import CacheEntry, ImageContent
@@ -50,17 +50,22 @@ class FetchedBlock:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A block ready for the model: `pending` are the images whose row differs and that have no vector, decoded."""
+    """A block ready for the model: `pending` are the images whose row differs and that have no vector, decoded.
+
+    `seconds` is how long the stages have worked on it.
+    """
 
     block: FetchedBlock
     pending: tuple[Decoded | Skipped, ...]
+    seconds: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
     """A finished block: the `results` of what was pending, and the `shard` with their vectors, "" if there is none.
 
-    If `written`, the rows are in the collection, and `results` come without their vectors.
+    If `written`, the rows are in the collection, and `results` come without their vectors. `seconds` is how long each
+    stage has worked on it.
     """
 
     block: FetchedBlock
@@ -68,6 +73,7 @@ class Done:
     shard: str = ""
     embedded: int = 0
     written: bool = False
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ingest.core import display
 from ingest.core.digest import row_digest
 from ingest.core.records import Embedded, ImageFile, Product, Skipped, Stage
 from ingest.images.resolver import is_text
 from ingest.milvus import writer
-from ingest.pipeline.distributed import cluster, ray_data
+from ingest.pipeline.distributed import actor_pool, cluster, ray_data
 from ingest.pipeline.distributed.blocks import BlockItem, CatalogOrder, FetchedBlock
 from ingest.pipeline.distributed.workers import Job, load_clip
 from ingest.runtime.hash_index import ABSENT
@@ -27,11 +28,13 @@ if TYPE_CHECKING:
 
     from ingest.embedding.encoder import Encoder
     from ingest.milvus.collection import Collection
+    from ingest.pipeline.distributed.actor_pool import ActorPool
     from ingest.pipeline.distributed.blocks import Block, Done
     from ingest.pipeline.first_write import FirstWrite
     from ingest.pipeline.pipeline import Pipeline
     from ingest.sync.diff import CollectionDiff
 
+_LOG = "ray.log"  # in the run's folder: what Ray prints
 _BLOCK = 256  # products, or the batch if that is larger; full batches of one size give the same bits on every machine
 
 
@@ -47,17 +50,18 @@ def write_rows(
     Rows that a worker has written come without their vectors. Raises EngineError, and what the stages raise.
     """
     settings = pipeline.settings
-    pool = cluster.ActorPool.of(settings)
+    actor_pool.check_settings(settings)
     job = _job(pipeline, collection, encoder)
     order = CatalogOrder()
     blocks = _blocks(pipeline, difference, order, first)
     upserting = not collection.connection.is_lite  # Milvus Lite is a file that this process holds
-    with cluster.connect(settings.address):
+    with display.divert(pipeline.report.folder / _LOG), cluster.connect(settings.address):
+        pool = cluster.wait_for_room(settings, pipeline.stop)
         known = pipeline.store.sorted_keys()
         for done in ray_data.run_blocks(blocks, job, known, pool, pipeline.stop, upserting=upserting):
             _adopt(done, pipeline)
             written = _written(done, pipeline, collection)
-            _count(done, written, pipeline)
+            _count(done, written, pipeline, pool)
             order.put(done.block, written)
             yield from _judge(order, pipeline, difference)
     if not pipeline.stop.is_set():
@@ -144,9 +148,11 @@ def _from_store(images: Iterable[ImageFile], pipeline: Pipeline) -> Iterator[Emb
             yield record
 
 
-def _count(done: Done, written: list[Embedded | Skipped], pipeline: Pipeline) -> None:
+def _count(done: Done, written: list[Embedded | Skipped], pipeline: Pipeline, pool: ActorPool) -> None:
     """Count a block in the progress, and drop the saved pixels of what is embedded."""
     progress = pipeline.progress
+    for part, seconds in done.seconds.items():
+        progress.clock.add(part, seconds, pool.at_once[part])
     embedded = [record for record in written if isinstance(record, Embedded)]
     progress.add(Stage.DECODE, sum(isinstance(record, Embedded) for record in done.results))
     progress.add(Stage.EMBEDDING, done.embedded)

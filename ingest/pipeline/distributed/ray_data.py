@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import logging
 import pickle
+import queue
+import threading
+import time
 import traceback
 import warnings
 from typing import TYPE_CHECKING, Any
 
 from ingest.core.errors import EngineError
+from ingest.pipeline.distributed import cluster
+from ingest.pipeline.distributed.actor_pool import EMBED_CPUS, FETCH_CPUS, UPSERT_CPUS
 from ingest.pipeline.distributed.blocks import Done, Failure, halves, skip_killer
 from ingest.pipeline.distributed.workers import Embedder, Upserter, prepare
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from ingest.pipeline.distributed.actor_pool import ActorPool
     from ingest.pipeline.distributed.blocks import Block
-    from ingest.pipeline.distributed.cluster import ActorPool
     from ingest.pipeline.distributed.workers import Job
     from ingest.runtime.hash_index import SortedKeys
 
+log = logging.getLogger(__name__)
+
 KILLS = 3
 """How many workers a block may kill before it is split, or skipped if it is a single product."""
-_FETCH_CPUS, _EMBED_CPUS, _UPSERT_CPUS = 0.25, 0.5, 0.1  # together less than one core, so that any cluster will do
 _COLUMN = "block"
+_FINISHED = 16  # tables that wait for the driver
+_POLL_S = 0.2
+_SILENT_S = 60.0
+_SILENT = "no block has been finished for %g s; free in the cluster: %s; if that is too little, end its other jobs"
 _IDLE_ACTORS = "The minimum number of concurrent actors"  # a warning if there are fewer blocks, as after a lost node
 
 
@@ -42,11 +51,12 @@ def run_blocks(blocks: Iterable[Block], job: Job, known: SortedKeys, pool: Actor
     alone = False  # in the first pass actors take blocks in advance, so that a death loses several of them
     while tables and not stop.is_set():
         lost = dict(enumerate(tables))
-        for number, done in _run_once(tables, job, shared, pool, upserting=upserting, alone=alone):
+        dataset = _dataset(tables, job, shared, pool, upserting=upserting, alone=alone)
+        for number, done in _results(_until_stopped(dataset, stop)):
             if lost.pop(number, None) is not None:
                 yield done
-            if stop.is_set():
-                return
+        if stop.is_set():
+            return
         if not alone and len(lost) == len(tables) > 2:
             raise EngineError(
                 f"--engine ray: all {len(lost)} blocks were lost; check that every node has ingest, and the catalog "
@@ -68,12 +78,62 @@ def _put_tables(blocks: Iterable[Block]) -> Iterator[Any]:
         yield ray.put(_pack(number, block))
 
 
-def _run_once(
-    tables: Sequence[Any], job: Job, known: Any, pool: ActorPool, *, upserting: bool, alone: bool
-) -> Iterator[tuple[int, Done]]:
-    """Run the blocks once; yield the number of each finished one and what came of it."""
-    dataset = _dataset(tables, job, known, pool, upserting=upserting, alone=alone)
-    for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+def _until_stopped(dataset: Any, stop: threading.Event) -> Iterator[Any]:
+    """Yield the dataset's tables as they are finished; end at once when `stop` is set, whatever the cluster does.
+
+    What the workers have stored and written by then is found by the next run.
+    """
+    finished: queue.Queue[Any] = queue.Queue(_FINISHED)
+    gone = threading.Event()
+    threading.Thread(target=_drain, args=(dataset, finished, gone), name="ray-data", daemon=True).start()
+    latest = time.monotonic()
+    try:
+        while not stop.is_set():
+            try:
+                table = finished.get(timeout=_POLL_S)
+            except queue.Empty:
+                cluster.check_alive()
+                if time.monotonic() - latest > _SILENT_S:
+                    latest = time.monotonic()
+                    log.warning(_SILENT, _SILENT_S, cluster.free_resources())
+                continue
+            if isinstance(table, BaseException):
+                raise table
+            if table is None:
+                return
+            latest = time.monotonic()
+            yield table
+    finally:
+        gone.set()
+        executor = getattr(dataset, "_current_executor", None)
+        if stop.is_set() and executor is not None:  # else its actors would work on, for a process that stays connected
+            executor.shutdown(force=True)
+
+
+def _drain(dataset: Any, finished: queue.Queue[Any], gone: threading.Event) -> None:
+    """Put each table of the dataset into the queue, and None or the exception at its end, until nobody takes them."""
+
+    def put(item: Any) -> None:
+        while not gone.is_set():
+            try:
+                finished.put(item, timeout=_POLL_S)
+            except queue.Full:
+                continue
+            return
+
+    try:
+        for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            put(table)
+            if gone.is_set():
+                return
+    except BaseException as error:  # noqa: BLE001  raised again where the tables are taken
+        put(error)
+    put(None)
+
+
+def _results(tables: Iterable[Any]) -> Iterator[tuple[int, Done]]:
+    """Yield the number of each finished block and what came of it."""
+    for table in tables:
         for row, number in enumerate(table["number"].to_pylist()):
             result = _unpack(table, row)
             if isinstance(result, Failure):
@@ -94,11 +154,11 @@ def _dataset(tables: Sequence[Any], job: Job, known: Any, pool: ActorPool, *, up
         warnings.simplefilter("ignore")  # Ray 2.60 deprecates max_retries and the like, and has no replacement yet
         dataset = ray.data.from_arrow_refs(tables).map_batches(
             _stage(lambda block: prepare(block, job, ray.get(known))),
-            batch_size=1, batch_format="pyarrow", num_cpus=_FETCH_CPUS, max_retries=KILLS - 1,
+            batch_size=1, batch_format="pyarrow", num_cpus=FETCH_CPUS, max_retries=KILLS - 1,
         )  # fmt: skip
         dataset = dataset.map_batches(
             _Actor, fn_constructor_args=(Embedder, job), batch_size=1, batch_format="pyarrow",
-            num_cpus=0 if pool.gpus else _EMBED_CPUS, num_gpus=pool.gpus or None,
+            num_cpus=0 if pool.gpus else EMBED_CPUS, num_gpus=pool.gpus or None,
             compute=ActorPoolStrategy(
                 min_size=min(pool.fewest, len(tables)), max_size=min(pool.most, len(tables)), **in_flight
             ), **retries,
@@ -106,7 +166,7 @@ def _dataset(tables: Sequence[Any], job: Job, known: Any, pool: ActorPool, *, up
         if upserting:
             dataset = dataset.map_batches(
                 _Actor, fn_constructor_args=(Upserter, job), batch_size=1, batch_format="pyarrow",
-                num_cpus=_UPSERT_CPUS,
+                num_cpus=UPSERT_CPUS,
                 compute=ActorPoolStrategy(min_size=1, max_size=pool.upserts, **in_flight), **retries,
             )  # fmt: skip
     return dataset

@@ -5,15 +5,16 @@ No code here depends on Ray. An exception in a worker comes back as a value: a b
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ingest.core.records import Decoded, Embedded, ImageFile, Skipped
+from ingest.core.records import Decoded, Embedded, ImageFile, Skipped, Stage
 from ingest.embedding import encoder as embedding
 from ingest.embedding.clip import ClipEncoder
 from ingest.embedding.pixel_cache import PixelCache
@@ -66,6 +67,7 @@ def prepare(block: Block, job: Job, known: SortedKeys) -> Prepared:
     """
     settings, space = job.settings, job.checkpoint.space
     stored = HashIndex.of(known)
+    begun = time.perf_counter()
     with ExitStack() as stack:
         index = ImageIndex(Path(":memory:"))
         cache = stack.enter_context(ImageCache(settings.data / FOLDER, index, url_key=UrlKey(settings.url_key)))
@@ -74,6 +76,7 @@ def prepare(block: Block, job: Job, known: SortedKeys) -> Prepared:
                 index.put(item.entry)
         images = stack.enter_context(ImageStage(settings, cache))
         found = tuple(images.find((item.product for item in block), download=True))
+        fetched = time.perf_counter()
         steps = job.checkpoint.preprocessing
         preprocessed = PixelCache(settings.data / "preprocessed", steps, exact=settings.exact)
         decode = images.decoder(steps)
@@ -88,7 +91,8 @@ def prepare(block: Block, job: Job, known: SortedKeys) -> Prepared:
         entries = tuple(entry for entry in index.entries() if entry not in before)
         contents = tuple(index.contents())
     places = tuple(item.place for item in block)
-    return Prepared(FetchedBlock(places, found, with_vector, entries, contents), pending)
+    seconds: dict[str, float] = {Stage.IMAGES: fetched - begun, Stage.DECODE: time.perf_counter() - fetched}
+    return Prepared(FetchedBlock(places, found, with_vector, entries, contents), pending, seconds)
 
 
 class Embedder:
@@ -101,14 +105,15 @@ class Embedder:
 
     def __call__(self, prepared: Prepared) -> Done:
         """Return the block with its vectors, which the store has by then."""
-        self._embedded = 0
+        self._embedded, begun = 0, time.perf_counter()
         results = tuple(embedding.embed(prepared.pending, self._encoder, self._encoder.size))
         new = {record.sha256: record.vector for record in results if isinstance(record, Embedded)}
         shard = ""
         if new:
             keys = pack_keys(list(new), KEY_BYTES)
             shard = concurrent_shards.put(self._job.store, keys, np.stack(list(new.values())))
-        return Done(prepared.block, results, shard, self._embedded)
+        seconds = {**prepared.seconds, Stage.EMBEDDING: time.perf_counter() - begun}
+        return Done(prepared.block, results, shard, self._embedded, seconds=seconds)
 
     def _count(self, images: int) -> None:
         self._embedded += images
@@ -126,6 +131,7 @@ class Upserter:
         """Return the block when the server has acknowledged its rows."""
         if not done.results:
             return done
+        begun = time.perf_counter()
         if self._collection is None:
             settings = self._job.settings
             connection = self._stack.enter_context(connect(settings.milvus))
@@ -133,7 +139,9 @@ class Upserter:
         rows = {record.product.product_id: record for record in done.results if isinstance(record, Embedded)}
         for _ in writer.upsert(rows.values(), self._collection):
             pass
-        return without_vectors(done)
+        return replace(
+            without_vectors(done), seconds={**done.seconds, Stage.MILVUS: time.perf_counter() - begun}
+        )  # fmt: skip
 
 
 def _difference(block: Block, fingerprint: str) -> CollectionDiff:

@@ -98,8 +98,10 @@ def test_a_second_run_on_ray_only_writes_what_changed(cluster, tmp_path):
     assert shop.run().summary.upserted == 0, "the one-machine run finds everything in place"
 
 
-def test_an_actor_that_dies_loses_no_block(cluster, many):
+def test_an_actor_that_dies_loses_no_block(cluster, many, capfd):
+    capfd.readouterr()
     outcome = on_ray(many, DiesOnce(mark=many.folder / "died"))
+    assert capfd.readouterr().out == "", "stdout is for what ingest says"
     assert (many.folder / "died").exists()
     assert (outcome.summary.upserted, outcome.summary.skipped) == (MANY, 0)
 

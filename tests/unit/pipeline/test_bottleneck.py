@@ -44,6 +44,10 @@ def test_without_measurements_there_is_no_bottleneck():
         (Stage.MILVUS, Settings(), "", "milvus (97 % busy)", "use a Milvus server, which is faster than Milvus Lite"),
         (Stage.CATALOG, Settings(), "", "catalog (97 % busy)", ""),
         (MODEL, Settings(), "cpu", "model load (97 % busy)", ""),
+        (Stage.EMBEDDING, Settings(engine="ray"), "", "embedding (device 97 % busy)", "raise --actors, or add nodes"),
+        (Stage.IMAGES, Settings(engine="ray"), "", "images (workers 97 % busy)", "add nodes"),
+        (Stage.MILVUS, Settings(engine="ray", uri=SERVER), "", "milvus (97 % busy)", "raise --upsert-parallelism"),
+        (Stage.CATALOG, Settings(engine="ray"), "", "catalog (97 % busy)", ""),
     ],
 )
 def test_the_busiest_part_is_named_with_a_hint_if_there_is_one(part, settings, device, words, hint):

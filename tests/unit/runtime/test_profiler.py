@@ -148,3 +148,13 @@ def test_the_busiest_part_bounds_a_run():
         busiest({"store": BusyShare(0.2, 1), "embedding": BusyShare(0.9, 1), "images": BusyShare(0.8, 32)})
         == "embedding"
     )
+
+
+def test_work_done_elsewhere_counts_for_all_who_can_do_it_at_once(time):
+    clock = StageProfiler()
+    time.now += 10
+    clock.add("embedding", 6, 2)
+    clock.add("embedding", 6, 2)
+    clock.add("upserting", 30, 1)
+    assert clock.shares() == {"embedding": BusyShare(0.6, 2), "upserting": BusyShare(1.0, 1)}
+    assert busiest(clock.shares()) == "upserting"

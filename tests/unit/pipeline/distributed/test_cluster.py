@@ -1,29 +1,50 @@
-"""Errors that are reported before Ray starts."""
+"""Errors that are reported before Ray starts, or instead of waiting for what is no cluster."""
 
 from __future__ import annotations
 
+import socket
 import sys
+import time
 
 import pytest
 
-from ingest.core.errors import ConfigError, EngineError
-from ingest.core.settings import Settings
-from ingest.pipeline.distributed.cluster import ActorPool, connect
-
-
-@pytest.mark.parametrize(("actors", "bounds"), [("1", (1, 1)), ("8", (8, 8)), ("1,8", (1, 8)), (" 2, 4 ", (2, 4))])
-def test_actors_are_a_number_or_a_minimum_and_a_maximum(actors, bounds):
-    pool = ActorPool.of(Settings(actors=actors))
-    assert (pool.fewest, pool.most) == bounds
-
-
-@pytest.mark.parametrize("actors", ["", "0", "4,2", "1,2,3", "many", "-1", "1.5", "²"])
-def test_anything_else_is_refused(actors):
-    with pytest.raises(ConfigError, match="--actors"):
-        ActorPool.of(Settings(actors=actors))
+from ingest.core.errors import EngineError
+from ingest.pipeline.distributed import cluster
+from ingest.pipeline.distributed.cluster import connect
 
 
 def test_without_ray_one_line_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(EngineError, match=r"Ray is not installed .*pip install 'ingest\[ray\]'"), connect("local"):
         pass
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_an_address_where_nobody_listens_is_said_at_once(scheme):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    begun = time.monotonic()
+    with pytest.raises(EngineError, match=rf"--address {scheme}127\.0\.0\.1:{port}: .*\(Connection refused\)"):
+        cluster._reach(f"{scheme}127.0.0.1:{port}")
+    assert time.monotonic() - begun < 5
+
+
+def test_what_listens_and_is_no_cluster_is_given_up(monkeypatch):
+    monkeypatch.setattr(cluster, "_ANSWERED_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(EngineError, match=r"no Ray cluster has answered within 0\.5 s"):
+            cluster._reach(address)
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("rpc: Unauthenticated\nConnectionError: Failed to connect", "it asks for a token: set RAY_AUTH_MODE=token"),
+        ("lines\nRuntimeError: Version mismatch: The cluster was started with:\n", "Version mismatch"),
+        ("", "it is not a Ray cluster of this version"),
+    ],
+)
+def test_the_reason_is_in_what_ray_said(said, why, monkeypatch):
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    assert cluster._reason(said).startswith(why)
