@@ -98,6 +98,11 @@ def line(task: Task) -> AbstractContextManager[Work]:
     return whole_line(task.model, task.catalog, task.output, lambda _: encoder(task.model), "processes")
 
 
+def line_device(task: Task) -> AbstractContextManager[Work]:
+    """Return the whole line, decoding in processes, images resized on the device."""
+    return whole_line(task.model, task.catalog, task.output, lambda _: encoder(task.model), "processes", "device")
+
+
 def line_threads(task: Task) -> AbstractContextManager[Work]:
     """Return the whole line, decoding on threads."""
     return whole_line(task.model, task.catalog, task.output, lambda _: encoder(task.model), "threads")
@@ -201,7 +206,8 @@ def loaded_sentence_transformers(model: Path) -> embed_contestants.Run:
 
 CONTESTANTS: dict[str, dict[str, Contestant]] = {
     "tool": {
-        "forward": forward, "encoder": embedding, "decode": decode, "line": line, "line_threads": line_threads,
+        "forward": forward, "encoder": embedding, "decode": decode, "line": line, "line_device": line_device,
+        "line_threads": line_threads,
     },
     "peers": {"dataloader": dataloader, "hand_loop": hand_loop},
     "sentence_transformers": {"sentence_transformers": sentence_transformers},

@@ -19,6 +19,7 @@ LABELS = {
     "encoder": "`ClipEncoder.images` on pixels in memory",
     "decode": "decoding alone, processes, one core less than there are",
     "line": "**the whole line**",
+    "line_device": "the whole line, `--resize device`",
     "line_threads": "the whole line, decoding on threads",
     "dataloader": "DataLoader, a worker for each core, and the same model",
     "hand_loop": "loop by hand, float32",

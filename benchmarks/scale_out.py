@@ -19,7 +19,7 @@ import time
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from unittest import mock
 
 import numpy as np
@@ -60,7 +60,12 @@ class Waiting:
     def images(self, pixels: Pixels) -> NDArray[np.float32]:
         """Wait, and return the mean colours and ones."""
         time.sleep(WAIT_S)
-        sums = np.stack(list(pixels)).reshape(len(pixels), -1, 3).astype(np.float32).mean(axis=1)
+        sums = (
+            np.stack(cast("list[NDArray[np.uint8]]", list(pixels)))
+            .reshape(len(pixels), -1, 3)
+            .astype(np.float32)
+            .mean(axis=1)
+        )
         return np.concatenate([sums, np.ones((len(pixels), self.space.dim - 3), np.float32)], axis=1)
 
     def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:

@@ -46,7 +46,7 @@ class Sink:
 
 @contextmanager
 def whole_line(
-    model: Path, catalog: Path, output: Path, encoder: Callable[[Space], Any], decode_in: str
+    model: Path, catalog: Path, output: Path, encoder: Callable[[Space], Any], decode_in: str, resize: str = "host"
 ) -> Iterator[Work]:
     """Yield the line from a catalog of unseen images to the sink; `encoder` returns the encoder of its space."""
     import pymilvus  # noqa: F401  otherwise imported by the first upsert
@@ -57,7 +57,7 @@ def whole_line(
     from ingest.sync.inventory import Inventory
 
     with ExitStack() as stack:
-        pipeline = opened(stack, model, catalog, output, decode_in)
+        pipeline = opened(stack, model, catalog, output, decode_in=decode_in, resize=resize)
         use_encoder(stack, pipeline, encoder(pipeline.space))
         sink: Any = Sink(pipeline.contract, pipeline.space)
 
@@ -73,13 +73,13 @@ def whole_line(
         yield run
 
 
-def opened(stack: ExitStack, model: Path, catalog: Path, output: Path, decode_in: str = "auto") -> Pipeline:
-    """Return the resources of a run that has everything before it, closed by the stack."""
+def opened(stack: ExitStack, model: Path, catalog: Path, output: Path, **more: str) -> Pipeline:
+    """Return the resources of a run that has everything before it, closed by the stack; `more` are other settings."""
     from ingest.core.settings import Settings
     from ingest.pipeline.pipeline import Pipeline
     from ingest.pipeline.progress import Progress
 
-    new: dict[str, Any] = {} if "decode_in" not in Settings.__slots__ else {"decode_in": decode_in}
+    new: dict[str, Any] = {name: value for name, value in more.items() if name in Settings.__slots__}  # not in old ones
     settings = Settings(
         catalog=catalog, data=output, model=str(model), download_missing=True, download_workers=DOWNLOADS,
         download_per_host=DOWNLOADS, allow_private=True, **new,

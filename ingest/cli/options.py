@@ -146,6 +146,12 @@ images = combine(
         help="Decode on threads or in processes; auto takes processes if a GPU embeds.",
     ),
     option("Images", "--exact", is_flag=True, help="Decode large JPEGs at full size, which is slower."),
+    option(
+        "Images",
+        "--resize",
+        type=click.Choice(["host", "device"]),
+        help="Resize images on this machine's cores, or on the model's device: not measured on a GPU yet.",
+    ),
 )
 
 model = combine(

@@ -142,13 +142,24 @@ class ImageFile(NamedTuple):
     decoded: Decoded | Skipped | None = None
 
 
+class Crop(NamedTuple):
+    """The part of an image that a model sees, not resized yet.
+
+    `pixels` is (h, w, 3) uint8 RGB of any size, and `box` the part of it to be resized to the model's input: left, top,
+    right, bottom, in pixels and fractions. What is around the box is what a resampling filter reaches.
+    """
+
+    pixels: NDArray[np.uint8]
+    box: tuple[float, float, float, float]
+
+
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """An image as the pixels that the model expects: `pixels` is (size, size, 3) uint8, RGB."""
+    """An image as the pixels that the model expects, (height, width, 3) uint8 RGB, or as what they are resized from."""
 
     product: Product
     sha256: bytes
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8] | Crop
 
 
 @dataclass(frozen=True, slots=True)

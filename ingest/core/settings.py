@@ -69,6 +69,7 @@ class Settings:
     decode_workers: int = 0
     decode_in: str = "auto"
     exact: bool = False
+    resize: str = "host"
 
     model: str = "openai/clip-vit-base-patch32"
     model_revision: str | None = None

@@ -19,14 +19,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ingest.core.contract import Space
+    from ingest.core.records import Crop
 
 # Vectors kept for repeated images, in batches, and the minimum: more than the look-ahead between lookup and here.
 _KEPT_BATCHES, _KEPT_MIN = 32, 1024
 _WAITING = 32  # batches of records that may wait for a batch to fill, so that memory is bounded
 
 
-Pixels: TypeAlias = "Sequence[NDArray[np.uint8]] | NDArray[np.uint8]"
-"""Images of one size: each (height, width, 3) uint8 RGB, in a sequence or in an array of (n, height, width, 3)."""
+Pixels: TypeAlias = "Sequence[NDArray[np.uint8] | Crop] | NDArray[np.uint8]"
+"""Images of the model's size: each (height, width, 3) uint8 RGB, in a sequence or in an array of (n, height, width, 3).
+
+Or, in a sequence, what is to be resized to that.
+"""
 
 
 class Encoder(Protocol):
@@ -169,7 +173,7 @@ class _Group(NamedTuple):
 
     records: list[Decoded | Embedded | Skipped]
     old: dict[bytes, NDArray[np.float32]]
-    new: dict[bytes, NDArray[np.uint8]]
+    new: dict[bytes, NDArray[np.uint8] | Crop]
 
 
 def _groups(records: Iterable[Decoded | Embedded | Skipped], known: _RecentVectors, batch: int) -> Iterator[_Group]:

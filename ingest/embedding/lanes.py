@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ingest.core.errors import ModelError
+from ingest.core.records import Crop
 from ingest.embedding.device import cpu_threads, import_torch, is_out_of_memory
+from ingest.embedding.device_resize import resize_crops
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -114,6 +116,7 @@ class _Lane:
         self._device = device
         self._dtype = getattr(torch, dtype)
         self._cuda = device.startswith("cuda")
+        self._shape = preprocessing.height, preprocessing.width
         self._stream = torch.cuda.Stream(device) if self._cuda else None
         self._buffer: Any = None  # the batch's pixels, reused from call to call
         # X / 255 normalised is x · 1 / (255 std) − mean / std.
@@ -127,11 +130,18 @@ class _Lane:
         """Embed pixels in a batch of `size`, filled up with black."""
         torch = import_torch()
         with torch.inference_mode(), self._on_stream(torch), self._on_threads(torch):
-            batch = self._fill(torch, pixels, size).to(self._device, non_blocking=True).permute(0, 3, 1, 2)
-            batch = batch.to(torch.float32).mul_(self._scale).add_(self._shift)
+            batch = self._on_device(torch, pixels, size).mul_(self._scale).add_(self._shift)
             return features_to_numpy(self._tower(batch.to(self._dtype)))[: len(pixels)]
 
-    def _fill(self, torch: Any, pixels: Pixels, size: int) -> Any:
+    def _on_device(self, torch: Any, pixels: Pixels, size: int) -> Any:
+        """Return the pixels as float32, (size, 3, height, width), from 0 to 255."""
+        if not isinstance(pixels, np.ndarray) and any(isinstance(one, Crop) for one in pixels):
+            resized = resize_crops(pixels, *self._shape, self._device)
+            return torch.nn.functional.pad(resized, (0,) * 7 + (size - len(pixels),))
+        batch = self._fill(torch, pixels, size).to(self._device, non_blocking=True)
+        return batch.permute(0, 3, 1, 2).to(torch.float32)
+
+    def _fill(self, torch: Any, pixels: Any, size: int) -> Any:
         if isinstance(pixels, np.ndarray) and len(pixels) == size and not self._cuda:
             return torch.from_numpy(pixels)
         if self._buffer is None or len(self._buffer) != size:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ingest.core.records import Decoded, ImageFile
+from ingest.core.records import Crop, Decoded, ImageFile
 from ingest.runtime.atomic_files import atomic_write_unswept, storage_errors, sweep, write_npy
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class PixelCache:
         """Save the pixels of each `Decoded` that is not saved yet, and pass every record on."""
         for record in records:
             if isinstance(record, Decoded) and not self._path(record.sha256).exists():
+                assert not isinstance(record.pixels, Crop), "resized on the host: there is no device"
                 self._write(self._path(record.sha256), record.pixels)
             yield record
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ingest.core.errors import ModelError
+from ingest.core.records import Crop
 from ingest.embedding.checkpoint_files import display
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 _LONGEST_STRIP = 32  # times its width; far more than the crop and the resampling filter use
 _MARGIN = 1.5  # times the model's input
+_LARGEST_CROP = 3.0  # times the model's input, in each direction; drafted JPEGs are smaller
+_REACH = 2  # pixels on either side that Pillow's bicubic filter reaches, times the factor by which an image shrinks
 _CLIP_KINDS = ("CLIPImageProcessor", "CLIPFeatureExtractor")  # and …Fast, …Pil; the second is transformers 4's old name
 _SIGLIP_KIND = "SiglipImageProcessor"  # also of SigLIP 2 at a fixed size, but not at its natural size
 _SIDE = 224  # the default of both
@@ -69,18 +72,51 @@ class Preprocessing:
         For an image decoded at reduced size, `of` is its full width and height and `box` the part of `image` that it
         covers. Without them the crop would be a pixel off.
         """
-        if self.keep_aspect:
-            image = _without_ends(image)
-            width, height = of or image.size
-            short, long = sorted((width, height))
-            other = int(self.short_side * long / short)
-            size = (self.short_side, other) if width <= height else (other, self.short_side)
-        else:
-            size = (self.width, self.height)
+        image, size = self._resized(image, of)
         pixels = np.asarray(
             image if image.size == size and box is None else image.resize(size, self.resample, box), np.uint8
         )
         return _middle(pixels, self.height, self.width)
+
+    def crop(
+        self, image: Image, of: tuple[int, int] | None = None, box: tuple[float, float, float, float] | None = None
+    ) -> Crop | NDArray[np.uint8]:
+        """Return the part of an image that the model sees, for the device to resize as `resize_crops` does.
+
+        Returns the pixels, as when called, if that would be a detour: if the part is more than three times as large as
+        the model's input, so that copying it takes longer, or if the filter is not bicubic, or a border is missing.
+        """
+        strip, size = self._resized(image, of)
+        left, top, right, bottom = box or (0.0, 0.0, *strip.size)
+        across, down = (right - left) / size[0], (bottom - top) / size[1]
+        is_large = max(across, down) > _LARGEST_CROP
+        if self.resample != _BICUBIC or is_large or size[0] < self.width or size[1] < self.height or size == strip.size:
+            return self(image, of, box)
+        left += (size[0] - self.width) // 2 * across
+        top += (size[1] - self.height) // 2 * down
+        right, bottom = left + self.width * across, top + self.height * down
+        reach_x, reach_y = (math.ceil(_REACH * max(scale, 1.0)) + 1 for scale in (across, down))
+        x, y = max(0, math.floor(left) - reach_x), max(0, math.floor(top) - reach_y)
+        x_end, y_end = min(strip.width, math.ceil(right) + reach_x), min(strip.height, math.ceil(bottom) + reach_y)
+        pixels = np.asarray(strip.crop((x, y, x_end, y_end)), np.uint8)
+        return Crop(pixels, (left - x, top - y, right - x, bottom - y))
+
+    def resize(self, crop: Crop) -> NDArray[np.uint8]:
+        """Return the pixels of a crop as (height, width, 3) uint8: those that calling this on the image gives."""
+        from PIL import Image
+
+        resized = Image.fromarray(crop.pixels).resize((self.width, self.height), self.resample, crop.box)
+        return np.asarray(resized, np.uint8)
+
+    def _resized(self, image: Image, of: tuple[int, int] | None) -> tuple[Image, tuple[int, int]]:
+        """Return the image without the ends of a strip, and the width and height that it is resized to."""
+        if not self.keep_aspect:
+            return image, (self.width, self.height)
+        image = _without_ends(image)
+        width, height = of or image.size
+        short, long = sorted((width, height))
+        other = int(self.short_side * long / short)
+        return image, (self.short_side, other) if width <= height else (other, self.short_side)
 
 
 CLIP = Preprocessing(

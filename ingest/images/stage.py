@@ -118,8 +118,11 @@ class ImageStage:
         )
         return parallel.flatten(blocks)
 
-    def decoder(self, preprocess: Preprocessing) -> Decoder:
-        """Return what decodes blocks, records what images contain, and removes downloads that are not images."""
+    def decoder(self, preprocess: Preprocessing, *, on_host: bool = False) -> Decoder:
+        """Return what decodes blocks, records what images contain, and removes downloads that are not images.
+
+        With `on_host`, images are resized here whatever the settings say.
+        """
         settings = self._settings
 
         def reject(image: ImageFile, error: UndecodableError) -> None:
@@ -127,12 +130,14 @@ class ImageStage:
                 self._cache.reject(image.product.product_id, image.sha256, error.reason, error.detail)
 
         draft_side = 0 if settings.exact else preprocess.least
+        crops = settings.resize == "device" and not on_host
         files: BlockDecoder
         if self._in_processes:
             processes = self._stack.enter_context(WorkerProcesses(PROGRAM, self.decode_workers))
-            files = ProcessDecoder(processes, preprocess, draft_side, settings.max_pixels)
+            files = ProcessDecoder(processes, preprocess, draft_side, settings.max_pixels, crops=crops)
         else:
-            files = ThreadDecoder(ModelPixels(preprocess, draft_side, settings.max_pixels, self._sandbox))
+            steps = preprocess.crop if crops else preprocess
+            files = ThreadDecoder(ModelPixels(steps, draft_side, settings.max_pixels, self._sandbox))
         return Decoder(files, self._cache.index.put_contents, reject)
 
     def decode(

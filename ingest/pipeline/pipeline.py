@@ -17,6 +17,7 @@ from ingest.embedding.checkpoint import resolve
 from ingest.embedding.clip import ClipEncoder
 from ingest.embedding.device import check_device, expects_gpu
 from ingest.embedding.pixel_cache import PixelCache
+from ingest.images.decode.shared_rows import SlotLayout
 from ingest.images.stage import ImageStage
 from ingest.pipeline import workspace
 from ingest.pipeline.early_load import EarlyLoad
@@ -184,6 +185,10 @@ class Pipeline:
         """Buffer, so that the earlier stages keep running while Milvus is unavailable."""
         return self._owned(spill(records, self.store, max(self._ahead, _WAITING), self.settings.data / "embeddings"))
 
+    def resize_on_host(self) -> None:
+        """Have images resized here from now on, whatever the settings say: there is no device."""
+        self._decoder = self._stage.decoder(self.checkpoint.preprocessing, on_host=True)
+
     @property
     def too_many_skipped(self) -> bool:
         """Whether more products were skipped than --max-skipped allows."""
@@ -198,8 +203,8 @@ class Pipeline:
         """How many images may wait for the model: four batches; for a GPU that finds its own, as memory allows."""
         if self.settings.batch or not expects_gpu(self.settings.device):
             return 4 * (self.settings.batch or _BATCH)
-        steps = self.checkpoint.preprocessing
-        return max(4 * _BATCH, _AHEAD_BYTES // (3 * steps.height * steps.width))
+        layout = SlotLayout(self.checkpoint.preprocessing, self.settings.resize == "device")
+        return max(4 * _BATCH, _AHEAD_BYTES // (layout.size // layout.images))
 
     def _catalog(self, recorder: CatalogRecorder | None = None) -> Iterator[Product | Skipped]:
         columns = Columns(self.settings.id_column, self.settings.image_column)

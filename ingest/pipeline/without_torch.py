@@ -26,6 +26,7 @@ def open_pipeline(settings: Settings, progress: Progress, stop: threading.Event)
             yield pipeline
         except NoTorchError as error:
             pipeline.stop_threads()
+            pipeline.resize_on_host()
             saved = _save_pixels(pipeline)
             images = "1 preprocessed image is" if saved == 1 else f"{saved:,} preprocessed images are"
             raise NoTorchError(

@@ -530,3 +530,16 @@ def test_another_model_moves_the_alias_when_its_collection_is_complete(shop: Sho
     assert after["P0001"]["row_digest"] != before["P0001"]["row_digest"]
 
     assert shop.run()["upserted"] == 0, "the old collection is as it was"
+
+
+def test_resizing_on_the_device_gives_nearly_the_same_vectors_and_the_next_run_nothing_to_do(
+    new_shop: Shop, finished: Finished
+) -> None:
+    new_shop.stock(sample_products(40))
+    arguments = ["--resize", "device", "--decode-in", "processes"]
+    assert new_shop.run(*arguments)["embedded"] == 40
+    assert new_shop.digests() == finished.shop.digests(), "it is the same embedding space"
+    theirs = {name: np.array(row["embedding"]) for name, row in finished.shop.rows().items()}
+    cosines = [np.array(row["embedding"]) @ theirs[name] for name, row in new_shop.rows().items()]
+    assert min(cosines) >= 0.9995
+    assert new_shop.run()["embedded"] == 0

@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 
 LIMITS = {"UPSERTRATE", "INSERTRATE", "DELETERATE"}
 QUOTA = {"QUOTAANDLIMITS_ENABLED": "true", "QUOTAANDLIMITS_DML_ENABLED": "true"} | {
-    f"QUOTAANDLIMITS_DML_{limit}_{scope}": "1" for limit in LIMITS for scope in ("MAX", "COLLECTION_MAX")
+    f"QUOTAANDLIMITS_DML_{limit}_{scope}": "0.25" for limit in LIMITS for scope in ("MAX", "COLLECTION_MAX")
 }
-ROWS = 20_000
+ROWS = 5_000
 
 
-def test_upserts_held_to_a_megabyte_a_second_all_arrive(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_upserts_held_to_250_kilobytes_a_second_all_arrive(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store = LocalStore(tmp_path / "store", DIM)
     vectors = np.random.default_rng(0).normal(size=(ROWS, DIM))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -56,9 +56,7 @@ def test_upserts_held_to_a_megabyte_a_second_all_arrive(tmp_path: Path, caplog: 
         there = reader.read_inventory(collection, store)
 
     assert (done, len(there), there.count_duplicates()) == (ROWS, ROWS, 0)
-    let_through_s = ROWS * DIM * 4 / 1e6
-    if 0.9 * let_through_s < seconds < 1.5 * let_through_s:  # it was held up by the server, and by nothing else
-        assert any("rate limit" in said for said in caplog.messages)
+    assert any("rate limit" in said for said in caplog.messages), f"{ROWS} rows in {seconds:.0f} s"
     assert len(caplog.messages) <= 2 + seconds / 10, "a line every ten seconds, not one for each refusal"
 
 

@@ -20,6 +20,7 @@ from support.small_shop import FIVE, SmallShop, picture_vector
 from ingest.cli.output import hits as hits_
 from ingest.core.errors import ContractError, MilvusError
 from ingest.pipeline.distributed import cluster, ray_data, workers
+from ingest.pipeline.distributed.actor_pool import ActorPool
 from ingest.search.milvus_backend import SearchableCollection
 from ingest.server import snapshot
 from milvus_versions.standin.dialect import Dialect
@@ -288,6 +289,7 @@ def test_workers_of_a_cluster_write_them_as_the_driver_has_them(
         yield from (upsert(embed(workers.prepare(block, job, known))) for block in blocks)
 
     monkeypatch.setattr(cluster, "connect", nullcontext)
+    monkeypatch.setattr(cluster, "wait_for_room", lambda *_: ActorPool(1, 1, 0, 1))
     monkeypatch.setattr(ray_data, "run_blocks", worked)
     monkeypatch.setattr(workers, "ClipEncoder", lambda checkpoint, *_: FakeEncoder(checkpoint.space))
     assert shop.run(engine="ray").summary.upserted == 5

@@ -47,7 +47,7 @@ def test_every_cell_of_the_gpu_table_is_measured_also_without_a_gpu(tmp_path: Pa
     peers = {"sentence_transformers"} if importlib.util.find_spec("sentence_transformers") else set()
     of_the_model, of_images = (
         {"forward", "encoder"},
-        {"decode", "line", "line_threads", "dataloader", "hand_loop"} | peers,
+        {"decode", "line", "line_device", "line_threads", "dataloader", "hand_loop"} | peers,
     )
     expected = {(what, model, side) for model in ("ViT-B/32", "ViT-L/14") for side in (800, 2000)
                 for what in of_images | (of_the_model if side == 800 else set())}  # fmt: skip

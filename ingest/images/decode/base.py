@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ingest.core.records import Crop
     from ingest.images.cache.entry import ImageContent
     from ingest.images.decode.errors import UndecodableError
     from ingest.images.reading import FileFacts
@@ -20,9 +21,9 @@ KEPT_BYTES = 32 * 2**20
 
 
 class DecodedImage(NamedTuple):
-    """Pixels, (height, width, 3) uint8 RGB as the model takes them, and what the file contains."""
+    """Pixels, (height, width, 3) uint8 RGB as the model takes them or to be resized, and what the file contains."""
 
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8] | Crop
     content: ImageContent
 
 

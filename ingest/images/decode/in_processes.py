@@ -8,13 +8,13 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from ingest.core.records import Reason
+from ingest.core.records import Crop, Reason
 from ingest.embedding.device import expects_gpu
 from ingest.images.cache.entry import ImageContent
 from ingest.images.decode.base import DecodedImage, ReadFile
 from ingest.images.decode.errors import UndecodableError, crash
 from ingest.images.decode.on_threads import read_block
-from ingest.images.decode.shared_rows import SharedRows, rows_of_slot
+from ingest.images.decode.shared_rows import SharedRows, SlotLayout
 from ingest.images.reading import FileFacts
 from ingest.runtime.worker_processes import WorkerDiedError
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ingest.runtime.worker_processes import Worker, WorkerProcesses
 
 PROGRAM = "ingest.images.decode.worker"
+_FACTS = len(fields(ImageContent))  # numbers in an answer about a decoded image; a crop's shape and box follow
 TRIES = 2
 """How many processes an image may kill before it is skipped: the first may have died of something else."""
 
@@ -46,12 +47,13 @@ class ProcessDecoder:
     Raises EngineError if none can be started.
     """
 
-    def __init__(self, processes: WorkerProcesses, steps: Preprocessing, draft_side: int, max_pixels: int) -> None:
+    def __init__(
+        self, processes: WorkerProcesses, steps: Preprocessing, draft_side: int, max_pixels: int, *, crops: bool = False
+    ) -> None:
         self._processes = processes
-        self._steps = steps
-        self._rows = rows_of_slot(steps)
+        self._layout = SlotLayout(steps, crops)
         self._slots: WeakKeyDictionary[Worker, SharedRows] = WeakKeyDictionary()
-        self._task = {"steps": asdict(steps), "draft_side": draft_side, "max_pixels": max_pixels}
+        self._task = {"steps": asdict(steps), "draft_side": draft_side, "max_pixels": max_pixels, "crops": crops}
 
     def decode(self, files: Sequence[tuple[Path, bytes]]) -> list[Outcome]:
         """Return what came of each file."""
@@ -69,7 +71,7 @@ class ProcessDecoder:
                 flags.append(flag and isinstance(one, FileFacts))
                 if flag and isinstance(one, FileFacts):
                     chosen.append((path, one.sha256))
-            outcomes, deaths = self._visit(worker, _first(flags, self._rows))
+            outcomes, deaths = self._visit(worker, _first(flags, self._layout.images))
         outcomes += self._decode(chosen[len(outcomes) :], deaths)
         decoded = iter(outcomes)
         return [ReadFile(one, next(decoded) if flag else None) for one, flag in zip(facts, flags, strict=True)]
@@ -97,7 +99,7 @@ class ProcessDecoder:
         """Decode files, of which some have seen `deaths` of processes; after the first death, each file alone."""
         outcomes: list[Outcome] = []
         while left := files[len(outcomes) :]:
-            block = left[:1] if deaths else left[: self._rows]
+            block = left[:1] if deaths else left[: self._layout.images]
             with self._processes.lend() as worker:
                 try:
                     slot = self._slot(worker)
@@ -112,12 +114,18 @@ class ProcessDecoder:
         return outcomes
 
     def _slot(self, worker: Worker) -> int:
-        return self._slots.setdefault(worker, SharedRows(worker, self._steps)).take()
+        return self._slots.setdefault(worker, SharedRows(worker, self._layout)).take()
 
     def _receive(self, worker: Worker, slot: int) -> list[Outcome]:
         answers = worker.receive()
-        pixels = self._slots[worker].rows(slot, len(answers))
-        return [_outcome(answer, row) for answer, row in zip(answers, pixels, strict=True)]
+        steps = self._layout.steps
+        shapes = [_shape(answer) or (steps.height, steps.width) for answer in answers if not _is_error(answer)]
+        ends = [*accumulate((3 * height * width for height, width in shapes), initial=0)]
+        content = self._slots[worker].content(slot, ends[-1])
+        pixels = (
+            content[start:end].reshape(*shape, 3) for start, end, shape in zip(ends, ends[1:], shapes, strict=False)
+        )
+        return [_error(answer) if _is_error(answer) else _decoded(answer, next(pixels)) for answer in answers]
 
 
 def _first(flags: list[bool], most: int) -> list[bool]:
@@ -125,11 +133,26 @@ def _first(flags: list[bool], most: int) -> list[bool]:
     return [flag and count <= most for flag, count in zip(flags, accumulate(flags), strict=True)]
 
 
-def _outcome(answer: list[Any], pixels: NDArray[np.uint8]) -> Outcome:
-    if len(answer) == len(fields(ImageContent)):
-        return DecodedImage(pixels, ImageContent(*answer))
+def _is_error(answer: list[Any]) -> bool:
+    return len(answer) < _FACTS
+
+
+def _error(answer: list[Any]) -> UndecodableError:
     reason, detail = answer
     return UndecodableError(Reason(reason), detail)
+
+
+def _shape(answer: list[Any]) -> tuple[int, int] | None:
+    """Return the height and width of a crop, None for pixels of the model's size."""
+    return (answer[_FACTS], answer[_FACTS + 1]) if len(answer) > _FACTS else None
+
+
+def _decoded(answer: list[Any], pixels: NDArray[np.uint8]) -> DecodedImage:
+    content = ImageContent(*answer[:_FACTS])
+    if len(answer) == _FACTS:
+        return DecodedImage(pixels, content)
+    left, top, right, bottom = answer[_FACTS + 2 :]
+    return DecodedImage(Crop(pixels, (left, top, right, bottom)), content)
 
 
 def _to_facts(answer: list[Any]) -> FileFacts | OSError:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ingest.core.records import Crop
     from ingest.images.decode.base import Outcome
     from ingest.images.decode.decoder import DecodeSandbox
 
@@ -25,12 +26,12 @@ if TYPE_CHECKING:
 class ModelPixels:
     """Decodes files for one model, the same on a thread and in a process of its own.
 
-    `preprocess` makes the pixels from an upright RGB image; what it raises is a bug, and raised. With a `draft_side`,
-    large JPEGs are decoded smaller, their shorter side at least that long, and `preprocess` gets the original size and
-    the box as well. `sandbox` decodes files that are not sound.
+    `preprocess` makes the pixels, or a part to be resized, from an upright RGB image; what it raises is a bug, and
+    raised. With a `draft_side`, large JPEGs are decoded smaller, their shorter side at least that long, and
+    `preprocess` gets the original size and the box as well. `sandbox` decodes files that are not sound.
     """
 
-    preprocess: Callable[..., NDArray[np.uint8]]
+    preprocess: Callable[..., NDArray[np.uint8] | Crop]
     draft_side: int = 0
     max_pixels: int = MAX_PIXELS
     sandbox: DecodeSandbox | None = None

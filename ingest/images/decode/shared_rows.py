@@ -1,12 +1,14 @@
 """The pixels of images in the memory that a worker process shares with its parent.
 
-The memory is divided into slots of some images each. The parent says which slot a process writes to, and gives the
-pixels on as they are: to copy them takes longer than all else that it does for an image.
+The memory is divided into slots, each for the images of a task, one behind the other. The parent says which slot a
+process writes to, and gives the pixels on as they are: to copy them takes longer than all else that it does for an
+image.
 """
 
 from __future__ import annotations
 
 import weakref
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,21 +24,43 @@ if TYPE_CHECKING:
     from ingest.runtime.worker_processes import Worker
 
 _MOST = 32  # images in a slot
+_ROOM_FOR_CROPS = 4  # times the model's input: a crop has up to 9 times as many pixels, and most have 2 to 5
 _SCRATCH = 0  # the slot whose pixels are copied
 
 
-def rows_of_slot(steps: Preprocessing) -> int:
-    """Return how many images of a model's size a slot has room for; raises ValueError if not even one."""
-    rows = min(_MOST, LEAST_SHARED_BYTES // _row_bytes(steps))
-    if not rows:
-        raise ValueError(f"{steps.height} × {steps.width} pixels are more than processes share")
-    return rows
+@dataclass(frozen=True, slots=True)
+class SlotLayout:
+    """How large a slot is: `images` of the model's input, each of `image_bytes`, and `size` in bytes, more for crops.
 
+    Raises ValueError for a model whose input does not fit into the memory that processes share.
+    """
 
-def slot_rows(shared: mmap.mmap, steps: Preprocessing, slot: int, count: int) -> NDArray[np.uint8]:
-    """Return the pixels of the first `count` images of a slot, (count, height, width, 3) uint8."""
-    at = slot * rows_of_slot(steps) * _row_bytes(steps)
-    return np.ndarray((count, steps.height, steps.width, 3), np.uint8, shared, at)
+    steps: Preprocessing
+    crops: bool = False
+
+    def __post_init__(self) -> None:
+        """Check that there is room."""
+        if not self.images:
+            raise ValueError(f"{self.steps.height} x {self.steps.width} pixels are more than processes share")
+
+    @property
+    def image_bytes(self) -> int:
+        """What the pixels of one image take."""
+        return self.steps.height * self.steps.width * 3
+
+    @property
+    def images(self) -> int:
+        """The most images of a task."""
+        return min(_MOST, LEAST_SHARED_BYTES // self.image_bytes)
+
+    @property
+    def size(self) -> int:
+        """The bytes of a slot."""
+        return min(self.images * self.image_bytes * (_ROOM_FOR_CROPS if self.crops else 1), LEAST_SHARED_BYTES)
+
+    def slot(self, shared: mmap.mmap, number: int) -> NDArray[np.uint8]:
+        """Return a slot as (bytes,) uint8; nothing but slices of that keeps it alive."""
+        return np.ndarray(self.size, np.uint8, shared, number * self.size)
 
 
 class SharedRows:
@@ -45,25 +69,20 @@ class SharedRows:
     For one thread that takes slots; pixels may be dropped on any. Where all slots are held, pixels are copied.
     """
 
-    def __init__(self, worker: Worker, steps: Preprocessing) -> None:
+    def __init__(self, worker: Worker, layout: SlotLayout) -> None:
         self._shared = worker.shared
-        self._steps = steps
-        count = worker.shared_bytes // (rows_of_slot(steps) * _row_bytes(steps))
-        self._free = [slot for slot in reversed(range(count)) if slot != _SCRATCH]
+        self._layout = layout
+        self._free = [slot for slot in reversed(range(worker.shared_bytes // layout.size)) if slot != _SCRATCH]
         self._held: dict[int, weakref.ref[NDArray[np.uint8]]] = {}
 
     def take(self) -> int:
         """Return a slot to write to, the one that became free last: its memory is in use already."""
         return self._free.pop() if self._free else _SCRATCH
 
-    def rows(self, slot: int, count: int) -> NDArray[np.uint8]:
-        """Return the pixels of the first `count` images of a slot that was taken, (count, height, width, 3) uint8."""
-        rows = slot_rows(self._shared, self._steps, slot, count)
+    def content(self, slot: int, size: int) -> NDArray[np.uint8]:
+        """Return the first bytes of a slot that was taken, (size,) uint8, to keep slices of."""
+        content = self._layout.slot(self._shared, slot)
         if slot == _SCRATCH:
-            return rows.copy()
-        self._held[slot] = weakref.ref(rows, lambda _: self._free.append(slot))  # each row keeps `rows` alive
-        return rows
-
-
-def _row_bytes(steps: Preprocessing) -> int:
-    return steps.height * steps.width * 3
+            return content[:size].copy()
+        self._held[slot] = weakref.ref(content, lambda _: self._free.append(slot))
+        return content

@@ -10,53 +10,88 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ingest.core.records import Crop
 from ingest.embedding.preprocess import Preprocessing
 from ingest.images.decode.decoder import open_rgb
 from ingest.images.decode.errors import UndecodableError
 from ingest.images.decode.model_pixels import ModelPixels
 from ingest.images.decode.on_threads import read_block
-from ingest.images.decode.shared_rows import rows_of_slot, slot_rows
+from ingest.images.decode.shared_rows import SlotLayout
 from ingest.runtime.worker_processes import serve
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ingest.images.decode.base import Outcome
     from ingest.images.reading import FileFacts
     from ingest.runtime.worker_processes import Parent
 
 
 def handle(task: dict[str, Any], parent: Parent) -> None:
-    """Do a task of `sandbox` or `in_processes`. Pixels go into a slot of the shared memory, a row for each file.
-
-    The task `read` has two parts: the answer is the files' facts, and the next message says which ones to decode, and
-    into which slot.
-    """
+    """Do a task of `sandbox` or `in_processes`."""
     if "open" in task:
         _open(Path(task["open"]), task["max_pixels"], parent)
         return
-    steps = Preprocessing(**task["steps"])
+    layout = SlotLayout(Preprocessing(**task["steps"]), task["crops"])
+    steps = layout.steps.crop if layout.crops else layout.steps
     decode = ModelPixels(steps, task["draft_side"], task["max_pixels"])
-    if "files" in task:
-        slot = task["slot"]
-        outcomes = (decode(Path(path), bytes.fromhex(sha256)) for path, sha256 in task["files"])
-    else:
-        paths = [Path(path) for path in task["read"]]
-        facts, contents = read_block(paths)
-        parent.answer([_described(one) for one in facts])
-        slot, wanted = next(iter(parent))
-        outcomes = (
-            decode(path, one.sha256, content)
-            for path, one, content, is_wanted in zip(paths, facts, contents, wanted, strict=True)
-            if is_wanted and not isinstance(one, OSError)
-        )
-    rows = slot_rows(parent.shared, steps, slot, rows_of_slot(steps))
+    slot, outcomes = _decode(task, decode, parent) if "files" in task else _read(task, decode, parent)
+    writer = _SlotWriter(layout, layout.slot(parent.shared, slot))
     answers = []
-    for row, outcome in enumerate(outcomes):
-        if isinstance(outcome, UndecodableError):
-            answers.append([outcome.reason, outcome.detail])
-        else:
-            rows[row] = outcome.pixels
-            answers.append([*astuple(outcome.content)])
+    for outcome in outcomes:
+        answers.append(writer(outcome))
         parent.step()
     parent.answer(answers)
+
+
+def _decode(task: dict[str, Any], decode: ModelPixels, _parent: Parent) -> tuple[int, Iterator[Outcome]]:
+    """Return the slot to write to, and what comes of files with known digests, one after the other."""
+    return task["slot"], (decode(Path(path), bytes.fromhex(sha256)) for path, sha256 in task["files"])
+
+
+def _read(task: dict[str, Any], decode: ModelPixels, parent: Parent) -> tuple[int, Iterator[Outcome]]:
+    """Read files and answer with their facts; the next message says into which slot to decode which of them."""
+    paths = [Path(path) for path in task["read"]]
+    facts, contents = read_block(paths)
+    parent.answer([_described(one) for one in facts])
+    slot, wanted = next(iter(parent))
+    return slot, (
+        decode(path, one.sha256, content)
+        for path, one, content, is_wanted in zip(paths, facts, contents, wanted, strict=True)
+        if is_wanted and not isinstance(one, OSError)
+    )
+
+
+class _SlotWriter:
+    """Writes the pixels of a task's images into a slot, one behind the other, and returns an answer for each."""
+
+    def __init__(self, layout: SlotLayout, slot: NDArray[np.uint8]) -> None:
+        self._layout = layout
+        self._slot = slot
+        self._at = 0
+        self._left = layout.images
+
+    def __call__(self, outcome: Outcome) -> list[Any]:
+        """Write the image, and resize a crop for which there is no room: an image of the model's size always has it."""
+        self._left -= 1
+        if isinstance(outcome, UndecodableError):
+            return [outcome.reason, outcome.detail]
+        content, pixels = astuple(outcome.content), outcome.pixels
+        if not isinstance(pixels, Crop):
+            self._write(pixels)
+            return [*content]
+        if self._at + pixels.pixels.nbytes + self._left * self._layout.image_bytes > self._layout.size:
+            self._write(self._layout.steps.resize(pixels))
+            return [*content]
+        self._write(pixels.pixels)
+        return [*content, *pixels.pixels.shape[:2], *pixels.box]
+
+    def _write(self, pixels: NDArray[np.uint8]) -> None:
+        self._slot[self._at : self._at + pixels.size] = pixels.reshape(-1)
+        self._at += pixels.size
 
 
 def _open(path: Path, max_pixels: int, parent: Parent) -> None:

@@ -11,7 +11,7 @@ import pytest
 from support.image_files import saved
 from support.odd_jpegs import odd_jpeg
 
-from ingest.core.records import Reason
+from ingest.core.records import Crop, Reason
 from ingest.embedding.preprocess import CLIP
 from ingest.images.decode.base import DecodedImage
 from ingest.images.decode.errors import UndecodableError
@@ -174,3 +174,31 @@ def test_a_block_is_decoded_in_pieces_where_the_model_takes_large_images(tmp_pat
     assert list(map(shown, ours.decode(files))) == list(map(shown, here.decode(files)))
     read = ours.read([path for path, _ in files], lambda facts: [True] * len(facts))
     assert [shown(one.outcome) for one in read] == list(map(shown, here.decode(files)))
+
+
+def test_crops_for_the_device_are_those_of_threads_or_resized_where_there_is_no_room(tmp_path, photo, jpeg, processes):
+    large = saved(photo.resize((660, 660)), "PNG")
+    small = saved(photo.resize((224, 224)), "PNG")
+    files = written(
+        tmp_path, {**contents(photo, jpeg), **{f"large{n}": large + bytes(n) for n in range(40)}, "small": small}
+    )
+    ours = ProcessDecoder(processes, CLIP, CLIP.least, 64_000_000, crops=True)
+    with Sandbox() as sandbox:
+        here = ThreadDecoder(ModelPixels(CLIP.crop, CLIP.least, sandbox=sandbox)).decode(files)
+    kinds = set()
+    for one, other in zip(ours.decode(files), here, strict=True):
+        assert type(one) is type(other)
+        if isinstance(one, DecodedImage):
+            kinds.add((type(one.pixels), type(other.pixels)))
+            if isinstance(one.pixels, Crop) or not isinstance(other.pixels, Crop):
+                assert_equal(one.pixels, other.pixels)
+            else:
+                np.testing.assert_array_equal(one.pixels, CLIP.resize(other.pixels))
+    assert kinds == {(Crop, Crop), (np.ndarray, np.ndarray), (np.ndarray, Crop)}
+
+
+def assert_equal(one, other):
+    if isinstance(one, Crop):
+        assert one.box == other.box
+        one, other = one.pixels, other.pixels
+    np.testing.assert_array_equal(one, other)
