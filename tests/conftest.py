@@ -29,6 +29,7 @@ hypothesis.settings.register_profile("soak", _BUSY, max_examples=1000)
 hypothesis.settings.load_profile("soak" if os.environ.get("INGEST_SOAK") else "busy")
 
 MOST_MB = 1_200
+_OBJECTS = 20_000
 
 # Before huggingface_hub is imported, which reads it once: no test may reach the network.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -42,6 +43,7 @@ def pytest_collection() -> Iterator[None]:
         return (yield)
     finally:
         gc.freeze()
+        gc.set_threshold(_OBJECTS)  # as in the program: with Python's 700, a tenth of all that the tests take
         gc.enable()
 
 

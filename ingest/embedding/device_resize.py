@@ -2,7 +2,8 @@
 
 Pillow filters each row, rounds to bytes, and then filters each column (`src/libImaging/Resample.c`). A matrix that
 holds a filter's weights does the same for all rows of an image at once. The pixels are those of Pillow, but for some
-shapes, of which Pillow 13 filters the columns first: there, at hard edges, they differ by a few of 255.
+shapes, of which Pillow 13 filters the columns first: there they differ at hard edges, in photographs by up to 10 of
+255.
 """
 
 from __future__ import annotations

@@ -102,7 +102,10 @@ class Preprocessing:
         return Crop(pixels, (left - x, top - y, right - x, bottom - y))
 
     def resize(self, crop: Crop) -> NDArray[np.uint8]:
-        """Return the pixels of a crop as (height, width, 3) uint8: those that calling this on the image gives."""
+        """Return the pixels of a crop as (height, width, 3) uint8, nearly those that calling this on the image gives.
+
+        Pillow 13 filters rows or columns first, as the image's shape makes it cheaper; a crop has another shape.
+        """
         from PIL import Image
 
         resized = Image.fromarray(crop.pixels).resize((self.width, self.height), self.resample, crop.box)

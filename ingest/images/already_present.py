@@ -68,9 +68,10 @@ class PresentImages:
 
     def _local(self, product: Product, image: str, entry: CacheEntry | None) -> ImageFile | UnreadFile | None:
         """Return the local image, None if that is not certain."""
-        if "\\" in image or not is_text(image) or not is_text(product.product_id):
-            return None
         name = image.removeprefix("./")
+        is_clear = "\\" not in image and name.startswith("/") == image.startswith("/")  # .//a is not /a
+        if not is_clear or not is_text(image) or not is_text(product.product_id):
+            return None
         for prefix in self._prefixes:
             path = name if name.startswith("/") else prefix + name
             try:

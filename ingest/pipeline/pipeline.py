@@ -174,7 +174,7 @@ class Pipeline:
         loading = EarlyLoad(model.size, self._clock)
         self._flows.callback(loading.join)
         self._expect_model = loading.start
-        pixels = parallel.take_until(self._owned(parallel.prefetch(self.pixels(images), self._ahead)), self.stop)
+        pixels = parallel.take_until(self.owned(parallel.prefetch(self.pixels(images), self._ahead)), self.stop)
         pixels = self._load_first(self._clock.waiting(pixels), model)
         vectors = self._clock.waiting(embedding.embed(pixels, encoder, model.size))
         writer = ShardWriter(self.store, at_work=lambda: self._clock.working(Stage.STORE))
@@ -183,7 +183,7 @@ class Pipeline:
 
     def buffer(self, records: Iterable[Embedded | Skipped]) -> Iterator[Embedded | Skipped]:
         """Buffer, so that the earlier stages keep running while Milvus is unavailable."""
-        return self._owned(spill(records, self.store, max(self._ahead, _WAITING), self.settings.data / "embeddings"))
+        return self.owned(spill(records, self.store, max(self._ahead, _WAITING), self.settings.data / "embeddings"))
 
     def resize_on_host(self) -> None:
         """Have images resized here from now on, whatever the settings say: there is no device."""
@@ -193,6 +193,11 @@ class Pipeline:
     def too_many_skipped(self) -> bool:
         """Whether more products were skipped than --max-skipped allows."""
         return too_many(self.report.skipped, self.progress.items(Stage.CATALOG), self.settings.max_skipped)
+
+    def owned(self, records: Generator[T, None, None]) -> Iterator[T]:
+        """Return `records`, closed when the pipeline is: an exception's traceback would keep what they hold open."""
+        self._flows.enter_context(closing(records))
+        return records
 
     def stop_threads(self) -> None:
         """End the threads of the stages; generators that an exception's traceback still refers to would go on."""
@@ -209,10 +214,6 @@ class Pipeline:
     def _catalog(self, recorder: CatalogRecorder | None = None) -> Iterator[Product | Skipped]:
         columns = Columns(self.settings.id_column, self.settings.image_column)
         return reader.read_catalog(self.settings.catalog, self.contract, columns, self.listed, recorder)
-
-    def _owned(self, records: Generator[T, None, None]) -> Iterator[T]:
-        self._flows.enter_context(closing(records))
-        return records
 
     def encoder(self) -> ClipEncoder:
         """Return the model; it is loaded when it is first used."""

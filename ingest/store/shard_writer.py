@@ -1,4 +1,7 @@
-"""Writes new vectors as shards on a thread of its own, so that no disk and no bucket holds up the model."""
+"""Writes new vectors as shards on a thread of its own, so that the model does not wait for each fsync or upload.
+
+Meanwhile nobody can look up vectors: the model goes on with the images that were looked up before.
+"""
 
 from __future__ import annotations
 
@@ -117,8 +120,9 @@ class ShardWriter:
         return self._new >= _WAITING * self._rows or len(self._waiting) >= _RECORDS * self._rows
 
     def _is_due(self) -> bool:
-        """Whether enough waits to be written at once."""
-        return self._new >= self._rows or self._is_full() or self._has_ended
+        """Whether enough waits to be written at once, or records wait for nothing."""
+        waits_for_nothing = bool(self._waiting) and not self._new
+        return waits_for_nothing or self._new >= self._rows or self._is_full() or self._has_ended
 
     def _write_all(self) -> None:
         try:

@@ -51,6 +51,7 @@ def append(records: Iterable[Embedded | Skipped], writer: ShardWriter) -> Iterat
     """
     with writer:
         for record in records:
+            yield from writer.take()
             if writer.is_empty and not is_new(record):
                 yield record
             else:

@@ -153,7 +153,7 @@ class _Run:
         pipeline, difference = self._pipeline, self._difference
         first = FirstWrite(pipeline, self._served)
         if self._settings.engine == "ray":
-            return driver.write_rows(pipeline, self._collection, difference, first)
+            return pipeline.owned(driver.write_rows(pipeline, self._collection, difference, first))
         changes = first.before(difference.changes(pipeline.images(decodes=True, is_known=difference.have_image)))
         embedded = self._clock.waiting(pipeline.buffer(pipeline.embed(changes)))
         return self._clock.within(Stage.MILVUS, self._load(embedded))

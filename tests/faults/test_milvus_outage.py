@@ -51,8 +51,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
     return store
 
 
-def records(store: LocalStore, title: str) -> Iterator[Embedded]:
-    for number in range(ROWS):
+def records(store: LocalStore, title: str, count: int = ROWS) -> Iterator[Embedded]:
+    for number in range(count):
         key = number.to_bytes(32, "big")
         metadata = {"title": title, "category": "", "colour": "", "price": 1.0, "brand": "", "image": ""}
         vector = store.find([key])[0]

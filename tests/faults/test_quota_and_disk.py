@@ -50,7 +50,7 @@ def test_upserts_held_to_250_kilobytes_a_second_all_arrive(tmp_path: Path, caplo
         collection.prepare()
         started = time.monotonic()
         with caplog.at_level(logging.WARNING, "ingest"):
-            done = sum(1 for _ in writer.upsert(spill(records(store, "x"), store, 512, tmp_path), collection))
+            done = sum(1 for _ in writer.upsert(spill(records(store, "x", ROWS), store, 512, tmp_path), collection))
         seconds = time.monotonic() - started
         collection.flush()
         there = reader.read_inventory(collection, store)

@@ -29,7 +29,6 @@ class Server:
     def __init__(
         self, client: Any, image: str, token: str, folder: Path | None, authority: Path | None, **environment: str
     ) -> None:
-        self._client = client
         self._how: dict[str, Any] = {"token": token} if token else {}
         if authority:
             self._how |= {"secure": True, "server_pem_path": str(authority)}
@@ -37,10 +36,13 @@ class Server:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.uri = f"{'https' if authority else 'http'}://127.0.0.1:{port}"
+        # Alone in its network, it keeps its address, by which its parts know each other, when it comes back.
+        self._network = client.networks.create(f"ingest-tests-{port}")
         self._container = client.containers.run(
             image,
             ["milvus", "run", "standalone"],
             detach=True,
+            network=self._network.name,
             ports={"19530/tcp": ("127.0.0.1", port)},
             environment={**containers.SERVER_SETTINGS, **environment},
             volumes={str(folder): {"bind": "/certificates", "mode": "ro"}} if folder else {},
@@ -75,10 +77,10 @@ class Server:
         self._container.unpause()
 
     def disconnect(self) -> None:
-        self._client.networks.get("bridge").disconnect(self._container, force=True)
+        self._network.disconnect(self._container, force=True)
 
     def connect(self) -> None:
-        self._client.networks.get("bridge").connect(self._container)
+        self._network.connect(self._container)
 
     def set(self, **settings: float) -> None:
         """Give settings of milvus.yaml, by the last part of their names, other values, and wait until they are read.
@@ -99,6 +101,7 @@ class Server:
 
     def remove(self) -> None:
         self._container.remove(force=True, v=True)
+        self._network.remove()
 
 
 @contextmanager

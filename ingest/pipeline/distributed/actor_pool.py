@@ -64,10 +64,14 @@ def choose_pool(settings: Settings, nodes: Sequence[Node]) -> ActorPool:
     if gpus and not room:
         raise ClusterSizeError(f"--gpus-per-actor {gpus:g}: {has}, and no node so many; lower it, or add a node")
     if (_room_on_cpus(upserts, nodes) < 1) if not gpus else all(node.cpus < EMBED_CPUS for node in nodes):
-        raise ClusterSizeError(f"--engine ray: {has}, and a run needs a whole CPU; add a node")
+        halves = 1 if gpus else 1 + _reserved(upserts)
+        raise ClusterSizeError(
+            f"--engine ray: {has}, and a run with --upsert-parallelism {upserts} needs {_count(halves / 2, 'CPU')}, no "
+            "less than half a one on a node; lower that, or add a node"
+        )
     fewest, most = asked or (1, room if gpus else min(room, len(nodes)))
     if fewest > room:
-        needs = f"{gpus:g} GPUs" if gpus else f"half a CPU, and fetching and upserting {_reserved(upserts) / 2:g}"
+        needs = _count(gpus, "GPU") if gpus else f"half a CPU, and fetching and upserting {_reserved(upserts) / 2:g}"
         raise ClusterSizeError(
             f"--actors {settings.actors}: {has}, which is room for {room}: each needs {needs}; lower it, or add nodes"
         )

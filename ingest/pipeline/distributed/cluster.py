@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -32,6 +33,7 @@ _POLL_S = 1.0
 # Ray tries for minutes to reach what is no cluster of its own, writes past Python to stderr, and may end the process.
 _PROBE = "import ray, sys; ray.init(sys.argv[1], log_to_driver=False, logging_level='ERROR'); ray.shutdown()"
 _LOGS = "Ray's logs, /tmp/ray/session_latest/logs"
+_ASKS_FOR_A_TOKEN = re.compile(r"unauthenticated|authentication (failed|required|token)|invalid.* token", re.IGNORECASE)
 _TOKEN = "RAY_AUTH_MODE"  # noqa: S105  the variable's name
 
 
@@ -50,7 +52,8 @@ def connect(address: str) -> Iterator[None]:
     except ImportError as error:
         raise EngineError(f"--engine ray: Ray is not installed ({error}); pip install 'ingest[ray]'") from error
     if ray.is_initialized():
-        yield
+        with _said_as_ours():
+            yield
         return
     on_sigterm = signal.getsignal(signal.SIGTERM)
     if address == "local":
@@ -61,22 +64,32 @@ def connect(address: str) -> Iterator[None]:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray's handler would end the run halfway
     try:
+        with _said_as_ours():
+            yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _said_as_ours() -> Iterator[None]:
+    """Raise EngineError if the cluster fails, in one line."""
+    import ray
+
+    try:
         yield
-    except ray.exceptions.RayError as error:
+    except (ray.exceptions.RayError, ConnectionError) as error:  # the second if the connection was by ray://
         check_alive()
         why = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise EngineError(
             f"--engine ray: the cluster failed ({why.rstrip('.')}); what was written is kept: see {_LOGS}, and run the "
             "same command again"
         ) from error
-    finally:
-        ray.shutdown()
 
 
-def wait_for_room(settings: Settings, stop: threading.Event) -> ActorPool:
+def wait_for_room(settings: Settings, stop: threading.Event) -> ActorPool | None:
     """Return the actors of the run; wait for nodes up to `settings.cluster_wait` seconds, for a cluster that grows.
 
-    Raises ClusterSizeError if they do not come.
+    Returns None if `stop` is set meanwhile. Raises ClusterSizeError if they do not come.
     """
     ends = time.monotonic() + settings.cluster_wait
     is_waiting = False
@@ -85,7 +98,9 @@ def wait_for_room(settings: Settings, stop: threading.Event) -> ActorPool:
             try:
                 return choose_pool(settings, _nodes())
             except ClusterSizeError as error:
-                if time.monotonic() >= ends or stop.is_set():
+                if stop.is_set():
+                    return None
+                if time.monotonic() >= ends:
                     raise
                 if not is_waiting:
                     log.warning("waiting up to %g s for the cluster to grow: %s", settings.cluster_wait, error)
@@ -176,7 +191,12 @@ def _reach(address: str) -> None:
             raise _unreachable(address, getattr(error, "strerror", None) or str(error) or "no answer") from error
     try:
         probe = subprocess.run(  # noqa: S603  our own program
-            [sys.executable, "-c", _PROBE, address], capture_output=True, timeout=_ANSWERED_S, check=False, text=True
+            [sys.executable, "-P", "-c", _PROBE, address],
+            capture_output=True,
+            timeout=_ANSWERED_S,
+            check=False,
+            text=True,
+            start_new_session=True,
         )
     except subprocess.TimeoutExpired as error:
         raise _unreachable(address, f"no Ray cluster has answered within {_ANSWERED_S:g} s") from error
@@ -186,7 +206,7 @@ def _reach(address: str) -> None:
 
 def _reason(said: str) -> str:
     """Return what is wrong, from what Ray has said before it gave up."""
-    if "auth" in said.lower() and os.environ.get(_TOKEN) != "token":
+    if _ASKS_FOR_A_TOKEN.search(said) and os.environ.get(_TOKEN) != "token":
         return f"it asks for a token: set {_TOKEN}=token, and the token in RAY_AUTH_TOKEN or ~/.ray/auth_token"
     lines = [line.strip() for line in said.splitlines() if "Error: " in line]
     return lines[-1].partition("Error: ")[2] if lines else "it is not a Ray cluster of this version"

@@ -24,7 +24,7 @@ from ingest.store import factory, stage
 from ingest.sync.row_state import RowState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from ingest.embedding.encoder import Encoder
     from ingest.milvus.collection import Collection
@@ -44,7 +44,7 @@ def write_rows(
     difference: CollectionDiff,
     first: FirstWrite,
     encoder: Callable[[Job], Encoder] = load_clip,
-) -> Iterator[Embedded | Skipped]:
+) -> Generator[Embedded | Skipped, None, None]:
     """Write the rows that differ, on the cluster; yield in catalog order what `writer.upsert` would yield.
 
     Rows that a worker has written come without their vectors. Raises EngineError, and what the stages raise.
@@ -57,6 +57,8 @@ def write_rows(
     upserting = not collection.connection.is_lite  # Milvus Lite is a file that this process holds
     with display.divert(pipeline.report.folder / _LOG), cluster.connect(settings.address):
         pool = cluster.wait_for_room(settings, pipeline.stop)
+        if pool is None:
+            return
         known = pipeline.store.sorted_keys()
         for done in ray_data.run_blocks(blocks, job, known, pool, pipeline.stop, upserting=upserting):
             _adopt(done, pipeline)

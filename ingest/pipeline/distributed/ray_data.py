@@ -101,12 +101,13 @@ def _until_stopped(dataset: Any, stop: threading.Event) -> Iterator[Any]:
                 raise table
             if table is None:
                 return
-            latest = time.monotonic()
             yield table
+            latest = time.monotonic()
     finally:
         gone.set()
         executor = getattr(dataset, "_current_executor", None)
-        if stop.is_set() and executor is not None:  # else its actors would work on, for a process that stays connected
+        # Else its actors would work on, for a process that stays connected; until the first block is finished, they do.
+        if stop.is_set() and executor is not None:
             executor.shutdown(force=True)
 
 
@@ -203,10 +204,19 @@ def _stage(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
             try:
                 record = function(record)
             except Exception as error:  # noqa: BLE001  the driver raises it
-                record = Failure(error, traceback.format_exc())
+                record = Failure(_portable(error), traceback.format_exc())
         return _pack(table["number"][0].as_py(), record)
 
     return stage
+
+
+def _portable(error: Exception) -> Exception:
+    """Return an exception that another process can raise: itself, or one that says what it was."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301  pickled by us
+    except Exception:  # noqa: BLE001  whatever its class does
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def _pack(number: int, record: Any) -> Any:

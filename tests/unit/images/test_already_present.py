@@ -26,6 +26,9 @@ NAMES = (
     "link.jpg",
     "out/c.jpg",
     "no.jpg",
+    ".//a.jpg",
+    ".//{first}/sub/b.jpg",
+    "{first}/sub/b.jpg",
     "\ud800",
 )
 
@@ -64,6 +67,7 @@ def test_a_block_gives_what_the_resolver_gives_for_each_product(images, happens)
         roots = [first] if "more roots" in happens else [first, second]
         with ImageCache(Path(folder) / "cache") as cache:
             fetch = found_by(cache, None, roots)
+            images = [image.format(first=first) for image in images]
             for record in products(*images):
                 fetch(record)
             if "change" in happens:

@@ -111,7 +111,19 @@ def test_stored_vectors_wait_behind_a_new_one_but_not_without_end(tmp_path):
         writer.put(embedded("new", "new"))
         for number in range(8 * 4):
             writer.put(skipped(f"s{number}"))
-        assert len(waited(writer, 32)) == 33 - 1
+        assert len(waited(writer, 33)) == 33
+
+
+def test_stored_vectors_that_come_while_a_shard_is_written_do_not_wait_for_the_next_one(tmp_path):
+    store = GatedStore(tmp_path)
+    with ShardWriter(store, rows=1, seconds=LONG_S) as writer:
+        writer.put(embedded("new", "new"))
+        writer.put(skipped("a"))
+        time.sleep(0.05)
+        writer.put(skipped("b"))
+        assert writer.take() == []
+        store.gate.set()
+        assert [record.product_id for record in waited(writer, 3)[1:]] == ["a", "b"]
 
 
 def test_an_error_of_the_store_is_raised_where_records_are_put(tmp_path):

@@ -57,9 +57,27 @@ def test_what_is_not_asked_for_is_found_from_the_nodes(asked, cluster, pool):
             "--gpus-per-actor 1: the cluster has 2 CPUs and 0 GPUs, and no node",
         ),
         ({"gpus_per_actor": 8.0}, [GPU, GPU], "--gpus-per-actor 8: the cluster has 32 CPUs and 8 GPUs, and no node"),
-        ({}, [Node(0, 4)], "--engine ray: the cluster has 0 CPUs and 4 GPUs, and a run needs a whole CPU"),
-        ({}, [Node(0.5, 0)], "--engine ray: the cluster has 0.5 CPUs and 0 GPUs, and a run needs a whole CPU"),
-        ({}, [], "--engine ray: the cluster has 0 CPUs and 0 GPUs, and a run needs a whole CPU"),
+        (
+            {},
+            [Node(0, 4)],
+            "--engine ray: the cluster has 0 CPUs and 4 GPUs, and a run with --ups",
+        ),
+        (
+            {},
+            [Node(0.5, 0)],
+            "--engine ray: the cluster has 0.5 CPUs and 0 GPUs, and a run with --ups",
+        ),
+        (
+            {"upsert_parallelism": 20},
+            [SMALL],
+            "--engine ray: the cluster has 2 CPUs and 0 GPUs, and a run with --ups",
+        ),
+        (
+            {"actors": "9"},
+            [Node(8, 2)],
+            "--actors 9: the cluster has 8 CPUs and 2 GPUs, which is room for 2: each needs 1 G",
+        ),
+        ({}, [], "--engine ray: the cluster has 0 CPUs and 0 GPUs, and a run with --ups"),
     ],
 )
 def test_what_the_cluster_cannot_have_is_one_line(asked, cluster, words):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import socket
 import sys
+import threading
 import time
 
 import pytest
 
 from ingest.core.errors import EngineError
+from ingest.core.settings import Settings
 from ingest.pipeline.distributed import cluster
 from ingest.pipeline.distributed.cluster import connect
 
@@ -43,8 +45,19 @@ def test_what_listens_and_is_no_cluster_is_given_up(monkeypatch):
         ("rpc: Unauthenticated\nConnectionError: Failed to connect", "it asks for a token: set RAY_AUTH_MODE=token"),
         ("lines\nRuntimeError: Version mismatch: The cluster was started with:\n", "Version mismatch"),
         ("", "it is not a Ray cluster of this version"),
+        (
+            'File "/home/author/authentication/x.py"\nConnectionError: Failed to connect to it',
+            "Failed to connect to it",
+        ),
     ],
 )
 def test_the_reason_is_in_what_ray_said(said, why, monkeypatch):
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     assert cluster._reason(said).startswith(why)
+
+
+def test_who_stops_waiting_for_the_cluster_to_grow_gets_no_error(monkeypatch):
+    stop = threading.Event()
+    monkeypatch.setattr(cluster, "_nodes", list)
+    monkeypatch.setattr(cluster, "_request", lambda _: stop.set())
+    assert cluster.wait_for_room(Settings(actors="4", cluster_wait=60.0), stop) is None
