@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,13 +43,17 @@ def server() -> Iterator[Server]:
 
 
 def fill(server: Server) -> None:
-    """Write rows of somebody else's until the server denies it: by itself it notices a full disk only after a while."""
-    rows = [{"id": number, "vector": [0.5] * 64} for number in range(1000)]
+    """Write rows of somebody else's until the server denies it: by itself it notices a full disk only after a while.
+
+    All are new: the server would make room by dropping what was replaced.
+    """
     with client_of(server.uri) as client:
         client.create_collection("others", dimension=64)
         deadline = time.monotonic() + 60
         with pytest.raises(MilvusException, match="quota exceeded"):
-            while time.monotonic() < deadline:
+            for start in count(step=1000):
+                assert time.monotonic() < deadline
+                rows = [{"id": start + number, "vector": [0.5] * 64} for number in range(1000)]
                 client.upsert("others", rows, timeout=2)
                 client.flush("others")
 
