@@ -8,24 +8,22 @@ from typing import Any
 import click
 
 
-class BatchSize(click.IntRange):
+class _OrAuto(click.ParamType[Any]):
+    """Lets the kind of number that follows it among a class' bases be `auto` too."""
+
+    name = "number or auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number, or `auto` unchanged."""
+        return value if value == "auto" else super().convert(value, param, ctx)
+
+
+class BatchSize(_OrAuto, click.IntRange):
     """A number of images, or `auto`."""
 
-    name = "number or auto"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the number, or `auto` unchanged."""
-        return value if value == "auto" else super().convert(value, param, ctx)
-
-
-class GpuShare(click.FloatRange):
+class GpuShare(_OrAuto, click.FloatRange):
     """A number of GPUs, or `auto`."""
-
-    name = "number or auto"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the number, or `auto` unchanged."""
-        return value if value == "auto" else super().convert(value, param, ctx)
 
 
 class PathOrUrl(click.Path):

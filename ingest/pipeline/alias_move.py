@@ -99,12 +99,12 @@ class _Counted:
 
     def __init__(self, ids: Iterable[str], inventory: Inventory) -> None:
         self._ids = ids
-        self._there = inventory
+        self._inventory = inventory
         self.absent = 0
 
     def __iter__(self) -> Iterator[str]:
         for block in batched(self._ids, _BLOCK):
-            self.absent += int((self._there.find(block) == ABSENT).sum())
+            self.absent += int((self._inventory.find(block) == ABSENT).sum())
             yield from block
 
 

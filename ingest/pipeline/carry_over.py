@@ -55,7 +55,7 @@ class CarryOver:
         self._served = served
         self._rows = rows
         self._collection = collection
-        self._there = inventory
+        self._inventory = inventory
         columns = Columns(settings.id_column, settings.image_column)
         self._rules = row_rules(collection.contract, columns)
         own = {PRIMARY_KEY, ROW_DIGEST, IMAGE_SHA256, DYNAMIC, collection.contract.index.field}
@@ -89,7 +89,7 @@ class CarryOver:
 
     def _is_lacking(self, ids: Sequence[str]) -> NDArray[np.bool_]:
         """Return which of these served rows the collection lacks, or has an older one of, (n,) bool."""
-        inventory, rows = self._there, self._rows
+        inventory, rows = self._inventory, self._rows
         at, own = inventory.find(ids), rows.find(ids)
         lacking: NDArray[np.bool_] = at == ABSENT
         both = ~lacking

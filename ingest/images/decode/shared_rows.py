@@ -80,7 +80,7 @@ class SharedRows:
         return self._free.pop() if self._free else _SCRATCH
 
     def content(self, slot: int, size: int) -> NDArray[np.uint8]:
-        """Return the first bytes of a slot that was taken, (size,) uint8, to keep slices of."""
+        """Return a slot that was taken, or a copy of its first `size` bytes, as uint8 to keep slices of."""
         content = self._layout.slot(self._shared, slot)
         if slot == _SCRATCH:
             return content[:size].copy()

@@ -38,7 +38,7 @@ def handle(task: dict[str, Any], parent: Parent) -> None:
     layout = SlotLayout(Preprocessing(**task["steps"]), task["crops"])
     steps = layout.steps.crop if layout.crops else layout.steps
     decode = ModelPixels(steps, task["draft_side"], task["max_pixels"])
-    slot, outcomes = _decode(task, decode, parent) if "files" in task else _read(task, decode, parent)
+    slot, outcomes = _decode(task, decode) if "files" in task else _read(task, decode, parent)
     writer = _SlotWriter(layout, layout.slot(parent.shared, slot))
     answers = []
     for outcome in outcomes:
@@ -47,7 +47,7 @@ def handle(task: dict[str, Any], parent: Parent) -> None:
     parent.answer(answers)
 
 
-def _decode(task: dict[str, Any], decode: ModelPixels, _parent: Parent) -> tuple[int, Iterator[Outcome]]:
+def _decode(task: dict[str, Any], decode: ModelPixels) -> tuple[int, Iterator[Outcome]]:
     """Return the slot to write to, and what comes of files with known digests, one after the other."""
     return task["slot"], (decode(Path(path), bytes.fromhex(sha256)) for path, sha256 in task["files"])
 
