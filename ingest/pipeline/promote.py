@@ -11,7 +11,7 @@ import numpy as np
 from ingest.core.errors import InterruptedRunError, VerificationError
 from ingest.core.records import Reason, Stage
 from ingest.milvus import checks, properties
-from ingest.pipeline import alias_move
+from ingest.pipeline import switch_losses
 from ingest.sync.prune import PrunePolicy
 from ingest.sync.row_state import RowState
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection as States
 
     from ingest.milvus.collection import Collection
-    from ingest.pipeline.alias_move import AliasMove
     from ingest.pipeline.pipeline import Pipeline
+    from ingest.pipeline.switch_losses import SwitchLosses
     from ingest.sync.diff import CollectionDiff
     from ingest.sync.inventory import Inventory
 
@@ -59,10 +59,10 @@ class AliasSwitch:
         self._written = written
         self._served = served
         inventory = difference.inventory
-        self._move: AliasMove | None = None
+        self._move: SwitchLosses | None = None
         if served is not None and not pipeline.settings.sample:
             names = chain(inventory.where(inventory.states == RowState.SAME), written.where(written.products))
-            self._move = alias_move.weigh(pipeline, collection, served, difference, names)
+            self._move = switch_losses.weigh(pipeline, collection, served, difference, names)
         if inventory.count(RowState.SAME) + len(written):
             self._stays = reason_to_stay(pipeline, served, self._move)
         else:  # an empty collection: what the caller says about skipped products explains it
@@ -93,7 +93,7 @@ class AliasSwitch:
         return Promotion(collection.name, note)
 
 
-def reason_to_stay(pipeline: Pipeline, served: str | None, move: AliasMove | None) -> Promotion | None:
+def reason_to_stay(pipeline: Pipeline, served: str | None, move: SwitchLosses | None) -> Promotion | None:
     """Return why the alias must stay with what it `served`; None if it may switch.
 
     Too many products were skipped or not looked at, or by the `move` apps would lose too many.

@@ -19,7 +19,7 @@ from ingest.milvus import null_probe, reader
 from ingest.milvus.collection import Collection
 from ingest.milvus.connection import connect
 from ingest.milvus.loading import check_loaded
-from ingest.pipeline import alias_move, catalog_check, export_files, refill, workspace
+from ingest.pipeline import catalog_check, export_files, refill, switch_losses, workspace
 from ingest.pipeline.export_content import ExportPaths, rows_to_export
 from ingest.pipeline.first_write import FirstWrite
 from ingest.pipeline.pipeline import Pipeline
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from ingest.core.records import ImageFile
     from ingest.core.settings import Settings
-    from ingest.pipeline.alias_move import AliasMove
     from ingest.pipeline.progress import Progress
+    from ingest.pipeline.switch_losses import SwitchLosses
     from ingest.sync.served import ServedRows
 
 
@@ -160,7 +160,7 @@ def _fetched(
 
 def _weigh(
     found: Plan, pipeline: Pipeline, collection: Collection | None, difference: diff.CollectionDiff
-) -> AliasMove | None:
+) -> SwitchLosses | None:
     """Return what apps would lose if the alias switched; None if it serves nothing, or would not switch.
 
     Notes in the plan why nothing would be written, if that is so.
@@ -171,11 +171,15 @@ def _weigh(
         return None
     inventory = difference.inventory
     names = chain(inventory.where(inventory.states == RowState.SAME), pipeline.report.changed_ids())
-    return alias_move.weigh(pipeline, collection, found.served, difference, names)
+    return switch_losses.weigh(pipeline, collection, found.served, difference, names)
 
 
 def _fill(
-    found: Plan, pipeline: Pipeline, difference: diff.CollectionDiff, prune_policy: PrunePolicy, move: AliasMove | None
+    found: Plan,
+    pipeline: Pipeline,
+    difference: diff.CollectionDiff,
+    prune_policy: PrunePolicy,
+    move: SwitchLosses | None,
 ) -> None:
     settings, inventory = pipeline.settings, difference.inventory
     found.products = pipeline.progress.items(Stage.CATALOG)

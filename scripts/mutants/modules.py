@@ -21,7 +21,7 @@ TESTS: dict[str, list[str]] = {
     "sync/prune.py": ["tests/unit/sync/test_prune.py", _PLANS],
     "sync/served.py": ["tests/unit/sync/test_served.py", _CARRY_OVER],
     "pipeline/promote.py": ["tests/collection/test_promotion.py", _COLLECTIONS, _PLANS, _CARRY_OVER],
-    "pipeline/alias_move.py": [_CARRY_OVER],
+    "pipeline/switch_losses.py": [_CARRY_OVER],
     "pipeline/carry_over.py": [_CARRY_OVER],
     "pipeline/first_write.py": ["tests/collection/test_first_write.py", _CARRY_OVER],
     "milvus/alias.py": [

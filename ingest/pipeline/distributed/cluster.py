@@ -1,4 +1,4 @@
-"""A connection to a Ray cluster: reached within a deadline, and large enough for the run."""
+"""The connection to a Ray cluster: made within a deadline, its nodes waited for, its failures said in a line."""
 
 from __future__ import annotations
 

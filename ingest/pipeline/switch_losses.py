@@ -1,4 +1,4 @@
-"""What apps would find if the alias moved to the collection that this run fills, and the rows carried over for that."""
+"""What apps would find, and lose, if the alias switched to the collection of this run; the rows carried over for it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _BLOCK = 4096  # ids looked up at a time
 
 
 @dataclass(frozen=True, slots=True)
-class AliasMove:
+class SwitchLosses:
     """A move of the alias: which of the served rows are `carried` over, (n,) bool.
 
     `reason` says in words why too much would be lost; "" if not. `high_water` is for the new collection to keep.
@@ -63,7 +63,7 @@ class AliasMove:
 
 def weigh(
     pipeline: Pipeline, collection: Collection, target: str, difference: CollectionDiff, good: Iterable[str]
-) -> AliasMove:
+) -> SwitchLosses:
     """Find what a move of the alias from the collection `target` would lose; nothing is written.
 
     `good` are the products that the new collection has, or will have, from today's catalog. The states of the served
@@ -91,7 +91,7 @@ def weigh(
     found = int(stays.sum()) + new.absent + added
     loss = guard(lost[served.rows.products], served.most, _allowed(settings, prunes=bool(deleted)), found=found)
     reason, after = _reason(loss, served.rows, lost), served.after(loss, is_allowed=settings.allow_smaller)
-    return AliasMove(carried, reason, after, served.rows, carry_over)
+    return SwitchLosses(carried, reason, after, served.rows, carry_over)
 
 
 class _Counted:
