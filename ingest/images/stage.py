@@ -28,7 +28,7 @@ from ingest.runtime.profiler import StageProfiler
 from ingest.runtime.worker_processes import WorkerProcesses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from ingest.core.records import Decoded, Embedded
     from ingest.core.settings import Settings
@@ -118,6 +118,22 @@ class ImageStage:
         )
         return parallel.flatten(blocks)
 
+    def look(self, products: Iterable[Product | Skipped]) -> Generator[list[ImageFile | Product | Skipped], None, None]:
+        """Yield the products in blocks, in order, with the image of each whose image is in place and known.
+
+        A product that is passed needs `find`. A `Skipped` is passed through, or of an image that is unwanted.
+        """
+        present = PresentImages(self._cache, image_roots(self._settings), self._refetch)
+
+        def inspect(record: ImageFile | UnreadFile | Product | Skipped) -> ImageFile | Product | Skipped:
+            if isinstance(record, UnreadFile):
+                return record.product
+            if not isinstance(record, ImageFile) or not self._inspect.looks:
+                return record
+            return self._inspect(record) if self._cache.index.content(record.sha256) else record.product
+
+        return self._in_blocks(lambda block: list(map(inspect, present(block))), products)
+
     def decoder(self, preprocess: Preprocessing, *, on_host: bool = False) -> Decoder:
         """Return what decodes blocks, records what images contain, and removes downloads that are not images.
 
@@ -162,38 +178,47 @@ class ImageStage:
         present = PresentImages(self._cache, roots, self._refetch)
         resolver = ImageResolver(self._cache, self._downloader if download else None, roots, self._refetch)
 
-        per_product_s = 0.0
-
         def find_present(block: list[Product | Skipped]) -> list[ImageFile | UnreadFile | Product | Skipped]:
-            nonlocal per_product_s
-            begun = time.perf_counter()
-            found = [
+            return [
                 resolver(record) if isinstance(record, Product) and resolver.host(record) is None else record
                 for record in present(block)
             ]
-            per_product_s = (time.perf_counter() - begun) / len(block)
-            return found
 
         def resolve(record: ImageFile | UnreadFile | Product | Skipped) -> ImageFile | UnreadFile | Skipped:
             return resolver(record) if isinstance(record, Product) else record
 
-        # In blocks, and on other threads only where the disk is slow, as over a network: to hand a product or Python's
-        # lock to another thread takes longer than to look at a file.
-        blocks = parallel.parallel_map(
-            self._profiler.timed(Stage.IMAGES, find_present, list, _range),
-            parallel.batched(products, _BLOCK),
-            workers=settings.download_workers,
-            ahead=AHEAD // _BLOCK,
-            here=lambda _: per_product_s < _SLOW_S,
-        )
         return parallel.parallel_map_by_key(
             self._profiler.timed(Stage.IMAGES, resolve, Product, _product_id),
-            parallel.flatten(blocks),
+            parallel.flatten(self._in_blocks(find_present, products)),
             key=resolver.host,
             workers=settings.download_workers,
             at_once=settings.download_per_host,
             ahead=AHEAD,
             here=_is_located,
+        )
+
+    def _in_blocks(
+        self, function: Callable[[list[Product | Skipped]], list[T]], products: Iterable[Product | Skipped]
+    ) -> Generator[list[T], None, None]:
+        """Look at the files of products in blocks, and on other threads only where the disk is slow, as over a network.
+
+        To hand a product or Python's lock to another thread takes longer than to look at a file.
+        """
+        per_product_s = 0.0
+
+        def look_at_files(block: list[Product | Skipped]) -> list[T]:
+            nonlocal per_product_s
+            begun = time.perf_counter()
+            found = function(block)
+            per_product_s = (time.perf_counter() - begun) / len(block)
+            return found
+
+        return parallel.parallel_map(
+            self._profiler.timed(Stage.IMAGES, look_at_files, list, _range),
+            parallel.batched(products, _BLOCK),
+            workers=self._settings.download_workers,
+            ahead=AHEAD // _BLOCK,
+            here=lambda _: per_product_s < _SLOW_S,
         )
 
     def _has_no_work(self, block: Sequence[ImageFile | UnreadFile | Skipped]) -> bool:

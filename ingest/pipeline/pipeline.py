@@ -150,8 +150,15 @@ class Pipeline:
 
     def note_images(self, images: Iterable[ImageFile | Skipped]) -> Iterator[ImageFile | Skipped]:
         """Note images, in catalog order, for the exports, and count them."""
-        images = self.wanted.note(self._keep_example(images))
-        return self.progress.count(Stage.IMAGES, images, ImageFile)
+        return self.count_images(self.wanted.note(images))
+
+    def count_images(self, images: Iterable[ImageFile | Skipped]) -> Iterator[ImageFile | Skipped]:
+        """Count images that the exports know."""
+        return self.progress.count(Stage.IMAGES, self._keep_example(images), ImageFile)
+
+    def look_for_images(self) -> Iterator[list[ImageFile | Product | Skipped]]:
+        """Read the catalog in blocks, with the image of each product whose image is in place; nothing is fetched."""
+        return self._stage.look(self.products())
 
     def pixels(self, images: Iterable[ImageFile | Skipped]) -> Iterator[Decoded | Embedded | Skipped]:
         """Decode the images without a vector in the store."""

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from ingest.runtime.hash_index import SortedKeys
+    from ingest.store.shared_index import SharedKeyIndex
 
 KEY_BYTES = 32
 """The size of a key, the SHA-256 of an image's bytes."""
@@ -32,7 +32,14 @@ class Shard:
     modified: float
 
 
-class EmbeddingStore(Protocol):
+class FindsVectors(Protocol):
+    """What finds stored vectors."""
+
+    def find(self, keys: Sequence[bytes]) -> list[NDArray[np.float32] | None]:
+        """Return each key's vector, or None if it is missing or damaged; raises StorageError."""
+
+
+class EmbeddingStore(FindsVectors, Protocol):
     """The vectors of one embedding space, (dim,) float32 of unit length, by the SHA-256 of the images' bytes."""
 
     dim: int
@@ -43,9 +50,6 @@ class EmbeddingStore(Protocol):
     def rows(self) -> int:
         """Rows in all shards; a key that was written twice counts twice."""
 
-    def find(self, keys: Sequence[bytes]) -> list[NDArray[np.float32] | None]:
-        """Return each key's vector, or None if it is missing or damaged; raises StorageError."""
-
     def take(self, keys: Sequence[bytes]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
         """Return which keys have a sound vector, (n,) bool, and those vectors, (k, dim) float32, in the keys' order.
 
@@ -55,8 +59,8 @@ class EmbeddingStore(Protocol):
     def holds(self, keys: Sequence[bytes]) -> list[bool]:
         """Return for each key whether it has a vector, without reading that."""
 
-    def sorted_keys(self) -> SortedKeys:
-        """Return all keys as arrays, for a process that cannot open the store."""
+    def share_index(self) -> SharedKeyIndex:
+        """Return which shard has each vector, for processes that cannot open the store."""
 
     def add(self, keys: Sequence[bytes], vectors: NDArray[np.float32]) -> None:
         """Write one shard of (n, dim) float32 unit rows; when this returns, they survive a power cut.
@@ -65,8 +69,11 @@ class EmbeddingStore(Protocol):
         run would ignore.
         """
 
-    def adopt(self, name: str) -> None:
-        """Load a shard that another process has written since the store was opened."""
+    def adopt(self, shards: Mapping[str, NDArray[np.uint8]]) -> None:
+        """Add shards that other processes have written since the store was opened: names, and keys, (n, 32) uint8.
+
+        They are not read; those that are gone by now, or not of that shape, are left out.
+        """
 
     def sweep(self) -> None:
         """Remove what killed commands have left of shards; nobody else may write to a store on a disk meanwhile."""

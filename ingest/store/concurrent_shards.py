@@ -84,6 +84,16 @@ def parse_vectors(content: bytes, shape: tuple[int, int]) -> NDArray[np.float32]
     return np.frombuffer(content, np.float32, shape[0] * shape[1], offset).reshape(shape)
 
 
+def list_whole(bucket: Bucket) -> dict[str, tuple[StoredObject, StoredObject]]:
+    """Return the two objects of every shard that is whole, by its name, `keys.npy` first."""
+    listing = bucket.list()
+    return {
+        name.removesuffix("/keys.npy"): (keys, listing[embeddings])
+        for name, keys in listing.items()
+        if name.endswith("/keys.npy") and (embeddings := name.replace("keys.npy", "embeddings.npy")) in listing
+    }
+
+
 def remove_halves(bucket: Bucket) -> None:
     """Remove objects that have been alone in their shard for a day: a killed command has put or left only this one."""
     shards: dict[str, dict[str, StoredObject]] = {}

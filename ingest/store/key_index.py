@@ -12,13 +12,12 @@ import numpy as np
 
 from ingest.runtime.hash_index import ABSENT, HashIndex, pack_keys
 from ingest.store.base import KEY_BYTES
+from ingest.store.shared_index import SharedKeyIndex
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
-
-    from ingest.runtime.hash_index import SortedKeys
 
 
 class KeyIndex:
@@ -30,12 +29,29 @@ class KeyIndex:
         self._shards: list[str] = []
         self._end = 0
 
+    @classmethod
+    def of(cls, shared: SharedKeyIndex) -> KeyIndex:
+        """Return an index of these arrays; it must not be written to."""
+        index = cls()
+        index._numbers = HashIndex.of(shared.keys)
+        index._starts = shared.starts.tolist()
+        index._shards = [name.decode() for name in shared.shards.tolist()]
+        return index
+
     def put(self, shard: str, keys: NDArray[np.uint8]) -> None:
         """Add a shard's rows, by their keys, (n, 32) uint8, in order."""
-        self._starts.append(self._end)
-        self._shards.append(shard)
-        self._numbers.put(keys, np.arange(self._end, self._end + len(keys)))
-        self._end += len(keys)
+        self.put_all({shard: keys})
+
+    def put_all(self, shards: Mapping[str, NDArray[np.uint8]]) -> None:
+        """Add the rows of many shards at once, which takes little longer than one."""
+        if not shards:
+            return
+        begun = self._end
+        for shard, keys in shards.items():
+            self._starts.append(self._end)
+            self._shards.append(shard)
+            self._end += len(keys)
+        self._numbers.put(np.concatenate(list(shards.values())), np.arange(begun, self._end))
 
     def contains(self, keys: Sequence[bytes]) -> NDArray[np.bool_]:
         """Return which keys have a row, (n,) bool."""
@@ -57,6 +73,7 @@ class KeyIndex:
         is_current: NDArray[np.bool_] = self._numbers.find(keys) == np.arange(start, start + len(keys))
         return is_current
 
-    def sorted_keys(self) -> SortedKeys:
-        """Return all keys as arrays, which other processes may share."""
-        return self._numbers.sorted_keys()
+    def share(self) -> SharedKeyIndex:
+        """Return the whole index, for other processes."""
+        shards = np.array([name.encode() for name in self._shards], np.bytes_)
+        return SharedKeyIndex(self._numbers.sorted_keys(), np.array(self._starts, np.int64), shards)

@@ -30,12 +30,13 @@ from ingest.store.base import KEY_BYTES, Shard, are_unit_rows, check_rows, check
 from ingest.store.key_index import KeyIndex
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from ingest.runtime.hash_index import SortedKeys
+    from ingest.store.shared_index import SharedKeyIndex
+
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ MERGE_AT = 32
 """When there are this many smaller shards, they are merged: each batch of a run writes one, and folders must not pile
 up."""
 
+_MISSHAPEN = ValueError("its shape or type is not the store's")
 _TRIES = 10  # while others merge: each of their shards can vanish once between a listing and a read
 _DAMAGED = (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, EOFError, SyntaxError, TokenError)
 
@@ -108,17 +110,21 @@ class LocalStore:
             if len(small) >= MERGE_AT:
                 self._merge(small)
 
-    def sorted_keys(self) -> SortedKeys:
-        """Return all keys as arrays, for a process that cannot open the store."""
+    def share_index(self) -> SharedKeyIndex:
+        """Return which shard has each vector, for processes that cannot open the store."""
         with self._lock:
-            return self._index.sorted_keys()
+            return self._index.share()
 
-    def adopt(self, name: str) -> None:
-        """Load a shard that another process has written since the store was opened."""
+    def adopt(self, shards: Mapping[str, NDArray[np.uint8]]) -> None:
+        """Add shards that other processes have written, as `EmbeddingStore` says."""
         with self._lock:
             self._drop_damaged()
-            if name not in self._shards:
-                self._load(name)
+            found = {
+                name: keys
+                for name, keys in shards.items()
+                if name not in self._shards and self._measure(name, len(keys))
+            }
+            self._index.put_all(found)
 
     def sweep(self) -> None:
         """Remove half-built and half-removed shards, as `EmbeddingStore` says."""
@@ -184,22 +190,40 @@ class LocalStore:
                 (rows, *width), dtype, _ = header(file, os.fstat(file.fileno()).st_size)
                 fits = width == [KEY_BYTES] and dtype == np.uint8
                 keys = np.fromfile(file, np.uint8, rows * KEY_BYTES if fits else 0).reshape(-1, KEY_BYTES)
-            with (folder / "embeddings.npy").open("rb") as file:
-                shape, dtype, offset = header(file, os.fstat(file.fileno()).st_size)
         except _DAMAGED as error:
-            why = reason(error) if isinstance(error, OSError) else " ".join(str(error).split())
-            self._leave_out(folder, f"it cannot be read ({why})")
+            self._leave_out(folder, error)
             return
         except OSError as error:
             raise _unreadable(folder, error) from error
-        if not fits or shape != (rows, self.dim) or dtype != np.float32:
-            self._leave_out(folder, "its shape or type is not the store's")
-            return
-        self._shards[name] = _Shard(rows, offset)
-        self._index.put(name, keys)
+        if not fits:
+            self._leave_out(folder, _MISSHAPEN)
+        elif self._measure(name, rows):
+            self._index.put(name, keys)
 
-    def _leave_out(self, folder: Path, why: str) -> None:
-        log.warning("%s: left out, %s; its images are embedded again, and the next write removes it", folder, why)
+    def _measure(self, name: str, rows: int) -> bool:
+        """Note where a shard's vectors begin; return whether it has `rows` of them."""
+        folder = self.folder / name
+        try:
+            with (folder / "embeddings.npy").open("rb") as file:
+                shape, dtype, offset = header(file, os.fstat(file.fileno()).st_size)
+        except _DAMAGED as error:
+            self._leave_out(folder, error)
+            return False
+        except OSError as error:
+            raise _unreadable(folder, error) from error
+        if shape != (rows, self.dim) or dtype != np.float32:
+            self._leave_out(folder, _MISSHAPEN)
+            return False
+        self._shards[name] = _Shard(rows, offset)
+        return True
+
+    def _leave_out(self, folder: Path, error: Exception) -> None:
+        why = reason(error) if isinstance(error, OSError) else " ".join(str(error).split())
+        log.warning(
+            "%s: left out, it cannot be read (%s); its images are embedded again, and the next write removes it",
+            folder,
+            why,
+        )
         self._damaged.append(folder)
 
     def _drop_damaged(self) -> None:

@@ -89,12 +89,12 @@ class UnusedVectors:
 
     def count(self) -> int:
         """Count the keys that would be dropped if all shards were old enough."""
-        return int((~self._is_wanted(self._store.sorted_keys().keys)).sum())
+        return int((~self._is_wanted(self._store.share_index().keys.keys)).sum())
 
     @property
     def share(self) -> float:
         """The share of all keys that is unused."""
-        return self.count() / max(len(self._store.sorted_keys().hashes), 1)
+        return self.count() / max(len(self._store.share_index().keys.hashes), 1)
 
     def move_to(self, trash: EmbeddingStore) -> int:
         """Move them to another store; return how many rows are gone, copies of a key included.
@@ -103,7 +103,7 @@ class UnusedVectors:
         """
         before = self._store.rows
         if self._shards:
-            keys = self._store.sorted_keys().keys
+            keys = self._store.share_index().keys.keys
             _copy(self._store, trash, keys[~self._is_wanted(keys)])
         for shard in self._shards:
             self._store.rewrite([shard.name], self._is_wanted)
@@ -131,7 +131,7 @@ def empty(store: EmbeddingStore, shards: Iterable[Shard]) -> int:
 
 def restore(store: EmbeddingStore, trash: EmbeddingStore) -> int:
     """Move all vectors of the trash that the store lacks back to it, and empty the trash; return how many."""
-    keys = trash.sorted_keys().keys
+    keys = trash.share_index().keys.keys
     restored = _copy(trash, store, keys[~np.array(store.holds(_list(keys)), bool)])
     empty(trash, trash.shards())
     _sweep(store, trash)

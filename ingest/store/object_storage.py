@@ -22,13 +22,13 @@ from ingest.store.key_index import KeyIndex
 from ingest.store.mirror import Mirror
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from ingest.runtime.hash_index import SortedKeys
     from ingest.store.bucket import Bucket, StoredObject
+    from ingest.store.shared_index import SharedKeyIndex
 
 log = logging.getLogger(__name__)
 
@@ -89,10 +89,10 @@ class ObjectStorageStore:
         with self._lock:
             return list(map(bool, self._index.contains(keys)))
 
-    def sorted_keys(self) -> SortedKeys:
-        """Return all keys as arrays, for a process that cannot open the store."""
+    def share_index(self) -> SharedKeyIndex:
+        """Return which shard has each vector, for processes that cannot open the store."""
         with self._lock:
-            return self._index.sorted_keys()
+            return self._index.share()
 
     def add(self, keys: Sequence[bytes], vectors: NDArray[np.float32]) -> None:
         """Put one shard, as `EmbeddingStore` says."""
@@ -100,11 +100,16 @@ class ObjectStorageStore:
         with self._lock:
             self._put(pack_keys(keys, KEY_BYTES), np.ascontiguousarray(vectors, np.float32))
 
-    def adopt(self, name: str) -> None:
-        """Load a shard that another process has put since the store was opened; it may be merged by now."""
+    def adopt(self, shards: Mapping[str, NDArray[np.uint8]]) -> None:
+        """Add shards that other processes have put, as `EmbeddingStore` says; they may be merged by now."""
         with self._lock:
-            if name not in self._shards:
-                self._load_put(name)
+            new = {name: keys for name, keys in shards.items() if name not in self._shards}
+            found = concurrent_shards.list_whole(self._bucket) if new else {}
+            if not new.keys() <= found.keys():
+                self._open()
+                return
+            self._shards |= {name: _Shard(len(keys), *found[name]) for name, keys in new.items()}
+            self._index.put_all(new)
 
     def sweep(self) -> None:
         """Remove halves of shards, as `EmbeddingStore` says, unless somebody may just be writing the other half."""
@@ -157,12 +162,7 @@ class ObjectStorageStore:
             self._index = KeyIndex()
             self._shards: dict[str, _Shard] = {}
             self._mapped: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
-            listing = self._bucket.list()
-            whole = {
-                name.removesuffix("/keys.npy"): (keys, listing[embeddings])
-                for name, keys in listing.items()
-                if name.endswith("/keys.npy") and (embeddings := name.replace("keys.npy", "embeddings.npy")) in listing
-            }
+            whole = concurrent_shards.list_whole(self._bucket)
             # What was put later counts: a damaged vector is replaced by another shard with its key.
             if self._load(dict(sorted(whole.items(), key=lambda item: (item[1][0].modified, item[0])))):
                 return

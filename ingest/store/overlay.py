@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from ingest.runtime.hash_index import SortedKeys
     from ingest.store.base import EmbeddingStore, Shard
+    from ingest.store.shared_index import SharedKeyIndex
 
 
 class OverlayStore:
@@ -50,17 +50,17 @@ class OverlayStore:
         pairs = zip(self._below.holds(keys), self._above.holds(keys), strict=True)
         return [below or above for below, above in pairs]
 
-    def sorted_keys(self) -> SortedKeys:
-        """Return the keys of `below` as arrays."""
-        return self._below.sorted_keys()
+    def share_index(self) -> SharedKeyIndex:
+        """Return which shard of `below` has each vector."""
+        return self._below.share_index()
 
     def add(self, keys: Sequence[bytes], vectors: NDArray[np.float32]) -> None:
         """Write one shard into `above`."""
         self._above.add(keys, vectors)
 
-    def adopt(self, name: str) -> None:
-        """Load a shard that another process has written into `below`."""
-        self._below.adopt(name)
+    def adopt(self, shards: Mapping[str, NDArray[np.uint8]]) -> None:
+        """Add shards that other processes have written into `below`."""
+        self._below.adopt(shards)
 
     def shards(self) -> list[Shard]:
         """List the shards of `above`; only they may be rewritten."""

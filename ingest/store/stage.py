@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from ingest.core.records import Skipped
-    from ingest.store.base import EmbeddingStore
+    from ingest.store.base import FindsVectors
     from ingest.store.shard_writer import ShardWriter
 
 _LOOKED_UP, _LOOKED_UP_S = 256, 0.05  # images looked up together, and how long the first of them may wait
@@ -20,8 +20,8 @@ _LOOKED_UP, _LOOKED_UP_S = 256, 0.05  # images looked up together, and how long 
 
 def lookup(
     records: Iterable[ImageFile | Skipped],
-    store: EmbeddingStore,
-    open_trash: Callable[[], EmbeddingStore] | None = None,
+    store: FindsVectors,
+    open_trash: Callable[[], FindsVectors] | None = None,
 ) -> Iterator[ImageFile | Embedded | Skipped]:
     """Turn each image whose vector is stored into an `Embedded`, in order; images are looked up in batches.
 

@@ -16,6 +16,8 @@ from ingest.sync.row_state import RowState
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from numpy.typing import NDArray
+
     from ingest.sync.inventory import Inventory
     from ingest.sync.served import ServedRows
 
@@ -76,8 +78,12 @@ class CollectionDiff:
 
     def have_image(self, images: Sequence[ImageFile]) -> list[bool]:
         """Return for each product whether its row is of this image, whatever its metadata; nothing is recorded."""
-        places = self.inventory.find([image.product.product_id for image in images])
+        places = self._places(images)
         return list(map(bool, self.inventory.same_images(places, [image.sha256 for image in images])))
+
+    def note_same(self, images: Sequence[ImageFile]) -> NDArray[np.bool_]:
+        """Record the products whose row is up to date; return which those are, (n,) bool. The others stay unjudged."""
+        return self._note_same(self._places(images), images)
 
     def changes(self, records: Iterable[ImageFile | Skipped]) -> Iterator[ImageFile | Skipped]:
         """Yield images whose row is missing or differs, and every `Skipped`; drop the unchanged ones."""
@@ -121,14 +127,8 @@ class CollectionDiff:
 
     def _judge(self, images: list[ImageFile]) -> list[RowState | None]:
         """Return and record the state of each image's row; None if it has none yet."""
-        inventory = self.inventory
-        places = inventory.find([image.product.product_id for image in images])
-        metadata = [image.product.metadata for image in images]
-        digests = row_digests(metadata, [image.sha256 for image in images], self._fingerprint)
-        # The digest covers the image. A row that says it is of another one was changed by somebody else.
-        same = inventory.same(places, digests) & inventory.same_images(places, [image.sha256 for image in images])
-        inventory.states[places[same]] = _SAME
-        self._counts[_SAME] += int(same.sum())
+        inventory, places = self.inventory, self._places(images)
+        same = self._note_same(places, images)
         states: list[RowState | None] = [_SAME] * len(images)
         for at in np.flatnonzero(~same).tolist():
             state = states[at] = self._compare(int(places[at]), images[at])
@@ -137,6 +137,18 @@ class CollectionDiff:
             if state is not None:
                 inventory.states[places[at]] = state
         return states
+
+    def _places(self, images: Sequence[ImageFile]) -> NDArray[np.int64]:
+        return self.inventory.find([image.product.product_id for image in images])
+
+    def _note_same(self, places: NDArray[np.int64], images: Sequence[ImageFile]) -> NDArray[np.bool_]:
+        inventory, shas = self.inventory, [image.sha256 for image in images]
+        digests = row_digests([image.product.metadata for image in images], shas, self._fingerprint)
+        # The digest covers the image. A row that says it is of another one was changed by somebody else.
+        same = inventory.same(places, digests) & inventory.same_images(places, shas)
+        inventory.states[places[same]] = _SAME
+        self._counts[_SAME] += int(same.sum())
+        return same
 
     def _compare(self, place: int, image: ImageFile) -> RowState | None:
         inventory = self.inventory

@@ -119,7 +119,7 @@ def put_shards(folder: Path, bucket: Bucket, below: str) -> None:
 
 def vectors_in(store: EmbeddingStore) -> Vectors:
     """Return every vector of a store, each of which must be sound."""
-    keys = [key.tobytes() for key in store.sorted_keys().keys]
+    keys = [key.tobytes() for key in store.share_index().keys.keys]
     sound, vectors = store.take(keys)
     assert sound.all()
     return {key: vector.tobytes() for key, vector in zip(keys, vectors, strict=True)}

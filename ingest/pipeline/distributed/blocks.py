@@ -5,18 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from ingest.core.records import ImageFile, Product, Reason, Skipped, Stage
+from ingest.core.records import Reason, Skipped, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Mapping
 
-    from ingest.core.records import Decoded, Embedded
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ingest.core.records import Decoded, Embedded, ImageFile, Product
     from ingest.images.cache.entry import CacheEntry, ImageContent
 
 
 @dataclass(frozen=True, slots=True)
 class BlockItem:
-    """A product, its position in the catalog, and what the driver knows about it.
+    """A product, its place among the exports' rows, and what the driver knows about it.
 
     `digest` and `sha256` are those of its row in the collection, in hex (None and "" without a row); `entry` is the
     image cache's.
@@ -35,7 +38,7 @@ Block = tuple[BlockItem, ...]
 
 @dataclass(frozen=True, slots=True)
 class FetchedBlock:
-    """A block whose images are on disk: in the block's order, the items' positions, and an image or `Skipped` of each.
+    """A block whose images are on disk: in the block's order, the items' places, and an image or `Skipped` of each.
 
     `known` are the images whose row differs and whose vector is in the store. `entries` and `contents` are new to the
     image cache.
@@ -64,13 +67,16 @@ class Prepared:
 class Done:
     """A finished block: the `results` of what was pending, and the `shard` with their vectors, "" if there is none.
 
-    If `written`, the rows are in the collection, and `results` come without their vectors. `seconds` is how long each
-    stage has worked on it.
+    `keys` are the shard's, (n, 32) uint8. If `written`, the rows are in the collection, also those of images whose
+    vector was in the store, and `results` come without their vectors. `decoded` and `embedded` are numbers of images,
+    and `seconds` is how long each stage has worked on it.
     """
 
     block: FetchedBlock
     results: tuple[Embedded | Skipped, ...] = ()
     shard: str = ""
+    keys: NDArray[np.uint8] | None = None
+    decoded: int = 0
     embedded: int = 0
     written: bool = False
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -101,30 +107,6 @@ def skip_killer(item: BlockItem, times: int) -> Done:
     return Done(FetchedBlock((item.place,), (skipped,)))
 
 
-@dataclass(slots=True)
-class CatalogOrder:
-    """Puts the products of blocks, which finish in any order, back into catalog order.
-
-    Every product must be `put`, also one that is skipped before it is sent.
-    """
-
-    _next: int = 0
-    _waiting: dict[int, tuple[ImageFile | Skipped, Embedded | Skipped | None]] = field(default_factory=dict)
-
-    def put(self, block: FetchedBlock, results: Iterable[Embedded | Skipped] = ()) -> None:
-        """Add the products of a block, and the results of those that have one."""
-        by_id = {_product_id(result): result for result in results}
-        for place, image in zip(block.places, block.images, strict=True):
-            result = by_id.get(image.product.product_id) if isinstance(image, ImageFile) else None
-            self._waiting[place] = image, result
-
-    def take(self) -> Iterator[tuple[ImageFile | Skipped, Embedded | Skipped | None]]:
-        """Yield the products whose predecessors have all been put, each once."""
-        while self._next in self._waiting:
-            yield self._waiting.pop(self._next)
-            self._next += 1
-
-
 def without_vectors(done: Done) -> Done:
     """Return a block whose rows are written, without the vectors, so that little is sent to the driver."""
     import numpy as np
@@ -132,7 +114,3 @@ def without_vectors(done: Done) -> Done:
     none = np.empty(0, np.float32)
     light = tuple(record if isinstance(record, Skipped) else replace(record, vector=none) for record in done.results)
     return replace(done, results=light, written=True)
-
-
-def _product_id(record: Embedded | Skipped) -> str:
-    return record.product_id if isinstance(record, Skipped) else record.product.product_id

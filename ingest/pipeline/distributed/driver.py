@@ -1,22 +1,25 @@
 """A run's stages from products to rows, on a Ray cluster.
 
-The driver reads the catalog, sends blocks of products to the workers, judges and counts what comes back in catalog
-order, and owns the image cache's index. The workers fetch, decode, embed, write shards and upsert.
+The driver reads the catalog and looks at the files in place, which settles products that are up to date; a night
+without changes needs no cluster. All others go in blocks to the workers, which fetch, decode, embed, write shards and
+upsert. The driver judges and counts what comes back, and owns the image cache's index.
 """
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ingest.core import display
-from ingest.core.digest import row_digest
 from ingest.core.records import Embedded, ImageFile, Product, Skipped, Stage
+from ingest.exports.row_list import is_listed
 from ingest.images.resolver import is_text
 from ingest.milvus import writer
 from ingest.pipeline.distributed import actor_pool, cluster, ray_data
-from ingest.pipeline.distributed.blocks import BlockItem, CatalogOrder, FetchedBlock
+from ingest.pipeline.distributed.blocks import BlockItem
 from ingest.pipeline.distributed.workers import Job, load_clip
 from ingest.runtime.hash_index import ABSENT
 from ingest.runtime.remote_files import is_remote
@@ -24,7 +27,10 @@ from ingest.store import factory, stage
 from ingest.sync.row_state import RowState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from ingest.embedding.encoder import Encoder
     from ingest.milvus.collection import Collection
@@ -33,9 +39,11 @@ if TYPE_CHECKING:
     from ingest.pipeline.first_write import FirstWrite
     from ingest.pipeline.pipeline import Pipeline
     from ingest.sync.diff import CollectionDiff
+    from ingest.sync.inventory import Inventory
 
 _LOG = "ray.log"  # in the run's folder: what Ray prints
 _BLOCK = 256  # products, or the batch if that is larger; full batches of one size give the same bits on every machine
+_KNOWN_BLOCK = 1024  # products whose vectors are probably in the store: there is little to do for each
 
 
 def write_rows(
@@ -45,29 +53,37 @@ def write_rows(
     first: FirstWrite,
     encoder: Callable[[Job], Encoder] = load_clip,
 ) -> Generator[Embedded | Skipped, None, None]:
-    """Write the rows that differ, on the cluster; yield in catalog order what `writer.upsert` would yield.
+    """Write the rows that differ, on the cluster; yield what `writer.upsert` would yield, as blocks are finished.
 
     Rows that a worker has written come without their vectors. Raises EngineError, and what the stages raise.
     """
     settings = pipeline.settings
     actor_pool.check_settings(settings)
-    job = _job(pipeline, collection, encoder)
-    order = CatalogOrder()
-    blocks = _blocks(pipeline, difference, order, first)
     upserting = not collection.connection.is_lite  # Milvus Lite is a file that this process holds
-    with display.divert(pipeline.report.folder / _LOG), cluster.connect(settings.address):
-        pool = cluster.wait_for_room(settings, pipeline.stop)
+    tables: list[Any] = []
+    shards: dict[str, NDArray[np.uint8]] = {}
+    with ExitStack() as stack:
+        for found in _judge_catalog(pipeline, difference):
+            if isinstance(found, Skipped):
+                yield found
+                continue
+            if not tables:
+                first.check()
+                stack.enter_context(display.divert(pipeline.report.folder / _LOG))
+                stack.enter_context(cluster.connect(settings.address))
+            tables.append(ray_data.put(len(tables), found))
+        pool = cluster.wait_for_room(settings, pipeline.stop) if tables else None
         if pool is None:
             return
-        known = pipeline.store.sorted_keys()
-        for done in ray_data.run_blocks(blocks, job, known, pool, pipeline.stop, upserting=upserting):
-            _adopt(done, pipeline)
+        stack.callback(pipeline.store.adopt, shards)
+        stored, job = pipeline.store.share_index(), _job(pipeline, collection, encoder)
+        for done in ray_data.run_blocks(tables, job, stored, pool, pipeline.stop, upserting=upserting):
+            pipeline.cache.record(done.block.entries, done.block.contents)
+            if done.keys is not None:
+                shards[done.shard] = done.keys
             written = _written(done, pipeline, collection)
             _count(done, written, pipeline, pool)
-            order.put(done.block, written)
-            yield from _judge(order, pipeline, difference)
-    if not pipeline.stop.is_set():
-        yield from _judge(order, pipeline, difference)
+            yield from _judge(done, written, pipeline, difference)
 
 
 def _job(pipeline: Pipeline, collection: Collection, encoder: Callable[[Job], Encoder]) -> Job:
@@ -86,53 +102,64 @@ def _job(pipeline: Pipeline, collection: Collection, encoder: Callable[[Job], En
     )
 
 
-def _blocks(pipeline: Pipeline, difference: CollectionDiff, order: CatalogOrder, first: FirstWrite) -> Iterator[Block]:
-    """Gather products into blocks; all are gathered before the first goes to a worker, which may write its rows.
+def _judge_catalog(pipeline: Pipeline, difference: CollectionDiff) -> Iterator[Skipped | Block]:
+    """Read the catalog; yield what is skipped, and the products whose rows may differ, in blocks.
 
-    Products that look unchanged get blocks of their own, so that the others fill whole batches of the model.
+    Products whose image is in place and whose row is up to date are settled here. Those that need the model have blocks
+    of their own, which fill its batches.
     """
     batch = pipeline.settings.batch or _BLOCK
-    size = max(_BLOCK // batch, 1) * batch
+    sizes = {True: _KNOWN_BLOCK, False: max(_BLOCK // batch, 1) * batch}
     gathered: dict[bool, list[BlockItem]] = {True: [], False: []}
-    for place, record in enumerate(pipeline.products()):
-        if isinstance(record, Skipped):
-            order.put(FetchedBlock((place,), (record,)))
-            continue
-        item = _item(place, record, pipeline, difference)
-        is_unchanged = _looks_unchanged(item, pipeline.space.fingerprint)
-        if not is_unchanged:
-            first.check()
-        block = gathered[is_unchanged]
-        block.append(item)
-        if len(block) == size:
-            yield tuple(block)
-            block.clear()
+    for records in pipeline.look_for_images():
+        settled = _settle(records, pipeline, difference)
+        rest: list[tuple[int, Product]] = []
+        for record in records:
+            if isinstance(record, Skipped):
+                if is_listed(record):
+                    pipeline.wanted.add(record.product_id)
+                yield record
+            elif isinstance(record, ImageFile) and record.product.product_id in settled:
+                pipeline.wanted.add(record.product.product_id, record.sha256)
+            else:
+                product = record.product if isinstance(record, ImageFile) else record
+                rest.append((pipeline.wanted.add(product.product_id), product))
+        for is_known, item in _items(rest, pipeline, difference.inventory):
+            block = gathered[is_known]
+            block.append(item)
+            if len(block) == sizes[is_known]:
+                yield tuple(block)
+                block.clear()
     yield from (tuple(block) for block in gathered.values() if block)
 
 
-def _item(place: int, product: Product, pipeline: Pipeline, difference: CollectionDiff) -> BlockItem:
-    inventory = difference.inventory
-    at = int(inventory.find([product.product_id])[0])
-    entry = pipeline.cache.get(product.product_id) if is_text(product.product_id) else None
-    if at == ABSENT:
-        return BlockItem(place, product, None, "", entry)
-    digest = "" if inventory.states[at] == RowState.FOREIGN else inventory.digest(at)
-    return BlockItem(place, product, digest, inventory.sha256(at).hex(), entry)
+def _settle(
+    records: Sequence[ImageFile | Product | Skipped], pipeline: Pipeline, difference: CollectionDiff
+) -> set[str]:
+    """Count the products whose row is up to date; return their ids."""
+    images = [record for record in records if isinstance(record, ImageFile)]
+    same = compress(images, difference.note_same(images).tolist())
+    return {image.product.product_id for image in pipeline.count_images(same) if isinstance(image, ImageFile)}
 
 
-def _looks_unchanged(item: BlockItem, fingerprint: str) -> bool:
-    """Return whether the row is right if the cached image still is."""
-    entry = item.entry
-    if entry is None or entry.sha256 is None:
-        return False
-    return item.digest == row_digest(item.product, entry.sha256, fingerprint)
-
-
-def _adopt(done: Done, pipeline: Pipeline) -> None:
-    """Add what the workers found and wrote to the image cache's index and to the store."""
-    pipeline.cache.record(done.block.entries, done.block.contents)
-    if done.shard:
-        pipeline.store.adopt(done.shard)
+def _items(
+    products: Sequence[tuple[int, Product]], pipeline: Pipeline, inventory: Inventory
+) -> Iterator[tuple[bool, BlockItem]]:
+    """Add to products and their places what is known about them; also say whether the store has the cached image."""
+    if not products:
+        return
+    ids = [product.product_id for _, product in products]
+    entries = pipeline.cache.index.get_all(list(filter(is_text, ids)))
+    images = [entry.sha256 for entry in entries.values() if entry.sha256 is not None]
+    held = dict(zip(images, pipeline.store.holds(images), strict=True))
+    for (place, product), at in zip(products, inventory.find(ids).tolist(), strict=True):
+        entry = entries.get(product.product_id)
+        is_known = entry is not None and entry.sha256 is not None and held[entry.sha256]
+        if at == ABSENT:
+            yield is_known, BlockItem(place, product, None, "", entry)
+            continue
+        digest = "" if inventory.states[at] == RowState.FOREIGN else inventory.digest(at)
+        yield is_known, BlockItem(place, product, digest, inventory.sha256(at).hex(), entry)
 
 
 def _written(done: Done, pipeline: Pipeline, collection: Collection) -> list[Embedded | Skipped]:
@@ -156,21 +183,24 @@ def _count(done: Done, written: list[Embedded | Skipped], pipeline: Pipeline, po
     for part, seconds in done.seconds.items():
         progress.clock.add(part, seconds, pool.at_once[part])
     embedded = [record for record in written if isinstance(record, Embedded)]
-    progress.add(Stage.DECODE, sum(isinstance(record, Embedded) for record in done.results))
+    progress.add(Stage.DECODE, done.decoded)
     progress.add(Stage.EMBEDDING, done.embedded)
     progress.add(Stage.STORE, len(embedded))
     for record in embedded:
         pipeline.preprocessed.remove(record.sha256)
 
 
-def _judge(order: CatalogOrder, pipeline: Pipeline, difference: CollectionDiff) -> Iterator[Embedded | Skipped]:
-    """Compare what is next in catalog order with the collection, as the other engine does; yield what differs."""
-    ready = list(order.take())
-    results = {image.product.product_id: result for image, result in ready if isinstance(image, ImageFile)}
-    for record in difference.changes(pipeline.note_images(image for image, _ in ready)):
-        if isinstance(record, Skipped):
-            yield record
-            continue
-        result = results[record.product.product_id]
-        assert result is not None, "the worker compared with the same digests"
-        yield result
+def _judge(
+    done: Done, written: list[Embedded | Skipped], pipeline: Pipeline, difference: CollectionDiff
+) -> Iterator[Embedded | Skipped]:
+    """Compare a block with the collection as the other engine does, and note its images for the exports."""
+    images = done.block.images
+    places = zip(done.block.places, images, strict=True)
+    pipeline.wanted.fill((place, image.sha256) for place, image in places if isinstance(image, ImageFile))
+    results = {_product_id(record): record for record in written}
+    for record in difference.changes(pipeline.count_images(images)):
+        yield record if isinstance(record, Skipped) else results[record.product.product_id]
+
+
+def _product_id(record: Embedded | Skipped) -> str:
+    return record.product_id if isinstance(record, Skipped) else record.product.product_id

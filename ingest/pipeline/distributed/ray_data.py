@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ingest.pipeline.distributed.actor_pool import ActorPool
     from ingest.pipeline.distributed.blocks import Block
     from ingest.pipeline.distributed.workers import Job
-    from ingest.runtime.hash_index import SortedKeys
+    from ingest.store.shared_index import SharedKeyIndex
 
 log = logging.getLogger(__name__)
 
@@ -37,17 +37,16 @@ _SILENT = "no block has been finished for %g s; free in the cluster: %s; if that
 _IDLE_ACTORS = "The minimum number of concurrent actors"  # a warning if there are fewer blocks, as after a lost node
 
 
-def run_blocks(blocks: Iterable[Block], job: Job, known: SortedKeys, pool: ActorPool, stop: threading.Event,
+def run_blocks(tables: list[Any], job: Job, stored: SharedKeyIndex, pool: ActorPool, stop: threading.Event,
            *, upserting: bool) -> Iterator[Done]:  # fmt: skip
-    """Run blocks through the stages on the cluster; yield each when it is finished, in any order and only once.
+    """Run blocks that were put through the stages on the cluster; yield each when it is finished, in any order, once.
 
     A block whose worker has died `KILLS` times is split, until the one product to blame is found and skipped.
     Raises what a worker raised, and EngineError if no block at all is finished.
     """
     import ray
 
-    shared = ray.put(known)
-    tables = list(_put_tables(blocks))
+    shared = ray.put(stored)
     alone = False  # in the first pass actors take blocks in advance, so that a death loses several of them
     while tables and not stop.is_set():
         lost = dict(enumerate(tables))
@@ -66,16 +65,17 @@ def run_blocks(blocks: Iterable[Block], job: Job, known: SortedKeys, pool: Actor
         if alone:
             yield from (skip_killer(block[0], KILLS) for block in unfinished if len(block) == 1)
             unfinished = [block for block in unfinished if len(block) > 1]
-        tables = list(_put_tables(half for block in unfinished for half in halves(block)))
+        tables = [
+            put(number, half) for number, half in enumerate(half for block in unfinished for half in halves(block))
+        ]
         alone = True
 
 
-def _put_tables(blocks: Iterable[Block]) -> Iterator[Any]:
-    """Put each block into Ray's object store, which spills to disk, as a table of one row for Ray Data."""
+def put(number: int, block: Block) -> Any:
+    """Put a block into Ray's object store, which spills to disk, as a table of one row for Ray Data."""
     import ray
 
-    for number, block in enumerate(blocks):
-        yield ray.put(_pack(number, block))
+    return ray.put(_pack(number, block))
 
 
 def _until_stopped(dataset: Any, stop: threading.Event) -> Iterator[Any]:
@@ -143,7 +143,7 @@ def _results(tables: Iterable[Any]) -> Iterator[tuple[int, Done]]:
             yield number, result
 
 
-def _dataset(tables: Sequence[Any], job: Job, known: Any, pool: ActorPool, *, upserting: bool, alone: bool) -> Any:
+def _dataset(tables: Sequence[Any], job: Job, stored: Any, pool: ActorPool, *, upserting: bool, alone: bool) -> Any:
     """Chain the stages; if `alone`, an actor gets one block at a time, so that its death loses no other."""
     import ray
     from ray.data import ActorPoolStrategy
@@ -154,7 +154,7 @@ def _dataset(tables: Sequence[Any], job: Job, known: Any, pool: ActorPool, *, up
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray 2.60 deprecates max_retries and the like, and has no replacement yet
         dataset = ray.data.from_arrow_refs(tables).map_batches(
-            _stage(lambda block: prepare(block, job, ray.get(known))),
+            _stage(lambda block: prepare(block, job, ray.get(stored))),
             batch_size=1, batch_format="pyarrow", num_cpus=FETCH_CPUS, max_retries=KILLS - 1,
         )  # fmt: skip
         dataset = dataset.map_batches(
@@ -166,7 +166,7 @@ def _dataset(tables: Sequence[Any], job: Job, known: Any, pool: ActorPool, *, up
         )  # fmt: skip
         if upserting:
             dataset = dataset.map_batches(
-                _Actor, fn_constructor_args=(Upserter, job), batch_size=1, batch_format="pyarrow",
+                _Actor, fn_constructor_args=(_make_upserter, job, stored), batch_size=1, batch_format="pyarrow",
                 num_cpus=UPSERT_CPUS,
                 compute=ActorPoolStrategy(min_size=1, max_size=pool.upserts, **in_flight), **retries,
             )  # fmt: skip
@@ -188,11 +188,17 @@ def _configure_ray_data() -> None:
 class _Actor:
     """A stage that keeps something between blocks, the model or a connection, as an actor."""
 
-    def __init__(self, kind: Callable[[Job], Callable[[Any], Any]], job: Job) -> None:
-        self._stage = _stage(kind(job))
+    def __init__(self, kind: Callable[..., Callable[[Any], Any]], *arguments: Any) -> None:
+        self._stage = _stage(kind(*arguments))
 
     def __call__(self, table: Any) -> Any:
         return self._stage(table)
+
+
+def _make_upserter(job: Job, stored: Any) -> Upserter:
+    import ray
+
+    return Upserter(job, ray.get(stored))
 
 
 def _stage(function: Callable[[Any], Any]) -> Callable[[Any], Any]:

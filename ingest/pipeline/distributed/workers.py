@@ -27,8 +27,9 @@ from ingest.milvus.collection import Collection
 from ingest.milvus.connection import connect
 from ingest.pipeline.distributed.blocks import Done, FetchedBlock, Prepared, without_vectors
 from ingest.runtime.hash_index import ABSENT, HashIndex, pack_keys
-from ingest.store import concurrent_shards
+from ingest.store import concurrent_shards, stage
 from ingest.store.base import KEY_BYTES
+from ingest.store.shard_reader import ShardReader
 from ingest.sync.diff import CollectionDiff
 from ingest.sync.inventory import Inventory
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from ingest.embedding.checkpoint import Checkpoint
     from ingest.embedding.encoder import Encoder
     from ingest.pipeline.distributed.blocks import Block
-    from ingest.runtime.hash_index import SortedKeys
+    from ingest.store.shared_index import SharedKeyIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +61,13 @@ def load_clip(job: Job) -> Encoder:
     return ClipEncoder(job.checkpoint, settings.device, settings.dtype, settings.batch)
 
 
-def prepare(block: Block, job: Job, known: SortedKeys) -> Prepared:
+def prepare(block: Block, job: Job, stored: SharedKeyIndex) -> Prepared:
     """Put a block's images on disk, compare them with their rows, and decode those without a vector in the store.
 
     The cache's index is in memory here, filled with the block's entries: what it has besides afterwards is new.
     """
     settings, space = job.settings, job.checkpoint.space
-    stored = HashIndex.of(known)
+    index_of_store = HashIndex.of(stored.keys)
     begun = time.perf_counter()
     with ExitStack() as stack:
         index = ImageIndex(Path(":memory:"))
@@ -82,7 +83,8 @@ def prepare(block: Block, job: Job, known: SortedKeys) -> Prepared:
         decode = images.decoder(steps)
         differing = [record for record in _difference(block, space.fingerprint).changes(found)
                      if isinstance(record, ImageFile)]  # fmt: skip
-        held = (stored.find(pack_keys([image.sha256 for image in differing], KEY_BYTES)) != ABSENT).tolist()
+        keys = pack_keys([image.sha256 for image in differing], KEY_BYTES)
+        held = (index_of_store.find(keys) != ABSENT).tolist()
         missing = [image for image, is_held in zip(differing, held, strict=True) if not is_held]
         decoded = decode(list(preprocessed.load(missing)))
         pending = tuple(record for record in decoded if isinstance(record, Decoded | Skipped))
@@ -108,40 +110,49 @@ class Embedder:
         self._embedded, begun = 0, time.perf_counter()
         results = tuple(embedding.embed(prepared.pending, self._encoder, self._encoder.size))
         new = {record.sha256: record.vector for record in results if isinstance(record, Embedded)}
-        shard = ""
+        shard, keys = "", None
         if new:
             keys = pack_keys(list(new), KEY_BYTES)
             shard = concurrent_shards.put(self._job.store, keys, np.stack(list(new.values())))
         seconds = {**prepared.seconds, Stage.EMBEDDING: time.perf_counter() - begun}
-        return Done(prepared.block, results, shard, self._embedded, seconds=seconds)
+        decoded = sum(isinstance(record, Embedded) for record in results)
+        return Done(prepared.block, results, shard, keys, decoded, self._embedded, seconds=seconds)
 
     def _count(self, images: int) -> None:
         self._embedded += images
 
 
 class Upserter:
-    """Writes a block's rows; holds the connection to Milvus."""
+    """Writes a block's rows, also those whose vector was in the store; holds the connection to Milvus."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, stored: SharedKeyIndex) -> None:
         self._job = job
+        self._vectors = ShardReader(job.store, job.checkpoint.space.dim, stored)
         self._stack = ExitStack()
         self._collection: Collection | None = None
 
     def __call__(self, done: Done) -> Done:
-        """Return the block when the server has acknowledged its rows."""
-        if not done.results:
+        """Return the block when the server has acknowledged its rows.
+
+        Images whose stored vector turns out to be damaged stay among its block's `known`.
+        """
+        if not done.results and not done.block.known:
             return done
         begun = time.perf_counter()
         if self._collection is None:
             settings = self._job.settings
             connection = self._stack.enter_context(connect(settings.milvus))
             self._collection = Collection(connection, self._job.contract, self._job.checkpoint.space)
-        rows = {record.product.product_id: record for record in done.results if isinstance(record, Embedded)}
+        found = list(stage.lookup(done.block.known, self._vectors))
+        stored = tuple(record for record in found if isinstance(record, Embedded))
+        unsound = tuple(record for record in found if isinstance(record, ImageFile))
+        results = (*done.results, *stored)
+        rows = {record.product.product_id: record for record in results if isinstance(record, Embedded)}
         for _ in writer.upsert(rows.values(), self._collection):
             pass
-        return replace(
-            without_vectors(done), seconds={**done.seconds, Stage.MILVUS: time.perf_counter() - begun}
-        )  # fmt: skip
+        seconds = {**done.seconds, Stage.MILVUS: time.perf_counter() - begun}
+        written = replace(done, block=replace(done.block, known=unsound), results=results, seconds=seconds)
+        return without_vectors(written)
 
 
 def _difference(block: Block, fingerprint: str) -> CollectionDiff:

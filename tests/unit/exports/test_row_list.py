@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ingest.core.errors import StorageError
 from ingest.core.records import ImageFile, Product, Reason, Skipped, Stage
@@ -29,6 +33,38 @@ def test_images_are_read_back_in_order_any_number_of_times(tmp_path):
     wanted.close()
 
 
+@given(st.data(), st.lists(st.booleans(), max_size=40), st.integers(0, 40))
+def test_keys_that_come_later_in_any_order_make_the_same_list(data, have_images, first):
+    """As images come from a cluster's workers; those that never come are products without an image."""
+    images = [image_file(f"p{n}", n) for n in range(len(have_images))]
+    kept = data.draw(st.permutations([image for image, has in zip(images, have_images, strict=True) if has]))
+    with TemporaryDirectory() as folder:
+        in_order, later = ExportRows(Path(folder)), ExportRows(Path(folder))
+        for image, has_image in zip(images, have_images, strict=True):
+            product_id = image.product.product_id
+            list(in_order.note([image if has_image else replace(SKIPPED, product_id=product_id)]))
+        places = {image.product.product_id: later.add(image.product.product_id) for image in images}
+        for some in (kept[:first], kept[first:]):
+            later.fill([(places[image.product.product_id], image.sha256) for image in some])
+            list(later.products())
+        assert list(later.products()) == list(in_order.products())
+        assert (later.rows, later.content) == (in_order.rows, in_order.content)
+        for rows in (in_order, later):
+            rows.close()
+
+
+def test_what_is_noted_after_the_content_was_asked_for_counts(tmp_path):
+    rows = ExportRows(tmp_path)
+    before = rows.content
+    place = rows.add("a")
+    assert (rows.rows, rows.content) == (0, before)
+    rows.fill([(place, bytes(32))])
+    list(rows.note([image_file("b", 1)]))
+    assert rows.rows == 2
+    assert list(rows.pairs()) == [("a", bytes(32)), ("b", image_file("b", 1).sha256)]
+    rows.close()
+
+
 def test_its_file_has_no_name_even_while_it_is_open(tmp_path):
     wanted = ExportRows(tmp_path)
     list(wanted.note(RECORDS))
@@ -40,8 +76,9 @@ def test_equal_lists_have_equal_content_and_others_do_not(tmp_path):
     def content(*records) -> str:
         wanted = ExportRows(tmp_path)
         list(wanted.note(records))
+        found = wanted.content
         wanted.close()
-        return wanted.content
+        return found
 
     same = content(image_file("a", 1), image_file("b", 2))
     assert same == content(image_file("a", 1), SKIPPED, image_file("b", 2))

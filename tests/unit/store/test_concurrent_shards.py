@@ -48,7 +48,7 @@ def test_a_damaged_shard_goes_when_another_process_has_written_its_keys_anew(tmp
     (tmp_path / "space" / broken / "embeddings.npy").write_bytes(b"")
     store = LocalStore(tmp_path / "space", DIM)
     assert "left out" in caplog.text
-    store.adopt(concurrent_shards.put(place, packed(2, 1), rows(2)))
+    store.adopt({concurrent_shards.put(place, packed(2, 1), rows(2)): packed(2, 1)})
     assert store.holds([bytes(key) for key in packed(1, 2)]) == [True, True]
     caplog.clear()
     assert LocalStore(tmp_path / "space", DIM).rows == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 
 import numpy as np
 from hypothesis import given
@@ -59,3 +60,15 @@ def test_rows_beyond_two_to_the_24_are_told_apart():
     index.put("next", shard[::-1][:1] ^ 1)
     ((name, positions, rows),) = index.locate([key.tobytes() for key in shard])
     assert (name, positions.tolist(), rows.tolist()) == ("large", [0, 1, 2, 3], [0, 1, 2, 3])
+
+
+@given(shards=SHARDS, asked=st.lists(KEYS, max_size=10))
+def test_many_shards_put_at_once_and_shared_are_found_as_if_put_one_by_one(shards, asked):
+    packed = {f"{number}": pack_keys(keys, KEY_BYTES) for number, keys in enumerate(shards)}
+    one_by_one, at_once = KeyIndex(), KeyIndex()
+    for shard, keys in packed.items():
+        one_by_one.put(shard, keys)
+    at_once.put_all(packed)
+    expected = located(one_by_one, asked)
+    assert located(at_once, asked) == expected
+    assert located(KeyIndex.of(pickle.loads(pickle.dumps(at_once.share()))), asked) == expected

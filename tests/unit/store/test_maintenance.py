@@ -52,7 +52,7 @@ def test_compaction_keeps_every_vector_also_for_a_reader(store):
 
 def test_named_shards_are_merged_with_numbered_ones(store):
     packed = np.frombuffer(b"".join(keys(20, 21)), np.uint8).reshape(-1, 32)
-    store.adopt(concurrent_shards.put(str(store.folder), packed, vectors(2)))
+    store.adopt({concurrent_shards.put(str(store.folder), packed, vectors(2)): packed})
     maintenance.compact(store, maintenance.groups(store.shards()))
     again = LocalStore(store.folder, DIM)
     assert (len(again.shards()), again.rows) == (1, 14)

@@ -262,12 +262,12 @@ def test_a_worker_s_shard_is_adopted(url, tmp_path):
     store = opened(url, tmp_path)
     packed = np.frombuffer(b"".join(keys(1, 2)), np.uint8).reshape(-1, 32)
     name = concurrent_shards.put(url, packed, vectors(1, 2))
-    store.adopt(name)
+    store.adopt({name: packed})
     assert_has(store, 1, 2)
 
-    merged = opened(url, tmp_path / "late")
-    merged.adopt("block-of-a-worker-that-was-merged-by-now")
-    assert_has(merged, 1, 2)
+    late = opened(url, tmp_path / "late")
+    late.adopt({"block-of-a-worker-that-was-merged-by-now": packed})
+    assert_has(late, 1, 2)
 
 
 def test_the_mirror_makes_room(url, tmp_path, monkeypatch):

@@ -1,12 +1,12 @@
-"""Lost blocks are split, and products come back in catalog order."""
+"""Lost blocks are split, until the product to blame is found."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.core.records import Product, Reason, Skipped, Stage
-from ingest.pipeline.distributed.blocks import BlockItem, CatalogOrder, FetchedBlock, halves, skip_killer
+from ingest.core.records import Product, Reason
+from ingest.pipeline.distributed.blocks import BlockItem, halves, skip_killer
 
 
 def item(place: int) -> BlockItem:
@@ -34,15 +34,3 @@ def test_a_product_that_kills_its_worker_is_skipped_with_its_line():
     (skipped,) = done.block.images
     assert (skipped.product_id, skipped.reason, skipped.line) == ("P7", Reason.KILLED_WORKER, 9)
     assert "3 times" in skipped.detail
-
-
-@given(st.permutations(range(20)), st.integers(1, 7))
-def test_products_that_come_in_any_order_leave_in_catalog_order(places, size):
-    order, taken = CatalogOrder(), []
-    for start in range(0, len(places), size):
-        part = places[start : start + size]
-        records = [Skipped(f"P{place}", Stage.IMAGES, Reason.DNS, "", place) for place in part]
-        order.put(FetchedBlock(tuple(part), tuple(records)))
-        taken += [picture.line for picture, _ in order.take()]
-        assert taken == list(range(len(taken)))
-    assert len(taken) == len(places)
