@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 
 BUCKET = "vectors"
 SLOW_S = 0.3
+ERRORS = {"403": "AccessDenied", "500": "InternalError", "503": "SlowDown"}
+"""S3's codes of the statuses that the proxy answers with."""
 
 Answer = tuple[int, bytes, dict[str, str]]
 """A status, a content and headers."""
 
 
 class Storage:
-    """The proxy's address; `faults` is what happens to the next requests: "ok", "500", "cut" or "slow".
+    """The proxy's address; `faults` is what happens to the next requests: "ok", "cut", "slow", or one of ERRORS.
 
     Faults wait for requests of `method` whose path has `part` in it. `watch` is called with each request before the
     server gets it, and with True when the server has done it; if it returns True, whoever asked gets no answer.
@@ -83,8 +85,8 @@ def serving(storage: Storage) -> Iterator[None]:
         def handle_any(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             fault = storage.next_fault(self.command, self.path)
-            if fault == "500":
-                self.answer(500, b"<Error><Code>InternalError</Code></Error>", {})
+            if code := ERRORS.get(fault):
+                self.answer(int(fault), f"<Error><Code>{code}</Code></Error>".encode(), {})
                 return
             answer = storage.ask(self.command, self.path, body, dict(self.headers))
             if answer is None:

@@ -205,9 +205,12 @@ class ImageCache:
 
     def record(self, entries: Iterable[CacheEntry], contents: Iterable[tuple[bytes, ImageContent]]) -> None:
         """Record the rows of files that worker processes have put into the folder, and what they saw when decoding."""
-        for entry in entries:
-            self._replaced.count(self._index.get(entry.product_id), entry)
-            self._index.put(entry)
+        entries = list(entries)
+        fetched = [entry for entry in entries if entry.source_key is not None]
+        before = self._index.get_all([entry.product_id for entry in fetched])
+        for entry in fetched:
+            self._replaced.count(before.get(entry.product_id), entry)
+        self._index.put_all(entries)
         self._index.put_contents(contents)
 
     def notes(self) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ingest.core.records import PickledByFields
 from ingest.images.urls import UrlKey
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class ImageContent:
+class ImageContent(PickledByFields):
     """What was seen when bytes were decoded: sides in pixels, and whether all of it is one colour."""
 
     width: int
@@ -21,7 +22,7 @@ class ImageContent:
 
 
 @dataclass(frozen=True, slots=True)
-class CacheEntry:
+class CacheEntry(PickledByFields):
     """A product's row in the index. The fields are the table's columns, in order.
 
     `source` is an absolute path, or a URL without its secrets; a URL also has `source_key`, its `urls.key`, and `host`.

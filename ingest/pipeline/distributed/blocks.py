@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from ingest.core.records import Reason, Skipped, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
     from ingest.images.cache.entry import CacheEntry, ImageContent
 
 
-@dataclass(frozen=True, slots=True)
-class BlockItem:
+class BlockItem(NamedTuple):
     """A product, its place among the exports' rows, and what the driver knows about it.
 
     `digest` and `sha256` are those of its row in the collection, in hex (None and "" without a row); `entry` is the
@@ -32,6 +32,8 @@ class BlockItem:
     entry: CacheEntry | None
 
 
+_NOWHERE = Path()
+
 Block = tuple[BlockItem, ...]
 """Products processed together; their vectors become one shard."""
 
@@ -39,6 +41,8 @@ Block = tuple[BlockItem, ...]
 @dataclass(frozen=True, slots=True)
 class FetchedBlock:
     """A block whose images are on disk: in the block's order, the items' places, and an image or `Skipped` of each.
+
+    Only the first image comes with its path.
 
     `known` are the images whose row differs and whose vector is in the store. `entries` and `contents` are new to the
     image cache.
@@ -67,8 +71,8 @@ class Prepared:
 class Done:
     """A finished block: the `results` of what was pending, and the `shard` with their vectors, "" if there is none.
 
-    `keys` are the shard's, (n, 32) uint8. If `written`, the rows are in the collection, also those of images whose
-    vector was in the store, and `results` come without their vectors. `decoded` and `embedded` are numbers of images,
+    `keys` are the shard's, (n, 32) uint8. `written` are the products whose rows a worker has written, also those of
+    images whose vector was in the store; of these there are no results. `decoded` and `embedded` are numbers of images,
     and `seconds` is how long each stage has worked on it.
     """
 
@@ -78,7 +82,7 @@ class Done:
     keys: NDArray[np.uint8] | None = None
     decoded: int = 0
     embedded: int = 0
-    written: bool = False
+    written: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -107,10 +111,12 @@ def skip_killer(item: BlockItem, times: int) -> Done:
     return Done(FetchedBlock((item.place,), (skipped,)))
 
 
-def without_vectors(done: Done) -> Done:
-    """Return a block whose rows are written, without the vectors, so that little is sent to the driver."""
-    import numpy as np
-
-    none = np.empty(0, np.float32)
-    light = tuple(record if isinstance(record, Skipped) else replace(record, vector=none) for record in done.results)
-    return replace(done, results=light, written=True)
+def without_paths(images: Iterable[ImageFile | Skipped]) -> Iterator[ImageFile | Skipped]:
+    """Leave its path to the first image only: what is sent to the driver is a third of it, and takes half the time."""
+    is_first = True
+    for record in images:
+        if isinstance(record, Skipped):
+            yield record
+        else:
+            yield record if is_first else record._replace(path=_NOWHERE)
+            is_first = False

@@ -13,6 +13,8 @@ from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ingest.core import display
 from ingest.core.records import Embedded, ImageFile, Product, Skipped, Stage
 from ingest.exports.row_list import is_listed
@@ -29,7 +31,6 @@ from ingest.sync.row_state import RowState
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from ingest.embedding.encoder import Encoder
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 _LOG = "ray.log"  # in the run's folder: what Ray prints
 _BLOCK = 256  # products, or the batch if that is larger; full batches of one size give the same bits on every machine
+_NO_VECTOR = np.empty(0, np.float32)  # of a row that a worker has written
 _KNOWN_BLOCK = 1024  # products whose vectors are probably in the store: there is little to do for each
 
 
@@ -81,9 +83,8 @@ def write_rows(
             pipeline.cache.record(done.block.entries, done.block.contents)
             if done.keys is not None:
                 shards[done.shard] = done.keys
-            written = _written(done, pipeline, collection)
-            _count(done, written, pipeline, pool)
-            yield from _judge(done, written, pipeline, difference)
+            _count(done, pipeline, pool)
+            yield from _judge(done, _written(done, pipeline, collection), pipeline, difference)
 
 
 def _job(pipeline: Pipeline, collection: Collection, encoder: Callable[[Job], Encoder]) -> Job:
@@ -163,8 +164,8 @@ def _items(
 
 
 def _written(done: Done, pipeline: Pipeline, collection: Collection) -> list[Embedded | Skipped]:
-    """Upsert the rows that no worker has written, and return what came of all that differ."""
-    results = list(done.results if done.written else writer.upsert(done.results, collection))
+    """Upsert the rows that no worker has written, and return what came of them."""
+    results = list(writer.upsert(done.results, collection))
     return results + list(writer.upsert(_from_store(done.block.known, pipeline), collection))
 
 
@@ -177,29 +178,34 @@ def _from_store(images: Iterable[ImageFile], pipeline: Pipeline) -> Iterator[Emb
             yield record
 
 
-def _count(done: Done, written: list[Embedded | Skipped], pipeline: Pipeline, pool: ActorPool) -> None:
-    """Count a block in the progress, and drop the saved pixels of what is embedded."""
+def _count(done: Done, pipeline: Pipeline, pool: ActorPool) -> None:
+    """Count a block in the progress."""
     progress = pipeline.progress
     for part, seconds in done.seconds.items():
         progress.clock.add(part, seconds, pool.at_once[part])
-    embedded = [record for record in written if isinstance(record, Embedded)]
     progress.add(Stage.DECODE, done.decoded)
     progress.add(Stage.EMBEDDING, done.embedded)
-    progress.add(Stage.STORE, len(embedded))
-    for record in embedded:
-        pipeline.preprocessed.remove(record.sha256)
 
 
 def _judge(
-    done: Done, written: list[Embedded | Skipped], pipeline: Pipeline, difference: CollectionDiff
+    done: Done, results: list[Embedded | Skipped], pipeline: Pipeline, difference: CollectionDiff
 ) -> Iterator[Embedded | Skipped]:
     """Compare a block with the collection as the other engine does, and note its images for the exports."""
     images = done.block.images
     places = zip(done.block.places, images, strict=True)
     pipeline.wanted.fill((place, image.sha256) for place, image in places if isinstance(image, ImageFile))
-    results = {_product_id(record): record for record in written}
-    for record in difference.changes(pipeline.count_images(images)):
-        yield record if isinstance(record, Skipped) else results[record.product.product_id]
+    written, others = set(done.written), {_product_id(record): record for record in results}
+    for image in difference.changes(pipeline.count_images(images)):
+        if isinstance(image, Skipped):
+            yield image
+            continue
+        product_id = image.product.product_id
+        is_written = product_id in written
+        record = Embedded(image.product, image.sha256, _NO_VECTOR) if is_written else others[product_id]
+        if isinstance(record, Embedded):
+            pipeline.progress.add(Stage.STORE, 1)
+            pipeline.preprocessed.remove(record.sha256)
+        yield record
 
 
 def _product_id(record: Embedded | Skipped) -> str:

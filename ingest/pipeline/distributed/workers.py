@@ -25,7 +25,7 @@ from ingest.images.urls import UrlKey
 from ingest.milvus import writer
 from ingest.milvus.collection import Collection
 from ingest.milvus.connection import connect
-from ingest.pipeline.distributed.blocks import Done, FetchedBlock, Prepared, without_vectors
+from ingest.pipeline.distributed.blocks import Done, FetchedBlock, Prepared, without_paths
 from ingest.runtime.hash_index import ABSENT, HashIndex, pack_keys
 from ingest.store import concurrent_shards, stage
 from ingest.store.base import KEY_BYTES
@@ -94,7 +94,8 @@ def prepare(block: Block, job: Job, stored: SharedKeyIndex) -> Prepared:
         contents = tuple(index.contents())
     places = tuple(item.place for item in block)
     seconds: dict[str, float] = {Stage.IMAGES: fetched - begun, Stage.DECODE: time.perf_counter() - fetched}
-    return Prepared(FetchedBlock(places, found, with_vector, entries, contents), pending, seconds)
+    fetched_block = FetchedBlock(places, tuple(without_paths(found)), with_vector, entries, contents)
+    return Prepared(fetched_block, pending, seconds)
 
 
 class Embedder:
@@ -144,15 +145,16 @@ class Upserter:
             connection = self._stack.enter_context(connect(settings.milvus))
             self._collection = Collection(connection, self._job.contract, self._job.checkpoint.space)
         found = list(stage.lookup(done.block.known, self._vectors))
-        stored = tuple(record for record in found if isinstance(record, Embedded))
-        unsound = tuple(record for record in found if isinstance(record, ImageFile))
-        results = (*done.results, *stored)
-        rows = {record.product.product_id: record for record in results if isinstance(record, Embedded)}
+        rows = {record.product.product_id: record for record in (*done.results, *found) if isinstance(record, Embedded)}
         for _ in writer.upsert(rows.values(), self._collection):
             pass
-        seconds = {**done.seconds, Stage.MILVUS: time.perf_counter() - begun}
-        written = replace(done, block=replace(done.block, known=unsound), results=results, seconds=seconds)
-        return without_vectors(written)
+        return replace(
+            done,
+            block=replace(done.block, known=tuple(record for record in found if isinstance(record, ImageFile))),
+            results=tuple(record for record in done.results if isinstance(record, Skipped)),
+            written=tuple(rows),
+            seconds={**done.seconds, Stage.MILVUS: time.perf_counter() - begun},
+        )
 
 
 def _difference(block: Block, fingerprint: str) -> CollectionDiff:

@@ -90,6 +90,9 @@ def test_a_second_run_on_ray_only_writes_what_changed(cluster, tmp_path):
     stock: dict[str, tuple[int | None, str]] = {f"P{n:03d}": (n, "Mug") for n in range(50)}
     shop.stock(stock)
     assert on_ray(shop).summary.embedded == 50
+    assert on_ray(shop).summary.unchanged == 50
+    logs = sorted((shop.folder / "data" / "runs").glob("*/ray.log"))
+    assert len(logs) == 1, "a night without changes asks nothing of the cluster"
     shop.stock(stock | {"P001": (1, "Renamed")})
     shop.redraw(2, 100)
     summary = on_ray(shop).summary
