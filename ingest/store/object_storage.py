@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
@@ -23,6 +24,7 @@ from ingest.store.mirror import Mirror
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -95,10 +97,9 @@ class ObjectStorageStore:
             return self._index.share()
 
     def add(self, keys: Sequence[bytes], vectors: NDArray[np.float32]) -> None:
-        """Put one shard, as `EmbeddingStore` says."""
+        """Put one shard, as `EmbeddingStore` says. Others may look vectors up meanwhile."""
         check_shape(keys, vectors, self.dim)
-        with self._lock:
-            self._put(pack_keys(keys, KEY_BYTES), np.ascontiguousarray(vectors, np.float32))
+        self._put(pack_keys(keys, KEY_BYTES), np.ascontiguousarray(vectors, np.float32), self._lock)
 
     def adopt(self, shards: Mapping[str, NDArray[np.uint8]]) -> None:
         """Add shards that other processes have put, as `EmbeddingStore` says; they may be merged by now."""
@@ -203,19 +204,20 @@ class ObjectStorageStore:
             raise FileNotFoundError(name)
         return keys
 
-    def _put(self, keys: NDArray[np.uint8], vectors: NDArray[np.float32]) -> str:
-        """Put a shard and load it; again if another machine has removed one of its name meanwhile."""
+    def _put(self, keys: NDArray[np.uint8], vectors: NDArray[np.float32], lock: AbstractContextManager[object]) -> str:
+        """Put a shard, and load it under `lock`; again if another machine has removed one of its name meanwhile."""
         name = concurrent_shards.name(self._fingerprint, keys)
         for _ in range(_TRIES):
             concurrent_shards.put_objects(self._bucket, name, keys, vectors)
-            self._load_put(name)
-            if name in self._shards or self._index.contains([key.tobytes() for key in keys]).all():
-                return name
+            with lock:
+                self._load_put(name)
+                if name in self._shards or self._index.contains([key.tobytes() for key in keys]).all():
+                    return name
         raise StorageError(f"{self._bucket.url}/{name}: was removed each time it was written; run again")
 
     def _put_checked(self, keys: NDArray[np.uint8], vectors: NDArray[np.float32], old: Sequence[str]) -> str:
         """Put a shard, and read it back; raises StorageError unless it is what was put, and removes it if it is new."""
-        name = self._put(keys, vectors)
+        name = self._put(keys, vectors, nullcontext())
         if name in self._shards and self._download(name).tobytes() != vectors.tobytes():
             if name not in old:
                 self._remove(name)

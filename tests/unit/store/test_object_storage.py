@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -256,6 +257,27 @@ def test_a_shard_that_is_removed_at_every_step_ends_in_one_line(url, tmp_path, m
     monkeypatch.setattr(store, "_map", gone)
     with pytest.raises(StorageError, match="shards were removed as fast as they were read; let other commands"):
         store.find(keys(1))
+
+
+def test_vectors_are_found_while_a_shard_is_uploaded(url, storage, tmp_path, monkeypatch):
+    store = opened(url, tmp_path)
+    store.add(keys(1), vectors(1))
+    uploading, found = threading.Event(), threading.Event()
+
+    def watch(request: str, _served: bool) -> bool:
+        if request.startswith("PUT"):
+            uploading.set()
+            assert found.wait(10)
+        return False
+
+    monkeypatch.setattr(storage, "watch", watch)
+    with ThreadPoolExecutor(1) as pool:
+        added = pool.submit(store.add, keys(2), vectors(2))
+        assert uploading.wait(10)
+        assert_has(store, 1)
+        found.set()
+        added.result()
+    assert_has(store, 1, 2)
 
 
 def test_a_worker_s_shard_is_adopted(url, tmp_path):
