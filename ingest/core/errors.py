@@ -26,15 +26,20 @@ value, `records.Skipped`. Constructors take positional arguments only, so that e
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
 class IngestError(Exception):
-    """The root; `exit_code` is what the command line exits with."""
+    """The root; `exit_code` is what the command line exits with.
 
+    `result` is what was done all the same, or found, for callers of the Python API: what the function would have
+    returned. None if there is nothing.
+    """
+
+    result: Any = None
     exit_code: ClassVar[int] = 1
     meaning: ClassVar[str] = "an internal error, a bug of ingest: one line on the terminal, the traceback in a log file"
 

@@ -6,12 +6,14 @@ import os
 import platform
 import re
 import sys
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ingest.core.errors import ModelError, NoTorchError
 from ingest.runtime import openmp
+from ingest.runtime.environment import variables
 
 _DRIVERS = ("/dev/nvidiactl", "/dev/kfd")  # of NVIDIA's and AMD's GPUs
 _DEVICE = re.compile(r"cpu|mps|cuda(:[0-9]+)?")
@@ -19,12 +21,11 @@ _DEVICE = re.compile(r"cpu|mps|cuda(:[0-9]+)?")
 
 def import_torch() -> Any:
     """Import torch, and check that transformers is there too; raises NoTorchError with the import's reason."""
-    if "torch" not in sys.modules:
-        # Decoders share the cores with OpenMP's threads, so waiting threads must sleep, not spin. Read on loading.
-        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     openmp.let_both_in()
     try:
-        import torch
+        # Decoders share the cores with OpenMP's threads, so waiting threads must sleep, not spin. Read on loading.
+        with nullcontext() if "torch" in sys.modules else variables({"OMP_WAIT_POLICY": "passive"}):
+            import torch
         import transformers
     except (ImportError, OSError) as error:
         raise NoTorchError(

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
+import sys
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ingest.core.errors import IngestError, InterruptedRunError, MilvusError, StorageError
 from ingest.milvus import error_codes, lite, uris
 from ingest.runtime import openmp
+from ingest.runtime.environment import variables
 from ingest.runtime.lock import lock_file, lock_file_shared
 
 if TYPE_CHECKING:
@@ -250,9 +251,9 @@ def _expected_errors() -> tuple[type[BaseException], ...]:
 
 
 def _client_class() -> Any:
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # the C core prints past every logger
-    os.environ.pop("MILVUS_URI", None)  # pymilvus reads it on import, and fails there if it names a Lite file
-    from pymilvus import MilvusClient
+    # gRPC's C core prints past every logger. pymilvus fails on import if MILVUS_URI names a Lite file.
+    with nullcontext() if "pymilvus" in sys.modules else variables({"GRPC_VERBOSITY": "NONE"}, without="MILVUS_URI"):
+        from pymilvus import MilvusClient
 
     # pymilvus logs a traceback for every failed call; ingest reports the failure once.
     for name in ("pymilvus", "pymilvus.milvus_client", "milvus_lite"):

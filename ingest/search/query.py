@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
+    from PIL.Image import Image
 
     from ingest.core.contract import Space
     from ingest.core.settings import Settings
@@ -33,14 +34,14 @@ _NO_DIRECTION = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """At least one of `text`, `image` (a file, or its bytes) and `product_id`.
+    """At least one of `text`, `image` (a file, its bytes, or an upright RGB image) and `product_id`.
 
     Each has a unit vector, and the query's is their weighted sum, scaled to unit length; a weight below 0 leads away
     from it. `expression` is a Milvus filter, "" for none; `limit` is the maximum number of hits.
     """
 
     text: str = ""
-    image: Path | bytes | None = None
+    image: Path | bytes | Image | None = None
     product_id: str = ""
     text_weight: float = 1.0
     image_weight: float = 1.0
@@ -157,7 +158,7 @@ def text_vectors(encoder: Encoder, texts: Sequence[str]) -> NDArray[np.float32]:
 
 
 def image_vector(
-    encoder: Encoder, preprocessing: Preprocessing, image: Path | bytes, sandbox: DecodeSandbox | None = None
+    encoder: Encoder, preprocessing: Preprocessing, image: Path | bytes | Image, sandbox: DecodeSandbox | None = None
 ) -> NDArray[np.float32]:
     """Return the unit vector of an image, (dim,) float32; raises QueryError if it cannot be decoded."""
     return combine([(image_vectors(encoder, [pixels(image, preprocessing, sandbox)])[0], 1.0)])
@@ -171,7 +172,7 @@ def image_vectors(encoder: Encoder, images: Sequence[NDArray[np.uint8]]) -> NDAr
 
 
 def pixels(
-    image: Path | bytes, preprocessing: Preprocessing, sandbox: DecodeSandbox | None = None
+    image: Path | bytes | Image, preprocessing: Preprocessing, sandbox: DecodeSandbox | None = None
 ) -> NDArray[np.uint8]:
     """Decode an image's file or bytes as catalog images are decoded, (height, width, 3) uint8.
 
@@ -182,6 +183,8 @@ def pixels(
             path = Path(folder, "image")
             path.write_bytes(image)
             return _pixels(path, "the image", preprocessing, sandbox)
+    if not isinstance(image, Path):
+        return preprocessing(image)
     if not image.is_file():
         raise QueryError(f"{redact(str(image))}: no such file; --image takes the path of an image")
     return _pixels(image, redact(str(image)), preprocessing, sandbox)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ingest.catalog import reader
 from ingest.catalog.rows import Columns
-from ingest.core import contract_file
+from ingest.core import contract_file, notebook
 from ingest.core.errors import InterruptedRunError
 from ingest.core.records import ImageFile, Product, Skipped, Stage
 from ingest.images.cache import statistics
@@ -45,6 +45,21 @@ class FetchResult:
     failure: str
     examples: dict[str, str]
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Say in a line what was done, and below why products were skipped and what went wrong."""
+        done = (
+            f"{notebook.count(self.products, 'product')}: {self.pictures:,} images available, {self.skipped:,} skipped "
+            f"in {self.seconds:.1f} s"
+        )
+        more = [f"{count:,} skipped: {reason}" for reason, count in self.reasons.items()]
+        more += [f"note: {note}" for note in self.notes] + ([f"failure: {self.failure}"] if self.failure else [])
+        return notebook.lines(f"FetchResult({done})", more)
+
+    def _repr_html_(self) -> str:
+        title = f"{notebook.count(self.products, 'product')} in {self.seconds:.1f} s"
+        names = ("skipped", "reasons", "places", "notes", "failure")
+        return notebook.facts(title, {"images": self.pictures, **{name: getattr(self, name) for name in names}})
 
 
 def fetch(settings: Settings, progress: Progress, stop: threading.Event) -> FetchResult:

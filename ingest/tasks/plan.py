@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 import tempfile
 import weakref
@@ -13,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingest.core import contract as contracts
-from ingest.core.errors import InterruptedRunError
+from ingest.core import notebook
+from ingest.core.errors import InterruptedRunError, NotLiveError, TooManySkippedError
 from ingest.core.records import Decoded, Embedded, Reason, Skipped, Stage
 from ingest.milvus import null_probe, reader
 from ingest.milvus.collection import Collection
@@ -24,6 +26,7 @@ from ingest.pipeline.export_content import ExportPaths, rows_to_export
 from ingest.pipeline.first_write import FirstWrite
 from ingest.pipeline.pipeline import Pipeline
 from ingest.pipeline.promote import reason_to_stay
+from ingest.pipeline.skipped import describe_unusable, too_many
 from ingest.sync import diff
 from ingest.sync.inventory import Inventory
 from ingest.sync.prune import PrunePolicy
@@ -33,11 +36,14 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Iterable, Iterator
 
+    from ingest.core.errors import IngestError
     from ingest.core.records import ImageFile
     from ingest.core.settings import Settings
     from ingest.pipeline.progress import Progress
     from ingest.pipeline.switch_losses import SwitchLosses
     from ingest.sync.served import ServedRows
+
+_EXPORTS_STAY = "would not replace the exported files"
 
 
 @dataclass(slots=True, weakref_slot=True)
@@ -78,6 +84,37 @@ class Plan:
     catalog_changes: list[str] = field(default_factory=list)
     unwritten: str = ""
 
+    def changes(self) -> Iterator[tuple[str, str]]:
+        """Yield the id of each product that a run would change, and how."""
+        with self.details.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                yield row["product_id"], row["change"]
+
+    def __repr__(self) -> str:
+        """Say in a line what a run would do, and below what else there is to know."""
+        counts = (f"{count:,} {what}" for what, count in self._counts().items())
+        more = [f"{count:,} skipped: {reason}" for reason, count in self.reasons.items()] + self._notes()
+        return notebook.lines(f"Plan({notebook.count(self.products, 'product')}: {', '.join(counts)})", more)
+
+    def _repr_html_(self) -> str:
+        facts = {**self._counts(), "reasons": self.reasons, "served now": self.served or "nothing"}
+        return notebook.facts(f"{notebook.count(self.products, 'product')}, planned", {**facts, "notes": self._notes()})
+
+    def _counts(self) -> dict[str, int]:
+        rest = {"to download": self.fetch, "to embed": self.embed}
+        return {
+            "to add": self.added,
+            "to change": sum(self.changed.values()),
+            "to delete": self.remove,
+            "unchanged": self.unchanged,
+            "skipped": self.skipped,
+            **{name: count for name, count in rest.items() if count},
+        }
+
+    def _notes(self) -> list[str]:
+        said = [self.unwritten or self.unserved, self.exports_refused, self.refused, *self.catalog_changes]
+        return [*filter(None, said), *(f"a run would also {what}" for what in self.also)]
+
 
 def plan(settings: Settings, progress: Progress, stop: threading.Event) -> Plan:
     """Find what `run.run` would do, without changing the collection, its alias or the exports.
@@ -108,6 +145,26 @@ def plan(settings: Settings, progress: Progress, stop: threading.Event) -> Plan:
         move = _weigh(found, pipeline, collection, difference)
         _fill(found, pipeline, difference, prune_policy, move)
     return found
+
+
+def failure(found: Plan, max_skipped: str) -> IngestError | None:
+    """Return the error that a run would end with, as far as that can be foreseen; None if it would end well."""
+    skipped = ""
+    if too_many(found.skipped, found.products, max_skipped):
+        skipped = (
+            f"{found.skipped:,} of {found.products:,} products would be skipped, more than --max-skipped "
+            f"{max_skipped} allows; --details lists what a run would change"
+        )
+    faults = [skipped or found.unserved] if found.unserved else []
+    if found.skipped and found.skipped == found.products:
+        faults.append(describe_unusable(found.reasons, found.products))
+    if found.exports_refused:
+        faults.append(f"it {_EXPORTS_STAY}: {found.exports_refused}")
+    if found.unwritten:  # the run ends there
+        faults = [found.unwritten]
+    if faults:
+        return NotLiveError(f"a run would not go live: {'; '.join(faults)}")
+    return TooManySkippedError(skipped) if skipped else None
 
 
 def _read_collection(

@@ -6,11 +6,15 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ingest.core import notebook
+from ingest.core.errors import VerificationError
+
 if TYPE_CHECKING:
     from ingest.core.records import Mismatch
 
 TOP = 10
 """Neighbours by which the FAISS files and the collection are compared."""
+_SHOWN = 10
 
 
 @dataclass(slots=True)
@@ -64,16 +68,16 @@ class Verdict:
     def proven(self) -> str:
         """What was compared and is right, in words."""
         wrong = sum(found.kind == "vector" for found in self.differing)
-        fields = ", fields" if self.compared >= self.rows else f"; fields of {_counted(self.compared, 'row')}"
+        fields = ", fields" if self.compared >= self.rows else f"; fields of {notebook.count(self.compared, 'row')}"
         said = [
-            f"{self.rows:,} of {_counted(self.expected, 'row')}: ids, digests{fields}",
-            f"{_counted(self.sampled - wrong, 'vector')} bit for bit",
+            f"{self.rows:,} of {notebook.count(self.expected, 'row')}: ids, digests{fields}",
+            f"{notebook.count(self.sampled - wrong, 'vector')} bit for bit",
         ]
         if self.pictures is not None:
-            said.append(f"bytes of {_counted(self.pictures, 'image')}")
+            said.append(f"bytes of {notebook.count(self.pictures, 'image')}")
         if self.embedded is not None:
             least = f", cosine ≥ {math.floor(1e4 * self.cosine) / 1e4:.4f}" if self.cosine is not None else ""
-            said.append(f"{_counted(self.embedded, 'image')} embedded again{least}")
+            said.append(f"{notebook.count(self.embedded, 'image')} embedded again{least}")
         if self.overlap is not None:
             said.append(f"FAISS and Milvus share {self.overlap:.1%} of their top {TOP}")
         fewest = min(self.compared, self.sampled, self.rows if self.embedded is None else self.embedded)
@@ -81,6 +85,25 @@ class Verdict:
             said.append(f"drawn with --seed {self.seed}")
         return "; ".join(said)
 
+    def failure(self, *, repaired: bool) -> VerificationError | None:
+        """Return the error that says how much differs, None if nothing does."""
+        if not self.differing:
+            return None
+        advice = "a run cannot repair the rest" if repaired else "repair with: ingest verify --repair"
+        return VerificationError(f"{self.collection}: {len(self.differing)} differences; {advice}")
 
-def _counted(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+    def __repr__(self) -> str:
+        """Say in a line what was compared and is right, and below the first of what is wrong."""
+        wrong = [f"{found.kind} {found.name} {found.detail}" for found in self.differing[:_SHOWN]]
+        wrong += [f"… and {len(self.differing) - _SHOWN} more in .differing"] if len(self.differing) > _SHOWN else []
+        head = f"Verdict({self.collection}: {self._proven_in_python}; in {self.seconds:.1f} s)"
+        return notebook.lines(head, [*wrong, *(f"note: {note}" for note in self.notes)])
+
+    def _repr_html_(self) -> str:
+        wrong = {f"{found.kind} {found.name}": found.detail for found in self.differing[:_SHOWN]}
+        facts = {"right": self._proven_in_python.split("; "), "differences": len(self.differing), "the first": wrong}
+        return notebook.facts(self.collection, {**facts, "notes": self.notes})
+
+    @property
+    def _proven_in_python(self) -> str:
+        return self.proven.replace("--seed", "seed")

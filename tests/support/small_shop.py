@@ -23,6 +23,7 @@ from ingest.milvus.connection import Connection, connect
 from ingest.pipeline import pipeline as lines
 from ingest.pipeline.progress import Progress
 from ingest.tasks import plan as plans
+from ingest.tasks import repair as repairing
 from ingest.tasks import run
 from ingest.tasks import verify as verifying
 
@@ -104,11 +105,8 @@ class SmallShop:
         """Do what `ingest verify --repair` does."""
         settings = replace(self.settings, **changes)
         found = self.verify(pictures=pictures, embed=embed, **changes)
-        if images := [fault.name for fault in found.differing if fault.kind == "image"]:
-            verifying.forget_images(settings, images)
         with self.faked():
-            wrong = found.distrusted, found.misembedded
-            run.run(settings, Progress(), threading.Event(), *wrong, rewrite=found.has_wrong_files)
+            repairing.repair(settings, found, Progress(), threading.Event())
         return self.verify(pictures=pictures, embed=embed, **changes)
 
     @contextmanager

@@ -54,23 +54,15 @@ def command(
     """  # noqa: D301  Click needs the character itself
     settings = options.settings(values)
     npy, ids = output or settings.npy, meta or settings.npy_ids
-    _refuse_unfit(npy, ids)
+    from ingest.core.errors import ConfigError
     from ingest.tasks import embed
 
+    try:
+        embed.check_places(npy, ids)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
     if not quiet:
         terminal.note_sample(settings.model)
     with terminal.follow(quiet=quiet, profile=profile) as (progress, stop):
         outcome = embed.embed(settings, progress, stop, npy, ids)
     terminal.show(outcome, as_json=as_json)
-
-
-def _refuse_unfit(npy: Path, ids: Path) -> None:
-    """Raise UsageError for unusable paths before anything is embedded."""
-    for flag, path in (("--output", npy), ("--meta", ids)):
-        if path.is_dir():
-            raise click.UsageError(f"{flag} {path} is a directory; name a file.")
-    if npy.resolve() == ids.resolve() or (npy.exists() and ids.exists() and npy.samefile(ids)):
-        raise click.UsageError(f"--output and --meta both name {npy}; name two files.")
-    for ending in (".manifest.json", ".images.npz"):
-        if ids.resolve() == npy.with_name(f"{npy.stem}{ending}").resolve():
-            raise click.UsageError(f"--meta {ids} is the name of --output's manifest; choose another name.")

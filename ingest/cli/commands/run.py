@@ -8,6 +8,7 @@ import click
 
 from ingest.cli import help_groups, options, typed_flags
 from ingest.cli.output import plan, terminal
+from ingest.core.idle_settings import idle_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,22 +63,8 @@ def command(
     only when that is complete.
     """  # noqa: D301  Click needs the character itself
     settings = options.settings(values)
-    if settings.engine == "ray":
-        typed_flags.refuse(
-            ctx, "works with --engine threads only; on a cluster the workers upsert.", "bulk_folder", "bulk_path"
-        )
-    else:
-        typed_flags.refuse(
-            ctx,
-            "works with --engine ray only.",
-            "address",
-            "actors",
-            "gpus_per_actor",
-            "cluster_wait",
-            "upsert_parallelism",
-        )
-    if settings.bulk_folder is None:
-        typed_flags.refuse(ctx, "works with --bulk-folder only.", "bulk_path")
+    for why, names in idle_settings(settings):
+        typed_flags.refuse(ctx, why, *names)
     if dry_run and profile:
         raise click.UsageError("--profile does not work with --dry-run.")
     if dry_run:

@@ -58,20 +58,16 @@ def command(
     vectors, the index, the alias, checksums, and the results of the FAISS files. Nothing is changed. If anything
     differs, it is listed and the exit code is 7. --repair then does what ingest run would do.
     """  # noqa: D301  Click needs the character itself
-    from ingest.core.errors import VerificationError
-    from ingest.tasks import run, verify
+    from ingest.tasks import verify
+    from ingest.tasks.repair import repair as repair_differences
 
     settings = options.settings(values)
     with terminal.follow(quiet=quiet) as (progress, stop):
         verdict = verify.verify(settings, progress, stop, vectors, seed=seed, pictures=pictures, embed=embed)
     if verdict.differing and repair:
         _print(verdict)
-        if images := [found.name for found in verdict.differing if found.kind == "image"]:
-            verify.forget_images(settings, images)
         with terminal.follow(quiet=quiet) as (progress, stop):
-            outcome = run.run(
-                settings, progress, stop, verdict.distrusted, verdict.misembedded, rewrite=verdict.has_wrong_files
-            )
+            outcome = repair_differences(settings, verdict, progress, stop)
         if outcome.failure is not None:
             display.echo(f"  the run: {credentials.redact(str(outcome.failure))}", err=True)
         with terminal.follow(quiet=True) as (progress, stop):
@@ -82,9 +78,8 @@ def command(
         display.echo_json({**asdict(verdict), "proven": verdict.proven})
     else:
         _print(verdict)
-    if verdict.differing:
-        advice = "a run cannot repair the rest" if repair else "repair with: ingest verify --repair"
-        raise VerificationError(f"{verdict.collection}: {len(verdict.differing)} differences; {advice}")
+    if failure := verdict.failure(repaired=repair):
+        raise failure
 
 
 def _print(verdict: Verdict) -> None:

@@ -77,7 +77,7 @@ class SearchResult:
 
     name: str
     hits: Sequence[Hit]
-    asked: Path | bytes | None = None
+    asked: object = None
 
 
 def show(found: Sequence[SearchResult], settings: Settings, output: HitsOutput, *, several: bool) -> None:

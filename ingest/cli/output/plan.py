@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -11,15 +10,11 @@ import click
 from ingest.cli import help_groups
 from ingest.cli.output import terminal
 from ingest.core import display
-from ingest.core.errors import NotLiveError, TooManySkippedError
+from ingest.core.errors import NotLiveError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ingest.core.settings import Settings
     from ingest.tasks.plan import Plan
-
-_EXPORTS_STAY = "would not replace the exported files"
 
 details = click.option(
     "--details",
@@ -60,39 +55,19 @@ def show_estimate(settings: Settings, *, as_json: bool, quiet: bool, details: bo
 
 def show(settings: Settings, *, as_json: bool, quiet: bool, details: bool) -> None:
     """Make the plan and print it; raises NotLiveError and TooManySkippedError as a run would."""
-    from ingest.pipeline.skipped import describe_unusable, too_many
     from ingest.tasks import plan
 
     with terminal.follow(quiet=quiet) as (progress, stop):
         found = plan.plan(settings, progress, stop)
+    failure = plan.failure(found, settings.max_skipped)
     if as_json:
         _print_json(found)
-    skipped = ""
-    if too_many(found.skipped, found.products, settings.max_skipped):
-        skipped = (
-            f"{found.skipped:,} of {found.products:,} products would be skipped, more than --max-skipped "
-            f"{settings.max_skipped} allows; --details lists what a run would change"
-        )
-    faults = [skipped or found.unserved] if found.unserved else []
-    if _is_unusable(found):
-        faults.append(describe_unusable(found.reasons, found.products))
-    if found.exports_refused:
-        faults.append(f"it {_EXPORTS_STAY}: {found.exports_refused}")
-    if found.unwritten:  # the run ends there
-        faults = [found.unwritten]
-    failure = f"a run would not go live: {'; '.join(faults)}" if faults else ""
-    if not as_json:
-        if failure:
-            display.echo(failure)
+    else:
+        if isinstance(failure, NotLiveError):
+            display.echo(str(failure))
         _print(found, details=details)
-    if failure:
-        raise NotLiveError(failure)
-    if skipped:
-        raise TooManySkippedError(skipped)
-
-
-def _is_unusable(found: Plan) -> bool:
-    return bool(found.skipped) and found.skipped == found.products
+    if failure is not None:
+        raise failure
 
 
 def _print(found: Plan, *, details: bool) -> None:
@@ -123,7 +98,7 @@ def _print(found: Plan, *, details: bool) -> None:
     for what in found.also:
         display.echo(f"  note: a run would also {what}")
     if found.exports_refused:
-        display.echo(f"  note: a run {_EXPORTS_STAY}: {found.exports_refused}")
+        display.echo(f"  note: a run would not replace the exported files: {found.exports_refused}")
     if found.refused:
         display.echo(f"  note: nothing would be deleted: {found.refused}")
     moves = ", and would not switch" if found.unserved else f", and switches when {found.collection} is complete"
@@ -131,17 +106,11 @@ def _print(found: Plan, *, details: bool) -> None:
     display.echo(f"  note: the alias serves {found.served or 'nothing'}{moves}")
     if details:
         display.echo()
-        for product_id, change in _changes(found):
+        for product_id, change in found.changes():
             display.echo(f"  {change:<16}{product_id}")
 
 
 def _print_json(found: Plan) -> None:
     """Print one JSON object, with one line per product, because there may be millions."""
-    changes = ({"product_id": product_id, "change": change} for product_id, change in _changes(found))
+    changes = ({"product_id": product_id, "change": change} for product_id, change in found.changes())
     display.echo_long_json({**asdict(found), "details": ""}, "changes", changes)
-
-
-def _changes(found: Plan) -> Iterator[tuple[str, str]]:
-    with found.details.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            yield row["product_id"], row["change"]

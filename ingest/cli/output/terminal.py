@@ -9,12 +9,12 @@ import shlex
 import shutil
 import sys
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from ingest.api.results import RunSummary
 from ingest.cli import credentials, interrupts
 from ingest.core import display, escape
 from ingest.core.errors import NotLiveError
@@ -94,22 +94,11 @@ def program() -> str:
 def show(outcome: Outcome, *, as_json: bool) -> None:
     """Print what was done, as JSON or as text; raises the run's failure, if any."""
     if as_json:
-        display.echo_json(_content(outcome))
+        display.echo_json(RunSummary.of(outcome).to_dict())
     else:
         _tell(outcome)
     if outcome.failure is not None:
         raise outcome.failure
-
-
-def _content(outcome: Outcome) -> dict[str, Any]:
-    """Return the summary for JSON."""
-    return {
-        **asdict(outcome.summary),
-        "pictures_per_second": round(outcome.summary.pictures_per_second, 1),
-        "places": outcome.places,
-        "notes": list(outcome.notes),
-        "failure": str(outcome.failure or ""),
-    }
 
 
 def _tell(outcome: Outcome) -> None:

@@ -93,6 +93,20 @@ def open_rgb(path: Path, sandbox: DecodeSandbox | None = None, max_pixels: int =
     return decode(path, sandbox, max_pixels).image
 
 
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """Return an image that Pillow has opened or made as `open_rgb` returns a file's; raises UndecodableError."""
+    _silence_pillow()
+    try:
+        image.load()
+        turn = _transpose(image)
+        found = to_rgb(image)
+    except MemoryError as error:
+        raise UndecodableError(Reason.TOO_LARGE, "not enough memory for its pixels; make it smaller") from error
+    except Exception as error:  # broken bytes make Pillow raise nearly every exception that Python has
+        raise errors.damage_of(error) from error
+    return found if turn is None else found.transpose(turn)
+
+
 def decode(
     path: Path,
     sandbox: DecodeSandbox | None = None,

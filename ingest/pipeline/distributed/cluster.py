@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ingest.core.errors import ClusterSizeError, EngineError
 from ingest.pipeline.distributed.actor_pool import EMBED_CPUS, Node, choose_pool
+from ingest.runtime.environment import variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +35,8 @@ _POLL_S = 1.0
 _PROBE = "import ray, sys; ray.init(sys.argv[1], log_to_driver=False, logging_level='ERROR'); ray.shutdown()"
 _LOGS = "Ray's logs, /tmp/ray/session_latest/logs"
 _ASKS_FOR_A_TOKEN = re.compile(r"unauthenticated|authentication (failed|required|token)|invalid.* token", re.IGNORECASE)
+# The second is of what Ray writes past Python to stderr. Its processes inherit both.
+_VARIABLES = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 _TOKEN = "RAY_AUTH_MODE"  # noqa: S105  the variable's name
 
 
@@ -44,17 +47,24 @@ def connect(address: str) -> Iterator[None]:
     A process that is connected to Ray already keeps its connection. Raises EngineError if Ray is not installed or the
     cluster cannot be reached.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # of what Ray writes past Python to stderr
+    with variables(_VARIABLES):
+        try:
+            import ray
+            import ray.data
+        except ImportError as error:
+            raise EngineError(f"--engine ray: Ray is not installed ({error}); pip install 'ingest[ray]'") from error
+        is_ours = not ray.is_initialized()
+        if is_ours:
+            _open(address)
     try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise EngineError(f"--engine ray: Ray is not installed ({error}); pip install 'ingest[ray]'") from error
-    if ray.is_initialized():
         with _said_as_ours():
             yield
-        return
+    finally:
+        if is_ours:
+            ray.shutdown()
+
+
+def _open(address: str) -> None:
     on_sigterm = signal.getsignal(signal.SIGTERM)
     if address == "local":
         _start()
@@ -63,11 +73,6 @@ def connect(address: str) -> Iterator[None]:
         _init(address)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray's handler would end the run halfway
-    try:
-        with _said_as_ours():
-            yield
-    finally:
-        ray.shutdown()
 
 
 @contextmanager
