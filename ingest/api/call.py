@@ -85,6 +85,7 @@ class _Work(Generic[T]):
         self._function = function
         self._results: list[T] = []
         self._error: BaseException | None = None
+        self._done = threading.Event()
         self._thread = threading.Thread(
             target=contextvars.copy_context().run, args=(self._run,), name="ingest", daemon=True
         )
@@ -94,10 +95,12 @@ class _Work(Generic[T]):
 
     def wait(self, seconds: float) -> bool:
         """Wait for the end, at most so long; return whether the work goes on."""
-        if self._thread.ident is None:  # interrupted before it began
-            return False
-        self._thread.join(seconds)
-        return self._thread.is_alive()
+        # Not by joining the thread: Python 3.11 takes one for ended if that is interrupted.
+        if self._thread.ident is not None and not self._done.wait(seconds):
+            return True
+        if self._done.is_set():
+            self._thread.join()
+        return False
 
     def result(self) -> T:
         if self._error is not None:
@@ -109,3 +112,5 @@ class _Work(Generic[T]):
             self._results.append(self._function())
         except BaseException as error:  # noqa: BLE001  raised in the thread that waits
             self._error = error
+        finally:
+            self._done.set()
