@@ -63,19 +63,19 @@ def call(
 
 
 def reword_errors(result: Callable[[], T]) -> T:
-    """Return what `result` returns; raise its errors in the words of Python, and as one line."""
+    """Return what `result` returns; raise its errors in the words of Python."""
     try:
         return result()
     except IngestError as error:
-        error.args = (in_python(escape.line(str(error)) + _own(error)),)
-        raise
+        raise reword(error)  # noqa: B904  the same error
 
 
-def _own(error: IngestError) -> str:
-    """Say what a program may have forgotten: a command line never holds a file twice."""
-    if isinstance(error, BusyError):
-        return "; if it is this program, close what ingest.connect has opened, or wait for its other call"
-    return ""
+def reword(error: IngestError) -> IngestError:
+    """Return an error with its message in the words of Python, on one line."""
+    # A command never holds a file twice; a program may have forgotten what it has opened.
+    own = "; if it is this program, close what ingest.connect has opened, or wait for its other call"
+    error.args = (in_python(escape.line(str(error))) + own * isinstance(error, BusyError),)
+    return error
 
 
 class _Work(Generic[T]):

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from ingest.api import keywords as kinds
-from ingest.api.call import call, reword_errors
+from ingest.api.call import call, reword, reword_errors
 from ingest.api.keyword_settings import Keywords, settings_of, shows
 from ingest.api.results import RunSummary
 from ingest.api.wording import in_python
@@ -211,8 +211,4 @@ def _checked(result: T, failure: IngestError | None) -> T:
     if failure is None:
         return result
     failure.result = result
-
-    def fail() -> T:
-        raise failure
-
-    return reword_errors(fail)
+    raise reword(failure)

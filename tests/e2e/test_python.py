@@ -220,6 +220,29 @@ products.close()
     assert "made by another process; connect again" in " ".join(in_process(shop, forked))
 
 
+SEARCHED = """
+with ingest.connect(data="data", catalog="products.csv", model=MODEL) as products:
+    hits = products.search("red mug", filter="price < 20", limit=5)
+    assert hits.ids and all(hit.metadata["price"] < 20 for hit in hits), hits
+    near = products.search(image="images/P0017.jpg", limit=3)
+    assert near[0].product_id == "P0017" and near[0].score > 0.99, near
+    away = products.search("red mug", product="P0017", text_weight=0.5)
+    assert "P0017" not in away.ids
+    assert "<img" in hits._repr_html_()
+with ingest.connect(data="data") as products:
+    try:
+        products.search("red mug")
+    except ingest.ModelError as error:
+        print(error)
+check()
+"""
+
+
+def test_products_are_searched_by_text_and_image_with_the_model_of_the_run(shop):
+    said = " ".join(in_process(shop, SEARCHED))
+    assert "was built with clip, a model in a local folder; name the folder: ingest.connect(..., model=" in said
+
+
 IMPORT = """
 import sys
 before = set(sys.modules)
