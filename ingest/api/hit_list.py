@@ -75,8 +75,15 @@ class Hits(Sequence["Hit"]):
         names = ["score", "product_id", *self._names(but="image")]
         rows = [names, *([self._cell(row.get(name)) for name in names] for row in self._rows())]
         widths = [max(len(row[column]) for row in rows) for column in range(len(names))]
-        lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-        return "\n".join([*(line.rstrip() for line in lines), *self._rest()])
+        numbers = [all(isinstance(row.get(name), int | float | None) for row in self._rows()) for name in names]
+
+        def line(row: Sequence[str]) -> str:
+            cells = zip(row, widths, numbers, strict=True)
+            return "  ".join(
+                cell.rjust(width) if number else cell.ljust(width) for cell, width, number in cells
+            ).rstrip()
+
+        return "\n".join([*map(line, rows), *self._rest()])
 
     def _repr_html_(self) -> str:
         """Show a table with images; it loads nothing."""

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import sys
+import warnings
 from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
@@ -26,6 +27,7 @@ def import_torch() -> Any:
         # Decoders share the cores with OpenMP's threads, so waiting threads must sleep, not spin. Read on loading.
         with nullcontext() if "torch" in sys.modules else variables({"OMP_WAIT_POLICY": "passive"}):
             import torch
+        _silence_tqdm()
         import transformers
     except (ImportError, OSError) as error:
         raise NoTorchError(
@@ -35,6 +37,11 @@ def import_torch() -> Any:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     return torch
+
+
+def _silence_tqdm() -> None:
+    """Ignore tqdm's warning that a notebook lacks ipywidgets: transformers shows no bars here."""
+    warnings.filterwarnings("ignore", "IProgress not found")
 
 
 @cache
