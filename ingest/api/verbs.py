@@ -189,8 +189,9 @@ def verify(
     verdict = check(values.get("seed"))
     repairs = bool(values.get("repair")) and bool(verdict.differing)
     if repairs:
-        call(partial(repair.repair, settings, verdict), progress, stop)
+        outcome = call(partial(repair.repair, settings, verdict), progress, stop)
         verdict = check(verdict.seed)
+        verdict.notes += [f"the run: {outcome.failure}"] if outcome.failure else []
     verdict.notes = list(map(in_python, verdict.notes))
     return _checked(verdict, verdict.failure(repaired=repairs))
 

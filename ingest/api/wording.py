@@ -23,7 +23,10 @@ _VALUE = r"(?: (?:[\w./:~-]*[/\\]\S*?|[A-Z]{2,}|\d[\w.,]*%?|[a-z]+\d*)(?=[\s;:,)
 _CALL = re.compile(rf"\bingest ({'|'.join(FUNCTIONS)})\b((?: {_FLAG})*)")
 _SHELL = re.compile(rf"\bingest (?:{'|'.join(_COMMANDS_ONLY)})\b(?: (?:[a-z]+(?= --)|{_FLAG}))*")
 _ONE = re.compile(rf"({_FLAG})({_VALUE})")
-_AGAIN = re.compile(r"\brun (?:the|this) same command again\b")
+_PHRASES = (
+    (re.compile(r"\brun (?:the|this) same command again\b"), "call it again"),
+    (re.compile(r"--details lists what a run would change"), "error.result.changes() yields what a run would change"),
+)
 
 
 def in_python(message: str) -> str:
@@ -36,7 +39,8 @@ def in_python(message: str) -> str:
 
 
 def _in_python(text: str) -> str:
-    text = _AGAIN.sub("call it again", text)
+    for phrase, instead in _PHRASES:
+        text = phrase.sub(instead, text)
     text = _CALL.sub(_call, text)
     return _ONE.sub(lambda found: _keyword(found[1], found[2]), text)
 
