@@ -99,7 +99,8 @@ if not TYPE_CHECKING:  # a type checker would take every name for one that exist
     def __getattr__(name):  # noqa: ANN001, ANN202
         """Import a public name when it is first used (PEP 562)."""
         if name not in __all__:
-            raise AttributeError(f"module 'ingest' has no attribute {name!r}")
+            hint = f"; call ingest.connect(uri).{name}(…)" if name in ("search", "similar", "recommend") else ""
+            raise AttributeError(f"module 'ingest' has no attribute {name!r}{hint}")
         from importlib import import_module
 
         place = next((place for place, names in _PLACES.items() if name in names), "core.errors")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from ingest.search.backend import Hit
     from ingest.search.milvus_backend import SearchableCollection
     from ingest.search.query import QueryModel
+
+log = logging.getLogger(__name__)
 
 CONNECT = Keywords("connect", kinds.ConnectKeywords, "uri")
 MAX_LIMIT = 1000  # as the commands'
@@ -111,10 +114,9 @@ class Products:
                 text or "", None if image is None else self._upright(image), product or "",
                 text_weight, image_weight, product_weight, filter, limit,
             )  # fmt: skip
-            if not query.needs_model:
-                return self._hits(answer_queries(collection, self._query_model(), [query])[0])
-            with self._embedding:
-                return self._hits(answer_queries(collection, self._query_model(), [query])[0])
+            with self._embedding if query.needs_model else nullcontext():
+                [found] = answer_queries(collection, self._query_model(), [query])
+            return self._hits(found, filter)
 
         return reword_errors(find)
 
@@ -164,7 +166,7 @@ class Products:
                 raise QueryError("balance is a number from 0 to 1, and works with diverse=True only")
             lambda_ = (0.5 if balance is None else balance) if diverse else None
             options = recommend.RecommendOptions(limit, lambda_, same, other, filter)
-            return self._hits(recommend.like(collection, ids, options))
+            return self._hits(recommend.like(collection, ids, options), filter)
 
         return reword_errors(find)
 
@@ -186,7 +188,12 @@ class Products:
             raise MilvusError(f"the connection to {self._shown} was made by another process; connect again in this one")
         return self._collection
 
-    def _hits(self, hits: Sequence[Hit]) -> Hits:
+    def _hits(self, hits: Sequence[Hit], expression: str) -> Hits:
+        """Return the hits; warns of names in the filter that no product may have."""
+        from ingest.search.unknown_fields import warnings
+
+        for warning in warnings(self._collection, expression, hits):
+            log.warning("filter: %s", warning)
         return Hits(hits, self._settings)
 
     def _upright(self, image: ImageLike) -> Any:

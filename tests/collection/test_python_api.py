@@ -138,6 +138,14 @@ def test_products_are_found_like_others_and_filters_are_checked(shop):
     assert "closed" in repr(products)
 
 
+def test_a_name_in_a_filter_that_no_product_has_is_warned_of(shop, caplog):
+    shop.run()
+    with ingest.connect(shop.settings.milvus_uri) as products:
+        assert products.similar("P0", filter='coluor == "red"').ids == []
+    [said] = [record.getMessage() for record in caplog.records if "filter" in record.getMessage()]
+    assert said.startswith("filter: coluor is not a field of the contract (did you mean colour?); it matches only")
+
+
 @pytest.mark.parametrize(
     ("method", "arguments", "said"),
     [

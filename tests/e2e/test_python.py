@@ -249,6 +249,12 @@ before = set(sys.modules)
 import ingest
 assert set(sys.modules) - before == {"ingest"}, set(sys.modules) - before
 assert "run" in dir(ingest) and not hasattr(ingest, "rum")
+try:
+    ingest.search("red mug")
+except AttributeError as error:
+    assert str(error) == "module 'ingest' has no attribute 'search'; call ingest.connect(uri).search(…)"
+else:
+    raise AssertionError
 ingest.RunSummary, ingest.MilvusError
 print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
 """
