@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, overload
@@ -21,6 +22,7 @@ _SIDE = 96  # pixels of an image in a notebook
 _WITH_IMAGES = 50  # hits: their images take some 2 kB each of the notebook's file
 _SHOWN = 60  # hits in a table
 _CHARACTERS = 40
+_COLUMNS = 160  # of a log
 
 
 class Hits(Sequence["Hit"]):
@@ -83,7 +85,10 @@ class Hits(Sequence["Hit"]):
                 cell.rjust(width) if number else cell.ljust(width) for cell, width, number in cells
             ).rstrip()
 
-        return "\n".join([*map(line, rows), *self._rest()])
+        # As wide as the terminal, if there is one.
+        most = shutil.get_terminal_size((_COLUMNS, 0)).columns
+        lines = (text if len(text) <= most else f"{text[: most - 1]}…" for text in map(line, rows))
+        return "\n".join([*lines, *self._rest()])
 
     def _repr_html_(self) -> str:
         """Show a table with images; it loads nothing."""

@@ -30,7 +30,7 @@ _PLACES = {
 class Keywords:
     """The keywords of one function: `kind` is its TypedDict, `first` the one that it takes without a name too.
 
-    `defaults` are of those that are no settings.
+    `defaults` are of those that are no settings, and so not read from a file either.
     """
 
     def __init__(self, function: str, kind: type, first: str, **defaults: Any) -> None:
@@ -39,6 +39,7 @@ class Keywords:
         settings = Settings()
         known = {setting.name: getattr(settings, setting.name) for setting in fields(Settings)} | defaults
         self.defaults = {name: known.get(name) for name in self.hints}
+        self._in_file = self.hints.keys() - defaults.keys()
 
     def read(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return what was given, and what the file named by `config` adds, checked and in the settings' types.
@@ -54,7 +55,7 @@ class Keywords:
         from_file = {
             name: self._checked(name, value, f"{configuration.locate_key(path, name)}: {name}")
             for name, value in configuration.read(path).items()
-            if name in self.hints
+            if name in self._in_file
         }
         return from_file | values
 

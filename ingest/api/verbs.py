@@ -93,6 +93,7 @@ def plan(
         setattr(found, name, in_python(getattr(found, name)))
     for notes in (found.also, found.catalog_changes):
         notes[:] = map(in_python, notes)
+    found.examples = _in_python(found.examples)
     return _checked(found, failure)
 
 
@@ -113,8 +114,8 @@ def fetch(
 
     found = call(partial(task.fetch, settings_of(values)), progress, stop, values.get("profile"))
     failure = TooManySkippedError(found.failure) if found.failure else None
-    notes = tuple(map(in_python, found.notes))
-    return _checked(replace(found, notes=notes, failure=in_python(found.failure)), failure)
+    notes, examples = tuple(map(in_python, found.notes)), _in_python(found.examples)
+    return _checked(replace(found, notes=notes, examples=examples, failure=in_python(found.failure)), failure)
 
 
 @shows(EMBED)
@@ -203,8 +204,13 @@ def _read(keywords: Keywords, catalog: kinds.Place | None, given: Mapping[str, A
 def _summary(outcome: Outcome) -> RunSummary:
     """Return what was done, with its messages in the words of Python; raises the outcome's failure."""
     found = RunSummary.of(outcome)
-    notes, hint, failure = list(map(in_python, found.notes)), in_python(found.hint), in_python(found.failure)
-    return _checked(replace(found, notes=notes, hint=hint, failure=failure), outcome.failure)
+    notes, examples = list(map(in_python, found.notes)), _in_python(found.examples)
+    found = replace(found, notes=notes, examples=examples, hint=in_python(found.hint), failure=in_python(found.failure))
+    return _checked(found, outcome.failure)
+
+
+def _in_python(examples: Mapping[str, str]) -> dict[str, str]:
+    return {reason: in_python(example) for reason, example in examples.items()}
 
 
 def _checked(result: T, failure: IngestError | None) -> T:

@@ -172,6 +172,31 @@ def test_an_interrupted_cell_leaves_nothing_running_and_loses_nothing(larger, tm
     assert int(embedded) <= MORE - BATCH, "what was embedded before is stored"
 
 
+TWICE = """
+def press():
+    while not interrupted.wait(0.01):
+        pass
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.3)
+
+interrupted = threading.Event()
+presser = threading.Thread(target=press)
+presser.start()
+try:
+    ingest.run(**OWN, progress=lambda event: interrupted.set() if event.stage == "embedding" else None)
+except KeyboardInterrupt:
+    presser.join()
+    assert "ingest" in [thread.name for thread in threading.enumerate()], "it goes on to its end"
+check()
+print(ingest.run(**OWN).products)
+"""
+
+
+def test_a_second_interruption_does_not_wait_and_the_work_ends_by_itself(larger, tmp_path):
+    assert in_process(larger, TWICE, **spied(tmp_path / "log", pause_s=1.5)) == [str(40 + MORE)]
+
+
 def test_a_stop_event_and_an_error_in_the_callers_function_end_a_run_early(larger, tmp_path):
     stopped = """
 stop = threading.Event()

@@ -38,15 +38,24 @@ def test_they_are_a_sequence(settings):
     assert pickle.loads(pickle.dumps(hits)) == hits
 
 
-def test_the_text_is_a_table_without_the_image_and_without_what_controls_a_terminal(settings):
+def test_the_text_is_a_table_without_the_image_and_without_what_controls_a_terminal(settings, monkeypatch):
     hits = Hits(
         [hit(1, title="Red\x1b[31m mug", price=5.5, image="a.jpg"), hit(2, title="x" * 100, price=None)], settings
     )
+    monkeypatch.setenv("COLUMNS", "160")
     lines = repr(hits).splitlines()
     assert lines[0].split() == ["score", "product_id", "title", "price"]
     assert lines[1].split() == ["0.500", "P1", "Red\\x1b[31m", "mug", "5.5"]
     assert len(lines[2]) < 80
     assert repr(Hits([], settings)) == "Hits(nothing found)"
+
+
+def test_a_table_is_no_wider_than_the_terminal(settings, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = repr(Hits([hit(1, title="x" * 40, brand="y" * 40)], settings)).splitlines()
+    assert [len(line) for line in lines] == [40, 40]
+    assert lines[1].startswith("0.500  P1          xxx")
+    assert lines[1].endswith("…")
 
 
 def test_many_hits_are_cut_with_how_many_more_there_are(settings):

@@ -93,6 +93,12 @@ def test_a_settings_file_is_read_only_if_it_is_named(tmp_path, monkeypatch):
     assert read(config=tmp_path / "ingest.toml", batch_size=8, data="e").batch_size == 8
 
 
+def test_what_is_no_setting_is_not_read_from_the_file(tmp_path):
+    (tmp_path / "ingest.toml").write_text("sample = 3\nprune = true\n")
+    assert verbs.VERIFY.read({"config": tmp_path / "ingest.toml"}) == {"prune": True}
+    assert verbs.VERIFY.read({"config": tmp_path / "ingest.toml", "sample": 5}) == {"prune": True, "sample": 5}
+
+
 def test_environment_variables_are_not_read(monkeypatch):
     monkeypatch.setenv("INGEST_MODEL", "m")
     monkeypatch.setenv("MILVUS_URI", "http://elsewhere:19530")
