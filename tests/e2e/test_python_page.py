@@ -33,7 +33,7 @@ def clone(model: Path, tmp_path: Path) -> Path:
 
 
 def test_the_examples_run_and_find_what_the_page_shows(clone):
-    ended = run_in(clone, [sys.executable, "-c", "\n".join(PROGRAMS)])
+    ended = run_in(clone, [sys.executable, "-c", "\n".join(PROGRAMS)], COLUMNS="160")
 
     assert (ended.code, ended.err) == (0, ""), ended.err
     assert ended.out.startswith("RunSummary(")
