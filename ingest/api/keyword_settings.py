@@ -84,11 +84,14 @@ def shows(keywords: Keywords) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         signature = inspect.signature(function)
         own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
-        defaults = keywords.defaults
-        own = [one.replace(default=defaults[one.name]) if one.name in defaults else one for one in own]
+        defaults, hints = keywords.defaults, keywords.hints
+        own = [
+            one.replace(default=defaults[one.name], annotation=hints[one.name]) if one.name in hints else one
+            for one in own
+        ]
         more = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=hint)
-            for name, hint in keywords.hints.items()
+            for name, hint in hints.items()
             if name not in signature.parameters
         ]
         function.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from ingest.embedding.checkpoint import Checkpoint
 
+_LOADING = threading.Lock()
+"""While transformers loads a model, it changes torch's default dtype, which the whole process has in common."""
 _NOT_FOR_EMBEDDING = {"logit_scale", "logit_bias"}  # they turn similarities into probabilities
 _QUICK = 1.702  # QuickGELU's factor (Hendrycks and Gimpel, Gaussian Error Linear Units, arXiv:1606.08415, section 2)
 # By config.json's model_type: the classes of the two towers and the names of their outputs. Other types load whole.
@@ -91,7 +94,8 @@ class Towers:
             raise ModelError(f"{self._source.name}: has no config.json; {self._source.fix}")
         load = getattr(transformers, kind).from_pretrained
         try:
-            return load(config.parent, local_files_only=True, trust_remote_code=False, **options)
+            with _LOADING:
+                return load(config.parent, local_files_only=True, trust_remote_code=False, **options)
         except Exception as error:  # damaged files raise nearly any error: SafetensorError, UnpicklingError, …
             name = self._source.name
             raise ModelError(f"{name}: cannot be loaded ({_first_line(error)}); see ingest doctor") from error

@@ -144,6 +144,17 @@ check()
     assert in_process(larger, at_once, **spied(tmp_path / "log", pause_s=0.3)) == [str(MORE)]
 
 
+def test_calls_on_several_data_folders_go_on_at_once(larger):
+    at_once = """
+from concurrent.futures import ThreadPoolExecutor
+with ThreadPoolExecutor(3) as pool:
+    summaries = pool.map(lambda data: ingest.run(**{**OWN, "data": data}), ["data", "second", "third"])
+    print(*[summary.embedded for summary in summaries])
+check()
+"""
+    assert in_process(larger, at_once) == [str(MORE), str(40 + MORE), str(40 + MORE)]
+
+
 INTERRUPTED = """
 def press():
     while not interrupted.wait(0.01):
