@@ -6,6 +6,7 @@ import logging
 import os
 import tempfile
 import threading
+import weakref
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -53,7 +54,8 @@ class Products:
         self._process = os.getpid()
         with ExitStack() as stack:
             self._collection = stack.enter_context(open_collection(settings, reading=True))
-            self._stack: ExitStack | None = stack.pop_all()
+            # Also when it is collected, or the program ends: later, nothing can be closed any more.
+            self._finalizer = weakref.finalize(self, _close, stack.pop_all(), self._process)
 
     def __enter__(self) -> Self:
         return self
@@ -63,9 +65,7 @@ class Products:
 
     def close(self) -> None:
         """Close the connection; a Milvus Lite file is free for others then."""
-        stack, self._stack = self._stack, None
-        if stack is not None and self._process == os.getpid():
-            stack.close()
+        self._finalizer()
 
     @property
     def collection(self) -> str:
@@ -105,7 +105,7 @@ class Products:
             from ingest.search.search import answer_queries
 
             collection = self._open()
-            _check(limit)
+            _check(limit, text=text, product=product, filter=filter)
             if text is None and image is None and product is None:
                 raise QueryError("the query is empty; give a text, an image or a product")
             if text is not None and not text.strip():
@@ -158,10 +158,12 @@ class Products:
             from ingest.search import recommend
 
             collection = self._open()
-            _check(limit)
             ids = list(dict.fromkeys([products] if isinstance(products, str) else products))
             if not ids:
                 raise QueryError("the basket is empty; give at least one product id")
+            _check(limit, filter=filter, same=same, other=other)
+            for product in ids:
+                _check(limit, product=product)
             if balance is not None and not (diverse and 0 <= balance <= 1):
                 raise QueryError("balance is a number from 0 to 1, and works with diverse=True only")
             lambda_ = (0.5 if balance is None else balance) if diverse else None
@@ -172,7 +174,7 @@ class Products:
 
     def __repr__(self) -> str:
         """Name the alias, the collection and the server."""
-        state = "" if self._stack is not None else ", closed"
+        state = "" if self._finalizer.alive else ", closed"
         return f"Products({self._collection.alias} → {self._collection.name}, at {self._shown}{state})"
 
     @property
@@ -182,7 +184,7 @@ class Products:
         return split_user(self._settings.milvus_uri)[0]
 
     def _open(self) -> SearchableCollection:
-        if self._stack is None:
+        if not self._finalizer.alive:
             raise MilvusError(f"the connection to {self._shown} is closed; call ingest.connect again")
         if self._process != os.getpid():  # gRPC's threads stayed in the other process: a call would never return
             raise MilvusError(f"the connection to {self._shown} was made by another process; connect again in this one")
@@ -242,9 +244,17 @@ def connect(uri: kinds.AnyPath | None = None, **keywords: Unpack[kinds.ConnectKe
     return reword_errors(open_products)
 
 
-def _check(limit: int) -> None:
-    if not 1 <= limit <= MAX_LIMIT:
-        raise QueryError(f"limit is {limit}; give a number from 1 to {MAX_LIMIT:,}")
+def _check(limit: int, **texts: object) -> None:
+    """Raise QueryError for a limit that is none, and for what is no text: ids of pandas are numbers easily."""
+    if not hasattr(limit, "__index__") or not 1 <= limit <= MAX_LIMIT:
+        raise QueryError(f"limit is {limit!r}; give a whole number from 1 to {MAX_LIMIT:,}")
+    if wrong := next((name for name, text in texts.items() if not isinstance(text, str | None)), None):
+        raise QueryError(f"{wrong} is of type {type(texts[wrong]).__name__}; give a text")
+
+
+def _close(stack: ExitStack, process: int) -> None:
+    if process == os.getpid():
+        stack.close()
 
 
 def _absolute(place: Any) -> Any:

@@ -225,7 +225,7 @@ def connect(
     changed either. Raises MilvusError, and BusyError if another process has the Lite file open.
     """
     uri, existing, place = server.uri, existing or reading, ""
-    if existing and "://" not in uri and not Path(uri).expanduser().exists():
+    if existing and "://" not in uri and not Path(uris.target(uri)[1]).exists():
         raise MilvusError(
             f"{uris.split_user(uri)[0]}: no such Milvus Lite file; fill it with: ingest run, or pass --uri"
         )

@@ -152,12 +152,16 @@ def test_a_name_in_a_filter_that_no_product_has_is_warned_of(shop, caplog):
         ("search", {}, "the query is empty; give a text, an image or a product"),
         ("search", {"text": " "}, "the text to search for is empty"),
         ("search", {"product": "P77"}, "no product P77 in the collection"),
-        ("search", {"product": "P0", "limit": 0}, "limit is 0; give a number from 1 to 1,000"),
+        ("search", {"product": "P0", "limit": 0}, "limit is 0; give a whole number from 1 to 1,000"),
         ("search", {"product": "P0", "filter": "price <"}, "the filter 'price <': "),
         ("similar", {"product": "P77"}, "no product P77 in the collection"),
         ("similar", {"product": "P0", "balance": 0.5}, "works with diverse=True only"),
         ("similar", {"product": "P0", "same": "coluor"}, "has no coluor"),
         ("recommend", {"products": []}, "the basket is empty"),
+        ("similar", {"product": 2}, "product is of type int; give a text"),
+        ("search", {"product": "P0", "limit": "5"}, "limit is '5'; give a whole number from 1 to 1,000"),
+        ("search", {"text": ["a", "b"]}, "text is of type list; give a text"),
+        ("search", {"product": "P0", "filter": {"price": 3}}, "filter is of type dict; give a text"),
     ],
 )
 def test_a_query_that_cannot_run_is_one_line_that_says_why(shop, method, arguments, said):
@@ -172,6 +176,8 @@ def test_a_connection_is_refused_where_there_is_nothing_and_by_what_is_closed(sh
         ingest.MilvusError, match=r"no such Milvus Lite file; fill it with: ingest.run\(...\), or pass `uri`"
     ):
         ingest.connect(tmp_path / "no.db")
+    with pytest.raises(ingest.MilvusError, match=r"^`uri` localhost:19530: not an address; pass http://"):
+        ingest.connect("localhost:19530")
     shop.run()
     products = ingest.connect(shop.settings.milvus_uri)
     with pytest.raises(ingest.BusyError, match=r"close what ingest.connect has opened"):

@@ -274,6 +274,20 @@ check()
 """
 
 
+def test_a_connection_that_nobody_closed_is_closed_with_the_program_or_when_it_is_dropped(shop):
+    dropped = """
+products = ingest.connect(data="data")
+products = None
+import gc; gc.collect()
+products = ingest.connect(data="data")
+print(len(products.similar("P0001", limit=3)))
+"""
+    script = shop.folder / "ask.py"
+    script.write_text(program(shop, dropped))
+    ended = run_anew(shop.folder, [sys.executable, script])
+    assert (ended.code, ended.out, ended.err) == (0, "3\n", "")
+
+
 def test_products_are_searched_by_text_and_image_with_the_model_of_the_run(shop):
     said = " ".join(in_process(shop, SEARCHED))
     assert "was built with clip, a model in a local folder; name the folder: ingest.connect(..., model=" in said
