@@ -243,7 +243,7 @@ as_json = click.option(
 )
 
 quiet = click.option(
-    "--quiet", "-q", is_flag=True, cls=Grouped, group="Output", help="Show no progress, only errors and the result."
+    "--quiet", "-q", is_flag=True, cls=Grouped, group="Output", help="Print only errors, notes and one line of result."
 )
 
 outcome = combine(

@@ -57,11 +57,11 @@ def command(
     _refuse_unfit(npy, ids)
     from ingest.tasks import embed
 
-    if not quiet:
-        terminal.note_sample(settings.model)
     with terminal.follow(quiet=quiet, profile=profile) as (progress, stop):
         outcome = embed.embed(settings, progress, stop, npy, ids)
-    terminal.show(outcome, as_json=as_json)
+    terminal.show(outcome, as_json=as_json, quiet=quiet)
+    if outcome.summary.embedded and not quiet:
+        terminal.note_sample(settings.model)
 
 
 def _refuse_unfit(npy: Path, ids: Path) -> None:

@@ -34,4 +34,4 @@ def command(*, as_json: bool, quiet: bool, **values: Any) -> None:
     settings = options.settings(values)
     with terminal.follow(quiet=quiet) as (progress, stop):
         outcome = export.export(settings, progress, stop)
-    terminal.show(outcome, as_json=as_json)
+    terminal.show(outcome, as_json=as_json, quiet=quiet)

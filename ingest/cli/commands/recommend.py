@@ -13,6 +13,7 @@ from ingest.cli import help_groups, options
 from ingest.cli.commands.search import filter_option, limit_option, note_unknown
 from ingest.cli.output import hits, terminal
 from ingest.core import display
+from ingest.core.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,6 +145,6 @@ def _tell(written: WrittenNeighbours, out: Path, *, as_json: bool) -> None:
         display.echo_json(summary)
     else:
         display.echo(
-            f"{written.products:,} products, {written.rows:,} neighbours in {written.seconds:.1f} s "
-            f"({rate:,.0f} products/s): {out}"
+            f"{quantity(written.products, 'product')}, {quantity(written.rows, 'neighbour')} "
+            f"in {written.seconds:.1f} s ({rate:,.0f} products/s): {out}"
         )

@@ -13,6 +13,7 @@ from ingest.cli.output import terminal
 from ingest.cli.param_types import PathOrUrl
 from ingest.core import display
 from ingest.core import settings as configuration
+from ingest.core.wording import quantity, size
 
 if TYPE_CHECKING:
     from ingest.core.settings import Settings
@@ -44,10 +45,8 @@ def info(*, as_json: bool, **values: Any) -> None:
         display.echo_json([asdict(space) for space in found])
         return
     for space in found:
-        display.echo(
-            f"{space.fingerprint}  {space.rows:>12,} rows of dim {space.dim}  {space.shards:>7,} shards  "
-            f"{space.bytes / 2**20:>10,.1f} MiB  {space.model or 'unknown model'}"
-        )
+        held = f"{quantity(space.rows, 'row')} of dim {space.dim} in {quantity(space.shards, 'shard')}"
+        display.echo(f"{space.fingerprint}  {held}, {size(space.bytes)}  {space.model or 'unknown model'}")
     if not found:
         display.echo(f"{settings.store_place}: no vectors yet; create them with: ingest run")
 
@@ -75,7 +74,7 @@ def compact(*, size: int, quiet: bool, **values: Any) -> None:
     settings = options.settings(values)
     with terminal.follow(quiet=quiet) as (progress, stop):
         before, after = store.compact(settings, progress, stop, size * 2**20)
-    display.echo(f"{settings.store_place}: {before:,} shards became {after:,}")
+    display.echo(f"{settings.store_place}: {quantity(before, 'shard')} became {after:,}")
 
 
 @command.command("gc", cls=help_groups.Command)
@@ -118,20 +117,19 @@ def gc(
 
     def agreed(unused: int, young: int) -> bool:
         display.echo(
-            f"{unused:,} vectors belong to no image of {settings.catalog}; {young:,} rows are younger than {grace}"
+            f"{quantity(unused, 'vector belongs', 'vectors belong')} to no image of {settings.catalog}; "
+            f"{quantity(young, 'row is', 'rows are')} younger than {grace}"
         )
         if dry_run:
             return False
-        if unused and not yes:
-            terminal.confirm("Drop the older ones?")
-        return True
+        return yes or not unused or terminal.confirm("Drop the older ones?")
 
     asked = garbage.GarbageOptions(
         grace, [_other(settings, place) for place in also], max_drop, max_unseen, settings.allow_smaller
     )
     with terminal.follow(quiet=quiet) as (progress, stop):
         dropped = garbage.collect_garbage(settings, progress, stop, asked, agreed)
-    display.echo(f"{dropped:,} rows dropped")
+    display.echo(f"{quantity(dropped, 'row')} dropped" if dropped else "nothing was dropped")
 
 
 @command.command("restore", cls=help_groups.Command)
@@ -153,7 +151,7 @@ def restore(*, quiet: bool, **values: Any) -> None:
     settings = options.settings(values)
     with terminal.follow(quiet=quiet) as (progress, stop):
         restored = garbage.restore(settings, progress, stop)
-    display.echo(f"{settings.store_place}: {restored:,} vectors restored")
+    display.echo(f"{settings.store_place}: {quantity(restored, 'vector')} restored")
 
 
 def _other(settings: Settings, place: Path | str) -> Settings:

@@ -10,6 +10,7 @@ import click
 from ingest.cli import credentials, help_groups, options
 from ingest.cli.output import terminal
 from ingest.core import display
+from ingest.core.wording import quantity
 
 if TYPE_CHECKING:
     from ingest.tasks.verdict import Verdict
@@ -84,7 +85,7 @@ def command(
         _print(verdict)
     if verdict.differing:
         advice = "a run cannot repair the rest" if repair else "repair with: ingest verify --repair"
-        raise VerificationError(f"{verdict.collection}: {len(verdict.differing)} differences; {advice}")
+        raise VerificationError(f"{verdict.collection}: {quantity(len(verdict.differing), 'difference')}; {advice}")
 
 
 def _print(verdict: Verdict) -> None:

@@ -1,7 +1,7 @@
 // The map: products as dots on a canvas, a legend, and the same as a table for those who cannot use the canvas.
 import { write, read, STEP } from "./address.js";
 import { show } from "./api.js";
-import { dotted, make, priced } from "./dom.js";
+import { dotted, fixed, make, priced } from "./dom.js";
 
 // Neighbouring colours also differ in shape, for people who cannot tell the colours apart.
 const COLOURS = {
@@ -190,7 +190,7 @@ function alternative(plane, role) {
     const rows = order.map((at) => make("tr", {},
       make("th", { scope: "row" }, make("a", { href: address(plane.product_ids[at]) }, titleOf(plane, role, at))),
       columns.map((name) => make("td", {}, String(plane.fields[name][at] ?? ""))),
-      make("td", {}, plane.x[at].toFixed(2)), make("td", {}, plane.y[at].toFixed(2))));
+      make("td", {}, fixed(plane.x[at], 2)), make("td", {}, fixed(plane.y[at], 2))));
     details.append(make("div", { class: "scroll", tabIndex: 0, role: "region", "aria-label": "The map as a table" },
       make("table", {}, make("thead", {}, make("tr", {}, ["product", ...columns, "x", "y"].map((head) => make("th", { scope: "col" }, head)))), make("tbody", {}, rows))));
   });
