@@ -30,6 +30,6 @@ def minute(time: str) -> str:
     """Return an ISO 8601 time as `2026-11-28 05:01 UTC`; a text that is none unchanged."""
     try:
         parsed = datetime.fromisoformat(time)
-    except ValueError:
+        return f"{parsed.astimezone(UTC).isoformat(' ')[:16]} UTC" if parsed.tzinfo else time
+    except (ValueError, OverflowError):
         return time
-    return f"{parsed.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if parsed.tzinfo else time

@@ -40,8 +40,9 @@ def command(ctx: click.Context, /, *, as_json: bool, **values: Any) -> None:
     """List the collections of the alias.
 
     \b
-    ingest collections
-    ingest collections prune --keep 1
+    Examples:
+      ingest collections
+      ingest collections prune --keep 1
 
     The one that the alias points to is marked with *, the one that it served before with <: ingest rollback switches
     to that. Older ones are kept unchanged.
@@ -73,8 +74,9 @@ def prune(*, keep: int, yes: bool, **values: Any) -> None:
     """Drop old collections, after confirmation.
 
     \b
-    ingest collections prune
-    ingest collections prune --keep 0 --yes
+    Examples:
+      ingest collections prune
+      ingest collections prune --keep 0 --yes
 
     The served one is kept, and so are the one before it and the newest of those served before, --keep together, and any
     that a run may be filling: one that began within the last week.

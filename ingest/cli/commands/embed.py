@@ -46,8 +46,9 @@ def command(
     """Embed the catalog into files, without Milvus.
 
     \b
-    ingest embed --catalog products.csv
-    ingest embed --output vectors.npy --meta ids.json
+    Examples:
+      ingest embed --catalog products.csv
+      ingest embed --output vectors.npy --meta ids.json
 
     If torch is not installed, the preprocessed images are saved instead and the exit code is 9. The next run with
     torch uses them.

@@ -29,8 +29,9 @@ def command(*, as_json: bool, quiet: bool, profile: Path | None, **values: Any) 
     """Download the catalog's images and do nothing else.
 
     \b
-    ingest fetch --catalog products.csv
-    ingest fetch --refresh-older-than 30d
+    Examples:
+      ingest fetch --catalog products.csv
+      ingest fetch --refresh-older-than 30d
 
     Downloads that failed for a transient reason are retried by each run. Permanent failures, such as a 404, are retried
     only with --retry-failed or under another URL. ingest status shows the result.

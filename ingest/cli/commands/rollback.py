@@ -27,8 +27,9 @@ def command(*, to: str, smaller: bool, as_json: bool, **values: Any) -> None:
     """Switch the alias back to the previous collection, at once.
 
     \b
-    ingest rollback
-    ingest rollback --to products_0f1e2d3c4b5a
+    Examples:
+      ingest rollback
+      ingest rollback --to products_0f1e2d3c4b5a
 
     The previous one is what the alias <alias>_previous points to; afterwards, that is the one that was left, so a
     second rollback goes forward again. A collection is unchanged since the alias left it. The next ingest run switches

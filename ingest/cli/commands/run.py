@@ -53,9 +53,10 @@ def command(
     """Update the Milvus collection from the catalog.
 
     \b
-    ingest run
-    ingest run --catalog products.csv --uri http://localhost:19530
-    ingest run --catalog s3://shop/feed/ --download-missing --prune
+    Examples:
+      ingest run
+      ingest run --catalog products.csv --uri http://localhost:19530
+      ingest run --catalog s3://shop/feed/ --download-missing --prune
 
     Each image is embedded once, and its vector is upserted under the product id. Only new and changed products cause
     work. An interrupted run continues when the same command is started again. The alias switches to a new collection

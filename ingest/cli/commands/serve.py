@@ -39,8 +39,9 @@ def command(**values: Any) -> None:
     """Serve searches over HTTP, with a web page.
 
     \b
-    ingest serve
-    INGEST_SERVE_TOKEN=… ingest serve --host 0.0.0.0
+    Examples:
+      ingest serve
+      INGEST_SERVE_TOKEN=… ingest serve --host 0.0.0.0
 
     Ctrl-C and SIGTERM finish the requests in progress, then end it.
     """  # noqa: D301  Click needs the character itself

@@ -27,8 +27,9 @@ def command(*, data: Path, as_json: bool) -> None:
     """Show how the last run ended, the states of the images, the ten worst hosts, and image quality.
 
     \b
-    ingest status
-    ingest status --data /srv/shop --json
+    Examples:
+      ingest status
+      ingest status --data /srv/shop --json
 
     It reads the records of earlier runs and uses no network.
     """  # noqa: D301  Click needs the character itself

@@ -10,7 +10,7 @@ import click
 
 from ingest.cli import help_groups, options
 from ingest.cli.output import terminal
-from ingest.cli.param_types import PathOrUrl
+from ingest.cli.param_types import Age, Limit, PathOrUrl
 from ingest.core import display
 from ingest.core import settings as configuration
 from ingest.core.wording import quantity, size
@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
 @click.group("store", context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Inspect the embedding store, merge its shards, drop unused vectors."""
+    """Inspect the embedding store, merge its shards, drop unused vectors.
+
+    \b
+    Examples:
+      ingest store info
+      ingest store gc --dry-run
+    """  # noqa: D301  Click needs the character itself
 
 
 @command.command("info", cls=help_groups.Command)
@@ -33,8 +39,9 @@ def info(*, as_json: bool, **values: Any) -> None:
     """List what the store holds: models, shards, rows, bytes.
 
     \b
-    ingest store info
-    ingest store info --store s3://shop/vectors --json
+    Examples:
+      ingest store info
+      ingest store info --store s3://shop/vectors --json
     """  # noqa: D301  Click needs the character itself
     from ingest.tasks import store
 
@@ -64,8 +71,9 @@ def compact(*, size: int, quiet: bool, **values: Any) -> None:
     """Merge small shards of the model into large ones.
 
     \b
-    ingest store compact
-    ingest store compact --store s3://shop/vectors --size 512
+    Examples:
+      ingest store compact
+      ingest store compact --store s3://shop/vectors --size 512
 
     Readers can continue meanwhile. Nothing is lost if the command is killed.
     """  # noqa: D301  Click needs the character itself
@@ -86,11 +94,11 @@ def compact(*, size: int, quiet: bool, **values: Any) -> None:
 @options.data
 @options.store
 @options.config_option
-@help_groups.option("Store", "--grace", default="7d", show_default=True, metavar="AGE",
+@help_groups.option("Store", "--grace", type=Age(), default="7d", show_default=True, metavar="AGE",
                 help="Keep vectors younger than this, and dropped ones in the trash for as long.")  # fmt: skip
 @help_groups.option("Store", "--max-drop", type=click.FloatRange(0, 1), default=0.2, show_default=True,
                 metavar="SHARE", help="Refuse to drop more than this share of the vectors.")  # fmt: skip
-@help_groups.option("Store", "--max-unseen", default="0", show_default=True, metavar="N|N%",
+@help_groups.option("Store", "--max-unseen", type=Limit(), default="0", show_default=True, metavar="N|N%",
                 help="Refuse if more images than this cannot be looked at.")  # fmt: skip
 @help_groups.option("Store", "--allow-smaller", is_flag=True,
                 help="Drop vectors even if the catalog lacks more than 20 % of the served products.")  # fmt: skip
@@ -104,9 +112,10 @@ def gc(
     """Drop vectors of the model that no image of the catalogs uses, after confirmation.
 
     \b
-    ingest store gc --dry-run
-    ingest store gc --grace 30d --yes
-    ingest store gc --also /srv/other-shop/ingest.toml --also s3://shop/feed/
+    Examples:
+      ingest store gc --dry-run
+      ingest store gc --grace 30d --yes
+      ingest store gc --also /srv/other-shop/ingest.toml --also s3://shop/feed/
 
     If several catalogs share the store, name all of them. Dropped vectors go into a trash, from which a run takes what
     it needs again, and ingest store restore everything. The first gc after the grace period deletes them.
@@ -143,8 +152,9 @@ def restore(*, quiet: bool, **values: Any) -> None:
     """Bring back the vectors of the model that gc has dropped and not yet deleted.
 
     \b
-    ingest store restore
-    ingest store restore --store s3://shop/vectors
+    Examples:
+      ingest store restore
+      ingest store restore --store s3://shop/vectors
     """  # noqa: D301  Click needs the character itself
     from ingest.tasks import garbage
 
