@@ -21,6 +21,24 @@ if TYPE_CHECKING:
     from ingest.milvus.field_checks import FieldChange
     from ingest.tasks.plan import Plan
 
+_SMALL_GB = 1.0
+"""Memory below which nobody needs to compare ways of saving it."""
+_LABELS = {
+    "query_memory": ("memory in Milvus: index, ids and fields", False),
+    "query_nodes": ("query nodes", True),
+    "half_precision_memory": ("memory with half precision", True),
+    "diskann_memory": ("memory with DiskANN", True),
+    "diskann_disk": ("disk with DiskANN", True),
+    "mmap_disk": ("disk with mmap", True),
+    "vectors": ("the vectors alone", True),
+    "hnsw": ("the vectors with their HNSW index", True),
+    "store_disk": ("disk for the embedding store", False),
+    "cache_disk": ("disk for the images", False),
+    "download": ("time to download", False),
+    "decode": ("time to decode on this machine", False),
+    "embed": ("time to embed on this machine", False),
+}
+"""What each figure of an estimate is called, and whether it matters for large catalogs only."""
 _EXPORTS_STAY = "would not replace the exported files"
 
 details = click.option(
@@ -49,15 +67,18 @@ def show_estimate(settings: Settings, *, as_json: bool, quiet: bool, details: bo
         content = {**asdict(found), "figures": {name: asdict(figure) for name, figure in figures.items()}}
         display.echo_json(content)
         return
-    display.echo(
-        f"{found.catalog.products:,} products with {found.model}, estimated from {found.pictures} images of "
-        f"{found.sampled} products:"
-    )
-    for name, figure in figures.items():
-        formula = f"   {figure.formula}" if details else ""
-        display.echo(f"  {name.replace('_', ' '):<22}{estimates.display(figure):>16}{formula}")
+    pictures = f"{quantity(found.pictures, 'image')} of {quantity(found.sampled, 'product')}"
+    display.echo(f"{quantity(found.catalog.products, 'product')} with {found.model}, estimated from {pictures}:")
+    is_small = figures["query_memory"].value < _SMALL_GB
+    for name, (label, of_large) in _LABELS.items():
+        if name not in figures or (of_large and is_small and not details):
+            continue
+        formula = f"   {figures[name].formula}" if details else ""
+        display.echo(f"  {label:<44}{estimates.display(figures[name]):>12}{formula}")
     if "download" not in figures:
-        display.echo("  note: no image was downloaded, so the download time is unknown (--download-missing)")
+        display.echo(f"  {'time to download':<44}{'unknown':>12}   --download-missing measures it")
+    if is_small and not details:
+        display.echo("Any Milvus holds that, Milvus Lite too. --details shows every figure and its formula.")
 
 
 def show(settings: Settings, *, as_json: bool, quiet: bool, details: bool) -> None:
