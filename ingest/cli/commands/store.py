@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ingest.cli import help_groups, options
+from ingest.cli import help_groups, options, typed_flags
 from ingest.cli.output import terminal
 from ingest.cli.param_types import Age, Limit, PathOrUrl
 from ingest.core import display
@@ -17,6 +17,7 @@ from ingest.core.wording import quantity, size
 
 if TYPE_CHECKING:
     from ingest.core.settings import Settings
+    from ingest.store.maintenance import SpaceInfo
 
 
 @click.group("store", context_settings={"help_option_names": ["-h", "--help"]})
@@ -102,12 +103,15 @@ def compact(*, size: int, quiet: bool, **values: Any) -> None:
                 help="Refuse if more images than this cannot be looked at.")  # fmt: skip
 @help_groups.option("Store", "--allow-smaller", is_flag=True,
                 help="Drop vectors even if the catalog lacks more than 20 % of the served products.")  # fmt: skip
+@click.option("--old-models", is_flag=True, cls=help_groups.Grouped, group="Store",
+              help="Drop the vectors of models that no collection uses instead, not even for a rollback.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, cls=help_groups.Grouped, group="Store", help="Only count; drop nothing.")
 @click.option("--yes", "-y", is_flag=True, cls=help_groups.Grouped, group="Store", help="Do not ask for confirmation.")
 @options.quiet
+@click.pass_context
 def gc(
-    *, also: tuple[Path | str, ...], grace: str, max_drop: float, max_unseen: str, dry_run: bool, yes: bool,
-    quiet: bool, **values: Any,
+    ctx: click.Context, /, *, also: tuple[Path | str, ...], grace: str, max_drop: float, max_unseen: str,
+    old_models: bool, dry_run: bool, yes: bool, quiet: bool, **values: Any,
 ) -> None:  # fmt: skip
     """Drop vectors of the model that no image of the catalogs uses, after confirmation.
 
@@ -115,6 +119,7 @@ def gc(
     Examples:
       ingest store gc --dry-run
       ingest store gc --grace 30d --yes
+      ingest store gc --old-models
       ingest store gc --also /srv/other-shop/ingest.toml --also s3://shop/feed/
 
     If several catalogs share the store, name all of them. Dropped vectors go into a trash, from which a run takes what
@@ -123,6 +128,10 @@ def gc(
     from ingest.tasks import garbage
 
     settings = options.settings(values)
+    if old_models:
+        typed_flags.refuse(ctx, "has no effect with --old-models.", "max_drop", "max_unseen", "allow_smaller")
+        _drop_old_models(settings, grace, [_other(settings, place) for place in also], dry_run, yes, quiet)
+        return
 
     def agreed(unused: int, young: int) -> bool:
         display.echo(
@@ -138,6 +147,29 @@ def gc(
     )
     with terminal.follow(quiet=quiet) as (progress, stop):
         dropped = garbage.collect_garbage(settings, progress, stop, asked, agreed)
+    display.echo(f"{quantity(dropped, 'row')} dropped" if dropped else "nothing was dropped")
+
+
+def _drop_old_models(
+    settings: Settings, grace: str, also: list[Settings], dry_run: bool, yes: bool, quiet: bool
+) -> None:
+    from ingest.tasks import old_models
+
+    def agreed(unused: list[SpaceInfo]) -> bool:
+        if not unused:
+            display.echo("every model of the store is used")
+            return not dry_run
+        for space in unused:
+            held = f"{quantity(space.rows, 'row')}, {size(space.bytes)}"
+            display.echo(f"{space.fingerprint}  {held}  {space.model or 'unknown model'}")
+        frees = f"frees {size(sum(space.bytes for space in unused))} when it leaves the trash, after {grace}"
+        if dry_run:
+            display.echo(f"dropping them {frees}")
+            return False
+        return yes or terminal.confirm(f"Drop what is older than {grace}? That {frees}.")
+
+    with terminal.follow(quiet=quiet) as (progress, stop):
+        dropped = old_models.drop_old_models(settings, progress, stop, grace, also, agreed)
     display.echo(f"{quantity(dropped, 'row')} dropped" if dropped else "nothing was dropped")
 
 

@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from support.small_shop import SmallShop
 
 from ingest.cli.main import cli
-from ingest.core.errors import PruneRefusedError, StorageError
+from ingest.core.errors import MilvusError, PruneRefusedError, StorageError
+from ingest.milvus import versions
 from ingest.runtime import remote_files
 from ingest.store import shard_writer
 
@@ -172,3 +173,69 @@ def test_gc_refuses_if_a_local_image_is_missing(shop):
 def test_a_grace_that_is_not_a_duration_is_a_mistake_in_usage(shop):
     wrong = store(shop, "gc", "--grace", "soon")
     assert (wrong.exit_code, "'--grace': soon: not a duration" in wrong.output) == (2, True)
+
+
+def gc_models(shop: SmallShop, *arguments: str, model: str = "model-2", answer: str = "") -> Result:
+    where = ["--data", str(shop.settings.data), "--catalog", str(shop.settings.catalog), "--model", model]
+    with shop.faked():
+        return CliRunner().invoke(cli, ["store", "gc", "--old-models", *where, *arguments], input=answer)
+
+
+def models(shop: SmallShop) -> list[str]:
+    return sorted(found["model"] for found in json.loads(store(shop, "info", "--json").output))
+
+
+def test_a_model_whose_collection_is_kept_for_a_rollback_is_never_dropped(shop):
+    shop.run(model="model-2")
+    result = gc_models(shop, "--yes", "--grace", "0s")
+    assert (result.exit_code, result.output) == (0, "every model of the store is used\nnothing was dropped\n")
+    served = gc_models(shop, "--yes", "--grace", "0s", model="model-3")
+    assert "every model of the store is used" in served.output, "whatever the settings name, apps use both"
+    assert models(shop) == ["model-1", "model-2"]
+
+
+def drop_previous(shop: SmallShop) -> None:
+    with shop.connection() as connection:
+        (old,) = [version.name for version in versions.list_versions(connection, "products") if not version.serves]
+        versions.drop(connection, "products", old)
+
+
+def test_an_old_model_is_dropped_when_no_collection_is_left_and_comes_back_from_the_trash(shop):
+    shop.run(model="model-2")
+    drop_previous(shop)
+    young = gc_models(shop, "--yes")
+    assert young.output.endswith("nothing was dropped\n"), "younger than the grace period"
+    shown = gc_models(shop, "--dry-run")
+    assert "10 rows, " in shown.output
+    assert "model-1\ndropping them frees " in shown.output
+    declined = gc_models(shop, "--grace", "0s", answer="n\n")
+    assert (declined.exit_code, declined.output.splitlines()[-1]) == (0, "nothing was dropped")
+    assert models(shop) == ["model-1", "model-2"]
+
+    assert gc_models(shop, "--grace", "0s", answer="y\n").output.endswith("10 rows dropped\n")
+    assert models(shop) == ["model-2"]
+    assert "10 vectors restored" in store(shop, "restore").output
+    assert models(shop) == ["model-1", "model-2"]
+
+    assert gc_models(shop, "--yes", "--grace", "0s").output.endswith("10 rows dropped\n")
+    assert gc_models(shop, "--yes", "--grace", "0s").output.endswith("nothing was dropped\n")
+    assert "0 vectors restored" in store(shop, "restore").output, "the next gc has emptied the trash"
+
+
+def test_without_a_look_at_milvus_no_model_is_dropped(shop, tmp_path):
+    shop.run(model="model-2")
+    drop_previous(shop)
+    result = gc_models(shop, "--yes", "--grace", "0s", "--uri", str(tmp_path / "other.db"))
+    assert isinstance(result.exception, MilvusError)
+    assert models(shop) == ["model-1", "model-2"]
+
+
+def test_a_collection_that_does_not_say_its_model_keeps_all(shop):
+    shop.run(model="model-2")
+    drop_previous(shop)
+    with shop.connection() as connection:
+        connection.client.create_collection("strange", dimension=4)
+        connection.client.alter_collection_properties("strange", {"ingest.contract": "{"})
+    result = gc_models(shop, "--yes", "--grace", "0s")
+    assert isinstance(result.exception, PruneRefusedError)
+    assert models(shop) == ["model-1", "model-2"]
