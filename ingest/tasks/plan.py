@@ -28,6 +28,7 @@ from ingest.sync import diff
 from ingest.sync.inventory import Inventory
 from ingest.sync.prune import PrunePolicy
 from ingest.sync.row_state import RowState
+from ingest.tasks.field_changes import FieldChanges
 
 if TYPE_CHECKING:
     import threading
@@ -50,7 +51,9 @@ class Plan:
     what the alias serves now, None for nothing. `also` is what else a run would do, as after an upgrade of ingest.
     `carried` is rows that would be carried over from the collection that is served. `unserved` says why the alias would
     not switch although it should, `exports_refused` why the last exports would stay, and `unwritten` why nothing at all
-    would be written. `catalog_changes` is how the catalog differs from the last one that was read.
+    would be written. `catalog_changes` is how the catalog differs from the last one that was read. `exists` says
+    whether there is such a collection yet. `fields` counts the products by changed field, and `field_details` is a file
+    of them all.
     """
 
     products: int = 0
@@ -77,6 +80,9 @@ class Plan:
     exports_refused: str = ""
     catalog_changes: list[str] = field(default_factory=list)
     unwritten: str = ""
+    exists: bool = False
+    fields: dict[str, int] = field(default_factory=dict)
+    field_details: Path = Path()
 
 
 def plan(settings: Settings, progress: Progress, stop: threading.Event) -> Plan:
@@ -95,12 +101,15 @@ def plan(settings: Settings, progress: Progress, stop: threading.Event) -> Plan:
         difference = diff.CollectionDiff(inventory, pipeline.space.fingerprint, served)
         images = _fetched(pipeline.images(download=False), found, pipeline, difference)
         records = difference.changes(images)
-        for record in pipeline.report.keep_skipped(difference.failures(pipeline.pixels(records))):
+        fields = FieldChanges(Path(folder, "fields.jsonl"), collection, difference)
+        passed = pipeline.report.keep_skipped(difference.failures(pipeline.pixels(records)))
+        for record in fields.compare(passed):
             assert isinstance(record, Decoded | Embedded)
             found.embed += isinstance(record, Decoded)
             pipeline.report.add_change(record.product.product_id, difference.kind(record.product.product_id))
         if stop.is_set():
             raise InterruptedRunError("interrupted; nothing was changed")
+        found.fields, found.field_details = dict(fields.counts.most_common()), fields.path
         found.added, found.changed, found.unchanged = difference.added, difference.changed, difference.unchanged
         if collection is not None:
             found.embed += len(refill.read_back(pipeline, collection, difference))
@@ -126,11 +135,9 @@ def _read_collection(
     pipeline.check_complete(known.refused, known.version)
     found.also += [known.open] if known.open else []
     collection = Collection(connection, known.contract, pipeline.space)
-    found.collection = collection.name
+    found.collection, found.exists = collection.name, collection.exists()
     found.served = collection.alias_target()
-    pipeline.last_profile = catalog_check.recall(
-        connection, collection.name if collection.exists() else None, found.served
-    )
+    pipeline.last_profile = catalog_check.recall(connection, collection.name if found.exists else None, found.served)
     inventory = Inventory()
     if collection.ready():
         check_loaded(connection, collection.name)

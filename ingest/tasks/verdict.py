@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ingest.core.wording import quantity
+
 if TYPE_CHECKING:
     from ingest.core.records import Mismatch
 
@@ -64,23 +66,19 @@ class Verdict:
     def proven(self) -> str:
         """What was compared and is right, in words."""
         wrong = sum(found.kind == "vector" for found in self.differing)
-        fields = ", fields" if self.compared >= self.rows else f"; fields of {_counted(self.compared, 'row')}"
+        fields = ", fields" if self.compared >= self.rows else f"; fields of {quantity(self.compared, 'row')}"
         said = [
-            f"{self.rows:,} of {_counted(self.expected, 'row')}: ids, digests{fields}",
-            f"{_counted(self.sampled - wrong, 'vector')} bit for bit",
+            f"{self.rows:,} of {quantity(self.expected, 'row')}: ids, digests{fields}",
+            f"{quantity(self.sampled - wrong, 'vector')} bit for bit",
         ]
         if self.pictures is not None:
-            said.append(f"bytes of {_counted(self.pictures, 'image')}")
+            said.append(f"bytes of {quantity(self.pictures, 'image')}")
         if self.embedded is not None:
             least = f", cosine ≥ {math.floor(1e4 * self.cosine) / 1e4:.4f}" if self.cosine is not None else ""
-            said.append(f"{_counted(self.embedded, 'image')} embedded again{least}")
+            said.append(f"{quantity(self.embedded, 'image')} embedded again{least}")
         if self.overlap is not None:
             said.append(f"FAISS and Milvus share {self.overlap:.1%} of their top {TOP}")
         fewest = min(self.compared, self.sampled, self.rows if self.embedded is None else self.embedded)
         if fewest < self.rows:
             said.append(f"drawn with --seed {self.seed}")
         return "; ".join(said)
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"

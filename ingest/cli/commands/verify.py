@@ -10,6 +10,7 @@ import click
 from ingest.cli import credentials, help_groups, options
 from ingest.cli.output import terminal
 from ingest.core import display
+from ingest.core.wording import quantity
 
 if TYPE_CHECKING:
     from ingest.tasks.verdict import Verdict
@@ -50,9 +51,10 @@ def command(
     """Check the collection and the exported files against the catalog and the store.
 
     \b
-    ingest verify
-    ingest verify --pictures --repair
-    ingest verify --embed 200
+    Examples:
+      ingest verify
+      ingest verify --pictures --repair
+      ingest verify --embed 200
 
     Compares every id and digest, the counts, the fields of all rows (of 20,000 if there are more than 200,000), sampled
     vectors, the index, the alias, checksums, and the results of the FAISS files. Nothing is changed. If anything
@@ -84,7 +86,7 @@ def command(
         _print(verdict)
     if verdict.differing:
         advice = "a run cannot repair the rest" if repair else "repair with: ingest verify --repair"
-        raise VerificationError(f"{verdict.collection}: {len(verdict.differing)} differences; {advice}")
+        raise VerificationError(f"{verdict.collection}: {quantity(len(verdict.differing), 'difference')}; {advice}")
 
 
 def _print(verdict: Verdict) -> None:
