@@ -12,8 +12,8 @@ import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from ingest.api.keyword_wording import in_python
 from ingest.api.progress_events import show
-from ingest.api.wording import in_python
 from ingest.core import escape
 from ingest.core.errors import BusyError, IngestError
 

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, overload
 
 from ingest.core import escape, notebook
+from ingest.core.wording import score
 from ingest.search import hit_fields
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Hits(Sequence["Hit"]):
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return what the command prints with `--json`: product_id, score and the metadata of each."""
         return [
-            {"product_id": hit.product_id, "score": round(hit.score, 6), **hit_fields.beside_own(hit.metadata)}
+            {"product_id": hit.product_id, "score": round(hit.score, 6) + 0.0, **hit_fields.beside_own(hit.metadata)}
             for hit in self._hits
         ]
 
@@ -104,7 +105,7 @@ class Hits(Sequence["Hit"]):
 
     def _rows(self) -> Iterable[dict[str, Any]]:
         for hit in self._hits[:_SHOWN]:
-            yield {"score": f"{hit.score:.3f}", "product_id": hit.product_id, **hit_fields.beside_own(hit.metadata)}
+            yield {"score": score(hit.score), "product_id": hit.product_id, **hit_fields.beside_own(hit.metadata)}
 
     def _rest(self) -> list[str]:
         return [f"… and {len(self) - _SHOWN:,} more"] if len(self) > _SHOWN else []

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ingest.core import notebook
+from ingest.core.wording import quantity
 
 if TYPE_CHECKING:
     from ingest.pipeline.outcome import Outcome
@@ -70,7 +71,7 @@ class RunSummary:
     def __repr__(self) -> str:
         """Say in a line what was done, and below why products were skipped and what went wrong."""
         done = (
-            f"{notebook.count(self.products, 'product')}: {self.embedded:,} embedded, {self.skipped:,} skipped, "
+            f"{quantity(self.products, 'product')}: {self.embedded:,} embedded, {self.skipped:,} skipped, "
             f"{self.upserted:,} upserted, {self.unchanged:,} unchanged in {self.seconds:.1f} s"
         )
         more = [f"{count:,} skipped: {reason}" for reason, count in self.reasons.items()]
@@ -82,4 +83,4 @@ class RunSummary:
         counts = ("embedded", "upserted", "unchanged", "deleted", "gone", "stale", "carried", "skipped", "reasons")
         rest = ("bound_by", "hint", "served", "places", "notes", "failure")
         values = {name.replace("_", " "): getattr(self, name) for name in (*counts, *rest)}
-        return notebook.facts(f"{notebook.count(self.products, 'product')} in {self.seconds:.1f} s", values)
+        return notebook.facts(f"{quantity(self.products, 'product')} in {self.seconds:.1f} s", values)

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 from ingest.api import keywords as kinds
 from ingest.api.call import call, reword, reword_errors
 from ingest.api.keyword_settings import Keywords, settings_of, shows
+from ingest.api.keyword_wording import in_python
 from ingest.api.results import RunSummary
-from ingest.api.wording import in_python
 from ingest.core.errors import ConfigError, TooManySkippedError
 from ingest.core.idle_settings import idle_settings
 

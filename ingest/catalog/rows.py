@@ -19,6 +19,7 @@ MAX_ROW = 16 << 20
 TOO_LONG = f"the row is longer than {MAX_ROW >> 20} MiB"
 
 _NAMED = 20  # columns that a message lists
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars", ",": "commas"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,14 @@ def check_columns(names: list[str], file: CatalogFile, columns: Columns) -> None
     for option, name in (("--id-column", columns.product_id), ("--image-column", columns.image)):
         if name not in seen:
             existing = ", ".join(map(display, names[:_NAMED])) + (", …" if len(names) > _NAMED else "")
-            raise CatalogError(
-                f"{file}: no column {display(name)}; the columns are {existing}; choose one with {option} NAME"
-            )
+            fix = _explain_separator(names) or f"the columns are {existing}; choose one with {option} NAME"
+            raise CatalogError(f"{file}: no column {display(name)}; {fix}")
+
+
+def _explain_separator(names: list[str]) -> str:
+    """Say which separator the file seems to have instead of its own, if its header is a single name; else ""."""
+    found = next((separator for separator in _SEPARATORS if len(names) == 1 and separator in names[0]), "")
+    return found and (
+        f"{display(names[0])} is one column: the file seems to be separated by {_SEPARATORS[found]}; write "
+        "a .csv with commas, or a .tsv with tabs"
+    )

@@ -84,8 +84,9 @@ def cli() -> None:
     """Keep a Milvus collection of CLIP image embeddings up to date with a product catalog.
 
     \b
-    ingest run --catalog products.csv --uri http://localhost:19530
-    ingest search "red striped mug"
+    Examples:
+      ingest run --catalog products.csv --uri http://localhost:19530
+      ingest search "red striped mug"
 
     Settings come from flags, INGEST_… environment variables and ./ingest.toml, in that order.
     """  # noqa: D301  Click looks for the character itself

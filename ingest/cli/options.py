@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from ingest.cli.help_groups import CONFIG, DEFAULTS, F, Grouped, combine, option
-from ingest.cli.param_types import BatchSize, GpuShare, PathOrUrl
+from ingest.cli.param_types import Age, BatchSize, GpuShare, Limit, PathOrUrl
 from ingest.core import settings as configuration
 from ingest.core.settings import Settings
 
@@ -121,13 +121,9 @@ downloads = combine(
     requests,
     option("Images", "--retry-failed", is_flag=True, help="Retry downloads that failed permanently, such as a 404."),
     option("Images", "--refresh", is_flag=True, help="Check with the servers whether downloaded images have changed."),
-    option(
-        "Images",
-        "--refresh-older-than",
-        metavar="AGE",
-        help="The same, only for images downloaded longer ago than this, such as 7d.",
-    ),
-)
+    option("Images", "--refresh-older-than", type=Age(), metavar="AGE",
+           help="Check whether images that were downloaded longer ago than this, such as 7d, have changed."),
+)  # fmt: skip
 
 images = combine(
     option("Images", "--download-missing", is_flag=True, help="Download images that are not in the cache."),
@@ -243,11 +239,17 @@ as_json = click.option(
 )
 
 quiet = click.option(
-    "--quiet", "-q", is_flag=True, cls=Grouped, group="Output", help="Show no progress, only errors and the result."
+    "--quiet", "-q", is_flag=True, cls=Grouped, group="Output", help="Print only errors, notes and one line of result."
 )
 
 outcome = combine(
-    option("Output", "--max-skipped", metavar="N|N%", help="Exit with code 4 if more products than this are skipped."),
+    option(
+        "Output",
+        "--max-skipped",
+        type=Limit(),
+        metavar="N|N%",
+        help="Exit with code 4 if more products than this are skipped.",
+    ),
     as_json,
     quiet,
 )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import click
+
+from ingest.core.duration import parse_duration
+from ingest.core.errors import ConfigError
 
 
 class _OrAuto(click.ParamType[Any]):
@@ -24,6 +28,33 @@ class BatchSize(_OrAuto, click.IntRange):
 
 class GpuShare(_OrAuto, click.FloatRange):
     """A number of GPUs, or `auto`."""
+
+
+class Limit(click.ParamType[str]):
+    """A number of products or a share of them, `50` or `5%`, as text; "" for no limit."""
+
+    name = "limit"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text, if it is one."""
+        if not re.fullmatch(r"|(\d+\.?\d*|\.\d+)(e\d{1,2})? *%?", text := str(value).strip()):
+            self.fail(f"{value!r}: pass a number such as 50, or a share such as 5%", param, ctx)
+        return text
+
+
+class Age(click.ParamType[str]):
+    """A duration such as `7d`, as text; "" for none."""
+
+    name = "age"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text, if it is one."""
+        if value:
+            try:
+                parse_duration(str(value), "")
+            except ConfigError as error:
+                self.fail(str(error).strip(), param, ctx)
+        return str(value)
 
 
 class PathOrUrl(click.Path):

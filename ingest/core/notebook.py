@@ -28,11 +28,6 @@ def table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def count(number: int, thing: str) -> str:
-    """Return a number and a noun that agrees with it: `1 product`, `1,200 products`."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
-
-
 def lines(head: str, more: Iterable[str]) -> str:
     """Return the text form of a result: a line, and others indented below it; no text in it controls a terminal."""
     return "\n  ".join(map(escape.line, [head, *more]))

@@ -184,7 +184,7 @@ def read(path: Path) -> dict[str, Any]:
     for key, value in table.items():
         place = f"{path} line {_line(text, key)}"
         if key not in KEYS:
-            raise ConfigError(f"{place}: {key} is not a setting{_like(key)}; known: {', '.join(KEYS)}")
+            raise ConfigError(f"{place}: {key} is not a setting{_advise(key)}")
         if isinstance(value, dict | list) or value is None:
             raise ConfigError(f"{place}: {key} must be a plain value, not a {type(value).__name__}")
         if key in _TOKENS:
@@ -254,8 +254,8 @@ def _line(text: str, key: str) -> int:
     return next((number for number, line in enumerate(text.splitlines(), 1) if pattern.match(line)), 1)
 
 
-def _like(key: str) -> str:
+def _advise(key: str) -> str:
     from difflib import get_close_matches
 
     near = get_close_matches(key.replace("-", "_"), KEYS, n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
+    return f" (did you mean {near[0]}?)" if near else "; keys are the flags of ingest run --help-all, with _ for -"

@@ -8,10 +8,9 @@ from typing import Any
 from ingest.core.errors import ModelError
 
 _REACH_S = 10.0
-_FIX = (
-    "connect once, or set HF_HOME to a cache that has it, or pass --model FOLDER with a downloaded checkpoint, "
-    "or try the sample: --model data/models/sample-clip"
-)
+_FIX = "connect once, or set HF_HOME to a cache that has it, or pass --model FOLDER with a downloaded checkpoint"
+_SAMPLE = Path("data", "models", "sample-clip")
+"""The sample model, in a checkout of ingest."""
 
 
 class HubRepository:
@@ -98,4 +97,7 @@ class HubRepository:
 
     def _unreachable(self, file: str) -> ModelError:
         what = "the model" if file == "config.json" else f"its {file}"
-        return ModelError(f"{self.name}: the hub cannot be reached and {what} is not in the local cache; {_FIX}")
+        sample = f", or try the sample: --model {_SAMPLE.as_posix()}" if _SAMPLE.is_dir() else ""
+        return ModelError(
+            f"{self.name}: the hub cannot be reached and {what} is not in the local cache; {_FIX}{sample}"
+        )

@@ -12,6 +12,7 @@ from ingest.core import carried_properties
 from ingest.core import contract as contracts
 from ingest.core.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST
 from ingest.core.errors import MilvusError
+from ingest.core.wording import quantity
 from ingest.milvus import alias, filters, index_parameters, lite, pages, properties, schema
 from ingest.milvus.connection import CALL_TIMEOUT_S, WRITE_TIMEOUT_S
 from ingest.milvus.loading import load
@@ -128,7 +129,7 @@ class Collection:
                 return
             if time.monotonic() - began > _SAY_AFTER_S:
                 self.connection.say(
-                    f"waiting for Milvus at {self.connection.shown} to index {pending:,} rows of {self.name}"
+                    f"waiting for Milvus at {self.connection.shown} to index {quantity(pending, 'row')} of {self.name}"
                 )
         ends = time.monotonic() + _STALE_S
         # Both are counted each time: during a compaction count(*) may be too large (milvus-io/milvus #31484).

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+from pathlib import Path
 
 _TRANSIENT_CODES = frozenset({
     2,  # service unavailable, connection lost
@@ -111,6 +112,12 @@ def explain(error: BaseException, *, connecting: bool, tls: bool) -> str:
     return f"{text}; {advice}" if advice else text
 
 
+def advise_start() -> str:
+    """Return how to start a server from the current folder, if it has what that takes, and how to look for one."""
+    compose = "docker compose up -d --wait, or " if Path("docker-compose.yml").exists() else ""
+    return f"{compose}ingest doctor"
+
+
 def _advice(text: str, error: BaseException) -> str:
     """Return what to do about an error, "" if there is nothing to say."""
     code, low = _code(error), text.lower()
@@ -126,7 +133,7 @@ def _advice(text: str, error: BaseException) -> str:
         ),
         (
             "unavailable" in low or "fail connecting" in low,
-            "is it running? docker compose up -d --wait, or ingest doctor",
+            f"is it running? {advise_start()}",
         ),
         (
             is_unauthorized(error),
@@ -151,7 +158,7 @@ def _explain_refused_connection(text: str, status: str, *, tls: bool) -> str:
         ("Socket closed" in text and not tls, f"{text}; does it speak TLS? Then use https://"),
         ("resolving" in text, f"{text}; check the name in --uri"),
     )
-    not_running = f"{text}; is it running? docker compose up -d --wait, or ingest doctor"
+    not_running = f"{text}; is it running? {advise_start()}"
     return next((explanation for applies, explanation in cases if applies), not_running)
 
 

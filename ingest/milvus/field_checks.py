@@ -112,7 +112,7 @@ class FieldComparison:
             return
         contract = self._collection.contract
         ids = [row.image.product.product_id for row in page]
-        names = [ROW_DIGEST, *(field.name for field in contract.fields), *([DYNAMIC] if contract.keeps_others else [])]
+        names = [ROW_DIGEST, *shown_fields(contract)]
         rows = {row[PRIMARY_KEY]: row for row in self._collection.find(ids, names)}
         for product_id, (image, digest, names_image) in zip(ids, page, strict=True):
             row = rows.get(product_id)
@@ -124,7 +124,25 @@ class FieldComparison:
                 self.mismatches.append(Mismatch("field", product_id, "; ".join(faults)))
 
 
+def shown_fields(contract: Contract) -> list[str]:
+    """Return the names of the fields to read of a row, to compare it with a product's metadata."""
+    return [*(field.name for field in contract.fields), *([DYNAMIC] if contract.keeps_others else [])]
+
+
+class FieldChange(NamedTuple):
+    """A field whose value in a row differs from the catalog's; `old` and `new` are how the two are shown."""
+
+    name: str
+    old: str
+    new: str
+
+
 def differences(row: Mapping[str, Any], metadata: Mapping[str, Scalar], contract: Contract) -> list[str]:
+    """Return how a row differs from a product's metadata, as `changes` does, in words."""
+    return [f"{name} is {old}, not {new}" for name, old, new in changes(row, metadata, contract)]
+
+
+def changes(row: Mapping[str, Any], metadata: Mapping[str, Scalar], contract: Contract) -> list[FieldChange]:
     """Return how a row as Milvus returns it differs from a product's metadata, field by field.
 
     FLOAT is compared as float32, a missing number equals NaN, and the dynamic field is compared as JSON.
@@ -138,7 +156,7 @@ def differences(row: Mapping[str, Any], metadata: Mapping[str, Scalar], contract
     own = {PRIMARY_KEY, ROW_DIGEST, IMAGE_SHA256, DYNAMIC, contract.index.field}
     others = metadata.keys() | row.keys() if contract.keeps_others else frozenset[str]()
     return [
-        f"{name} is {_shown(row, name, typed.get(name))}, not {_shown(metadata, name, typed.get(name))}"
+        FieldChange(name, _shown(row, name, typed.get(name)), _shown(metadata, name, typed.get(name)))
         for name in [*typed, *sorted(others - typed.keys() - own)]
         if not _is_same(row, metadata, name, typed.get(name, DYNAMIC))
     ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ingest.core.errors import QueryError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Container, Iterable
+    from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 
     from ingest.core.records import Scalar
 
@@ -34,6 +34,15 @@ _TOKEN = re.compile(
 )
 
 
+_SINGLE_EQUALS = re.compile(r"(?<![=!<>])=(?![=~])")
+_COMPARISON = re.compile(
+    r"""(?:(?<![\w$"'])(?P<name>[A-Za-z_]\w*)|\$meta\s*\[\s*(?P<quote>["'])(?P<key>[^"']+)(?P=quote)\s*\])"""
+    r"""\s*(?P<operator>==|!=|<=|>=|<|>)\s*"""
+    r"""(?P<value>-?\d[\w.]*|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')"""
+)
+_NUMBERS = frozenset({"INT64", "FLOAT", "DOUBLE"})
+
+
 def names(expression: str) -> list[str]:
     """Return the field names in an expression, each once, in order.
 
@@ -46,6 +55,32 @@ def names(expression: str) -> list[str]:
         elif token["name"] and not token["called"] and token["name"].lower() not in _WORDS:
             found.append(token["name"])
     return list(dict.fromkeys(found))
+
+
+def explain(expression: str, types: Mapping[str, str]) -> str:
+    """Return what is wrong with an expression that Milvus refuses, "" if unknown; `types` are the fields' types."""
+    bare = _TOKEN.sub(lambda token: "_" * len(token[0]) if token["text"] else token[0], expression)
+    if single := _SINGLE_EQUALS.search(bare):
+        return f"write == to compare: {expression[: single.start()].rstrip()} == {expression[single.end() :].lstrip()}"
+    for name, operator, value in _comparisons(expression):
+        kind, is_text = types.get(name), value[0] in "\"'"
+        if kind == "VARCHAR" and not is_text:
+            return f'{name} is text, so its value needs quotes: {name} {operator} "{value}"'
+        if kind in _NUMBERS and is_text:
+            return f"{name} is a number, so its value has no quotes: {name} {operator} {value[1:-1] or 0}"
+    return ""
+
+
+def compared_with_numbers(expression: str) -> list[str]:
+    """Return the names in an expression that are compared with a number, each once, in order."""
+    found = [name for name, _, value in _comparisons(expression) if value[0] not in "\"'"]
+    return list(dict.fromkeys(found))
+
+
+def _comparisons(expression: str) -> Iterator[tuple[str, str, str]]:
+    """Yield the field's name, the operator and the value of each `name operator value` in an expression."""
+    for found in _COMPARISON.finditer(expression):
+        yield found["name"] or found["key"], found["operator"], found["value"]
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

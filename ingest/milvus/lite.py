@@ -40,18 +40,18 @@ def is_locked(database: str) -> bool:
 def busy(shown: str) -> BusyError:
     """Return the error for a database that another process has open."""
     return BusyError(
-        f"{shown}: another process has this Milvus Lite file open; wait for it, or use a server, which serves many: "
-        "docker compose up -d --wait"
+        f"{shown}: another process has this Milvus Lite file open; wait for it or end it, or use a server, "
+        "which serves many"
     )
 
 
 @contextmanager
 def open_copy(database: Path) -> Iterator[Path]:
-    """Give a folder for Lite to open and change in place of `database`; nobody else can open that meanwhile.
+    """Give a folder for Lite to open and change in place of `database`; nobody can change that meanwhile.
 
     When it opens a database, Lite recovers what a killed process left; when it closes it, Lite writes that down. It
     replaces its small files (JSON), so they are copied, and never changes its large ones, so they are linked. Raises
-    BusyError if another process has `database` open, MilvusError if it cannot be read.
+    BusyError if another process may change `database`, MilvusError if it cannot be read.
     """
     with ExitStack() as stack:
         try:
@@ -69,7 +69,7 @@ def _copy(database: Path, stack: ExitStack) -> Path:
     import fcntl  # Windows has neither this nor Milvus Lite
 
     if (lock := database / _LOCK).exists():
-        fcntl.flock(stack.enter_context(lock.open("rb")), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(stack.enter_context(lock.open("rb")), fcntl.LOCK_SH | fcntl.LOCK_NB)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ingest-")), database.name)
     _copy_folder(database, folder)
     return folder

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ingest.core.carried_properties import read_contract, read_time
 from ingest.core.contract import BUILT, FILLING, PREVIOUS, PROPERTY, SERVED, previous_alias
 from ingest.core.errors import MilvusError, NotLiveError
+from ingest.core.wording import quantity
 from ingest.milvus.alias import alias_target, await_switch, switch
 from ingest.milvus.connection import CALL_TIMEOUT_S
 from ingest.milvus.loading import load, load_state
@@ -109,11 +110,10 @@ def rollback(connection: Connection, alias: str, to: str = "", *, allow_smaller:
     serving = next((version for version in found if version.serves), None)
     wanted = next((version for version in found if (version.name == to if to else version.previous)), None)
     if wanted is None:
-        missing = f"{to} that was built for {alias}" if to else f"that {alias} served before this one"
-        raise MilvusError(
-            f"Milvus at {connection.shown}: there is no collection {missing}; see ingest collections, and name one "
-            "with ingest rollback --to"
-        )
+        missing = f"{to} that was built for {alias}" if to else f"that {alias} served before"
+        others = [version.name for version in found if not version.serves]
+        advice = f"name another: ingest rollback --to {others[0]}" if others else "there is only the served one"
+        raise MilvusError(f"Milvus at {connection.shown}: there is no collection {missing}; {advice}")
     before, rows_before = (serving.name, serving.rows) if serving else ("", 0)
     if wanted.rows:
         load(connection, wanted.name)  # to count it without deleted rows, and for the switch
@@ -122,8 +122,8 @@ def rollback(connection: Connection, alias: str, to: str = "", *, allow_smaller:
         raise MilvusError(f"Milvus at {connection.shown}: {wanted.name} is empty, so {alias} does not switch to it")
     if rows_before - rows > MOST_LOST * rows_before and not allow_smaller:
         raise NotLiveError(
-            f"{wanted.name} has {rows:,} rows, and {before}, which {alias} serves, has {rows_before:,}; to switch all "
-            "the same, pass --allow-smaller"
+            f"{wanted.name} has {quantity(rows, 'row')}, and {before}, which {alias} serves, has {rows_before:,}; "
+            "to switch all the same, pass --allow-smaller"
         )
     if not wanted.serves:
         switch(connection, alias, wanted.name, before or None)

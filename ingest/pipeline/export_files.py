@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ingest.core.errors import ExportError, NotLiveError
+from ingest.core.wording import quantity
 from ingest.exports import faiss_index, npy_files
 from ingest.exports.manifest import read_manifest
 from ingest.pipeline.export_content import ExportContent, ExportPaths, rows_to_export
@@ -149,7 +150,7 @@ def refusal(pipeline: Pipeline, files: ExportPaths, rows: RowSource, coming: Ite
     why = [f"{failing:,} fail today"] * bool(failing)
     why += [f"{len(lost) - failing:,} not in the {where}"] * (len(lost) > failing)
     return (
-        f"they would lose {len(lost):,} of their {len(last):,} products ({', '.join(why)}), "
+        f"they would lose {len(lost):,} of their {quantity(len(last), 'product')} ({', '.join(why)}), "
         f"{loss.reason}; if that is right, pass --allow-smaller"
     )
 

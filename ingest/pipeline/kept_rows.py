@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from ingest.core.wording import quantity
 from ingest.sync.prune import PrunePolicy
 from ingest.sync.row_state import RowState
 
@@ -19,19 +20,15 @@ _NAMED = 5  # products named in a note; changes.csv names them all
 def notes(settings: Settings, difference: CollectionDiff, summary: Summary) -> list[str]:
     """Return a note for each kind of rows that stay, with what deletes them."""
     foreign = difference.inventory.count(RowState.FOREIGN)
-    found = [f"kept {_rows(foreign)} that ingest did not write"] if foreign else []
+    found = [f"kept {quantity(foreign, 'row')} that ingest did not write"] if foreign else []
     for state, rows, why in (
         (RowState.GONE, summary.gone, "not in the catalog (delete with --prune)"),
         (RowState.FAILED, summary.stale, "of products that fail now (delete with --drop-failed)"),
     ):
         if rows and state not in PrunePolicy.of(settings).states:
             named = ", ".join(product_id for product_id, _ in islice(difference.inventory.ids({state}), _NAMED))
-            found.append(f"kept {_rows(rows)} {why}: {named}{', …' if rows > _NAMED else ''}")
+            found.append(f"kept {quantity(rows, 'row')} {why}: {named}{', …' if rows > _NAMED else ''}")
     if summary.carried:
         whose = "of products that fail now or are not in the catalog"
-        found.append(f"carried over {_rows(summary.carried)} from the collection that was served, {whose}")
+        found.append(f"carried over {quantity(summary.carried, 'row')} from the collection that was served, {whose}")
     return found
-
-
-def _rows(number: int) -> str:
-    return "1 row" if number == 1 else f"{number:,} rows"

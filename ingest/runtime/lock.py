@@ -1,6 +1,7 @@
 """Locks: one run at a time on a data folder, one command at a time on a Milvus Lite file.
 
-A command that changes nothing does not create or write a lock file; it locks the one that a run left.
+A command that changes nothing does not create or write a lock file; it locks the one that a run left, and shares that
+lock with others that change nothing.
 """
 
 from __future__ import annotations
@@ -74,9 +75,23 @@ def _lock(path: Path, holder: str, fix: str) -> Iterator[None]:
 def _lock_shared(path: Path, holder: str, fix: str) -> Iterator[None]:
     with ExitStack() as stack:
         if path.exists():
-            with suppress(OSError):  # without the right to write here, no lock can be taken
-                stack.callback(_acquire(path, holder, fix).release)
+            with suppress(OSError):  # without the right to read it, no lock can be taken
+                _acquire_shared(stack, path, holder, fix)
         yield
+
+
+def _acquire_shared(stack: ExitStack, path: Path, holder: str, fix: str) -> None:
+    """Lock until the stack ends, together with others that only read; raises BusyError."""
+    if os.name == "nt":  # no shared locks
+        stack.callback(_acquire(path, holder, fix).release)
+        return
+    import fcntl
+
+    file = stack.enter_context(path.open("rb"))
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise _busy(path, holder, fix) from error
 
 
 def _acquire(path: Path, holder: str, fix: str) -> BaseFileLock:
@@ -86,8 +101,27 @@ def _acquire(path: Path, holder: str, fix: str) -> BaseFileLock:
     try:
         lock.acquire()
     except Timeout as error:
-        raise BusyError(f"{holder} (process {_read_pid(_pid_file(path))}) holds it; {fix}") from error
+        if _is_only_read(path):
+            place = holder.rpartition(": ")[0]
+            raise BusyError(
+                f"{place}: a command that reads it, such as ingest serve, has it open; end it first"
+            ) from error
+        raise _busy(path, holder, fix) from error
     return lock
+
+
+def _busy(path: Path, holder: str, fix: str) -> BusyError:
+    return BusyError(f"{holder} (process {_read_pid(_pid_file(path))}) holds it; {fix}")
+
+
+def _is_only_read(path: Path) -> bool:
+    """Return whether those that hold a lock share it."""
+    try:
+        with ExitStack() as stack:
+            _acquire_shared(stack, path, "", "")
+    except (BusyError, OSError):
+        return False
+    return os.name != "nt"
 
 
 def _pid_file(path: Path) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING
 
-from ingest.core import escape
+from ingest.core import escape, wording
 from ingest.search import hit_fields
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Section:
 
     def html(self) -> Iterable[str]:
         """Yield its markup."""
-        count = f"{len(self._hits)} product{'s' * (len(self._hits) != 1)}" if self._hits else "nothing found"
+        count = wording.quantity(len(self._hits), "product") if self._hits else "nothing found"
         query = f'<img src="{_uri(self._query_image)}" alt="the query\'s image">' if self._query_image else ""
         heading = f"<h2>{escape.html_text(self._heading)}</h2>"
         yield f"<section><header>{query}<div>{heading}<p>{count}</p></div></header><ol>"
@@ -77,7 +77,7 @@ def page(sections: Iterable[Section]) -> str:
 
 
 def _facts(hit: Hit) -> Iterable[str]:
-    own = [("score", f"{hit.score:.3f}"), ("product_id", hit.product_id)]
+    own = [("score", wording.score(hit.score)), ("product_id", hit.product_id)]
     facts: list[tuple[str, object]] = [*own, *hit_fields.beside_own(hit.metadata).items()]
     for name, value in facts:
         if value not in (None, "") and name != "image":

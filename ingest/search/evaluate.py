@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ingest.core.wording import quantity
 from ingest.runtime.openmp import import_faiss
 from ingest.search import selectivity
 from ingest.search.ground_truth import GroundTruth, Precision, Question, recall
@@ -153,7 +154,7 @@ def _notes(served: SearchableCollection, truth: GroundTruth, ef: int) -> Iterato
     """Yield what to know about the collection's figures; `ef` is the smallest one to measure."""
     if (rows := served.count()) != len(truth.names):
         yield (
-            f"the collection has {rows:,} products, the FAISS files {len(truth.names):,}; "
+            f"the collection has {quantity(rows, 'product')}, the FAISS files {len(truth.names):,}; "
             "bring both in step with: ingest run"
         )
     if served.is_exact:

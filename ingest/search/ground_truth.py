@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ingest.core.errors import ExportError, QueryError
+from ingest.core.wording import quantity
 from ingest.runtime.openmp import import_faiss
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class GroundTruth:
         faiss = import_faiss()
         rows = index.rows
         if len(rows) <= k:
-            raise ExportError(f"the FAISS files have {len(rows)} products; more than --k {k} are needed")
+            raise ExportError(f"the FAISS files have {quantity(len(rows), 'product')}; more than --k {k} are needed")
         self.k = k
         self.rows = rows
         self.names = index.names

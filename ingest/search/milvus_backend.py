@@ -37,6 +37,7 @@ _CALL_PRODUCTS = 1_000  # read in one call
 _LARGEST_GRAPH = 100_000
 """Milvus Lite (3.2.2) puts at most so many rows into one segment, and so into one HNSW graph."""
 _DYNAMIC = "$meta"
+_LOOKED_AT = 100  # rows, for the type of a column outside of the contract
 _HIDDEN = frozenset({contracts.ROW_DIGEST, IMAGE_SHA256, PRIMARY_KEY, _DYNAMIC})
 
 
@@ -187,7 +188,8 @@ class SearchableCollection:
                 # If this succeeds, the filter is at fault, whatever the server says.
                 self._call_search(some[:1], 1, "", self.ef)
                 said = str(error).partition(": cannot search: ")[2] or str(error)
-                raise QueryError(f"the filter {expression!r}: {said}; fields: {self._list_fields()}") from error
+                why = filters.explain(expression, self.fields) or f"{said}; fields: {self._list_fields()}"
+                raise QueryError(f"the filter {expression!r}: {why}") from error
             hits += [[self._hit(hit) for hit in found] for found in answer]
         return hits
 
@@ -195,6 +197,16 @@ class SearchableCollection:
         """Return the names in a filter that are no field of the contract: other catalog columns, or mistakes."""
         own = {PRIMARY_KEY, contracts.ROW_DIGEST, IMAGE_SHA256, self.contract["vector_field"], _DYNAMIC}
         return [name for name in filters.names(expression) if name not in own and name not in self.contract["fields"]]
+
+    def text_columns(self, names: Collection[str]) -> list[str]:
+        """Return those of these columns outside of the contract that the first rows have as texts."""
+        if not self.keeps_others or not names:
+            return []
+        answer = self._connection.call(
+            "look at some rows", self._connection.client.query, self.name, filter="", output_fields=[_DYNAMIC],
+            limit=_LOOKED_AT, timeout=CALL_TIMEOUT_S,
+        )  # fmt: skip
+        return [name for name in names if any(isinstance(row.get(name), str) for row in answer)]
 
     def _check_filter(self, expression: str) -> None:
         """Raise QueryError for a field that no product can have; with other columns kept, Milvus takes any name."""

@@ -114,7 +114,7 @@ class Neighbours:
         existing = np.where(found >= 0, scores, -np.inf).astype(np.float32)
         blocks = [slice(at, at + _DIVERSE_BATCH) for at in range(0, len(found), _DIVERSE_BATCH)]
         chosen = [diverse(existing[block], self._index.rows[found[block]], limit, balance) for block in blocks]
-        pick = np.concatenate(chosen)
+        pick = np.sort(np.concatenate(chosen), axis=1)  # the candidates are in the order of their scores
         return np.take_along_axis(found, pick, axis=1), np.take_along_axis(scores, pick, axis=1)
 
 

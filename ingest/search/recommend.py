@@ -49,7 +49,7 @@ class RecommendOptions:
 
 
 def like(served: SearchableCollection, product_ids: Sequence[str], options: RecommendOptions) -> list[Hit]:
-    """Return products like one, or like the mean of several: best first, or in the order in which they were chosen.
+    """Return products like one, or like the mean of several, best first.
 
     The given products are left out, and those that share an image with them. Raises QueryError for a product that is
     missing, or that has no value for `same` or `other`.
@@ -64,7 +64,8 @@ def like(served: SearchableCollection, product_ids: Sequence[str], options: Reco
     found = served.vectors([hit.product_id for hit in hits])
     rows = np.stack([found[hit.product_id] for hit in hits])
     scores = np.array([[hit.score for hit in hits]], np.float32)
-    return [hits[number] for number in diverse(scores, rows[None], options.limit, options.balance)[0]]
+    chosen = diverse(scores, rows[None], options.limit, options.balance)[0]
+    return [hits[number] for number in sorted(chosen)]
 
 
 def diverse(scores: NDArray[np.float32], rows: NDArray[np.float32], limit: int, balance: float) -> NDArray[np.int64]:

@@ -220,7 +220,7 @@ async def page(_service: CurrentService, request: Request) -> Response:
 
 def _hits(found: Found) -> schemas.Hits:
     hits = [
-        schemas.SearchHit(product_id=hit.product_id, score=round(hit.score, 6), fields=dict(hit.metadata))
+        schemas.SearchHit(product_id=hit.product_id, score=round(hit.score, 6) + 0.0, fields=dict(hit.metadata))
         for hit in found.hits
     ]
     return schemas.Hits(hits=hits, warnings=found.warnings)

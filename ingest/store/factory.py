@@ -26,12 +26,12 @@ def store_location(settings: Settings, fingerprint: str) -> str:
 
 def mirror_folder(settings: Settings, space: Space) -> Path:
     """Return the folder that mirrors a space's vectors from object storage."""
-    return settings.data / "embeddings" / "mirror" / space.fingerprint
+    return _mirror(settings, space.fingerprint)
 
 
 def trash_mirror_folder(settings: Settings, space: Space) -> Path:
     """Return the folder that mirrors what was dropped of a space."""
-    return settings.data / "embeddings" / "mirror" / "trash" / space.fingerprint
+    return _mirror(settings, f"trash/{space.fingerprint}")
 
 
 def open_store(settings: Settings, space: Space, mirror: Path) -> EmbeddingStore:
@@ -39,15 +39,29 @@ def open_store(settings: Settings, space: Space, mirror: Path) -> EmbeddingStore
 
     Raises ConfigError or StorageError if their folder or URL cannot be used.
     """
-    return _open(store_location(settings, space.fingerprint), space, mirror)
+    return _open(store_location(settings, space.fingerprint), space.dim, mirror)
 
 
 def open_trash(settings: Settings, space: Space, mirror: Path) -> EmbeddingStore:
     """Open what `ingest store gc` has dropped of a space: a store of its own, beside all spaces, as `open_store`."""
-    return _open(store_location(settings, f"trash/{space.fingerprint}"), space, mirror)
+    return _open(store_location(settings, f"trash/{space.fingerprint}"), space.dim, mirror)
 
 
-def _open(location: str, space: Space, mirror: Path) -> EmbeddingStore:
+def open_store_of(settings: Settings, fingerprint: str, dim: int) -> EmbeddingStore:
+    """Open the vectors of a space that is known by its fingerprint alone, as `open_store`."""
+    return _open(store_location(settings, fingerprint), dim, _mirror(settings, fingerprint))
+
+
+def open_trash_of(settings: Settings, fingerprint: str, dim: int) -> EmbeddingStore:
+    """Open what was dropped of such a space, as `open_trash`."""
+    return _open(store_location(settings, f"trash/{fingerprint}"), dim, _mirror(settings, f"trash/{fingerprint}"))
+
+
+def _mirror(settings: Settings, name: str) -> Path:
+    return settings.data / "embeddings" / "mirror" / name
+
+
+def _open(location: str, dim: int, mirror: Path) -> EmbeddingStore:
     if is_remote(location, "--store"):
-        return ObjectStorageStore(Bucket(location), space.dim, mirror)
-    return LocalStore(Path(location), space.dim)
+        return ObjectStorageStore(Bucket(location), dim, mirror)
+    return LocalStore(Path(location), dim)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ingest.core import contract as contracts
 from ingest.core import contract_file
 from ingest.core.errors import IngestError, NoTorchError
+from ingest.core.wording import quantity
 from ingest.embedding import device as torch_device
 from ingest.embedding.checkpoint import resolve
 from ingest.embedding.checkpoint_files import WEIGHTS, has_weights
@@ -130,7 +131,7 @@ def _catalog(settings: Settings) -> Finding:
     columns = Columns(settings.id_column, settings.image_column)
     next(reader.read_catalog(settings.catalog, contract_file.load(settings.schema), columns))
     products = reader.estimate(settings.catalog)
-    found = f"about {products:,} products" if products else "readable"
+    found = f"about {quantity(products, 'product')}" if products else "readable"
     parts = len(files.list_files(settings.catalog))
     return Finding("catalog", f"{settings.catalog}: {found}" + (f", in {parts:,} files" if parts > 1 else ""))
 

@@ -113,12 +113,14 @@ def table() -> str:
 
 
 def display(figure: Figure) -> str:
-    """Return a figure as it is printed: three digits, in MB to PB or minutes to days."""
+    """Return a figure as it is printed: three digits, in kB to PB or seconds to days."""
     value, unit = figure.value, figure.unit
     if unit == "GB":
-        value, unit = _scaled(value, ((1e-3, "MB"), (1, "GB"), (1e3, "TB"), (1e6, "PB")))
+        value, unit = _scaled(value, ((1e-6, "kB"), (1e-3, "MB"), (1, "GB"), (1e3, "TB"), (1e6, "PB")))
     elif unit == "hours":
-        value, unit = _scaled(value, ((1 / 60, "min"), (1, "hours"), (24, "days")))
+        if 0 < value < 1 / 3600:
+            return "under 1 s"
+        value, unit = _scaled(value, ((1 / 3600, "s"), (1 / 60, "min"), (1, "hours"), (24, "days")))
     else:
         return f"{value:,.0f} {unit}".strip()
     digits = max(0, 2 - math.floor(math.log10(value))) if 1e-3 < value < 100 else 0

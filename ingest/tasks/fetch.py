@@ -12,6 +12,7 @@ from ingest.catalog.rows import Columns
 from ingest.core import contract_file, notebook
 from ingest.core.errors import InterruptedRunError
 from ingest.core.records import ImageFile, Product, Skipped, Stage
+from ingest.core.wording import quantity
 from ingest.images.cache import statistics
 from ingest.images.cache.cache import FOLDER, ImageCache
 from ingest.images.stage import ImageStage
@@ -49,7 +50,7 @@ class FetchResult:
     def __repr__(self) -> str:
         """Say in a line what was done, and below why products were skipped and what went wrong."""
         done = (
-            f"{notebook.count(self.products, 'product')}: {self.pictures:,} images available, {self.skipped:,} skipped "
+            f"{quantity(self.products, 'product')}: {self.pictures:,} images available, {self.skipped:,} skipped "
             f"in {self.seconds:.1f} s"
         )
         more = [f"{count:,} skipped: {reason}" for reason, count in self.reasons.items()]
@@ -57,7 +58,7 @@ class FetchResult:
         return notebook.lines(f"FetchResult({done})", more)
 
     def _repr_html_(self) -> str:
-        title = f"{notebook.count(self.products, 'product')} in {self.seconds:.1f} s"
+        title = f"{quantity(self.products, 'product')} in {self.seconds:.1f} s"
         names = ("skipped", "reasons", "places", "notes", "failure")
         return notebook.facts(title, {"images": self.pictures, **{name: getattr(self, name) for name in names}})
 

@@ -22,6 +22,7 @@ from ingest.core.contract import IMAGE_SHA256, PRIMARY_KEY
 from ingest.core.duration import parse_duration
 from ingest.core.errors import ConfigError, ExportError, InterruptedRunError, PruneRefusedError
 from ingest.core.records import ImageFile, Reason, Skipped
+from ingest.core.wording import quantity
 from ingest.exports import npy_files
 from ingest.images.cache.cache import FOLDER, ImageCache
 from ingest.images.stage import ImageStage
@@ -89,11 +90,11 @@ class _Use:
         """Raise ConfigError if too many images could not be looked at."""
         count = self.unseen.total()
         if count and too_many(count, self.rows, max_unseen, "--max-unseen"):
-            images = "1 image" if count == 1 else f"{count:,} images"
             why = ", ".join(f"{reason} {number:,}" for reason, number in self.unseen.most_common())
             raise ConfigError(
-                f"{catalog}: {images} cannot be looked at ({why}), so that vectors may be in use that seem unused; get "
-                "what is missing with ingest fetch, correct the catalog, or allow some with --max-unseen"
+                f"{catalog}: {quantity(count, 'image')} cannot be looked at ({why}), so that vectors may be in use "
+                "that seem unused; get what is missing with ingest fetch, correct the catalog, or allow some with "
+                "--max-unseen"
             )
 
 
@@ -179,8 +180,8 @@ def _served_images(
         loss = guard(lost, len(ids), ANY if allowed else MOST_LOST)
         if loss.reason:
             raise PruneRefusedError(
-                f"{settings.catalog}: lacks {loss.lost:,} of the {loss.served:,} products {what}, {loss.reason}, "
-                "so nothing was dropped; if it is complete, pass --allow-smaller"
+                f"{settings.catalog}: lacks {loss.lost:,} of the {quantity(loss.served, 'product')} {what}, "
+                f"{loss.reason}, so nothing was dropped; if it is complete, pass --allow-smaller"
             )
     return images
 
@@ -199,6 +200,7 @@ def _served_rows(settings: Settings, stop: threading.Event) -> Iterator[list[dic
 def _check_share(unused: maintenance.UnusedVectors, max_drop: float, place: str) -> None:
     if unused.share > max_drop:
         raise PruneRefusedError(
-            f"{place}: {unused.count():,} vectors belong to no image, {unused.share:.0%} of all, more than --max-drop "
+            f"{place}: {quantity(unused.count(), 'vector belongs', 'vectors belong')} to no image, "
+            f"{unused.share:.0%} of all, more than --max-drop "
             f"{max_drop:g} allows; nothing was dropped: name every catalog that uses the store (--also), or raise it"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 import tempfile
 import weakref
@@ -17,6 +16,7 @@ from ingest.core import contract as contracts
 from ingest.core import notebook
 from ingest.core.errors import InterruptedRunError, NotLiveError, TooManySkippedError
 from ingest.core.records import Decoded, Embedded, Reason, Skipped, Stage
+from ingest.core.wording import quantity
 from ingest.milvus import null_probe, reader
 from ingest.milvus.collection import Collection
 from ingest.milvus.connection import connect
@@ -31,6 +31,7 @@ from ingest.sync import diff
 from ingest.sync.inventory import Inventory
 from ingest.sync.prune import PrunePolicy
 from ingest.sync.row_state import RowState
+from ingest.tasks.field_changes import FieldChanges, read_changes
 
 if TYPE_CHECKING:
     import threading
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from ingest.pipeline.progress import Progress
     from ingest.pipeline.switch_losses import SwitchLosses
     from ingest.sync.served import ServedRows
+    from ingest.tasks.field_changes import PlannedChange
 
 _EXPORTS_STAY = "would not replace the exported files"
 
@@ -56,7 +58,9 @@ class Plan:
     what the alias serves now, None for nothing. `also` is what else a run would do, as after an upgrade of ingest.
     `carried` is rows that would be carried over from the collection that is served. `unserved` says why the alias would
     not switch although it should, `exports_refused` why the last exports would stay, and `unwritten` why nothing at all
-    would be written. `catalog_changes` is how the catalog differs from the last one that was read.
+    would be written. `catalog_changes` is how the catalog differs from the last one that was read. `exists` says
+    whether there is such a collection yet. `fields` counts the products by changed field, and `field_details` is a file
+    of them all.
     """
 
     products: int = 0
@@ -83,22 +87,23 @@ class Plan:
     exports_refused: str = ""
     catalog_changes: list[str] = field(default_factory=list)
     unwritten: str = ""
+    exists: bool = False
+    fields: dict[str, int] = field(default_factory=dict)
+    field_details: Path = Path()
 
-    def changes(self) -> Iterator[tuple[str, str]]:
-        """Yield the id of each product that a run would change, and how."""
-        with self.details.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                yield row["product_id"], row["change"]
+    def changes(self) -> Iterator[PlannedChange]:
+        """Yield each product that a run would change: its id, how, and the old and new values of its fields."""
+        return read_changes(self.details, self.field_details)
 
     def __repr__(self) -> str:
         """Say in a line what a run would do, and below what else there is to know."""
         counts = (f"{count:,} {what}" for what, count in self._counts().items())
         more = [f"{count:,} skipped: {reason}" for reason, count in self.reasons.items()] + self._notes()
-        return notebook.lines(f"Plan({notebook.count(self.products, 'product')}: {', '.join(counts)})", more)
+        return notebook.lines(f"Plan({quantity(self.products, 'product')}: {', '.join(counts)})", more)
 
     def _repr_html_(self) -> str:
         facts = {**self._counts(), "reasons": self.reasons, "served now": self.served or "nothing"}
-        return notebook.facts(f"{notebook.count(self.products, 'product')}, planned", {**facts, "notes": self._notes()})
+        return notebook.facts(f"{quantity(self.products, 'product')}, planned", {**facts, "notes": self._notes()})
 
     def _counts(self) -> dict[str, int]:
         rest = {"to download": self.fetch, "to embed": self.embed}
@@ -132,12 +137,15 @@ def plan(settings: Settings, progress: Progress, stop: threading.Event) -> Plan:
         difference = diff.CollectionDiff(inventory, pipeline.space.fingerprint, served)
         images = _fetched(pipeline.images(download=False), found, pipeline, difference)
         records = difference.changes(images)
-        for record in pipeline.report.keep_skipped(difference.failures(pipeline.pixels(records))):
+        fields = FieldChanges(Path(folder, "fields.jsonl"), collection, difference)
+        passed = pipeline.report.keep_skipped(difference.failures(pipeline.pixels(records)))
+        for record in fields.compare(passed):
             assert isinstance(record, Decoded | Embedded)
             found.embed += isinstance(record, Decoded)
             pipeline.report.add_change(record.product.product_id, difference.kind(record.product.product_id))
         if stop.is_set():
             raise InterruptedRunError("interrupted; nothing was changed")
+        found.fields, found.field_details = dict(fields.counts.most_common()), fields.path
         found.added, found.changed, found.unchanged = difference.added, difference.changed, difference.unchanged
         if collection is not None:
             found.embed += len(refill.read_back(pipeline, collection, difference))
@@ -183,11 +191,9 @@ def _read_collection(
     pipeline.check_complete(known.refused, known.version)
     found.also += [known.open] if known.open else []
     collection = Collection(connection, known.contract, pipeline.space)
-    found.collection = collection.name
+    found.collection, found.exists = collection.name, collection.exists()
     found.served = collection.alias_target()
-    pipeline.last_profile = catalog_check.recall(
-        connection, collection.name if collection.exists() else None, found.served
-    )
+    pipeline.last_profile = catalog_check.recall(connection, collection.name if found.exists else None, found.served)
     inventory = Inventory()
     if collection.ready():
         check_loaded(connection, collection.name)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ingest.core import notebook
 from ingest.core.errors import VerificationError
+from ingest.core.wording import quantity
 
 if TYPE_CHECKING:
     from ingest.core.records import Mismatch
@@ -68,16 +69,16 @@ class Verdict:
     def proven(self) -> str:
         """What was compared and is right, in words."""
         wrong = sum(found.kind == "vector" for found in self.differing)
-        fields = ", fields" if self.compared >= self.rows else f"; fields of {notebook.count(self.compared, 'row')}"
+        fields = ", fields" if self.compared >= self.rows else f"; fields of {quantity(self.compared, 'row')}"
         said = [
-            f"{self.rows:,} of {notebook.count(self.expected, 'row')}: ids, digests{fields}",
-            f"{notebook.count(self.sampled - wrong, 'vector')} bit for bit",
+            f"{self.rows:,} of {quantity(self.expected, 'row')}: ids, digests{fields}",
+            f"{quantity(self.sampled - wrong, 'vector')} bit for bit",
         ]
         if self.pictures is not None:
-            said.append(f"bytes of {notebook.count(self.pictures, 'image')}")
+            said.append(f"bytes of {quantity(self.pictures, 'image')}")
         if self.embedded is not None:
             least = f", cosine ≥ {math.floor(1e4 * self.cosine) / 1e4:.4f}" if self.cosine is not None else ""
-            said.append(f"{notebook.count(self.embedded, 'image')} embedded again{least}")
+            said.append(f"{quantity(self.embedded, 'image')} embedded again{least}")
         if self.overlap is not None:
             said.append(f"FAISS and Milvus share {self.overlap:.1%} of their top {TOP}")
         fewest = min(self.compared, self.sampled, self.rows if self.embedded is None else self.embedded)
@@ -90,7 +91,7 @@ class Verdict:
         if not self.differing:
             return None
         advice = "a run cannot repair the rest" if repaired else "repair with: ingest verify --repair"
-        return VerificationError(f"{self.collection}: {len(self.differing)} differences; {advice}")
+        return VerificationError(f"{self.collection}: {quantity(len(self.differing), 'difference')}; {advice}")
 
     def __repr__(self) -> str:
         """Say in a line what was compared and is right, and below the first of what is wrong."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ingest.core.digest import row_digest
 from ingest.core.records import Decoded, Embedded, Mismatch, Stage
+from ingest.core.wording import quantity
 from ingest.images.cache.checksums import ImageHasher
 from ingest.milvus import checks
 from ingest.milvus.field_checks import FieldComparison, draw
@@ -83,15 +84,16 @@ def _row_notes(pipeline: Pipeline, difference: CollectionDiff, overlooked: int, 
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in pipeline.report.reasons.most_common())
     gone = 0 if pipeline.settings.sample else difference.gone
     counts = (
-        (pipeline.report.skipped, f"products are skipped: {reasons}"),
-        (difference.stale, "of those have a row, which is as it last was"),
-        (gone, "rows are not in the catalog; ingest run --prune deletes them"),
-        (difference.inventory.count(RowState.FOREIGN), "rows were not written by ingest"),
-        (overlooked, "rows were left out when all were read, and found by their ids: the server is at fault"),
-        (uncounted,
-         "rows more by count(*) than were read: it may count too many while the server compacts; verify again later"),
+        (pipeline.report.skipped, "product is", "products are", f"skipped: {reasons}"),
+        (difference.stale, "of those has", "of those have", "a row, which is as it last was"),
+        (gone, "row is", "rows are", "not in the catalog; ingest run --prune deletes what is not"),
+        (difference.inventory.count(RowState.FOREIGN), "row was", "rows were", "not written by ingest"),
+        (overlooked, "row was", "rows were",
+         "left out when all were read, and found by id: the server is at fault"),
+        (uncounted, "row", "rows",
+         "more by count(*) than were read: it may count too many while the server compacts; verify again later"),
     )  # fmt: skip
-    return [f"{count} {what}" for count, what in counts if count]
+    return [f"{quantity(count, one, many)} {what}" for count, one, many, what in counts if count]
 
 
 def _changed(

@@ -167,6 +167,27 @@ def test_the_collection_view_shows_counts_map_shared_images_and_skipped_products
     page.until(lambda: "like=" in page.driver.current_url and page.shown(), "similar products are shown")
 
 
+def test_the_map_draws_a_colour_field_in_its_colours_and_another_field_in_those_of_the_palette(page: Page) -> None:
+    page.one("#tab-collection").click()
+    page.until(lambda: page.all(".legend button"), "the map has a legend")
+    assert not is_true(page), "categories are no colours"
+
+    Select(page.one(".map select")).select_by_visible_text("colour")
+    page.until(lambda: is_true(page), "each sign has the colour that its label names")
+    assert page.console() == []
+
+
+def is_true(page: Page) -> bool:
+    """Return whether the legend's signs of plain colours have about those colours."""
+    signs = page.driver.execute_script("""
+        return Object.fromEntries([...document.querySelectorAll('.legend button')].map((button) => [
+          button.querySelector('span').textContent,
+          [...button.querySelector('canvas').getContext('2d').getImageData(14, 14, 1, 1).data].slice(0, 3)]))""")
+    strongest = {"red": 0, "green": 1, "blue": 2}
+    known = [name for name in strongest if name in signs]
+    return bool(known) and all(max(range(3), key=signs[name].__getitem__) == strongest[name] for name in known)
+
+
 def test_a_service_with_a_token_asks_for_it_once(driver: Chrome, service: Service) -> None:
     page = Page(driver, service)
     page.open("?q=mug")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from ingest.core import contract as contracts
 from ingest.core import contract_file
 from ingest.core.errors import ConfigError, ModelError, NotLiveError, PruneRefusedError, TooManySkippedError
 from ingest.milvus import index_parameters
+from ingest.tasks import field_changes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,6 +67,13 @@ def test_a_run_does_what_the_plan_says(shop: SmallShop) -> None:
     assert shop.details(found) == {
         "P0": '"gone, deleted"', "P1": "metadata", "P2": "picture", "P3": "both", "P4": "stale", "new": "added",
     }  # fmt: skip
+
+    assert found.fields == {"title": 2, "image": 1}
+    assert [(name, *change) for name, change in field_changes.read(found.field_details)] == [
+        ("P1", "title", '"Product 1"', '"renamed"'),
+        ("P3", "title", '"Product 3"', '"both"'),
+        ("P3", "image", '"images/3.png"', '"images/30.png"'),
+    ]
 
     summary = shop.run(prune=True).summary
 
@@ -199,8 +208,8 @@ def test_a_plan_that_skips_more_than_allowed_is_shown_and_ends_as_the_run_would(
     for allowed in ("1", "0"):
         settings = replace(shop.settings, max_skipped=allowed)
         with shop.faked(), pytest.raises(TooManySkippedError) if allowed == "0" else nullcontext():
-            plan.show(settings, as_json=False, quiet=True, details=False)
-        assert "1 skipped; not an image 1" in capsys.readouterr().out
+            plan.show(settings, as_json=False, quiet=False, details=False)
+        assert "1 skipped: not an image" in capsys.readouterr().out
 
 
 def test_a_plan_says_what_a_run_would_bring_up_to_date_besides_rows(shop: SmallShop) -> None:
@@ -222,10 +231,37 @@ def test_a_plan_says_what_a_run_would_bring_up_to_date_besides_rows(shop: SmallS
     assert shop.plan(exports=True).also == []
 
 
-def shown(shop: SmallShop, **changes: Any) -> None:
+def shown(
+    shop: SmallShop, *, as_json: bool = False, quiet: bool = False, details: bool = False, **changes: Any
+) -> None:
     """Show the plan as the command does, and raise what it ends with."""
     with shop.faked():
-        plan.show(replace(shop.settings, **changes), as_json=False, quiet=True, details=False)
+        plan.show(replace(shop.settings, **changes), as_json=as_json, quiet=quiet, details=details)
+
+
+def test_a_plan_is_shown_with_the_changed_fields_and_one_of_a_collection_to_come_says_so(
+    shop: SmallShop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.stock(TEN | {"P1": (1, "renamed"), "new": (5, "new")})
+    shown(shop, details=True)
+    out = capsys.readouterr().out
+    assert "  fields that change: title 1\n" in out
+    assert '  metadata        P1\n                    title: "Product 1" → "renamed"\n  added           new\n' in out
+
+    shown(shop, as_json=True)
+    content = json.loads(capsys.readouterr().out)
+    assert (content["exists"], content["fields"]) == (True, {"title": 1})
+    assert content["changes"] == [
+        {"product_id": "P1", "change": "metadata",
+         "fields": [{"name": "title", "old": '"Product 1"', "new": '"renamed"'}]},
+        {"product_id": "new", "change": "added"},
+    ]  # fmt: skip
+
+    shown(shop, quiet=True)
+    assert capsys.readouterr().out == "11 products: 1 to add, 1 to change, 0 to delete, 9 unchanged, 0 skipped\n"
+
+    shown(shop, model="model-2")
+    assert "which does not exist yet; nothing was changed:" in capsys.readouterr().out
 
 
 def test_a_plan_knows_that_exports_lose_what_is_dropped_as_failed(shop: SmallShop) -> None:

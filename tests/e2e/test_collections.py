@@ -37,10 +37,11 @@ def test_rollback_serves_the_one_before_and_pruning_asks_and_spares_what_is_serv
     assert listed(shop) == {old: True, new: False}
     assert shop.rows() == before
 
-    for answer, code in (("n\n", 130), ("", 130)):
+    for answer, code, last in (("n\n", 0, "nothing was dropped"), ("", 2, "There is nobody to answer")):
         refused = answered(shop, answer, "--keep", "0")
         assert (refused.code, new in refused.out) == (code, True)
-        assert "Permanently drop 1 of them?" in refused.err
+        assert "Permanently drop this collection?" in refused.err
+        assert last in (refused.out + refused.err).splitlines()[-1 if code else -2]
         assert listed(shop) == {old: True, new: False}
 
     dropped = answered(shop, "y\n", "--keep", "0")

@@ -6,6 +6,8 @@ import pytest
 from support.shop import COMMAND, ROOT, Ended, run_in
 
 COMMANDS = ["run", "embed", "export", "fetch", "search", "recommend", "evaluate", "status", "doctor"]
+ALL = {"run", "embed", "export", "fetch", "search", "recommend", "doctor"}
+"""Commands with so many options that --help shows the usual ones."""
 GROUPS = {
     "run": ["Catalog:", "Images:", "Model:", "Engine:", "Milvus:", "Folders:", "Removal:", "Output:"],
     "embed": ["Catalog:", "Images:", "Model:", "Folders:", "Output:"],
@@ -38,7 +40,7 @@ def test_the_commands_stand_in_sections_with_what_they_do() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_shows_its_options_in_groups(command: str) -> None:
-    ended = ingest(command, "--help")
+    ended = ingest(command, "--help-all" if command in ALL else "--help")
     headings = [line for line in ended.out.splitlines() if line.endswith(":") and not line.startswith(" ")]
 
     assert (ended.code, ended.err) == (0, "")
@@ -49,11 +51,18 @@ def test_every_command_shows_its_options_in_groups(command: str) -> None:
 def test_examples_stand_on_lines_of_their_own(arguments: list[str]) -> None:
     lines = ingest(*arguments, "--help").out.splitlines()
 
-    assert '  ingest search "red striped mug"' in lines
+    assert '    ingest search "red striped mug"' in lines
 
 
 def subcommands() -> list[list[str]]:
-    groups = [["collections", "prune"], ["store", "info"], ["store", "compact"], ["store", "gc"]]
+    groups = [
+        ["collections", "prune"],
+        ["store"],
+        ["store", "restore"],
+        ["store", "info"],
+        ["store", "compact"],
+        ["store", "gc"],
+    ]
     return [[name] for name in [*COMMANDS, "plan", "serve", "verify", "collections", "rollback"]] + groups
 
 
@@ -61,9 +70,21 @@ def subcommands() -> list[list[str]]:
 def test_every_help_has_an_example_and_fits_80_columns_without_clicks_notation(command: list[str]) -> None:
     lines = ingest(*command, "--help").out.splitlines()
 
-    assert any(line.startswith("  ingest " + " ".join(command)) for line in lines)
+    assert lines[2].startswith("  ")
+    assert " ".join(lines[2 : lines.index("  Examples:") - 1]).endswith("."), "a sentence says what it does"
+    after = lines[lines.index("  Examples:") + 1 :]
+    assert any(f"ingest {' '.join(command)}" in line for line in after[:1]), "an example follows at once"
     assert max(map(len, lines)) <= 80
     assert not any(notation in line for line in lines for notation in ("RANGE", "<=x", "x>="))
+
+
+def test_the_help_of_run_fits_on_two_screens_and_says_how_to_see_the_rest() -> None:
+    short, whole = (ingest("run", option).out.splitlines() for option in ("--help", "--help-all"))
+    options = [{line.split()[0] for line in lines if line.startswith("  -")} for lines in (short, whole)]
+
+    assert len(short) < 70 < len(whole)
+    assert options[0] < options[1]
+    assert short[-1] == f"ingest run --help-all lists {len(options[1]) - len(options[0])} more options."
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -16,6 +16,7 @@ from support.shop import ROOT, sample_products, write_csv
 
 from ingest.core.errors import InterruptedRunError
 from ingest.core.records import Reason
+from ingest.core.wording import minute
 from ingest.milvus.collection import Collection
 from ingest.pipeline.progress import Progress
 from ingest.runtime.lock import lock_folder
@@ -77,7 +78,7 @@ def assert_all_say_the_same(seen: Seen) -> None:
         seen.served, seen.collection, report["failure"],
     )  # fmt: skip
     assert seen.page.outcome == report["outcome"]
-    said = f"last run {report['started']}: {report['outcome']}; then products served {seen.served or 'nothing'}"
+    said = f"last run {minute(report['started'])}: {report['outcome']}; then products served {seen.served or 'nothing'}"
     assert seen.status.startswith(said)
     for text in (seen.out, json.dumps(report)):
         assert [name for name in re.findall(r"products, now (\w+)", text) if name != seen.served] == []

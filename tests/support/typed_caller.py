@@ -23,7 +23,7 @@ def run() -> ingest.RunSummary:
     stop = threading.Event()
     plan = ingest.plan("products.csv", model=Path("clip"), prune=True)
     assert_type(plan, ingest.Plan)
-    assert_type(next(plan.changes()), tuple[str, str])
+    assert_type([one.product_id for one in plan.changes()], list[str])
     summary = ingest.run(
         Path("products.csv"), uri="http://localhost:19530", batch_size="auto", max_skipped="5%", actors=4,
         allow_host=["a", "b"], images_root=None, progress=lambda event: (event.stage, event.items), stop=stop,

@@ -11,6 +11,7 @@ import click
 from ingest.cli import help_groups, options
 from ingest.cli.output import terminal
 from ingest.core import display, search_ef
+from ingest.core.wording import minute, quantity, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,8 +40,9 @@ def command(ctx: click.Context, /, *, as_json: bool, **values: Any) -> None:
     """List the collections of the alias.
 
     \b
-    ingest collections
-    ingest collections prune --keep 1
+    Examples:
+      ingest collections
+      ingest collections prune --keep 1
 
     The one that the alias points to is marked with *, the one that it served before with <: ingest rollback switches
     to that. Older ones are kept unchanged.
@@ -72,8 +74,9 @@ def prune(*, keep: int, yes: bool, **values: Any) -> None:
     """Drop old collections, after confirmation.
 
     \b
-    ingest collections prune
-    ingest collections prune --keep 0 --yes
+    Examples:
+      ingest collections prune
+      ingest collections prune --keep 0 --yes
 
     The served one is kept, and so are the one before it and the newest of those served before, --keep together, and any
     that a run may be filling: one that began within the last week.
@@ -83,14 +86,17 @@ def prune(*, keep: int, yes: bool, **values: Any) -> None:
     with behind_the_alias(values) as (connection, alias):
         found = versions.list_versions(connection, alias)
         for release in filter(versions.is_filling, found):
-            display.echo(f"kept {release.name}: a run began to fill it at {release.filling}", err=True)
+            display.echo(f"kept {release.name}: a run began to fill it at {minute(release.filling)}", err=True)
         old = versions.select_prunable(found, keep)
         if not old:
             display.echo("nothing to drop")
             return
         _print(old)
         if not yes:
-            terminal.confirm(f"Permanently drop {len(old)} of them?")
+            what = "this collection" if len(old) == 1 else f"these {len(old)} collections"
+            if not terminal.confirm(f"Permanently drop {what}?"):
+                display.echo("nothing was dropped")
+                return
         # Somebody may have run or rolled back while the question waited for an answer.
         now = versions.select_prunable(versions.list_versions(connection, alias), keep)
         still_old = {release.name for release in now}
@@ -116,18 +122,18 @@ def behind_the_alias(values: dict[str, Any], *, reading: bool = False) -> Iterat
 
 
 def _print(found: list[CollectionVersion]) -> None:
-    width = max(len(release.name) for release in found)
     for release in found:
         mark = "*" if release.serves else "<" if release.previous else " "
+        state = _state(release)
+        display.echo(f"{mark} {release.name}  {quantity(release.rows, 'row')}, {size(release.bytes)}  {state}")
+        display.echo(f"    {release.model} ({release.revision[:19]}), dim {release.dim}")
         display.echo(
-            f"{mark} {release.name:<{width}}  {release.rows:>10,} rows  {release.bytes / 2**20:>8,.1f} MiB  "
-            f"built {release.built or 'at unknown time'}  {_state(release)}  "
-            f"{release.model} ({release.revision[:19]}), dim {release.dim}, {search_ef.describe(asdict(release))}"
+            f"    {search_ef.describe(asdict(release))}; built {minute(release.built) or 'at an unknown time'}"
         )
 
 
 def _state(version: CollectionVersion) -> str:
     if version.serves:
-        return f"served since {version.last_served or 'an unknown time'}"
-    past = f"last served {version.last_served}" if version.last_served else "never served"
+        return f"served since {minute(version.last_served) or 'an unknown time'}"
+    past = f"last served {minute(version.last_served)}" if version.last_served else "never served"
     return f"previous, {past}" if version.previous else past

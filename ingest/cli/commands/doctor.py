@@ -25,8 +25,9 @@ def command(ctx: click.Context, /, *, as_json: bool, **values: Any) -> None:
     """Check torch, device, model, contract, Milvus, catalog and disk.
 
     \b
-    ingest doctor
-    ingest doctor --uri http://localhost:19530 --device cuda
+    Examples:
+      ingest doctor
+      ingest doctor --uri http://localhost:19530 --device cuda
 
     Prints one line per check, and what to do about a failed one. The exit code is that of the first failure, or 0.
     """  # noqa: D301  Click needs the character itself

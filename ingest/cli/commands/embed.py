@@ -46,8 +46,9 @@ def command(
     """Embed the catalog into files, without Milvus.
 
     \b
-    ingest embed --catalog products.csv
-    ingest embed --output vectors.npy --meta ids.json
+    Examples:
+      ingest embed --catalog products.csv
+      ingest embed --output vectors.npy --meta ids.json
 
     If torch is not installed, the preprocessed images are saved instead and the exit code is 9. The next run with
     torch uses them.
@@ -61,8 +62,8 @@ def command(
         embed.check_places(npy, ids)
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
-    if not quiet:
-        terminal.note_sample(settings.model)
     with terminal.follow(quiet=quiet, profile=profile) as (progress, stop):
         outcome = embed.embed(settings, progress, stop, npy, ids)
-    terminal.show(outcome, as_json=as_json)
+    terminal.show(outcome, as_json=as_json, quiet=quiet)
+    if outcome.summary.embedded and not quiet:
+        terminal.note_sample(settings.model)

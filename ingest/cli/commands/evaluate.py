@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ingest.cli import help_groups, options
+from ingest.cli import help_groups, options, typed_flags
 from ingest.cli.output import evaluation, terminal
 from ingest.core import display
 
@@ -160,14 +160,18 @@ _evaluation_options = help_groups.bundle(
 @options.as_json
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", cls=help_groups.Grouped,
               group="Output", help="Draw the curves into a .png or .svg file; needs ingest[plots].")  # fmt: skip
-def command(*, measure: EvaluationOptions, as_json: bool, plot: Path | None, **values: Any) -> None:
+@click.pass_context
+def command(
+    ctx: click.Context, /, *, measure: EvaluationOptions, as_json: bool, plot: Path | None, **values: Any
+) -> None:
     """Measure recall@k against exact search, and latency, for several values of ef.
 
     \b
-    ingest evaluate
-    ingest evaluate --target-recall 0.995 --apply
-    ingest evaluate --labels category --plot curves.png
-    ingest evaluate --backend faiss --sweep-build
+    Examples:
+      ingest evaluate
+      ingest evaluate --target-recall 0.995 --apply
+      ingest evaluate --labels category --plot curves.png
+      ingest evaluate --backend faiss --sweep-build
 
     Queries are products of the exported files; each is left out of its own results. Filters are made from the
     collection's own fields. The target recall must be reached without a filter and with each of them.
@@ -184,6 +188,8 @@ def command(*, measure: EvaluationOptions, as_json: bool, plot: Path | None, **v
     if plot is not None:  # fail before minutes are spent
         recall_plot.check(plot)
     measure.check()
+    if not measure.sweep_build:
+        typed_flags.refuse(ctx, "works with --sweep-build only.", "sweep_m", "sweep_ef_construction")
     wanted = evaluate.EvaluationConfig(
         measure.k, measure.queries, measure.grid, measure.target_recall, measure.backend != "milvus",
         measure.backend != "faiss", measure.labels, measure.sweep_m if measure.sweep_build else (),

@@ -23,8 +23,9 @@ def command(*, as_json: bool, quiet: bool, **values: Any) -> None:
     """Write the .npy and FAISS files from the stored vectors.
 
     \b
-    ingest export
-    ingest export --catalog products.csv --store s3://shop/vectors
+    Examples:
+      ingest export
+      ingest export --catalog products.csv --store s3://shop/vectors
 
     Rows are in catalog order. Nothing is downloaded or embedded. Products without a vector are counted and left out. A
     product that fails today keeps the vector of its last good image.
@@ -34,4 +35,4 @@ def command(*, as_json: bool, quiet: bool, **values: Any) -> None:
     settings = options.settings(values)
     with terminal.follow(quiet=quiet) as (progress, stop):
         outcome = export.export(settings, progress, stop)
-    terminal.show(outcome, as_json=as_json)
+    terminal.show(outcome, as_json=as_json, quiet=quiet)

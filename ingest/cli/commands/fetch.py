@@ -11,6 +11,7 @@ from ingest.cli import help_groups, options
 from ingest.cli.output import terminal
 from ingest.core import display
 from ingest.core.errors import TooManySkippedError
+from ingest.core.wording import quantity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,8 +29,9 @@ def command(*, as_json: bool, quiet: bool, profile: Path | None, **values: Any) 
     """Download the catalog's images and do nothing else.
 
     \b
-    ingest fetch --catalog products.csv
-    ingest fetch --refresh-older-than 30d
+    Examples:
+      ingest fetch --catalog products.csv
+      ingest fetch --refresh-older-than 30d
 
     Downloads that failed for a transient reason are retried by each run. Permanent failures, such as a 404, are retried
     only with --retry-failed or under another URL. ingest status shows the result.
@@ -43,14 +45,16 @@ def command(*, as_json: bool, quiet: bool, profile: Path | None, **values: Any) 
         display.echo_json(asdict(fetched))
     else:
         display.echo(
-            f"{fetched.products:,} products: {fetched.pictures:,} images available, {fetched.skipped:,} skipped "
+            f"{quantity(fetched.products, 'product')}: {quantity(fetched.pictures, 'image')} available, "
+            f"{fetched.skipped:,} skipped "
             f"in {fetched.seconds:.1f} s"
         )
-        terminal.tell_skipped(fetched.reasons, fetched.examples)
+        if not quiet:
+            terminal.tell_skipped(fetched.reasons, fetched.examples)
         for note in fetched.notes:
             display.echo(f"  note: {note}")
-        display.echo()
-        for name, place in fetched.places.items():
-            display.echo(f"  {name:<11}{place}")
+        if not quiet:
+            display.echo()
+            terminal.tell_places(fetched.places)
     if fetched.failure:
         raise TooManySkippedError(fetched.failure)

@@ -30,9 +30,10 @@ def command(ctx: click.Context, /, *, as_json: bool, quiet: bool, details: bool,
     """Show what a run would add, change, delete and skip.
 
     \b
-    ingest plan
-    ingest plan --prune --details
-    ingest plan --estimate --download-missing
+    Examples:
+      ingest plan
+      ingest plan --prune --details
+      ingest plan --estimate --download-missing
 
     The same as `ingest run --dry-run`: nothing is downloaded, embedded or written.
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ingest.cli import help_groups, options
+from ingest.cli import help_groups, options, typed_flags
 from ingest.cli.commands.search import filter_option, limit_option, note_unknown
 from ingest.cli.output import hits, terminal
 from ingest.core import display
+from ingest.core.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,15 +75,23 @@ _selection_options = help_groups.bundle(
 @options.data
 @options.config_option
 @hits.output
+@click.pass_context
 def command(
-    *, product_ids: tuple[str, ...], selection: SelectionOptions, output: hits.HitsOutput, **values: Any
+    ctx: click.Context,
+    /,
+    *,
+    product_ids: tuple[str, ...],
+    selection: SelectionOptions,
+    output: hits.HitsOutput,
+    **values: Any,
 ) -> None:
     """Recommend products similar to one product, or to a basket of several.
 
     \b
-    ingest recommend P0017
-    ingest recommend P0017 P0042 --diverse --other category
-    ingest recommend --all --limit 20 --out neighbours.parquet
+    Examples:
+      ingest recommend P0017
+      ingest recommend P0017 P0042 --diverse --other category
+      ingest recommend --all --limit 20 --out neighbours.parquet
 
     The given products are left out, and so are products with the same image. No model is needed.
     """  # noqa: D301  Click needs the character itself
@@ -92,6 +101,8 @@ def command(
         raise click.UsageError("Give one or more IDs; or --all and --out FILE.")
     if selection.everything and (selection.expression or output.as_csv or output.html):
         raise click.UsageError("--all works with --limit, --diverse, --same, --other and --json only.")
+    if not selection.diverse:
+        typed_flags.refuse(ctx, "works with --diverse only.", "balance")
     output.check()
     terminal.log_to_stderr()
     settings = options.settings(values)
@@ -144,6 +155,6 @@ def _tell(written: WrittenNeighbours, out: Path, *, as_json: bool) -> None:
         display.echo_json(summary)
     else:
         display.echo(
-            f"{written.products:,} products, {written.rows:,} neighbours in {written.seconds:.1f} s "
-            f"({rate:,.0f} products/s): {out}"
+            f"{quantity(written.products, 'product')}, {quantity(written.rows, 'neighbour')} "
+            f"in {written.seconds:.1f} s ({rate:,.0f} products/s): {out}"
         )

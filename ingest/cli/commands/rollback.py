@@ -10,6 +10,7 @@ import click
 from ingest.cli import help_groups, options
 from ingest.cli.commands.collections import behind_the_alias
 from ingest.core import display
+from ingest.core.wording import quantity
 
 
 @click.command("rollback", cls=help_groups.Command)
@@ -26,8 +27,9 @@ def command(*, to: str, smaller: bool, as_json: bool, **values: Any) -> None:
     """Switch the alias back to the previous collection, at once.
 
     \b
-    ingest rollback
-    ingest rollback --to products_0f1e2d3c4b5a
+    Examples:
+      ingest rollback
+      ingest rollback --to products_0f1e2d3c4b5a
 
     The previous one is what the alias <alias>_previous points to; afterwards, that is the one that was left, so a
     second rollback goes forward again. A collection is unchanged since the alias left it. The next ingest run switches
@@ -41,9 +43,9 @@ def command(*, to: str, smaller: bool, as_json: bool, **values: Any) -> None:
         display.echo_json({"alias": alias, **asdict(done)}, indent=None)
         return
     if done.serves == done.served_before:
-        display.echo(f"the alias {alias} serves {done.serves} already ({done.rows:,} rows)")
+        display.echo(f"the alias {alias} serves {done.serves} already ({quantity(done.rows, 'row')})")
         return
     left = f", no longer {done.served_before}" if done.served_before else ""
     before = f", before that {done.rows_before:,}" if done.served_before else ""
-    display.echo(f"the alias {alias} serves {done.serves} again{left} ({done.rows:,} rows{before})")
+    display.echo(f"the alias {alias} serves {done.serves} again{left} ({quantity(done.rows, 'row')}{before})")
     display.echo("set the model and schema in ingest.toml back too, or the next ingest run switches it forward again")

@@ -54,9 +54,10 @@ def command(
     """Update the Milvus collection from the catalog.
 
     \b
-    ingest run
-    ingest run --catalog products.csv --uri http://localhost:19530
-    ingest run --catalog s3://shop/feed/ --download-missing --prune
+    Examples:
+      ingest run
+      ingest run --catalog products.csv --uri http://localhost:19530
+      ingest run --catalog s3://shop/feed/ --download-missing --prune
 
     Each image is embedded once, and its vector is upserted under the product id. Only new and changed products cause
     work. An interrupted run continues when the same command is started again. The alias switches to a new collection
@@ -75,14 +76,14 @@ def command(
     from ingest.core.errors import ClusterSizeError
     from ingest.tasks import run
 
-    if not quiet:
-        terminal.note_sample(settings.model)
     with terminal.follow(quiet=quiet, profile=profile) as (progress, stop):
         try:
             outcome = run.run(settings, progress, stop)
         except ClusterSizeError as error:
             raise click.UsageError(f"{error}.") from error
-    terminal.show(outcome, as_json=as_json)
-    if not as_json:
+    terminal.show(outcome, as_json=as_json, quiet=quiet)
+    if outcome.summary.embedded and not quiet:
+        terminal.note_sample(settings.model)
+    if not as_json and not quiet:
         flags = typed_flags.explicit_flags(ctx, "uri", "db_name", "model", "model_revision", "schema", "data")
         terminal.tell_next(outcome, flags)

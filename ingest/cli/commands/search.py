@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ingest.cli import help_groups, options
+from ingest.cli import help_groups, options, typed_flags
 from ingest.cli.output import hits, terminal
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ _query_options = help_groups.bundle(
 
 
 @click.command("search", cls=help_groups.Command)
-@click.argument("text", required=False)
+@click.argument("words", metavar="[TEXT]…", nargs=-1)
 @_query_options
 @options.requests
 @hits.places
@@ -90,21 +90,30 @@ _query_options = help_groups.bundle(
 @options.data
 @options.config_option
 @hits.output
-def command(*, text: str | None, query: QueryOptions, output: hits.HitsOutput, **values: Any) -> None:
+@click.pass_context
+def command(
+    ctx: click.Context, /, *, words: tuple[str, ...], query: QueryOptions, output: hits.HitsOutput, **values: Any
+) -> None:
     """Find products by text, image, product, or a combination.
 
     \b
-    ingest search "red striped mug"
-    ingest search --image photo.jpg --filter 'price < 20'
-    ingest search --product P0017 --json
-    ingest search --image shoe.jpg --text "in red" --text-weight 0.4
-    ingest search --queries queries.csv --html found.html
+    Examples:
+      ingest search "red striped mug"
+      ingest search --image photo.jpg --filter 'price < 20'
+      ingest search --product P0017 --json
+      ingest search --image shoe.jpg --text "in red" --text-weight 0.4
+      ingest search --queries queries.csv --html found.html
 
-    Each part becomes a unit vector. The weighted sum is the query.
+    Each part becomes a unit vector. The weighted sum is the query. Several words are one text, also without quotes.
     """  # noqa: D301  Click needs the character itself
-    text = _text(text, query)
+    text = _text(" ".join(words) if words else None, query)
+    for part, given in (("text", text), ("image", query.image), ("product", query.product)):
+        if given is None and query.queries is None:
+            typed_flags.refuse(ctx, f"works with --{part} only.", f"{part}_weight")
     output.check()
     terminal.log_to_stderr()
+    if len(words) == 1 and Path(words[0]).is_file():
+        log.warning("%s is searched for as a text; to search by this image: --image %s", *words, *words)
     settings = options.settings(values)
     with ExitStack() as stack:
         fetch = _fetcher(stack, settings)

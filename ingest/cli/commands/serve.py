@@ -39,8 +39,9 @@ def command(**values: Any) -> None:
     """Serve searches over HTTP, with a web page.
 
     \b
-    ingest serve
-    INGEST_SERVE_TOKEN=… ingest serve --host 0.0.0.0
+    Examples:
+      ingest serve
+      INGEST_SERVE_TOKEN=… ingest serve --host 0.0.0.0
 
     Ctrl-C and SIGTERM finish the requests in progress, then end it.
     """  # noqa: D301  Click needs the character itself
@@ -53,6 +54,8 @@ def command(**values: Any) -> None:
         if (error.name or "").partition(".")[0] == "ingest":
             raise
         raise ConfigError(f"ingest serve: needs the extra serve ({error}); pip install 'ingest[serve]'") from error
+    from ingest.milvus import uris
+
     terminal.log_to_stderr()
     settings = options.settings(values)
     if not settings.serve_token and not is_loopback(settings.host):
@@ -60,4 +63,5 @@ def command(**values: Any) -> None:
             f"--host {settings.host} is reachable from other machines: set INGEST_SERVE_TOKEN to a secret that "
             "requests must send."
         )
+    display.echo(f"ingest: loading {settings.model} for {uris.split_user(settings.milvus_uri)[0]}", err=True)
     app.run(settings, lambda address: display.echo(f"ingest: serving at {address} (Ctrl-C ends it)", err=True))

@@ -9,6 +9,7 @@ import click
 
 from ingest.cli import help_groups, options
 from ingest.core import display
+from ingest.core.wording import minute, quantity
 from ingest.images.cache.statistics import TINY
 
 if TYPE_CHECKING:
@@ -26,8 +27,9 @@ def command(*, data: Path, as_json: bool) -> None:
     """Show how the last run ended, the states of the images, the ten worst hosts, and image quality.
 
     \b
-    ingest status
-    ingest status --data /srv/shop --json
+    Examples:
+      ingest status
+      ingest status --data /srv/shop --json
 
     It reads the records of earlier runs and uses no network.
     """  # noqa: D301  Click needs the character itself
@@ -46,7 +48,9 @@ def command(*, data: Path, as_json: bool) -> None:
 def _show_run(run: LastRun) -> None:
     """Print how the last run ended and what the alias served then; a later rollback is not known here."""
     rest = "" if run.served == run.collection else f", not {run.collection}"
-    display.echo(f"last run {run.started}: {run.outcome}; then {run.alias} served {run.served or 'nothing'}{rest}")
+    display.echo(
+        f"last run {minute(run.started)}: {run.outcome}; then {run.alias} served {run.served or 'nothing'}{rest}"
+    )
     if run.failure:
         display.echo(f"  {run.failure}")
     display.echo()
@@ -68,7 +72,13 @@ def _show_quality(quality: QualityCounts) -> None:
     display.echo()
     display.echo(
         f"{quality.looked_at:,} examined: {quality.tiny:,} tiny (< {TINY} px), {quality.blank:,} blank; "
-        f"{quality.sharing:,} products share {quality.shared:,} images ({quality.duplicates:,} duplicates)"
+        f"{_sharing(quality)}"
     )
     for shared in quality.most_shared:
         display.echo(f"{shared.products:>8,} products have the image of {shared.product_id}")
+
+
+def _sharing(quality: QualityCounts) -> str:
+    if not quality.sharing:
+        return "no two products share an image"
+    return f"{quality.sharing:,} products share {quantity(quality.shared, 'image')}"

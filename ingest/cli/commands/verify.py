@@ -50,9 +50,10 @@ def command(
     """Check the collection and the exported files against the catalog and the store.
 
     \b
-    ingest verify
-    ingest verify --pictures --repair
-    ingest verify --embed 200
+    Examples:
+      ingest verify
+      ingest verify --pictures --repair
+      ingest verify --embed 200
 
     Compares every id and digest, the counts, the fields of all rows (of 20,000 if there are more than 200,000), sampled
     vectors, the index, the alias, checksums, and the results of the FAISS files. Nothing is changed. If anything

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ingest.core import display
+from ingest.core.wording import quantity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +19,9 @@ def show(found: Evaluation, plot: Path | None, *, as_json: bool) -> None:
     if as_json:
         display.echo_json(asdict(found))
         return
-    display.echo(f"{found.queries:,} of {found.products:,} products as queries, each left out of its own results")
+    display.echo(
+        f"{found.queries:,} of {quantity(found.products, 'product')} as queries, each left out of its own results"
+    )
     display.echo()
     recall = f"recall@{found.k}"
     _table(
@@ -32,7 +35,7 @@ def show(found: Evaluation, plot: Path | None, *, as_json: bool) -> None:
     if found.filters:
         display.echo()
     for one in found.filters:
-        display.echo(f"{_percent(one.matching)}: {one.expression} ({one.products:,} products)")
+        display.echo(f"{_percent(one.matching)}: {one.expression} ({quantity(one.products, 'product')})")
     if found.precisions:
         total = sum(one.queries for one in found.precisions)
         mean = sum(one.precision * one.queries for one in found.precisions) / total

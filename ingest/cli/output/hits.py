@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ingest.cli import help_groups, options
+from ingest.cli.output import column_widths
 from ingest.cli.param_types import PathOrUrl
-from ingest.core import display
+from ingest.core import display, escape, wording
 from ingest.core.errors import ConfigError
 from ingest.search import hit_fields
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from ingest.search.product_images import ProductImages
 
 _SHOWN_CHARACTERS = 48
+_LEAST_ID, _LEAST_TEXT = 24, 8  # columns of the terminal, where it is narrow
+_UNLIMITED = 1000  # columns of a file
 _TERMINAL_SIDE, _SHEET_SIDE = 160, 320  # pixels
 _COLUMNS = 8  # width of a thumbnail in the terminal
 
@@ -90,13 +93,13 @@ def show(found: Sequence[SearchResult], settings: Settings, output: HitsOutput, 
     elif output.as_csv:
         _print_csv(found, several=several)
     elif output.html is not None:
-        display.echo(f"{sum(len(one.hits) for one in found):,} hits in {output.html}")
+        display.echo(f"{wording.quantity(sum(len(one.hits) for one in found), 'hit')} in {output.html}")
     else:
         _print_tables(found, settings, several=several, pictures=output.pictures)
 
 
 def _row(hit: Hit) -> dict[str, Any]:
-    return {"product_id": hit.product_id, "score": round(hit.score, 6), **hit_fields.beside_own(hit.metadata)}
+    return {"product_id": hit.product_id, "score": round(hit.score, 6) + 0.0, **hit_fields.beside_own(hit.metadata)}
 
 
 def _print_csv(found: Sequence[SearchResult], *, several: bool) -> None:
@@ -113,7 +116,7 @@ def _print_tables(found: Sequence[SearchResult], settings: Settings, *, several:
     console = display.console()
     shown = _renderable(pictures) if display.is_terminal() else None
     if not console.is_terminal:
-        console = display.console(width=1000)
+        console = display.console(width=_UNLIMITED)
     with ExitStack() as stack:
         finder = _pictures(stack, settings) if shown else None
         for number, one in enumerate(found):
@@ -121,30 +124,46 @@ def _print_tables(found: Sequence[SearchResult], settings: Settings, *, several:
                 if number:
                     display.echo()
                 console.print(one.name, style="bold")
-            if one.hits:
-                console.print(_table(one.hits, finder, shown), soft_wrap=not console.is_terminal)
-            else:
+            if not one.hits:
                 display.echo("nothing found")
+                continue
+            table, left_out = _table(one.hits, finder, shown, console.width)
+            console.print(table, soft_wrap=not console.is_terminal)
+            if left_out:
+                display.echo(f"(too narrow for {', '.join(left_out)}: --json shows all)")
 
 
-def _table(hits: Sequence[Hit], finder: ProductImages | None, shown: Any) -> Any:
-    """Return a table of hits; a narrow terminal truncates long texts, a file does not."""
+def _table(hits: Sequence[Hit], finder: ProductImages | None, shown: Any, width: int) -> tuple[Any, list[str]]:
+    """Return a table of hits, and the columns that it has no room for: a narrow terminal cuts texts, a file none."""
+    from rich.cells import cell_len
     from rich.table import Table
 
     rows = [hit_fields.beside_own(hit.metadata) for hit in hits]
     names = [name for name in dict.fromkeys(name for row in rows for name in row) if name != "image"]
+    cells = {name: ["" if row.get(name) is None else str(row[name]) for row in rows] for name in names}
+    cells = {
+        "score": [wording.score(hit.score) for hit in hits],
+        "product_id": [hit.product_id for hit in hits],
+        **cells,
+    }
+    numbers = {name for name in names if all(isinstance(row.get(name), int | float | None) for row in rows)} | {"score"}
+    columns = []
+    for name, texts in cells.items():
+        natural = min(max(cell_len(escape.line(text)) for text in (name, *texts)), _SHOWN_CHARACTERS)
+        least = natural if name in numbers else _LEAST_ID if name == "product_id" else _LEAST_TEXT
+        columns.append(column_widths.Column(name, natural, min(natural, least)))
+    picture_width = _COLUMNS + column_widths.GAP if finder else 0
+    widths, left_out = column_widths.fit(columns, width - picture_width)
     table = Table(box=None, pad_edge=False, header_style="bold")
     if finder is not None:
         table.add_column("", width=_COLUMNS)
-    table.add_column("score", justify="right")
-    for name in ("product_id", *names):
-        numbers = all(isinstance(row.get(name), int | float | None) for row in rows) and name in names
-        table.add_column(name, justify="right" if numbers else "left", no_wrap=True, max_width=_SHOWN_CHARACTERS)
-    for hit, row in zip(hits, rows, strict=True):
-        cells = ["" if row.get(name) is None else str(row[name]) for name in names]
-        picture = [] if finder is None else [_small(finder, hit, shown)]
-        table.add_row(*picture, f"{hit.score:.3f}", hit.product_id, *cells)
-    return table
+    for (name, _, _), column_width in zip(columns, widths, strict=False):
+        justify: Any = "right" if name in numbers else "left"
+        table.add_column(name, justify=justify, no_wrap=True, width=column_width)
+    for at, hit in enumerate(hits):
+        pictures = [] if finder is None else [_small(finder, hit, shown)]
+        table.add_row(*pictures, *[cells[column.name][at] for column in columns[: len(widths)]])
+    return table, left_out
 
 
 def _small(finder: ProductImages, hit: Hit, shown: Any) -> Any:

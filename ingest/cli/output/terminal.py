@@ -18,6 +18,7 @@ from ingest.api.results import RunSummary
 from ingest.cli import credentials, interrupts
 from ingest.core import display, escape
 from ingest.core.errors import NotLiveError
+from ingest.core.wording import quantity
 
 if TYPE_CHECKING:
     import threading
@@ -77,9 +78,12 @@ def note_sample(model: str) -> None:
         )
 
 
-def confirm(question: str) -> None:
-    """Ask on stderr whether to go on; ends the command if not."""
-    click.confirm(escape.line(question), abort=True, err=True)
+def confirm(question: str) -> bool:
+    """Ask on stderr whether to go on; raises UsageError if nobody can answer, because stdin is at its end."""
+    try:
+        return click.confirm(escape.line(question), err=True)
+    except click.Abort as error:  # Ctrl-C has its own handler
+        raise click.UsageError("There is nobody to answer the question; pass --yes.") from error
 
 
 def program() -> str:
@@ -91,35 +95,42 @@ def program() -> str:
     return _near(called)
 
 
-def show(outcome: Outcome, *, as_json: bool) -> None:
-    """Print what was done, as JSON or as text; raises the run's failure, if any."""
+def show(outcome: Outcome, *, as_json: bool, quiet: bool) -> None:
+    """Print what was done, as JSON or as text, in a line and notes if `quiet`; raises the run's failure, if any."""
     if as_json:
         display.echo_json(RunSummary.of(outcome).to_dict())
     else:
-        _tell(outcome)
+        _tell(outcome, quiet=quiet)
     if outcome.failure is not None:
         raise outcome.failure
 
 
-def _tell(outcome: Outcome) -> None:
+def _tell(outcome: Outcome, *, quiet: bool) -> None:
     """Print what was done and where everything is; first, if so, that it is not live."""
     summary = outcome.summary
     if isinstance(outcome.failure, NotLiveError):
         display.echo(credentials.redact(str(outcome.failure)))
     display.echo(
-        f"{summary.products:,} products: {summary.embedded:,} embedded, {summary.skipped:,} skipped, "
+        f"{quantity(summary.products, 'product')}: {summary.embedded:,} embedded, {summary.skipped:,} skipped, "
         f"{summary.upserted:,} upserted, {summary.unchanged:,} unchanged "
         f"in {summary.seconds:.1f} s{_rate(summary)}"
     )
-    tell_skipped(summary.reasons, summary.examples)
-    if summary.deleted:
-        display.echo(f"  {summary.deleted:>8,} rows deleted")
-    if summary.bound_by:
-        display.echo(f"  bound by: {summary.bound_by}{'; ' if summary.hint else ''}{summary.hint}")
+    if not quiet:
+        tell_skipped(summary.reasons, summary.examples)
+        if summary.deleted:
+            display.echo(f"  {summary.deleted:>8,} {'row' if summary.deleted == 1 else 'rows'} deleted")
+        if summary.bound_by:
+            display.echo(f"  bound by: {summary.bound_by}{'; ' if summary.hint else ''}{summary.hint}")
     for note in outcome.notes:
         display.echo(f"  note: {note}")
-    display.echo()
-    for name, place in outcome.places.items():
+    if not quiet:
+        display.echo()
+        tell_places(outcome.places)
+
+
+def tell_places(places: Mapping[str, str]) -> None:
+    """Print where the results are."""
+    for name, place in places.items():
         display.echo(f"  {name:<11}{place}")
 
 

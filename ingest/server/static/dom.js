@@ -24,6 +24,9 @@ export const byId = (id) => document.getElementById(id);
 
 export const counted = (number, one, many = `${one}s`) => `${number.toLocaleString()} ${number === 1 ? one : many}`;
 
+/** Format a number with decimals, and never as -0.00. */
+export const fixed = (number, places) => number.toFixed(places).replace(/^-(?=0(\.0*)?$)/, "");
+
 /** Format a number as a price: whole, or with two decimals. */
 export const priced = (number) =>
   number.toLocaleString(undefined, Number.isInteger(number) ? {} : { minimumFractionDigits: 2, maximumFractionDigits: 2 });

@@ -1,13 +1,15 @@
 // The map: products as dots on a canvas, a legend, and the same as a table for those who cannot use the canvas.
 import { write, read, STEP } from "./address.js";
 import { show } from "./api.js";
-import { dotted, make, priced } from "./dom.js";
+import { colourNamed, namesColours } from "./colours.js";
+import { dotted, fixed, make, priced } from "./dom.js";
 
 // Neighbouring colours also differ in shape, for people who cannot tell the colours apart.
 const COLOURS = {
   light: ["#2f6f9f", "#c2571a", "#3f7f3f", "#9a3f8c", "#8a6d1d", "#5a57b8", "#b23a48", "#1f7f78", "#7a5a44", "#5f6b76"],
   dark: ["#7db8e6", "#f0a067", "#86c886", "#df93d2", "#dcc069", "#a9a6f5", "#f08a96", "#6fd0c8", "#cda98f", "#aab6c1"],
 };
+const NO_COLOUR = "#9aa3ad"; // of a value that is none, such as "multicolour", beside others that are
 const SHAPES = ["circle", "square", "triangle", "diamond"];
 const REACH = 18; // pixels around the pointer within which a dot is found
 
@@ -29,7 +31,8 @@ export function draw(place, plane, role) {
 
   let values = [];
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  const colour = (number) => COLOURS[dark.matches ? "dark" : "light"][number % 10];
+  let isTrue = false; // whether the values are colours, and drawn as such
+  const colour = (number) => isTrue ? (colourNamed(values[number]) ?? NO_COLOUR) : COLOURS[dark.matches ? "dark" : "light"][number % 10];
   const shape = (number) => SHAPES[Math.floor(number / 10 + number) % 4];
   const numberOf = (at) => (state.by ? values.indexOf(plane.fields[state.by][at]) : 0);
   const isHidden = (at) => state.by !== null && state.hidden.has(plane.fields[state.by][at]);
@@ -39,6 +42,7 @@ export function draw(place, plane, role) {
     const counts = new Map();
     for (const value of plane.fields[state.by]) counts.set(value, (counts.get(value) ?? 0) + 1);
     values = [...counts.keys()].sort((one, other) => counts.get(other) - counts.get(one));
+    isTrue = namesColours(values);
     legend.replaceChildren(...values.map((value, number) => make("li", {}, make("button", {
       type: "button", "aria-pressed": "true", onclick: (event) => {
         const isOn = state.hidden.delete(value) || !state.hidden.add(value);
@@ -55,7 +59,16 @@ export function draw(place, plane, role) {
     pen.scale(2, 2);
     pen.fillStyle = colour(number);
     stamp(pen, shape(number), 7, 7, 5);
+    outline(pen);
     return small;
+  }
+
+  /** Draw the edge of a sign in a true colour: white is seen on white by it, and black on black. */
+  function outline(pen) {
+    if (!isTrue) return;
+    pen.strokeStyle = dark.matches ? "rgb(255 255 255 / .65)" : "rgb(0 0 0 / .5)";
+    pen.lineWidth = 0.8;
+    pen.stroke();
   }
 
   let width = 0, height = 0;
@@ -79,6 +92,7 @@ export function draw(place, plane, role) {
       const number = numberOf(at);
       pen.fillStyle = colour(number);
       stamp(pen, shape(number), x(at), y(at), size);
+      outline(pen);
     }
     if (state.at !== null) {
       pen.globalAlpha = 1;
@@ -190,7 +204,7 @@ function alternative(plane, role) {
     const rows = order.map((at) => make("tr", {},
       make("th", { scope: "row" }, make("a", { href: address(plane.product_ids[at]) }, titleOf(plane, role, at))),
       columns.map((name) => make("td", {}, String(plane.fields[name][at] ?? ""))),
-      make("td", {}, plane.x[at].toFixed(2)), make("td", {}, plane.y[at].toFixed(2))));
+      make("td", {}, fixed(plane.x[at], 2)), make("td", {}, fixed(plane.y[at], 2))));
     details.append(make("div", { class: "scroll", tabIndex: 0, role: "region", "aria-label": "The map as a table" },
       make("table", {}, make("thead", {}, make("tr", {}, ["product", ...columns, "x", "y"].map((head) => make("th", { scope: "col" }, head)))), make("tbody", {}, rows))));
   });

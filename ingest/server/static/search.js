@@ -171,7 +171,7 @@ function card(hit, role) {
     make("span", { class: "facts" },
       price === null || price === undefined ? "" : make("span", { class: "price" }, priced(price)),
       hit.score === undefined ? "" : make("span", { class: "score", title: "Cosine similarity of the two vectors" },
-        make("span", { class: "unseen" }, "similarity "), hit.score.toFixed(2))),
+        make("span", { class: "unseen" }, "similarity "), fixed(hit.score, 2))),
     rest.length ? make("span", { class: "rest" }, dotted(rest)) : ""));
 }
 

@@ -20,7 +20,7 @@ VERBS = {
     "verify": verbs.VERIFY,
 }  # fmt: skip
 ONLY_FLAGS = {
-    "--json", "--quiet", "--help",  # a function returns its result, and shows nothing unasked
+    "--json", "--quiet", "--help", "--help-all",  # a function returns its result, and shows nothing unasked
     "--dry-run", "--details",  # ingest.plan, and the plan's changes()
     "--estimate",  # returns something else than a plan
 }  # fmt: skip

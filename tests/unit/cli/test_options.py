@@ -12,7 +12,10 @@ from click.testing import CliRunner
 
 from ingest.cli import options
 from ingest.cli.main import cli
+from ingest.cli.param_types import Limit
+from ingest.core.errors import ConfigError
 from ingest.core.settings import Settings
+from ingest.pipeline.skipped import too_many
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,11 +23,12 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("command", ["run", "embed", "export", "search", "doctor"])
 def test_help_shows_every_option_once_and_under_a_heading(command):
-    out = CliRunner().invoke(cli, [command, "--help"], env={"COLUMNS": "200"}).stdout
+    out = CliRunner().invoke(cli, [command, "--help-all"], env={"COLUMNS": "200"}).stdout
     headings = re.findall(r"^(\w+):$", out, re.MULTILINE)
-    assert headings[-1] == "Other", "the last holds --help alone"
+    assert headings[-1] == "Other", "the last holds the two kinds of help alone"
     assert len(headings) == len(set(headings))
-    assert out.partition("\nOther:\n")[2].strip().startswith("-h, --help")
+    others = [line.split()[0].rstrip(",") for line in out.partition("\nOther:\n")[2].splitlines()]
+    assert others == ["--help-all", "-h"]
     flags = re.findall(r"^  (?:-\w, )?(--[\w-]+)", out, re.MULTILINE)
     assert len(flags) == len(set(flags))
     assert {"--model", "--data", "--config"} <= set(flags)
@@ -102,3 +106,39 @@ def test_every_command_that_reads_a_catalog_takes_the_same_catalog_options():
     assert set(given["run"]) == wanted
     for name, taken in given.items():
         assert taken == given["run"], name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "shop.csv"], "Unexpected argument 'shop.csv'. Did you mean --catalog shop.csv?"),
+        (["plan", "s3://shop/my feed/"], "Did you mean --catalog 's3://shop/my feed/'?"),
+        (["run", "now"], "Unexpected argument 'now'."),
+        (["run", "--catalog", "my", "shop.csv", "x"], "Unexpected arguments 'shop.csv x'. A value with spaces needs"),
+        (["status", "shop.csv"], "Unexpected argument 'shop.csv'."),
+        (["run", "--max-skipped", "abc"], "'--max-skipped': 'abc': pass a number such as 50, or a share such as 5%"),
+        (["fetch", "--refresh-older-than", "soon"], "soon: not a duration; write a number and s, m, h, d or w"),
+        (["recommend", "P1", "--balance", "0.2"], "--balance works with --diverse only."),
+        (["evaluate", "--sweep-m", "8"], "--sweep-m works with --sweep-build only."),
+        (["search", "mug", "--image-weight", "0.5"], "--image-weight works with --image only."),
+    ],
+)
+def test_a_mistake_in_usage_is_met_with_what_was_meant(arguments, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 2
+    assert said in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize("share", ["", "0", "50", "5%", "2.5 %", ".5%", "1e3"])
+def test_a_limit_of_skipped_products_is_a_number_or_a_share(share):
+    assert Limit().convert(share, None, None) == share
+    assert too_many(1, 0, share) in (True, False), "what the command line takes, the run can read"
+
+
+def test_an_invalid_limit_in_the_settings_file_names_its_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ingest.toml").write_text('data = "d"\nmax_skipped = "abc"\n', encoding="utf-8")
+    result = CliRunner().invoke(cli, ["run"])
+    assert isinstance(result.exception, ConfigError)
+    assert str(result.exception).startswith("ingest.toml line 2: max_skipped: 'abc': pass a number")

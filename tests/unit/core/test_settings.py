@@ -54,7 +54,7 @@ def test_an_empty_file_says_nothing(tmp_path):
         ("\n\nbatchsize = 3", 3, "batchsize is not a setting (did you mean batch_size?)"),
         ("batch-size = 3", 1, "batch-size is not a setting (did you mean batch_size?)"),
         ('model = "m"\n"catalgo" = 3', 2, "catalgo is not a setting (did you mean catalog?)"),
-        ("zzz = 3", 1, "zzz is not a setting; known: catalog, id_column,"),
+        ("zzz = 3", 1, "zzz is not a setting; keys are the flags of ingest run --help-all"),
         ('model = "m"\n[milvus]\nuri = "x"', 2, "milvus is not a setting"),
         ('# a\n[model]\nname = "x"', 2, "model must be a plain value, not a dict"),
         ('[[catalog]]\nname = "x"', 1, "catalog must be a plain value, not a list"),

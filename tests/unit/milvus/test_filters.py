@@ -97,3 +97,36 @@ def test_expressions_hold_together():
 def test_a_misspelt_name_gets_a_suggestion():
     assert filters.suggest("prise", ["title", "price"]) == " (did you mean price?)"
     assert filters.suggest("zzz", ["title", "price"]) == ""
+
+
+FIELDS = {"title": "VARCHAR", "price": "DOUBLE", "stock": "INT64", "new": "BOOL"}
+
+
+@pytest.mark.parametrize(
+    ("expression", "said"),
+    [
+        ("price = 20", "write == to compare: price == 20"),
+        ('title == "a = b" and price=20', 'write == to compare: title == "a = b" and price == 20'),
+        ("title < 20", 'title is text, so its value needs quotes: title < "20"'),
+        ('price < 9 and $meta["title"] == 3', 'title is text, so its value needs quotes: title == "3"'),
+        ("price >= '20'", "price is a number, so its value has no quotes: price >= 20"),
+        ('stock == "7"', "stock is a number, so its value has no quotes: stock == 7"),
+        ('price <= 20 and title != "= 1"', ""),
+        ('title == "price = 20"', ""),
+        ("price <", ""),
+        ("new == true", ""),
+    ],
+)
+def test_what_is_wrong_with_a_filter_is_said_with_how_to_write_it(expression: str, said: str) -> None:
+    assert filters.explain(expression, FIELDS) == said
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_looked_at_without_an_error(expression: str) -> None:
+    assert isinstance(filters.explain(expression, FIELDS), str)
+    assert isinstance(filters.compared_with_numbers(expression), list)
+
+
+def test_names_that_are_compared_with_numbers_are_found() -> None:
+    expression = """weight > 3 and $meta["depth cm"] <= -2.5 or size == "4" and text == "width > 1" and weight < 9"""
+    assert filters.compared_with_numbers(expression) == ["weight", "depth cm"]

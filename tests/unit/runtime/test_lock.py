@@ -73,8 +73,14 @@ def test_who_reads_keeps_runs_off_and_writes_nothing(tmp_path):
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with lock_folder_shared(tmp_path):
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-        with pytest.raises(BusyError, match=r"process unknown"), lock_folder(tmp_path):
+        with pytest.raises(BusyError, match="a command that reads it, such as ingest serve"), lock_folder(tmp_path):
             pytest.fail("it is read")
+        with lock_folder_shared(tmp_path):
+            pass
+        with pytest.raises(BusyError, match="a command that reads it"), lock_folder(tmp_path):
+            pytest.fail("the first reader still reads it")
+    with lock_folder(tmp_path):
+        pass
 
 
 def test_who_reads_is_told_which_process_holds_the_folder(tmp_path, other):

@@ -42,7 +42,7 @@ def test_an_estimate_gives_sizes_and_their_formulas(shop: Shop) -> None:
     shown = shop.ingest("plan", "--estimate", "--details").out
     assert shown.startswith("30 products with ")
     assert "N × (4 dim + 8 M" in shown
-    assert "the download time is unknown" in shown
+    assert "--download-missing measures it" in shown
 
 
 def test_the_products_of_a_compressed_catalog_are_counted_by_reading_it(shop: Shop) -> None:

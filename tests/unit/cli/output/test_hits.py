@@ -96,3 +96,29 @@ def test_a_cell_that_a_spreadsheet_would_compute_has_an_apostrophe_in_csv_and_nu
     (row,) = csv.DictReader(io.StringIO(shown(capsys, [hit], as_csv=True)))
     assert row == {"rank": "1", "product_id": "'=1+1", "score": "-0.25", "title": "'@SUM(1)", "price": "-5",
                    "'=more": "-3.5", "size": "'-cmd"}  # fmt: skip
+
+
+def test_a_score_that_rounds_to_zero_has_no_sign(capsys):
+    near = Hit("P1", -0.0000001, {})
+    assert shown(capsys, [near]).splitlines()[1].split()[0] == "0.000"
+    assert json.loads(shown(capsys, [near], as_json=True))[0]["score"] == 0
+    assert '"score": 0.0' in shown(capsys, [near], as_json=True)
+
+
+def test_a_narrow_terminal_keeps_score_and_id_and_names_what_it_has_no_room_for(capsys, monkeypatch):
+    metadata = {
+        "title": "Red striped enamel mug with a handle",
+        "category": "mugs",
+        "price": 6.9,
+        "brand": "Alderbrook",
+    }
+    found = [Hit(f"P{number:04}", 0.5221, metadata) for number in range(3)]
+    wide, left_out = hits._table(found, None, None, 100)
+    assert ([column.header for column in wide.columns], left_out) == (
+        ["score", "product_id", "title", "category", "price", "brand"], [],
+    )  # fmt: skip
+    narrow, left_out = hits._table(found, None, None, 40)
+    assert [(column.header, column.width) for column in narrow.columns] == [
+        ("score", 5), ("product_id", 10), ("title", 11), ("category", 8),
+    ]  # fmt: skip
+    assert left_out == ["price", "brand"]

@@ -47,6 +47,8 @@ def _in_python(text: str) -> str:
 
 def _call(found: re.Match[str]) -> str:
     given = [_keyword(flag, "").strip("`") for flag in found[2].split()]
+    if any(name.startswith("--") for name in given):  # it is no call: a line for a shell
+        return found[0]
     return f"ingest.{found[1]}({', '.join(['...', *given])})"
 
 
