@@ -1,0 +1,73 @@
+"""Whether a checkpoint is open_clip's, and what identifies it: its settings and the bytes of its weights."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ingest.core import canonical_json
+from ingest.core.errors import ModelError
+from ingest.embedding.checkpoint_files import OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS, WEIGHTS, read_json
+from ingest.embedding.open_clip import architecture, pixels
+from ingest.embedding.open_clip.texts import tokenizer_source
+
+if TYPE_CHECKING:
+    from ingest.embedding.checkpoint_files import CheckpointSource
+    from ingest.embedding.open_clip.architecture import Architecture
+    from ingest.embedding.preprocess import Preprocessing
+
+
+@dataclass(frozen=True, slots=True)
+class OpenClipCheckpoint:
+    """What an open_clip checkpoint is; `revision` is `sha256:…` of its settings and weights."""
+
+    architecture: Architecture
+    preprocessing: Preprocessing
+    revision: str
+
+
+def is_open_clip(source: CheckpointSource) -> bool:
+    """Return whether a checkpoint is open_clip's: if it is not also one that transformers loads without its code.
+
+    The hub is asked only if the cache does not tell; what it has of configurations is cached already.
+    """
+    config = read_json(source, "config.json", source.cached)
+    by_transformers = (
+        config is not None
+        and not config.get("auto_map")  # classes that the repository brings along, as marqo's do around open_clip
+        and ("text_config" in config or "text_config_dict" in config)
+    )
+    if by_transformers:
+        if any(map(source.cached, WEIGHTS)):
+            return False
+        cached = any(map(source.cached, OPEN_CLIP_WEIGHTS))
+        if not cached and (any(map(source.has, WEIGHTS)) or not any(map(source.has, OPEN_CLIP_WEIGHTS))):
+            return False
+    return source.has(OPEN_CLIP_CONFIG)
+
+
+def identify(source: CheckpointSource) -> OpenClipCheckpoint:
+    """Return what an open_clip checkpoint is; its tokenizer is fetched if necessary, its weights are not.
+
+    The revision covers `model_cfg` and the SHA-256 of the weights, so that a hub id and a folder with the same bytes
+    are one embedding space. Raises ModelError if it is incomplete or not supported.
+    """
+    table = read_json(source, OPEN_CLIP_CONFIG)
+    model = None if table is None else table.get("model_cfg")
+    if table is None or not isinstance(model, dict):
+        raise ModelError(
+            f"{source.name}: its {OPEN_CLIP_CONFIG} has no model_cfg; copy it from where the model is from"
+        )
+    known = architecture.parse(model, source.name)
+    steps = table.get("preprocess_cfg") or {}
+    if not isinstance(steps, dict):
+        raise ModelError(f"{source.name}: its preprocess_cfg is not a JSON object; {source.fix}")
+    preprocessing = pixels.preprocessing(steps, known.side, source.name)
+    weights = next(filter(source.cached, OPEN_CLIP_WEIGHTS), None) or next(filter(source.has, OPEN_CLIP_WEIGHTS), None)
+    if weights is None:
+        source.reach(OPEN_CLIP_WEIGHTS[0])
+        raise ModelError(f"{source.name}: has no {' and no '.join(OPEN_CLIP_WEIGHTS)}; {source.fix}")
+    tokenizer_source(source, known.reading)
+    content = canonical_json.encode(model) + source.sha256(weights)
+    return OpenClipCheckpoint(known, preprocessing, f"sha256:{hashlib.sha256(content.encode()).hexdigest()}")
