@@ -30,7 +30,7 @@ def main() -> None:
         for kind, layers in (("image", image_layers), ("text", text_layers)):
             outputs |= {f"{family}/{kind}_layer_{number}": layer for number, layer in enumerate(layers)}
         print(family, rows.shape, features.shape, len(image_layers), len(text_layers))
-    np.savez_compressed(RECORDED, **outputs)
+    np.savez_compressed(RECORDED, **outputs)  # type: ignore[arg-type]
     print(f"{RECORDED}: {RECORDED.stat().st_size:,} bytes")
 
 

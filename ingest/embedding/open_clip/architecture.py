@@ -80,7 +80,7 @@ def parse(model: Mapping[str, Any], name: str) -> Architecture:
         raise ModelError(
             f"{name}: its open_clip_config.json lacks {display(error.args[0])}; copy it from where the model is from"
         ) from error
-    except (TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise ModelError(
             f"{name}: its open_clip_config.json has a value that cannot be read ({display(repr(error))}); copy it from "
             "where the model is from"
