@@ -11,7 +11,7 @@ from ingest.core.contract import Space
 from ingest.core.errors import ModelError
 from ingest.embedding import checkpoint_files, preprocess, unsupported_checkpoints
 from ingest.embedding.hub import HubRepository
-from ingest.embedding.open_clip.identity import identify, is_open_clip
+from ingest.embedding.open_clip.identity import identify, is_open_clip, read_configuration
 
 if TYPE_CHECKING:
     from ingest.embedding.checkpoint_files import CheckpointSource
@@ -33,7 +33,7 @@ _FAMILIES = {
     "altclip": "AltCLIP",
     "metaclip_2": "MetaCLIP 2",
 }
-_HUB, _FOLDER = "hf-hub:", "local-dir:"  # how open_clip writes what kind of name follows
+_HUB = "hf-hub:"  # how open_clip writes a hub id
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Checkpoint:
     revision: str | None
     space: Space
     preprocessing: Preprocessing
-    family: str
+    family: str = ""
     open_clip: Architecture | None = None
 
     @property
@@ -64,13 +64,11 @@ def resolve(name: str, revision: str | None = None) -> Checkpoint:
     """Find a model's configuration and tokenizer, and return its embedding space; weights are not fetched from a hub.
 
     A revision in the local cache is used before the hub is asked, so that a nightly run needs no network and does not
-    change its model by itself; `revision` chooses another. A hub id may be written as open_clip does, `hf-hub:…`, and a
-    folder as `local-dir:…`.
+    change its model by itself; `revision` chooses another. A hub id may be written as open_clip does, `hf-hub:…`.
     Raises ModelError if the model is missing or incomplete, or does not embed images and texts in one space.
     """
     if name.startswith(_HUB):
         return _hub(name.removeprefix(_HUB), revision)
-    name = name.removeprefix(_FOLDER)
     try:
         folder = Path(name).expanduser()
         is_folder, is_file = folder.is_dir(), folder.is_file()
@@ -83,6 +81,15 @@ def resolve(name: str, revision: str | None = None) -> Checkpoint:
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name:
         raise ModelError(f"{name}: no such folder; --model takes a hub id or a folder with config.json")
     return _hub(name, revision)
+
+
+def describe(source: CheckpointSource) -> tuple[int, str, bool]:
+    """Return the vectors' dim, the family, and whether all weights are on this machine; raises ModelError."""
+    if is_open_clip(source):
+        known, _ = read_configuration(source)
+        return known.dim, known.family, checkpoint_files.has_weights(source, checkpoint_files.OPEN_CLIP_WEIGHTS)
+    dim, _, family = _read(source)
+    return dim, family, checkpoint_files.has_weights(source)
 
 
 def _local(folder: Path) -> Checkpoint:

@@ -29,6 +29,7 @@ class Tokenizer:
         self._source = source
         self._text = config.text_config
         self._siglip = "siglip" in config.model_type
+        self._is_xlm_r = config.model_type == "altclip"
         try:
             self._encode, vocabulary = self._load(files)
         except Exception as error:  # damaged files raise nearly any error; a missing package, ImportError
@@ -64,7 +65,9 @@ class Tokenizer:
 
     @property
     def _longest(self) -> int:
-        return int(self._text.max_position_embeddings)
+        """How many tokens the text tower has positions for; AltCLIP's XLM-R counts them from after its padding's."""
+        positions = int(self._text.max_position_embeddings)
+        return positions - int(self._text.pad_token_id) - 1 if self._is_xlm_r else positions
 
 
 def is_gemmas(tokenizer: Any) -> bool:

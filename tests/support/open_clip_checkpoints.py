@@ -70,7 +70,7 @@ def write_open_clip(folder: Path, family: str = "vit", seed: int = 0) -> Path:
     if family == "siglip2":
         _write_gemmas(folder)
     elif config["model_cfg"]["text_cfg"].get("hf_tokenizer_name"):
-        _write_sentencepiece(folder)
+        write_sentencepiece(folder)
     else:
         for name in ("tokenizer.json", "tokenizer_config.json"):
             shutil.copy(SAMPLE / name, folder / name)
@@ -171,7 +171,7 @@ def _norm(name: str, width: int) -> dict[str, tuple[int, ...]]:
     return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
 
 
-def _write_sentencepiece(folder: Path) -> None:
+def write_sentencepiece(folder: Path) -> None:
     """Write a tokenizer as SigLIP's and XLM-R's are: pieces of sentencepiece, </s> at the end, padded with <pad>."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 

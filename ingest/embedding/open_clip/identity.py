@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ingest.core import canonical_json
 from ingest.core.errors import ModelError
@@ -53,21 +53,27 @@ def identify(source: CheckpointSource) -> OpenClipCheckpoint:
     The revision covers `model_cfg` and the SHA-256 of the weights, so that a hub id and a folder with the same bytes
     are one embedding space. Raises ModelError if it is incomplete or not supported.
     """
-    table = read_json(source, OPEN_CLIP_CONFIG)
-    model = None if table is None else table.get("model_cfg")
-    if table is None or not isinstance(model, dict):
-        raise ModelError(
-            f"{source.name}: its {OPEN_CLIP_CONFIG} has no model_cfg; copy it from where the model is from"
-        )
-    known = architecture.parse(model, source.name)
-    steps = table.get("preprocess_cfg") or {}
-    if not isinstance(steps, dict):
-        raise ModelError(f"{source.name}: its preprocess_cfg is not a JSON object; {source.fix}")
-    preprocessing = pixels.preprocessing(steps, known.side, source.name)
+    known, preprocessing = read_configuration(source)
     weights = next(filter(source.cached, OPEN_CLIP_WEIGHTS), None) or next(filter(source.has, OPEN_CLIP_WEIGHTS), None)
     if weights is None:
         source.reach(OPEN_CLIP_WEIGHTS[0])
         raise ModelError(f"{source.name}: has no {' and no '.join(OPEN_CLIP_WEIGHTS)}; {source.fix}")
     tokenizer_source(source, known.reading)
-    content = canonical_json.encode(model) + source.sha256(weights)
+    content = canonical_json.encode(_model(source)) + source.sha256(weights)
     return OpenClipCheckpoint(known, preprocessing, f"sha256:{hashlib.sha256(content.encode()).hexdigest()}")
+
+
+def read_configuration(source: CheckpointSource) -> tuple[Architecture, Preprocessing]:
+    """Return what an open_clip checkpoint computes and how images are prepared for it; raises ModelError."""
+    known = architecture.parse(_model(source), source.name)
+    steps = (read_json(source, OPEN_CLIP_CONFIG) or {}).get("preprocess_cfg") or {}
+    if not isinstance(steps, dict):
+        raise ModelError(f"{source.name}: its preprocess_cfg is not a JSON object; {source.fix}")
+    return known, pixels.preprocessing(steps, known.side, source.name)
+
+
+def _model(source: CheckpointSource) -> dict[str, Any]:
+    model = (read_json(source, OPEN_CLIP_CONFIG) or {}).get("model_cfg")
+    if not isinstance(model, dict):
+        raise ModelError(f"{source.name}: its {OPEN_CLIP_CONFIG} has no model_cfg; {source.fix}")
+    return model

@@ -72,7 +72,7 @@ def test_a_hub_id_and_a_folder_with_the_same_bytes_are_one_space(hub, published,
     if large:  # as the hub keeps weights: it says their SHA-256; of small files it does not
         hub.large.add(WEIGHTS)
     prefixed, folder = resolve(f"hf-hub:{NAME}").space, resolve(str(published)).space
-    moved = resolve(f"local-dir:{shutil.copytree(published, tmp_path / 'elsewhere')}").space
+    moved = resolve(str(shutil.copytree(published, tmp_path / "elsewhere"))).space
     assert (WEIGHTS in hub.fetched()) is not large
     assert resolve(NAME).space == prefixed
     assert {prefixed.fingerprint, moved.fingerprint} == {folder.fingerprint}
