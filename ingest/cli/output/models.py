@@ -43,7 +43,7 @@ def show(models: Models) -> None:
 
 
 def _show_recommended(model: RecommendedModel, *, is_cached: bool) -> None:
-    rate = f"{SPEED[model.shape]:.2f}"
+    rate = f"{SPEED[model.shape]:.2g}"
     mark = "*" if is_cached else " "
     size = f"{model.parameters_m} M"
     display.echo(f"{mark} {model.name:<{_NAME}}{size:>7}{model.dim:>6}{rate:>7}  {model.languages}")

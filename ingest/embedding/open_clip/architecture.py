@@ -129,7 +129,7 @@ def _vit(vision: dict[str, Any], dim: int, side: int, quick: bool, name: str) ->
 def _timm(vision: dict[str, Any], dim: int, side: int, name: str) -> Tower:
     """Return SigLIP's vision transformer by its name in timm: no class token, pooled by attention.
 
-    How wide and deep it is, the weights say.
+    How deep it is, the weights say.
     """
     asked = str(vision["timm_model_name"])
     found = _TIMM.fullmatch(asked)

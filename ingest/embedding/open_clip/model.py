@@ -82,31 +82,31 @@ class OpenClipTowers:
             raise ModelError(f"{name}: transformers {transformers.__version__} has no {classes[0]}; update it")
         config = getattr(transformers, classes[1])(**settings)
         model, info = getattr(transformers, classes[0]).from_pretrained(
-            None, config=config, state_dict=found, dtype=getattr(torch, self._dtype), output_loading_info=True
-        )
+            None, config=config, state_dict=found, dtype=getattr(torch, self._dtype), output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below
+        )  # fmt: skip
         for kind, what in (("missing_keys", "lack"), ("unexpected_keys", "have")):
             if keys := sorted(map(str, info[kind])):
-                raise ModelError(
-                    f"{name}: its weights {what} {keys[0]} and {len(keys) - 1} more (as transformers calls them), "
-                    f"against its open_clip_config.json; {self._source.fix}"
+                raise self._misfit(
+                    f"its weights {what} {keys[0]} and {len(keys) - 1} more (as transformers calls them)"
                 )
+        for key, has, expected in sorted(map(tuple, info["mismatched_keys"])):
+            sizes = [" × ".join(map(str, shape)) for shape in (has, expected)]
+            raise self._misfit(f"its weights' {key} has the size {sizes[0]}, not {sizes[1]}")
         try:
             return model.to(device).eval()
         except RuntimeError as error:
             said = str(error).strip().splitlines()[0][:200]
             raise ModelError(f"{name}: cannot be put on {device} ({said})") from error
 
+    def _misfit(self, what: str) -> ModelError:
+        return ModelError(f"{self._source.name}: {what}, against its open_clip_config.json; {self._source.fix}")
+
 
 def _sizes(found: Mapping[str, Any]) -> dict[str, int]:
-    """Return what timm's name does not say of a tower: its width, depth and MLP, as its weights have them."""
-    patches = found.get("vision_model.embeddings.patch_embedding.weight")
+    """Return how deep a tower of timm's is and how wide its MLP, which a name stands for, as the weights have them."""
     inner = found.get(f"{_BLOCK}0.mlp.fc1.weight")
-    if patches is None or inner is None:
-        return {}  # then they are reported as missing
+    if inner is None:
+        return {}  # then it is reported as missing
     layers = {int(key.removeprefix(_BLOCK).split(".")[0]) for key in found if key.startswith(_BLOCK)}
-    return {
-        "hidden_size": int(patches.shape[0]),
-        "patch_size": int(patches.shape[-1]),
-        "num_hidden_layers": 1 + max(layers),
-        "intermediate_size": len(inner),
-    }
+    return {"num_hidden_layers": 1 + max(layers), "intermediate_size": len(inner)}

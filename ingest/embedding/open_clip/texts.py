@@ -133,10 +133,12 @@ def _special(source: CheckpointSource, kind: str) -> str:
 class _ClipTokens:
     """CLIP's tokens: a begin, the text, an end that is kept when the text is cut, and zeros.
 
-    The tower does not look ahead, so that zeros need not fill the context, unless the whole context counts.
+    The tower does not look ahead, so that zeros need not fill the context, unless the whole context counts. A text that
+    spells a special token is words, as in open_clip, which has other spellings for two of them.
     """
 
     def __init__(self, tokenizer: Any, context: int, *, whole_context: bool) -> None:
+        tokenizer.encode_special_tokens = True
         self._tokenizer = tokenizer
         self._context = context
         self._whole = whole_context

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -105,8 +106,39 @@ def test_weights_of_another_size_are_refused(folder):
     found = tensors(folder)
     name = next(one for one in found if one.endswith("token_embedding.weight"))
     save(folder, found | {name: torch.ones(20, found[name].shape[1])})
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(
+        ModelError, match=r"its weights' .*token_embedding\.weight has the size 20 × \d+, not \d+ × \d+"
+    ):
         loaded(folder).texts(TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "words"),
+    [
+        ("vision_cfg", {"image_size": 64}, "position_embedding.weight has the size 4 × 48, not 16 × 48"),
+        (
+            "vision_cfg",
+            {"timm_model_name": "vit_base_patch32_siglip_256"},
+            "has the size 48 × 3 × 16 × 16, not 48 × 3 × 32",
+        ),
+        ("text_cfg", {"context_length": 20}, "position_embedding.weight has the size 12 × 48, not 20 × 48"),
+        ("text_cfg", {"layers": 1}, "its weights have encoder.layers.1."),
+        ("text_cfg", {"layers": 3}, "its weights lack encoder.layers.2."),
+        ("", {"embed_dim": 60}, "not 60"),
+    ],
+)
+def test_settings_that_are_not_the_weights_are_refused(tmp_path, part, changes, words):
+    folder = write_open_clip(tmp_path / "model", "siglip")
+    path = folder / "open_clip_config.json"
+    table = json.loads(path.read_text(encoding="utf-8"))
+    (table["model_cfg"][part] if part else table["model_cfg"]).update(changes)
+    path.write_text(json.dumps(table), encoding="utf-8")
+    encoder = loaded(folder)
+    side = encoder._checkpoint.preprocessing.height
+    with pytest.raises(ModelError) as caught:
+        encoder.images(np.zeros((1, side, side, 3), np.uint8))
+        encoder.texts(TEXTS)
+    assert words in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
 
 

@@ -58,6 +58,13 @@ def test_any_text_has_a_vector(tmp_path, family):
     assert np.isfinite(rows).all()
 
 
+def test_a_text_that_spells_clips_end_does_not_end_there(tmp_path):
+    encoder = loaded(str(write_open_clip(tmp_path / "model")))
+    cut, whole, short = encoder.texts(["red <|endoftext|> cup", "red <|endoftext|> lamp", "red"])
+    assert np.abs(cut - whole).max() > 0.01
+    assert np.abs(cut - short).max() > 0.01
+
+
 def without(folder: Path) -> Path:
     for file in FILES:
         (folder / file).unlink()
