@@ -59,7 +59,10 @@ class CheckpointSource(Protocol):
         """
 
     def has(self, file: str) -> bool:
-        """Return whether the checkpoint has a file, without fetching it; False if that cannot be found out."""
+        """Return whether the checkpoint has a file, without fetching it.
+
+        Raises ModelError if the hub cannot be reached.
+        """
 
     def sha256(self, file: str) -> str:
         """Return the SHA-256 of a file that the checkpoint has, in hex; not fetched if the hub says what it is.

@@ -22,7 +22,7 @@ class HubRepository:
     def __init__(self, name: str, revision: str | None) -> None:
         self.name = name
         self._revision = revision
-        self._reached = False
+        self._reached: bool | None = None  # not tried yet
 
     @property
     def fix(self) -> str:
@@ -66,14 +66,9 @@ class HubRepository:
             raise ModelError(f"{self.name}: its {file} cannot be fetched from the hub ({said}); run again") from error
 
     def has(self, file: str) -> bool:
-        """Return whether the repository has a file, without fetching it; False if that cannot be found out."""
+        """Return whether the repository has a file, without fetching it; raises ModelError if the hub does not say."""
         found = self._look_up(file)
-        if found is not None:
-            return isinstance(found, str)
-        try:
-            return self._ask(file) is not None
-        except ModelError:
-            return False
+        return self._ask(file) is not None if found is None else isinstance(found, str)
 
     def sha256(self, file: str) -> str:
         """Return the SHA-256 of a file, in hex: from the cache, where a blob's name is its hash, or from the hub.
@@ -116,11 +111,12 @@ class HubRepository:
 
         if self._reached:
             return
-        if constants.HF_HUB_OFFLINE:
+        if constants.HF_HUB_OFFLINE or self._reached is False:
             raise self._unreachable(file)
         try:
             requests.head(constants.ENDPOINT, timeout=_REACH_S)
         except (OSError, ValueError) as error:  # ValueError for an HF_ENDPOINT that is not an address
+            self._reached = False
             raise self._unreachable(file) from error
         self._reached = True
 

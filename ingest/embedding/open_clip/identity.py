@@ -30,7 +30,9 @@ class OpenClipCheckpoint:
 def is_open_clip(source: CheckpointSource) -> bool:
     """Return whether a checkpoint is open_clip's: if it is not also one that transformers loads without its code.
 
-    The hub is asked only if the cache does not tell; what it has of configurations is cached already.
+    The hub is asked only if the cache does not tell; config.json is cached if there is one, because whoever asks has
+    looked. If both kinds are possible and the hub cannot be reached, the answer is that of transformers, whose
+    checkpoints must not change their embedding space.
     """
     config = read_json(source, "config.json", source.cached)
     by_transformers = (
@@ -38,13 +40,14 @@ def is_open_clip(source: CheckpointSource) -> bool:
         and not config.get("auto_map")  # classes that the repository brings along, as marqo's do around open_clip
         and ("text_config" in config or "text_config_dict" in config)
     )
-    if by_transformers:
-        if any(map(source.cached, WEIGHTS)):
+    if by_transformers and any(map(source.cached, WEIGHTS)):
+        return False
+    try:
+        if source.get(OPEN_CLIP_CONFIG) is None:
             return False
-        cached = any(map(source.cached, OPEN_CLIP_WEIGHTS))
-        if not cached and (any(map(source.has, WEIGHTS)) or not any(map(source.has, OPEN_CLIP_WEIGHTS))):
-            return False
-    return source.has(OPEN_CLIP_CONFIG)
+        return not by_transformers or (not any(map(source.has, WEIGHTS)) and any(map(source.has, OPEN_CLIP_WEIGHTS)))
+    except ModelError:  # the hub cannot be reached: what needs it says so
+        return False
 
 
 def identify(source: CheckpointSource) -> OpenClipCheckpoint:
@@ -56,7 +59,6 @@ def identify(source: CheckpointSource) -> OpenClipCheckpoint:
     known, preprocessing = read_configuration(source)
     weights = next(filter(source.cached, OPEN_CLIP_WEIGHTS), None) or next(filter(source.has, OPEN_CLIP_WEIGHTS), None)
     if weights is None:
-        source.reach(OPEN_CLIP_WEIGHTS[0])
         raise ModelError(f"{source.name}: has no {' and no '.join(OPEN_CLIP_WEIGHTS)}; {source.fix}")
     tokenizer_source(source, known.reading)
     content = canonical_json.encode(_model(source)) + source.sha256(weights)
