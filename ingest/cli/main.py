@@ -31,6 +31,7 @@ _COMMANDS = {
     "status": ("ingest.cli.commands.status", "Show the state of the last run and of the images.", "Check"),
     "verify": ("ingest.cli.commands.verify", "Check the collection and the files against the catalog.", "Check"),
     "doctor": ("ingest.cli.commands.doctor", "Check torch, device, model, Milvus and disk.", "Check"),
+    "models": ("ingest.cli.commands.models", "List models to choose from, and those in the local cache.", "Manage"),
     "collections": (
         "ingest.cli.commands.collections",
         "List the collections of the alias; drop old ones.",

@@ -151,7 +151,7 @@ images = combine(
 )
 
 model = combine(
-    option("Model", "--model", "-m", metavar="MODEL", help="CLIP or SigLIP model: a hub id or a folder."),
+    option("Model", "--model", "-m", metavar="MODEL", help="CLIP or SigLIP: a hub id or a folder, see ingest models."),
     option(
         "Model",
         "--model-revision",

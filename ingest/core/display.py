@@ -45,7 +45,9 @@ def in_red(text: str) -> Coloured:
 def echo(*parts: str | Coloured, err: bool = False) -> None:
     """Write one line to stdout, or to stderr; a line break in a part is shown as an escape."""
     stream = _stream(err=err)
-    in_colour = stream is not None and stream.isatty() and not os.environ.get("NO_COLOR")
+    in_colour = (
+        stream is not None and stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    )
     shown = []
     for part in parts:
         if isinstance(part, str):

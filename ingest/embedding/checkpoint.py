@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,11 @@ from ingest.core.contract import Space
 from ingest.core.errors import ModelError
 from ingest.embedding import checkpoint_files, preprocess, unsupported_checkpoints
 from ingest.embedding.hub import HubRepository
+from ingest.embedding.open_clip.identity import identify, is_open_clip, read_configuration
 
 if TYPE_CHECKING:
     from ingest.embedding.checkpoint_files import CheckpointSource
+    from ingest.embedding.open_clip.architecture import Architecture
     from ingest.embedding.preprocess import Preprocessing
 
 # All of these in a folder are hashed, also those that transformers does not load: its revision must not change.
@@ -23,16 +25,30 @@ _PROJECTED = {"clip": 512, "metaclip_2": 512, "altclip": 768}
 _WIDTH = {"siglip": 768}
 _SIDE, _PATCHES = 224, {"clip": 32, "siglip": 16}
 _NAFLEX = "siglip2"  # SigLIP 2 at a fixed size has the type siglip (google/siglip2-base-patch16-224's config.json)
+# By transformers' model_type, for people.
+_FAMILIES = {
+    "clip": "CLIP",
+    "siglip": "SigLIP",
+    "chinese_clip": "Chinese-CLIP",
+    "altclip": "AltCLIP",
+    "metaclip_2": "MetaCLIP 2",
+}
+_HUB = "hf-hub:"  # how open_clip writes a hub id
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A model that can be loaded: `location` is its hub id or folder, `revision` its commit, or None for a folder."""
+    """A model that can be loaded: `location` is its hub id or folder, `revision` its commit, or None for a folder.
+
+    `family` says what it is, for people; `open_clip` is set if it is an open_clip checkpoint, not one of transformers.
+    """
 
     location: str
     revision: str | None
     space: Space
     preprocessing: Preprocessing
+    family: str = ""
+    open_clip: Architecture | None = None
 
     @property
     def source(self) -> CheckpointSource:
@@ -48,9 +64,11 @@ def resolve(name: str, revision: str | None = None) -> Checkpoint:
     """Find a model's configuration and tokenizer, and return its embedding space; weights are not fetched from a hub.
 
     A revision in the local cache is used before the hub is asked, so that a nightly run needs no network and does not
-    change its model by itself; `revision` chooses another.
+    change its model by itself; `revision` chooses another. A hub id may be written as open_clip does, `hf-hub:…`.
     Raises ModelError if the model is missing or incomplete, or does not embed images and texts in one space.
     """
+    if name.startswith(_HUB):
+        return _hub(name.removeprefix(_HUB), revision)
     try:
         folder = Path(name).expanduser()
         is_folder, is_file = folder.is_dir(), folder.is_file()
@@ -65,9 +83,22 @@ def resolve(name: str, revision: str | None = None) -> Checkpoint:
     return _hub(name, revision)
 
 
+def describe(source: CheckpointSource) -> tuple[int, str, bool]:
+    """Return the vectors' dim, the family, and whether all weights are on this machine; raises ModelError."""
+    if is_open_clip(source):
+        known, _ = read_configuration(source)
+        return known.dim, known.family, checkpoint_files.has_weights(source, checkpoint_files.OPEN_CLIP_WEIGHTS)
+    dim, _, family = _read(source)
+    return dim, family, checkpoint_files.has_weights(source)
+
+
 def _local(folder: Path) -> Checkpoint:
     source = checkpoint_files.CheckpointFolder(folder)
-    dim, steps = _read(source)
+    model = folder.resolve().name
+    if is_open_clip(source):
+        checkpoint_files.find_weights(source, checkpoint_files.OPEN_CLIP_WEIGHTS)
+        return _open_clip(source, str(folder), None, model)
+    dim, steps, family = _read(source)
     if not checkpoint_files.find_weights(source):
         raise unsupported_checkpoints.refusal(source, "has no model.safetensors; copy the checkpoint again")
     checkpoint_files.find_tokenizer(source)
@@ -75,25 +106,43 @@ def _local(folder: Path) -> Checkpoint:
     for path in [folder / "config.json", *sorted(path for pattern in _HASHED for path in folder.glob(pattern))]:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
-    space = Space(folder.resolve().name, f"sha256:{digest.hexdigest()}", dim, asdict(steps))
-    return Checkpoint(str(folder), None, space, steps)
+    space = Space(model, f"sha256:{digest.hexdigest()}", dim, steps.settings)
+    return Checkpoint(str(folder), None, space, steps, family)
 
 
 def _hub(name: str, revision: str | None) -> Checkpoint:
-    config_path = HubRepository(name, revision).get("config.json")
+    source = HubRepository(name, revision)
+    config_path = _find_configuration(source)
     if config_path is None:
-        raise unsupported_checkpoints.refusal(
-            HubRepository(name, revision), "has no config.json on the hub; choose a CLIP or SigLIP model"
-        )
+        raise unsupported_checkpoints.refusal(source, "has no config.json on the hub; choose a CLIP or SigLIP model")
     commit = config_path.parent.name  # …/snapshots/<commit>/config.json
     source = HubRepository(name, commit)
-    dim, steps = _read(source)
+    if is_open_clip(source):
+        return _open_clip(source, name, commit, name)
+    dim, steps, family = _read(source)
     checkpoint_files.find_tokenizer(source)
-    return Checkpoint(name, commit, Space(name, commit, dim, asdict(steps)), steps)
+    return Checkpoint(name, commit, Space(name, commit, dim, steps.settings), steps, family)
 
 
-def _read(source: CheckpointSource) -> tuple[int, Preprocessing]:
-    """Return the vectors' dim, and the preprocessing, checked against the model."""
+def _open_clip(source: CheckpointSource, location: str, commit: str | None, model: str) -> Checkpoint:
+    found = identify(source)
+    steps = found.preprocessing
+    space = Space(model, found.revision, found.architecture.dim, steps.settings)
+    return Checkpoint(location, commit, space, steps, found.architecture.family, found.architecture)
+
+
+def _find_configuration(source: HubRepository) -> Path | None:
+    """Return transformers' configuration or open_clip's, the latter also if only the hub knows whether it has both."""
+    try:
+        return source.get("config.json") or source.get(checkpoint_files.OPEN_CLIP_CONFIG)
+    except ModelError:
+        if (cached := source.cached(checkpoint_files.OPEN_CLIP_CONFIG)) is None:
+            raise
+        return cached
+
+
+def _read(source: CheckpointSource) -> tuple[int, Preprocessing, str]:
+    """Return the vectors' dim, the preprocessing, checked against the model, and the family."""
     config = checkpoint_files.read_json(source, "config.json")
     if config is None:
         raise unsupported_checkpoints.refusal(
@@ -107,7 +156,8 @@ def _read(source: CheckpointSource) -> tuple[int, Preprocessing]:
     dim = _dim(config, source)
     steps = preprocess.from_config(_steps(source), source.name)
     _check_size(config, steps, source)
-    return dim, steps
+    kind = checkpoint_files.display(config.get("model_type"))
+    return dim, steps, _FAMILIES.get(kind, kind)
 
 
 def _steps(source: CheckpointSource) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
 from dataclasses import dataclass
@@ -10,11 +11,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ingest.core.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 # In transformers' own order; an index names the shards.
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+OPEN_CLIP_CONFIG = "open_clip_config.json"
+OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+"""In the order in which they are chosen, which is open_clip's."""
 # The files that make a tokenizer: WordPiece, sentencepiece, byte-level BPE, or one file for any of them.
 _VOCABULARIES = (
     ("vocab.txt",),
@@ -54,6 +58,18 @@ class CheckpointSource(Protocol):
         Raises ModelError if the hub cannot be reached.
         """
 
+    def has(self, file: str) -> bool:
+        """Return whether the checkpoint has a file, without fetching it.
+
+        Raises ModelError if the hub cannot be reached.
+        """
+
+    def sha256(self, file: str) -> str:
+        """Return the SHA-256 of a file that the checkpoint has, in hex; not fetched if the hub says what it is.
+
+        Raises ModelError if the file is missing or the hub cannot be reached.
+        """
+
     def reach(self, file: str) -> None:
         """Raise ModelError if `file`, which is not on this machine, cannot be fetched either."""
 
@@ -83,6 +99,16 @@ class CheckpointFolder:
         """Return a file of the folder, or None."""
         return self.cached(file)
 
+    def has(self, file: str) -> bool:
+        """Return whether the folder has a file."""
+        return self.cached(file) is not None
+
+    def sha256(self, file: str) -> str:
+        """Return the SHA-256 of a file, in hex; raises ModelError if it is missing."""
+        if (path := self.cached(file)) is None:
+            self.reach(file)
+        return hash_file(self.path / file if path is None else path)
+
     def reach(self, file: str) -> None:
         """Raise ModelError, because a file missing from a folder cannot be fetched."""
         raise ModelError(f"{self.name}: its {file} is missing; {self.fix}")
@@ -105,17 +131,17 @@ def read_json(
     return table
 
 
-def find_weights(source: CheckpointSource) -> list[Path]:
-    """Return the files that transformers loads the weights from, fetched if necessary; [] if there are none.
+def find_weights(source: CheckpointSource, names: Sequence[str] = WEIGHTS) -> list[Path]:
+    """Return the files that the weights are loaded from, fetched if necessary; [] if there are none.
 
-    Raises ModelError for a shard that is missing, and for a file that is cut off or a git-lfs pointer.
+    `names` are those that they may have, the best first. Raises ModelError for a shard that is missing, and for a file
+    that is cut off or a git-lfs pointer.
     """
-    head = next(filter(source.cached, WEIGHTS), None) or next(filter(source.get, WEIGHTS), None)
+    head = next(filter(source.cached, names), None) or next(filter(source.get, names), None)
     if head is None:
         return []
-    names = _shards(source, head) if head.endswith(".json") else [head]
     files = []
-    for name in names:
+    for name in _shards(source, head) if head.endswith(".json") else [head]:
         if (path := source.get(name)) is None:
             raise ModelError(f"{source.name}: {display(name)}, which its {head} names, is missing; {source.fix}")
         _check_weights(source, path)
@@ -123,9 +149,9 @@ def find_weights(source: CheckpointSource) -> list[Path]:
     return files
 
 
-def has_weights(source: CheckpointSource) -> bool:
+def has_weights(source: CheckpointSource, names: Sequence[str] = WEIGHTS) -> bool:
     """Return whether all the weights are on this machine."""
-    head = next(filter(source.cached, WEIGHTS), None)
+    head = next(filter(source.cached, names), None)
     if head is None:
         return False
     return not head.endswith(".json") or all(map(source.cached, _shards(source, head)))
@@ -161,6 +187,12 @@ def check_pointer(source: CheckpointSource, path: Path) -> None:
             raise ModelError(
                 f"{source.name}: its {path.name} is a git-lfs pointer, not the file itself; run git lfs pull there"
             )
+
+
+def hash_file(path: Path) -> str:
+    """Return a file's SHA-256, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def display(text: object) -> str:

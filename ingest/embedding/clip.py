@@ -1,4 +1,4 @@
-"""CLIP, and models with the same two methods such as SigLIP, by transformers."""
+"""CLIP, and models with the same two methods such as SigLIP, by transformers; open_clip's checkpoints too."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ingest.core.errors import ModelError
+from ingest.embedding.checkpoint_files import OPEN_CLIP_CONFIG
 from ingest.embedding.device import import_torch, pick_devices, pick_dtype
 from ingest.embedding.encoder import Size
 from ingest.embedding.lanes import Lanes, features_to_numpy
-from ingest.embedding.towers import Towers
+from ingest.embedding.towers import open_towers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from ingest.core.contract import Space
     from ingest.embedding.checkpoint import Checkpoint
     from ingest.embedding.encoder import Pixels
+    from ingest.embedding.open_clip.model import OpenClipTowers
+    from ingest.embedding.open_clip.texts import OpenClipTokenizer
     from ingest.embedding.tokenizer import Tokenizer
+    from ingest.embedding.towers import Towers
 
 
 class ClipEncoder:
@@ -40,7 +44,7 @@ class ClipEncoder:
         self._requested_batch = batch
         self._opening = threading.Lock()
         self._lanes: Lanes | None = None
-        self._tokenizer: Tokenizer | None = None
+        self._tokenizer: Tokenizer | OpenClipTokenizer | None = None
         self._text_tower: Callable[..., Any] | None = None
 
     @property
@@ -78,8 +82,9 @@ class ClipEncoder:
             lanes = self._open_lanes()
         rows = lanes.embed(pixels)
         if rows.shape[1] != self.space.dim:
+            config = "config.json" if self._checkpoint.open_clip is None else OPEN_CLIP_CONFIG
             raise ModelError(
-                f"{self._checkpoint.location}: gives vectors of {rows.shape[1]} numbers, but its config.json says "
+                f"{self._checkpoint.location}: gives vectors of {rows.shape[1]} numbers, but its {config} says "
                 f"{self.space.dim}; choose a CLIP or SigLIP model"
             )
         return rows
@@ -98,7 +103,7 @@ class ClipEncoder:
             self._lanes = Lanes(self._towers, preprocessing, self.devices, self.dtype, self._requested_batch)
         return self._lanes
 
-    def _load_tokenizer(self) -> Tokenizer:
+    def _load_tokenizer(self) -> Tokenizer | OpenClipTokenizer:
         if self._tokenizer is None:
             self._tokenizer = self._towers.tokenizer()
         return self._tokenizer
@@ -109,5 +114,5 @@ class ClipEncoder:
         return self._text_tower
 
     @cached_property
-    def _towers(self) -> Towers:
-        return Towers(self._checkpoint, self.dtype)
+    def _towers(self) -> Towers | OpenClipTowers:
+        return open_towers(self._checkpoint, self.dtype)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from ingest.core.errors import ModelError
+from ingest.embedding.checkpoint_files import OPEN_CLIP_CONFIG, hash_file
 
 _REACH_S = 10.0
+_SHA256 = re.compile("[0-9a-f]{64}")  # the etag of a file that the hub keeps in git-lfs or Xet, as model weights are
 _FIX = "connect once, or set HF_HOME to a cache that has it, or pass --model FOLDER with a downloaded checkpoint"
 _SAMPLE = Path("data", "models", "sample-clip")
 """The sample model, in a checkout of ingest."""
@@ -19,12 +22,13 @@ class HubRepository:
     def __init__(self, name: str, revision: str | None) -> None:
         self.name = name
         self._revision = revision
-        self._reached = False
+        self._reached: bool | None = None  # not tried yet
 
     @property
     def fix(self) -> str:
         """What to do about a damaged file."""
-        config = self.cached("config.json")  # in models--…/snapshots/<commit>, a link to models--…/blobs
+        # In models--…/snapshots/<commit>, a link to models--…/blobs.
+        config = self.cached("config.json") or self.cached(OPEN_CLIP_CONFIG)
         return f"delete {config.parents[2] if config else 'it'} and run again"
 
     def cached(self, file: str) -> Path | None:
@@ -61,6 +65,42 @@ class HubRepository:
             said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
             raise ModelError(f"{self.name}: its {file} cannot be fetched from the hub ({said}); run again") from error
 
+    def has(self, file: str) -> bool:
+        """Return whether the repository has a file, without fetching it; raises ModelError if the hub does not say."""
+        found = self._look_up(file)
+        return self._ask(file) is not None if found is None else isinstance(found, str)
+
+    def sha256(self, file: str) -> str:
+        """Return the SHA-256 of a file, in hex: from the cache, where a blob's name is its hash, or from the hub.
+
+        A small file, of which the hub keeps no SHA-256, is fetched. Raises ModelError if there is none.
+        """
+        if (path := self.cached(file)) is not None:
+            blob = path.resolve()
+            return blob.name if blob.parent.name == "blobs" and _SHA256.fullmatch(blob.name) else hash_file(blob)
+        etag = self._ask(file)
+        if etag is not None and _SHA256.fullmatch(etag):
+            return etag
+        if (path := self.get(file)) is None:
+            raise ModelError(f"{self.name}: its {file} is missing; {self.fix}")
+        return hash_file(path)
+
+    def _ask(self, file: str) -> str | None:
+        """Return the hub's mark of a file's content, or None if it does not have the file.
+
+        Raises ModelError if the hub cannot be reached or refuses.
+        """
+        from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url
+
+        self.reach(file)
+        try:
+            return get_hf_file_metadata(hf_hub_url(self.name, file, revision=self._revision)).etag or ""
+        except errors.EntryNotFoundError:
+            return None
+        except Exception as error:  # the errors of `get`, which names them, and of the network
+            said = type(error).__name__
+            raise ModelError(f"{self.name}: the hub does not say what its {file} is ({said}); run again") from error
+
     def reach(self, file: str) -> None:
         """Check once that the hub can be reached, because its own client retries for half a minute and prints each try.
 
@@ -71,11 +111,12 @@ class HubRepository:
 
         if self._reached:
             return
-        if constants.HF_HUB_OFFLINE:
+        if constants.HF_HUB_OFFLINE or self._reached is False:
             raise self._unreachable(file)
         try:
             requests.head(constants.ENDPOINT, timeout=_REACH_S)
         except (OSError, ValueError) as error:  # ValueError for an HF_ENDPOINT that is not an address
+            self._reached = False
             raise self._unreachable(file) from error
         self._reached = True
 
@@ -96,7 +137,7 @@ class HubRepository:
             ) from error
 
     def _unreachable(self, file: str) -> ModelError:
-        what = "the model" if file == "config.json" else f"its {file}"
+        what = "the model" if file in ("config.json", OPEN_CLIP_CONFIG) else f"its {file}"
         sample = f", or try the sample: --model {_SAMPLE.as_posix()}" if _SAMPLE.is_dir() else ""
         return ModelError(
             f"{self.name}: the hub cannot be reached and {what} is not in the local cache; {_FIX}{sample}"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ingest.embedding.encoder import Pixels
+    from ingest.embedding.open_clip.model import OpenClipTowers
     from ingest.embedding.preprocess import Preprocessing
     from ingest.embedding.towers import Towers
 
@@ -39,7 +40,12 @@ class Lanes:
     """
 
     def __init__(
-        self, towers: Towers, preprocessing: Preprocessing, devices: Sequence[str], dtype: str, requested_batch: int
+        self,
+        towers: Towers | OpenClipTowers,
+        preprocessing: Preprocessing,
+        devices: Sequence[str],
+        dtype: str,
+        requested_batch: int,
     ) -> None:
         self._devices = devices
         loaded = {device: towers.images(device) for device in dict.fromkeys(devices)}

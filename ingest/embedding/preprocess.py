@@ -29,7 +29,12 @@ _LONGEST_STRIP = 32  # times its width; far more than the crop and the resamplin
 _MARGIN = 1.5  # times the model's input
 _LARGEST_CROP = 3.0  # times the model's input, in each direction; drafted JPEGs are smaller
 _REACH = 2  # pixels on either side that Pillow's bicubic filter reaches, times the factor by which an image shrinks
-_CLIP_KINDS = ("CLIPImageProcessor", "CLIPFeatureExtractor")  # and …Fast, …Pil; the second is transformers 4's old name
+_CLIP_KINDS = (  # and …Fast, …Pil; the second and fourth are transformers 4's old names
+    "CLIPImageProcessor",
+    "CLIPFeatureExtractor",
+    "ChineseCLIPImageProcessor",
+    "ChineseCLIPFeatureExtractor",
+)
 _SIGLIP_KIND = "SiglipImageProcessor"  # also of SigLIP 2 at a fixed size, but not at its natural size
 _SIDE = 224  # the default of both
 _BICUBIC = 3  # Pillow's numbering, which preprocessor_config.json uses
@@ -41,7 +46,8 @@ class Preprocessing:
 
     `height` × `width` is the model's input. With `keep_aspect` the short side is resized to `short_side` and the middle
     is cut out (CLIP); without it the image is stretched to the input's size (SigLIP). `resample` is Pillow's number.
-    `mean` and `std` are per channel, over values in [0, 1].
+    `mean` and `std` are per channel, over values in [0, 1]. If the middle does not begin at a whole pixel, it begins at
+    the one before, as in transformers, or with `rounded_crop` at the nearest, as in torchvision and so in open_clip.
     """
 
     height: int
@@ -51,11 +57,20 @@ class Preprocessing:
     resample: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    rounded_crop: bool = False
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The fields by name, as fingerprints cover them: without `rounded_crop` if it is off, as before it existed."""
+        fields = asdict(self)
+        if not self.rounded_crop:
+            del fields["rounded_crop"]
+        return fields
 
     @property
     def geometry(self) -> str:
         """12 hex digits over what determines the uint8 pixels: everything except mean and std."""
-        parts = asdict(self)
+        parts = self.settings
         del parts["mean"], parts["std"]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -76,7 +91,7 @@ class Preprocessing:
         pixels = np.asarray(
             image if image.size == size and box is None else image.resize(size, self.resample, box), np.uint8
         )
-        return _middle(pixels, self.height, self.width)
+        return self._middle(pixels)
 
     def crop(
         self, image: Image, of: tuple[int, int] | None = None, box: tuple[float, float, float, float] | None = None
@@ -92,8 +107,8 @@ class Preprocessing:
         is_large = max(across, down) > _LARGEST_CROP
         if self.resample != _BICUBIC or is_large or size[0] < self.width or size[1] < self.height or size == strip.size:
             return self(image, of, box)
-        left += (size[0] - self.width) // 2 * across
-        top += (size[1] - self.height) // 2 * down
+        left += self._begin(size[0] - self.width) * across
+        top += self._begin(size[1] - self.height) * down
         right, bottom = left + self.width * across, top + self.height * down
         reach_x, reach_y = (math.ceil(_REACH * max(scale, 1.0)) + 1 for scale in (across, down))
         x, y = max(0, math.floor(left) - reach_x), max(0, math.floor(top) - reach_y)
@@ -120,6 +135,21 @@ class Preprocessing:
         short, long = sorted((width, height))
         other = int(self.short_side * long / short)
         return image, (self.short_side, other) if width <= height else (other, self.short_side)
+
+    def _middle(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Cut the middle out; pixels smaller than that get a black border."""
+        rows, columns = pixels.shape[:2]
+        if rows < self.height or columns < self.width:
+            wider = np.zeros((max(rows, self.height), max(columns, self.width), 3), np.uint8)
+            top, left = -(-(wider.shape[0] - rows) // 2), -(-(wider.shape[1] - columns) // 2)
+            wider[top : top + rows, left : left + columns] = pixels
+            pixels, (rows, columns) = wider, wider.shape[:2]
+        top, left = self._begin(rows - self.height), self._begin(columns - self.width)
+        return np.ascontiguousarray(pixels[top : top + self.height, left : left + self.width])
+
+    def _begin(self, spare: int) -> int:
+        """Return where the middle begins if `spare` pixels are left out."""
+        return round(spare / 2) if self.rounded_crop else spare // 2
 
 
 CLIP = Preprocessing(
@@ -154,14 +184,25 @@ def from_config(config: Mapping[str, Any], name: str) -> Preprocessing:
             short_side=short_side or 0,
             keep_aspect=short_side is not None,
             resample=int(config.get("resample", _BICUBIC)),
-            mean=_three(config.get("image_mean", half if is_siglip else CLIP.mean)),
-            std=_three(config.get("image_std", half if is_siglip else CLIP.std)),
+            mean=three_channels(config.get("image_mean", half if is_siglip else CLIP.mean)),
+            std=three_channels(config.get("image_std", half if is_siglip else CLIP.std)),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"{name}: its preprocessing has a value that cannot be read ({error!r})") from error
+    check_possible(steps, name)
+    return steps
+
+
+def check_possible(steps: Preprocessing, name: str) -> None:
+    """Raise ModelError for sizes, filters and numbers that no image can be prepared with."""
     if not _is_possible(steps):
         raise ModelError(f"{name}: its preprocessing has an impossible size, resample or image_std")
-    return steps
+
+
+def three_channels(values: Any) -> tuple[float, float, float]:
+    """Return the numbers of the three channels; raises TypeError or ValueError if they are not three."""
+    red, green, blue = (float(value) for value in values)
+    return (red, green, blue)
 
 
 def _check_steps(config: Mapping[str, Any], name: str) -> None:
@@ -204,26 +245,9 @@ def _is_possible(steps: Preprocessing) -> bool:
     )
 
 
-def _three(values: Any) -> tuple[float, float, float]:
-    red, green, blue = (float(value) for value in values)
-    return (red, green, blue)
-
-
 def _without_ends(image: Image) -> Image:
     """Cut the far ends off a strip: only its middle is used, and resizing all of 1 × 60,000 pixels takes gigabytes."""
     width, height = image.size
     longest = _LONGEST_STRIP * min(width, height)
     left, top = max(0, width - longest) // 2, max(0, height - longest) // 2
     return image.crop((left, top, width - left, height - top)) if left or top else image
-
-
-def _middle(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Cut the middle out; pixels smaller than that get a black border."""
-    rows, columns = pixels.shape[:2]
-    if rows < height or columns < width:
-        wider = np.zeros((max(rows, height), max(columns, width), 3), np.uint8)
-        top, left = -(-(wider.shape[0] - rows) // 2), -(-(wider.shape[1] - columns) // 2)
-        wider[top : top + rows, left : left + columns] = pixels
-        pixels, (rows, columns) = wider, wider.shape[:2]
-    top, left = (rows - height) // 2, (columns - width) // 2
-    return np.ascontiguousarray(pixels[top : top + height, left : left + width])

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ingest.core.errors import ModelError
 from ingest.embedding.device import import_torch
+from ingest.embedding.tokenizer_check import HIGHEST, check_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -13,10 +14,8 @@ if TYPE_CHECKING:
 
     from ingest.embedding.checkpoint_files import CheckpointSource
 
+_LEGACY_END = 2  # in CLIP's configurations before transformers PR 24773: the end is the highest token of a text
 _GEMMA = {"<pad>": 0, "<eos>": 1, "<bos>": 2}  # the ids of Gemma's vocabulary, SigLIP 2's (arXiv:2502.14786, 2.1)
-_LEGACY_EOS = 2  # in configurations before transformers PR 24773: the end is the highest token of a text
-_LARGEST, _SMALLEST = 1.01, 0.9  # times the model's vocabulary: spare tokens, or a vocabulary rounded up for speed
-_WORDS = 64  # words that are tried
 
 
 class Tokenizer:
@@ -30,13 +29,16 @@ class Tokenizer:
         self._source = source
         self._text = config.text_config
         self._siglip = "siglip" in config.model_type
+        self._is_xlm_r = config.model_type == "altclip"
         try:
             self._encode, vocabulary = self._load(files)
         except Exception as error:  # damaged files raise nearly any error; a missing package, ImportError
             said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
             fix = "pip install sentencepiece" if "sentencepiece" in said.lower() else source.fix
             raise ModelError(f"{source.name}: its tokenizer cannot be loaded ({said}); {fix}") from error
-        self._check(vocabulary, config.model_type)
+        end = int(self._text.eos_token_id) if config.model_type == "clip" else None
+        end = HIGHEST if end == _LEGACY_END else end
+        check_tokenizer(source.name, self._encode, vocabulary, int(self._text.vocab_size), end)
 
     def __call__(self, texts: Sequence[str]) -> dict[str, Any]:
         """Return tensors of (n, tokens) by name, as the text tower takes them; texts that are too long are cut."""
@@ -50,8 +52,8 @@ class Tokenizer:
             import tokenizers
 
             gemma = tokenizers.Tokenizer.from_file(str(whole))
-            if all(gemma.token_to_id(token) == number for token, number in _GEMMA.items()):
-                return _SigLip2(gemma, self._longest), gemma.get_vocab()
+            if is_gemmas(gemma):
+                return GemmaTokens(gemma, self._longest), gemma.get_vocab()
         tokenizer = AutoTokenizer.from_pretrained(files[0].parent, local_files_only=True, trust_remote_code=False)
         tokenizer.padding_side = "right"  # so that a padded text keeps the positions it has alone
         # SigLIP was trained on texts padded to its whole context, CLIP on any length (their model cards).
@@ -63,32 +65,17 @@ class Tokenizer:
 
     @property
     def _longest(self) -> int:
-        return int(self._text.max_position_embeddings)
-
-    def _check(self, vocabulary: dict[str, int], kind: str) -> None:
-        """Tokenize words of the vocabulary; raises ModelError if the tokens cannot be this model's."""
-        size = int(self._text.vocab_size)
-        if not size * _SMALLEST <= len(vocabulary) <= size * _LARGEST:
-            raise self._misfit(f"has {len(vocabulary):,} tokens and its model's vocabulary {size:,}")
-        words = _words(vocabulary)
-        if not words:
-            raise self._misfit("knows no words")
-        rows = self._encode(words)["input_ids"].tolist()
-        if len({tuple(row) for row in rows}) <= len(rows) // 2:
-            raise self._misfit("gives the same tokens for different words")
-        if (most := max(map(max, rows))) >= size:
-            raise self._misfit(f"gives token {most:,} and its model's vocabulary has {size:,}")
-        if kind == "clip" and not _have_end(rows, self._text.eos_token_id):
-            raise self._misfit(f"does not end texts as its config.json says (eos_token_id {self._text.eos_token_id})")
-
-    def _misfit(self, what: str) -> ModelError:
-        return ModelError(
-            f"{self._source.name}: its tokenizer {what}; copy tokenizer.json and tokenizer_config.json from where the "
-            "model is from"
-        )
+        """How many tokens the text tower has positions for; AltCLIP's XLM-R counts them from after its padding's."""
+        positions = int(self._text.max_position_embeddings)
+        return positions - int(self._text.pad_token_id) - 1 if self._is_xlm_r else positions
 
 
-class _SigLip2:
+def is_gemmas(tokenizer: Any) -> bool:
+    """Return whether a tokenizer of `tokenizers` has Gemma's vocabulary, as SigLIP 2's do."""
+    return all(tokenizer.token_to_id(token) == number for token, number in _GEMMA.items())
+
+
+class GemmaTokens:
     """SigLIP 2's tokens, whichever class the folder names: lower case, no <bos>, <eos> always kept, padded with <pad>.
 
     As its authors do it (google-research/big_vision, SigLIP2_demo.ipynb: lower, gemma, bos="no", eos="sticky"; the
@@ -105,6 +92,7 @@ class _SigLip2:
         self._longest = longest
 
     def __call__(self, texts: list[str]) -> dict[str, Any]:
+        """Return `input_ids`, (n, longest) int64."""
         torch = import_torch()
         rows = torch.full((len(texts), self._longest), _GEMMA["<pad>"], dtype=torch.int64)
         lowered = [self._lowercase.normalize_str(text) for text in texts]
@@ -112,17 +100,3 @@ class _SigLip2:
             tokens = [*found.ids[: self._longest - 1], _GEMMA["<eos>"]]
             row[: len(tokens)] = torch.tensor(tokens)
         return {"input_ids": rows}
-
-
-def _have_end(rows: list[list[int]], end: int) -> bool:
-    """Return whether CLIP can find the end of each text: it takes the text's features from there."""
-    if end == _LEGACY_EOS:
-        return len({max(row) for row in rows}) == 1
-    return all(end in row for row in rows)
-
-
-def _words(vocabulary: dict[str, int]) -> list[str]:
-    """Return whole words of the vocabulary, evenly spread, without the marks of their beginning or end."""
-    plain = {token.removesuffix("</w>").lstrip("▁Ġ") for token in vocabulary}
-    words = sorted(word for word in plain if word.isalpha() and word == word.lower())
-    return words[:: max(1, len(words) // _WORDS)]

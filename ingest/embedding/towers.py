@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ingest.core.errors import ModelError
 from ingest.embedding.checkpoint_files import find_tokenizer, find_weights
 from ingest.embedding.device import import_torch
+from ingest.embedding.open_clip.model import OpenClipTowers
+from ingest.embedding.quick_gelu import fuse_quick_gelu
 from ingest.embedding.tokenizer import Tokenizer
 from ingest.embedding.unsupported_checkpoints import refusal
 
@@ -20,12 +22,18 @@ if TYPE_CHECKING:
 _LOADING = threading.Lock()
 """While transformers loads a model, it changes torch's default dtype, which the whole process has in common."""
 _NOT_FOR_EMBEDDING = {"logit_scale", "logit_bias"}  # they turn similarities into probabilities
-_QUICK = 1.702  # QuickGELU's factor (Hendrycks and Gimpel, Gaussian Error Linear Units, arXiv:1606.08415, section 2)
 # By config.json's model_type: the classes of the two towers and the names of their outputs. Other types load whole.
 _TOWERS = {
     "clip": ("CLIPVisionModelWithProjection", "CLIPTextModelWithProjection", "image_embeds", "text_embeds"),
     "siglip": ("SiglipVisionModel", "SiglipTextModel", "pooler_output", "pooler_output"),
 }
+
+
+def open_towers(checkpoint: Checkpoint, dtype: str) -> Towers | OpenClipTowers:
+    """Return the loaders of a checkpoint's towers, in `bfloat16`, `float16` or `float32`; nothing is loaded yet."""
+    if checkpoint.open_clip is not None:
+        return OpenClipTowers(checkpoint.source, checkpoint.open_clip, dtype)
+    return Towers(checkpoint, dtype)
 
 
 class Towers:
@@ -41,7 +49,7 @@ class Towers:
         if known is None:
             model = self._model("AutoModel", device, "get_image_features")
             return lambda pixels: _tensor(model.get_image_features(pixel_values=pixels), "pooler_output")
-        tower = _fuse_quick_gelu(self._model(known[0], device, config=self.config.vision_config))
+        tower = fuse_quick_gelu(self._model(known[0], device, config=self.config.vision_config))
         return lambda pixels: _tensor(tower(pixel_values=pixels), known[2])
 
     def texts(self, device: str) -> Callable[..., Any]:
@@ -99,25 +107,6 @@ class Towers:
         except Exception as error:  # damaged files raise nearly any error: SafetensorError, UnpicklingError, …
             name = self._source.name
             raise ModelError(f"{name}: cannot be loaded ({_first_line(error)}); see ingest doctor") from error
-
-
-def _fuse_quick_gelu(tower: Any) -> Any:
-    """Compute QuickGELU, x · sigmoid(1.702 x), as silu(1.702 x) / 1.702, with the factors moved into the weights.
-
-    transformers makes three passes over the model's widest tensors, a fifth of the time in bfloat16 on a CPU with AMX.
-    The vectors are as close to float32 as before (measured 1 - cosine: 5e-5 either way in bfloat16, 2e-13 in float32).
-    """
-    torch = import_torch()
-    from transformers.activations import QuickGELUActivation
-
-    with torch.no_grad():
-        for part in tower.modules():
-            if isinstance(getattr(part, "activation_fn", None), QuickGELUActivation):
-                part.fc1.weight.mul_(_QUICK)
-                part.fc1.bias.mul_(_QUICK)
-                part.fc2.weight.div_(_QUICK)
-                part.activation_fn = torch.nn.SiLU(inplace=True)
-    return tower
 
 
 def _tensor(features: Any, name: str) -> Any:

@@ -5,14 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ingest.core.errors import ModelError
-from ingest.embedding.checkpoint_files import WEIGHTS, CheckpointFolder, display, read_json
+from ingest.embedding.checkpoint_files import (
+    OPEN_CLIP_CONFIG,
+    OPEN_CLIP_WEIGHTS,
+    WEIGHTS,
+    CheckpointFolder,
+    display,
+    read_json,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ingest.embedding.checkpoint_files import CheckpointSource
 
-_OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _OTHER_WEIGHTS = {
     "tf_model.h5": "TensorFlow",
     "flax_model.msgpack": "Flax",
@@ -42,11 +48,8 @@ def _describe(source: CheckpointSource) -> str:
         )
     if source.get("modules.json") is not None:
         return f"is a sentence-transformers model; {_inner(source)}"
-    if source.get("open_clip_config.json") is not None or any(map(source.cached, _OPEN_CLIP_WEIGHTS)):
-        return (
-            "is an open_clip checkpoint, which transformers cannot load; convert it, or choose a model that is "
-            "published for transformers too, such as laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
-        )
+    if any(map(source.cached, OPEN_CLIP_WEIGHTS)):
+        return f"is an open_clip checkpoint without {OPEN_CLIP_CONFIG}; copy it from where the model is from"
     if source.get("model_index.json") is not None:
         return "is a diffusers pipeline, which makes images; choose a CLIP or SigLIP model"
     for file, framework in _OTHER_WEIGHTS.items():

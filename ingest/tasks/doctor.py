@@ -15,8 +15,8 @@ from ingest.core.errors import IngestError, NoTorchError
 from ingest.core.wording import quantity
 from ingest.embedding import device as torch_device
 from ingest.embedding.checkpoint import resolve
-from ingest.embedding.checkpoint_files import WEIGHTS, has_weights
-from ingest.embedding.towers import Towers
+from ingest.embedding.checkpoint_files import OPEN_CLIP_WEIGHTS, WEIGHTS, has_weights
+from ingest.embedding.towers import open_towers
 from ingest.milvus.alias import alias_target, check_previous
 from ingest.milvus.connection import connect
 
@@ -93,12 +93,13 @@ def _device(settings: Settings) -> Finding:
 def _model(settings: Settings) -> Finding:
     checkpoint = resolve(settings.model, settings.model_revision)
     space = checkpoint.space
-    found = f"{space.model} at {space.revision[:19]}, {space.dim} dimensions"
-    if not has_weights(checkpoint.source):
-        checkpoint.source.reach(WEIGHTS[0])
+    found = f"{space.model} at {space.revision[:19]}, {space.dim} dimensions, {checkpoint.family}"
+    weights = WEIGHTS if checkpoint.open_clip is None else OPEN_CLIP_WEIGHTS
+    if not has_weights(checkpoint.source, weights):
+        checkpoint.source.reach(weights[0])
         found += "; ingest run fetches its weights"
     try:
-        Towers(checkpoint, "float32").tokenizer()
+        open_towers(checkpoint, "float32").tokenizer()
     except NoTorchError:
         found += "; its tokenizer cannot be checked without torch"
     return Finding("model", found)

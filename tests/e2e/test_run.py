@@ -413,7 +413,6 @@ BAD_INPUT = {
     "broken TOML": (["--config", "broken.toml"], "broken.toml"),
     "no contract": (["--schema", "nowhere.toml"], "nowhere.toml"),
     "a broken contract": (["--schema", "typo.toml"], "typo.toml"),
-    "a limit that is none": (["--max-skipped", "few"], "--max-skipped few"),
 }
 
 

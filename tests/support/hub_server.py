@@ -19,12 +19,16 @@ _FILE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/([^?]+)")
 
 
 class Hub:
-    """Serves each folder of `repositories`, by hub id, at `COMMIT`, `main` and the names in `revisions`."""
+    """Serves each folder of `repositories`, by hub id, at `COMMIT`, `main` and the names in `revisions`.
+
+    Files named in `large` have their SHA-256 as their etag, as those that the hub keeps in git-lfs.
+    """
 
     def __init__(self) -> None:
         self.repositories: dict[str, Path] = {}
         self.revisions = {"main": COMMIT, COMMIT: COMMIT}
         self.asked: list[str] = []
+        self.large: set[str] = set()
         outer = self
 
         class Handler(_Handler):
@@ -77,7 +81,8 @@ class _Handler(BaseHTTPRequestHandler):
         if body:
             self.hub.asked.append(file)
         content = path.read_bytes()
-        etag = f'"{hashlib.sha1(content, usedforsecurity=False).hexdigest()}"'
+        digest = hashlib.sha256 if file in self.hub.large else hashlib.sha1
+        etag = f'"{digest(content, usedforsecurity=False).hexdigest()}"'
         return self._send(200, content, {"X-Repo-Commit": commit, "ETag": etag}, body=body)
 
     def _send(self, status: int, content: bytes, headers: dict[str, str], *, body: bool) -> None:

@@ -173,7 +173,7 @@ def test_a_processor_saved_in_one_file_is_found_on_the_hub_too(hub, published):
     [
         ("adapter_config.json", "is a LoRA adapter"),
         ("modules.json", "is a sentence-transformers model"),
-        ("open_clip_config.json", "is an open_clip checkpoint"),
+        ("open_clip_config.json", "its open_clip_config.json has no model_cfg"),
     ],
 )
 def test_a_repository_of_another_kind_is_named(hub, tmp_path, file, words):
@@ -183,10 +183,10 @@ def test_a_repository_of_another_kind_is_named(hub, tmp_path, file, words):
     assert words in refused(NAME)
 
 
-def test_a_repository_with_weights_for_open_clip_only_is_named(hub, published):
+def test_a_repository_with_weights_for_open_clip_only_is_read_as_open_clips(hub, published):
     (published / "model.safetensors").rename(published / "open_clip_model.safetensors")
     (published / "open_clip_config.json").write_text("{}")
-    assert "is an open_clip checkpoint" in refused(NAME)
+    assert "its open_clip_config.json has no model_cfg" in refused(NAME)
     assert "open_clip_model.safetensors" not in hub.fetched(), "it is large"
 
 

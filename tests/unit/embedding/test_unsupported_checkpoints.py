@@ -1,4 +1,4 @@
-"""Folders with a model that transformers cannot load: each is named, with what to do."""
+"""Folders with a model that cannot be loaded: each is named, with what to do."""
 
 from __future__ import annotations
 
@@ -35,7 +35,6 @@ def adapter_beside_its_configuration(folder: Path, clip: Path) -> Path:
 
 def open_clip(folder: Path, clip: Path, weights: str = "open_clip_model.safetensors") -> Path:
     folder.mkdir()
-    (folder / "open_clip_config.json").write_text('{"model_cfg": {"embed_dim": 512}, "preprocess_cfg": {}}')
     shutil.copy(clip / WEIGHTS, folder / weights)
     shutil.copy(clip / "tokenizer.json", folder)
     return folder
@@ -101,9 +100,12 @@ def other_weights(file: str, folder: Path, clip: Path) -> Path:
             "is a LoRA adapter for a?[31m?b,",
         ),
         (adapter_beside_its_configuration, "is a LoRA adapter"),
-        (open_clip, "is an open_clip checkpoint, which transformers cannot load; convert it, or choose a model"),
-        (lambda folder, clip: open_clip(folder, clip, "open_clip_pytorch_model.bin"), "is an open_clip checkpoint"),
-        (open_clip_with_configuration, "is an open_clip checkpoint"),
+        (open_clip, "is an open_clip checkpoint without open_clip_config.json; copy it from"),
+        (
+            lambda folder, clip: open_clip(folder, clip, "open_clip_pytorch_model.bin"),
+            "is an open_clip checkpoint without open_clip_config.json",
+        ),
+        (open_clip_with_configuration, "is an open_clip checkpoint without open_clip_config.json"),
         (sentence_transformers, "is a sentence-transformers model; pass its inner model: --model {}/0_CLIPModel"),
         (hub_cache, "is a folder in the hub's cache; pass --model acme/tiny-clip or --model {}/snapshots/abc123"),
         (empty_hub_cache, "is a folder in the hub's cache; pass --model acme/tiny-clip"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import TYPE_CHECKING
 
 import pytest
+from support.open_clip_checkpoints import FAMILIES, write_open_clip
 
 from ingest.core.settings import Settings
 from ingest.tasks import doctor
@@ -30,7 +32,34 @@ def model(tiny_clip, tmp_path) -> Path:
 def test_a_complete_model_is_well(model):
     finding = of_model(model)
     assert (finding.exit_code, finding.way_out) == (0, "")
-    assert finding.found.endswith(", 16 dimensions")
+    assert finding.found.endswith(", 16 dimensions, CLIP")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_family_of_an_open_clip_checkpoint_is_named(tmp_path, family):
+    finding = of_model(write_open_clip(tmp_path / "model", family))
+    assert (finding.exit_code, finding.way_out) == (0, "")
+    assert ", open_clip " in finding.found
+
+
+def test_an_open_clip_checkpoint_that_cannot_be_loaded_is_named_with_what_to_do(tmp_path):
+    folder = write_open_clip(tmp_path / "model")
+    config = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))
+    config["model_cfg"]["vision_cfg"] = {"timm_model_name": "fastvit_mci1", "timm_pool": "avg", "timm_proj": None}
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    finding = of_model(folder)
+    assert finding.exit_code == 6
+    assert "has timm's fastvit_mci1 with timm_pool avg and timm_proj None" not in finding.found
+    assert "has timm's fastvit_mci1 as its image tower, which is not supported" in finding.found
+    assert finding.way_out.startswith("choose an open_clip checkpoint of the ViT or SigLIP kind")
+
+
+def test_open_clip_weights_on_the_hub_are_not_downloaded_but_reported_as_missing(hub: Hub, tmp_path):
+    hub.repositories["acme/open-clip"] = write_open_clip(tmp_path / "model")
+    hub.large.add("open_clip_model.safetensors")
+    finding = of_model("hf-hub:acme/open-clip")
+    assert finding.found.endswith("texts by CLIP's tokenizer; ingest run fetches its weights")
+    assert "open_clip_model.safetensors" not in hub.fetched()
 
 
 def lose_the_tokenizer(folder: Path) -> None:
@@ -58,7 +87,7 @@ def lose_the_configuration(folder: Path) -> None:
         (lose_the_tokenizer, "its tokenizer is missing"),
         (swap_the_tokenizer, "its tokenizer has 2 tokens"),
         (cut_the_weights, "is damaged"),
-        (lose_the_configuration, "is an open_clip checkpoint"),
+        (lose_the_configuration, "its open_clip_config.json has no model_cfg"),
     ],
 )
 def test_a_damaged_model_is_reported_with_a_fix(model, damage, words):
@@ -73,7 +102,7 @@ def test_the_weights_of_a_model_on_the_hub_are_not_downloaded_but_reported_as_mi
     hub.repositories["acme/tiny-clip"] = model
     finding = of_model("acme/tiny-clip")
     assert finding.exit_code == 0
-    assert finding.found.endswith(", 16 dimensions; ingest run fetches its weights")
+    assert finding.found.endswith(", 16 dimensions, CLIP; ingest run fetches its weights")
     assert "model.safetensors" not in hub.fetched()
 
     offline()
