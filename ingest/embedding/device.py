@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import sys
+import threading
 import warnings
 from contextlib import nullcontext
 from functools import cache
@@ -16,6 +17,8 @@ from ingest.core.errors import ModelError, NoTorchError
 from ingest.runtime import openmp
 from ingest.runtime.environment import variables
 
+MODEL_LOADING = threading.Lock()
+"""Held while transformers loads a model: it changes torch's default dtype then, which the process has in common."""
 _DRIVERS = ("/dev/nvidiactl", "/dev/kfd")  # of NVIDIA's and AMD's GPUs
 _DEVICE = re.compile(r"cpu|mps|cuda(:[0-9]+)?")
 

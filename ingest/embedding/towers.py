@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ingest.core.errors import ModelError
 from ingest.embedding.checkpoint_files import find_tokenizer, find_weights
-from ingest.embedding.device import import_torch
+from ingest.embedding.device import MODEL_LOADING, import_torch
 from ingest.embedding.open_clip.model import OpenClipTowers
 from ingest.embedding.quick_gelu import fuse_quick_gelu
 from ingest.embedding.tokenizer import Tokenizer
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
 
     from ingest.embedding.checkpoint import Checkpoint
 
-_LOADING = threading.Lock()
-"""While transformers loads a model, it changes torch's default dtype, which the whole process has in common."""
 _NOT_FOR_EMBEDDING = {"logit_scale", "logit_bias"}  # they turn similarities into probabilities
 # By config.json's model_type: the classes of the two towers and the names of their outputs. Other types load whole.
 _TOWERS = {
@@ -102,7 +99,7 @@ class Towers:
             raise ModelError(f"{self._source.name}: has no config.json; {self._source.fix}")
         load = getattr(transformers, kind).from_pretrained
         try:
-            with _LOADING:
+            with MODEL_LOADING:
                 return load(config.parent, local_files_only=True, trust_remote_code=False, **options)
         except Exception as error:  # damaged files raise nearly any error: SafetensorError, UnpicklingError, …
             name = self._source.name

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ingest.core.errors import ModelError
 from ingest.embedding.checkpoint_files import OPEN_CLIP_WEIGHTS, find_weights
-from ingest.embedding.device import import_torch
+from ingest.embedding.device import MODEL_LOADING, import_torch
 from ingest.embedding.open_clip import tensors
 from ingest.embedding.open_clip.texts import OpenClipTokenizer
 from ingest.embedding.quick_gelu import fuse_quick_gelu
@@ -81,10 +81,11 @@ class OpenClipTowers:
         if not hasattr(transformers, classes[0]):
             raise ModelError(f"{name}: transformers {transformers.__version__} has no {classes[0]}; update it")
         config = getattr(transformers, classes[1])(**settings)
-        model, info = getattr(transformers, classes[0]).from_pretrained(
-            None, config=config, state_dict=found, dtype=getattr(torch, self._dtype), output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are refused below
-        )  # fmt: skip
+        with MODEL_LOADING:
+            model, info = getattr(transformers, classes[0]).from_pretrained(
+                None, config=config, state_dict=found, dtype=getattr(torch, self._dtype), output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused below
+            )  # fmt: skip
         for kind, what in (("missing_keys", "lack"), ("unexpected_keys", "have")):
             if keys := sorted(map(str, info[kind])):
                 raise self._misfit(
