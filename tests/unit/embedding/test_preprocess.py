@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -179,3 +180,29 @@ def test_only_the_ends_of_strips_are_cut(monkeypatch):
     kept = noise(320, 10)
     assert preprocess._without_ends(kept) is kept
     assert preprocess._without_ends(noise(10, 1000)).size == (10, 320)
+
+
+@pytest.mark.parametrize("spare", range(9))
+def test_a_rounded_crop_begins_at_the_nearest_pixel_and_at_an_even_one_if_two_are_as_near(spare):
+    """As torchvision's CenterCrop has it: int(round(spare / 2))."""
+    steps = replace(CLIP, height=8, width=8, short_side=8, rounded_crop=True)
+    columns = np.tile(np.arange(8 + spare, dtype=np.uint8)[None, :, None], (8, 1, 3))
+    begins = [int(one(Image.fromarray(columns))[0, 0, 0]) for one in (steps, replace(steps, rounded_crop=False))]
+    assert begins == [round(spare / 2), spare // 2]
+
+
+def test_settings_that_fingerprints_cover_are_as_before_unless_the_crop_is_rounded():
+    fields = {"height", "width", "short_side", "keep_aspect", "resample", "mean", "std"}
+    assert set(CLIP.settings) == fields
+    rounded = replace(CLIP, rounded_crop=True)
+    assert set(rounded.settings) == fields | {"rounded_crop"}
+    assert rounded.geometry != CLIP.geometry
+
+
+@pytest.mark.parametrize("size", [(300, 227), (227, 300), (640, 427), (233, 224)])
+def test_a_rounded_crop_is_handed_to_the_device_from_where_it_begins(size):
+    steps = replace(CLIP, rounded_crop=True)
+    image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (*size[::-1], 3), dtype=np.uint8))
+    part = steps.crop(image)
+    pixels = part if isinstance(part, np.ndarray) else steps.resize(part)
+    assert np.abs(pixels.astype(int) - steps(image).astype(int)).mean() < 1
