@@ -101,7 +101,7 @@ class Shop(SmallShop):
         write_csv(settings.catalog, self.catalog)
         given = ["--data", str(settings.data)]
         if command != "status":
-            given += ["--catalog", str(settings.catalog), "--model", settings.model, "--quiet"]
+            given += ["--catalog", str(settings.catalog), "--model", settings.model]
         if command in ("run", "embed"):
             given += ["--download-workers", "2", "--decode-workers", "1", "--batch-size", "4", "--download-tries", "1"]
         if command == "run":

@@ -1,7 +1,7 @@
 // The search view: the search box, an image dropped, pasted or chosen, filters from the collection, and the grid.
 import { STEP, expression, read, unknown, write } from "./address.js";
 import { ask, product, search, show, similar } from "./api.js";
-import { byId, counted, dotted, isolated, make, priced, roles } from "./dom.js";
+import { byId, counted, dotted, fixed, isolated, make, priced, roles } from "./dom.js";
 
 const images = new Map(); // image files by the number in a history entry: a File has no URL
 let go = null;
