@@ -17,6 +17,7 @@ from ingest.embedding.checkpoint import resolve
 from ingest.embedding.clip import ClipEncoder
 from ingest.embedding.device import check_device, expects_gpu
 from ingest.embedding.pixel_cache import PixelCache
+from ingest.exports.field_list import ExportFields
 from ingest.images.decode.shared_rows import SlotLayout
 from ingest.images.stage import ImageStage
 from ingest.pipeline import workspace
@@ -78,6 +79,9 @@ class Pipeline:
         work = opened(stack, settings, self.space)
         self.store, self.kept, self.wanted = work.store, work.kept, work.wanted
         self.cache, self.report, self.open_trash = work.cache, work.report, work.open_trash
+        self.fields = ExportFields(self.wanted.folder, self.contract.fields) if settings.parquet else None
+        if self.fields is not None:
+            stack.callback(self.fields.close)
         self._stage = stack.enter_context(ImageStage(settings, self.cache, self._clock))
         self._decoder = self._stage.decoder(self.checkpoint.preprocessing)
         saved = settings.data / "preprocessed"
@@ -93,6 +97,8 @@ class Pipeline:
         self.recorder = CatalogRecorder(self.last_profile, accepts=settings.accept_changed_catalog)
         self.progress.total = settings.sample or reader.estimate(settings.catalog)
         products = self._clock.within(Stage.CATALOG, _first(self._catalog(self.recorder), settings.sample))
+        if self.fields is not None:
+            products = self.fields.note(products)
         return self.progress.count(Stage.CATALOG, parallel.take_until(products, self.stop), (Product, Skipped))
 
     def catalog_ids(self) -> Generator[list[str], None, None]:
