@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import re
 import time
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from ingest.core.errors import StorageError
 from ingest.core.records import ImageFile, Product, Reason, Skipped, Stage
 from ingest.core.redaction import redact
 from ingest.images.cache.cache import NotAFileError
-from ingest.images.urls import DownloadError, host
+from ingest.images.existing_names import ExistingNames
+from ingest.images.url_requests import UrlRequests
+from ingest.images.urls import DownloadError, guess_url, host
 from ingest.images.whatwg_url import parse
 
 if TYPE_CHECKING:
@@ -38,14 +41,20 @@ _EARLIER = " (found by an earlier run; --retry-failed tries again)"
 
 @dataclass(frozen=True, slots=True)
 class RefetchPolicy:
-    """Which images are fetched again: those older than `older_than_s` and, with `failed`, permanent failures."""
+    """Which images are fetched again: those older than `older_than_s` and, with `failed`, permanent failures.
+
+    What was fetched or confirmed since the run `began`, in seconds since 1970, is not asked for again.
+    """
 
     failed: bool = False
     older_than_s: float | None = None
+    began: float = math.inf
 
     def is_due(self, entry: CacheEntry) -> bool:
         """Whether to compare an image with its source; also one that was put into the cache by hand."""
-        return self.older_than_s is not None and time.time() - entry.fetched_at >= self.older_than_s
+        if self.older_than_s is None or entry.fetched_at >= self.began:
+            return False
+        return time.time() - entry.fetched_at >= self.older_than_s
 
 
 class UnreadFile(NamedTuple):
@@ -75,6 +84,8 @@ class ImageResolver:
         self._downloader = downloader
         self._roots = roots
         self._refetch = refetch
+        self._requests = UrlRequests(cache.url_key)
+        self._names = ExistingNames(roots.folders)
 
     def __call__(self, record: Product | Skipped) -> ImageFile | UnreadFile | Skipped:
         """Return the product's image, or a Skipped of `Stage.IMAGES`."""
@@ -110,12 +121,14 @@ class ImageResolver:
             return unreadable(product, f"the cached image of {redact(url)}", error)
         if self._downloader is None:
             if entry is None:
+                entry = self._shared(product.product_id, url, None)
+            if entry is None:
                 detail = f"{redact(url)}: not in the cache; pass --download-missing"
                 return _skipped(product, Reason.NOT_DOWNLOADED, detail)
         elif entry is None:
             if (earlier := self._earlier_error(product.product_id, url)) is not None:
                 raise earlier
-            entry = self._fetch(self._downloader, product.product_id, url, None)
+            entry = self._obtain(self._downloader, product.product_id, url, None)
         elif self._refetch.is_due(entry):
             entry = self._refresh(self._downloader, product.product_id, url, entry)
         return _image_file(product, self._cache.path(entry), entry.sha256)
@@ -136,9 +149,29 @@ class ImageResolver:
     def _refresh(self, downloader: Downloader, product_id: str, url: str, entry: CacheEntry) -> CacheEntry:
         """Ask whether the image has changed; if the request fails, the image stays in use."""
         try:
-            return self._fetch(downloader, product_id, url, entry)
+            return self._obtain(downloader, product_id, url, entry)
         except DownloadError as error:
             return self._cache.keep(entry, error.reason, error.detail)
+
+    def _obtain(self, downloader: Downloader, product_id: str, url: str, prior: CacheEntry | None) -> CacheEntry:
+        """Return what the URL gives: from another product's download, or requested, one at a time."""
+        with self._requests.turn(url):
+            if (shared := self._shared(product_id, url, prior)) is not None:
+                return shared
+            if (error := self._requests.error(product_id, url)) is None:
+                return self._fetch(downloader, product_id, url, prior)
+            if prior is None:
+                self._cache.fail(product_id, url, error.reason, error.detail, tried=False)
+            raise error
+
+    def _shared(self, product_id: str, url: str, prior: CacheEntry | None) -> CacheEntry | None:
+        """Return the row of the product with the file of another product's download of the URL; None without one."""
+        shared = self._cache.find_shared(product_id, url)
+        if shared is None or self._refetch.is_due(shared):
+            return None
+        if prior is not None and prior.sha256 == shared.sha256:
+            return self._cache.confirm(prior, url)
+        return self._cache.share(product_id, url, shared)
 
     def _fetch(self, downloader: Downloader, product_id: str, url: str, prior: CacheEntry | None) -> CacheEntry:
         temporary = self._cache.temporary_path()
@@ -150,6 +183,7 @@ class ImageResolver:
                 return self._cache.confirm(prior, url)
             return self._cache.store(product_id, url, temporary, download)
         except DownloadError as error:
+            self._requests.note(product_id, url, error)
             if prior is None:
                 tried = error.reason is not Reason.HOST_RESTING
                 self._cache.fail(product_id, url, error.reason, error.detail, tried=tried)
@@ -164,12 +198,26 @@ class ImageResolver:
         path = self._roots.folders[0] / image
         try:
             path = self._find_local(image)
+            if not path.exists() and (detail := self._explain_missing(image, redact(str(path)))):
+                return _skipped(product, Reason.NOT_FOUND, detail)
             if not self._roots.contain(path):
                 detail = "outside of the catalog's folder; name the image's folder with --images-root"
                 return _skipped(product, Reason.DISALLOWED, f"{redact(str(path))}: {detail}")
         except (OSError, ValueError) as error:
             return unreadable(product, redact(str(path)), error)
         return UnreadFile(product, path)
+
+    def _explain_missing(self, image: str, shown: str) -> str:
+        """Return what may be meant by a path that names no file and is `shown` so; "" if nothing is known."""
+        if known := self._names.describe(image):
+            return f"{shown}: no such file, but {known}"
+        url, is_certain = guess_url(image)
+        first = image.partition("/")[0]
+        if not url or (first and any((root / first).exists() for root in self._roots.folders)):
+            return ""
+        bare = redact(url).removeprefix("https:" if image.startswith("//") else "https://")  # without its query
+        what = "a URL without its scheme; write" if is_certain else "no such file; if it is a URL, write"
+        return f"{bare}: {what} {redact(url)}"
 
     def _find_local(self, image: str) -> Path:
         """Return the first existing path, else where it would be in the catalog's folder.

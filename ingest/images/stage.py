@@ -55,13 +55,18 @@ AHEAD = 8192
 
 
 class ImageStage:
-    """Finds the images of products, as `settings` say; a context manager that closes all connections."""
+    """Finds the images of products, as `settings` say; a context manager that closes all connections.
 
-    def __init__(self, settings: Settings, cache: ImageCache, profiler: StageProfiler | None = None) -> None:
+    The run `began` now, or at the given time in seconds since 1970.
+    """
+
+    def __init__(
+        self, settings: Settings, cache: ImageCache, profiler: StageProfiler | None = None, began: float | None = None
+    ) -> None:
         self._settings = settings
         self._cache = cache
         self._profiler = profiler or StageProfiler()
-        self._refetch = RefetchPolicy(settings.retry_failed, settings.refresh_after_s)
+        self._refetch = RefetchPolicy(settings.retry_failed, settings.refresh_after_s, began or time.time())
         self._downloader = Downloader(download_policy(settings)) if settings.download_missing else None
         self._sandbox = Sandbox()
         self._in_processes = uses_processes(settings)

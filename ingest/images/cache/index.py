@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ingest.core.errors import StorageError
 from ingest.images.cache.entry import CacheEntry, ImageContent
 from ingest.images.cache.layout import VERSION, migrate, read_version
+from ingest.images.urls import UrlKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -42,6 +43,7 @@ class ImageIndex:
         self._rows = 0
         self._since = 0.0
         self._closed = False
+        self._indexed: set[UrlKey] = set()
         with self._storage_errors():
             self._db = (connect or _connect)(path)
         try:
@@ -92,6 +94,25 @@ class ImageIndex:
         """Write the contents of bytes, by their digests."""
         rows = [(sha256, content.width, content.height, content.blank) for sha256, content in contents]
         self._write("INSERT OR REPLACE INTO content VALUES (?, ?, ?, ?)", rows)
+
+    def find_download(self, source_key: bytes, url_key: UrlKey, but: str) -> CacheEntry | None:
+        """Return the latest row of a file that was downloaded from this URL for a product other than `but`.
+
+        The first call on a database creates SQLite's index for it, which layout 3 allows: earlier versions keep it up.
+        """
+        part = "substr(source_key, 1, 16)" if url_key is UrlKey.PATH else "substr(source_key, 17)"
+        downloaded = "sha256 IS NOT NULL AND file IS NOT NULL AND source_key IS NOT NULL AND tries > 0"
+        with self._lock, self._storage_errors():
+            if url_key not in self._indexed:
+                columns = f"({part}, fetched_at) WHERE {downloaded}"
+                self._db.execute(f"CREATE INDEX IF NOT EXISTS download_by_{url_key} ON picture {columns}")
+                self._indexed.add(url_key)
+            row = self._db.execute(
+                f"SELECT {_COLUMNS} FROM picture WHERE {part} = ? AND {downloaded} AND product_id <> ? "  # noqa: S608
+                "ORDER BY fetched_at DESC LIMIT 1",
+                (url_key.part(source_key), but),
+            ).fetchone()
+        return None if row is None else CacheEntry(*row)
 
     def count_from_urls(self) -> int:
         """Return how many images are from URLs."""

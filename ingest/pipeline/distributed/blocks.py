@@ -22,7 +22,7 @@ class BlockItem(NamedTuple):
     """A product, its place among the exports' rows, and what the driver knows about it.
 
     `digest` and `sha256` are those of its row in the collection, in hex (None and "" without a row); `entry` is the
-    image cache's.
+    image cache's, and `shared` that of another product that has downloaded the same URL.
     """
 
     place: int
@@ -30,6 +30,7 @@ class BlockItem(NamedTuple):
     digest: str | None
     sha256: str
     entry: CacheEntry | None
+    shared: CacheEntry | None = None
 
 
 _NOWHERE = Path()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,13 +46,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What every worker of a run must know; `store` is the folder or URL of the embedding space's vectors."""
+    """What every worker of a run must know; `store` is the folder or URL of the embedding space's vectors.
+
+    The run `began` at this time, in seconds since 1970, by the driver's clock.
+    """
 
     settings: Settings
     contract: Contract
     checkpoint: Checkpoint
     store: str
     encoder: Callable[[Job], Encoder]
+    began: float = field(default_factory=time.time)
 
 
 def load_clip(job: Job) -> Encoder:
@@ -72,10 +76,10 @@ def prepare(block: Block, job: Job, stored: SharedKeyIndex) -> Prepared:
     with ExitStack() as stack:
         index = ImageIndex(Path(":memory:"))
         cache = stack.enter_context(ImageCache(settings.data / FOLDER, index, url_key=UrlKey(settings.url_key)))
-        for item in block:
-            if item.entry is not None:
-                index.put(item.entry)
-        images = stack.enter_context(ImageStage(settings, cache))
+        before = {item.shared for item in block} | {item.entry for item in block}
+        index.put_all(item.shared for item in block if item.shared is not None)
+        index.put_all(item.entry for item in block if item.entry is not None)
+        images = stack.enter_context(ImageStage(settings, cache, began=job.began))
         found = tuple(images.find((item.product for item in block), download=True))
         fetched = time.perf_counter()
         steps = job.checkpoint.preprocessing
@@ -89,7 +93,6 @@ def prepare(block: Block, job: Job, stored: SharedKeyIndex) -> Prepared:
         decoded = decode(list(preprocessed.load(missing)))
         pending = tuple(record for record in decoded if isinstance(record, Decoded | Skipped))
         with_vector = tuple(compress(differing, held))
-        before = {item.entry for item in block}
         entries = tuple(entry for entry in index.entries() if entry not in before)
         contents = tuple(index.contents())
     places = tuple(item.place for item in block)
