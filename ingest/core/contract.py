@@ -8,13 +8,14 @@ from dataclasses import asdict, dataclass, replace
 from dataclasses import field as dataclass_field
 from typing import TYPE_CHECKING, Any
 
-from ingest.core import canonical_json, collection_layout, search_ef
+from ingest.core import canonical_json, collection_layout, image_list, search_ef
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ingest.core.collection_layout import Layout
     from ingest.core.field import Field
+    from ingest.core.image_list import ImageList
 
 PRIMARY_KEY = "product_id"
 ROW_DIGEST = "row_digest"
@@ -62,6 +63,7 @@ class Contract:
     index: HnswIndex
     fields: tuple[Field, ...]
     layout: Layout = collection_layout.NONE
+    images: ImageList = image_list.ONE
     missing: Mapping[str, float | None] = dataclass_field(default_factory=dict)
 
     @property
@@ -115,7 +117,7 @@ def collection_name(contract: Contract, space: Space) -> str:
     shape = asdict(replace(contract, index=replace(contract.index, ef=0)))
     for field in shape["fields"]:
         del field["missing"]  # covered by `missing` below if the server needs it
-    del shape["layout"], shape["missing"]
+    del shape["layout"], shape["missing"], shape["images"]
     shape |= {"layout": contract.layout.lasting} if contract.layout.lasting else {}
     shape |= {"missing": contract.missing} if contract.missing else {}
     content = canonical_json.encode({"schema": shape, "space": space.fingerprint})

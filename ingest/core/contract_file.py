@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ingest.core import collection_layout
+from ingest.core import collection_layout, image_list
 from ingest.core.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST, Contract, HnswIndex
 from ingest.core.errors import ContractError
 from ingest.core.field import MAX_VARCHAR, FaultError, field_name, integer, milvus_name, no_others, read_field
@@ -49,7 +49,7 @@ def load(path: Path) -> Contract:
 
 
 def _contract(table: dict[str, Any]) -> Contract:
-    no_others(table, {"version", "alias", "others", "product_id", "embedding", "collection", "fields"}, "")
+    no_others(table, {"version", "alias", "others", "product_id", "embedding", "collection", "fields", "images"}, "")
     if table.get("version") != 1:
         raise FaultError(f"version is {table.get('version')!r}; this version of ingest reads version 1")
     others = table.get("others", "dynamic")
@@ -71,6 +71,7 @@ def _contract(table: dict[str, Any]) -> Contract:
         id_max_length=integer(key, "max_length", "product_id.", 1, MAX_VARCHAR),
         index=_index(table.get("embedding", {})),
         fields=fields,
+        images=image_list.read(table.get("images", {})),
     )
     reserved = {PRIMARY_KEY, ROW_DIGEST, IMAGE_SHA256, contract.index.field}
     for field in fields:

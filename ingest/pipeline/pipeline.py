@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ingest.catalog import files, reader
 from ingest.catalog.recorder import CatalogRecorder
 from ingest.catalog.rows import Columns
+from ingest.catalog.validation import image_fields
 from ingest.core import contract_file, missing_numbers
 from ingest.core.errors import ContractError
 from ingest.core.records import Decoded, Embedded, ImageFile, Product, Skipped, Stage
@@ -82,7 +83,8 @@ class Pipeline:
         self.fields = ExportFields(self.wanted.folder, self.contract.fields) if settings.parquet else None
         if self.fields is not None:
             stack.callback(self.fields.close)
-        self._stage = stack.enter_context(ImageStage(settings, self.cache, self._clock))
+        fields = image_fields(self.contract, settings.image_column)
+        self._stage = stack.enter_context(ImageStage(settings, self.cache, self._clock, fields))
         self._decoder = self._stage.decoder(self.checkpoint.preprocessing)
         saved = settings.data / "preprocessed"
         self.preprocessed = PixelCache(saved, self.checkpoint.preprocessing, exact=settings.exact)
@@ -160,6 +162,8 @@ class Pipeline:
 
     def count_images(self, images: Iterable[ImageFile | Skipped]) -> Iterator[ImageFile | Skipped]:
         """Count images that the exports know."""
+        if self.fields is not None:
+            images = self.fields.note_images(images)
         return self.progress.count(Stage.IMAGES, self._keep_example(images), ImageFile)
 
     def look_for_images(self) -> Iterator[list[ImageFile | Product | Skipped]]:

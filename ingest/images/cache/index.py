@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 BATCH_ROWS = 256
 BATCH_S = 1.0
 _PAGE = 4096
+_UNUSABLE = """
+CREATE TABLE IF NOT EXISTS unusable (key BLOB PRIMARY KEY, failure TEXT NOT NULL, detail TEXT NOT NULL) WITHOUT ROWID
+"""
+"""Made when it is first needed: layout 3 allows it, and earlier versions do not look at it."""
 
 _COLUMNS = ", ".join(field.name for field in fields(CacheEntry))
 _values = operator.attrgetter(*(field.name for field in fields(CacheEntry)))  # astuple takes ten times as long
@@ -113,6 +117,33 @@ class ImageIndex:
                 (url_key.part(source_key), but),
             ).fetchone()
         return None if row is None else CacheEntry(*row)
+
+    def unusable(self, keys: Sequence[bytes]) -> dict[bytes, tuple[str, str]]:
+        """Return, for those of the URLs or bytes that are no image for good, the reason and the detail.
+
+        A key is `urls.key` or a SHA-256, 32 bytes. Noted for products with several images, whose row is of another one.
+        """
+        with self._lock, self._storage_errors():
+            self._db.execute(_UNUSABLE)
+        query = f"SELECT key, failure, detail FROM unusable WHERE key IN ({', '.join('?' * len(keys))})"  # noqa: S608
+        return {key: (failure, detail) for key, failure, detail in self.select(query, *keys)}
+
+    def seen(self, shas: Sequence[bytes]) -> set[bytes]:
+        """Return those of the digests whose bytes were decoded before."""
+        query = f"SELECT sha256 FROM content WHERE sha256 IN ({', '.join('?' * len(shas))})"  # noqa: S608
+        return {sha256 for (sha256,) in self.select(query, *shas)}
+
+    def put_unusable(self, rows: Sequence[tuple[bytes, str, str]]) -> None:
+        """Note keys, reasons and details."""
+        with self._lock, self._storage_errors():
+            self._db.execute(_UNUSABLE)
+        self._write("INSERT OR REPLACE INTO unusable VALUES (?, ?, ?)", rows)
+
+    def all_unusable(self) -> list[tuple[bytes, str, str]]:
+        """Return all that was noted."""
+        with self._lock, self._storage_errors():
+            self._db.execute(_UNUSABLE)
+        return self.select("SELECT key, failure, detail FROM unusable")
 
     def count_from_urls(self) -> int:
         """Return how many images are from URLs."""
