@@ -15,7 +15,7 @@ from ingest.core.records import ImageFile, Product, Reason, Skipped, Stage
 from ingest.core.redaction import redact
 from ingest.images.cache.cache import NotAFileError
 from ingest.images.existing_names import ExistingNames
-from ingest.images.unusable_images import UnusableImages
+from ingest.images.unusable_images import EARLIER, UnusableImages
 from ingest.images.url_requests import UrlRequests
 from ingest.images.urls import DownloadError, guess_url, host
 from ingest.images.whatwg_url import parse
@@ -37,8 +37,6 @@ _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 _MACHINE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL})
 _DENIED = frozenset({errno.EACCES, errno.EPERM})
-
-_EARLIER = " (found by an earlier run; --retry-failed tries again)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +134,7 @@ class ImageResolver:
         except OSError as error:
             return unreadable(product, f"the cached image of {redact(url)}", error)
         if entry is None and (fault := self._unusable.find_url(product, url)) is not None:
-            raise DownloadError(fault[0], fault[1].removesuffix(_EARLIER) + _EARLIER)
+            raise DownloadError(fault[0], fault[1] + EARLIER)
         if self._downloader is None:
             if entry is None:
                 entry = self._shared(product.product_id, url, None)
@@ -162,7 +160,7 @@ class ImageResolver:
         reason = Reason(entry.failure)
         if reason.is_transient or reason.depends_on_settings:
             return None
-        return DownloadError(reason, entry.detail.removesuffix(_EARLIER) + _EARLIER)
+        return DownloadError(reason, entry.detail.removesuffix(EARLIER) + EARLIER)
 
     def _refresh(self, downloader: Downloader, product: Product, url: str, entry: CacheEntry) -> CacheEntry:
         """Ask whether the image has changed; if the request fails, the image stays in use."""

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from ingest.core.settings import Settings
     from ingest.images.cache.cache import ImageCache
 
+EARLIER = " (found by an earlier run; --retry-failed tries again)"
+"""The end of a detail that was not found in this run."""
+
 _BY_LIMITS = frozenset({Reason.TOO_LARGE, Reason.TOO_SMALL, Reason.BLANK})
 _BY_ACCESS = frozenset({Reason.DISALLOWED, Reason.BLOCKED_ADDRESS})  # found again without a request
 
@@ -55,7 +58,8 @@ class UnusableImages:
         return tuple((key, *why) for key, why in found.items())
 
     def _note(self, product: Product, key: bytes, reason: Reason, detail: str) -> None:
-        if product.more_images and reason.passes_to_next_image and reason not in _BY_ACCESS:
+        is_new = not detail.endswith(EARLIER)
+        if is_new and product.more_images and reason.passes_to_next_image and reason not in _BY_ACCESS:
             key = self._within_limits(key) if reason in _BY_LIMITS else key
             self._index.put_unusable([(key, reason, detail)])
 
