@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import tempfile
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, TypeVar
@@ -59,7 +60,7 @@ class ExportFields:
         """Pass every record on, in any order, and note the products of which another image than the first is used."""
         for record in records:
             if isinstance(record, ImageFile) and record.product.position:
-                self._renamed[record.product.product_id] = self._others.tell()
+                self._renamed[record.product.product_id] = self._others.seek(0, os.SEEK_END)
                 line = self._write(self._others, record.product.product_id, record.product.metadata)
                 self._renamed_digest ^= int.from_bytes(hashlib.sha256(line).digest())
             yield record

@@ -135,9 +135,7 @@ class ImageCache:
         """Return a new path for a download, in this folder so that it can be renamed."""
         return self.folder / files.temporary_name()
 
-    def store(
-        self, product_id: str, source: str, temporary: Path, download: Download | CacheEntry, fetched_at: float = 0.0
-    ) -> CacheEntry:
+    def store(self, product_id: str, source: str, temporary: Path, download: Download | CacheEntry) -> CacheEntry:
         """Rename the fsynced file at `temporary` to the product's image, in place of an earlier one, and record it.
 
         A file that was put there by hand is kept as `<name>.replaced`. Raises StorageError if the folder cannot be
@@ -146,14 +144,13 @@ class ImageCache:
         prior = self._index.get(product_id)
         sha256 = download.sha256
         assert sha256 is not None, "what is stored has a digest"
-        name = f"{encode(product_id)}.{download.extension}"
         with storage_errors(self.folder):
+            name = f"{encode(product_id)}.{download.extension}"
             self._files.sources.add(name, sha256, urls.key(source))
             self._files.make_room(product_id, prior, name, sha256)
             temporary.replace(self.folder / name)
             status = (self.folder / name).stat()
         entry = CacheEntry.from_url(product_id, source).with_file(name, sha256, status)
-        entry = replace(entry, fetched_at=fetched_at or entry.fetched_at)
         tries = self._tries(prior, source) + 1
         entry = replace(entry, etag=download.etag, last_modified=download.last_modified, tries=tries)
         self._replaced.count(prior, entry)
@@ -165,10 +162,9 @@ class ImageCache:
         return None if row is None else self._check(row)
 
     def share(self, product_id: str, source: str, shared: CacheEntry) -> CacheEntry | None:
-        """Give the product a name of its own, a hard link, for the file of another row, and record it.
+        """Give the product a name of its own, a hard link or a copy, for the file of another row, and record it.
 
-        Neither file changes when the other is replaced, because that is done by renaming. A file system without hard
-        links, or one that has too many of a file, gets a copy. Returns None if the file is not the row's any more.
+        Files are replaced by renaming, so neither changes with the other. Returns None if the file is not the row's.
         """
         if not self._changes:
             return self._put(replace(shared, product_id=product_id))
@@ -176,7 +172,8 @@ class ImageCache:
         try:
             if shared.file is None or not self._files.link(shared.file, temporary, shared):
                 return None
-            return self.store(product_id, source, temporary, shared, fetched_at=shared.fetched_at)
+            entry = self.store(product_id, source, temporary, shared)
+            return self._put(replace(entry, fetched_at=shared.fetched_at))
         finally:
             temporary.unlink(missing_ok=True)  # two names of one file: renaming one to the other leaves both
 

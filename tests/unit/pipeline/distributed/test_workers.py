@@ -6,6 +6,7 @@ import pickle
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from PIL import Image
 from support.http_server import Answer, Server
@@ -18,6 +19,7 @@ from ingest.core.settings import Settings
 from ingest.pipeline.distributed.blocks import BlockItem
 from ingest.pipeline.distributed.workers import Job, load_clip, prepare
 from ingest.runtime.hash_index import HashIndex
+from ingest.store.shared_index import SharedKeyIndex
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +55,8 @@ def prepared(job: Job, *products: Product, unusable: tuple[tuple[bytes, str, str
         BlockItem(place, one, None, "", None, unusable=unusable if one.more_images else ())
         for place, one in enumerate(products)
     )
-    found = prepare(block, job, HashIndex(32).sorted_keys())
+    empty = SharedKeyIndex(HashIndex(32).sorted_keys(), np.empty(0, np.int64), np.empty(0, "S1"))
+    found = prepare(block, job, empty)
     pickle.dumps(found.block)
     return found.block, {record.product_id if isinstance(record, Skipped) else record.product.product_id: record
                          for record in found.pending}  # fmt: skip
