@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from ingest.milvus.connection import Connection
 
+_LARGEST_GRAPH = 100_000
+"""Milvus Lite (3.2.2) puts at most so many rows into one segment, and so into one HNSW graph."""
+
 
 def search_in_halves(
     connection: Connection, name: str, vectors: Sequence[NDArray[np.float32]], **options: Any
@@ -40,3 +43,12 @@ def search(
         "search", connection.client.search, name, data=list(vectors), anns_field=field, limit=limit, filter=expression,
         output_fields=output_fields, search_params={"metric_type": "IP", "params": {"ef": ef}}, timeout=CALL_TIMEOUT_S,
     )  # fmt: skip
+
+
+def effective_ef(ef: int, limit: int, *, filters_late: bool) -> int:
+    """Return the ef to search with: how many candidates are collected, at least `limit`.
+
+    A server walks its graph until enough rows match. Milvus Lite, if it has a graph, collects ef rows and drops those
+    that do not match (`filters_late`), so it must collect every row that it can reach.
+    """
+    return max(ef, limit, _LARGEST_GRAPH if filters_late else 0)

@@ -36,8 +36,6 @@ MAX_LIMIT = 16_384
 """Milvus returns at most so many hits for a vector (https://milvus.io/docs/limitations.md)."""
 _CALL_HITS = 16_384  # in one call: with their metadata some 10 MB, of 64 that a message may have
 _CALL_PRODUCTS = 1_000  # read in one call
-_LARGEST_GRAPH = 100_000
-"""Milvus Lite (3.2.2) puts at most so many rows into one segment, and so into one HNSW graph."""
 _DYNAMIC = "$meta"
 _LOOKED_AT = 100  # rows, for the type of a column outside of the contract
 _HIDDEN = frozenset({contracts.ROW_DIGEST, IMAGE_SHA256, PRIMARY_KEY, _DYNAMIC})
@@ -264,10 +262,10 @@ class SearchableCollection:
         return ", ".join(f"{name} ({kind})" for name, kind in self.fields.items())
 
     def _options(self, limit: int, expression: str, ef: int) -> dict[str, Any]:
-        return {
-            "field": self.contract["vector_field"], "limit": limit, "expression": expression,
-            "output_fields": self._output_fields(), "ef": effective_ef(ef, limit, filters_late=self._filters_late),
-        }  # fmt: skip
+        ef = vector_search.effective_ef(ef, limit, filters_late=self._filters_late)
+        field = self.contract["vector_field"]
+        names = self._output_fields()
+        return {"field": field, "limit": limit, "expression": expression, "output_fields": names, "ef": ef}
 
     def _read(self, doing: str, expression: str, fields: list[str]) -> list[dict[str, Any]]:
         client = self._connection.client
@@ -298,12 +296,3 @@ def _alone(
     ask: Callable[[Sequence[NDArray[np.float32]], int, Sequence[Key]], list[list[Hit]]], vector: NDArray[np.float32]
 ) -> Callable[[int, Sequence[Key]], list[Hit]]:
     return lambda count, keys: ask([vector], count, keys)[0]
-
-
-def effective_ef(ef: int, limit: int, *, filters_late: bool) -> int:
-    """Return the ef to search with: how many candidates are collected, at least `limit`.
-
-    A server walks its graph until enough rows match. Milvus Lite, if it has a graph, collects ef rows and drops those
-    that do not match (`filters_late`), so it must collect every row that it can reach.
-    """
-    return max(ef, limit, _LARGEST_GRAPH if filters_late else 0)
