@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 GB = 10**9
 LOADED_SHARE = 0.9
 """The share of a query node's memory that Milvus fills at most."""
 NODE_GB = 64
 """The memory of one query node, for the number of nodes."""
+RUN_BYTES = 260
+"""What a run holds of each row of the collection: benchmarks/million.py, its last part."""
 _LEVEL_BYTES = 12  # per vector in FAISS: 4 for its level, 8 for the offset of its links
 _DISKANN_MEMORY, _DISKANN_DEGREE, _SECTOR = 0.25, 56, 4096  # PQ codes 1/8 and cache 1/8 of the vectors
 _DIGESTS = 32 + 64
@@ -81,6 +87,7 @@ def figures(catalog: CatalogSize) -> dict[str, Figure]:
             "N × 4,096 / ⌊4,096 / (4 dim + 4 × 57)⌋",
         ),
         "mmap_disk": Figure(n * hnsw_bytes(dim, m) / GB, "GB", "hnsw, on the query nodes' disks"),
+        "run_memory": Figure(n * RUN_BYTES / GB, "GB", f"N × {RUN_BYTES} bytes of ids and digests"),
         "store_disk": Figure(n * (4 * dim + _KEY_BYTES) / GB, "GB", "N × (4 dim + 32)"),
         "cache_disk": Figure(n * catalog.picture_bytes / GB, "GB", f"N × {catalog.picture_bytes:.0f} bytes per image"),
     }
@@ -91,6 +98,17 @@ def figures(catalog: CatalogSize) -> dict[str, Figure]:
         if rate:
             found[name] = Figure(n / rate / 3600, "hours", f"N / {rate:,.1f} images/s")
     return found
+
+
+def advice(found: Mapping[str, Figure], memory: float) -> str:
+    """Return what to do instead of the FAISS files if they need more than this machine's `memory` bytes, or ""."""
+    if found["hnsw"].value * GB <= memory:
+        return ""
+    return (
+        f"The FAISS files need more than the {memory / GB:,.0f} GB of this machine, to be built and to be searched:\n"
+        "pass --no-exports and search in Milvus; ingest export --parquet hands out the\n"
+        "vectors in a file that other programs read in parts."
+    )
 
 
 SIZES = (10**6, 10**7, 10**8, 10**9, 10**10)

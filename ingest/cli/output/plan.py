@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ _LABELS = {
     "mmap_disk": ("disk with mmap", True),
     "vectors": ("the vectors alone", True),
     "hnsw": ("the vectors with their HNSW index", True),
+    "run_memory": ("memory of a run", True),
     "store_disk": ("disk for the embedding store", False),
     "cache_disk": ("disk for the images", False),
     "download": ("time to download", False),
@@ -72,6 +74,8 @@ def show_estimate(settings: Settings, *, as_json: bool, quiet: bool, details: bo
         display.echo(f"  {label:<44}{estimates.display(figures[name]):>12}{formula}")
     if "download" not in figures:
         display.echo(f"  {'time to download':<44}{'unknown':>12}   --download-missing measures it")
+    if instead := estimates.advice(figures, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")):
+        display.echo(instead)
     if is_small and not details:
         display.echo("Any Milvus holds that, Milvus Lite too. --details shows every figure and its formula.")
 

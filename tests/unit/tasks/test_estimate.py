@@ -45,6 +45,13 @@ def test_hours_at_an_unknown_rate_are_left_out():
     assert not {"download", "decode", "embed"} & set(found)
 
 
+def test_files_that_do_not_fit_this_machine_are_said_with_what_to_do_instead():
+    found = figures(replace(TYPICAL, products=10_000_000))
+    assert estimate.advice(found, 24e9) == ""
+    assert "more than the 16 GB of this machine" in estimate.advice(found, 16e9)
+    assert all(len(line) <= 90 for line in estimate.advice(found, 16e9).splitlines())
+
+
 @given(st.integers(0, 10**11), st.integers(2, 4096), st.integers(2, 2048), st.floats(0, 1e8), st.floats(0, 1e6))
 def test_every_figure_can_be_shown_and_grows_with_the_catalog(products, dim, m, picture, text):
     small = figures(CatalogSize(products, dim, m, picture, text, 1e9, 10, 10))
