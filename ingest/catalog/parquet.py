@@ -22,8 +22,13 @@ if TYPE_CHECKING:
     from ingest.catalog.base import CatalogFile
     from ingest.catalog.recorder import CatalogRecorder
     from ingest.catalog.rows import Columns
+    from ingest.catalog.source import CatalogSource
 
 log = logging.getLogger(__name__)
+
+NAMES = ("parquet",)
+ENDINGS = (".parquet", ".pq")
+IS_TEXT = False
 
 _BUFFER = 1 << 20  # bytes a column: 192 MB in one row group take 12 MB, not 203
 _BLOCK_BYTES = 4 << 20  # of the cells in a block of several rows
@@ -31,14 +36,19 @@ _LONGEST_ID = 4_096  # bytes of the id of a row that is too long
 _MAGIC = b"PAR1"
 
 
+def recognises(source: CatalogSource) -> bool:
+    """Return whether a file begins as Parquet does."""
+    return source.head.startswith(_MAGIC)
+
+
 def read(
-    file: CatalogFile, columns: Columns, needs: Callable[[str], bool], recorder: CatalogRecorder
+    source: CatalogSource, columns: Columns, needs: Callable[[str], bool], recorder: CatalogRecorder
 ) -> Iterator[RowBlock]:
     """Yield the rows of a file in order, with the columns that `needs` returns True for."""
     import pyarrow as pa
     from pyarrow import parquet
 
-    row = 0
+    file, row = source.file, 0
     try:
         with file.open_seekable() as stream:
             metadata = parquet.read_metadata(stream)

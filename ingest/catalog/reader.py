@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
+from functools import cache, partial
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from ingest.catalog import casting, files, formats
+from ingest.catalog.decimal_signs import NULL, ColumnProofs, place_in
 from ingest.catalog.duplicates import FirstLines
 from ingest.catalog.recorder import CatalogRecorder
 from ingest.catalog.validation import MAX_DYNAMIC, InvalidRowError, row_rules, validate
@@ -96,6 +98,7 @@ def _products(
 ) -> Iterator[Product | Skipped]:
     seen = FirstLines()
     last_line: int | None = None
+    rules.signs.scan = cache(partial(_scan, parts, rules))
     try:
         with closing(files.prefetch_files(parts)) as fetched:
             for file in fetched:
@@ -112,7 +115,22 @@ def _products(
     files.check_unchanged(catalog, parts)
     if last_line is None:
         raise CatalogError(f"{catalog}: is empty, it has no products")
-    recorder.finish(rules.columns.product_id)
+    recorder.finish(rules.columns.product_id, rules.signs.signs())
+
+
+def _scan(parts: list[CatalogFile], rules: RowRules) -> dict[str, ColumnProofs]:
+    """Look at every number of a catalog that is written as text, and return what each column proves."""
+    sources = [typed.source for typed in rules.typed if typed.signs is not None and typed.field.type != "BOOL"]
+    found = {source: ColumnProofs() for source in sources}
+    needed = {rules.columns.product_id, rules.columns.image, *sources}
+    with closing(files.prefetch_files(parts)) as fetched:
+        for number, file in enumerate(fetched):
+            for block in formats.read(file, rules.columns, needed.__contains__, columns_seen=number > 0):
+                for source in sources:
+                    column = block.column(source)
+                    texts = {cell for cell in column if type(cell) is str}
+                    found[source].add(sorted(texts), place_in(file.name, block.lines, column))
+    return found
 
 
 class _Values(NamedTuple, Generic[T]):
@@ -125,6 +143,7 @@ class _Values(NamedTuple, Generic[T]):
 def _validate_block(block: RowBlock, rules: RowRules, seen: FirstLines) -> list[Product | Skipped]:
     """Return what each row of a block is: valid columns are converted whole, other rows one by one."""
     columns = rules.columns
+    block = _without_nulls(block, rules)
     ids = _texts(block.column(columns.product_id), rules.valid_id, casting.safe_length(rules.id_max_length))
     images = _texts(block.column(columns.image), rules.image, sys.maxsize)
     first_seen = _find_first_rows(ids, block, seen)
@@ -135,6 +154,16 @@ def _validate_block(block: RowBlock, rules: RowRules, seen: FirstLines) -> list[
     for at in {*block.faults, *ids.invalid, *images.invalid, *first_seen, *metadata.invalid}:
         validated[at] = validate(block.row(at), rules, seen.file, first_seen.get(at, ""))
     return validated
+
+
+def _without_nulls(block: RowBlock, rules: RowRules) -> RowBlock:
+    r"""Return a block with None for the cells of text that are `\N`, if the catalog's numbers have that as well."""
+    own = {rules.columns.product_id, rules.columns.image}
+    with_null = [name for name, cells in block.columns.items() if name not in own and NULL in cells]
+    if not with_null or not rules.signs.is_null(NULL):
+        return block
+    cleaned = {name: [None if cell == NULL else cell for cell in block.columns[name]] for name in with_null}
+    return block._replace(columns={**block.columns, **cleaned})
 
 
 def _find_first_rows(ids: _Values[str], block: RowBlock, seen: FirstLines) -> dict[int, str]:
@@ -189,9 +218,13 @@ def _texts(column: Sequence[Any], convert: Callable[[Any], str], max_length: int
 def _typed_values(column: Sequence[Any], typed: TypedColumn) -> _Values[Scalar]:
     if typed.safe_length and casting.all_text(column) and max(map(len, column)) <= typed.safe_length:
         return _Values(column)
-    numbers = casting.doubles(column) if typed.field.type == "DOUBLE" else None
-    if numbers is not None and typed.field.missing not in numbers:
-        return _Values(numbers)
+    if typed.field.type == "DOUBLE" and typed.signs is not None and typed.signs.may_be_fast:
+        numbers = casting.doubles(column)
+        is_plain = numbers is not None and (
+            typed.signs.reads_plainly(typed.source) or not casting.has_open_number(column)
+        )
+        if numbers is not None and is_plain and typed.field.missing not in numbers:
+            return _Values(numbers)
     return _each(column, typed.value, "")
 
 

@@ -15,6 +15,8 @@ from ingest.core.settings import Settings
 
 _FILE = click.Path(path_type=Path)
 
+_FORMATS = ("csv", "tsv", "excel", "json", "jsonl", "parquet", "google", "shopify", "woocommerce")
+
 contract = option(
     "Catalog",
     "--schema",
@@ -30,7 +32,7 @@ catalog = combine(
         "-c",
         type=PathOrUrl(),
         metavar="PLACE",
-        help="CSV, TSV, JSON Lines or Parquet: a file, a folder, a glob, or a URL such as s3://bucket/folder.",
+        help="CSV, Excel, Google feed, Shopify, WooCommerce, JSON or Parquet: a file, folder, glob or URL.",
     ),
     option("Catalog", "--id-column", metavar="NAME", help="Column that holds the product ids."),
     option(
@@ -38,6 +40,35 @@ catalog = combine(
         "--image-column",
         metavar="NAME",
         help="Column that holds image URLs, or paths relative to the catalog's folder.",
+    ),
+    option(
+        "Catalog",
+        "--format",
+        type=click.Choice(["auto", *_FORMATS]),
+        metavar="FORMAT",
+        help=f"Format of the catalog, if it is not recognised: {', '.join(_FORMATS)}.",
+    ),
+    option(
+        "Catalog",
+        "--delimiter",
+        metavar="CHAR",
+        help="Between cells of text: comma, semicolon, tab, pipe, or the character.",
+    ),
+    option("Catalog", "--encoding", metavar="NAME", help="Encoding of text, such as utf-8 or windows-1252."),
+    option(
+        "Catalog",
+        "--quotes",
+        type=click.Choice(["auto", "doubled", "backslash"]),
+        help='How a quote within a quoted cell is written: "" or \\".',
+    ),
+    option(
+        "Catalog",
+        "--decimal",
+        type=click.Choice(["auto", "point", "comma"]),
+        help="Decimal sign of numbers that are written as text.",
+    ),
+    option(
+        "Catalog", "--variants", is_flag=True, help="Make each variant of a Shopify or WooCommerce product a product."
     ),
     contract,
     option(
