@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Protocol
 
-from ingest.catalog import delimited, json_lines, parquet
+from ingest.catalog import delimited, google_xml, json_array, json_lines, parquet, spreadsheet
 from ingest.catalog.recorder import CatalogRecorder
 from ingest.catalog.source import CatalogSource
 from ingest.core.errors import CatalogError
@@ -49,7 +49,7 @@ class CatalogFormat(Protocol):
         """Return about how many rows a file has; None if that is expensive to find out."""
 
 
-FORMATS: tuple[CatalogFormat, ...] = (parquet, json_lines, delimited)
+FORMATS: tuple[CatalogFormat, ...] = (parquet, spreadsheet, google_xml, json_array, json_lines, delimited)
 """The formats; of several that recognise a file the first reads it."""
 _BY_ENDING = {ending: each for each in FORMATS for ending in each.ENDINGS}
 _ENDINGS = (*(f"{ending}.gz" for ending, each in _BY_ENDING.items() if each.IS_TEXT), *_BY_ENDING)

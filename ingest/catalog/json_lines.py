@@ -26,7 +26,8 @@ NAMES = ("jsonl",)
 ENDINGS = (".jsonl", ".ndjson")
 IS_TEXT = True
 
-_JSON = json.JSONDecoder(parse_float=exact_numbers.from_json)
+DECODER = json.JSONDecoder(parse_float=exact_numbers.from_json)
+"""Reads numbers without loss."""
 _MAX_VALUES, _LONG = 1_000_000, 1 << 20  # a value takes up to 100 bytes of memory for two characters
 
 
@@ -54,7 +55,7 @@ def count_rows(file: CatalogFile) -> int | None:
 
 def decode(text: str) -> Any:
     """Return JSON as values, numbers without loss; raises ValueError or RecursionError for what cannot be stored."""
-    value = _JSON.decode(text)
+    value = DECODER.decode(text)
     if "\\ud" in text or "\\uD" in text:
         # An escape may be half of a character ("\ud83d"), which UTF-8 cannot hold.
         json.dumps(value, ensure_ascii=False).encode()

@@ -32,7 +32,8 @@ def _pattern(decimal: str, group: str, more: str) -> re.Pattern[str]:
 _PATTERNS = {POINT: _pattern(".", ",", "|" + _INDIAN), COMMA: _pattern(",", ".", "")}
 _GROUPS = re.compile(rf"[.,{_SPACES}{_APOSTROPHES}]")
 _AROUND = re.compile(
-    r"(?P<sign>[+-]?)(?P<before>[^0-9.,+-]*)(?P<number>[+-]?[.,]?[0-9].*?)(?P<after>[^0-9.,–—-]*)", re.DOTALL
+    r"(?P<sign>[+-]?)(?P<before>(?:[^0-9.,+-]+\.?\s*)?)(?P<number>[+-]?[.,]?[0-9].*?)(?P<after>(?:[^0-9.,–—-]+\.?)?)",
+    re.DOTALL,
 )
 _CODES = frozenset(
     """
