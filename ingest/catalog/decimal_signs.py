@@ -7,7 +7,7 @@ thousands. Every other number says itself what it means.
 from __future__ import annotations
 
 from enum import Flag, auto
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from ingest.catalog.casting import CastError
 from ingest.catalog.number_text import COMMA, POINT, NumberText, parse
@@ -40,7 +40,7 @@ _FOR_COMMA = Proof.COMMA_IS_DECIMAL | Proof.POINT_GROUPS
 _OPEN = Proof.OPEN_POINT | Proof.OPEN_COMMA
 
 
-class Place(NamedTuple):
+class CellPlace(NamedTuple):
     """Where a cell is, and what it says."""
 
     file: str
@@ -53,9 +53,9 @@ class ColumnProofs:
 
     def __init__(self) -> None:
         self.proofs = Proof.NOTHING
-        self.open_at: Place | None = None
+        self.open_at: CellPlace | None = None
 
-    def add(self, texts: Iterable[str], place: Callable[[str], Place]) -> None:
+    def add(self, texts: Iterable[str], place: Callable[[str], CellPlace]) -> None:
         """Add cells; `place` says where the first with a text is."""
         for text in texts:
             proof = prove(text)
@@ -192,11 +192,12 @@ class DecimalSigns:
             signs[name] = decide(found.proofs, others, last.get(name, ""))
             if not signs[name]:
                 assert found.open_at is not None
-                _raise(name, found.open_at)
+                refuse_open(name, found.open_at)
         return signs
 
 
-def _raise(column: str, place: Place) -> None:
+def refuse_open(column: str, place: CellPlace) -> NoReturn:
+    """Raise AmbiguousCatalogError for a cell that may be two numbers."""
     number = parse(place.text)
     raise AmbiguousCatalogError(
         f"{place.file} line {place.line}: {column} is {place.text!r}, which is {number.point} with a decimal point and "
@@ -204,6 +205,6 @@ def _raise(column: str, place: Place) -> None:
     )
 
 
-def place_in(file: str, lines: Sequence[int], column: Sequence[object]) -> Callable[[str], Place]:
+def place_in(file: str, lines: Sequence[int], column: Sequence[object]) -> Callable[[str], CellPlace]:
     """Return the function that finds where a text first stands in a block's column."""
-    return lambda text: Place(file, lines[column.index(text)], text)
+    return lambda text: CellPlace(file, lines[column.index(text)], text)

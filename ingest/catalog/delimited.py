@@ -75,8 +75,9 @@ def _blocks(
     columns: Columns, recorder: CatalogRecorder,
 ) -> Iterator[RowBlock]:  # fmt: skip
     check_columns(names, file, columns)
-    width, id_at = len(names), names.index(columns.product_id)
-    needed = 1 + max(id_at, names.index(columns.image))
+    width = len(names)
+    id_at, image_at = (names.index(name) if name in names else 0 for name in (columns.product_id, columns.image))
+    needed = 1 + max(id_at, image_at)
 
     def check_end(last: CsvRecord | None) -> CsvRecord | None:
         fault = recorder.cut_fault(

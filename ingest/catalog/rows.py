@@ -27,11 +27,15 @@ _NAMED = 20  # columns that a message lists
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The catalog's own names of the id column and the image column, and how its files are written."""
+    """The catalog's own names of the id column and the image column, and how its files are written.
+
+    Unless they `are_known`, a file without them is read as well: they are being looked for.
+    """
 
     product_id: str = "product_id"
     image: str = "image"
     options: ReadOptions = field(default_factory=ReadOptions)
+    are_known: bool = True
 
     @classmethod
     def of(cls, settings: Settings, last: CatalogProfile | None = None) -> Columns:
@@ -81,6 +85,8 @@ def check_columns(names: list[str], file: CatalogFile, columns: Columns) -> None
         if name in seen:
             raise CatalogError(f"{file}: two columns are called {display(name)}; rename one")
         seen.add(name)
+    if not columns.are_known:
+        return
     for option, name in (("--id-column", columns.product_id), ("--image-column", columns.image)):
         if name not in seen:
             existing = ", ".join(map(display, names[:_NAMED])) + (", …" if len(names) > _NAMED else "")

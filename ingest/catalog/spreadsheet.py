@@ -103,7 +103,7 @@ def _blocks(sheet: Any, names: list[str], columns: Columns, recorder: CatalogRec
     rows = sheet.iter_rows()
     next(rows, None)
     before = sheet.start[0] + 1 if sheet.start else 1
-    width, id_at = len(names), names.index(columns.product_id)
+    width, id_at = len(names), names.index(columns.product_id) if columns.product_id in names else 0
     recorder.add_columns(names, 0)
     while batch := list(islice(rows, _BLOCK)):
         numbered = [(line, row) for line, row in enumerate(batch, before + 1) if any(cell != "" for cell in row)]

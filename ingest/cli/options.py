@@ -8,14 +8,13 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from ingest.cli.catalog_options import how_written
 from ingest.cli.help_groups import CONFIG, DEFAULTS, F, Grouped, combine, option
 from ingest.cli.param_types import Age, BatchSize, GpuShare, Limit, PathOrUrl
 from ingest.core import settings as configuration
 from ingest.core.settings import Settings
 
 _FILE = click.Path(path_type=Path)
-
-_FORMATS = ("csv", "tsv", "excel", "json", "jsonl", "parquet", "google", "shopify", "woocommerce")
 
 contract = option(
     "Catalog",
@@ -41,35 +40,7 @@ catalog = combine(
         metavar="NAME",
         help="Column that holds image URLs, or paths relative to the catalog's folder.",
     ),
-    option(
-        "Catalog",
-        "--format",
-        type=click.Choice(["auto", *_FORMATS]),
-        metavar="FORMAT",
-        help=f"Format of the catalog, if it is not recognised: {', '.join(_FORMATS)}.",
-    ),
-    option(
-        "Catalog",
-        "--delimiter",
-        metavar="CHAR",
-        help="Between cells of text: comma, semicolon, tab, pipe, or the character.",
-    ),
-    option("Catalog", "--encoding", metavar="NAME", help="Encoding of text, such as utf-8 or windows-1252."),
-    option(
-        "Catalog",
-        "--quotes",
-        type=click.Choice(["auto", "doubled", "backslash"]),
-        help='How a quote within a quoted cell is written: "" or \\".',
-    ),
-    option(
-        "Catalog",
-        "--decimal",
-        type=click.Choice(["auto", "point", "comma"]),
-        help="Decimal sign of numbers that are written as text.",
-    ),
-    option(
-        "Catalog", "--variants", is_flag=True, help="Make each variant of a Shopify or WooCommerce product a product."
-    ),
+    how_written,
     contract,
     option(
         "Images",
