@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from ingest.catalog.options import ReadOptions
 
+NEITHER = "neither"
+"""The sign of a column with a decimal point, in which no value proves that a comma groups: 1,299 is no number there."""
 NULL = "\\N"
 """What MySQL and PostgreSQL write for a cell without a value, also of text."""
 
@@ -81,7 +83,7 @@ def prove(text: str) -> Proof:
 
 
 def decide(proofs: Proof, others: Proof, last: str = "") -> str:
-    """Return the sign that the open cells of a column have; "" if two are possible.
+    """Return the sign that the open cells of a column have, or NEITHER; "" if two are possible.
 
     `others` is what the other columns prove, `last` the sign of this one when the catalog was last read.
     """
@@ -89,6 +91,8 @@ def decide(proofs: Proof, others: Proof, last: str = "") -> str:
         _decide_point(proofs, others) if proofs & Proof.OPEN_POINT else None,
         _decide_comma(proofs) if proofs & Proof.OPEN_COMMA else None,
     } - {None}
+    if NEITHER in signs and signs <= {NEITHER, POINT}:
+        return POINT if last == POINT else NEITHER
     if len(signs) == 1 and (sign := signs.pop()):
         contradicts = last and last != sign and not proofs & (_FOR_POINT if sign == POINT else _FOR_COMMA)
         return last if contradicts else sign
@@ -105,10 +109,12 @@ def _decide_point(proofs: Proof, others: Proof) -> str:
 
 
 def _decide_comma(proofs: Proof) -> str:
-    """Return what the comma in 1,299 is; nothing is assumed."""
+    """Return what the comma in 1,299 is; nothing is assumed, also not that it groups because the point does not."""
     if proofs & Proof.COMMA_GROUPS and not proofs & _FOR_COMMA:
         return POINT
-    return COMMA if proofs & Proof.COMMA_IS_DECIMAL and not proofs & _FOR_POINT else ""
+    if proofs & _FOR_COMMA:
+        return COMMA if proofs & Proof.COMMA_IS_DECIMAL and not proofs & _FOR_POINT else ""
+    return NEITHER if proofs & Proof.POINT_IS_DECIMAL else ""
 
 
 class DecimalSigns:
@@ -141,6 +147,11 @@ class DecimalSigns:
         number, sign = parse(text), self._options.decimal
         if number.is_ambiguous:
             sign = sign or self._sign(column)
+            if sign == NEITHER and "," in text:
+                raise CastError(
+                    f"{number.point} if the comma groups, which no other value shows; pass --decimal point if so"
+                )
+            sign = POINT if sign == NEITHER else sign
             self._decided[column] = sign
         elif not sign:
             self._seen[column] = self._seen.get(column, Proof.NOTHING) | prove(text)

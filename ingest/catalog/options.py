@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ingest.catalog.unpacked_images import FOLDER
 from ingest.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
+    from pathlib import Path
 
     from ingest.catalog.profile import CatalogProfile
     from ingest.core.settings import Settings
@@ -39,7 +41,7 @@ class ReadOptions:
 
     `delimiter` is one character, `encoding` a codec of Python's, `quotes` is doubled or backslash, `decimal` point or
     comma. `variants` makes each variant of a shop's product a product. `last` is the profile of the catalog when it was
-    last read: it decides where the files allow two readings.
+    last read: it decides where the files allow two readings. Images inside the catalog are written to `unpack_to`.
     """
 
     format: str = ""
@@ -49,6 +51,7 @@ class ReadOptions:
     decimal: str = ""
     variants: bool = False
     last: CatalogProfile | None = None
+    unpack_to: Path | None = None
     memory: Memory = field(default_factory=Memory, compare=False, repr=False)
 
     @classmethod
@@ -63,7 +66,7 @@ class ReadOptions:
             raise ConfigError(f"--delimiter {values['delimiter']}: is not one character; pass {', '.join(DELIMITERS)}")
         if values["encoding"] and not _is_encoding(values["encoding"]):
             raise ConfigError(f"--encoding {values['encoding']}: is not known; pass one such as windows-1252 or utf-8")
-        return cls(variants=settings.variants, last=last, **values)
+        return cls(variants=settings.variants, last=last, unpack_to=settings.data / FOLDER, **values)
 
 
 def flag_of(delimiter: str) -> str:

@@ -12,6 +12,7 @@ from ingest.catalog import arrow, parquet_limits
 from ingest.catalog.arrow_sizes import cell_sizes
 from ingest.catalog.casting import display
 from ingest.catalog.rows import MAX_ROW, TOO_LONG, RowBlock, check_columns
+from ingest.catalog.unpacked_images import unpack
 from ingest.core.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def read(
             ) as table:
                 for rows, groups in limits:
                     for batch in table.iter_batches(rows, row_groups=groups, columns=needed):
-                        yield from _blocks(batch, row, columns.product_id)
+                        yield from _unpacked(_blocks(batch, row, columns.product_id), columns)
                         row += batch.num_rows
             recorder.add_columns(schema.names, row)
             recorder.add_file("Parquet")
@@ -103,6 +104,17 @@ def _blocks(batch: pa.RecordBatch, before: int, id_column: str) -> Iterator[RowB
         }
         yield RowBlock(list(range(before + start + 1, before + end + 1)), columns, {})
         start = end
+
+
+def _unpacked(blocks: Iterator[RowBlock], columns: Columns) -> Iterator[RowBlock]:
+    """Yield blocks with the names of files in the place of images that are inside the catalog."""
+    for block in blocks:
+        cells = block.columns.get(columns.image)
+        if cells is None or all(isinstance(cell, str) or cell is None for cell in cells):
+            yield block
+            continue
+        unpacked = [unpack(cell, columns.options.unpack_to) for cell in cells]
+        yield block._replace(columns={**block.columns, columns.image: unpacked})
 
 
 def _describe_cut(file: CatalogFile) -> str:

@@ -6,6 +6,8 @@ to `validation.validate`, which knows the rules for one row and one cell.
 
 from __future__ import annotations
 
+import logging
+import re
 import sys
 from contextlib import closing
 from functools import cache, partial
@@ -13,6 +15,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from ingest.catalog import casting, files, formats
+from ingest.catalog.casting import display
 from ingest.catalog.decimal_signs import NULL, ColumnProofs, place_in
 from ingest.catalog.duplicates import FirstLines
 from ingest.catalog.recorder import CatalogRecorder
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
+
+_SHORTENED = re.compile(r"^[0-9](?:[.,][0-9]+)?E\+[0-9]{2}$", re.MULTILINE)
 _FOOTERS = 8  # remote Parquet files whose number of rows an estimate reads, by two requests each
 
 
@@ -66,10 +72,10 @@ def read_ids(
     """Yield the product ids of a catalog in blocks, as `read_catalog` reads them, and nothing else of its rows.
 
     Ids of rows that are broken or repeat an id are among them; rows without a usable id are left out. Of Parquet only
-    two columns are read. Raises CatalogError and StorageError as `read_catalog`.
+    one column is read. Raises CatalogError and StorageError as `read_catalog`.
     """
     rules, seen = row_rules(contract, columns), False
-    safe_length, needs = casting.safe_length(rules.id_max_length), {columns.product_id, columns.image}.__contains__
+    safe_length, needs = casting.safe_length(rules.id_max_length), {columns.product_id}.__contains__
     with closing(files.prefetch_files(files.list_files(catalog) if listed is None else listed)) as fetched:
         for file in fetched:
             for block in formats.read(file, columns, needs, columns_seen=seen):
@@ -122,7 +128,7 @@ def _scan(parts: list[CatalogFile], rules: RowRules) -> dict[str, ColumnProofs]:
     """Look at every number of a catalog that is written as text, and return what each column proves."""
     sources = [typed.source for typed in rules.typed if typed.signs is not None and typed.field.type != "BOOL"]
     found = {source: ColumnProofs() for source in sources}
-    needed = {rules.columns.product_id, rules.columns.image, *sources}
+    needed = {rules.columns.product_id, *sources}
     with closing(files.prefetch_files(parts)) as fetched:
         for number, file in enumerate(fetched):
             for block in formats.read(file, rules.columns, needed.__contains__, columns_seen=number > 0):
@@ -146,6 +152,7 @@ def _validate_block(block: RowBlock, rules: RowRules, seen: FirstLines) -> list[
     block = _without_nulls(block, rules)
     ids = _texts(block.column(columns.product_id), rules.valid_id, casting.safe_length(rules.id_max_length))
     images = _texts(block.column(columns.image), rules.image, sys.maxsize)
+    _warn_of_shortened(ids.values, block, rules)
     first_seen = _find_first_rows(ids, block, seen)
     cleaned = block._replace(columns={**block.columns, columns.product_id: ids.values, columns.image: images.values})
     metadata = _metadata(cleaned, rules)
@@ -164,6 +171,18 @@ def _without_nulls(block: RowBlock, rules: RowRules) -> RowBlock:
         return block
     cleaned = {name: [None if cell == NULL else cell for cell in block.columns[name]] for name in with_null}
     return block._replace(columns={**block.columns, **cleaned})
+
+
+def _warn_of_shortened(ids: Sequence[str], block: RowBlock, rules: RowRules) -> None:
+    """Warn once of an id that a spreadsheet has shortened: 4.05E+12 stands for a thousand article numbers."""
+    said = rules.columns.options.memory.said
+    if "id" in said or not (found := _SHORTENED.search("\n".join(ids))):
+        return
+    said.add("id")
+    log.warning(
+        "line %d: the id %s is a number that a spreadsheet has shortened; export the column as text",
+        block.lines[list(ids).index(found.group())], display(found.group()),
+    )  # fmt: skip
 
 
 def _find_first_rows(ids: _Values[str], block: RowBlock, seen: FirstLines) -> dict[int, str]:

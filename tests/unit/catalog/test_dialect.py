@@ -156,7 +156,7 @@ def test_a_sign_is_believed_if_a_value_proves_it(tmp_path, cells, found):
 
 @pytest.mark.parametrize(
     "cells",
-    [["1,250"], ["5", "1,250"], ["1,250", "12.50"], ["1.250", "12,50"], ["1.250", "1,250"], ["1.250", "0.5", "0,5"],
+    [["1,250"], ["5", "1,250"], ["1.250", "12,50"], ["1.250", "1,250"], ["1.250", "0.5", "0,5"],
      ["1.250", "1.250.000", "12.50"]],
 )  # fmt: skip
 def test_a_number_that_may_be_two_is_refused_until_a_flag_decides(tmp_path, cells):
@@ -165,6 +165,11 @@ def test_a_number_that_may_be_two_is_refused_until_a_flag_decides(tmp_path, cell
     at = next(at for at, cell in enumerate(cells) if "250" in cell)
     point, comma = (prices(tmp_path, *cells, decimal=sign)[at] for sign in ("point", "comma"))
     assert {point, comma} == {1.25, 1250.0}
+
+
+def test_a_comma_that_may_group_is_not_believed_beside_a_decimal_point(tmp_path):
+    assert prices(tmp_path, "1,250", "12.50", "1.250") == [None, 12.5, 1.25]
+    assert prices(tmp_path, "1,250", "12.50", decimal="point") == [1250.0, 12.5]
 
 
 @pytest.mark.parametrize("word", ["NULL", "null", "\\N", "N/A", "-", "nan", " n/a "])
