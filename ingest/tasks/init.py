@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -210,7 +211,8 @@ def _add_field(draft: _Draft, name: str, facts: ColumnFacts, rows: int, taken: s
 
 def _field_name(name: str, taken: set[str]) -> str:
     """Return a column's name as one that Milvus accepts, and no other field has."""
-    plain = re.sub(r"[^A-Za-z0-9_]+", "_", name).strip("_") or "field"
+    letters = "".join(one for one in unicodedata.normalize("NFKD", name) if not unicodedata.combining(one))
+    plain = re.sub(r"[^A-Za-z0-9_]+", "_", letters).strip("_") or "field"
     plain = f"f_{plain}" if plain[0].isdigit() else plain
     for candidate in (plain, f"{plain}_", *(f"{plain}_{number}" for number in range(2, 100))):
         try:
