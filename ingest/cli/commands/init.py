@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 @click.command("init", cls=help_groups.Command)
-@click.argument("catalog", type=PathOrUrl())
+@click.argument("place", type=PathOrUrl(), metavar="CATALOG")
 @help_groups.option("Catalog", "--id-column", metavar="NAME", help="Column that holds the product ids.")
 @help_groups.option("Catalog", "--image-column", metavar="NAME", help="Column that holds images.")
 @catalog_options.how_written
 @click.option(
     "--dry-run", is_flag=True, cls=help_groups.Grouped, group="Output", help="Only print both files, write nothing."
 )
-def command(*, catalog: Path | str, dry_run: bool, **values: Any) -> None:
+def command(*, place: Path | str, dry_run: bool, **values: Any) -> None:
     """Look at a catalog, and write a schema and settings for it.
 
     \b
@@ -37,7 +37,7 @@ def command(*, catalog: Path | str, dry_run: bool, **values: Any) -> None:
     from ingest.tasks import init
 
     terminal.log_to_stderr()
-    made = init.suggest(options.settings({**values, "catalog": catalog}))
+    made = init.suggest(options.settings({**values, "catalog": place}))
     for line in made.seen:
         display.echo(line)
     for line in made.warnings:
