@@ -35,7 +35,7 @@ class CsvRecord(NamedTuple):
 class _ReplayableLines:
     """Lines; those of the current record are held, and the last of them can be put back."""
 
-    def __init__(self, lines: Iterable[str], escape: Callable[[str], str]) -> None:
+    def __init__(self, lines: Iterable[str], escape: Callable[[str], str] | None) -> None:
         self._lines = iter(lines)
         self._escape = escape
         self._again: list[str] = []
@@ -52,7 +52,9 @@ class _ReplayableLines:
         self._room -= len(line)
         if self._room < 0 and len(self.held) > 1:
             raise csv.Error(TOO_LONG)
-        return line.partition('"')[0] if isinstance(line, OverlongLine) else self._escape(line)
+        if type(line) is str:
+            return line if self._escape is None else self._escape(line)
+        return line.partition('"')[0]
 
     def release(self) -> None:
         """Forget the lines of a record that is finished."""
@@ -79,9 +81,9 @@ class Syntax(NamedTuple):
         return csv.reader(lines, delimiter=self.delimiter, escapechar=escape, strict=True)
 
     @property
-    def escape(self) -> Callable[[str], str]:
-        """The function that doubles backslashes which Python's reader would leave out."""
-        return partial(_double_others, self.delimiter) if self.has_backslashes else str
+    def escape(self) -> Callable[[str], str] | None:
+        """The function that doubles backslashes which Python's reader would leave out; None if none would be."""
+        return partial(_double_others, self.delimiter) if self.has_backslashes else None
 
     def quotes(self, text: str) -> int:
         """Return how many quotes begin or end a cell."""
@@ -156,7 +158,7 @@ def _next(reader: Iterator[list[str]]) -> tuple[list[str], str]:
 def _read_alone(text: str, syntax: Syntax) -> tuple[list[str], str]:
     if isinstance(text, OverlongLine):
         return [], TOO_LONG
-    return _next(syntax.reader([syntax.escape(text)]))
+    return _next(syntax.reader([syntax.escape(text) if syntax.escape else text]))
 
 
 def _inner(lines: list[str], number: int, syntax: Syntax, width: int) -> Iterator[tuple[int, list[str]]]:

@@ -7,6 +7,7 @@ thousands. Every other number says itself what it means.
 from __future__ import annotations
 
 from enum import Flag, auto
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from ingest.catalog.casting import CastError
@@ -66,6 +67,7 @@ class ColumnProofs:
                 self.open_at = place(text)
 
 
+@lru_cache(1 << 16)
 def prove(text: str) -> Proof:
     """Return what one cell proves."""
     if text == NULL:
@@ -154,7 +156,9 @@ class DecimalSigns:
             sign = POINT if sign == NEITHER else sign
             self._decided[column] = sign
         elif not sign:
-            self._seen[column] = self._seen.get(column, Proof.NOTHING) | prove(text)
+            proof, seen = prove(text), self._seen.get(column, Proof.NOTHING)
+            if proof is not seen and proof not in seen:
+                self._seen[column] = seen | proof
         found = {POINT: number.point, COMMA: number.comma, "": number.point or number.comma}[sign]
         if found is None:
             is_other = number != NumberText(None, None)

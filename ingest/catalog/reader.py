@@ -176,7 +176,8 @@ def _without_nulls(block: RowBlock, rules: RowRules) -> RowBlock:
 def _warn_of_shortened(ids: Sequence[str], block: RowBlock, rules: RowRules) -> None:
     """Warn once of an id that a spreadsheet has shortened: 4.05E+12 stands for a thousand article numbers."""
     said = rules.columns.options.memory.said
-    if "id" in said or not (found := _SHORTENED.search("\n".join(ids))):
+    joined = "\n".join(ids)
+    if "E+" not in joined or "id" in said or not (found := _SHORTENED.search(joined)):
         return
     said.add("id")
     log.warning(
