@@ -96,7 +96,9 @@ class Pipeline:
 
     def read_as(self, last: CatalogProfile | None) -> None:
         """Read the catalog as it was last read, where it can be read in two ways."""
+        said = self._columns.options.memory.said
         self._columns = Columns.of(self.settings, last)
+        self._columns.options.memory.said |= said
 
     def products(self) -> Iterator[Product | Skipped]:
         """Read the catalog: all products, or the first `sample`; `recorder` gets what else this pass shows."""
