@@ -24,7 +24,7 @@ IS_TEXT = False
 
 _ZIP, _OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 _BLOCK = 1_024
-_MOST_BYTES = 2 << 30  # unzipped: a million rows of ten columns take half of it
+_MOST_BYTES = 2 << 30  # unzipped
 _EXACT = 10**15
 """Excel keeps 15 digits of a number; the rest of a longer one is lost."""
 
