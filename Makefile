@@ -2,6 +2,7 @@
 # make test  everything: style, types, layers, tests (twelve minutes on two cores; docs/testing.md)
 # make test-fast  the unit tests that need no server and no browser (under a minute)
 # make bench every benchmark, the figures into benchmarks/results; QUICK=1 takes under a minute each
+# make demo-real  800 photographs of Debian's tuxpaint-stamps-default: init, run, search, serve (docs/catalogs.md)
 # make soak  tests at length: 100 kills, 300 signals, 20 outages of Milvus, the whole upgrade (an hour)
 # make mutants  300 one-line faults in the modules that decide, and which of them the tests find (half an hour; docs/testing.md)
 PYTHON ?= python3
@@ -19,13 +20,16 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --durations 10
 # Compiled once, not by each of the hundred processes that tests start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-fast bench soak mutants lint unit clean help
+.PHONY: demo-real run test test-fast bench soak mutants lint unit clean help
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
 
 run: .venv/.installed
 	$(BIN)/ingest run
+
+demo-real: .venv/.installed
+	scripts/demo_real.sh
 
 test: lint unit
 

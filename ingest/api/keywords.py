@@ -49,6 +49,12 @@ class _Rows(_Contract, total=False):
 
     id_column: str
     image_column: str
+    format: Literal["auto", "csv", "tsv", "excel", "json", "jsonl", "parquet", "google", "shopify", "woocommerce"]
+    delimiter: str
+    encoding: str
+    quotes: Literal["auto", "doubled", "backslash"]
+    decimal: Literal["auto", "point", "comma"]
+    variants: bool
     url_key: Literal["full", "path"]
     images_root: AnyPath | None
     min_side: Count

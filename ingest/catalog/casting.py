@@ -25,6 +25,7 @@ _WHOLE = re.compile(r"[+-]?[0-9]{1,30}(\.0*)?")  # pandas writes 12 as 12.0 if t
 _ZEROS = re.compile(r"(?<=^[01])\.0*$")  # pandas writes true as 1.0 if the column has gaps
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _NUMBER_CHARACTERS = re.compile(r"[0-9.+-]*")
+_OPEN_NUMBER = re.compile(r"^[+-]?[1-9][0-9]{0,2}\.[0-9]{3}$", re.MULTILINE)  # thousands, if the point groups
 _TRUE_FALSE = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _TOO_FINE = "more digits than a DOUBLE keeps (15 to 17); shorten it, or make the field a VARCHAR"
 _SHOWN = 60  # characters of a bad value that a message repeats
@@ -113,8 +114,8 @@ def describe_allowed(field: Field) -> str:
     return {
         "VARCHAR": f"text of at most {field.max_length} bytes of UTF-8",
         "INT64": "a whole number of 64 bits such as 1299",
-        "FLOAT": "a number of 32 bits such as 1299.50: a point before decimals, nothing between thousands",
-        "DOUBLE": "a number such as 1299.50: a point before decimals, nothing between thousands",
+        "FLOAT": "a number of 32 bits such as 1299.50, or an amount such as 1.299,50 €",
+        "DOUBLE": "a number such as 1299.50, or an amount such as 1.299,50 €",
         "BOOL": "true or false, yes or no, 1 or 0",
     }[field.type]
 
@@ -127,6 +128,11 @@ def safe_length(max_length: int) -> int:
 def all_text(column: Sequence[Any]) -> TypeGuard[Sequence[str]]:
     """Return whether every cell is text, and none is empty."""
     return set(map(type, column)) == {str} and all(map(str.strip, column))
+
+
+def has_open_number(column: Sequence[str]) -> bool:
+    """Return whether a number, such as 1.299, might be one of thousands."""
+    return _OPEN_NUMBER.search("\n".join(column)) is not None
 
 
 def doubles(column: Sequence[Any]) -> list[float] | None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
+import re
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from ingest.catalog.rows import MAX_ROW, TOO_LONG
 from ingest.catalog.text_lines import OverlongLine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 _NOT_CLOSED = 'a quoted cell is not closed: a " is missing, or one inside the cell is not doubled ("")'
+_ESCAPED = re.compile(r"\\.", re.DOTALL)
 _NOT_DOUBLED = 'a " inside a quoted cell is not doubled ("")'
 
 
@@ -32,8 +35,9 @@ class CsvRecord(NamedTuple):
 class _ReplayableLines:
     """Lines; those of the current record are held, and the last of them can be put back."""
 
-    def __init__(self, lines: Iterable[str]) -> None:
+    def __init__(self, lines: Iterable[str], escape: Callable[[str], str] | None) -> None:
         self._lines = iter(lines)
+        self._escape = escape
         self._again: list[str] = []
         self.held: list[str] = []
         self.line = 1  # the number of the first one held
@@ -48,7 +52,9 @@ class _ReplayableLines:
         self._room -= len(line)
         if self._room < 0 and len(self.held) > 1:
             raise csv.Error(TOO_LONG)
-        return line.partition('"')[0] if isinstance(line, OverlongLine) else line
+        if type(line) is str:
+            return line if self._escape is None else self._escape(line)
+        return line.partition('"')[0]
 
     def release(self) -> None:
         """Forget the lines of a record that is finished."""
@@ -60,7 +66,31 @@ class _ReplayableLines:
         self._again.append(self.held.pop())
 
 
-def records(lines: Iterable[str], delimiter: str) -> Iterator[CsvRecord]:
+class Syntax(NamedTuple):
+    """How cells are written: what is between them, and whether a backslash says that a quote is a part of a cell.
+
+    Before a quote, a delimiter, a line end or a backslash, a backslash is left out; before anything else it is kept.
+    """
+
+    delimiter: str = ","
+    has_backslashes: bool = False
+
+    def reader(self, lines: Iterable[str]) -> Iterator[list[str]]:
+        """Return Python's own reader for lines that `escape` returned."""
+        escape = "\\" if self.has_backslashes else None
+        return csv.reader(lines, delimiter=self.delimiter, escapechar=escape, strict=True)
+
+    @property
+    def escape(self) -> Callable[[str], str] | None:
+        """The function that doubles backslashes which Python's reader would leave out; None if none would be."""
+        return partial(_double_others, self.delimiter) if self.has_backslashes else None
+
+    def quotes(self, text: str) -> int:
+        """Return how many quotes begin or end a cell."""
+        return (_ESCAPED.sub("", text) if self.has_backslashes else text).count('"')
+
+
+def records(lines: Iterable[str], syntax: Syntax, skip: int = 0) -> Iterator[CsvRecord]:
     """Yield the records of a file that are not blank, the header first; nothing after a broken header.
 
     What RFC 4180 allows is read as `csv` reads it. If a quote is not closed, or a quote inside a quoted cell is not
@@ -68,18 +98,20 @@ def records(lines: Iterable[str], delimiter: str) -> Iterator[CsvRecord]:
     read again, each as a record. The same happens to a record with an odd number of quotes, or with more or fewer cells
     than the header, if one of its later lines alone has as many cells as the header. Left out are records equal to the
     header, which concatenated files repeat, and empty cells beyond the header's. No line is read more than three times.
-    A record of more than `MAX_ROW` characters is broken.
+    A record of more than `MAX_ROW` characters is broken. The first `skip` lines are counted, and not read.
     """
     csv.field_size_limit(max(csv.field_size_limit(), MAX_ROW))
-    source = _ReplayableLines(lines)
-    header = next((record for record in _read(source, delimiter, 0) if not _is_blank(record)), None)
+    source = _ReplayableLines(lines, syntax.escape)
+    for _ in range(skip):
+        next(source, None)
+    header = next((record for record in _read(source, syntax, 0) if not _is_blank(record)), None)
     if header is None:
         return
     yield header
     if header.fault:
         return
     width, names = len(header.cells), list(map(_bare, header.cells))
-    for record in _read(source, delimiter, width):
+    for record in _read(source, syntax, width):
         _, cells, fault, *_ = record
         if fault or (1 < len(cells) <= width and names[-1] not in cells[-1]):  # nearly all records
             yield record
@@ -89,8 +121,8 @@ def records(lines: Iterable[str], delimiter: str) -> Iterator[CsvRecord]:
             yield record
 
 
-def _read(source: _ReplayableLines, delimiter: str, width: int) -> Iterator[CsvRecord]:
-    reader = csv.reader(source, delimiter=delimiter, strict=True)
+def _read(source: _ReplayableLines, syntax: Syntax, width: int) -> Iterator[CsvRecord]:
+    reader = syntax.reader(source)
     held = source.held
     while True:
         source.release()
@@ -102,17 +134,17 @@ def _read(source: _ReplayableLines, delimiter: str, width: int) -> Iterator[CsvR
             return
         first, *others = held
         error = error or TOO_LONG * any(isinstance(text, OverlongLine) for text in held)
-        if others and (error or _has_swallowed(cells, held, delimiter, width)):
+        if others and (error or _has_swallowed(cells, held, syntax, width)):
             # The lines in between are read alone: a record that begins in one of them and is not closed there would
             # continue to the last one, as this one did. So the time is linear. The last one may begin a longer record.
             source.put_last_back()
-            yield _broken(source.line, first, delimiter, _NOT_CLOSED)
+            yield _broken(source.line, first, syntax, _NOT_CLOSED)
             for line, text in enumerate(others[:-1], source.line + 1):
-                yield _record(line, text, *_read_alone(text, delimiter), delimiter)
+                yield _record(line, text, *_read_alone(text, syntax), syntax)
         elif error or not others:
-            yield _record(source.line, first, cells, error, delimiter)
+            yield _record(source.line, first, cells, error, syntax)
         else:
-            yield CsvRecord(source.line, cells, "", len(held), tuple(_inner(others, source.line + 1, delimiter, width)))
+            yield CsvRecord(source.line, cells, "", len(held), tuple(_inner(others, source.line + 1, syntax, width)))
 
 
 def _next(reader: Iterator[list[str]]) -> tuple[list[str], str]:
@@ -123,41 +155,53 @@ def _next(reader: Iterator[list[str]]) -> tuple[list[str], str]:
         return [], str(error)
 
 
-def _read_alone(text: str, delimiter: str) -> tuple[list[str], str]:
+def _read_alone(text: str, syntax: Syntax) -> tuple[list[str], str]:
     if isinstance(text, OverlongLine):
         return [], TOO_LONG
-    return _next(csv.reader([text], delimiter=delimiter, strict=True))
+    return _next(syntax.reader([syntax.escape(text) if syntax.escape else text]))
 
 
-def _inner(lines: list[str], number: int, delimiter: str, width: int) -> Iterator[tuple[int, list[str]]]:
+def _inner(lines: list[str], number: int, syntax: Syntax, width: int) -> Iterator[tuple[int, list[str]]]:
     """Yield the lines, numbered from `number`, that alone have `width` cells, more than one."""
     for at, text in enumerate(lines, number):
-        if text.count(delimiter) >= width - 1 > 0:
-            cells = _trim(_read_alone(text, delimiter)[0], width)
+        if text.count(syntax.delimiter) >= width - 1 > 0:
+            cells = _trim(_read_alone(text, syntax)[0], width)
             if len(cells) == width:
                 yield at, cells
 
 
-def _has_swallowed(cells: list[str], held: list[str], delimiter: str, width: int) -> bool:
+def _has_swallowed(cells: list[str], held: list[str], syntax: Syntax, width: int) -> bool:
     """Return whether an unusual record has a line, after its first, that alone is a complete record."""
-    odd = sum(text.count('"') for text in held) % 2
+    odd = sum(map(syntax.quotes, held)) % 2
     if not width or (len(_trim(cells, width)) == width and not odd):
         return False
-    return any(len(_trim(_read_alone(text, delimiter)[0], width)) == width for text in held[1:])
+    return any(len(_trim(_read_alone(text, syntax)[0], width)) == width for text in held[1:])
 
 
-def _record(line: int, text: str, cells: list[str], error: str, delimiter: str) -> CsvRecord:
+def _record(line: int, text: str, cells: list[str], error: str, syntax: Syntax) -> CsvRecord:
     if not error:
         return CsvRecord(line, cells)
     fault = _NOT_DOUBLED if "expected after" in error else _NOT_CLOSED if "end of data" in error else error
-    return _broken(line, text, delimiter, fault)
+    return _broken(line, text, syntax, fault)
 
 
-def _broken(line: int, text: str, delimiter: str, fault: str) -> CsvRecord:
-    """Return a broken record with the cells that are certain: those before its first quote."""
-    cells = text.partition('"')[0].split(delimiter)[:-1]
-    escapes = r"; \" is not a quote in CSV, write it as " + '""' if '\\"' in text else ""
+def _broken(line: int, text: str, syntax: Syntax, fault: str) -> CsvRecord:
+    """Return a broken record with the cells that are certain: those before its first quote or escape."""
+    certain = text.partition('"')[0]
+    if syntax.has_backslashes:
+        certain = certain.partition("\\")[0]
+    cells = certain.split(syntax.delimiter)[:-1]
+    is_escaped = '\\"' in text and not syntax.has_backslashes
+    escapes = r"; if \" is a quote within a cell, pass --quotes backslash" if is_escaped else ""
     return CsvRecord(line, cells, fault + escapes)
+
+
+def _double_others(delimiter: str, line: str) -> str:
+    """Double the backslashes of a line that stand before an ordinary character, as in a path of Windows."""
+    if "\\" not in line:
+        return line
+    kept = ("\\", '"', "\n", "\r", delimiter)
+    return _ESCAPED.sub(lambda found: found.group() if found.group()[1] in kept else "\\" + found.group(), line)
 
 
 def _is_blank(record: CsvRecord) -> bool:

@@ -12,6 +12,7 @@ from ingest.catalog import arrow, parquet_limits
 from ingest.catalog.arrow_sizes import cell_sizes
 from ingest.catalog.casting import display
 from ingest.catalog.rows import MAX_ROW, TOO_LONG, RowBlock, check_columns
+from ingest.catalog.unpacked_images import unpack
 from ingest.core.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -22,8 +23,13 @@ if TYPE_CHECKING:
     from ingest.catalog.base import CatalogFile
     from ingest.catalog.recorder import CatalogRecorder
     from ingest.catalog.rows import Columns
+    from ingest.catalog.source import CatalogSource
 
 log = logging.getLogger(__name__)
+
+NAMES = ("parquet",)
+ENDINGS = (".parquet", ".pq")
+IS_TEXT = False
 
 _BUFFER = 1 << 20  # bytes a column: 192 MB in one row group take 12 MB, not 203
 _BLOCK_BYTES = 4 << 20  # of the cells in a block of several rows
@@ -31,14 +37,19 @@ _LONGEST_ID = 4_096  # bytes of the id of a row that is too long
 _MAGIC = b"PAR1"
 
 
+def recognises(source: CatalogSource) -> bool:
+    """Return whether a file begins as Parquet does."""
+    return source.head.startswith(_MAGIC)
+
+
 def read(
-    file: CatalogFile, columns: Columns, needs: Callable[[str], bool], recorder: CatalogRecorder
+    source: CatalogSource, columns: Columns, needs: Callable[[str], bool], recorder: CatalogRecorder
 ) -> Iterator[RowBlock]:
     """Yield the rows of a file in order, with the columns that `needs` returns True for."""
     import pyarrow as pa
     from pyarrow import parquet
 
-    row = 0
+    file, row = source.file, 0
     try:
         with file.open_seekable() as stream:
             metadata = parquet.read_metadata(stream)
@@ -55,7 +66,7 @@ def read(
             ) as table:
                 for rows, groups in limits:
                     for batch in table.iter_batches(rows, row_groups=groups, columns=needed):
-                        yield from _blocks(batch, row, columns.product_id)
+                        yield from _unpacked(_blocks(batch, row, columns.product_id), columns)
                         row += batch.num_rows
             recorder.add_columns(schema.names, row)
             recorder.add_file("Parquet")
@@ -93,6 +104,17 @@ def _blocks(batch: pa.RecordBatch, before: int, id_column: str) -> Iterator[RowB
         }
         yield RowBlock(list(range(before + start + 1, before + end + 1)), columns, {})
         start = end
+
+
+def _unpacked(blocks: Iterator[RowBlock], columns: Columns) -> Iterator[RowBlock]:
+    """Yield blocks with the names of files in the place of images that are inside the catalog."""
+    for block in blocks:
+        cells = block.columns.get(columns.image)
+        if cells is None or all(isinstance(cell, str) or cell is None for cell in cells):
+            yield block
+            continue
+        unpacked = [unpack(cell, columns.options.unpack_to) for cell in cells]
+        yield block._replace(columns={**block.columns, columns.image: unpacked})
 
 
 def _describe_cut(file: CatalogFile) -> str:

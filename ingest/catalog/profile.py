@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ingest.catalog.casting import display
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 PROPERTY = "ingest.catalog"
 """The property of a collection that holds the profile of the catalog it was filled from, as JSON."""
@@ -29,7 +29,8 @@ class CatalogProfile:
 
     `columns` are those that nearly all rows have, in order, `rare` the others, which are not kept. `dialect` is the
     format with its line ends, and `encoding` is "" for Parquet. `final_newline` is whether the last line of every text
-    file had its line end. `short_rows` have fewer cells than the header. `read` is the date, YYYY-MM-DD.
+    file had its line end. `short_rows` have fewer cells than the header. `read` is the date, YYYY-MM-DD. `decimals` are
+    the decimal signs, point or comma, of the columns whose numbers are not all plain.
     """
 
     id_column: str
@@ -41,11 +42,14 @@ class CatalogProfile:
     rows: int
     read: str
     rare: frozenset[str] = frozenset()
+    decimals: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the profile as JSON, for a property."""
         content = {**asdict(self), "version": _VERSION}
         del content["rare"]
+        if not self.decimals:  # as in the profiles of earlier versions
+            del content["decimals"]
         return json.dumps(content)
 
     def says_same(self, other: CatalogProfile | None) -> bool:
@@ -71,9 +75,12 @@ def parse_profile(text: str) -> CatalogProfile | None:
     values: dict[str, Any] = {name: content.get(name) for name in _TYPES}
     if any(type(values[name]) is not kind for name, kind in _TYPES.items()):
         return None
+    decimals = content.get("decimals", {})
+    if not isinstance(decimals, dict) or not set(decimals.values()) <= {"point", "comma"}:
+        return None
     if not all(isinstance(name, str) for name in content["columns"]):
         return None
-    return CatalogProfile(**{**values, "columns": tuple(content["columns"])})
+    return CatalogProfile(**{**values, "columns": tuple(content["columns"]), "decimals": decimals})
 
 
 def differences(last: CatalogProfile | None, now: CatalogProfile) -> list[ProfileChange]:
@@ -94,6 +101,10 @@ def differences(last: CatalogProfile | None, now: CatalogProfile) -> list[Profil
         )
         if before != after
     ]
+    for column, sign in last.decimals.items():
+        if (after := now.decimals.get(column, "point")) != sign and column in now.columns:
+            words = f"the decimal sign of {display(column)} was a {sign} and is a {after}"
+            found.append(ProfileChange(words, blocks=True))
     if last.final_newline and not now.final_newline:
         found.append(ProfileChange("the last line has no line end any more", blocks=True))
     gone = [name for name in last.columns if name not in now.columns and name not in now.rare]

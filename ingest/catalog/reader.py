@@ -7,13 +7,16 @@ to `validation.validate`, which knows the rules for one row and one cell.
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from contextlib import closing
+from functools import cache, partial
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from ingest.catalog import casting, files, formats, image_cells
 from ingest.catalog.casting import display
+from ingest.catalog.decimal_signs import NULL, ColumnProofs, place_in
 from ingest.catalog.duplicates import FirstLines
 from ingest.catalog.recorder import CatalogRecorder
 from ingest.catalog.validation import MAX_DYNAMIC, InvalidRowError, row_rules, validate
@@ -35,6 +38,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
+
+_SHORTENED = re.compile(r"^[0-9](?:[.,][0-9]+)?E\+[0-9]{2}$", re.MULTILINE)
 _FOOTERS = 8  # remote Parquet files whose number of rows an estimate reads, by two requests each
 
 
@@ -68,10 +74,10 @@ def read_ids(
     """Yield the product ids of a catalog in blocks, as `read_catalog` reads them, and nothing else of its rows.
 
     Ids of rows that are broken or repeat an id are among them; rows without a usable id are left out. Of Parquet only
-    two columns are read. Raises CatalogError and StorageError as `read_catalog`.
+    one column is read. Raises CatalogError and StorageError as `read_catalog`.
     """
     rules, seen = row_rules(contract, columns), False
-    safe_length, needs = casting.safe_length(rules.id_max_length), {columns.product_id, columns.image}.__contains__
+    safe_length, needs = casting.safe_length(rules.id_max_length), {columns.product_id}.__contains__
     with closing(files.prefetch_files(files.list_files(catalog) if listed is None else listed)) as fetched:
         for file in fetched:
             for block in formats.read(file, columns, needs, columns_seen=seen):
@@ -100,6 +106,7 @@ def _products(
 ) -> Iterator[Product | Skipped]:
     seen, names = FirstLines(), set[str]()
     last_line: int | None = None
+    rules.signs.scan = cache(partial(_scan, parts, rules))
     try:
         with closing(files.prefetch_files(parts)) as fetched:
             for file in fetched:
@@ -119,7 +126,22 @@ def _products(
         raise CatalogError(f"{catalog}: is empty, it has no products")
     if absent := [name for name in rules.image_columns if name not in names]:
         log.warning("%s: no row has the column %s of [images] in the schema", catalog, display(absent[0]))
-    recorder.finish(rules.columns.product_id)
+    recorder.finish(rules.columns.product_id, rules.signs.signs())
+
+
+def _scan(parts: list[CatalogFile], rules: RowRules) -> dict[str, ColumnProofs]:
+    """Look at every number of a catalog that is written as text, and return what each column proves."""
+    sources = [typed.source for typed in rules.typed if typed.signs is not None and typed.field.type != "BOOL"]
+    found = {source: ColumnProofs() for source in sources}
+    needed = {rules.columns.product_id, *sources}
+    with closing(files.prefetch_files(parts)) as fetched:
+        for number, file in enumerate(fetched):
+            for block in formats.read(file, rules.columns, needed.__contains__, columns_seen=number > 0):
+                for source in sources:
+                    column = block.column(source)
+                    texts = {cell for cell in column if type(cell) is str}
+                    found[source].add(sorted(texts), place_in(file.name, block.lines, column))
+    return found
 
 
 class _Values(NamedTuple, Generic[T]):
@@ -132,8 +154,10 @@ class _Values(NamedTuple, Generic[T]):
 def _validate_block(block: RowBlock, rules: RowRules, seen: FirstLines) -> list[Product | Skipped]:
     """Return what each row of a block is: valid columns are converted whole, other rows one by one."""
     columns = rules.columns
+    block = _without_nulls(block, rules)
     ids = _texts(block.column(columns.product_id), rules.valid_id, casting.safe_length(rules.id_max_length))
     images, more_images = _images(block, rules)
+    _warn_of_shortened(ids.values, block, rules)
     first_seen = _find_first_rows(ids, block, seen)
     cleaned = block._replace(columns={**block.columns, columns.product_id: ids.values, columns.image: images.values})
     metadata = _metadata(cleaned, rules)
@@ -156,6 +180,29 @@ def _images(block: RowBlock, rules: RowRules) -> tuple[_Values[str], dict[int, t
     found = _each(range(len(column)), lambda at: rules.images({name: cells[name][at] for name in cells}), none)
     more = {at: images[1:] for at, images in enumerate(found.values) if len(images) > 1}
     return _Values([images[0] for images in found.values], found.invalid), more
+
+
+def _without_nulls(block: RowBlock, rules: RowRules) -> RowBlock:
+    r"""Return a block with None for the cells of text that are `\N`, if the catalog's numbers have that as well."""
+    own = {rules.columns.product_id, *rules.image_columns}
+    with_null = [name for name, cells in block.columns.items() if name not in own and NULL in cells]
+    if not with_null or not rules.signs.is_null(NULL):
+        return block
+    cleaned = {name: [None if cell == NULL else cell for cell in block.columns[name]] for name in with_null}
+    return block._replace(columns={**block.columns, **cleaned})
+
+
+def _warn_of_shortened(ids: Sequence[str], block: RowBlock, rules: RowRules) -> None:
+    """Warn once of an id that a spreadsheet has shortened: 4.05E+12 stands for a thousand article numbers."""
+    said = rules.columns.options.memory.said
+    joined = "\n".join(ids)
+    if "E+" not in joined or "id" in said or not (found := _SHORTENED.search(joined)):
+        return
+    said.add("id")
+    log.warning(
+        "line %d: the id %s is a number that a spreadsheet has shortened; export the column as text",
+        block.lines[list(ids).index(found.group())], display(found.group()),
+    )  # fmt: skip
 
 
 def _find_first_rows(ids: _Values[str], block: RowBlock, seen: FirstLines) -> dict[int, str]:
@@ -210,9 +257,13 @@ def _texts(column: Sequence[Any], convert: Callable[[Any], str], max_length: int
 def _typed_values(column: Sequence[Any], typed: TypedColumn) -> _Values[Scalar]:
     if typed.safe_length and casting.all_text(column) and max(map(len, column)) <= typed.safe_length:
         return _Values(column)
-    numbers = casting.doubles(column) if typed.field.type == "DOUBLE" else None
-    if numbers is not None and typed.field.missing not in numbers:
-        return _Values(numbers)
+    if typed.field.type == "DOUBLE" and typed.signs is not None and typed.signs.may_be_fast:
+        numbers = casting.doubles(column)
+        is_plain = numbers is not None and (
+            typed.signs.reads_plainly(typed.source) or not casting.has_open_number(column)
+        )
+        if numbers is not None and is_plain and typed.field.missing not in numbers:
+            return _Values(numbers)
     return _each(column, typed.value, "")
 
 

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 from ingest.catalog.profile import MAX_COLUMNS, MAX_NAME, CatalogProfile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
+    from ingest.catalog.base import CatalogFile
     from ingest.catalog.text_lines import Lines
 
 _COMMON = 0.9  # of the rows have a column that is not rare: JSON Lines leave out what a product lacks
 _MAX_COUNTED = 2_000  # names of columns; a JSON Lines file may have any number
+_USUAL = ("CSV", "TSV", "JSON Lines", "Parquet")
 _MAX_INNER = 100_000  # ids of rows that may have been swallowed
 _NAMED = 3  # places that a message names
 
@@ -76,9 +78,16 @@ class CatalogRecorder:
         self._kinds.add(kind)
         if lines is None or not lines.first:
             return
-        self._encodings.add("UTF-8 with a byte order mark" if lines.has_bom else "UTF-8")
+        self._encodings.add(lines.encoding.name)
         self._line_ends |= {lines.line_end} - {""}
         self._all_ended &= lines.is_ended
+
+    def describe(self, file: CatalogFile) -> str:
+        """Return how a file was recognised to be written, for people; "" for what its ending says and UTF-8."""
+        kinds, encodings = " + ".join(sorted(self._kinds)), " + ".join(sorted(self._encodings))
+        if kinds in _USUAL and encodings in ("", "UTF-8", "UTF-8 with a byte order mark"):
+            return ""
+        return f"{file}: read as {', '.join(filter(None, (kinds, encodings)))}"
 
     def add_inner(self, ids: Iterable[str]) -> None:
         """Note ids of lines inside a row that may be rows of their own."""
@@ -103,8 +112,8 @@ class CatalogRecorder:
         """Whether rows are short, and none was when the catalog was last read."""
         return self.short.count > 0 and not self._expects_short
 
-    def finish(self, id_column: str) -> None:
-        """Make the profile of a catalog that has been read to its end."""
+    def finish(self, id_column: str, decimals: Mapping[str, str]) -> None:
+        """Make the profile of a catalog that has been read to its end; `decimals` are signs by column."""
         common = [name for name, rows in self._names.items() if rows >= _COMMON * self._rows]
         columns = tuple(common[:MAX_COLUMNS])
         self.profile = CatalogProfile(
@@ -117,4 +126,5 @@ class CatalogRecorder:
             rows=self._rows,
             read=datetime.now(UTC).date().isoformat(),
             rare=frozenset(self._names) - set(columns),
+            decimals=dict(sorted(decimals.items())),
         )

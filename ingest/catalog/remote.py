@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from ingest.catalog.base import FileEntry
 from ingest.core.errors import CatalogError
@@ -67,7 +67,11 @@ class RemoteFile:
     size: int
     version: Hashable = None
     content: bytes | None = None
-    is_local: ClassVar[bool] = False
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its content is in memory."""
+        return self.content is not None
 
     def __str__(self) -> str:
         return self.url

@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ingest.catalog.casting import display
+from ingest.catalog.options import ReadOptions
 from ingest.core.errors import CatalogError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ingest.catalog.base import CatalogFile
+    from ingest.catalog.profile import CatalogProfile
+    from ingest.core.settings import Settings
 
 MAX_ROW = 16 << 20
 """Characters of text, or bytes of Parquet's values, that a row may have; a longer one is skipped."""
 TOO_LONG = f"the row is longer than {MAX_ROW >> 20} MiB"
 
+_DEFAULT = ("product_id", "image")
 _NAMED = 20  # columns that a message lists
-_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars", ",": "commas"}
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The catalog's own names of the id column and the image column."""
+    """The catalog's own names of the id column and the image column, and how its files are written.
+
+    Unless they `are_known`, a file without them is read as well: they are being looked for.
+    """
 
     product_id: str = "product_id"
     image: str = "image"
+    options: ReadOptions = field(default_factory=ReadOptions)
+    are_known: bool = True
+
+    @classmethod
+    def of(cls, settings: Settings, last: CatalogProfile | None = None) -> Columns:
+        """Return what the settings say; `last` is the catalog's profile when it was last read."""
+        return cls(settings.id_column, settings.image_column, ReadOptions.of(settings, last))
+
+    @property
+    def are_default(self) -> bool:
+        """Whether nobody has named the columns, so that those of a known format may be meant."""
+        return (self.product_id, self.image) == _DEFAULT
 
 
 class FileRow(NamedTuple):
@@ -67,17 +85,12 @@ def check_columns(names: list[str], file: CatalogFile, columns: Columns) -> None
         if name in seen:
             raise CatalogError(f"{file}: two columns are called {display(name)}; rename one")
         seen.add(name)
+    if not columns.are_known:
+        return
     for option, name in (("--id-column", columns.product_id), ("--image-column", columns.image)):
         if name not in seen:
             existing = ", ".join(map(display, names[:_NAMED])) + (", …" if len(names) > _NAMED else "")
-            fix = _explain_separator(names) or f"the columns are {existing}; choose one with {option} NAME"
-            raise CatalogError(f"{file}: no column {display(name)}; {fix}")
-
-
-def _explain_separator(names: list[str]) -> str:
-    """Say which separator the file seems to have instead of its own, if its header is a single name; else ""."""
-    found = next((separator for separator in _SEPARATORS if len(names) == 1 and separator in names[0]), "")
-    return found and (
-        f"{display(names[0])} is one column: the file seems to be separated by {_SEPARATORS[found]}; write "
-        "a .csv with commas, or a .tsv with tabs"
-    )
+            raise CatalogError(
+                f"{file}: no column {display(name)}; the columns are {existing}; choose one with {option} NAME, "
+                "or have ingest init find it"
+            )

@@ -1,11 +1,12 @@
-"""Bytes as lines of UTF-8, none longer than a row may be, and rows made of them in batches."""
+"""Bytes as lines of text, none longer than a row may be, and rows made of them in batches."""
 
 from __future__ import annotations
 
 import io
 from functools import partial
-from typing import IO, TYPE_CHECKING, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Protocol, TypeVar, cast
 
+from ingest.catalog.encoding import UTF8, Encoding
 from ingest.catalog.rows import MAX_ROW
 from ingest.core.errors import CatalogError
 
@@ -23,7 +24,14 @@ _BOM = b"\xef\xbb\xbf"
 _ENDS = ("\n", "\r")
 _NAMES = {"\r\n": "CR LF", "\n": "LF", "\r": "CR"}
 _KEPT, _PIECE = 1 << 12, 1 << 20  # characters of a line that is too long: kept, and read at a time
-_NOT_IN_WINDOWS = "\udc81\udc8d\udc8f\udc90\udc9d"  # the bytes 0x81 … as Python decodes what is not UTF-8
+
+
+class HasOffset(Protocol):
+    """A source of rows that knows about how many bytes it has read."""
+
+    @property
+    def offset(self) -> int:
+        """About how many bytes have been read."""
 
 
 class OverlongLine(str):
@@ -33,19 +41,23 @@ class OverlongLine(str):
 
 
 class Lines:
-    """Lines with their ends (LF, CR LF or CR); raises CatalogError at the first line that is not UTF-8.
+    """Lines with their ends (LF, CR LF or CR); raises CatalogError at the first line that is not in the encoding.
 
-    `offset` is how many bytes have been read, `has_bom` whether they begin with a byte order mark, and `first` and
-    `last` are the first and the last line read, "" before that.
+    `offset` is about how many bytes have been read, `encoding` what the text is in, and `first` and `last` are the
+    first and the last line read, "" before that. A byte order mark of UTF-8 is always recognised.
     """
 
-    def __init__(self, stream: io.BufferedReader, file: CatalogFile) -> None:
-        self.has_bom = stream.peek(len(_BOM)).startswith(_BOM)
-        self.offset = len(_BOM) if self.has_bom else 0
+    def __init__(self, stream: io.BufferedReader, file: CatalogFile, encoding: Encoding = UTF8) -> None:
+        if encoding.is_utf8 and stream.peek(len(_BOM)).startswith(_BOM):
+            encoding = Encoding("UTF-8 with a byte order mark", "utf-8", len(_BOM))
+        self.encoding = encoding
+        self.offset = encoding.bom
         self.first = self.last = ""
         stream.read(self.offset)
         # A strict decoder would fail for a whole buffer, before the valid lines in it are read.
-        self._text = io.TextIOWrapper(cast("IO[bytes]", stream), "utf-8", errors="surrogateescape", newline="")
+        self._is_wide = encoding.codec.startswith(("utf-16", "utf-32"))
+        errors = "strict" if self._is_wide else "surrogateescape"
+        self._text = io.TextIOWrapper(cast("IO[bytes]", stream), encoding.codec, errors=errors, newline="")
         self._file = file
 
     def close(self) -> None:
@@ -64,7 +76,7 @@ class Lines:
 
     def __iter__(self) -> Iterator[str]:
         read = partial(self._text.readline, MAX_ROW)
-        for number, line in enumerate(iter(read, ""), 1):
+        for number, line in enumerate(self._until_end(read), 1):
             self._count(line, number)
             self.first = self.first or line
             self.last = line
@@ -74,9 +86,18 @@ class Lines:
             else:
                 yield line
 
+    def _until_end(self, read: Callable[[], str]) -> Iterator[str]:
+        try:
+            yield from iter(read, "")
+        except UnicodeDecodeError as error:
+            raise CatalogError(
+                f"{self._file}: ends or goes on after {self.last[:40]!r} in what is not {self.encoding.name}; "
+                "copy it again, or pass --encoding NAME"
+            ) from error
+
     def _skip_rest(self, number: int) -> None:
         """Read to the end of a line that is too long, a piece at a time."""
-        for piece in iter(partial(self._text.readline, _PIECE), ""):
+        for piece in self._until_end(partial(self._text.readline, _PIECE)):
             self._count(piece, number)
             self.last = piece
             if piece.endswith(_ENDS):
@@ -88,11 +109,22 @@ class Lines:
             self.offset += len(text) if text.isascii() else len(text.encode())
         except UnicodeEncodeError as error:
             place = self.offset + len(text[: error.start].encode())
-            source = _guess_encoding(text)
             raise CatalogError(
-                f"{self._file} line {number}: byte {place} of the file is not UTF-8; "
-                f"convert the file from the encoding it was saved in, e.g. iconv -f {source} -t utf-8"
+                f"{self._file} line {number}: byte {place} of the file is not {self.encoding.name}; "
+                "name the encoding that it was saved in with --encoding NAME, or save it as UTF-8"
             ) from error
+
+
+def count_lines(file: CatalogFile) -> int | None:
+    """Return the number of newlines of a file, and one more if it does not end in one; None if it is remote."""
+    if not file.is_local:
+        return None
+    count, last = 0, b"\n"
+    with file.open_seekable() as stream:
+        while chunk := stream.read(1 << 20):
+            count += chunk.count(b"\n")
+            last = chunk[-1:]
+    return count + (last != b"\n")
 
 
 def hold_back_last(rows: Iterable[T], finish: Callable[[T | None], T | None]) -> Iterator[T]:
@@ -114,7 +146,7 @@ def hold_back_last(rows: Iterable[T], finish: Callable[[T | None], T | None]) ->
         yield last
 
 
-def batch_rows(rows: Iterable[T], lines: Lines, max_rows: int = _BLOCK_ROWS) -> Iterator[list[T]]:
+def batch_rows(rows: Iterable[T], lines: HasOffset, max_rows: int = _BLOCK_ROWS) -> Iterator[list[T]]:
     """Yield lists of at most `max_rows` rows or about 256 kB; rows before an error are yielded before it."""
     batch: list[T] = []
     max_rows, end = min(max_rows, _BLOCK_ROWS), lines.offset + _BLOCK_BYTES
@@ -130,14 +162,3 @@ def batch_rows(rows: Iterable[T], lines: Lines, max_rows: int = _BLOCK_ROWS) -> 
         raise
     if batch:
         yield batch
-
-
-def _guess_encoding(line: str) -> str:
-    """Return the likely encoding of a line that is not UTF-8, given with surrogates for its bytes above 0x7F.
-
-    Windows-1252 has printable characters where Latin-1 has control characters (0x80 to 0x9F) and is otherwise the same,
-    so it is right for both. The five bytes it lacks are letters in the code pages of DOS.
-    """
-    if line.startswith(("\udcff\udcfe", "\udcfe\udcff")):
-        return "utf-16"
-    return "cp850" if any(byte in line for byte in _NOT_IN_WINDOWS) else "windows-1252"

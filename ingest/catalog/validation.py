@@ -10,6 +10,8 @@ from uuid import UUID
 
 from ingest.catalog import casting, image_cells
 from ingest.catalog.casting import display
+from ingest.catalog.decimal_signs import DecimalSigns
+from ingest.catalog.number_text import is_null
 from ingest.core import image_list, invisible_characters
 from ingest.core.records import Product, Reason, Skipped, Stage
 
@@ -40,7 +42,8 @@ class InvalidRowError(Exception):
 class TypedColumn(NamedTuple):
     """A field of the contract, the catalog's column it comes from, and how a cell becomes its type.
 
-    Any text of at most `safe_length` characters is valid as it is; 0 if text has to be converted.
+    Any text of at most `safe_length` characters is valid as it is; 0 if text has to be converted. `signs` reads numbers
+    that are written as text; None if the field is VARCHAR.
     """
 
     field: Field
@@ -48,13 +51,14 @@ class TypedColumn(NamedTuple):
     convert: Callable[[Any], Scalar]
     default: Scalar | None
     safe_length: int
+    signs: DecimalSigns | None = None
 
     def value(self, cell: Any) -> Scalar:
         """Return a cell as the field's type; raises InvalidRowError."""
         if type(cell) is str and 0 < len(cell) <= self.safe_length and not cell.isspace():
             return cell
         try:
-            kept = self.default if casting.is_empty(cell) else self.convert(cell)
+            kept = self.default if self._is_empty(cell) else self.convert(self._plain(cell))
         except (ValueError, OverflowError, RecursionError) as error:
             more = str(error) if isinstance(error, casting.CastError) else ""
             detail = f"{self.field.name} is {display(cell)}; {more or casting.describe_allowed(self.field)}"
@@ -64,6 +68,14 @@ class TypedColumn(NamedTuple):
             raise InvalidRowError(Reason.BAD_METADATA, detail)
         # The number that stands for a missing one means missing on every server.
         return self.default if kept == self.field.missing and self.default is not None else kept
+
+    def _is_empty(self, cell: Any) -> bool:
+        return casting.is_empty(cell) or (self.signs is not None and isinstance(cell, str) and is_null(cell))
+
+    def _plain(self, cell: Any) -> Any:
+        """Return a number that is written as text in its plain form; any other cell as it is."""
+        is_number = self.signs is not None and self.field.type != "BOOL" and isinstance(cell, str)
+        return self.signs.plain(self.source, cell) if is_number and self.signs is not None else cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +87,7 @@ class RowRules:
     typed: tuple[TypedColumn, ...]
     hidden: frozenset[str]
     keeps_others: bool
+    signs: DecimalSigns
     image_list: ImageList = image_list.ONE
 
     @property
@@ -195,6 +208,8 @@ def _product_id(value: Any, column: str) -> str:
 
 
 def _image(value: Any, column: str) -> str:
+    if isinstance(value, list):  # the first of several; the others stay in the row
+        value = next((one for one in value if not casting.is_empty(one)), None)
     if not (isinstance(value, str | bytes) or casting.is_empty(value)):
         raise InvalidRowError(Reason.BAD_ROW, f"{column} is {display(value)}; an image is a URL or a path")
     return _plain(value, column, Reason.NO_IMAGE)
@@ -245,14 +260,18 @@ def _check_size(others: dict[str, Scalar]) -> dict[str, Scalar]:
 def row_rules(contract: Contract, columns: Columns) -> RowRules:
     """Return the rules for rows of a catalog with these columns."""
     own = {"product_id": columns.product_id, "image": columns.image}
+    signs = DecimalSigns(columns.options)
     typed = []
     for field in contract.fields:
         convert = casting.converter(field)
         default = field.default if field.default is None else convert(field.default)
         safe_length = casting.safe_length(field.max_length) if field.type == "VARCHAR" else 0
-        typed.append(TypedColumn(field, own.get(field.column, field.column), convert, default, safe_length))
+        source = own.get(field.column, field.column)
+        of_numbers = None if field.type == "VARCHAR" else signs
+        typed.append(TypedColumn(field, source, convert, default, safe_length, of_numbers))
     hidden = contract.taken_names | {columns.product_id, ""} | {column.source for column in typed}
-    return RowRules(columns, contract.id_max_length, tuple(typed), hidden, contract.keeps_others, contract.images)
+    others = contract.keeps_others
+    return RowRules(columns, contract.id_max_length, tuple(typed), hidden, others, signs, contract.images)
 
 
 def image_fields(contract: Contract, image_column: str) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from ingest.core.errors import IngestError
 
 _COMMANDS = {
     # name: (module, description, section of --help)
+    "init": ("ingest.cli.commands.init", "Look at a catalog, and write a schema and settings for it.", "Build"),
     "run": ("ingest.cli.commands.run", "Update the Milvus collection from the catalog.", "Build"),
     "plan": ("ingest.cli.commands.plan", "Show what a run would add, change, delete and skip.", "Build"),
     "embed": ("ingest.cli.commands.embed", "Embed the catalog into files, without Milvus.", "Build"),

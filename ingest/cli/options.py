@@ -8,6 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from ingest.cli.catalog_options import how_written
 from ingest.cli.help_groups import CONFIG, DEFAULTS, F, Grouped, combine, option
 from ingest.cli.param_types import Age, BatchSize, GpuShare, Limit, PathOrUrl
 from ingest.core import settings as configuration
@@ -30,7 +31,7 @@ catalog = combine(
         "-c",
         type=PathOrUrl(),
         metavar="PLACE",
-        help="CSV, TSV, JSON Lines or Parquet: a file, a folder, a glob, or a URL such as s3://bucket/folder.",
+        help="CSV, Excel, Google feed, Shopify, WooCommerce, JSON or Parquet: a file, folder, glob or URL.",
     ),
     option("Catalog", "--id-column", metavar="NAME", help="Column that holds the product ids."),
     option(
@@ -39,6 +40,7 @@ catalog = combine(
         metavar="NAME",
         help="Column that holds image URLs, or paths relative to the catalog's folder.",
     ),
+    how_written,
     contract,
     option(
         "Images",

@@ -3,6 +3,7 @@
     IngestError                     1   a bug; never raised as such
     ├── InputError                  3   bad input
     │   ├── CatalogError                the catalog file as a whole
+    │   │   └── AmbiguousCatalogError       it can be read in two ways, and a flag decides
     │   ├── ContractError               schema/products.toml
     │   ├── ConfigError                 ingest.toml
     │   ├── QueryError                  a search that cannot run: its image, product id or filter
@@ -53,6 +54,10 @@ class InputError(IngestError):
 
 class CatalogError(InputError):
     """The catalog as a whole cannot be read: missing, empty, not UTF-8, or without a required column."""
+
+
+class AmbiguousCatalogError(CatalogError):
+    """The catalog can be read in two ways; the message names both, and the flag that decides."""
 
 
 class ContractError(InputError):

@@ -44,6 +44,12 @@ class Settings:
     catalog: Path | str = Path("data/products.csv")
     id_column: str = "product_id"
     image_column: str = "image"
+    format: str = "auto"
+    delimiter: str = "auto"
+    encoding: str = "auto"
+    quotes: str = "auto"
+    decimal: str = "auto"
+    variants: bool = False
     sample: int = 0
     schema: Path = field(default_factory=contract_file.default_path)
 

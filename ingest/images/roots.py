@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingest.catalog.files import folder_of
+from ingest.catalog.unpacked_images import FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,5 +29,8 @@ class ImageRoots:
 
 
 def image_roots(settings: Settings) -> ImageRoots:
-    """Return the folders that the settings allow; a catalog behind a URL has none."""
-    return ImageRoots(folder for folder in (folder_of(settings.catalog), settings.images_root) if folder)
+    """Return the folders that the settings allow; a catalog behind a URL has none but that of unpacked images."""
+    unpacked = settings.data / FOLDER
+    may_unpack = unpacked.is_dir() or str(settings.catalog).endswith((".parquet", ".pq"))
+    allowed = (folder_of(settings.catalog), settings.images_root, unpacked if may_unpack else None)
+    return ImageRoots(folder for folder in allowed if folder)

@@ -56,7 +56,7 @@ class CarryOver:
         self._rows = rows
         self._collection = collection
         self._inventory = inventory
-        columns = Columns(settings.id_column, settings.image_column)
+        columns = Columns.of(settings)
         self._rules = row_rules(collection.contract, columns)
         own = {PRIMARY_KEY, ROW_DIGEST, IMAGE_SHA256, DYNAMIC, collection.contract.index.field}
         self._own = own | {served.vector_field}

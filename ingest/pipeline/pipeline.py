@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
@@ -11,7 +11,7 @@ from ingest.catalog.recorder import CatalogRecorder
 from ingest.catalog.rows import Columns
 from ingest.catalog.validation import image_fields
 from ingest.core import contract_file, missing_numbers
-from ingest.core.errors import ContractError
+from ingest.core.errors import AmbiguousCatalogError, ContractError
 from ingest.core.records import Decoded, Embedded, ImageFile, Product, Skipped, Stage
 from ingest.embedding import encoder as embedding
 from ingest.embedding.checkpoint import resolve
@@ -68,7 +68,9 @@ class Pipeline:
         self.listed = files.list_files(settings.catalog)  # what every pass of this command must find unchanged
         self.last_profile: CatalogProfile | None = None
         self.recorder = CatalogRecorder()
-        next(self._catalog(self.recorder), None)  # raises errors in the options before anything is created
+        self._columns = Columns.of(settings)
+        with suppress(AmbiguousCatalogError):  # how the catalog was read last time may decide
+            next(self._catalog(self.recorder), None)  # raises errors in the options before anything is created
         too_many(0, 0, settings.max_skipped)
         if settings.data.is_dir():
             # raises BusyError before any error about the model
@@ -93,6 +95,17 @@ class Pipeline:
         self.example: ImageFile | None = None
         self._flows = stack.enter_context(ExitStack())  # entered last, so that its threads end before the rest closes
 
+    def compare_with(self, last: CatalogProfile | None) -> None:
+        """Compare the catalog with how it was when it was last read, and read it as then."""
+        self.last_profile = last
+        self.read_as(last)
+
+    def read_as(self, last: CatalogProfile | None) -> None:
+        """Read the catalog as it was last read, where it can be read in two ways."""
+        said = self._columns.options.memory.said
+        self._columns = Columns.of(self.settings, last)
+        self._columns.options.memory.said |= said
+
     def products(self) -> Iterator[Product | Skipped]:
         """Read the catalog: all products, or the first `sample`; `recorder` gets what else this pass shows."""
         settings = self.settings
@@ -105,8 +118,7 @@ class Pipeline:
 
     def catalog_ids(self) -> Generator[list[str], None, None]:
         """Read the catalog again, and yield the product ids of its rows, in blocks."""
-        columns = Columns(self.settings.id_column, self.settings.image_column)
-        return reader.read_ids(self.settings.catalog, self.contract, columns, self.listed)
+        return reader.read_ids(self.settings.catalog, self.contract, self._columns, self.listed)
 
     def images_of(self, product_ids: Collection[str]) -> Iterator[ImageFile | Skipped]:
         """Read the catalog again, and yield the images of these products that are on disk; nothing is counted."""
@@ -229,8 +241,7 @@ class Pipeline:
         return max(4 * _BATCH, _AHEAD_BYTES // (layout.size // layout.images))
 
     def _catalog(self, recorder: CatalogRecorder | None = None) -> Iterator[Product | Skipped]:
-        columns = Columns(self.settings.id_column, self.settings.image_column)
-        return reader.read_catalog(self.settings.catalog, self.contract, columns, self.listed, recorder)
+        return reader.read_catalog(self.settings.catalog, self.contract, self._columns, self.listed, recorder)
 
     def encoder(self) -> ClipEncoder:
         """Return the model; it is loaded when it is first used."""

@@ -129,7 +129,7 @@ def _catalog(settings: Settings) -> Finding:
     from ingest.catalog import files, reader
     from ingest.catalog.rows import Columns
 
-    columns = Columns(settings.id_column, settings.image_column)
+    columns = Columns.of(settings)
     next(reader.read_catalog(settings.catalog, contract_file.load(settings.schema), columns))
     products = reader.estimate(settings.catalog)
     found = f"about {quantity(products, 'product')}" if products else "readable"

@@ -69,7 +69,7 @@ def fetch(settings: Settings, progress: Progress, stop: threading.Event) -> Fetc
     settings = replace(settings, download_missing=True)
     contract = contract_file.load(settings.schema)
     too_many(0, 0, settings.max_skipped)  # raises an error in the option now, not at the end
-    columns = Columns(settings.id_column, settings.image_column)
+    columns = Columns.of(settings)
     catalog = reader.read_catalog(settings.catalog, contract, columns)
     with ExitStack() as stack:
         stack.enter_context(lock_folder(settings.data))

@@ -193,7 +193,7 @@ def _read_collection(
     collection = Collection(connection, known.contract, pipeline.space)
     found.collection, found.exists = collection.name, collection.exists()
     found.served = collection.alias_target()
-    pipeline.last_profile = catalog_check.recall(connection, collection.name if found.exists else None, found.served)
+    pipeline.compare_with(catalog_check.recall(connection, collection.name if found.exists else None, found.served))
     inventory = Inventory()
     if collection.ready():
         check_loaded(connection, collection.name)

@@ -87,7 +87,7 @@ class _Run:
         if before and self._switches:
             load(collection.connection, before)
         self._served = reader.read_served(collection, before, inventory)
-        pipeline.last_profile = catalog_check.recall(collection.connection, collection.name, before)
+        pipeline.compare_with(catalog_check.recall(collection.connection, collection.name, before))
         self._difference = CollectionDiff(inventory, pipeline.space.fingerprint, self._served)
 
     def distrust(self, product_ids: Sequence[str], misembedded: Sequence[str]) -> None:

@@ -77,7 +77,7 @@ def measure(settings: Settings, progress: Progress, stop: threading.Event) -> Ca
 
 
 def _count_products(pipeline: Pipeline) -> int:
-    columns = Columns(pipeline.settings.id_column, pipeline.settings.image_column)
+    columns = Columns.of(pipeline.settings)
     products = reader.read_catalog(pipeline.settings.catalog, pipeline.contract, columns)
     return sum(1 for _ in parallel.take_until(products, pipeline.stop))
 

@@ -21,7 +21,7 @@ from ingest.milvus.alias import alias_target
 from ingest.milvus.collection import Collection
 from ingest.milvus.connection import connect
 from ingest.milvus.loading import is_loaded
-from ingest.pipeline import refill, workspace
+from ingest.pipeline import catalog_check, refill, workspace
 from ingest.pipeline.pipeline import Pipeline
 from ingest.runtime.lock import lock_folder
 from ingest.sync import diff
@@ -62,6 +62,7 @@ def verify(
         elif not is_loaded(connection, collection.name):
             verdict.differing.append(Mismatch("collection", collection.name, "is not loaded, so nobody can search it"))
         else:
+            pipeline.read_as(catalog_check.recall(connection, collection.name))
             _note_ef(verdict, carried_properties.read_contract(collection.carried_contract()))
             verdict.differing.extend(checks.index(collection))
             inventory = reader.read_inventory(collection, pipeline.store)

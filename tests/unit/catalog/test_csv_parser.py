@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.catalog import reader
-from ingest.catalog.csv_parser import records
+from ingest.catalog.csv_parser import Syntax, records
+from ingest.catalog.options import ReadOptions
 from ingest.catalog.rows import Columns
 from ingest.core import contract_file
 from ingest.core.errors import CatalogError
@@ -27,13 +28,13 @@ HEADER = "product_id,image,title,price\n"
 
 
 def found(text: str, delimiter: str = ","):
-    return list(records(io.StringIO(text, newline=""), delimiter))
+    return list(records(io.StringIO(text, newline=""), Syntax(delimiter)))
 
 
 def read(folder: Path, text: str):
     path = folder / "p.csv"
     path.write_text(text, encoding="utf-8", newline="")
-    return list(reader.read_catalog(path, SHIPPED, Columns()))
+    return list(reader.read_catalog(path, SHIPPED, Columns(options=ReadOptions(quotes="doubled"))))
 
 
 def told(items) -> list[tuple[int, str, str]]:
@@ -48,7 +49,7 @@ def told(items) -> list[tuple[int, str, str]]:
     ("damaged", "product_id", "word"),
     [
         ('2,b.jpg,"Plate "blue" 12cm",6', "2", "not doubled"),
-        (r'2,b.jpg,"Plate 12\" blue",6', "2", r"\" is not a quote in CSV"),
+        (r'2,b.jpg,"Plate 12\" blue",6', "2", "pass --quotes backslash"),
         (r'2,b.jpg,"Plate 12\"",6', "2", "not closed"),
         (r'2,b.jpg,"Plate 12\", blue",6', "2", "5 cells under a header of 4"),
         ('2,b.jpg,"Plate,6', "2", "not closed"),
@@ -113,7 +114,7 @@ def test_a_quote_that_is_never_closed_does_not_fill_the_memory():
     lines = ["product_id,image\n", '1,"a\n', *["x" * 1023 + ",y\n"] * 18_000]
     tracemalloc.start()
     try:
-        items = list(records(lines, ","))
+        items = list(records(lines, Syntax(",")))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -126,7 +127,7 @@ def test_reading_lines_again_takes_linear_time():
     # Each line closes the quote of the one before and opens its own, so that a record from any line ends with the file.
     lines = [HEADER, *['x",y,"z\n'] * 20_000]
     began = time.process_time()
-    items = list(records(lines, ","))
+    items = list(records(lines, Syntax(",")))
     assert time.process_time() - began < 10  # seconds; 20,000 × 20,000 lines would take minutes
     assert len(items) == 20_001
 

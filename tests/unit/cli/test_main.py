@@ -99,7 +99,7 @@ def test_a_bugs_traceback_does_not_carry_the_token(failing, monkeypatch, tmp_pat
 
 def test_a_misspelt_command_is_told_the_near_one(capsys):
     every = (
-        "Commands: run, plan, embed, export, fetch, search, recommend, evaluate, serve, status, verify, doctor, "
+        "Commands: init, run, plan, embed, export, fetch, search, recommend, evaluate, serve, status, verify, doctor, "
         "models, collections, store, rollback."
     )
     for word, hint in (("serach", "Did you mean search?"), ("zzz", every)):

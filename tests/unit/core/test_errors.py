@@ -46,7 +46,7 @@ def test_the_tree_in_the_docstring_gives_the_exit_codes():
 def test_exit_codes_differ_but_among_the_kinds_of_bad_input():
     codes = [error.exit_code for error in CLASSES if "exit_code" in vars(error)]
     assert len(codes) == len(set(codes))
-    assert all(error.__base__ is errors.InputError for error in CLASSES if "exit_code" not in vars(error))
+    assert all(issubclass(error, errors.InputError) for error in CLASSES if "exit_code" not in vars(error))
     # 0 is success and 2 is Click's own, for usage.
     assert not {0, 2} & set(codes)
 
