@@ -23,7 +23,7 @@ def operations() -> str:
     described = openapi()
     sections = [
         "\n".join(_operation(f"{method.upper()} {path}", operation))
-        for path, methods in described["paths"].items()
+        for path, methods in sorted(described["paths"].items(), key=lambda item: not item[0].startswith("/v1/"))
         for method, operation in methods.items()
     ]
     types = ["\n".join(_type(name, schema)) for name, schema in described["components"]["schemas"].items()]

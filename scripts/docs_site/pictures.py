@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = {"page.png": ("?q=red+striped+mug", 1200, 750), "collection.png": ("?tab=collection", 1200, 860)}
+PAGES = {"page.png": ("?q=red+striped+mug", 1200, 800), "collection.png": ("?tab=collection", 1200, 1060)}
 """The address of each picture, its width and its height in pixels."""
 INGEST = [sys.executable, "-m", "ingest"]
 CHROMIUM = (

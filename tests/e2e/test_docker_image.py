@@ -12,10 +12,12 @@ import shutil
 import subprocess
 import sys
 import time
+import uuid
 from typing import TYPE_CHECKING
 
 import pytest
 import requests
+import yaml
 from support.shop import ROOT, sample_products, write_csv
 
 if TYPE_CHECKING:
@@ -95,6 +97,28 @@ def test_the_image_runs_a_shop_as_a_plain_user_and_serves_it(image: str, shop: P
         assert time.monotonic() - started < 9, "it was killed after ten seconds"
     finally:
         docker("rm", "--force", served)
+
+
+def test_what_the_profile_of_compose_starts_fills_the_milvus_beside_it(image: str, shop: Path) -> None:
+    """Compose may be missing here, so its services are started by hand, with the commands and environment it names."""
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    service, network = compose["services"]["ingest"], f"ingest-{uuid.uuid4().hex[:12]}"
+    beside = ["-v", f"{shop}:/shop", "--network", network, "-e", f"INGEST_URI={service['environment']['INGEST_URI']}"]
+    docker("network", "create", network)
+    milvus = docker("run", "-d", "--network", network, "--network-alias", "milvus", MILVUS_IMAGE).strip()
+    try:
+        deadline = time.monotonic() + 180
+        while docker("inspect", "--format", "{{.State.Health.Status}}", milvus).strip() != "healthy":
+            assert time.monotonic() < deadline, docker("logs", "--tail", "20", milvus)
+            time.sleep(1)
+        summary = json.loads(docker("run", "--rm", *beside, image, *service["command"], "--json"))
+        assert (summary["upserted"], summary["served"]) == (PRODUCTS, summary["collection"])
+        hits = json.loads(docker("run", "--rm", *beside, image, "search", "orange backpack", "--json", "--limit", "1"))
+        assert [hit["product_id"] for hit in hits] == ["P0001"]
+        assert not (shop / "data" / "milvus.db").exists()
+    finally:
+        docker("rm", "--force", "--volumes", milvus)
+        docker("network", "rm", network)
 
 
 def test_the_image_has_the_extras_and_no_rights_to_itself(image: str) -> None:

@@ -28,7 +28,9 @@ CLONE = ("data/products.csv", "data/images", "data/models", "ingest.toml", "sche
 """What the pages' commands read of a clone."""
 SERVED = "http://127.0.0.1:8900"
 _SHELL = re.compile(r"[|&;<>$`*?~\n\\]")
-"""What only a shell understands; in quotes too, which costs those commands a real start and no more."""
+"""What only a shell understands."""
+_QUOTED = re.compile(r"'[^']*'|\"[^\"$`\\\\]*\"")
+_HEAD = re.compile(r" \| head -(\d+)$")
 _PROGRESS = re.compile(r"^ingest: after \d+ s: .*\n", re.MULTILINE)
 _VOLATILE = (
     (re.compile(r"^ok   (python|torch|device|disk) .*", re.MULTILINE), r"ok   \1"),
@@ -76,8 +78,11 @@ class Session:
             return ""
         if words[:2] == ["ingest", "serve"]:
             return self._serve(words[1:])
-        if words[0] == "ingest" and not self.started_anew and not _SHELL.search(line):
-            printed = self._ingest(words[1:])
+        head = _HEAD.search(line)
+        plain = line[: head.start()] if head else line
+        if words[0] == "ingest" and not self.started_anew and not _SHELL.search(_QUOTED.sub("", plain)):
+            printed = self._ingest(shlex.split(plain)[1:])
+            printed = "".join(printed.splitlines(keepends=True)[: int(head[1])]) if head else printed
         else:
             printed = self._shell(line.replace(SERVED, self.address))
         shown = printed.replace(self.address, SERVED)
