@@ -53,9 +53,12 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     for name in CONTEXT:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
         copy(ROOT / name, clone / name)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "-q"]
-    wheels = [*pip, "-r", "requirements.txt", "hatchling", "editables", "s3fs", "-d", "wheels"]
-    subprocess.run(wheels, cwd=clone, check=True, timeout=850)
+    if (ROOT / "wheels").is_dir():  # downloaded before, by somebody who builds the image often
+        shutil.copytree(ROOT / "wheels", clone / "wheels")
+    else:
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "-q"]
+        wheels = [*pip, "-r", "requirements.txt", "hatchling", "editables", "s3fs", "-d", "wheels"]
+        subprocess.run(wheels, cwd=clone, check=True, timeout=1200)
     docker("build", "-q", "-t", BASE, "-", stdin=DEBIAN)
     docker(
         "build", "-q", "-t", IMAGE, "--build-arg", f"BASE={BASE}", "--build-arg", "PIP_NO_INDEX=1", clone, timeout=850
