@@ -37,15 +37,18 @@ def _helps() -> Iterator[tuple[str, str]]:
 
 
 def _walk() -> Iterator[tuple[str, click.Command, click.Context]]:
-    top = click.Context(cli, info_name="ingest", terminal_width=WIDTH)
+    top = _context(cli, "ingest", None)
     for name in _COMMANDS:
         command = cli.get_command(top, name)
         assert command is not None
-        context = click.Context(command, parent=top, info_name=name, terminal_width=WIDTH)
+        context = _context(command, name, top)
         yield f"ingest {name}", command, context
         if isinstance(command, click.Group):
             for inner in command.list_commands(context):
                 found = command.get_command(context, inner)
                 assert found is not None
-                below = click.Context(found, parent=context, info_name=inner, terminal_width=WIDTH)
-                yield f"ingest {name} {inner}", found, below
+                yield f"ingest {name} {inner}", found, _context(found, inner, context)
+
+
+def _context(command: click.Command, name: str, parent: click.Context | None) -> click.Context:
+    return click.Context(command, parent=parent, info_name=name, terminal_width=WIDTH, **command.context_settings)

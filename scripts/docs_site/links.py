@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from collections import Counter
 from functools import cache
@@ -18,14 +17,14 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 LINK = re.compile(r"\]\(<?(?!\w+:)([^)\s>]*)>?(?: \"[^\"]*\")?\)|<img [^>]*?src=\"(?!\w+:)([^\"]+)\"")
+_FOLDERS = ("benchmarks", "data/models/sample-clip", "docs", "examples", "schema", "scripts", "tests")
 _CODE = re.compile(r"^( {0,3})(```+|~~~+).*?^ {0,3}\2`*\s*?$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 
 
 def pages() -> list[Path]:
-    """Return every Markdown file that git knows or would add."""
-    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"]
-    names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
-    return sorted(path for name in set(names) if (path := ROOT / name).is_file())
+    """Return the repository's Markdown files, without those of installed packages."""
+    found = [ROOT.glob("*.md"), *((ROOT / folder).rglob("*.md") for folder in _FOLDERS)]
+    return sorted(path for paths in found for path in paths if "node_modules" not in path.parts)
 
 
 def links(text: str) -> Iterator[str]:
