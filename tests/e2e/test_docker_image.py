@@ -93,8 +93,8 @@ def test_the_image_runs_a_shop_as_a_plain_user_and_serves_it(image: str, shop: P
     served = docker("run", "-d", *mount, "-p", "127.0.0.1::8900", *environment, image, "serve").strip()
     try:
         address = f"http://{docker('port', served, '8900').split()[0]}"
-        hits = asked(f"{address}/v1/search", {"text": "orange striped backpack", "limit": 1})
-        assert [hit["product_id"] for hit in hits] == ["P0001"]
+        hits = asked(f"{address}/v1/search", {"text": "red glass lamp", "limit": 1})
+        assert [hit["product_id"] for hit in hits] == ["P0004"]
         started = time.monotonic()
         docker("stop", served)
         assert time.monotonic() - started < 9, "it was killed after ten seconds"
@@ -117,9 +117,9 @@ def test_what_the_profile_of_compose_starts_fills_the_milvus_beside_it(image: st
         summary = json.loads(docker("run", "--rm", *beside, image, *service["command"], "--json"))
         assert (summary["upserted"], summary["served"]) == (PRODUCTS, summary["collection"])
         hits = json.loads(
-            docker("run", "--rm", *beside, image, "search", "orange striped backpack", "--json", "--limit", "1")
+            docker("run", "--rm", *beside, image, "search", "red glass lamp", "--json", "--limit", "1")
         )
-        assert [hit["product_id"] for hit in hits] == ["P0001"]
+        assert [hit["product_id"] for hit in hits] == ["P0004"]
         assert not (shop / "data" / "milvus.db").exists()
     finally:
         docker("rm", "--force", "--volumes", milvus)
