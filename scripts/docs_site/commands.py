@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
+from click.testing import CliRunner
 
 from ingest.cli.main import _COMMANDS, cli
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 WIDTH = 78
 """Columns of --help in a terminal of 80."""
+_NO_CONTEXT = click.Context(cli)
+"""Groups ask for one and look at nothing in it."""
 
 
 def table() -> str:
@@ -22,33 +25,35 @@ def table() -> str:
 
 
 def help_texts() -> str:
-    """Return the --help of every command and subcommand, each below a heading, in Markdown."""
-    return "\n\n".join(f"{'#' * (1 + path.count(' '))} {path}\n\n```text\n{text}\n```" for path, text in _helps())
+    """Return the help of every command and subcommand, all options, each below a heading, in Markdown."""
+    found = (f"{'#' * (1 + path.count(' '))} {path}\n\n```text\n{shown(path)}\n```" for path in all_commands())
+    return "\n\n".join(found)
+
+
+def shown(path: str) -> str:
+    """Return what a command prints when it is asked for all of its help in a terminal of 80 columns."""
+    _, *words = path.split()
+    has_more = any("--help-all" in param.opts for param in all_commands()[path].params)
+    asked = CliRunner().invoke(
+        cli, [*words, "--help-all" if has_more else "--help"], prog_name="ingest", terminal_width=WIDTH
+    )
+    if asked.exit_code:
+        raise RuntimeError(f"{path} does not show its help: {asked.output}")
+    return asked.output.rstrip()
 
 
 def all_commands() -> dict[str, click.Command]:
     """Return every command and subcommand by what is typed for it."""
-    return {path: command for path, command, _ in _walk()}
+    return dict(_walk())
 
 
-def _helps() -> Iterator[tuple[str, str]]:
-    for path, command, context in _walk():
-        yield path, command.get_help(context).rstrip()
-
-
-def _walk() -> Iterator[tuple[str, click.Command, click.Context]]:
-    top = _context(cli, "ingest", None)
+def _walk() -> Iterator[tuple[str, click.Command]]:
     for name in _COMMANDS:
-        command = cli.get_command(top, name)
+        command = cli.get_command(_NO_CONTEXT, name)
         assert command is not None
-        context = _context(command, name, top)
-        yield f"ingest {name}", command, context
+        yield f"ingest {name}", command
         if isinstance(command, click.Group):
-            for inner in command.list_commands(context):
-                found = command.get_command(context, inner)
+            for inner in command.list_commands(_NO_CONTEXT):
+                found = command.get_command(_NO_CONTEXT, inner)
                 assert found is not None
-                yield f"ingest {name} {inner}", found, _context(found, inner, context)
-
-
-def _context(command: click.Command, name: str, parent: click.Context | None) -> click.Context:
-    return click.Context(command, parent=parent, info_name=name, terminal_width=WIDTH, **command.context_settings)
+                yield f"ingest {name} {inner}", found
