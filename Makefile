@@ -50,7 +50,7 @@ bench: .venv/.installed-dev
 docs: .venv/.installed-docs
 	PYTHONPATH=scripts $(BIN)/python -m docs_site.links
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-	@echo "build/site/index.html"
+	@echo "build/site/index.html; its search needs a server: python3 -m http.server --directory build/site"
 
 record: .venv/.installed-dev
 	PYTHONPATH=scripts $(BIN)/python -m docs_site.blocks

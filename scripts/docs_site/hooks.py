@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 ALWAYS = ("CHANGELOG.md", "schema/README.md")
 """Files of the repository that the navigation names."""
+INNER = {"architecture.md", "benchmarks.md", "decisions.md", "testing.md"}
+"""Pages about the code: a search shows them after those for users."""
 _LINK = re.compile(r"(\]\(<?)(?!\w+:|#|/)([^)\s>#]+)")
 _FENCE = re.compile(r"(^ {0,3}(?:```+|~~~+).*?^ {0,3}(?:```+|~~~+)\s*?$)", re.MULTILINE | re.DOTALL)
 _LANGUAGES = {".py": "python", ".toml": "toml", ".sh": "bash", ".ts": "typescript", ".yml": "yaml", ".json": "json"}
@@ -47,6 +49,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """Point links to files of the repository at where the site has them."""
     source = page.file.src_uri
     here = _name(source)
+    if source in INNER or source.startswith("repository/tests/"):
+        page.meta.setdefault("search", {}).setdefault("boost", 0.2)
 
     def moved(found: re.Match[str]) -> str:
         name = _resolve(here, found[2])
