@@ -53,6 +53,7 @@ def test_plain_up_starts_milvus_alone_and_the_profile_runs_ingest_beside_it(comp
     beside = {name: services[name] for name in ("ingest", "serve")}
     for service in beside.values():
         assert service["profiles"] == ["ingest"]
+        assert filled(service["user"]) == "1000"
         assert service["depends_on"]["milvus"]["condition"] == "service_healthy"
         assert service["environment"]["INGEST_URI"] == "http://milvus:19530"
         assert service["volumes"] == ["${SHOP:-.}:/shop", "models:/models"]
