@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from support.shop import ROOT, run_in
+from support.shop import COMMAND, ROOT, run_in
 
 from ingest.pipeline.report import CHANGES_COLUMNS, SKIPPED_COLUMNS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from support.shop import Shop
 
     from e2e.conftest import Finished
@@ -50,3 +53,19 @@ def test_the_page_on_files_names_each_file_key_and_column_and_no_other_key(finis
     for path in [*(folder / "data" / "embeddings").glob("*.*"), *(folder / "data" / "indexes").iterdir()]:
         name = re.sub(r"^(.*)\.manifest\.json$", "….manifest.json", re.sub(r"_\d+", "_<dim>", path.name))
         assert name in page
+
+
+def test_the_catalog_that_a_page_makes_of_a_folder_of_photographs_is_one(tmp_path: Path, model: Path) -> None:
+    page = (ROOT / "docs" / "photographs.md").read_text(encoding="utf-8")
+    catalog, settings = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)[:2]
+    (tmp_path / "photographs").mkdir()
+    for name, product in (("red_striped-mug.jpg", "P0263"), ("A white sock, cotton.jpg", "P0002")):
+        shutil.copy2(ROOT / "data" / "images" / f"{product}.jpg", tmp_path / "photographs" / name)
+    script = f"{catalog}\n{settings}".replace("/path/to/photographs", str(tmp_path / "photographs"))
+    assert run_in(tmp_path, ["bash", "-euc", script]).code == 0
+
+    ended = run_in(tmp_path / "my-shop", [COMMAND, "run", "--json", "--model", model])
+    found = run_in(tmp_path / "my-shop", [COMMAND, "search", "red striped mug", "--json", "--model", model])
+
+    assert (ended.json["products"], ended.json["embedded"]) == (2, 2), ended.err
+    assert [hit["title"] for hit in found.json] == ["red striped mug", "A white sock, cotton"]
