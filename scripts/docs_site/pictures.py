@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = {"page.png": ("?q=red+striped+mug", 1200, 800), "collection.png": ("?tab=collection", 1200, 1060)}
-"""The address of each picture, its width and its height in pixels."""
+PAGES = {
+    "page.png": ("?q=red+striped+mug", "Red striped enamel mug", 1200, 800),
+    "collection.png": ("?tab=collection", "different images", 1200, 1060),
+}
+"""The address of each picture, what it must show, its width and its height in pixels."""
 INGEST = [sys.executable, "-m", "ingest"]
 CHROMIUM = (
     "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--lang=en-GB",
@@ -39,10 +42,15 @@ def main() -> None:
         shutil.copy2(ROOT / "ingest.toml", folder)
         subprocess.run([*INGEST, "run", "--quiet"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
         with serving(folder) as address:
-            for picture, (query, width, height) in PAGES.items():
-                size = f"--window-size={width},{height}"
-                shot = f"--screenshot={DOCS / picture}"
-                subprocess.run([*CHROMIUM, size, shot, f"{address}{query}"], check=True, stderr=subprocess.DEVNULL)
+            for picture, (query, expected, width, height) in PAGES.items():
+                address_of_it = f"{address}{query}"
+                shown = subprocess.run(
+                    [*CHROMIUM, "--dump-dom", address_of_it], check=True, capture_output=True, text=True
+                )
+                if expected not in shown.stdout:
+                    raise RuntimeError(f"{query} does not show {expected}")
+                shot = [f"--window-size={width},{height}", f"--screenshot={DOCS / picture}", address_of_it]
+                subprocess.run([*CHROMIUM, *shot], check=True, stderr=subprocess.DEVNULL)
         drawn = [sys.executable, str(ROOT / "scripts" / "draw_sample_searches.py"), "--data", str(folder / "data")]
         subprocess.run(drawn, cwd=ROOT, check=True)
     for picture in PAGES:

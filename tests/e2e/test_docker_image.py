@@ -116,9 +116,7 @@ def test_what_the_profile_of_compose_starts_fills_the_milvus_beside_it(image: st
             time.sleep(1)
         summary = json.loads(docker("run", "--rm", *beside, image, *service["command"], "--json"))
         assert (summary["upserted"], summary["served"]) == (PRODUCTS, summary["collection"])
-        hits = json.loads(
-            docker("run", "--rm", *beside, image, "search", "red glass lamp", "--json", "--limit", "1")
-        )
+        hits = json.loads(docker("run", "--rm", *beside, image, "search", "red glass lamp", "--json", "--limit", "1"))
         assert [hit["product_id"] for hit in hits] == ["P0004"]
         assert not (shop / "data" / "milvus.db").exists()
     finally:
