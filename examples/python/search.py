@@ -30,14 +30,35 @@ contract = json.loads(client.describe_collection(ALIAS)["properties"]["ingest.co
 if embedded["fingerprint"] != contract["fingerprint"]:
     sys.exit("the service's model is not the collection's: their fingerprints differ")
 
-hits = client.search(
-    ALIAS,
-    data=[embedded["vector"]],
-    anns_field=contract["vector_field"],
-    filter=expression,
-    limit=5,
-    output_fields=["product_id", "title", "price"],
-    search_params={"metric_type": contract["metric"], "params": {"ef": contract["ef"]}},
-)
-for hit in hits[0]:
+group = contract.get("group")  # a field that products of one item share, if the schema names one
+
+
+def nearest(limit: int, without: list[str]) -> list:
+    """Return the nearest products that are of none of the items in `without`, best first."""
+    rest = f" and {group} not in {json.dumps(without, ensure_ascii=False)}" if without else ""
+    [hits] = client.search(
+        ALIAS,
+        data=[embedded["vector"]],
+        anns_field=contract["vector_field"],
+        filter=f"({expression}){rest}",
+        limit=limit,
+        output_fields=["product_id", "title", "price", *([group] if group else [])],
+        search_params={"metric_type": contract["metric"], "params": {"ef": max(contract["ef"], limit)}},
+    )
+    return hits
+
+
+limit, items, others, found = 5, {}, {}, []
+asked = 2 * limit + 8 if group else limit  # more than are shown, because some are of one item
+while True:
+    hits = nearest(asked, list(items))
+    for hit in hits:
+        item, product_id = hit["entity"].get(group), hit["entity"]["product_id"]
+        (items if item else others).setdefault(item or product_id, hit)
+    found = sorted([*items.values(), *others.values()], key=lambda hit: -hit["distance"])[:limit]
+    if not group or len(found) == limit or len(hits) < asked:
+        break
+    asked = min(4 * asked, 16_384)
+
+for hit in found:
     print(f"{hit['distance']:.3f}", hit["entity"]["product_id"], hit["entity"]["title"], hit["entity"]["price"])

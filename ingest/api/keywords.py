@@ -170,6 +170,12 @@ class _Exports(TypedDict, total=False):
     exports: bool
 
 
+class _Parquet(TypedDict, total=False):
+    """Whether the Parquet file is written, or checked, too."""
+
+    parquet: bool
+
+
 class _Losses(TypedDict, total=False):
     """Whether apps and exports may lose many products."""
 
@@ -195,7 +201,7 @@ class EmbedKeywords(_Rows, _Sample, _Images, _Model, _Batches, _Store, _Losses, 
     meta: AnyPath | None
 
 
-class ExportKeywords(_Rows, _Sample, _Model, _Store, _Losses, _Skips, _Config, total=False):
+class ExportKeywords(_Rows, _Sample, _Model, _Store, _Parquet, _Losses, _Skips, _Config, total=False):
     """Those of `ingest.export`."""
 
 
@@ -209,11 +215,13 @@ class PlanKeywords(
     """Those of `ingest.plan`."""
 
 
-class RunKeywords(PlanKeywords, _Batches, _Engine, _Loading, _Profile, total=False):
+class RunKeywords(PlanKeywords, _Batches, _Engine, _Loading, _Parquet, _Profile, total=False):
     """Those of `ingest.run`."""
 
 
-class VerifyKeywords(_Rows, _Images, _Model, _Batches, _Milvus, _Store, _Removal, _Exports, _Config, total=False):
+class VerifyKeywords(
+    _Rows, _Images, _Model, _Batches, _Milvus, _Store, _Removal, _Exports, _Parquet, _Config, total=False
+):  # fmt: skip
     """Those of `ingest.verify`.
 
     `sample` vectors are compared and searched for, `embed` images embedded again, drawn with `seed`. With `pictures`

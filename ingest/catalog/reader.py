@@ -6,12 +6,14 @@ to `validation.validate`, which knows the rules for one row and one cell.
 
 from __future__ import annotations
 
+import logging
 import sys
 from contextlib import closing
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from ingest.catalog import casting, files, formats
+from ingest.catalog import casting, files, formats, image_cells
+from ingest.catalog.casting import display
 from ingest.catalog.duplicates import FirstLines
 from ingest.catalog.recorder import CatalogRecorder
 from ingest.catalog.validation import MAX_DYNAMIC, InvalidRowError, row_rules, validate
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from ingest.catalog.validation import RowRules, TypedColumn
     from ingest.core.contract import Contract
     from ingest.core.records import Scalar, Skipped
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -94,7 +98,7 @@ def estimate(catalog: Path | str) -> int | None:
 def _products(
     catalog: Path | str, parts: list[CatalogFile], rules: RowRules, recorder: CatalogRecorder
 ) -> Iterator[Product | Skipped]:
-    seen = FirstLines()
+    seen, names = FirstLines(), set[str]()
     last_line: int | None = None
     try:
         with closing(files.prefetch_files(parts)) as fetched:
@@ -104,6 +108,7 @@ def _products(
                 for block in formats.read(file, rules.columns, rules.needs, recorder, columns_seen=has_rows):
                     last_line = block.lines[-1]
                     recorder.add_rows(len(block.lines))
+                    names.update(block.columns)
                     yield from _validate_block(block, rules, seen)
     except CatalogError:
         if parts[0].is_local:  # files behind a URL check themselves
@@ -112,6 +117,8 @@ def _products(
     files.check_unchanged(catalog, parts)
     if last_line is None:
         raise CatalogError(f"{catalog}: is empty, it has no products")
+    if absent := [name for name in rules.image_columns if name not in names]:
+        log.warning("%s: no row has the column %s of [images] in the schema", catalog, display(absent[0]))
     recorder.finish(rules.columns.product_id)
 
 
@@ -126,15 +133,29 @@ def _validate_block(block: RowBlock, rules: RowRules, seen: FirstLines) -> list[
     """Return what each row of a block is: valid columns are converted whole, other rows one by one."""
     columns = rules.columns
     ids = _texts(block.column(columns.product_id), rules.valid_id, casting.safe_length(rules.id_max_length))
-    images = _texts(block.column(columns.image), rules.image, sys.maxsize)
+    images, more_images = _images(block, rules)
     first_seen = _find_first_rows(ids, block, seen)
     cleaned = block._replace(columns={**block.columns, columns.product_id: ids.values, columns.image: images.values})
     metadata = _metadata(cleaned, rules)
     products = map(Product, ids.values, images.values, metadata.values, block.lines, repeat(seen.file))
     validated: list[Product | Skipped] = list(products)
+    for at, more in more_images.items():
+        validated[at] = validated[at]._replace(more_images=more)  # type: ignore[union-attr]
     for at in {*block.faults, *ids.invalid, *images.invalid, *first_seen, *metadata.invalid}:
         validated[at] = validate(block.row(at), rules, seen.file, first_seen.get(at, ""))
     return validated
+
+
+def _images(block: RowBlock, rules: RowRules) -> tuple[_Values[str], dict[int, tuple[str, ...]]]:
+    """Return each row's first image, and the others of the rows that have several, by position."""
+    column = block.column(rules.columns.image)
+    if len(rules.image_columns) == 1 and image_cells.are_single(column, rules.image_list):
+        return _texts(column, rules.image, sys.maxsize), {}
+    cells = {name: block.column(name) for name in rules.image_columns}
+    none: tuple[str, ...] = ("",)
+    found = _each(range(len(column)), lambda at: rules.images({name: cells[name][at] for name in cells}), none)
+    more = {at: images[1:] for at, images in enumerate(found.values) if len(images) > 1}
+    return _Values([images[0] for images in found.values], found.invalid), more
 
 
 def _find_first_rows(ids: _Values[str], block: RowBlock, seen: FirstLines) -> dict[int, str]:

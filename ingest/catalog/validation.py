@@ -8,9 +8,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
-from ingest.catalog import casting
+from ingest.catalog import casting, image_cells
 from ingest.catalog.casting import display
-from ingest.core import invisible_characters
+from ingest.core import image_list, invisible_characters
 from ingest.core.records import Product, Reason, Skipped, Stage
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ingest.catalog.rows import Columns, FileRow
     from ingest.core.contract import Contract
     from ingest.core.field import Field
+    from ingest.core.image_list import ImageList
     from ingest.core.records import Scalar
 
 MAX_DYNAMIC = 65_536
@@ -74,10 +75,17 @@ class RowRules:
     typed: tuple[TypedColumn, ...]
     hidden: frozenset[str]
     keeps_others: bool
+    image_list: ImageList = image_list.ONE
+
+    @property
+    def image_columns(self) -> tuple[str, ...]:
+        """The columns that name images, in the order in which these are tried."""
+        listed = self.image_list.columns
+        return listed if self.columns.image in listed else (self.columns.image, *listed)
 
     def needs(self, column: str) -> bool:
         """Return whether a column of the catalog is used."""
-        used = {self.columns.product_id, self.columns.image, *(typed.source for typed in self.typed)}
+        used = {self.columns.product_id, *self.image_columns, *(typed.source for typed in self.typed)}
         return column in used or (self.keeps_others and column not in self.hidden)
 
     def product_id(self, cell: Any) -> str:
@@ -100,6 +108,37 @@ class RowRules:
         """Return a cell as the URL or path of an image; raises InvalidRowError."""
         return _image(cell, self.columns.image)
 
+    def images(self, cells: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the images of a row, those to be tried first in front; raises InvalidRowError if there is none."""
+        found: dict[str, None] = {}
+        first: InvalidRowError | None = None
+        for name in self.image_columns:
+            try:
+                pieces = image_cells.split(cells.get(name), self.image_list)
+            except image_cells.AmbiguousCellError as error:
+                detail = f"{name} is {display(cells.get(name))}; it {error}"
+                raise InvalidRowError(Reason.BAD_ROW, detail) from error
+            for piece in pieces or [None]:
+                try:
+                    found.setdefault(_image(piece, name))
+                except InvalidRowError as error:
+                    first = first if first is not None and first.reason is not Reason.NO_IMAGE else error
+        if not found:
+            assert first is not None, "a row without an image has an error"
+            raise first
+        image, *more = list(found)[: self.image_list.at_most]
+        return image, *filter(self._fits, more)
+
+    def _fits(self, image: str) -> bool:
+        """Return whether the fields that name the image can hold this one."""
+        try:
+            for typed in self.typed:
+                if typed.source == self.columns.image:
+                    typed.value(image)
+        except InvalidRowError:
+            return False
+        return True
+
 
 def validate(row: FileRow, rules: RowRules, file: str, first_seen: str = "") -> Product | Skipped:
     """Return what a row of `file` is; `first_seen` is where its id occurred first, if not in this row."""
@@ -108,7 +147,7 @@ def validate(row: FileRow, rules: RowRules, file: str, first_seen: str = "") -> 
         product_id = rules.product_id(row.cells.get(rules.columns.product_id))
         rules.check_length(product_id)
         _check(row, first_seen)
-        image = rules.image(row.cells.get(rules.columns.image))
+        image, *more = rules.images(row.cells)
         own = {rules.columns.product_id: product_id, rules.columns.image: image}
         metadata = _metadata({**row.cells, **own}, rules)
     except InvalidRowError as error:
@@ -116,7 +155,7 @@ def validate(row: FileRow, rules: RowRules, file: str, first_seen: str = "") -> 
         reason, detail = (Reason.BAD_ROW, row.fault) if counts_fault else (error.reason, error.detail)
         detail = "; ".join(filter(None, (detail, row.doubt)))
         return Skipped(product_id, Stage.CATALOG, reason, detail, row.line, file, bool(row.fault or row.doubt))
-    return Product(product_id, image, metadata, row.line, file)
+    return Product(product_id, image, metadata, row.line, file, tuple(more))
 
 
 def refit(product_id: str, values: Mapping[str, Any], rules: RowRules) -> dict[str, Scalar]:
@@ -213,4 +252,10 @@ def row_rules(contract: Contract, columns: Columns) -> RowRules:
         safe_length = casting.safe_length(field.max_length) if field.type == "VARCHAR" else 0
         typed.append(TypedColumn(field, own.get(field.column, field.column), convert, default, safe_length))
     hidden = contract.taken_names | {columns.product_id, ""} | {column.source for column in typed}
-    return RowRules(columns, contract.id_max_length, tuple(typed), hidden, contract.keeps_others)
+    return RowRules(columns, contract.id_max_length, tuple(typed), hidden, contract.keeps_others, contract.images)
+
+
+def image_fields(contract: Contract, image_column: str) -> tuple[str, ...]:
+    """Return the names under which a product's metadata has its image: typed fields, or its column's own."""
+    typed = tuple(field.name for field in contract.fields if field.column in ("image", image_column))
+    return typed or (image_column,)

@@ -234,6 +234,8 @@ allow_smaller = option(
     help="Accept that more than 20 % of the products that apps or exports have now are lost, or have other ids.",
 )
 
+parquet = option("Output", "--parquet", is_flag=True, help="Also write a Parquet file: ids, typed fields and vectors.")
+
 as_json = click.option(
     "--json", "as_json", is_flag=True, cls=Grouped, group="Output", help="Print the result as JSON on stdout."
 )

@@ -88,6 +88,7 @@ _KEYS: dict[str, Callable[[Any], bool]] = {
     "ef_schema": lambda value: value is None or _is_ef(value),  # contracts of older versions have none
     "fields": _are_fields,
     "index": lambda value: isinstance(value, dict) and _is_whole(value.get("M")),
+    "group": lambda value: value is None or _is_text(value),
     "missing": lambda value: value is None or _are_missing_numbers(value),
 }
 """What ingest reads of a contract, and what it may be; None stands for a key that is absent."""

@@ -8,13 +8,14 @@ from dataclasses import asdict, dataclass, replace
 from dataclasses import field as dataclass_field
 from typing import TYPE_CHECKING, Any
 
-from ingest.core import canonical_json, collection_layout, search_ef
+from ingest.core import canonical_json, collection_layout, image_list, search_ef
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ingest.core.collection_layout import Layout
     from ingest.core.field import Field
+    from ingest.core.image_list import ImageList
 
 PRIMARY_KEY = "product_id"
 ROW_DIGEST = "row_digest"
@@ -52,7 +53,8 @@ class Contract:
     """What a collection looks like to the apps that query it.
 
     `missing` says, by field, how the collection stores a missing number: as null (None) or as a number that stands for
-    it; other fields store NaN. It depends on the server, so it is empty in a contract read from a file.
+    it; other fields store NaN. It depends on the server, so it is empty in a contract read from a file. `group` is the
+    field whose value products of one item share, of which an answer names one; "" if there is none.
     """
 
     version: int
@@ -62,6 +64,8 @@ class Contract:
     index: HnswIndex
     fields: tuple[Field, ...]
     layout: Layout = collection_layout.NONE
+    images: ImageList = image_list.ONE
+    group: str = ""
     missing: Mapping[str, float | None] = dataclass_field(default_factory=dict)
 
     @property
@@ -115,7 +119,7 @@ def collection_name(contract: Contract, space: Space) -> str:
     shape = asdict(replace(contract, index=replace(contract.index, ef=0)))
     for field in shape["fields"]:
         del field["missing"]  # covered by `missing` below if the server needs it
-    del shape["layout"], shape["missing"]
+    del shape["layout"], shape["missing"], shape["images"], shape["group"]
     shape |= {"layout": contract.layout.lasting} if contract.layout.lasting else {}
     shape |= {"missing": contract.missing} if contract.missing else {}
     content = canonical_json.encode({"schema": shape, "space": space.fingerprint})
@@ -143,6 +147,8 @@ def to_json(contract: Contract, space: Space, measured_ef: int | None = None) ->
     }
     if contract.layout.partition_key:
         content["partition_key"] = contract.layout.partition_key
+    if contract.group:
+        content["group"] = contract.group
     if contract.missing:
         content["missing"] = dict(contract.missing)
     return json.dumps(search_ef.add_measured(content, measured_ef), ensure_ascii=True)

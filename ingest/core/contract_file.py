@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ingest.core import collection_layout
+from ingest.core import collection_layout, image_list
 from ingest.core.contract import IMAGE_SHA256, PRIMARY_KEY, ROW_DIGEST, Contract, HnswIndex
 from ingest.core.errors import ContractError
-from ingest.core.field import MAX_VARCHAR, FaultError, field_name, integer, milvus_name, no_others, read_field
+from ingest.core.field import MAX_VARCHAR, FaultError, Field, field_name, integer, milvus_name, no_others, read_field
 
 _MAX_ALIAS = 255 - 13  # `_` and 12 digits of fingerprint make the collection's name
 
@@ -49,7 +49,9 @@ def load(path: Path) -> Contract:
 
 
 def _contract(table: dict[str, Any]) -> Contract:
-    no_others(table, {"version", "alias", "others", "product_id", "embedding", "collection", "fields"}, "")
+    no_others(
+        table, {"version", "alias", "others", "product_id", "embedding", "collection", "fields", "images", "group"}, ""
+    )
     if table.get("version") != 1:
         raise FaultError(f"version is {table.get('version')!r}; this version of ingest reads version 1")
     others = table.get("others", "dynamic")
@@ -71,6 +73,8 @@ def _contract(table: dict[str, Any]) -> Contract:
         id_max_length=integer(key, "max_length", "product_id.", 1, MAX_VARCHAR),
         index=_index(table.get("embedding", {})),
         fields=fields,
+        images=image_list.read(table.get("images", {})),
+        group=_group(table.get("group", ""), fields),
     )
     reserved = {PRIMARY_KEY, ROW_DIGEST, IMAGE_SHA256, contract.index.field}
     for field in fields:
@@ -78,6 +82,15 @@ def _contract(table: dict[str, Any]) -> Contract:
             raise FaultError(f"fields: {field.name} is listed twice, or is a name that ingest uses itself")
         reserved.add(field.name)
     return contract
+
+
+def _group(name: Any, fields: tuple[Field, ...]) -> str:
+    texts = [field.name for field in fields if field.type == "VARCHAR"]
+    if name == "" or name in texts:
+        return str(name)
+    raise FaultError(
+        f"group is {name!r}; it must be a VARCHAR field of [[fields]], one of {', '.join(texts) or 'none'}"
+    )
 
 
 def _index(table: dict[str, Any]) -> HnswIndex:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     import numpy as np
@@ -69,6 +69,11 @@ class Reason(StrEnum):
         return self in _TRANSIENT
 
     @property
+    def passes_to_next_image(self) -> bool:
+        """Whether another image of the product is used instead: not if this one may be usable in another run."""
+        return not self.is_transient and self is not Reason.NOT_DOWNLOADED
+
+    @property
     def depends_on_settings(self) -> bool:
         """Whether other settings, such as a limit or an allowed address, may help: each run tries again."""
         return self in _DEPEND_ON_SETTINGS
@@ -126,7 +131,7 @@ class Product(NamedTuple):
 
     `image` is the catalog's URL or path. `metadata` holds the contract's fields in its types and, if the contract keeps
     them, the other columns as text. `line` is 1-based, as in an editor, in `file`, a path relative to the catalog's
-    folder.
+    folder. `more_images` are to be tried, in order, if `image` is unusable for good; `position` counts those that were.
     """
 
     product_id: str
@@ -134,6 +139,14 @@ class Product(NamedTuple):
     metadata: Mapping[str, Scalar]
     line: int
     file: str = ""
+    more_images: tuple[str, ...] = ()
+    position: int = 0
+
+    def with_next_image(self, fields: Iterable[str]) -> Product:
+        """Return the product with the next of its images, which these of its metadata fields name too."""
+        image, *more = self.more_images
+        metadata = {**self.metadata, **{name: image for name in fields if name in self.metadata}}
+        return self._replace(image=image, more_images=tuple(more), position=self.position + 1, metadata=metadata)
 
     def skipped(self, stage: Stage, reason: Reason, detail: str) -> Skipped:
         """Return the `Skipped` for this product."""

@@ -101,6 +101,7 @@ class Settings:
     accept_changed_catalog: bool = False
 
     exports: bool = True
+    parquet: bool = False
     allow_smaller: bool = False
     max_skipped: str = ""
 
@@ -148,6 +149,11 @@ class Settings:
     def npy_ids(self) -> Path:
         """The product ids of the exported vectors' rows."""
         return self.data / "embeddings" / f"embedding_metadata{'_sample' if self.sample else ''}.json"
+
+    @property
+    def parquet_file(self) -> Path:
+        """The exported products with their fields and vectors; a sample has its own file."""
+        return self.data / "embeddings" / f"products{'_sample' if self.sample else ''}.parquet"
 
     @property
     def indexes(self) -> Path:

@@ -124,6 +124,11 @@ class FaissIndex:
         self.names = names
         self.known = frozenset(names)
 
+    @property
+    def size(self) -> int:
+        """How many vectors it holds."""
+        return int(self._index.ntotal)
+
     @cached_property
     def rows(self) -> NDArray[np.float32]:
         """The vectors it holds, (n, dim) float32: a view of its memory, not to be written to."""

@@ -1,13 +1,16 @@
-"""The vectors as files for other programs: a `.npy` of unit rows, a JSON list of product ids, and a manifest."""
+"""The vectors as files for other programs: a `.npy` of unit rows, a JSON list of product ids, and a manifest.
+
+A Parquet file of the same rows, if wanted, is written in the same pass.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
+from contextlib import ExitStack
 from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 
@@ -23,6 +26,7 @@ from ingest.exports.manifest import (
     remove_manifest,
     write_manifest,
 )
+from ingest.exports.parquet_file import ParquetTable
 from ingest.runtime.atomic_files import atomic_write, reason, storage_errors
 from ingest.runtime.parallel import batched
 from ingest.sync.high_water import HighWater
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ingest.exports.parquet_file import ParquetExport
     from ingest.store.base import EmbeddingStore
 
 _BLOCK = 4096  # rows looked up and written at a time
@@ -51,31 +56,42 @@ class RowSource(Protocol):
 def write(
     npy: Path, ids: Path, source: RowSource, store: EmbeddingStore, fingerprint: str,
     check: Callable[[], None] | None = None, repair: Callable[[list[bytes]], None] | None = None, *,
-    rewrite: bool = False, forgets: bool = False,
+    parquet: ParquetExport | None = None, rewrite: bool = False, forgets: bool = False,
 ) -> Manifest:  # fmt: skip
     """Write `npy`, (n, dim) float32 in catalog order, `ids`, a JSON list of product ids in row order, and the manifest.
 
-    A product whose vector the store lacks, because its image could not be decoded, has no row. Files that were made
-    from the same are left alone unless `rewrite` is set. Memory is one block. `check` is called before files are
-    replaced, and may raise. If the store has damaged vectors, `repair` is called once with their keys, and what it does
-    not replace has no row. The manifest has how many rows the last exports had, unless it `forgets` them.
+    The `parquet` file, if given, has the same rows, and is renamed together with the pair. A product whose vector the
+    store lacks, because its image could not be decoded, has no row. Files that were made from the same are left alone
+    unless `rewrite` is set. Memory is one block. `check` is called before the pair is replaced, and may raise. If the
+    store has damaged vectors, `repair` is called once with their keys, and what it does not replace has no row. The
+    manifest has how many rows the last exports had, unless it `forgets` them.
     Raises StorageError if the disk is full; the existing files stay.
     """
     content, rows = _content(source, store)
     existing = read_manifest(npy)
-    if existing is not None and existing.matches(content, fingerprint, npy, ids) and not rewrite:
+    keeps = existing is not None and existing.matches(content, fingerprint, npy, ids) and not rewrite
+    if parquet is not None and parquet.is_current(content, fingerprint) and not rewrite:
+        parquet = None
+    if existing is not None and keeps and parquet is None:
         return existing
-    if check is not None:
+    if check is not None and not keeps:
         check()
+    pair = None if keeps else (npy, ids)
     try:
-        manifest = _write(npy, ids, source, store, rows, fingerprint, partial=repair is None)
+        written = _write(pair, parquet, source, store, rows, partial=repair is None)
     except _DamagedVectorsError as found:
         assert repair is not None
         repair(found.keys)
-        manifest = _write(npy, ids, source, store, rows, fingerprint, partial=True)
+        written = _write(pair, parquet, source, store, rows, partial=True)
+    if parquet is not None:
+        made = parquet.manifest(written.rows, written.content, fingerprint, written.files.pop(parquet.path.name))
+        write_manifest(parquet.path, made)
+    if existing is not None and keeps:
+        return existing
     last = HighWater.of(existing.high_water or [existing.rows]) if existing else HighWater()
-    figures = last.add(manifest.rows, manifest.rows, is_allowed=forgets).figures
-    manifest = replace(manifest, high_water=list(figures) if len(figures) > 1 else [])
+    figures = last.add(written.rows, written.rows, is_allowed=forgets).figures
+    high_water = list(figures) if len(figures) > 1 else []
+    manifest = Manifest(written.rows, store.dim, fingerprint, written.content, written.files, high_water)
     write_manifest(npy, manifest)
     return manifest
 
@@ -88,20 +104,28 @@ class _DamagedVectorsError(Exception):
         self.keys = keys
 
 
-def _write(
-    npy: Path, ids: Path, source: RowSource, store: EmbeddingStore, expected: int, fingerprint: str, *, partial: bool
-) -> Manifest:
-    """Write the pair, and return its manifest, whose content is what was written, not what was asked for.
+class _Written(NamedTuple):
+    """What was written, not what was asked for: `content` is the digest of the rows, `files` the checksums by name."""
 
-    There are `expected` rows unless the store finds damaged vectors; raises their keys unless the pair may be
+    rows: int
+    content: str
+    files: dict[str, FileChecksum]
+
+
+def _write(
+    pair: tuple[Path, Path] | None, parquet: ParquetExport | None, source: RowSource, store: EmbeddingStore,
+    expected: int, *, partial: bool,
+) -> _Written:  # fmt: skip
+    """Write the files, and rename all of them at the end.
+
+    There are `expected` rows unless the store finds damaged vectors; raises their keys unless the files may be
     `partial`.
     """
     rows, content, damaged = 0, hashlib.sha256(source.content.encode()), list[bytes]()
-    with atomic_write(npy) as npy_file, atomic_write(ids) as ids_file:
-        vectors_out, ids_out = ChecksumWriter(npy_file, npy), ChecksumWriter(ids_file, ids)
-        _write_header(vectors_out, expected, store.dim)
-        separator = "\n"
-        ids_out.write(b"[")
+    with ExitStack() as stack:
+        pair_out = _Pair(stack, *pair, expected, store.dim) if pair else None
+        table = ParquetTable(stack, parquet) if parquet else None
+        outputs = [output for output in (pair_out, table) if output is not None]
         for block in batched(source.pairs(), _BLOCK):
             keys = [key for _, key in block]
             sound, vectors = store.take(keys)
@@ -114,17 +138,46 @@ def _write(
                 continue
             names = list(compress((product_id for product_id, _ in block), is_sound))
             rows += len(names)
-            vectors_out.write(vectors.astype("<f4", copy=False).tobytes())
-            ids_out.write((separator + ",\n".join(json.dumps(name, ensure_ascii=False) for name in names)).encode())
-            separator = ",\n"
-        ids_out.write(b"\n]\n")
+            for output in outputs:
+                output.add(names, vectors)
+        files = {} if pair_out is None else pair_out.finish(rows)
+        if parquet is not None and table is not None:
+            files[parquet.path.name] = table.finish()
         if damaged and not partial:
             raise _DamagedVectorsError(damaged)
-        checksum = vectors_out.checksum() if rows == expected else _correct_header(npy_file, npy, rows, store.dim)
-        remove_manifest(npy)
-    return Manifest(
-        rows, store.dim, fingerprint, content.hexdigest(), {npy.name: checksum, ids.name: ids_out.checksum()}
-    )
+        for path in ([pair[0]] if pair else []) + ([parquet.path] if parquet else []):
+            remove_manifest(path)
+    return _Written(rows, content.hexdigest(), files)
+
+
+class _Pair:
+    """The `.npy` and the ids while they are written; they get their names when the `stack` is closed without an error.
+
+    The header says `expected` rows until `finish`.
+    """
+
+    def __init__(self, stack: ExitStack, npy: Path, ids: Path, expected: int, dim: int) -> None:
+        self._npy, self._ids, self._expected, self._dim = npy, ids, expected, dim
+        self._file = stack.enter_context(atomic_write(npy))
+        self._vectors_out = ChecksumWriter(self._file, npy)
+        self._ids_out = ChecksumWriter(stack.enter_context(atomic_write(ids)), ids)
+        _write_header(self._vectors_out, expected, dim)
+        self._ids_out.write(b"[")
+        self._separator = "\n"
+
+    def add(self, names: list[str], vectors: NDArray[np.float32]) -> None:
+        """Append rows: product ids, and their vectors, (n, dim) float32."""
+        self._vectors_out.write(vectors.astype("<f4", copy=False).tobytes())
+        listed = ",\n".join(json.dumps(name, ensure_ascii=False) for name in names)
+        self._ids_out.write((self._separator + listed).encode())
+        self._separator = ",\n"
+
+    def finish(self, rows: int) -> dict[str, FileChecksum]:
+        """Complete the files, which have so many rows, and return their checksums by name."""
+        self._ids_out.write(b"\n]\n")
+        is_right = rows == self._expected
+        vectors = self._vectors_out.checksum() if is_right else _correct_header(self._file, self._npy, rows, self._dim)
+        return {self._npy.name: vectors, self._ids.name: self._ids_out.checksum()}
 
 
 def _write_header(file: Any, rows: int, dim: int) -> None:

@@ -32,7 +32,7 @@ class ExportRows:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self._ids = tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder)  # noqa: SIM115  open until close()
@@ -65,7 +65,7 @@ class ExportRows:
 
         Returns its place.
         """
-        with storage_errors(self._folder):
+        with storage_errors(self.folder):
             self._ids.write(f"{json.dumps(product_id)}\n")
         self._unwritten += _NO_IMAGE if key is None else b"\1" + key
         self._products += 1
@@ -101,7 +101,7 @@ class ExportRows:
 
     def _write_at(self, offset: int, content: bytes | bytearray) -> None:
         rest = bytes(content)
-        with storage_errors(self._folder):
+        with storage_errors(self.folder):
             self._keys.seek(offset)
             while rest:
                 rest = rest[self._keys.write(rest) :]  # a disk that is nearly full takes a part
@@ -109,7 +109,7 @@ class ExportRows:
     def _lines(self) -> Iterator[tuple[str, bytes | None]]:
         """Yield every product's id as a line of JSON, and its image's key or None."""
         self._flush()
-        with storage_errors(self._folder):
+        with storage_errors(self.folder):
             self._ids.flush()
         self._ids.seek(0)
         for start in range(0, self._products, _BLOCK):

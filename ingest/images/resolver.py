@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import re
 import time
 from dataclasses import dataclass
@@ -13,10 +14,14 @@ from ingest.core.errors import StorageError
 from ingest.core.records import ImageFile, Product, Reason, Skipped, Stage
 from ingest.core.redaction import redact
 from ingest.images.cache.cache import NotAFileError
-from ingest.images.urls import DownloadError, host
+from ingest.images.existing_names import ExistingNames
+from ingest.images.unusable_images import EARLIER, UnusableImages
+from ingest.images.url_requests import UrlRequests
+from ingest.images.urls import DownloadError, guess_url, host
 from ingest.images.whatwg_url import parse
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from ingest.images.cache.cache import ImageCache
@@ -33,19 +38,23 @@ _MACHINE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFI
 _MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL})
 _DENIED = frozenset({errno.EACCES, errno.EPERM})
 
-_EARLIER = " (found by an earlier run; --retry-failed tries again)"
-
 
 @dataclass(frozen=True, slots=True)
 class RefetchPolicy:
-    """Which images are fetched again: those older than `older_than_s` and, with `failed`, permanent failures."""
+    """Which images are fetched again: those older than `older_than_s` and, with `failed`, permanent failures.
+
+    What was fetched or confirmed since the run `began`, in seconds since 1970, is not asked for again.
+    """
 
     failed: bool = False
     older_than_s: float | None = None
+    began: float = math.inf
 
     def is_due(self, entry: CacheEntry) -> bool:
         """Whether to compare an image with its source; also one that was put into the cache by hand."""
-        return self.older_than_s is not None and time.time() - entry.fetched_at >= self.older_than_s
+        if self.older_than_s is None or entry.fetched_at >= self.began:
+            return False
+        return time.time() - entry.fetched_at >= self.older_than_s
 
 
 class UnreadFile(NamedTuple):
@@ -60,8 +69,8 @@ class ImageResolver:
     """Turns a Product into its ImageFile, or into a Skipped with the reason; passes a Skipped through.
 
     A local image becomes an UnreadFile. For any number of threads. `downloader` is None if downloads are off. Local
-    images must be in one of the `roots`. Whatever a product contains, nothing is raised, except StorageError, which
-    ends the run.
+    images must be in one of the `roots`. Of several images the first is taken that is not unusable for good; `fields`
+    of the metadata name it. Whatever a product contains, nothing is raised, except StorageError, which ends the run.
     """
 
     def __init__(
@@ -70,16 +79,31 @@ class ImageResolver:
         downloader: Downloader | None,
         roots: ImageRoots,
         refetch: RefetchPolicy = RefetchPolicy(),
+        fields: Iterable[str] = (),
+        unusable: UnusableImages | None = None,
     ) -> None:
         self._cache = cache
         self._downloader = downloader
         self._roots = roots
         self._refetch = refetch
+        self._requests = UrlRequests(cache.url_key)
+        self._names = ExistingNames(roots.folders)
+        self._unusable = unusable or UnusableImages(cache, retries=refetch.failed)
+        self._fields = tuple(fields)
 
     def __call__(self, record: Product | Skipped) -> ImageFile | UnreadFile | Skipped:
         """Return the product's image, or a Skipped of `Stage.IMAGES`."""
         if isinstance(record, Skipped):
             return record
+        product, found = record, self._find(record)
+        while product.more_images and isinstance(found, Skipped) and found.reason.passes_to_next_image:
+            if has_scheme(product.image):
+                self._unusable.note_url(product, product.image.strip(), found.reason, found.detail)
+            product = product.with_next_image(self._fields)
+            found = self._find(product)
+        return found
+
+    def _find(self, record: Product) -> ImageFile | UnreadFile | Skipped:
         image = record.image.strip()
         if not is_text(record.product_id) or not is_text(image):
             return _skipped(record, Reason.BAD_ROW, "the id or the image is not valid Unicode; correct the row")
@@ -93,11 +117,12 @@ class ImageResolver:
             return _skipped(record, error.reason, error.detail)
 
     def host(self, record: ImageFile | UnreadFile | Product | Skipped) -> str | None:
-        """Return the host that a product's image would be fetched from, None if it needs no network."""
+        """Return the host that a product's image would be fetched from first, None if it needs no network."""
         if self._downloader is None or not isinstance(record, Product):
             return None
-        image = record.image.strip()
-        return host(image) or None if image[:4].lower() == "http" else None
+        images = (image.strip() for image in (record.image, *record.more_images))
+        url = next((image for image in images if image[:4].lower() == "http"), "")
+        return host(url) or None if url else None
 
     def _remote(self, product: Product, url: str) -> ImageFile | Skipped:
         if url[:5].lower() == "file:":
@@ -108,16 +133,20 @@ class ImageResolver:
             entry = self._cache.find(product.product_id, url)
         except OSError as error:
             return unreadable(product, f"the cached image of {redact(url)}", error)
+        if entry is None and (fault := self._unusable.find_url(product, url)) is not None:
+            raise DownloadError(fault[0], fault[1] + EARLIER)
         if self._downloader is None:
+            if entry is None:
+                entry = self._shared(product.product_id, url, None)
             if entry is None:
                 detail = f"{redact(url)}: not in the cache; pass --download-missing"
                 return _skipped(product, Reason.NOT_DOWNLOADED, detail)
         elif entry is None:
             if (earlier := self._earlier_error(product.product_id, url)) is not None:
                 raise earlier
-            entry = self._fetch(self._downloader, product.product_id, url, None)
+            entry = self._obtain(self._downloader, product, url, None)
         elif self._refetch.is_due(entry):
-            entry = self._refresh(self._downloader, product.product_id, url, entry)
+            entry = self._refresh(self._downloader, product, url, entry)
         return _image_file(product, self._cache.path(entry), entry.sha256)
 
     def _earlier_error(self, product_id: str, url: str) -> DownloadError | None:
@@ -131,14 +160,41 @@ class ImageResolver:
         reason = Reason(entry.failure)
         if reason.is_transient or reason.depends_on_settings:
             return None
-        return DownloadError(reason, entry.detail.removesuffix(_EARLIER) + _EARLIER)
+        return DownloadError(reason, entry.detail.removesuffix(EARLIER) + EARLIER)
 
-    def _refresh(self, downloader: Downloader, product_id: str, url: str, entry: CacheEntry) -> CacheEntry:
+    def _refresh(self, downloader: Downloader, product: Product, url: str, entry: CacheEntry) -> CacheEntry:
         """Ask whether the image has changed; if the request fails, the image stays in use."""
         try:
-            return self._fetch(downloader, product_id, url, entry)
+            return self._obtain(downloader, product, url, entry)
         except DownloadError as error:
             return self._cache.keep(entry, error.reason, error.detail)
+
+    def _obtain(self, downloader: Downloader, product: Product, url: str, prior: CacheEntry | None) -> CacheEntry:
+        """Return what the URL gives: from another product's download, or requested, one at a time."""
+        product_id = product.product_id
+        with self._requests.turn(url):
+            if (shared := self._shared(product_id, url, prior)) is not None:
+                return shared
+            error, tried = self._requests.error(product_id, url), False
+            if error is None:
+                try:
+                    return self._fetch(downloader, product_id, url, prior)
+                except DownloadError as new:
+                    error, tried = new, new.reason is not Reason.HOST_RESTING
+                    self._requests.note(product_id, url, error)
+            # The row of a product with other images may be that of one which is in use.
+            if prior is None and not product.more_images:
+                self._cache.fail(product_id, url, error.reason, error.detail, tried=tried)
+            raise error
+
+    def _shared(self, product_id: str, url: str, prior: CacheEntry | None) -> CacheEntry | None:
+        """Return the row of the product with the file of another product's download of the URL; None without one."""
+        shared = self._cache.find_shared(product_id, url)
+        if shared is None or self._refetch.is_due(shared):
+            return None
+        if prior is not None and prior.sha256 == shared.sha256:
+            return self._cache.confirm(prior, url)
+        return self._cache.share(product_id, url, shared)
 
     def _fetch(self, downloader: Downloader, product_id: str, url: str, prior: CacheEntry | None) -> CacheEntry:
         temporary = self._cache.temporary_path()
@@ -149,11 +205,6 @@ class ImageResolver:
                 assert prior is not None, "without validators a server cannot answer that nothing changed"
                 return self._cache.confirm(prior, url)
             return self._cache.store(product_id, url, temporary, download)
-        except DownloadError as error:
-            if prior is None:
-                tried = error.reason is not Reason.HOST_RESTING
-                self._cache.fail(product_id, url, error.reason, error.detail, tried=tried)
-            raise
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -164,12 +215,26 @@ class ImageResolver:
         path = self._roots.folders[0] / image
         try:
             path = self._find_local(image)
+            if not path.exists() and (detail := self._explain_missing(image, redact(str(path)))):
+                return _skipped(product, Reason.NOT_FOUND, detail)
             if not self._roots.contain(path):
                 detail = "outside of the catalog's folder; name the image's folder with --images-root"
                 return _skipped(product, Reason.DISALLOWED, f"{redact(str(path))}: {detail}")
         except (OSError, ValueError) as error:
             return unreadable(product, redact(str(path)), error)
         return UnreadFile(product, path)
+
+    def _explain_missing(self, image: str, shown: str) -> str:
+        """Return what may be meant by a path that names no file and is `shown` so; "" if nothing is known."""
+        if known := self._names.describe(image):
+            return f"{shown}: no such file, but {known}"
+        url, is_certain = guess_url(image)
+        first = image.partition("/")[0]
+        if not url or (first and any((root / first).exists() for root in self._roots.folders)):
+            return ""
+        bare = redact(url).removeprefix("https:" if image.startswith("//") else "https://")  # without its query
+        what = "a URL without its scheme; write" if is_certain else "no such file; if it is a URL, write"
+        return f"{bare}: {what} {redact(url)}"
 
     def _find_local(self, image: str) -> Path:
         """Return the first existing path, else where it would be in the catalog's folder.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from ingest.core.records import ImageFile, Product, Reason, Skipped, Stage
 from ingest.images.already_present import PresentImages
+from ingest.images.candidates import FirstUsable
 from ingest.images.decode.in_processes import PROGRAM, ProcessDecoder, uses_processes
 from ingest.images.decode.model_pixels import ModelPixels
 from ingest.images.decode.on_threads import ThreadDecoder
@@ -23,6 +24,7 @@ from ingest.images.quality import Inspector, QualityFilter
 from ingest.images.resolver import ImageResolver, RefetchPolicy, UnreadFile
 from ingest.images.roots import image_roots
 from ingest.images.unread_files import UnreadFiles, none_is_known
+from ingest.images.unusable_images import UnusableImages, describe_limits, has_several
 from ingest.runtime import parallel
 from ingest.runtime.profiler import StageProfiler
 from ingest.runtime.worker_processes import WorkerProcesses
@@ -55,13 +57,21 @@ AHEAD = 8192
 
 
 class ImageStage:
-    """Finds the images of products, as `settings` say; a context manager that closes all connections."""
+    """Finds the images of products, as `settings` say; a context manager that closes all connections.
 
-    def __init__(self, settings: Settings, cache: ImageCache, profiler: StageProfiler | None = None) -> None:
+    A product's metadata names its image under `fields`. The run `began` now, or at this time in seconds since 1970.
+    """
+
+    def __init__(
+        self, settings: Settings, cache: ImageCache, profiler: StageProfiler | None = None,
+        fields: Sequence[str] = ("image",), began: float | None = None,
+    ) -> None:  # fmt: skip
         self._settings = settings
         self._cache = cache
+        self._fields = fields
         self._profiler = profiler or StageProfiler()
-        self._refetch = RefetchPolicy(settings.retry_failed, settings.refresh_after_s)
+        self._refetch = RefetchPolicy(settings.retry_failed, settings.refresh_after_s, began or time.time())
+        self._unusable = UnusableImages(cache, describe_limits(settings), retries=settings.retry_failed)
         self._downloader = Downloader(download_policy(settings)) if settings.download_missing else None
         self._sandbox = Sandbox()
         self._in_processes = uses_processes(settings)
@@ -103,15 +113,18 @@ class ImageStage:
         needs their pixels.
         """
         workers = self._settings.download_workers if decoder is None else self._decode_threads
-        read = UnreadFiles(self._cache, decoder, is_known)
+        resolver, read = self._resolver(download=download), UnreadFiles(self._cache, decoder, is_known, self._unusable)
 
-        def read_and_inspect(block: list[ImageFile | UnreadFile | Skipped]) -> list[ImageFile | Skipped]:
+        def read_and_inspect(block: Sequence[ImageFile | UnreadFile | Skipped]) -> list[ImageFile | Skipped]:
             return [self._inspect(record) for record in read(block)]
 
+        first_usable = FirstUsable(
+            self._cache, self._unusable, self._fields, resolver, read_and_inspect, decoder, is_known
+        )
         stage = Stage.IMAGES if decoder is None else Stage.DECODE
         blocks = parallel.parallel_map(
-            self._profiler.timed(stage, read_and_inspect, list, _range),
-            _blocks(self._locate(products, download=download), UnreadFile),
+            self._profiler.timed(stage, first_usable, list, _range),
+            _blocks(self._locate(products, resolver), UnreadFile),
             workers=workers,
             ahead=2 * workers,
             here=self._has_no_work,
@@ -130,7 +143,9 @@ class ImageStage:
                 return record.product
             if not isinstance(record, ImageFile) or not self._inspect.looks:
                 return record
-            return self._inspect(record) if self._cache.index.content(record.sha256) else record.product
+            if record.product.more_images or self._cache.index.content(record.sha256) is None:
+                return record.product
+            return self._inspect(record)
 
         return self._in_blocks(lambda block: list(map(inspect, present(block))), products)
 
@@ -142,6 +157,7 @@ class ImageStage:
         settings = self._settings
 
         def reject(image: ImageFile, error: UndecodableError) -> None:
+            self._unusable.note_bytes(image, error.reason, error.detail)
             if error.reason in _BAD_CONTENT:
                 self._cache.reject(image.product.product_id, image.sha256, error.reason, error.detail)
 
@@ -169,14 +185,17 @@ class ImageStage:
         )
         return parallel.flatten(blocks)
 
+    def _resolver(self, *, download: bool) -> ImageResolver:
+        downloader = self._downloader if download else None
+        roots = image_roots(self._settings)
+        return ImageResolver(self._cache, downloader, roots, self._refetch, self._fields, self._unusable)
+
     def _locate(
-        self, products: Iterable[Product | Skipped], *, download: bool
+        self, products: Iterable[Product | Skipped], resolver: ImageResolver
     ) -> Iterator[ImageFile | UnreadFile | Skipped]:
         """Say where each product's image is; download those that are not on disk."""
         settings = self._settings
-        roots = image_roots(settings)
-        present = PresentImages(self._cache, roots, self._refetch)
-        resolver = ImageResolver(self._cache, self._downloader if download else None, roots, self._refetch)
+        present = PresentImages(self._cache, image_roots(settings), self._refetch)
 
         def find_present(block: list[Product | Skipped]) -> list[ImageFile | UnreadFile | Product | Skipped]:
             return [
@@ -222,7 +241,10 @@ class ImageStage:
         )
 
     def _has_no_work(self, block: Sequence[ImageFile | UnreadFile | Skipped]) -> bool:
-        return not self._inspect.looks and not any(isinstance(record, UnreadFile) for record in block)
+        return not self._inspect.looks and not any(
+            isinstance(record, UnreadFile) or (isinstance(record, ImageFile) and has_several(record.product))
+            for record in block
+        )
 
 
 def download_policy(settings: Settings) -> DownloadPolicy:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from ingest.core.records import ImageFile, Skipped
 from ingest.core.redaction import redact
 from ingest.images.decode.base import ReadFile
+from ingest.images.decode.errors import UndecodableError
 from ingest.images.decode.on_threads import read_block
 from ingest.images.resolver import UnreadFile, unreadable
+from ingest.images.unusable_images import has_several
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from ingest.images.cache.cache import ImageCache
     from ingest.images.decode.stage import Decoder
     from ingest.images.reading import FileFacts
+    from ingest.images.unusable_images import UnusableImages
 
     IsKnown: TypeAlias = Callable[[Sequence[ImageFile]], Sequence[bool]]
 
@@ -29,11 +32,19 @@ def none_is_known(images: Sequence[ImageFile]) -> list[bool]:
 class UnreadFiles:
     """Turns each UnreadFile of a block into its ImageFile, or a Skipped; passes other records through.
 
-    With a `decoder`, images of which `is_known` says False are decoded too. For any number of threads. Raises
-    StorageError if the machine is at fault, as `resolver.unreadable` says.
+    With a `decoder`, images of which `is_known` says False are decoded too. An `unusable` one of a product with several
+    gets no row: that is kept for the one in use. For any number of threads. Raises StorageError if the machine is at
+    fault, as `resolver.unreadable` says.
     """
 
-    def __init__(self, cache: ImageCache, decoder: Decoder | None = None, is_known: IsKnown = none_is_known) -> None:
+    def __init__(
+        self,
+        cache: ImageCache,
+        decoder: Decoder | None = None,
+        is_known: IsKnown = none_is_known,
+        unusable: UnusableImages | None = None,
+    ) -> None:
+        self._unusable = unusable
         self._cache = cache
         self._decoder = decoder
         self._is_known = is_known
@@ -65,10 +76,13 @@ class UnreadFiles:
         else:
             results = list(self._decoder.files.read(paths, lambda facts: self._wanted(files, facts)))
         read = [(file, result.facts) for file, result in zip(files, results, strict=True)]
-        self._cache.record_local(
-            (file.product.product_id, file.path, facts) for file, facts in read if not isinstance(facts, OSError)
-        )
         images = [_image(file, facts) for file, facts in read]
+        bad = self._bad(images, results)
+        self._cache.record_local(
+            (file.product.product_id, file.path, facts)
+            for file, facts in read
+            if not isinstance(facts, OSError) and file.product.product_id not in bad
+        )
         if self._decoder is None:
             return images
         outcomes = [(image, result.outcome) for image, result in zip(images, results, strict=True)
@@ -78,6 +92,20 @@ class UnreadFiles:
             image._replace(decoded=decoded.get(image.product.product_id)) if isinstance(image, ImageFile) else image
             for image in images
         ]
+
+    def _bad(self, images: Sequence[ImageFile | Skipped], results: Sequence[ReadFile]) -> set[str]:
+        """Return the products with several images whose files here are no images."""
+        several = [
+            (image, result)
+            for image, result in zip(images, results, strict=True)
+            if isinstance(image, ImageFile) and has_several(image.product)
+        ]
+        known = self._unusable.find_bytes([image for image, _ in several]) if self._unusable else {}
+        return {
+            image.product.product_id
+            for image, result in several
+            if image.sha256 in known or isinstance(result.outcome, UndecodableError)
+        }
 
     def _wanted(self, files: list[UnreadFile], read: Sequence[FileFacts | OSError]) -> list[bool]:
         """Return which files to decode: those that could be read, and whose image is not known."""

@@ -13,6 +13,11 @@ _HALF = 16  # bytes of each of a key's two digests
 # Scheme, slashes, authority and path; also of URLs that browsers accept and RFC 3986 does not: `http:\\\\user:pw@host`.
 _PARTS = re.compile(r"\s*([a-z][a-z0-9+.-]*):([/\\]*)([^/\\?#]*)([^?#]*)", re.IGNORECASE)
 
+# A host with a dot in it, or with a port, and a path: `www.example.com/a.jpg`, `//cdn.example.com/a.jpg`.
+_HOST_AND_PATH = re.compile(
+    r"(//)?((?:[^\s/\\:?#@.]+\.)+[^\s/\\:?#@.0-9]{2,}|[0-9]+(?:\.[0-9]+){3}|localhost)(:[0-9]+)?(/.*)", re.IGNORECASE
+)
+
 
 class DownloadError(Exception):
     """A URL that gave no image; `detail` is one line without password and query."""
@@ -59,6 +64,10 @@ class UrlKey(StrEnum):
             return True
         return self is UrlKey.PATH and stored[:_HALF] == _digest(_without_query(url))
 
+    def part(self, stored: bytes) -> bytes:
+        """Return the part of a key that is the same for all URLs of an image."""
+        return stored[:_HALF] if self is UrlKey.PATH else stored[_HALF:]
+
 
 def same_path(one: bytes, other: bytes) -> bool:
     """Whether two keys are of URLs that differ at most in user, query and fragment."""
@@ -72,6 +81,19 @@ def host(url: str) -> str:
         return ""
     name = match[3].rpartition("@")[2].lower()
     return name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
+
+
+def guess_url(text: str) -> tuple[str, bool]:
+    """Return the URL that a text without a scheme seems to be, and whether it is nothing else; "" and False if none.
+
+    It begins with a name that has a dot, a numeric address or `localhost`, and a path follows. Nothing else is meant if
+    that is after `//` or begins with `www.`.
+    """
+    match = _HOST_AND_PATH.fullmatch(text)
+    if match is None:
+        return "", False
+    slashes, name, port, rest = match.groups(default="")
+    return f"https://{name}{port}{rest}", bool(slashes) or name.lower().startswith("www.")
 
 
 def unusable_url(url: str) -> DownloadError:

@@ -29,11 +29,12 @@ _NO_IMAGE = bytes(SHA256_BYTES)
 
 @dataclass(frozen=True, slots=True)
 class ExportPaths:
-    """Where an export is written: the `.npy`, its ids, and the folder of the FAISS files, None to write none."""
+    """Where an export is written: the `.npy`, its ids, the FAISS files' folder, and the Parquet file; None for none."""
 
     npy: Path
     ids: Path
     indexes: Path | None = None
+    parquet: Path | None = None
 
 
 class ExportContent:

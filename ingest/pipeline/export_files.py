@@ -12,6 +12,7 @@ from ingest.core.errors import ExportError, NotLiveError
 from ingest.core.wording import quantity
 from ingest.exports import faiss_index, npy_files
 from ingest.exports.manifest import read_manifest
+from ingest.exports.parquet_file import ParquetExport
 from ingest.pipeline.export_content import ExportContent, ExportPaths, rows_to_export
 from ingest.pipeline.last_good_images import write_images
 from ingest.runtime.parallel import batched
@@ -21,6 +22,7 @@ from ingest.sync.high_water import HighWater
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     from ingest.core.settings import Settings
     from ingest.exports.npy_files import RowSource
@@ -57,7 +59,15 @@ class ExportResult:
 
 def paths(settings: Settings) -> ExportPaths:
     """Return where the settings say that exports go."""
-    return ExportPaths(settings.npy, settings.npy_ids, settings.indexes)
+    parquet = settings.parquet_file if settings.parquet else None
+    return ExportPaths(settings.npy, settings.npy_ids, settings.indexes, parquet)
+
+
+def parquet_export(pipeline: Pipeline, path: Path | None) -> ParquetExport | None:
+    """Return the Parquet file to be written at `path`, None if none is."""
+    if path is None or pipeline.fields is None:
+        return None
+    return ParquetExport(path, pipeline.contract, pipeline.space, pipeline.fields)
 
 
 def existing(pipeline: Pipeline) -> dict[str, Any]:
@@ -65,6 +75,8 @@ def existing(pipeline: Pipeline) -> dict[str, Any]:
     settings = pipeline.settings
     files = faiss_index.IndexFiles.of(settings.indexes, pipeline.space.dim)
     places = {"vectors": settings.npy, "ids": settings.npy_ids, "FAISS": files.index}
+    if settings.parquet:
+        places["Parquet"] = settings.parquet_file
     return {name: path for name, path in places.items() if path.exists()}
 
 
@@ -83,7 +95,7 @@ def write(
     pipeline: Pipeline, files: ExportPaths, rows: RowSource, repair: Callable[[list[bytes]], None] | None = None, *,
     rewrite: bool = False,
 ) -> ExportResult:  # fmt: skip
-    """Write the `.npy` pair and the FAISS files, unless they would lose too many of the last export's products.
+    """Write the `.npy` pair, FAISS and Parquet files, unless they would lose too many of the last export's products.
 
     Files that were made from exactly these rows are kept, unless `rewrite`. `repair` gets the keys of vectors that turn
     out to be damaged, to replace them. Raises StorageError if the disk is full.
@@ -97,7 +109,7 @@ def write(
     try:
         manifest = npy_files.write(
             npy, ids, rows, pipeline.store, pipeline.space.fingerprint, check, repair,
-            rewrite=rewrite, forgets=pipeline.settings.allow_smaller,
+            parquet=parquet_export(pipeline, files.parquet), rewrite=rewrite, forgets=pipeline.settings.allow_smaller,
         )  # fmt: skip
     except NotLiveError as refused:
         return ExportResult(refusal=str(refused))

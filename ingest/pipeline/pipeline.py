@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ingest.catalog import files, reader
 from ingest.catalog.recorder import CatalogRecorder
 from ingest.catalog.rows import Columns
+from ingest.catalog.validation import image_fields
 from ingest.core import contract_file, missing_numbers
 from ingest.core.errors import ContractError
 from ingest.core.records import Decoded, Embedded, ImageFile, Product, Skipped, Stage
@@ -17,6 +18,7 @@ from ingest.embedding.checkpoint import resolve
 from ingest.embedding.clip import ClipEncoder
 from ingest.embedding.device import check_device, expects_gpu
 from ingest.embedding.pixel_cache import PixelCache
+from ingest.exports.field_list import ExportFields
 from ingest.images.decode.shared_rows import SlotLayout
 from ingest.images.stage import ImageStage
 from ingest.pipeline import workspace
@@ -78,7 +80,11 @@ class Pipeline:
         work = opened(stack, settings, self.space)
         self.store, self.kept, self.wanted = work.store, work.kept, work.wanted
         self.cache, self.report, self.open_trash = work.cache, work.report, work.open_trash
-        self._stage = stack.enter_context(ImageStage(settings, self.cache, self._clock))
+        self.fields = ExportFields(self.wanted.folder, self.contract.fields) if settings.parquet else None
+        if self.fields is not None:
+            stack.callback(self.fields.close)
+        fields = image_fields(self.contract, settings.image_column)
+        self._stage = stack.enter_context(ImageStage(settings, self.cache, self._clock, fields))
         self._decoder = self._stage.decoder(self.checkpoint.preprocessing)
         saved = settings.data / "preprocessed"
         self.preprocessed = PixelCache(saved, self.checkpoint.preprocessing, exact=settings.exact)
@@ -93,6 +99,8 @@ class Pipeline:
         self.recorder = CatalogRecorder(self.last_profile, accepts=settings.accept_changed_catalog)
         self.progress.total = settings.sample or reader.estimate(settings.catalog)
         products = self._clock.within(Stage.CATALOG, _first(self._catalog(self.recorder), settings.sample))
+        if self.fields is not None:
+            products = self.fields.note(products)
         return self.progress.count(Stage.CATALOG, parallel.take_until(products, self.stop), (Product, Skipped))
 
     def catalog_ids(self) -> Generator[list[str], None, None]:
@@ -154,6 +162,8 @@ class Pipeline:
 
     def count_images(self, images: Iterable[ImageFile | Skipped]) -> Iterator[ImageFile | Skipped]:
         """Count images that the exports know."""
+        if self.fields is not None:
+            images = self.fields.note_images(images)
         return self.progress.count(Stage.IMAGES, self._keep_example(images), ImageFile)
 
     def look_for_images(self) -> Iterator[list[ImageFile | Product | Skipped]]:

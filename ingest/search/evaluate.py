@@ -187,7 +187,7 @@ def collection_rows(
     for ef in grid:
 
         def ask(vector: NDArray[np.float32], expression: str, ef: int = ef) -> list[tuple[str, float]]:
-            hits = served.searches([vector], truth.k + 1, expression, ef=ef)[0]
+            hits = served.nearest([vector], truth.k + 1, expression, ef=ef)[0]
             return [(hit.product_id, hit.score) for hit in hits]
 
         for share, questions in asked.items():

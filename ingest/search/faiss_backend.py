@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ingest.core.errors import ModelError, QueryError
+from ingest.core.contract import PRIMARY_KEY
+from ingest.core.errors import ExportError, ModelError, QueryError
 from ingest.exports import faiss_index, npy_files
 from ingest.exports.manifest import read_manifest
+from ingest.search import fold
 from ingest.search.backend import Hit
 
 if TYPE_CHECKING:
@@ -22,9 +24,13 @@ if TYPE_CHECKING:
 
 
 class ExportedIndex:
-    """The files that `ingest run` or `ingest export` wrote; hits have no metadata. `ef` is the contract's."""
+    """The files that `ingest run` or `ingest export` wrote; hits have no metadata. `ef` is the contract's.
 
-    def __init__(self, settings: Settings, ef: int) -> None:
+    Of products that share the value of the field `group`, if given, an answer names one. The Parquet file has it.
+    """
+
+    def __init__(self, settings: Settings, ef: int, group: str = "") -> None:
+        self._parquet, self._group = settings.parquet_file, group
         self._folder = settings.indexes
         self._npy, self._ids = settings.npy, settings.npy_ids
         self.ef = ef
@@ -60,10 +66,42 @@ class ExportedIndex:
         if not len(vectors):
             return []
         index = faiss_index.open_index(self._folder, len(vectors[0]))
-        count = limit + len(without)
-        found = [index.search(vector, count, max(self.ef, count)) for vector in vectors]
-        hits = [[Hit(product_id, score, {}) for product_id, score in one if product_id not in without] for one in found]
-        return [one[:limit] for one in hits]
+        taken = {self._key(self._hit(product_id, 0.0)) for product_id in without}
+        # The files take no filter: what is to be left out is found as well, and dropped.
+        wanted = limit + len(taken)
+        hits = [[hit for hit in self._search(index, vector, wanted) if self._key(hit) not in taken]
+                for vector in vectors]  # fmt: skip
+        return [[Hit(hit.product_id, hit.score, {}) for hit in one[:limit]] for one in hits]
+
+    def _search(self, index: faiss_index.FaissIndex, vector: NDArray[np.float32], limit: int) -> list[Hit]:
+        """Return the best hits of so many products or items."""
+
+        def ask(count: int, _: Sequence[fold.Key] = ()) -> list[Hit]:
+            found = index.search(vector, count, max(self.ef, count))
+            return [self._hit(product_id, score) for product_id, score in found]
+
+        asked = min(fold.first_count(limit) if self._group else limit, index.size)
+        return fold.fold(ask(asked), asked, limit, index.size, self._group, ask)
+
+    def _key(self, hit: Hit) -> fold.Key:
+        return fold.key_of(hit, self._group)
+
+    def _hit(self, product_id: str, score: float) -> Hit:
+        return Hit(product_id, score, {self._group: self._groups.get(product_id)} if self._group else {})
+
+    @cached_property
+    def _groups(self) -> dict[str, str | None]:
+        """The items of the products, from the Parquet file; raises ExportError if there is none."""
+        from pyarrow import lib, parquet
+
+        try:
+            table = parquet.read_table(self._parquet, columns=[PRIMARY_KEY, self._group])
+        except (OSError, lib.ArrowException, ValueError) as error:
+            raise ExportError(
+                f"{self._parquet}: cannot be read, and answers are grouped by its field {self._group}; write it with: "
+                "ingest export --parquet"
+            ) from error
+        return dict(zip(table[PRIMARY_KEY].to_pylist(), table[self._group].to_pylist(), strict=True))
 
     def _check(self, dim: int, fingerprint: str) -> None:
         manifest = read_manifest(faiss_index.IndexFiles.of(self._folder, dim).index)

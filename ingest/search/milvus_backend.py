@@ -13,15 +13,16 @@ from ingest.core import contract as contracts
 from ingest.core import contract_file, missing_numbers, search_ef
 from ingest.core.contract import IMAGE_SHA256, PRIMARY_KEY
 from ingest.core.errors import MilvusError, ModelError, QueryError
-from ingest.milvus import error_codes, filters, pages, properties
+from ingest.milvus import filters, pages, properties, vector_search
 from ingest.milvus.alias import alias_target
 from ingest.milvus.connection import CALL_TIMEOUT_S, connect
 from ingest.milvus.loading import check_loaded
 from ingest.runtime.parallel import batched
+from ingest.search import fold
 from ingest.search.backend import Hit
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -29,13 +30,12 @@ if TYPE_CHECKING:
     from ingest.core.records import Scalar
     from ingest.core.settings import Settings
     from ingest.milvus.connection import Connection
+    from ingest.search.fold import Key
 
 MAX_LIMIT = 16_384
 """Milvus returns at most so many hits for a vector (https://milvus.io/docs/limitations.md)."""
 _CALL_HITS = 16_384  # in one call: with their metadata some 10 MB, of 64 that a message may have
 _CALL_PRODUCTS = 1_000  # read in one call
-_LARGEST_GRAPH = 100_000
-"""Milvus Lite (3.2.2) puts at most so many rows into one segment, and so into one HNSW graph."""
 _DYNAMIC = "$meta"
 _LOOKED_AT = 100  # rows, for the type of a column outside of the contract
 _HIDDEN = frozenset({contracts.ROW_DIGEST, IMAGE_SHA256, PRIMARY_KEY, _DYNAMIC})
@@ -94,6 +94,11 @@ class SearchableCollection:
     def ef(self) -> int:
         """The contract's ef: how many candidates a search looks at, at least."""
         return int(self.contract["ef"])
+
+    @property
+    def group(self) -> str:
+        """The field whose value products of one item share; "" if the contract names none."""
+        return str(self.contract.get("group") or "")
 
     def is_current(self) -> bool:
         """Return whether the alias still serves this collection."""
@@ -167,31 +172,66 @@ class SearchableCollection:
         expression: str = "",
         without: Collection[str] = (),
         without_images: Collection[str] = (),
-        ef: int | None = None,
     ) -> list[list[Hit]]:
         """Return what `search` does for each of several vectors.
 
-        `without_images` are SHA-256 in hex: products with such an image are left out. `ef` is the contract's if None.
+        `without_images` are SHA-256 in hex: products with such an image are left out. If the contract has a `group`,
+        one product of each item is named, and none of the items of products to leave out.
+        """
+        group, limit = self.group, min(limit, MAX_LIMIT)
+        if not group:
+            return self.nearest(vectors, limit, expression, without, without_images)
+        taken = {fold.key_of(hit, group) for hit in self._stored(without)}
+        rest = filters.not_among(group, fold.values_of(taken, group))
+
+        def ask(some: Sequence[NDArray[np.float32]], count: int, keys: Sequence[Key]) -> list[list[Hit]]:
+            others = filters.not_among(group, fold.values_of(keys, group))
+            ids = [*without, *map(str, fold.values_of(keys, ""))]
+            return self.nearest(some, count, expression, ids, without_images, beside=filters.all_of(rest, others))
+
+        asked = min(fold.first_count(limit), MAX_LIMIT)
+        answers = zip(vectors, ask(vectors, asked, ()), strict=True)
+        return [fold.fold(hits, asked, limit, MAX_LIMIT, group, _alone(ask, vector)) for vector, hits in answers]
+
+    def nearest(
+        self,
+        vectors: Sequence[NDArray[np.float32]],
+        limit: int,
+        expression: str = "",
+        without: Collection[str] = (),
+        without_images: Collection[str] = (),
+        ef: int | None = None,
+        beside: str = "",
+    ) -> list[list[Hit]]:
+        """Return for each vector the `limit` nearest rows, whatever item they are of, as `searches` does otherwise.
+
+        `ef` is the contract's if None; `beside` is a filter that is not the user's.
         """
         self._check_filter(expression)
         complete = filters.all_of(
-            expression, filters.not_among(PRIMARY_KEY, without), filters.not_among(IMAGE_SHA256, without_images)
+            expression, filters.not_among(PRIMARY_KEY, without), filters.not_among(IMAGE_SHA256, without_images), beside
         )
         limit = min(limit, MAX_LIMIT)
         hits: list[list[Hit]] = []
         for some in batched(vectors, max(1, _CALL_HITS // limit)):
             try:
-                answer = self._search_in_halves(some, limit, complete, ef or self.ef)
+                options = self._options(limit, complete, ef or self.ef)
+                answer = vector_search.search_in_halves(self._connection, self.name, some, **options)
             except MilvusError as error:
                 if not expression:
                     raise
                 # If this succeeds, the filter is at fault, whatever the server says.
-                self._call_search(some[:1], 1, "", self.ef)
+                vector_search.search(self._connection, self.name, some[:1], **self._options(1, "", self.ef))
                 said = str(error).partition(": cannot search: ")[2] or str(error)
                 why = filters.explain(expression, self.fields) or f"{said}; fields: {self._list_fields()}"
                 raise QueryError(f"the filter {expression!r}: {why}") from error
             hits += [[self._hit(hit) for hit in found] for found in answer]
         return hits
+
+    def _stored(self, product_ids: Collection[str]) -> list[Hit]:
+        """Return products that exist as hits, to be folded as such."""
+        rows = pages.rows(self._connection, self.name, list(product_ids), self._output_fields()) if product_ids else ()
+        return [Hit(str(row[PRIMARY_KEY]), 0.0, self._metadata(row)) for row in rows]
 
     def unknown_names(self, expression: str) -> list[str]:
         """Return the names in a filter that are no field of the contract: other catalog columns, or mistakes."""
@@ -221,37 +261,11 @@ class SearchableCollection:
     def _list_fields(self) -> str:
         return ", ".join(f"{name} ({kind})" for name, kind in self.fields.items())
 
-    def _search_in_halves(
-        self, vectors: Sequence[NDArray[np.float32]], limit: int, expression: str, ef: int
-    ) -> list[Any]:
-        """Search for several vectors, in halves if the server's answer for all of them would be too large."""
-        try:
-            return list(self._call_search(vectors, limit, expression, ef))
-        except MilvusError as error:
-            if len(vectors) == 1 or not error_codes.is_too_large(error.__cause__):
-                raise
-            middle = len(vectors) // 2
-            return [
-                *self._search_in_halves(vectors[:middle], limit, expression, ef),
-                *self._search_in_halves(vectors[middle:], limit, expression, ef),
-            ]
-
-    def _call_search(self, vectors: Sequence[NDArray[np.float32]], limit: int, expression: str, ef: int) -> Any:
-        return self._connection.call(
-            "search",
-            self._connection.client.search,
-            self.name,
-            data=list(vectors),
-            anns_field=self.contract["vector_field"],
-            limit=limit,
-            filter=expression,
-            output_fields=self._output_fields(),
-            search_params={
-                "metric_type": "IP",
-                "params": {"ef": effective_ef(ef, limit, filters_late=self._filters_late)},
-            },
-            timeout=CALL_TIMEOUT_S,
-        )
+    def _options(self, limit: int, expression: str, ef: int) -> dict[str, Any]:
+        ef = vector_search.effective_ef(ef, limit, filters_late=self._filters_late)
+        field = self.contract["vector_field"]
+        names = self._output_fields()
+        return {"field": field, "limit": limit, "expression": expression, "output_fields": names, "ef": ef}
 
     def _read(self, doing: str, expression: str, fields: list[str]) -> list[dict[str, Any]]:
         client = self._connection.client
@@ -278,10 +292,7 @@ class SearchableCollection:
         return found
 
 
-def effective_ef(ef: int, limit: int, *, filters_late: bool) -> int:
-    """Return the ef to search with: how many candidates are collected, at least `limit`.
-
-    A server walks its graph until enough rows match. Milvus Lite, if it has a graph, collects ef rows and drops those
-    that do not match (`filters_late`), so it must collect every row that it can reach.
-    """
-    return max(ef, limit, _LARGEST_GRAPH if filters_late else 0)
+def _alone(
+    ask: Callable[[Sequence[NDArray[np.float32]], int, Sequence[Key]], list[list[Hit]]], vector: NDArray[np.float32]
+) -> Callable[[int, Sequence[Key]], list[Hit]]:
+    return lambda count, keys: ask([vector], count, keys)[0]

@@ -19,7 +19,7 @@ _NOTHING_STORED = "no product of the catalog has a vector yet; make them with: i
 
 
 def export(settings: Settings, progress: Progress, stop: threading.Event) -> Outcome:
-    """Write the `.npy` pair and the FAISS files from the store; nothing is downloaded or embedded."""
+    """Write the `.npy` pair, FAISS and, if wanted, Parquet files; nothing is downloaded or embedded."""
     with open_pipeline(settings, progress, stop) as pipeline:
         summary = Summary()
         for _ in pipeline.report.keep_skipped(pipeline.images(download=False)):

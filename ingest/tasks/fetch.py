@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ingest.catalog import reader
 from ingest.catalog.rows import Columns
+from ingest.catalog.validation import image_fields
 from ingest.core import contract_file, notebook
 from ingest.core.errors import InterruptedRunError
 from ingest.core.records import ImageFile, Product, Skipped, Stage
@@ -73,7 +74,8 @@ def fetch(settings: Settings, progress: Progress, stop: threading.Event) -> Fetc
     with ExitStack() as stack:
         stack.enter_context(lock_folder(settings.data))
         cache = stack.enter_context(ImageCache(settings.data / FOLDER, url_key=UrlKey(settings.url_key)))
-        images = stack.enter_context(ImageStage(settings, cache, progress.clock))
+        fields = image_fields(contract, settings.image_column)
+        images = stack.enter_context(ImageStage(settings, cache, progress.clock, fields))
         report = stack.enter_context(RunReport(settings.data / "runs"))
         progress.total = settings.sample or reader.estimate(settings.catalog)
         products = progress.clock.within(Stage.CATALOG, islice(catalog, settings.sample or None))

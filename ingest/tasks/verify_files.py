@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ingest.core.records import Mismatch
-from ingest.exports import faiss_index, npy_files
+from ingest.exports import faiss_index, npy_files, parquet_file
 from ingest.exports.manifest import ALTERED, read_manifest
 from ingest.milvus import checks
 from ingest.pipeline import export_files
@@ -17,6 +17,7 @@ from ingest.tasks.verdict import TOP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from ingest.milvus.collection import Collection
     from ingest.pipeline.pipeline import Pipeline
@@ -50,15 +51,27 @@ def check(
     faults = [
         *npy_files.faults(files.npy, files.ids, made_from),
         *faiss_index.faults(settings.indexes, dim, files.npy),
+        *_parquet_faults(pipeline, made_from),
     ]
     for path, fault in faults:
         fix = "ingest verify --repair" if fault == ALTERED else "ingest run"  # a run only checks sizes
+        if path.stem == settings.parquet_file.stem and fault != ALTERED:
+            fix = "ingest export --parquet"
         yield Mismatch("file", str(path), f"{fault}; write it with: {_ALLOWED if refused else fix}")
     if faults or refused or not sampled:
         return
     verdict.overlap = _overlap(collection, faiss_index.open_index(settings.indexes, dim), sampled[:_QUERIES])
     if verdict.overlap is not None and verdict.overlap < _OVERLAP:
         yield Mismatch("search", str(settings.indexes), f"shares {verdict.overlap:.1%} of the collection's top {TOP}")
+
+
+def _parquet_faults(pipeline: Pipeline, made_from: tuple[str, str] | None) -> list[tuple[Path, str]]:
+    """Return what is wrong with the Parquet file, if it is wanted: a run without --parquet leaves it as it was."""
+    path = pipeline.settings.parquet_file
+    if not pipeline.settings.parquet:
+        return []
+    export = export_files.parquet_export(pipeline, path) if made_from else None
+    return parquet_file.faults(path, export, *(made_from or ("", "")))
 
 
 def _overlap(collection: Collection, index: faiss_index.FaissIndex, product_ids: list[str]) -> float | None:

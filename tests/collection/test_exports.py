@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 from support.nights import Shop as TypedShop
 from support.small_shop import FIVE, SmallShop, picture_vector
@@ -65,6 +66,27 @@ def files(shop: SmallShop) -> dict[str, bytes]:
 def for_others(found: dict[str, bytes]) -> dict[str, bytes]:
     """Return what other programs read: all but what ingest says of it to itself."""
     return {name: content for name, content in found.items() if not name.endswith((".manifest.json", ".images.npz"))}
+
+
+def test_the_parquet_file_has_the_rows_of_the_pair_and_verify_sees_when_it_has_not(shop: SmallShop) -> None:
+    vectors = exported(shop)
+    shop.stock(FIVE | {"P1": (None, "broken")})
+    settings = replace(shop.settings, parquet=True)
+    assert made(shop, export.export, parquet=True).failure is None
+    table = pyarrow.parquet.read_table(settings.parquet_file)
+    assert table["product_id"].to_pylist() == list(vectors)
+    assert np.stack(table["embedding"].to_numpy()).tobytes() == np.stack(list(vectors.values())).tobytes()
+    assert table["title"].to_pylist()[1], "a product that fails today keeps its fields"
+    assert shop.verify(exports=True, parquet=True).differing == []
+
+    shop.stock(FIVE | {"new": (7, "new")})
+    shop.run(exports=True)
+    [stale] = shop.verify(exports=True, parquet=True).differing
+    assert stale.name == str(settings.parquet_file)
+    assert "ingest export --parquet" in stale.detail
+    shop.run(exports=True, parquet=True)
+    assert pyarrow.parquet.read_table(settings.parquet_file)["product_id"].to_pylist() == [*FIVE, "new"]
+    assert shop.verify(exports=True, parquet=True).differing == []
 
 
 def test_what_fails_today_keeps_its_row_at_its_place_bit_for_bit(shop: SmallShop) -> None:

@@ -17,8 +17,9 @@ from ingest.milvus import checks, index_parameters
 from ingest.milvus.alias import switch
 from ingest.milvus.collection import Collection
 from ingest.milvus.connection import Connection, connect
+from ingest.milvus.vector_search import effective_ef
 from ingest.search import recommend
-from ingest.search.milvus_backend import SearchableCollection, effective_ef
+from ingest.search.milvus_backend import SearchableCollection
 from ingest.search.recommend import RecommendOptions
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def test_the_nearest_that_match_are_found_and_as_many_as_there_are(
 ) -> None:
     queries = stock.vectors[:: ROWS // CLUSTERS]
 
-    answers = stock.served.searches(list(queries), limit, expression, ef=16)
+    answers = stock.served.nearest(list(queries), limit, expression, ef=16)
 
     mask = matching(stock)
     for query, hits in zip(queries, answers, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import shutil
@@ -130,3 +131,28 @@ def test_no_program_imports_ingest() -> None:
     assert {path.relative_to(EXAMPLES).as_posix() for path in programs} >= {"python/search.py", "faiss/search.py"}
     for path in programs:
         assert not re.search(r"^\s*(import|from) ingest", path.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_programs_and_commands_name_one_product_of_each_item(places: Places) -> None:
+    schema = places.shop.folder / "grouped.toml"
+    shipped = (places.shop.folder / "contract.toml").read_text(encoding="utf-8")
+    schema.write_text(f'group = "colour"\n{shipped}', encoding="utf-8")
+    milvus = ("--uri", places.environment["MILVUS"], "--schema", schema)
+    assert len(set(colours(places, found(python(places, *QUERY))))) < 5, "without a group some share their colour"
+    try:
+        places.shop.run(*milvus)
+        names = found(python(places, *QUERY))
+        assert len(set(colours(places, names))) == len(names) == 5
+        told = places.shop.search(QUERY[0], "--filter", QUERY[1], "--limit", "5", *milvus)
+        assert [hit["product_id"] for hit in told] == names
+        needed("npm", EXAMPLES / "typescript" / "node_modules" / ".bin" / "tsx")
+        program = ["npm", "run", "--silent", "search", "--", *QUERY]
+        assert found(run_in(EXAMPLES / "typescript", program, **places.environment)) == names
+    finally:
+        places.shop.run(*milvus[:2], "--schema", places.shop.folder / "contract.toml")
+
+
+def colours(places: Places, product_ids: list[str]) -> list[str]:
+    with (places.shop.folder / "products.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["product_id"]: row["colour"] for row in csv.DictReader(file)}
+    return [rows[product_id] for product_id in product_ids]

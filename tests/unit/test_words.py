@@ -23,7 +23,7 @@ BANNED = re.compile(
 
 KEPT = re.compile(
     r"--(?:no-)?pictures|ingest\[pictures\]|pictures_per_second|[\"'`]pictures?[\"'`]|\bpicture/s\b|/picture\b|"
-    r"called picture|parts are picture and|FROM picture|INTO picture|TABLE picture|UPDATE picture|"
+    r"called picture|parts are picture and|FROM picture|ON picture|INTO picture|TABLE picture|UPDATE picture|"
     r"product picture fetcher|\{[^{}]*\}",
 )
 """Where the word `picture` lives on: flags, an extra, JSON keys, form fields, a path of the API, a table, the

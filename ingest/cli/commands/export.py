@@ -17,15 +17,17 @@ from ingest.cli.output import terminal
 @options.data
 @options.store
 @options.config_option
+@options.parquet
 @options.allow_smaller
 @options.outcome
 def command(*, as_json: bool, quiet: bool, **values: Any) -> None:
-    """Write the .npy and FAISS files from the stored vectors.
+    """Write the .npy, FAISS and Parquet files from the stored vectors.
 
     \b
     Examples:
       ingest export
       ingest export --catalog products.csv --store s3://shop/vectors
+      ingest export --parquet
 
     Rows are in catalog order. Nothing is downloaded or embedded. Products without a vector are counted and left out. A
     product that fails today keeps the vector of its last good image.

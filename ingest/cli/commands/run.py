@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 @options.config_option
 @options.removal
 @help_groups.option("Output", "--exports/--no-exports", help="Also write the .npy and FAISS files.")
+@options.parquet
 @options.allow_smaller
 @options.outcome
 @options.profile

@@ -199,4 +199,5 @@ def _files(settings: Settings) -> SearchBackend:
     from ingest.core import contract_file
     from ingest.search.faiss_backend import ExportedIndex
 
-    return ExportedIndex(settings, contract_file.load(settings.schema).index.ef)
+    contract = contract_file.load(settings.schema)
+    return ExportedIndex(settings, contract.index.ef, contract.group)

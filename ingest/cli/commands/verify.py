@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -41,6 +41,7 @@ _SHOWN = 20
 @options.config_option
 @options.removal
 @help_groups.option("Output", "--exports/--no-exports", help="Also check the .npy and FAISS files.")
+@help_groups.option("Output", "--parquet", is_flag=True, help="Also check the Parquet file, as is done if it exists.")
 @options.as_json
 @options.quiet
 def command(
@@ -63,6 +64,7 @@ def command(
     from ingest.tasks.repair import repair as repair_differences
 
     settings = options.settings(values)
+    settings = replace(settings, parquet=settings.parquet or settings.parquet_file.exists())
     with terminal.follow(quiet=quiet) as (progress, stop):
         verdict = verify.verify(settings, progress, stop, vectors, seed=seed, pictures=pictures, embed=embed)
     if verdict.differing and repair:

@@ -115,8 +115,9 @@ def _tell(outcome: Outcome, *, quiet: bool) -> None:
         f"{summary.upserted:,} upserted, {summary.unchanged:,} unchanged "
         f"in {summary.seconds:.1f} s{_rate(summary)}"
     )
-    if not quiet:
+    if not quiet or outcome.failure is not None:  # a night that went wrong says why
         tell_skipped(summary.reasons, summary.examples)
+    if not quiet:
         if summary.deleted:
             display.echo(f"  {summary.deleted:>8,} {'row' if summary.deleted == 1 else 'rows'} deleted")
         if summary.bound_by:

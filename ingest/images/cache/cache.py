@@ -12,11 +12,11 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from ingest.core.redaction import redact
 from ingest.images import urls
 from ingest.images.cache import files
 from ingest.images.cache.entry import CacheEntry
 from ingest.images.cache.filenames import encode
+from ingest.images.cache.files import storable
 from ingest.images.cache.index import ImageIndex, open_copy
 from ingest.images.cache.product_files import ProductFiles
 from ingest.images.cache.replaced import ReplacedImages
@@ -24,7 +24,6 @@ from ingest.images.urls import UrlKey
 from ingest.runtime.atomic_files import storage_errors
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable, Sequence
     from pathlib import Path
     from types import TracebackType
@@ -126,7 +125,7 @@ class ImageCache:
         now = time.time()
         self._index.put_all(
             CacheEntry(
-                product_id, _storable(str(path)), sha256=facts.sha256, size=facts.size, mtime_ns=facts.mtime_ns,
+                product_id, storable(str(path)), sha256=facts.sha256, size=facts.size, mtime_ns=facts.mtime_ns,
                 fetched_at=now,
             )
             for product_id, path, facts in files
@@ -136,24 +135,47 @@ class ImageCache:
         """Return a new path for a download, in this folder so that it can be renamed."""
         return self.folder / files.temporary_name()
 
-    def store(self, product_id: str, source: str, temporary: Path, download: Download) -> CacheEntry:
+    def store(self, product_id: str, source: str, temporary: Path, download: Download | CacheEntry) -> CacheEntry:
         """Rename the fsynced file at `temporary` to the product's image, in place of an earlier one, and record it.
 
         A file that was put there by hand is kept as `<name>.replaced`. Raises StorageError if the folder cannot be
         written.
         """
         prior = self._index.get(product_id)
-        name = f"{encode(product_id)}.{download.extension}"
+        sha256 = download.sha256
+        assert sha256 is not None, "what is stored has a digest"
         with storage_errors(self.folder):
-            self._files.sources.add(name, download.sha256, urls.key(source))
-            self._files.make_room(product_id, prior, name, download.sha256)
+            name = f"{encode(product_id)}.{download.extension}"
+            self._files.sources.add(name, sha256, urls.key(source))
+            self._files.make_room(product_id, prior, name, sha256)
             temporary.replace(self.folder / name)
             status = (self.folder / name).stat()
-        entry = _with_file(_from_url(product_id, source), name, download.sha256, status)
+        entry = CacheEntry.from_url(product_id, source).with_file(name, sha256, status)
         tries = self._tries(prior, source) + 1
         entry = replace(entry, etag=download.etag, last_modified=download.last_modified, tries=tries)
         self._replaced.count(prior, entry)
         return self._put(entry)
+
+    def find_shared(self, product_id: str, source: str) -> CacheEntry | None:
+        """Return the row of another product that has downloaded the same URL, the latest; None if there is none."""
+        row = self._index.find_download(urls.key(source), self.url_key, product_id)
+        return None if row is None else self._check(row)
+
+    def share(self, product_id: str, source: str, shared: CacheEntry) -> CacheEntry | None:
+        """Give the product a name of its own, a hard link or a copy, for the file of another row, and record it.
+
+        Files are replaced by renaming, so neither changes with the other. Returns None if the file is not the row's.
+        """
+        if not self._changes:
+            return self._put(replace(shared, product_id=product_id))
+        temporary = self.temporary_path()
+        try:
+            if shared.file is None or not self._files.link(shared.file, temporary, shared):
+                return None
+            entry = self.store(product_id, source, temporary, shared)
+            return self._put(replace(entry, fetched_at=shared.fetched_at))
+        finally:
+            temporary.unlink(missing_ok=True)  # two names of one file: renaming one to the other leaves both
 
     def fail(self, product_id: str, source: str, reason: Reason, detail: str, *, tried: bool = True) -> None:
         """Record that the URL `source` gave no image; `tried` says whether it was requested at all.
@@ -164,11 +186,11 @@ class ImageCache:
         if prior is not None:
             self._files.retire(prior)
         tries = self._tries(prior, source) + tried
-        self._put(replace(_from_url(product_id, source), tries=tries, failure=reason, detail=detail))
+        self._put(replace(CacheEntry.from_url(product_id, source), tries=tries, failure=reason, detail=detail))
 
     def confirm(self, entry: CacheEntry, source: str) -> CacheEntry:
         """Record that a row's image is still the one at the URL `source`."""
-        now = _from_url(entry.product_id, source)
+        now = CacheEntry.from_url(entry.product_id, source)
         return self._put(
             replace(
                 entry, source=now.source, source_key=now.source_key, host=now.host, fetched_at=now.fetched_at,
@@ -238,7 +260,7 @@ class ImageCache:
             return NotAFileError(f"{path} is not a file")
         if entry is None or entry.file is not None or not entry.is_unchanged(status):
             return None
-        return entry if entry.is_from(_storable(str(path))) else None
+        return entry if entry.is_from(storable(str(path))) else None
 
     def _tries(self, prior: CacheEntry | None, source: str) -> int:
         return prior.tries if prior is not None and prior.is_from(source, self.url_key) else 0
@@ -269,24 +291,8 @@ class ImageCache:
 
     def _adopt(self, product_id: str, source: str, found: UnrecordedFile) -> CacheEntry:
         """Record a file that had no row: as downloaded from its own URL, or with no tries."""
-        entry = _from_url(product_id, source)
+        entry = CacheEntry.from_url(product_id, source)
         if found.key is not None:
             entry = replace(entry, source_key=found.key, tries=1)
         name = self._files.claim(product_id, found.name) if self._changes else found.name
-        return self._put(_with_file(entry, name, found.sha256, found.status))
-
-
-def _from_url(product_id: str, url: str) -> CacheEntry:
-    """Return a row for a URL, without its secrets and without a file."""
-    return CacheEntry(product_id, redact(url), urls.key(url), urls.host(url), fetched_at=time.time())
-
-
-def _with_file(entry: CacheEntry, name: str | None, sha256: bytes, status: os.stat_result) -> CacheEntry:
-    """Return a row with its image's file, which is called `name` if it is in the cache folder."""
-    size, mtime_ns = status.st_size, status.st_mtime_ns
-    return replace(entry, file=name, sha256=sha256, size=size, mtime_ns=mtime_ns, fetched_at=time.time())
-
-
-def _storable(path: str) -> str:
-    """Return `path` as text that SQLite can hold: on Linux a name need not be valid UTF-8."""
-    return path.encode("utf-8", "backslashreplace").decode()
+        return self._put(entry.with_file(name, found.sha256, found.status))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ingest.core.records import PickledByFields
+from ingest.core.redaction import redact
+from ingest.images import urls
 from ingest.images.urls import UrlKey
 
 if TYPE_CHECKING:
@@ -47,10 +50,25 @@ class CacheEntry(PickledByFields):
     failure: str | None = None
     detail: str = ""
 
+    @classmethod
+    def from_url(cls, product_id: str, url: str) -> CacheEntry:
+        """Return a row for a URL, without its secrets and without a file."""
+        return cls(product_id, redact(url), urls.key(url), urls.host(url), fetched_at=time.time())
+
+    def with_file(self, name: str, sha256: bytes, status: os.stat_result) -> CacheEntry:
+        """Return the row with its image's file, which is called `name` in the cache folder."""
+        size, mtime_ns = status.st_size, status.st_mtime_ns
+        return replace(self, file=name, sha256=sha256, size=size, mtime_ns=mtime_ns, fetched_at=time.time())
+
     @property
     def is_adopted(self) -> bool:
         """Whether the image was put into the cache by hand, for the URL that the catalog had then."""
         return self.file is not None and self.tries == 0
+
+    @property
+    def extension(self) -> str:
+        """The file's extension."""
+        return (self.file or "").rpartition(".")[2]
 
     def is_from(self, source: str, url_key: UrlKey = UrlKey.FULL) -> bool:
         """Whether the row is about this path, or a URL of the same image by `url_key`."""

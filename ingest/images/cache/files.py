@@ -68,6 +68,11 @@ def is_image(path: Path) -> bool:
         return extension(file.read(HEAD)) is not None
 
 
+def storable(path: str) -> str:
+    """Return `path` as text that SQLite can hold: on Linux a name need not be valid UTF-8."""
+    return path.encode("utf-8", "backslashreplace").decode()
+
+
 def hash_file(path: Path) -> tuple[bytes, os.stat_result]:
     """Return a file's SHA-256, and its status from before the reading, so that a change meanwhile is noticed later."""
     with path.open("rb") as file:

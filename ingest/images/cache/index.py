@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ingest.core.errors import StorageError
 from ingest.images.cache.entry import CacheEntry, ImageContent
 from ingest.images.cache.layout import VERSION, migrate, read_version
+from ingest.images.urls import UrlKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 BATCH_ROWS = 256
 BATCH_S = 1.0
 _PAGE = 4096
+_UNUSABLE = """
+CREATE TABLE IF NOT EXISTS unusable (key BLOB PRIMARY KEY, failure TEXT NOT NULL, detail TEXT NOT NULL) WITHOUT ROWID
+"""
+"""Made when it is first needed: layout 3 allows it, and earlier versions do not look at it."""
 
 _COLUMNS = ", ".join(field.name for field in fields(CacheEntry))
 _values = operator.attrgetter(*(field.name for field in fields(CacheEntry)))  # astuple takes ten times as long
@@ -42,6 +47,7 @@ class ImageIndex:
         self._rows = 0
         self._since = 0.0
         self._closed = False
+        self._indexed: set[UrlKey] = set()
         with self._storage_errors():
             self._db = (connect or _connect)(path)
         try:
@@ -92,6 +98,52 @@ class ImageIndex:
         """Write the contents of bytes, by their digests."""
         rows = [(sha256, content.width, content.height, content.blank) for sha256, content in contents]
         self._write("INSERT OR REPLACE INTO content VALUES (?, ?, ?, ?)", rows)
+
+    def find_download(self, source_key: bytes, url_key: UrlKey, but: str) -> CacheEntry | None:
+        """Return the latest row of a file that was downloaded from this URL for a product other than `but`.
+
+        The first call on a database creates SQLite's index for it, which layout 3 allows: earlier versions keep it up.
+        """
+        part = "substr(source_key, 1, 16)" if url_key is UrlKey.PATH else "substr(source_key, 17)"
+        downloaded = "sha256 IS NOT NULL AND file IS NOT NULL AND source_key IS NOT NULL AND tries > 0"
+        with self._lock, self._storage_errors():
+            if url_key not in self._indexed:
+                columns = f"({part}, fetched_at) WHERE {downloaded}"
+                self._db.execute(f"CREATE INDEX IF NOT EXISTS download_by_{url_key} ON picture {columns}")
+                self._indexed.add(url_key)
+            row = self._db.execute(
+                f"SELECT {_COLUMNS} FROM picture WHERE {part} = ? AND {downloaded} AND product_id <> ? "  # noqa: S608
+                "ORDER BY fetched_at DESC LIMIT 1",
+                (url_key.part(source_key), but),
+            ).fetchone()
+        return None if row is None else CacheEntry(*row)
+
+    def unusable(self, keys: Sequence[bytes]) -> dict[bytes, tuple[str, str]]:
+        """Return, for those of the URLs or bytes that are no image for good, the reason and the detail.
+
+        A key is `urls.key` or a SHA-256, 32 bytes. Noted for products with several images, whose row is of another one.
+        """
+        with self._lock, self._storage_errors():
+            self._db.execute(_UNUSABLE)
+        query = f"SELECT key, failure, detail FROM unusable WHERE key IN ({', '.join('?' * len(keys))})"  # noqa: S608
+        return {key: (failure, detail) for key, failure, detail in self.select(query, *keys)}
+
+    def seen(self, shas: Sequence[bytes]) -> set[bytes]:
+        """Return those of the digests whose bytes were decoded before."""
+        query = f"SELECT sha256 FROM content WHERE sha256 IN ({', '.join('?' * len(shas))})"  # noqa: S608
+        return {sha256 for (sha256,) in self.select(query, *shas)}
+
+    def put_unusable(self, rows: Sequence[tuple[bytes, str, str]]) -> None:
+        """Note keys, reasons and details."""
+        with self._lock, self._storage_errors():
+            self._db.execute(_UNUSABLE)
+        self._write("INSERT OR REPLACE INTO unusable VALUES (?, ?, ?)", rows)
+
+    def all_unusable(self) -> list[tuple[bytes, str, str]]:
+        """Return all that was noted."""
+        with self._lock, self._storage_errors():
+            self._db.execute(_UNUSABLE)
+        return self.select("SELECT key, failure, detail FROM unusable")
 
     def count_from_urls(self) -> int:
         """Return how many images are from URLs."""

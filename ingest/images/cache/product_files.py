@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from typing import TYPE_CHECKING, NamedTuple
 
 from ingest.images.cache import files
@@ -10,7 +12,6 @@ from ingest.images.cache.sources import Sources
 from ingest.runtime.atomic_files import storage_errors
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -74,6 +75,20 @@ class ProductFiles:
                 self._set_aside(other)
             elif other != name:  # a file of that name is replaced in one step
                 (self._folder / other).unlink(missing_ok=True)
+
+    def link(self, name: str, path: Path, row: CacheEntry) -> bool:
+        """Make `path` another name of the file `name`, or a copy; return whether it is the file of the row."""
+        try:
+            os.link(self._folder / name, path)
+        except FileNotFoundError:
+            return False
+        except (OSError, NotImplementedError):  # no hard links here, or as many as a file may have
+            with storage_errors(path), (self._folder / name).open("rb") as source, path.open("wb") as copy:
+                shutil.copyfileobj(source, copy)
+                copy.flush()
+                os.fsync(copy.fileno())
+            return files.hash_file(path)[0] == row.sha256
+        return row.is_unchanged(path.stat())
 
     def retire(self, row: CacheEntry) -> None:
         """Remove the row's file, or set it aside if it was put there by hand."""

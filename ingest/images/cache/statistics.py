@@ -20,8 +20,10 @@ SELECT CASE WHEN sha256 IS NULL THEN failure
             WHEN tries = 0 THEN 'dropped in'
             WHEN failure IS NOT NULL THEN 'not refreshed'
             ELSE 'fetched' END AS state,
-       count(*), coalesce(sum(size), 0)
-FROM picture GROUP BY state ORDER BY count(*) DESC, state
+       count(*), coalesce(sum(CASE WHEN nth = 1 THEN size END), 0)
+FROM (SELECT *, CASE WHEN file IS NULL OR tries = 0 THEN 1
+                     ELSE row_number() OVER (PARTITION BY source_key, sha256) END AS nth FROM picture)
+GROUP BY state ORDER BY count(*) DESC, state
 """
 _HOSTS = f"""
 SELECT host, sum(sha256 IS NULL) AS failed, count(*) FROM picture
@@ -45,7 +47,10 @@ FROM picture JOIN content USING (sha256)
 
 @dataclass(frozen=True, slots=True)
 class StateCount:
-    """How many images are in a state, and whether the next run tries them again."""
+    """How many images are in a state, and whether the next run tries them again.
+
+    `bytes` counts a download that products share once, as the disk does.
+    """
 
     name: str
     pictures: int

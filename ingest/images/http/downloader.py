@@ -20,6 +20,7 @@ from ingest.core.records import Reason
 from ingest.core.redaction import redact
 from ingest.images.http import responses
 from ingest.images.http.connections import ConnectionPools
+from ingest.images.http.cookies import ChainCookies
 from ingest.images.http.deadlines import Deadlines
 from ingest.images.http.throttle import HostThrottle
 from ingest.images.urls import DownloadError, TransientError, unusable_url
@@ -123,18 +124,23 @@ class Downloader:
         """Follow redirects one by one: each target is checked, and gets no secrets of another host."""
         source = target = parse(task.url)
         self._warn_of_withheld(source)
+        cookies = ChainCookies()
         with self._deadlines.until(task.ends):
             for _ in range(_MAX_REDIRECTS + 1):
                 with self._hosts.slot(target.host, task.ends):
-                    result = self._request(task, target, self._headers_for(source, target) | task.conditions)
+                    headers = cookies.add_to(self._headers_for(source, target), target) | task.conditions
+                    result = self._request(task, target, headers, cookies)
                 if not isinstance(result, Url):
                     return result
                 target = result
         raise DownloadError(Reason.BAD_ANSWER, f"{redact(task.url)}: more than {_MAX_REDIRECTS} redirects")
 
-    def _request(self, task: _Task, target: Url, headers: dict[str, str]) -> Download | Url | None:
+    def _request(
+        self, task: _Task, target: Url, headers: dict[str, str], cookies: ChainCookies
+    ) -> Download | Url | None:
         """Request one URL; return the download, None if it has not changed, or the target of a redirect."""
         response = self._get(task, target, headers)
+        cookies.keep(target, response)
         try:
             if (location := responses.redirect_target(response, task.url)) is not None:
                 _drain(response)

@@ -22,7 +22,8 @@ class BlockItem(NamedTuple):
     """A product, its place among the exports' rows, and what the driver knows about it.
 
     `digest` and `sha256` are those of its row in the collection, in hex (None and "" without a row); `entry` is the
-    image cache's.
+    image cache's, and `shared` that of another product that has downloaded the same URL. `unusable` says which URLs of
+    a product with several are known to give no image.
     """
 
     place: int
@@ -30,6 +31,8 @@ class BlockItem(NamedTuple):
     digest: str | None
     sha256: str
     entry: CacheEntry | None
+    shared: CacheEntry | None = None
+    unusable: tuple[tuple[bytes, str, str], ...] = ()
 
 
 _NOWHERE = Path()
@@ -44,8 +47,8 @@ class FetchedBlock:
 
     Only the first image comes with its path.
 
-    `known` are the images whose row differs and whose vector is in the store. `entries` and `contents` are new to the
-    image cache.
+    `known` are the images whose row differs and whose vector is in the store. `entries`, `contents` and `unusable` are
+    new to the image cache.
     """
 
     places: tuple[int, ...]
@@ -53,6 +56,7 @@ class FetchedBlock:
     known: tuple[ImageFile, ...] = ()
     entries: tuple[CacheEntry, ...] = ()
     contents: tuple[tuple[bytes, ImageContent], ...] = ()
+    unusable: tuple[tuple[bytes, str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

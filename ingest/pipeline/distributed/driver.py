@@ -18,7 +18,8 @@ import numpy as np
 from ingest.core import display
 from ingest.core.records import Embedded, ImageFile, Product, Skipped, Stage
 from ingest.exports.row_list import is_listed
-from ingest.images.resolver import is_text
+from ingest.images.resolver import has_scheme, is_text
+from ingest.images.unusable_images import UnusableImages, describe_limits
 from ingest.milvus import writer
 from ingest.pipeline.distributed import actor_pool, cluster, ray_data
 from ingest.pipeline.distributed.blocks import BlockItem
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ingest.embedding.encoder import Encoder
+    from ingest.images.cache.entry import CacheEntry
     from ingest.milvus.collection import Collection
     from ingest.pipeline.distributed.actor_pool import ActorPool
     from ingest.pipeline.distributed.blocks import Block, Done
@@ -81,6 +83,7 @@ def write_rows(
         stored, job = pipeline.store.share_index(), _job(pipeline, collection, encoder)
         for done in ray_data.run_blocks(tables, job, stored, pool, pipeline.stop, upserting=upserting):
             pipeline.cache.record(done.block.entries, done.block.contents)
+            pipeline.cache.index.put_unusable(done.block.unusable)
             if done.keys is not None:
                 shards[done.shard] = done.keys
             _count(done, pipeline, pool)
@@ -143,6 +146,24 @@ def _settle(
     return {image.product.product_id for image in pipeline.count_images(same) if isinstance(image, ImageFile)}
 
 
+def _unusable(product: Product, pipeline: Pipeline) -> tuple[tuple[bytes, str, str], ...]:
+    """Return which of a product's URLs are known to give no image."""
+    if not product.more_images or pipeline.settings.retry_failed:
+        return ()
+    known = UnusableImages(pipeline.cache, describe_limits(pipeline.settings))
+    return known.rows([image.strip() for image in (product.image, *product.more_images)])
+
+
+def _shared(product: Product, entry: CacheEntry | None, pipeline: Pipeline) -> CacheEntry | None:
+    """Return the row of another product that has downloaded the same URL, if the product's own may not do."""
+    cache, url = pipeline.cache, product.image
+    if not has_scheme(url) or not (is_text(product.product_id) and is_text(url)):
+        return None
+    if entry is not None and entry.sha256 is not None and entry.is_from(url, cache.url_key):
+        return cache.find_shared(product.product_id, url) if pipeline.settings.refresh_after_s is not None else None
+    return cache.find_shared(product.product_id, url)
+
+
 def _items(
     products: Sequence[tuple[int, Product]], pipeline: Pipeline, inventory: Inventory
 ) -> Iterator[tuple[bool, BlockItem]]:
@@ -156,11 +177,12 @@ def _items(
     for (place, product), at in zip(products, inventory.find(ids).tolist(), strict=True):
         entry = entries.get(product.product_id)
         is_known = entry is not None and entry.sha256 is not None and held[entry.sha256]
+        shared, unusable = _shared(product, entry, pipeline), _unusable(product, pipeline)
         if at == ABSENT:
-            yield is_known, BlockItem(place, product, None, "", entry)
+            yield is_known, BlockItem(place, product, None, "", entry, shared, unusable)
             continue
         digest = "" if inventory.states[at] == RowState.FOREIGN else inventory.digest(at)
-        yield is_known, BlockItem(place, product, digest, inventory.sha256(at).hex(), entry)
+        yield is_known, BlockItem(place, product, digest, inventory.sha256(at).hex(), entry, shared, unusable)
 
 
 def _written(done: Done, pipeline: Pipeline, collection: Collection) -> list[Embedded | Skipped]:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from ingest.catalog.validation import image_fields
 from ingest.core.records import Decoded, Embedded, ImageFile, Skipped, Stage
 from ingest.embedding import encoder as embedding
 from ingest.embedding.clip import ClipEncoder
@@ -34,7 +35,7 @@ from ingest.sync.diff import CollectionDiff
 from ingest.sync.inventory import Inventory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ingest.core.contract import Contract
     from ingest.core.settings import Settings
@@ -43,16 +44,22 @@ if TYPE_CHECKING:
     from ingest.pipeline.distributed.blocks import Block
     from ingest.store.shared_index import SharedKeyIndex
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What every worker of a run must know; `store` is the folder or URL of the embedding space's vectors."""
+    """What every worker of a run must know; `store` is the folder or URL of the embedding space's vectors.
+
+    The run `began` at this time, in seconds since 1970, by the driver's clock.
+    """
 
     settings: Settings
     contract: Contract
     checkpoint: Checkpoint
     store: str
     encoder: Callable[[Job], Encoder]
+    began: float = field(default_factory=time.time)
 
 
 def load_clip(job: Job) -> Encoder:
@@ -72,29 +79,43 @@ def prepare(block: Block, job: Job, stored: SharedKeyIndex) -> Prepared:
     with ExitStack() as stack:
         index = ImageIndex(Path(":memory:"))
         cache = stack.enter_context(ImageCache(settings.data / FOLDER, index, url_key=UrlKey(settings.url_key)))
-        for item in block:
-            if item.entry is not None:
-                index.put(item.entry)
-        images = stack.enter_context(ImageStage(settings, cache))
-        found = tuple(images.find((item.product for item in block), download=True))
-        fetched = time.perf_counter()
+        before = {item.shared for item in block} | {item.entry for item in block}
+        index.put_all(item.shared for item in block if item.shared is not None)
+        index.put_all(item.entry for item in block if item.entry is not None)
+        unusable = {row for item in block for row in item.unusable}
+        index.put_unusable(tuple(unusable))
+        fields = image_fields(job.contract, settings.image_column)
+        images = stack.enter_context(ImageStage(settings, cache, fields=fields, began=job.began))
         steps = job.checkpoint.preprocessing
         preprocessed = PixelCache(settings.data / "preprocessed", steps, exact=settings.exact)
         decode = images.decoder(steps)
-        differing = [record for record in _difference(block, space.fingerprint).changes(found)
+
+        def is_known(candidates: Sequence[ImageFile]) -> list[bool]:
+            rows = {item.product.product_id: item.sha256 for item in block}
+            of_store = index_of_store.find(pack_keys([image.sha256 for image in candidates], KEY_BYTES)) != ABSENT
+            of_rows = [rows[image.product.product_id] == image.sha256.hex() for image in candidates]
+            return [either or also for either, also in zip(of_store.tolist(), of_rows, strict=True)]
+
+        # Only decoding shows whether an image is usable, or the product's next one has to be taken.
+        decoder = decode if any(item.product.more_images for item in block) else None
+        located = images.find((item.product for item in block), download=True, decoder=decoder, is_known=is_known)
+        with_pixels = tuple(located)
+        found = tuple(_without_pixels(record) for record in with_pixels)
+        fetched = time.perf_counter()
+        differing = [record for record in _difference(block, space.fingerprint).changes(with_pixels)
                      if isinstance(record, ImageFile)]  # fmt: skip
         keys = pack_keys([image.sha256 for image in differing], KEY_BYTES)
         held = (index_of_store.find(keys) != ABSENT).tolist()
         missing = [image for image, is_held in zip(differing, held, strict=True) if not is_held]
         decoded = decode(list(preprocessed.load(missing)))
         pending = tuple(record for record in decoded if isinstance(record, Decoded | Skipped))
-        with_vector = tuple(compress(differing, held))
-        before = {item.entry for item in block}
+        with_vector = tuple(_without_pixels(image) for image in compress(differing, held))
         entries = tuple(entry for entry in index.entries() if entry not in before)
         contents = tuple(index.contents())
+        new_unusable = tuple(row for row in index.all_unusable() if row not in unusable)
     places = tuple(item.place for item in block)
     seconds: dict[str, float] = {Stage.IMAGES: fetched - begun, Stage.DECODE: time.perf_counter() - fetched}
-    fetched_block = FetchedBlock(places, tuple(without_paths(found)), with_vector, entries, contents)
+    fetched_block = FetchedBlock(places, tuple(without_paths(found)), with_vector, entries, contents, new_unusable)
     return Prepared(fetched_block, pending, seconds)
 
 
@@ -155,6 +176,11 @@ class Upserter:
             written=tuple(rows),
             seconds={**done.seconds, Stage.MILVUS: time.perf_counter() - begun},
         )
+
+
+def _without_pixels(record: T) -> T:
+    """Return a record as it is sent to the driver."""
+    return record._replace(decoded=None) if isinstance(record, ImageFile) else record
 
 
 def _difference(block: Block, fingerprint: str) -> CollectionDiff:

@@ -8,13 +8,17 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
+from io import StringIO
 from pathlib import Path
 
+import click
 import pytest
 from support.checkpoints import SAMPLE
 
 from ingest.cli import help_groups, options, typed_flags
 from ingest.cli.output import terminal
+from ingest.core.errors import NotLiveError
 from ingest.core.records import ImageFile, Product
 from ingest.pipeline.report import Summary
 from ingest.tasks.run import Outcome
@@ -97,7 +101,6 @@ def test_what_to_try_next_can_be_pasted_into_a_shell(capsys, tmp_path, monkeypat
 
 
 def test_flags_that_were_typed_are_repeated_and_others_are_not(tmp_path, monkeypatch):
-    import click
     from click.testing import CliRunner
 
     monkeypatch.chdir(tmp_path)
@@ -126,3 +129,26 @@ def test_a_command_whose_reader_has_gone_is_ended_by_a_signal_all_the_same(numbe
         process.stderr.close()
         process.send_signal(number)
         assert process.wait(20) == 130
+
+
+@pytest.mark.parametrize("failure", [None, NotLiveError("not live: too few")])
+def test_quiet_is_one_line_and_notes_and_a_run_that_went_wrong_says_why(capsys, failure):
+    summary = Summary(products=3, embedded=1, skipped=1, upserted=1, unchanged=1, seconds=2.0, bound_by="decode",
+                      reasons={"not found": 1}, examples={"not found": "line 3: a.jpg"})  # fmt: skip
+    outcome = Outcome(summary, {"report": "data/runs/1/report.json"}, None, ("kept 1 row",), failure)
+    with nullcontext() if failure is None else pytest.raises(NotLiveError):
+        terminal.show(outcome, as_json=False, quiet=True)
+    line = "3 products: 1 embedded, 1 skipped, 1 upserted, 1 unchanged in 2.0 s (0.5 images/s)"
+    why = ["         1 skipped: not found, for example line 3: a.jpg"]
+    assert capsys.readouterr().out.splitlines() == [
+        *(["not live: too few"] if failure else []), line, *(why if failure else []), "  note: kept 1 row",
+    ]  # fmt: skip
+
+
+def test_a_question_that_nobody_answers_is_a_mistake_in_usage_and_no_is_no(monkeypatch):
+    for typed, answer in (("y\n", True), ("n\n", False), ("\n", False)):
+        monkeypatch.setattr("sys.stdin", StringIO(typed))
+        assert terminal.confirm("Drop?") is answer
+    monkeypatch.setattr("sys.stdin", StringIO(""))
+    with pytest.raises(click.UsageError, match="pass --yes"):
+        terminal.confirm("Drop?")

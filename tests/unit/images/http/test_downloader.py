@@ -211,12 +211,13 @@ def test_an_endless_body_ends_at_the_deadline(server, downloader, path, jpeg):
     assert refused(patient, url, path)[0] == Reason.TIMEOUT
 
 
-def test_redirects_are_followed_and_no_cookie_kept(server, downloader, path, jpeg):
+def test_a_cookie_is_kept_for_its_chain_of_redirects_alone(server, downloader, path, jpeg):
     server.serve("/b", Answer(jpeg))
     url = server.serve("/a", Answer(status=302, headers={"Location": "/b", "Set-Cookie": "id=1"}))
     downloader.fetch(url, path)
     downloader.fetch(url, path)
-    assert all("Cookie" not in headers for _, headers in server.requests)
+    asked = [(got, headers.get("Cookie")) for got, headers in server.requests]
+    assert asked == [("/a", None), ("/b", "id=1")] * 2
 
 
 def test_an_endless_body_under_a_redirect_is_not_read(server, downloader, path, jpeg):

@@ -1,0 +1,85 @@
+"""Images of products with several that are unusable for good, remembered beside the rows of those in use."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from ingest.core.records import Reason
+from ingest.images import urls
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ingest.core.records import ImageFile, Product
+    from ingest.core.settings import Settings
+    from ingest.images.cache.cache import ImageCache
+
+EARLIER = " (found by an earlier run; --retry-failed tries again)"
+"""The end of a detail that was not found in this run."""
+
+_BY_LIMITS = frozenset({Reason.TOO_LARGE, Reason.TOO_SMALL, Reason.BLANK})
+_BY_ACCESS = frozenset({Reason.DISALLOWED, Reason.BLOCKED_ADDRESS})  # found again without a request
+
+
+class UnusableImages:
+    """What is known of images that are unusable for good, by their URL or their bytes, whichever product has them.
+
+    Only images of products with several are noted: the product's row in the index is that of the image in use. What an
+    image fails by a limit counts for the same `limits` alone. With `retries` nothing that was noted earlier counts.
+    """
+
+    def __init__(self, cache: ImageCache, limits: str = "", *, retries: bool = False) -> None:
+        self._index = cache.index
+        self._limits = limits.encode()
+        self._retries = retries
+
+    def find_url(self, product: Product, url: str) -> tuple[Reason, str] | None:
+        """Return why a product's URL is known to give no image; None if it has to be tried."""
+        key = urls.key(url)
+        return self._find([key]).get(key) if has_several(product) else None
+
+    def find_bytes(self, images: Sequence[ImageFile]) -> dict[bytes, tuple[Reason, str]]:
+        """Return why bytes are known to be no image, by their SHA-256."""
+        return self._find([image.sha256 for image in images]) if images else {}
+
+    def note_url(self, product: Product, url: str, reason: Reason, detail: str) -> None:
+        """Note why a URL gave no image, if that lasts, and other images of the product are to be tried."""
+        self._note(product, urls.key(url), reason, detail)
+
+    def note_bytes(self, image: ImageFile, reason: Reason, detail: str) -> None:
+        """Note why bytes are no image, likewise."""
+        self._note(image.product, image.sha256, reason, detail)
+
+    def rows(self, images: Sequence[str]) -> tuple[tuple[bytes, str, str], ...]:
+        """Return what the index has noted of these URLs, for another process."""
+        keys = [urls.key(image) for image in images]
+        found = self._index.unusable([*keys, *map(self._within_limits, keys)])
+        return tuple((key, *why) for key, why in found.items())
+
+    def _note(self, product: Product, key: bytes, reason: Reason, detail: str) -> None:
+        is_new = not detail.endswith(EARLIER)
+        if is_new and product.more_images and reason.passes_to_next_image and reason not in _BY_ACCESS:
+            key = self._within_limits(key) if reason in _BY_LIMITS else key
+            self._index.put_unusable([(key, reason, detail)])
+
+    def _find(self, keys: Sequence[bytes]) -> dict[bytes, tuple[Reason, str]]:
+        if self._retries:
+            return {}
+        plain = dict.fromkeys(keys) | {self._within_limits(key): key for key in keys}
+        found = self._index.unusable(list(plain))
+        return {plain[key] or key: (Reason(failure), detail) for key, (failure, detail) in found.items()}
+
+    def _within_limits(self, key: bytes) -> bytes:
+        return hashlib.sha256(key + self._limits).digest()
+
+
+def describe_limits(settings: Settings) -> str:
+    """Return the settings by which an image may be too large, too small or blank."""
+    names = ("max_image_bytes", "max_pixels", "min_side", "skip_blank")
+    return " ".join(f"{name}={getattr(settings, name)}" for name in names)
+
+
+def has_several(product: Product) -> bool:
+    """Return whether a product has, or had, more than one image to try."""
+    return bool(product.more_images or product.position)
