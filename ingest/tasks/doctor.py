@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ingest.core.settings import Settings
 
 _LITTLE_SPACE = 2 * 2**30
-_CUDA_HINT = "for an NVIDIA GPU install torch with CUDA: see README, 'Use a GPU'"
+_CUDA_HINT = "for an NVIDIA GPU install torch with CUDA: docs/gpu.md says how"
 
 
 @dataclass(frozen=True, slots=True)

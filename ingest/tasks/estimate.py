@@ -113,7 +113,7 @@ def advice(found: Mapping[str, Figure], memory: float) -> str:
 
 SIZES = (10**6, 10**7, 10**8, 10**9, 10**10)
 TYPICAL = CatalogSize(0, 512, 16, 30_000, 200, 1e9, 0, 1000)
-"""The catalog of the sizing table in docs/operations.md: ViT-B/32, 30 kB per image, 200 bytes of text, 1 Gbit/s."""
+"""The catalog of the sizing table in docs/scaling.md: ViT-B/32, 30 kB per image, 200 bytes of text, 1 Gbit/s."""
 _COLUMNS = (
     "products", "vectors", "hnsw", "query_memory", "query_nodes", "half_precision_memory", "diskann_memory",
     "diskann_disk", "store_disk", "cache_disk", "download", "embed",
@@ -121,7 +121,7 @@ _COLUMNS = (
 
 
 def table() -> str:
-    """Return the sizing table of docs/operations.md, in Markdown."""
+    """Return the sizing table of docs/scaling.md, in Markdown."""
     heads = [name.replace("_", " ") for name in _COLUMNS]
     lines = [f"| {' | '.join(heads)} |", "|" + " ---: |" * len(heads)]
     for size in SIZES:

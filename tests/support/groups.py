@@ -43,6 +43,7 @@ LONGEST = (
     "e2e/test_what_is_served.py",
     "integration/test_crowds.py",
     "faults/test_dropped_or_taken.py",
+    "e2e/test_transcripts.py",
 )
 """What takes longest, the longest first: `make test` prints what takes how long."""
 SERVERS = {"milvus_uri", "s3_server", "service", "driver", "cluster"}

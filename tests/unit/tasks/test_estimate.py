@@ -1,4 +1,4 @@
-"""The formulas of an estimate, compared with the size of FAISS indexes, and the table of docs/operations.md."""
+"""The formulas of an estimate, compared with the size of FAISS indexes, and the table of docs/scaling.md."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_the_formula_gives_the_bytes_per_vector_of_a_faiss_index(dim, m):
 
 
 def test_the_table_in_the_docs_is_up_to_date():
-    assert estimate.table() in (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert estimate.table() in (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
 
 
 def test_a_million_products_cost_what_a_calculation_by_hand_gives():
