@@ -9,12 +9,12 @@ The functions take the flags of the commands as keywords: docs/python.md. Names 
 
 TYPE_CHECKING = False  # as in `typing`, which takes longer to import than all of this
 if TYPE_CHECKING:
+    from ingest.api.functions import embed, export, fetch, plan, run, verify
     from ingest.api.hit_list import Hits
     from ingest.api.loaded_encoder import LoadedEncoder, load_encoder
     from ingest.api.products import Products, connect
     from ingest.api.progress_events import ProgressEvent
     from ingest.api.results import RunSummary
-    from ingest.api.verbs import embed, export, fetch, plan, run, verify
     from ingest.core.errors import (
         BusyError,
         CatalogError,
@@ -86,7 +86,7 @@ _PLACES = {
     "api.products": ("Products", "connect"),
     "api.progress_events": ("ProgressEvent",),
     "api.results": ("RunSummary",),
-    "api.verbs": ("embed", "export", "fetch", "plan", "run", "verify"),
+    "api.functions": ("embed", "export", "fetch", "plan", "run", "verify"),
     "search.backend": ("Hit",),
     "tasks.fetch": ("FetchResult",),
     "tasks.plan": ("Plan",),

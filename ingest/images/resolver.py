@@ -16,7 +16,7 @@ from ingest.core.redaction import redact
 from ingest.images.cache.cache import NotAFileError
 from ingest.images.existing_names import ExistingNames
 from ingest.images.unusable_images import EARLIER, UnusableImages
-from ingest.images.url_requests import UrlRequests
+from ingest.images.url_turns import UrlTurns
 from ingest.images.urls import DownloadError, guess_url, host
 from ingest.images.whatwg_url import parse
 
@@ -86,7 +86,7 @@ class ImageResolver:
         self._downloader = downloader
         self._roots = roots
         self._refetch = refetch
-        self._requests = UrlRequests(cache.url_key)
+        self._requests = UrlTurns(cache.url_key)
         self._names = ExistingNames(roots.folders)
         self._unusable = unusable or UnusableImages(cache, retries=refetch.failed)
         self._fields = tuple(fields)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def run() -> ingest.RunSummary:
-    """Call the verbs."""
+    """Call the functions."""
     stop = threading.Event()
     plan = ingest.plan("products.csv", model=Path("clip"), prune=True)
     assert_type(plan, ingest.Plan)

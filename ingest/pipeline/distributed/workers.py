@@ -30,7 +30,7 @@ from ingest.pipeline.distributed.blocks import Done, FetchedBlock, Prepared, wit
 from ingest.runtime.hash_index import ABSENT, HashIndex, pack_keys
 from ingest.store import concurrent_shards, stage
 from ingest.store.base import KEY_BYTES
-from ingest.store.shard_reader import ShardReader
+from ingest.store.shared_vectors import SharedVectors
 from ingest.sync.diff import CollectionDiff
 from ingest.sync.inventory import Inventory
 
@@ -149,7 +149,7 @@ class Upserter:
 
     def __init__(self, job: Job, stored: SharedKeyIndex) -> None:
         self._job = job
-        self._vectors = ShardReader(job.store, job.checkpoint.space.dim, stored)
+        self._vectors = SharedVectors(job.store, job.checkpoint.space.dim, stored)
         self._stack = ExitStack()
         self._collection: Collection | None = None
 

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.api import verbs
+from ingest.api import functions
 from ingest.api.keyword_settings import settings_of
 from ingest.core.errors import ConfigError
 from ingest.core.settings import Settings
 
 
 def read(**given) -> Settings:
-    return settings_of(verbs.RUN.read(given))
+    return settings_of(functions.RUN.read(given))
 
 
 def test_what_is_left_out_has_its_default():
@@ -95,8 +95,8 @@ def test_a_settings_file_is_read_only_if_it_is_named(tmp_path, monkeypatch):
 
 def test_what_is_no_setting_is_not_read_from_the_file(tmp_path):
     (tmp_path / "ingest.toml").write_text("sample = 3\nprune = true\n")
-    assert verbs.VERIFY.read({"config": tmp_path / "ingest.toml"}) == {"prune": True}
-    assert verbs.VERIFY.read({"config": tmp_path / "ingest.toml", "sample": 5}) == {"prune": True, "sample": 5}
+    assert functions.VERIFY.read({"config": tmp_path / "ingest.toml"}) == {"prune": True}
+    assert functions.VERIFY.read({"config": tmp_path / "ingest.toml", "sample": 5}) == {"prune": True, "sample": 5}
 
 
 def test_environment_variables_are_not_read(monkeypatch):
@@ -112,7 +112,9 @@ def test_a_value_of_the_file_that_does_not_fit_is_named_with_its_line(tmp_path):
         read(config=path)
 
 
-@given(st.sampled_from(sorted(verbs.RUN.hints)), st.none() | st.booleans() | st.integers() | st.floats() | st.text())
+@given(
+    st.sampled_from(sorted(functions.RUN.hints)), st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+)
 def test_whatever_is_given_makes_settings_or_one_line_that_names_the_keyword(name, value):
     hypothesis.assume(name != "config" or value is None)
     said = ""

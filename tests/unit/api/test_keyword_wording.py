@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import ingest
-from ingest.api import loaded_encoder, products, verbs
+from ingest.api import functions, loaded_encoder, products
 from ingest.api.keyword_wording import in_python
 
 PACKAGE = Path(ingest.__file__).parent
@@ -17,7 +17,7 @@ HERE = ("cli", "api", "server")
 """Packages whose texts do not pass through `in_python`."""
 KEYWORDS = {
     name
-    for function in (verbs.RUN, verbs.VERIFY, verbs.EMBED, products.CONNECT, loaded_encoder.ENCODER)
+    for function in (functions.RUN, functions.VERIFY, functions.EMBED, products.CONNECT, loaded_encoder.ENCODER)
     for name in function.hints
 }
 

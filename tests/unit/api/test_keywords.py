@@ -10,14 +10,14 @@ import click
 import pytest
 
 import ingest
-from ingest.api import keywords, loaded_encoder, products, verbs
+from ingest.api import functions, keywords, loaded_encoder, products
 from ingest.api.keywords import Limits
 from ingest.cli.main import cli
 from ingest.core.settings import Settings
 
 VERBS = {
-    "run": verbs.RUN, "plan": verbs.PLAN, "fetch": verbs.FETCH, "embed": verbs.EMBED, "export": verbs.EXPORT,
-    "verify": verbs.VERIFY,
+    "run": functions.RUN, "plan": functions.PLAN, "fetch": functions.FETCH, "embed": functions.EMBED,
+    "export": functions.EXPORT, "verify": functions.VERIFY,
 }  # fmt: skip
 ONLY_FLAGS = {
     "--json", "--quiet", "--help", "--help-all",  # a function returns its result, and shows nothing unasked
@@ -136,5 +136,5 @@ def test_a_default_is_that_of_the_settings():
     settings = Settings()
     for verb in VERBS.values():
         for name, default in verb.defaults.items():
-            if hasattr(settings, name) and not (name == "sample" and verb is verbs.VERIFY):
+            if hasattr(settings, name) and not (name == "sample" and verb is functions.VERIFY):
                 assert default == getattr(settings, name)

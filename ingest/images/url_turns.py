@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _ERRORS = 10_000  # remembered, some 300 bytes each
 
 
-class UrlRequests:
+class UrlTurns:
     """The URLs that are requested now, and those that have failed. For any number of threads."""
 
     def __init__(self, url_key: UrlKey) -> None:

@@ -25,7 +25,7 @@ _OPEN = 64  # shards held: files are mapped, objects are in memory
 _UNUSABLE = (FileNotFoundError, ValueError, EOFError)
 
 
-class ShardReader:
+class SharedVectors:
     """The vectors of one embedding space, (dim,) float32 of unit length, in a folder or behind a URL."""
 
     def __init__(self, place: str, dim: int, index: SharedKeyIndex) -> None:

@@ -18,7 +18,7 @@ from ingest.store.base import KEY_BYTES
 from ingest.store.bucket import Bucket
 from ingest.store.local import LocalStore
 from ingest.store.object_storage import ObjectStorageStore
-from ingest.store.shard_reader import ShardReader
+from ingest.store.shared_vectors import SharedVectors
 
 if TYPE_CHECKING:
     from ingest.store.base import EmbeddingStore
@@ -60,7 +60,7 @@ def test_it_finds_what_the_store_finds(place, tmp_path):
         put(place, *names)
     store = opened(place, tmp_path)
     asked = keys(6, 1, 7, 4, 1)
-    found = ShardReader(place, DIM, store.share_index()).find(asked)
+    found = SharedVectors(place, DIM, store.share_index()).find(asked)
     assert [None if vector is None else vector.tobytes() for vector in found] == [
         None if vector is None else vector.tobytes() for vector in store.find(asked)
     ]
@@ -76,7 +76,7 @@ def test_a_shard_that_is_gone_or_damaged_gives_none(place, tmp_path):
             Bucket(place).remove(f"{gone}/{file}")
     else:
         shutil.rmtree(Path(place) / gone)
-    found = ShardReader(place, DIM, index).find(keys(1, 3, 4, 2))
+    found = SharedVectors(place, DIM, index).find(keys(1, 3, 4, 2))
     assert [vector is None for vector in found] == [True, False, True, True]
     assert found[1] is not None
     assert found[1].tobytes() == vectors(3)[0].tobytes()
