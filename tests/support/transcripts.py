@@ -51,6 +51,7 @@ class Command:
     line: str
     told: str
     printed: str = ""
+    code: int = 0
 
 
 @dataclass(slots=True)
@@ -62,6 +63,7 @@ class Session:
     here: Path = field(init=False)
     service: Running | None = None
     address: str = SERVED
+    code: int = 0  # of the last command
 
     def __post_init__(self) -> None:
         for name in CLONE:
@@ -99,7 +101,7 @@ class Session:
     def _ingest(self, words: list[str]) -> str:
         log = self.folder / "printed.log"
         running = fork_server().start([COMMAND, *words], self.here, self._environment(), log=log)
-        running.wait(TIMEOUT_S)
+        self.code = running.wait(TIMEOUT_S)
         return self._taken(log)
 
     def _serve(self, words: list[str]) -> str:
@@ -119,6 +121,8 @@ class Session:
             ["bash", "-c", line], cwd=self.here, env=self._environment(), stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, encoding="utf-8", timeout=TIMEOUT_S, check=False,
         )  # fmt: skip
+        self.code = ended.returncode
+        assert "here-document" not in ended.stdout, ended.stdout
         return ended.stdout
 
     def _environment(self) -> dict[str, str]:
@@ -145,14 +149,19 @@ def replay(page: str, folder: Path, *, started_anew: bool = False) -> list[list[
     try:
         blocks = [list(commands(found[1])) for found in BLOCK.finditer(page)]
         for command in (one for block in blocks for one in block):
+            session.code = 0
             command.printed = "".join(f"{row.rstrip()}\n" for row in session.run(command.line).splitlines())
+            command.code = session.code
     finally:
         session.close()
     return blocks
 
 
 def recorded(page: str, blocks: list[list[Command]], *, anew: bool = False) -> str:
-    """Return the page with what was printed now: wherever that says something else, or all of it `anew`."""
+    """Return the page with what was printed now: wherever that says something else, or all of it `anew`.
+
+    An error is not recorded by itself: a page that shows one has it typed in by hand.
+    """
     written = iter(blocks)
 
     def one(_found: re.Match[str]) -> str:
@@ -177,4 +186,7 @@ def _typed(line: str) -> str:
 
 
 def _kept(command: Command) -> str:
-    return command.told if settled(command.told) == settled(command.printed) else command.printed
+    if settled(command.told) == settled(command.printed):
+        return command.told
+    assert command.code == 0, f"$ {command.line}\n{command.printed}"
+    return command.printed
