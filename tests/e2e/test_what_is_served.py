@@ -301,7 +301,7 @@ def test_a_plan_says_what_is_served_and_ends_as_the_run_would(shop: Shop) -> Non
     )
     assert err.splitlines()[-1] == f"ingest: {first}"
     assert f"note: the alias serves {served}, and switches when products_" in out
-    assert "5 skipped: bad metadata, for example line 2: price is '12,50'" in out
+    assert "5 skipped: bad metadata, for example line 2: price is 'cheap'" in out
 
 
 def test_an_example_is_bounded_and_has_no_control_characters_and_no_secrets(shop: Shop) -> None:
@@ -322,7 +322,7 @@ def test_the_installed_command_says_it_on_the_terminal_at_night_and_in_the_morni
 ) -> None:
     installed = finished.shop.copied_to(tmp_path / "installed")
     before = installed.exports
-    installed.stock([{**product, "price": "12,50"} for product in sample_products(PRODUCTS)])
+    installed.stock([{**product, "price": "cheap"} for product in sample_products(PRODUCTS)])
 
     night = installed.ingest("run", "--quiet")
     morning = installed.ingest("status")
@@ -331,7 +331,7 @@ def test_the_installed_command_says_it_on_the_terminal_at_night_and_in_the_morni
     first = night.out.splitlines()[0]
     assert first.startswith(f"not live: none of the {PRODUCTS} products could be used (all bad metadata); correct the")
     assert night.said == [f"ingest: {first}"]
-    assert f"{PRODUCTS} skipped: bad metadata, for example line 2: price is '12,50'" in night.out
+    assert f"{PRODUCTS} skipped: bad metadata, for example line 2: price is 'cheap'" in night.out
     assert installed.exports == before
     assert len(installed.rows()) == PRODUCTS
     assert "not live; then products served products_" in morning.out.splitlines()[0]

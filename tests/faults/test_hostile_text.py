@@ -127,6 +127,8 @@ COMMANDS: dict[str, list[list[str]]] = {
     "embed": [["--json", "--output", "a.npy", "--meta", "b.json"]],
     "export": [[]],
     "status": [[], ["--json"]],
+    "init": [["products.csv", "--dry-run"]],
+    "models": [[], ["--json"]],
     "search": [
         [f"mug {WILD} {MARKUP}"], ["mug", "--csv"], ["mug", "--json"], ["--product", "=1+1", "--html", "found.html"],
         READ, [*READ, "--json"], ["mug", "--backend", "faiss"], ["mug", "--filter", "colr == 'x'"],

@@ -221,7 +221,10 @@ def is_blocked(shop: Shop, rows: list[Row]) -> list[str]:
 def has_a_host_that_rests(shop: Shop, rows: list[Row]) -> list[str]:
     """Let another product be the first to be told to come back in three hours."""
     fails_by_url(Answer(status=503, headers={"Retry-After": "9999"}))(shop, rows)
-    shop.catalog.insert(0, {**rows[0], "product_id": "first"})
+    assert shop.server is not None
+    # At a URL of its own: what one URL answers is asked once.
+    busy = shop.server.serve("/first.png", Answer(status=503, headers={"Retry-After": "9999"}))
+    shop.catalog.insert(0, {**rows[0], "product_id": "first", "image": busy})
     return ["--download-missing", "--allow-private", "--download-workers", "1"]
 
 
@@ -259,7 +262,7 @@ BREAKS: dict[Reason, Callable[[Shop, list[Row]], list[str]]] = {
     Reason.DUPLICATE_ID: is_doubled,
     Reason.NO_IMAGE: fails_by_row(lambda row: {"image": ""}),
     Reason.BAD_ROW: has_a_torn_row,
-    Reason.BAD_METADATA: fails_by_row(lambda row: {"price": "12,50"}),
+    Reason.BAD_METADATA: fails_by_row(lambda row: {"price": "cheap"}),
     Reason.NOT_DOWNLOADED: is_not_downloaded,
     Reason.DNS: fails_by_url("http://nowhere.invalid/1.png"),
     Reason.CONNECT: fails_by_url("http://127.0.0.1:9/1.png"),
