@@ -137,6 +137,17 @@ def test_an_image_that_is_too_small_is_asked_once_and_again_with_other_limits(sh
     assert found.product.image == small
 
 
+def test_an_image_at_a_blocked_address_is_passed_until_other_addresses_are_allowed(shop, server, jpeg):
+    first, second = server.serve("/a", Answer(jpeg)).replace("127.0.0.1", "localhost"), server.serve("/b", Answer(jpeg))
+    refused = {"allow_private": False, "allow_host": "127.0.0.1"}
+    for options in ({}, {"download": False}, {"download": False, "decodes": False}):
+        [found] = shop.run(product(first, second), **refused, **options)
+        assert found.product.image == second
+    assert (server.asked("/a"), server.asked("/b")) == (0, 1)
+    [found] = shop.run(product(first, second))
+    assert found.product.image == first
+
+
 def test_if_none_is_usable_the_last_one_says_why(shop, server, broken):
     first, second = server.serve("/a", Answer(broken)), server.url("/b")
     for _ in range(2):
