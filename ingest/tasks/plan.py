@@ -135,8 +135,8 @@ def plan(settings: Settings, progress: Progress, stop: threading.Event) -> Plan:
         pipeline = Pipeline(stack, settings, progress, stop, partial(workspace.open_read_only, runs=Path(folder)))
         collection, inventory, served = _read_collection(stack, pipeline, found)
         difference = diff.CollectionDiff(inventory, pipeline.space.fingerprint, served)
-        images = _fetched(pipeline.images(download=False), found, pipeline, difference)
-        records = difference.changes(images)
+        images = pipeline.images(download=False, decodes=True, is_known=difference.have_image)
+        records = difference.changes(_fetched(images, found, pipeline, difference))
         fields = FieldChanges(Path(folder, "fields.jsonl"), collection, difference)
         passed = pipeline.report.keep_skipped(difference.failures(pipeline.pixels(records)))
         for record in fields.compare(passed):

@@ -48,6 +48,17 @@ def test_the_first_usable_image_is_the_products(shop: SmallShop) -> None:
     assert shop.verify(exports=True).differing == []
 
 
+def test_a_plan_says_what_the_first_night_does_and_changes_nothing(shop: SmallShop) -> None:
+    before = sorted(shop.folder.rglob("*"))
+    planned = shop.plan(exports=True)
+    assert (planned.added, planned.skipped, planned.embed) == (2, 1, 2)
+    assert sorted(shop.folder.rglob("*")) == before
+    run = shop.run(exports=True).summary
+    assert (run.added, run.skipped, run.embedded) == (2, 1, 2)
+    again = shop.plan(exports=True)
+    assert (again.added, sum(again.changed.values()), again.unchanged, again.skipped) == (0, 0, 2, 1)
+
+
 def test_a_second_night_embeds_and_writes_nothing(shop: SmallShop) -> None:
     shop.run(exports=True)
     embedded = shop.embedded
