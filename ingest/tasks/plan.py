@@ -22,7 +22,7 @@ from ingest.milvus.collection import Collection
 from ingest.milvus.connection import connect
 from ingest.milvus.loading import check_loaded
 from ingest.pipeline import catalog_check, export_files, refill, switch_losses, workspace
-from ingest.pipeline.export_content import ExportPaths, rows_to_export
+from ingest.pipeline.export_content import rows_to_export
 from ingest.pipeline.first_write import FirstWrite
 from ingest.pipeline.pipeline import Pipeline
 from ingest.pipeline.promote import reason_to_stay
@@ -269,10 +269,13 @@ def _foresee_exports(
     found: Plan, pipeline: Pipeline, difference: diff.CollectionDiff, prune_policy: PrunePolicy
 ) -> None:
     """Note whether a run would write the exported files again, or could not replace them."""
-    files = ExportPaths(pipeline.settings.npy, pipeline.settings.npy_ids)
+    files = export_files.paths(pipeline.settings)
     rows = rows_to_export(pipeline, files, difference.inventory, drops_failed=prune_policy.drops_failed(difference))
     found.exports_refused = export_files.refusal(pipeline, files, rows, coming=pipeline.report.changed_ids())
-    if found.exports_refused or found.embed or export_files.are_current(pipeline, files, rows):
+    if found.exports_refused or found.embed:
         return
     depends = ", depending on what it fetches" if found.fetch else ""
-    found.also.append(f"write {files.npy} and the other exported files again{depends}")
+    if not export_files.are_current(pipeline, files, rows):
+        found.also.append(f"write {files.npy} and the other exported files again{depends}")
+    elif not export_files.is_parquet_current(pipeline, files, rows):
+        found.also.append(f"write {files.parquet} again{depends}")

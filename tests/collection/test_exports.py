@@ -99,6 +99,20 @@ def test_the_parquet_file_has_the_rows_of_the_pair_and_verify_sees_when_it_has_n
     assert pyarrow.parquet.read_table(settings.parquet_file).num_rows == len(FIVE) + 1
 
 
+def test_a_plan_says_when_a_run_writes_the_parquet_file_alone(shop: SmallShop) -> None:
+    parquet = shop.settings.parquet_file
+    assert shop.plan(exports=True, parquet=True).also == [f"write {parquet} again"]
+    shop.run(exports=True, parquet=True)
+    assert shop.plan(exports=True, parquet=True).also == []
+    shop.stock(FIVE | {"P1": (1, "another title")})
+    planned = shop.plan(exports=True, parquet=True)
+    assert (planned.changed["metadata"], planned.also) == (1, [f"write {parquet} again"])
+    assert shop.plan(exports=True).also == []
+    shop.run(exports=True, parquet=True)
+    assert pyarrow.parquet.read_table(parquet)["title"].to_pylist()[1] == "another title"
+    assert shop.plan(exports=True, parquet=True).also == []
+
+
 def test_what_fails_today_keeps_its_row_at_its_place_bit_for_bit(shop: SmallShop) -> None:
     before = exported(shop)
     shop.stock(FIVE | {"P1": (None, "broken"), "P3": (3, "x" * 5000), "new": (7, "new"), "bad": (None, "broken")})
