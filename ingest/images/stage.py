@@ -143,11 +143,13 @@ class ImageStage:
                 return record.product
             if not isinstance(record, ImageFile) or not self._inspect.looks:
                 return record
-            if record.product.more_images or self._cache.index.content(record.sha256) is None:
+            if self._cache.index.content(record.sha256) is None:
                 return record.product
-            return self._inspect(record)
+            found = self._inspect(record)
+            return record.product if record.product.more_images and isinstance(found, Skipped) else found
 
-        return self._in_blocks(lambda block: list(map(inspect, present(block))), products)
+        known = self._unusable, self._fields
+        return self._in_blocks(lambda block: list(map(inspect, present.first_usable(block, *known))), products)
 
     def decoder(self, preprocess: Preprocessing, *, on_host: bool = False) -> Decoder:
         """Return what decodes blocks, records what images contain, and removes downloads that are not images.
