@@ -177,7 +177,7 @@ class _Exports(TypedDict, total=False):
 
 
 class _Parquet(TypedDict, total=False):
-    """Whether the Parquet file is written, or checked, too."""
+    """Whether the Parquet file is written, planned, or checked, too."""
 
     parquet: bool
 
@@ -216,12 +216,13 @@ class FetchKeywords(_Rows, _Sample, _Downloads, _Folder, _Skips, _Profile, _Conf
 
 
 class PlanKeywords(
-    _Rows, _Sample, _Images, _Model, _Milvus, _Store, _Removal, _Exports, _Losses, _Skips, _Config, total=False
+    _Rows, _Sample, _Images, _Model, _Milvus, _Store, _Removal, _Exports, _Parquet, _Losses, _Skips, _Config,
+    total=False,
 ):  # fmt: skip
     """Those of `ingest.plan`."""
 
 
-class RunKeywords(PlanKeywords, _Batches, _Engine, _Loading, _Parquet, _Profile, total=False):
+class RunKeywords(PlanKeywords, _Batches, _Engine, _Loading, _Profile, total=False):
     """Those of `ingest.run`."""
 
 

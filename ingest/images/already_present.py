@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ingest.images.cache.entry import CacheEntry
     from ingest.images.resolver import RefetchPolicy
     from ingest.images.roots import ImageRoots
+    from ingest.images.unusable_images import UnusableImages
 
 _FOLDERS = 4096  # remembered as inside or outside of the roots
 
@@ -44,6 +45,20 @@ class PresentImages:
         ids = [record.product_id for record in records if isinstance(record, Product) and is_text(record.product_id)]
         entries = self._cache.index.get_all(ids)
         return [self._find(record, entries.get(record.product_id)) or record for record in records]
+
+    def first_usable(
+        self, records: Sequence[Product | Skipped], unusable: UnusableImages, fields: Sequence[str]
+    ) -> list[ImageFile | UnreadFile | Product | Skipped]:
+        """Do the same, but pass over URLs that are known as `unusable` to the image in place; `fields` then name it."""
+        found = self(records)
+        later: dict[int, Product] = {}
+        for at, record in enumerate(found):
+            if isinstance(record, Product) and (product := _pass_over(record, unusable, fields)) is not record:
+                later[at] = product
+        for at, image in zip(later, self(list(later.values())) if later else (), strict=True):
+            if isinstance(image, ImageFile):
+                found[at] = image
+        return found
 
     def _find(self, record: Product | Skipped, entry: CacheEntry | None) -> ImageFile | UnreadFile | None:
         if isinstance(record, Skipped):
@@ -86,6 +101,15 @@ class PresentImages:
                 return UnreadFile(product, Path(path), status.st_size)
             return ImageFile(product, Path(path), entry.sha256)
         return None
+
+
+def _pass_over(product: Product, unusable: UnusableImages, fields: Sequence[str]) -> Product:
+    """Return the product with its first image that is not a URL known as unusable."""
+    while product.more_images and is_text(product.image) and has_scheme(url := product.image.strip()):
+        if unusable.find_url(product, url) is None:
+            break
+        product = product.with_next_image(fields)
+    return product
 
 
 def _is_about(entry: CacheEntry, path: str) -> bool:

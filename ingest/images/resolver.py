@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ingest.core.errors import StorageError
 from ingest.core.records import ImageFile, Product, Reason, Skipped, Stage
 from ingest.core.redaction import redact
+from ingest.core.settings import Settings
 from ingest.images.cache.cache import NotAFileError
 from ingest.images.existing_names import ExistingNames
 from ingest.images.unusable_images import EARLIER, UnusableImages
@@ -88,7 +89,7 @@ class ImageResolver:
         self._refetch = refetch
         self._requests = UrlTurns(cache.url_key)
         self._names = ExistingNames(roots.folders)
-        self._unusable = unusable or UnusableImages(cache, retries=refetch.failed)
+        self._unusable = unusable or UnusableImages(cache, Settings(retry_failed=refetch.failed))
         self._fields = tuple(fields)
 
     def __call__(self, record: Product | Skipped) -> ImageFile | UnreadFile | Skipped:

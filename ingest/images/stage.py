@@ -24,7 +24,7 @@ from ingest.images.quality import Inspector, QualityFilter
 from ingest.images.resolver import ImageResolver, RefetchPolicy, UnreadFile
 from ingest.images.roots import image_roots
 from ingest.images.unread_files import UnreadFiles, none_is_known
-from ingest.images.unusable_images import UnusableImages, describe_limits, has_several
+from ingest.images.unusable_images import UnusableImages, has_several
 from ingest.runtime import parallel
 from ingest.runtime.profiler import StageProfiler
 from ingest.runtime.worker_processes import WorkerProcesses
@@ -71,7 +71,7 @@ class ImageStage:
         self._fields = fields
         self._profiler = profiler or StageProfiler()
         self._refetch = RefetchPolicy(settings.retry_failed, settings.refresh_after_s, began or time.time())
-        self._unusable = UnusableImages(cache, describe_limits(settings), retries=settings.retry_failed)
+        self._unusable = UnusableImages(cache, settings)
         self._downloader = Downloader(download_policy(settings)) if settings.download_missing else None
         self._sandbox = Sandbox()
         self._in_processes = uses_processes(settings)
@@ -143,11 +143,13 @@ class ImageStage:
                 return record.product
             if not isinstance(record, ImageFile) or not self._inspect.looks:
                 return record
-            if record.product.more_images or self._cache.index.content(record.sha256) is None:
+            if self._cache.index.content(record.sha256) is None:
                 return record.product
-            return self._inspect(record)
+            found = self._inspect(record)
+            return record.product if record.product.more_images and isinstance(found, Skipped) else found
 
-        return self._in_blocks(lambda block: list(map(inspect, present(block))), products)
+        known = self._unusable, self._fields
+        return self._in_blocks(lambda block: list(map(inspect, present.first_usable(block, *known))), products)
 
     def decoder(self, preprocess: Preprocessing, *, on_host: bool = False) -> Decoder:
         """Return what decodes blocks, records what images contain, and removes downloads that are not images.

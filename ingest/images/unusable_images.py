@@ -18,21 +18,28 @@ if TYPE_CHECKING:
 EARLIER = " (found by an earlier run; --retry-failed tries again)"
 """The end of a detail that was not found in this run."""
 
-_BY_LIMITS = frozenset({Reason.TOO_LARGE, Reason.TOO_SMALL, Reason.BLANK})
-_BY_ACCESS = frozenset({Reason.DISALLOWED, Reason.BLOCKED_ADDRESS})  # found again without a request
+_NOT_NOTED = frozenset({Reason.DISALLOWED})  # found again without a request
+_LIMITS = ("max_image_bytes", "max_pixels", "min_side", "skip_blank")
+_ACCESS = ("allow_host", "allow_private")
+_DEPENDS_ON = dict.fromkeys((Reason.TOO_LARGE, Reason.TOO_SMALL, Reason.BLANK), _LIMITS) | {
+    Reason.BLOCKED_ADDRESS: _ACCESS
+}
 
 
 class UnusableImages:
     """What is known of images that are unusable for good, by their URL or their bytes, whichever product has them.
 
     Only images of products with several are noted: the product's row in the index is that of the image in use. What an
-    image fails by a limit counts for the same `limits` alone. With `retries` nothing that was noted earlier counts.
+    image fails by a limit, or by its host's address, counts while the `settings` of that are the same. With
+    `retry_failed` nothing that was noted earlier counts.
     """
 
-    def __init__(self, cache: ImageCache, limits: str = "", *, retries: bool = False) -> None:
+    def __init__(self, cache: ImageCache, settings: Settings) -> None:
         self._index = cache.index
-        self._limits = limits.encode()
-        self._retries = retries
+        self._described: dict[tuple[str, ...], bytes] = {
+            names: _describe(settings, names) for names in (_LIMITS, _ACCESS)
+        }
+        self._retries = settings.retry_failed
 
     def find_url(self, product: Product, url: str) -> tuple[Reason, str] | None:
         """Return why a product's URL is known to give no image; None if it has to be tried."""
@@ -54,30 +61,32 @@ class UnusableImages:
     def rows(self, images: Sequence[str]) -> tuple[tuple[bytes, str, str], ...]:
         """Return what the index has noted of these URLs, for another process."""
         keys = [urls.key(image) for image in images]
-        found = self._index.unusable([*keys, *map(self._within_limits, keys)])
+        found = self._index.unusable(list(self._noted_as(keys)))
         return tuple((key, *why) for key, why in found.items())
 
     def _note(self, product: Product, key: bytes, reason: Reason, detail: str) -> None:
         is_new = not detail.endswith(EARLIER)
-        if is_new and product.more_images and reason.passes_to_next_image and reason not in _BY_ACCESS:
-            key = self._within_limits(key) if reason in _BY_LIMITS else key
-            self._index.put_unusable([(key, reason, detail)])
+        if is_new and product.more_images and reason.passes_to_next_image and reason not in _NOT_NOTED:
+            self._index.put_unusable([(self._under(key, _DEPENDS_ON.get(reason)), reason, detail)])
 
     def _find(self, keys: Sequence[bytes]) -> dict[bytes, tuple[Reason, str]]:
         if self._retries:
             return {}
-        plain = dict.fromkeys(keys) | {self._within_limits(key): key for key in keys}
+        plain = self._noted_as(keys)
         found = self._index.unusable(list(plain))
-        return {plain[key] or key: (Reason(failure), detail) for key, (failure, detail) in found.items()}
+        return {plain[key]: (Reason(failure), detail) for key, (failure, detail) in found.items()}
 
-    def _within_limits(self, key: bytes) -> bytes:
-        return hashlib.sha256(key + self._limits).digest()
+    def _noted_as(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Return all keys that the index may have for these, each with what it stands for."""
+        return {self._under(key, names): key for key in keys for names in (None, *self._described)}
+
+    def _under(self, key: bytes, names: tuple[str, ...] | None) -> bytes:
+        """Return the key of what depends on these settings."""
+        return key if names is None else hashlib.sha256(key + self._described[names]).digest()
 
 
-def describe_limits(settings: Settings) -> str:
-    """Return the settings by which an image may be too large, too small or blank."""
-    names = ("max_image_bytes", "max_pixels", "min_side", "skip_blank")
-    return " ".join(f"{name}={getattr(settings, name)}" for name in names)
+def _describe(settings: Settings, names: Sequence[str]) -> bytes:
+    return " ".join(f"{name}={getattr(settings, name)}" for name in names).encode()
 
 
 def has_several(product: Product) -> bool:

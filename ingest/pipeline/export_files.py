@@ -128,6 +128,14 @@ def are_current(pipeline: Pipeline, files: ExportPaths, rows: RowSource) -> bool
     return manifest is not None and manifest.matches(content, fingerprint, files.npy, files.ids)
 
 
+def is_parquet_current(pipeline: Pipeline, files: ExportPaths, rows: RowSource) -> bool:
+    """Return whether the Parquet file, if one is wanted, has exactly these rows and today's fields."""
+    export = parquet_export(pipeline, files.parquet)
+    if export is None:
+        return True
+    return export.is_current(npy_files.content_digest(rows, pipeline.store), pipeline.space.fingerprint)
+
+
 def refusal(pipeline: Pipeline, files: ExportPaths, rows: RowSource, coming: Iterable[str] = ()) -> str:
     """Return why `rows` may not replace the last export, because too many products would be lost; "" if they may.
 

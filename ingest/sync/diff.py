@@ -91,6 +91,7 @@ class CollectionDiff:
             states = iter(self._judge([record for record in batch if isinstance(record, ImageFile)]))
             for record in batch:
                 if isinstance(record, Skipped):
+                    self._counts[_ADDED] += self._is_taken_back(record)
                     yield record
                     continue
                 state = next(states)
@@ -163,13 +164,22 @@ class CollectionDiff:
         same_metadata = inventory.digest(place) in digests
         return RowState.PICTURE if same_metadata else RowState.BOTH
 
+    def _is_taken_back(self, skipped: Skipped) -> bool:
+        """Return whether `failures` counts a product as not added after all.
+
+        One of several images may have been decoded before the comparison, which then never sees the product.
+        """
+        if skipped.stage in _STAGES_BEFORE or not skipped.product_id or skipped.reason is Reason.DUPLICATE_ID:
+            return False
+        return int(self.inventory.find([skipped.product_id])[0]) == ABSENT
+
     def _fail(self, skipped: Skipped) -> None:
         self.unreadable += skipped.is_torn or skipped.reason in _UNREADABLE
         if not skipped.product_id or skipped.reason is Reason.DUPLICATE_ID:
             return  # of rows with the same id, the first counts
         place = int(self.inventory.find([skipped.product_id])[0])
         if place == ABSENT:
-            self._counts[_ADDED] -= skipped.stage not in _STAGES_BEFORE
+            self._counts[_ADDED] -= self._is_taken_back(skipped)
             return
         state = RowState(int(self.inventory.states[place]))
         if state is RowState.FOREIGN:

@@ -22,7 +22,7 @@ from ingest.milvus.collection import Collection
 from ingest.milvus.connection import connect
 from ingest.milvus.loading import check_loaded
 from ingest.pipeline import catalog_check, export_files, refill, switch_losses, workspace
-from ingest.pipeline.export_content import ExportPaths, rows_to_export
+from ingest.pipeline.export_content import rows_to_export
 from ingest.pipeline.first_write import FirstWrite
 from ingest.pipeline.pipeline import Pipeline
 from ingest.pipeline.promote import reason_to_stay
@@ -135,8 +135,8 @@ def plan(settings: Settings, progress: Progress, stop: threading.Event) -> Plan:
         pipeline = Pipeline(stack, settings, progress, stop, partial(workspace.open_read_only, runs=Path(folder)))
         collection, inventory, served = _read_collection(stack, pipeline, found)
         difference = diff.CollectionDiff(inventory, pipeline.space.fingerprint, served)
-        images = _fetched(pipeline.images(download=False), found, pipeline, difference)
-        records = difference.changes(images)
+        images = pipeline.images(download=False, decodes=True, is_known=difference.have_image)
+        records = difference.changes(_fetched(images, found, pipeline, difference))
         fields = FieldChanges(Path(folder, "fields.jsonl"), collection, difference)
         passed = pipeline.report.keep_skipped(difference.failures(pipeline.pixels(records)))
         for record in fields.compare(passed):
@@ -269,10 +269,13 @@ def _foresee_exports(
     found: Plan, pipeline: Pipeline, difference: diff.CollectionDiff, prune_policy: PrunePolicy
 ) -> None:
     """Note whether a run would write the exported files again, or could not replace them."""
-    files = ExportPaths(pipeline.settings.npy, pipeline.settings.npy_ids)
+    files = export_files.paths(pipeline.settings)
     rows = rows_to_export(pipeline, files, difference.inventory, drops_failed=prune_policy.drops_failed(difference))
     found.exports_refused = export_files.refusal(pipeline, files, rows, coming=pipeline.report.changed_ids())
-    if found.exports_refused or found.embed or export_files.are_current(pipeline, files, rows):
+    if found.exports_refused or found.embed:
         return
     depends = ", depending on what it fetches" if found.fetch else ""
-    found.also.append(f"write {files.npy} and the other exported files again{depends}")
+    if not export_files.are_current(pipeline, files, rows):
+        found.also.append(f"write {files.npy} and the other exported files again{depends}")
+    elif not export_files.is_parquet_current(pipeline, files, rows):
+        found.also.append(f"write {files.parquet} again{depends}")

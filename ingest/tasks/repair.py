@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ingest.tasks.run import run
-from ingest.tasks.verify import forget_images
+from ingest.tasks.verify import forget_images, with_existing_parquet
 
 if TYPE_CHECKING:
     import threading
@@ -21,4 +21,4 @@ def repair(settings: Settings, verdict: Verdict, progress: Progress, stop: threa
     if images := [found.name for found in verdict.differing if found.kind == "image"]:
         forget_images(settings, images)
     wrong = verdict.distrusted, verdict.misembedded
-    return run(settings, progress, stop, *wrong, rewrite=verdict.has_wrong_files)
+    return run(with_existing_parquet(settings), progress, stop, *wrong, rewrite=verdict.has_wrong_files)

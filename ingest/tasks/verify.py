@@ -46,10 +46,11 @@ def verify(
 
     Samples are drawn with `seed`, a random one if not given. With `pictures` every image is hashed; otherwise an image
     with the size and time that it had when it was last hashed counts as unchanged. So many images as `embed` says are
-    embedded again.
+    embedded again. The Parquet file is checked if it is wanted or there.
 
     Raises MilvusError if the collection cannot be read or has another schema.
     """
+    settings = with_existing_parquet(settings)
     with ExitStack() as stack:
         pipeline = Pipeline(stack, settings, progress, stop, workspace.open_read_only)
         connection = stack.enter_context(connect(settings.milvus, stop, reading=True))
@@ -92,6 +93,11 @@ def verify(
             raise InterruptedRunError("interrupted before everything was checked")
         verdict.seconds = round(progress.seconds, 3)
         return verdict
+
+
+def with_existing_parquet(settings: Settings) -> Settings:
+    """Return the settings with the Parquet file wanted if there is one, though runs may no longer write it."""
+    return replace(settings, parquet=settings.parquet or settings.parquet_file.exists())
 
 
 def forget_images(settings: Settings, product_ids: Iterable[str]) -> None:

@@ -48,15 +48,13 @@ def check(
         verdict.notes.append(f"ingest run leaves the exported files as they are: {refused}")
         last = read_manifest(files.npy)
         dim = last.dim if last else dim
-    faults = [
-        *npy_files.faults(files.npy, files.ids, made_from),
-        *faiss_index.faults(settings.indexes, dim, files.npy),
-        *_parquet_faults(pipeline, made_from),
-    ]
-    for path, fault in faults:
-        fix = "ingest verify --repair" if fault == ALTERED else "ingest run"  # a run only checks sizes
-        if path.stem == settings.parquet_file.stem and fault != ALTERED:
-            fix = "ingest export --parquet"
+    own = [*npy_files.faults(files.npy, files.ids, made_from), *faiss_index.faults(settings.indexes, dim, files.npy)]
+    of_parquet = _parquet_faults(pipeline, made_from)
+    faults = own + of_parquet
+    for number, (path, fault) in enumerate(faults):
+        fix = "ingest run" if number < len(own) else "ingest export --parquet"
+        if fault == ALTERED:
+            fix = "ingest verify --repair"  # a run only checks sizes
         yield Mismatch("file", str(path), f"{fault}; write it with: {_ALLOWED if refused else fix}")
     if faults or refused or not sampled:
         return

@@ -14,6 +14,7 @@ from support.nights import Shop as TypedShop
 from support.small_shop import FIVE, SmallShop, picture_vector
 
 from ingest.exports import faiss_index
+from ingest.exports.manifest import manifest_path
 from ingest.pipeline.last_good_images import images_path
 from ingest.pipeline.progress import Progress
 from ingest.tasks import embed, export, garbage, run
@@ -81,12 +82,35 @@ def test_the_parquet_file_has_the_rows_of_the_pair_and_verify_sees_when_it_has_n
 
     shop.stock(FIVE | {"new": (7, "new")})
     shop.run(exports=True)
-    [stale] = shop.verify(exports=True, parquet=True).differing
+    [stale] = shop.verify(exports=True).differing  # it is checked because it exists
     assert stale.name == str(settings.parquet_file)
     assert "ingest export --parquet" in stale.detail
     shop.run(exports=True, parquet=True)
     assert pyarrow.parquet.read_table(settings.parquet_file)["product_id"].to_pylist() == [*FIVE, "new"]
     assert shop.verify(exports=True, parquet=True).differing == []
+
+    manifest_path(settings.parquet_file).unlink()
+    [missing] = shop.verify(exports=True).differing
+    assert missing.name == str(manifest_path(settings.parquet_file))
+    assert "ingest export --parquet" in missing.detail
+    assert made(shop, export.export, parquet=True).failure is None
+    settings.parquet_file.write_bytes(settings.parquet_file.read_bytes()[:-1] + b"x")
+    assert shop.repair(exports=True).differing == []
+    assert pyarrow.parquet.read_table(settings.parquet_file).num_rows == len(FIVE) + 1
+
+
+def test_a_plan_says_when_a_run_writes_the_parquet_file_alone(shop: SmallShop) -> None:
+    parquet = shop.settings.parquet_file
+    assert shop.plan(exports=True, parquet=True).also == [f"write {parquet} again"]
+    shop.run(exports=True, parquet=True)
+    assert shop.plan(exports=True, parquet=True).also == []
+    shop.stock(FIVE | {"P1": (1, "another title")})
+    planned = shop.plan(exports=True, parquet=True)
+    assert (planned.changed["metadata"], planned.also) == (1, [f"write {parquet} again"])
+    assert shop.plan(exports=True).also == []
+    shop.run(exports=True, parquet=True)
+    assert pyarrow.parquet.read_table(parquet)["title"].to_pylist()[1] == "another title"
+    assert shop.plan(exports=True, parquet=True).also == []
 
 
 def test_what_fails_today_keeps_its_row_at_its_place_bit_for_bit(shop: SmallShop) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow.parquet
 import pytest
+from support.http_server import Server
 from support.shop import write_csv
 from support.small_shop import SmallShop, picture_vector
 
@@ -48,11 +49,35 @@ def test_the_first_usable_image_is_the_products(shop: SmallShop) -> None:
     assert shop.verify(exports=True).differing == []
 
 
+def test_a_plan_says_what_the_first_night_does_and_changes_nothing(shop: SmallShop) -> None:
+    before = sorted(shop.folder.rglob("*"))
+    planned = shop.plan(exports=True)
+    assert (planned.added, planned.skipped, planned.embed) == (2, 1, 2)
+    assert sorted(shop.folder.rglob("*")) == before
+    run = shop.run(exports=True).summary
+    assert (run.added, run.skipped, run.embedded) == (2, 1, 2)
+    again = shop.plan(exports=True)
+    assert (again.added, sum(again.changed.values()), again.unchanged, again.skipped) == (0, 0, 2, 1)
+
+
 def test_a_second_night_embeds_and_writes_nothing(shop: SmallShop) -> None:
     shop.run(exports=True)
     embedded = shop.embedded
     again = shop.run(exports=True)
     assert (again.summary.upserted, again.summary.unchanged, shop.embedded) == (0, 2, embedded)
+
+
+def test_a_second_night_on_ray_asks_nothing_of_the_cluster(shop: SmallShop) -> None:
+    server = Server()
+    try:
+        rows = [{"product_id": "P1", "image": server.url("/none"), "more": "images/1.png", "title": "one"}]
+        write_csv(shop.settings.catalog, rows)
+        night = {"download_missing": True, "allow_private": True}
+        assert shop.run(**night).summary.added == 1
+        again = shop.run(**night, engine="ray", address="127.0.0.1:1")  # where nothing listens
+        assert (again.failure, again.summary.unchanged, server.asked("/none")) == (None, 1, 1)
+    finally:
+        server.stop()
 
 
 def test_an_image_that_becomes_usable_is_taken(shop: SmallShop) -> None:

@@ -21,6 +21,7 @@ from ingest.cli.output import plan
 @options.config_option
 @options.removal
 @help_groups.option("Output", "--exports/--no-exports", help="Also plan the .npy and FAISS files.")
+@help_groups.option("Output", "--parquet", is_flag=True, help="Also plan the Parquet file.")
 @options.allow_smaller
 @plan.details
 @plan.estimate
@@ -44,7 +45,7 @@ def command(ctx: click.Context, /, *, as_json: bool, quiet: bool, details: bool,
         typed_flags.refuse(
             ctx, "has no effect with --estimate.",
             "uri", "db_name", "max_wait", "prune", "drop_failed", "max_prune", "accept_changed_catalog",
-            "max_skipped", "exports", "allow_smaller",
+            "max_skipped", "exports", "parquet", "allow_smaller",
         )  # fmt: skip
         plan.show_estimate(options.settings(values), as_json=as_json, quiet=quiet, details=details)
         return

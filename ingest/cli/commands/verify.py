@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -64,7 +64,6 @@ def command(
     from ingest.tasks.repair import repair as repair_differences
 
     settings = options.settings(values)
-    settings = replace(settings, parquet=settings.parquet or settings.parquet_file.exists())
     with terminal.follow(quiet=quiet) as (progress, stop):
         verdict = verify.verify(settings, progress, stop, vectors, seed=seed, pictures=pictures, embed=embed)
     if verdict.differing and repair:

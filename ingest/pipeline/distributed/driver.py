@@ -19,7 +19,7 @@ from ingest.core import display
 from ingest.core.records import Embedded, ImageFile, Product, Skipped, Stage
 from ingest.exports.row_list import is_listed
 from ingest.images.resolver import has_scheme, is_text
-from ingest.images.unusable_images import UnusableImages, describe_limits
+from ingest.images.unusable_images import UnusableImages
 from ingest.milvus import writer
 from ingest.pipeline.distributed import actor_pool, cluster, ray_data
 from ingest.pipeline.distributed.blocks import BlockItem
@@ -150,7 +150,7 @@ def _unusable(product: Product, pipeline: Pipeline) -> tuple[tuple[bytes, str, s
     """Return which of a product's URLs are known to give no image."""
     if not product.more_images or pipeline.settings.retry_failed:
         return ()
-    known = UnusableImages(pipeline.cache, describe_limits(pipeline.settings))
+    known = UnusableImages(pipeline.cache, pipeline.settings)
     return known.rows([image.strip() for image in (product.image, *product.more_images)])
 
 

@@ -34,6 +34,14 @@ class Shop:
         self.folder = folder
         self.settings = settings
 
+    def look(self, *products, **changes):
+        """Return what a driver sees, which leaves to workers what it does not find in place."""
+        with (
+            ImageCache(self.folder / "cache") as cache,
+            ImageStage(replace(self.settings, **changes), cache, fields=("image",)) as images,
+        ):
+            return [record for block in images.look(products) for record in block]
+
     def run(self, *products, decodes=True, download=True, known=None, **changes):
         """Return what comes of products, and how many images were decoded."""
         with (
@@ -135,6 +143,36 @@ def test_an_image_that_is_too_small_is_asked_once_and_again_with_other_limits(sh
     assert (server.asked("/small"), server.asked("/large")) == (1, 1)
     [found] = shop.run(product(small, large))
     assert found.product.image == small
+
+
+def test_an_image_at_a_blocked_address_is_passed_until_other_addresses_are_allowed(shop, server, jpeg):
+    first, second = server.serve("/a", Answer(jpeg)).replace("127.0.0.1", "localhost"), server.serve("/b", Answer(jpeg))
+    refused = {"allow_private": False, "allow_host": "127.0.0.1"}
+    for options in ({}, {"download": False}, {"download": False, "decodes": False}):
+        [found] = shop.run(product(first, second), **refused, **options)
+        assert found.product.image == second
+    assert (server.asked("/a"), server.asked("/b")) == (0, 1)
+    [found] = shop.run(product(first, second))
+    assert found.product.image == first
+
+
+@pytest.mark.parametrize("second", ["/b", "b.jpg"])
+def test_a_driver_finds_the_image_in_use_behind_a_url_that_is_unusable(shop, server, jpeg, tmp_path, second):
+    (tmp_path / "b.jpg").write_bytes(jpeg)
+    if second == "/b":
+        second = server.serve(second, Answer(jpeg))
+    one = product(server.url("/a"), second, server.url("/c"))
+    assert shop.look(one) == [one], "nothing is known yet"
+    shop.run(one)
+    [found] = shop.look(one)
+    assert isinstance(found, ImageFile)
+    assert (found.product.image, found.product.position, found.product.metadata["image"]) == (second, 1, second)
+    assert shop.look(one, min_side=16) == [found]
+    assert isinstance(shop.look(one, min_side=500)[0], Product), "a worker tries the next one"
+    assert shop.look(one, retry_failed=True) == [one]
+    assert shop.look(product(second, server.url("/c"))) == [found._replace(product=product(second, server.url("/c")))]
+    moved = product(server.url("/a"), server.url("/elsewhere"))
+    assert shop.look(moved) == [moved]
 
 
 def test_if_none_is_usable_the_last_one_says_why(shop, server, broken):
