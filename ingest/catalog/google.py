@@ -25,7 +25,7 @@ _NEEDED = ("product_id", "image", "title")
 
 def find_columns(names: Sequence[str]) -> dict[str, str] | None:
     """Return our names and the feed's; None for another table. A feed writes `image link` or `image_link`."""
-    plain = {name.lower().replace(" ", "_").removeprefix("g:"): name for name in reversed(names)}
+    plain = {_plain(name): name for name in reversed(names)}
     found = {
         ours: plain[next(one for one in theirs if one in plain)]
         for ours, theirs in _OURS.items()
