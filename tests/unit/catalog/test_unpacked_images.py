@@ -62,6 +62,22 @@ def test_a_path_without_bytes_stays_a_path_and_text_stays_text(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "ending"),
+    [("BMP", "bmp"), ("WEBP", "webp"), ("TIFF", "tiff"), ("AVIF", "avif"), ("GIF", "gif"), ("PNG", "png")],
+)
+def test_every_type_that_a_run_reads_is_unpacked(tmp_path, kind, ending):
+    content = saved(Image.new("RGB", (16, 16), (10, 200, 10)), kind)
+    assert (tmp_path / unpack(content, tmp_path)).read_bytes() == content
+    assert unpack(content, tmp_path).endswith(f".{ending}")
+
+
+@pytest.mark.parametrize("text", [b"BMW-320.jpg", b"BM/a.jpg", b"RIFFs/1.jpg", b"GIF8.jpg", b"\x89PNG.jpg"])
+def test_text_that_begins_as_an_image_does_stays_text(tmp_path, text):
+    assert unpack(text, tmp_path) == text
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_cannot_be_written_ends_the_run(tmp_path, pictures):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError, match="cannot be unpacked"):
