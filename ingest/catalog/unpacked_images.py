@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from ingest.core.errors import StorageError
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
 
 FOLDER = "unpacked"
 """In the data folder; a folder that local images may be in."""
+_NAME = re.compile(r"[0-9a-f]{64}\.[a-z]+")
+
+
+def is_unpacked(name: str) -> bool:
+    """Whether a name may be one that `unpack` gives."""
+    return _NAME.fullmatch(name) is not None
 
 
 def unpack(cell: Any, folder: Path | None) -> Any:

@@ -55,6 +55,16 @@ def test_a_fetch_finds_the_images_inside(tmp_path, pictures):
     assert (found.products, found.pictures, found.skipped) == (2, 2, 0)
 
 
+@pytest.mark.parametrize("catalog", ["parts", "parts/*.parquet"])
+def test_the_first_fetch_of_a_folder_finds_the_images_inside(tmp_path, pictures, catalog):
+    (tmp_path / "parts").mkdir()
+    table = pa.table({"product_id": ["1", "2"], "image": columns_with(pictures)["bytes"]})
+    parquet.write_table(table, tmp_path / "parts" / "p.parquet")
+    settings = Settings(catalog=tmp_path / catalog, data=tmp_path / "data")
+    found = fetch.fetch(settings, Progress(), threading.Event())
+    assert (found.products, found.pictures, found.skipped) == (2, 2, 0)
+
+
 def test_a_path_without_bytes_stays_a_path_and_text_stays_text(tmp_path):
     assert unpack({"bytes": None, "path": "a.jpg"}, tmp_path) == "a.jpg"
     assert unpack(b"a.jpg", tmp_path) == b"a.jpg"
