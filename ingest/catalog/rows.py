@@ -29,13 +29,15 @@ _NAMED = 20  # columns that a message lists
 class Columns:
     """The catalog's own names of the id column and the image column, and how its files are written.
 
-    Unless they `are_known`, a file without them is read as well: they are being looked for.
+    Unless they `are_known`, a file without them is read as well: they are being looked for. `more_images` are the
+    columns of [images] in the schema.
     """
 
     product_id: str = "product_id"
     image: str = "image"
     options: ReadOptions = field(default_factory=ReadOptions)
     are_known: bool = True
+    more_images: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, settings: Settings, last: CatalogProfile | None = None) -> Columns:

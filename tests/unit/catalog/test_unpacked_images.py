@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
@@ -16,6 +17,7 @@ from ingest.catalog.rows import Columns
 from ingest.catalog.unpacked_images import unpack
 from ingest.core import contract_file
 from ingest.core.errors import StorageError
+from ingest.core.image_list import ImageList
 from ingest.core.settings import Settings
 from ingest.pipeline.progress import Progress
 from ingest.tasks import fetch
@@ -53,6 +55,17 @@ def test_a_fetch_finds_the_images_inside(tmp_path, pictures):
     settings = Settings(catalog=tmp_path / "p.parquet", data=tmp_path / "data")
     found = fetch.fetch(settings, Progress(), threading.Event())
     assert (found.products, found.pictures, found.skipped) == (2, 2, 0)
+
+
+@pytest.mark.parametrize("kind", ["structs", "bytes", "lists"])
+def test_the_images_of_every_column_of_the_schema_are_unpacked(tmp_path, pictures, kind):
+    table = pa.table({"product_id": ["1", "2"], "image": ["a.jpg", None], "back": columns_with(pictures)[kind]})
+    parquet.write_table(table, tmp_path / "p.parquet")
+    columns = Columns(options=ReadOptions(unpack_to=tmp_path / "unpacked"))
+    contract = replace(SHIPPED, images=ImageList(columns=("back",)))
+    first, second = reader.read_catalog(tmp_path / "p.parquet", contract, columns)
+    assert first.image == "a.jpg"
+    assert [(tmp_path / "unpacked" / one).read_bytes() for one in (first.more_images[0], second.image)] == pictures
 
 
 @pytest.mark.parametrize("catalog", ["parts", "parts/*.parquet"])
