@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from ingest.catalog.rows import Columns, RowBlock
 
 NAME = "google"
+IDS = ("id",)
 ADDITIONAL = "additional_image_link"
 _OURS = {
-    "product_id": ("id",),
+    "product_id": IDS,
     "image": ("image_link",),
     "title": ("title",),
     "price": ("price",),
@@ -39,7 +40,7 @@ def merge(blocks: Iterator[RowBlock], columns: Columns) -> Iterator[RowBlock]:
     for block in blocks:
         names = dict.fromkeys(block.columns)
         more = next((name for name in names if _plain(name) == ADDITIONAL), None)
-        if more is None:
+        if more in (None, columns.image):
             yield block
             continue
         images = [
