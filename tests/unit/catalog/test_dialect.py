@@ -133,6 +133,11 @@ def test_the_last_reading_decides_where_two_are_possible(tmp_path):
     assert (first.metadata["title"], first.metadata["price"]) == ('19" crème', 1.25)
 
 
+def test_a_code_page_that_has_all_words_as_the_best_one_is_no_other_reading(tmp_path):
+    with pytest.raises(AmbiguousCatalogError, match="gb18030 or --encoding windows-1250"):  # and not cp949
+        read(written(tmp_path, b"\xa3\xc1", "p.txt"))
+
+
 def test_the_last_quotes_of_a_shops_table_are_kept(tmp_path):
     table = 'Handle;Title;Variant SKU;Variant Price;Image Src\nrack;19\\" rack;R-1;5;a.jpg\n'
     path = written(tmp_path, table)
