@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _SAMPLE = 50  # records that must have as many cells as a header that names no known column
 _SEPARATOR = re.compile(r'"?sep=(.)"?[\r\n]', re.IGNORECASE)
 _NAMES = {",": "CSV", "\t": "TSV"}
+_PARTS = re.compile(r", | \+ ")  # of what a profile says: `shopify, CSV with ;, LF`, `CSV + TSV, CR LF`
 
 
 class Dialect(NamedTuple):
@@ -82,10 +83,9 @@ def _delimiter(source: CatalogSource, head: str, usual: str, columns: Columns) -
         ][:1]  # fmt: skip
     if len(possible) == 1:
         return possible[0]
-    last = columns.options.last.dialect if columns.options.last else ""
-    as_before = next((one for one in possible if last.startswith(Dialect(syntax=Syntax(one)).name + ",")), None)
-    if as_before:
-        return as_before
+    before = _as_before([Dialect(syntax=Syntax(one)) for one in possible], columns)
+    if before is not None:
+        return before.syntax.delimiter
     one, other = possible[:2]
     raise AmbiguousCatalogError(
         f"{source}: has the columns {_list(headers[one])} with {one!r} between them and {_list(headers[other])} with "
@@ -104,10 +104,9 @@ def _quotes(source: CatalogSource, written: Dialect, columns: Columns) -> Dialec
         return escaping
     if escaped and escaped >= doubled:
         return written
-    last = columns.options.last.dialect if columns.options.last else ""
-    for one in (written, escaping):
-        if last.startswith(one.name + ","):
-            return one
+    before = _as_before([written, escaping], columns)
+    if before is not None:
+        return before
     different = None if doubled else _find_different(source, written, escaping)
     if not doubled and different is None:
         return written
@@ -116,6 +115,13 @@ def _quotes(source: CatalogSource, written: Dialect, columns: Columns) -> Dialec
     else:
         what = f"{different[1]!r} if that is a quote, and {different[0]!r} if it is not" if different else ""
     raise AmbiguousCatalogError(f'{source}: has \\" in a cell: {what}; pass --quotes backslash or --quotes doubled')
+
+
+def _as_before(possible: Sequence[Dialect], columns: Columns) -> Dialect | None:
+    """Return the dialect that the catalog's last profile says; None if that says none of them, or several."""
+    said = _PARTS.split(columns.options.last.dialect) if columns.options.last else []
+    found = [one for one in possible if one.name in said]
+    return found[0] if len(found) == 1 else None
 
 
 def _find_different(source: CatalogSource, one: Dialect, other: Dialect) -> tuple[str, str] | None:

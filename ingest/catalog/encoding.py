@@ -87,10 +87,10 @@ def _by_first_bytes(head: bytes, options: ReadOptions) -> Encoding | None:
     return None
 
 
-def _example(tokens: Collection[bytes], one: str, other: str) -> tuple[str, str]:
-    """Return a word as two code pages have it."""
+def _example(tokens: Collection[bytes], one: str, other: str) -> tuple[str, str] | None:
+    """Return a word as two code pages have it; None if they have all words alike."""
     pairs = ((token.decode(one, "replace"), token.decode(other, "replace")) for token in sorted(tokens))
-    return next(pair for pair in pairs if pair[0] != pair[1])
+    return next((pair for pair in pairs if pair[0] != pair[1]), None)
 
 
 def _collect(text: bytes, words: set[bytes], tokens: set[bytes]) -> None:
@@ -150,9 +150,10 @@ def _code_page(source: CatalogSource, options: ReadOptions) -> Encoding:
     as_before = next((reading for reading in found if last in code_pages.names(words, reading)), None)
     if as_before is not None and (as_before is best or as_before in near):
         return Encoding(last, codecs.lookup(last).name)
-    other = as_before if as_before is not None else near[0] if near else None
-    if other is not None:
-        one, two = _example(tokens, best.code_page, other.code_page)
+    for other in near if as_before is None else [as_before]:
+        if (example := _example(tokens, best.code_page, other.code_page)) is None:
+            continue
+        one, two = example
         noted = ", as when it was last read" if as_before is not None else ""
         raise AmbiguousCatalogError(
             f"{source}: is not UTF-8, and has a word that is {one!r} in {best.code_page} and {two!r} in "

@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from ingest.catalog.rows import Columns, RowBlock
 
 NAME = "google"
+IDS = ("id",)
 ADDITIONAL = "additional_image_link"
 _OURS = {
-    "product_id": ("id",),
+    "product_id": IDS,
     "image": ("image_link",),
     "title": ("title",),
     "price": ("price",),
@@ -25,7 +26,7 @@ _NEEDED = ("product_id", "image", "title")
 
 def find_columns(names: Sequence[str]) -> dict[str, str] | None:
     """Return our names and the feed's; None for another table. A feed writes `image link` or `image_link`."""
-    plain = {name.lower().replace(" ", "_").removeprefix("g:"): name for name in reversed(names)}
+    plain = {_plain(name): name for name in reversed(names)}
     found = {
         ours: plain[next(one for one in theirs if one in plain)]
         for ours, theirs in _OURS.items()
@@ -39,7 +40,7 @@ def merge(blocks: Iterator[RowBlock], columns: Columns) -> Iterator[RowBlock]:
     for block in blocks:
         names = dict.fromkeys(block.columns)
         more = next((name for name in names if _plain(name) == ADDITIONAL), None)
-        if more is None:
+        if more in (None, columns.image):
             yield block
             continue
         images = [

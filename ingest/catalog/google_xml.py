@@ -8,7 +8,7 @@ from xml.parsers import expat
 
 from ingest.catalog import google
 from ingest.catalog.row_blocks import blocks_of
-from ingest.catalog.rows import MAX_ROW, TOO_LONG, FileRow
+from ingest.catalog.rows import DEFAULT_IMAGE, MAX_ROW, TOO_LONG, FileRow
 from ingest.core.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def read(
 ) -> Iterator[RowBlock]:
     """Yield the items of a feed; the image is a list if there are additional ones."""
     feed = _Feed(source)
-    image = columns.image if not columns.are_default else "image_link"
+    image = "image_link" if columns.image == DEFAULT_IMAGE else columns.image
     rows = (_with_images(row, image) for row in feed.rows(columns.options.encoding))
     yield from blocks_of(rows, feed, source, columns, recorder)
     recorder.add_file("Google XML")

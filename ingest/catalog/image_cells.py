@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 _URL = re.compile(r"(?:[a-z][a-z0-9+.-]+:)?//|www\.", re.IGNORECASE)
 _SEVERAL_URLS = re.compile(r"(?:https?:)?//[^\0]*?([\s,;|])\s*https?://", re.IGNORECASE)
-_ENDING = re.compile(r"\.(?:jpe?g|jpe|jfif|png|webp|gif|bmp|tiff?|avif|hei[cf]|jp2|jxl|svg)$", re.IGNORECASE)
+ENDING = r"\.(?:jpe?g|jpe|jfif|png|webp|gif|bmp|tiff?|avif|hei[cf]|jp2|jxl|svg)"
+"""A regular expression for how names of images end, in lower case; also of kinds that cannot be read."""
+_ENDING = re.compile(ENDING + "$", re.IGNORECASE)
 _LISTS = (list, tuple)
 
 

@@ -109,12 +109,12 @@ def _blocks(batch: pa.RecordBatch, before: int, id_column: str) -> Iterator[RowB
 def _unpacked(blocks: Iterator[RowBlock], columns: Columns) -> Iterator[RowBlock]:
     """Yield blocks with the names of files in the place of images that are inside the catalog."""
     for block in blocks:
-        cells = block.columns.get(columns.image)
-        if cells is None or all(isinstance(cell, str) or cell is None for cell in cells):
-            yield block
-            continue
-        unpacked = [unpack(cell, columns.options.unpack_to) for cell in cells]
-        yield block._replace(columns={**block.columns, columns.image: unpacked})
+        unpacked = {
+            name: [unpack(cell, columns.options.unpack_to) for cell in block.columns[name]]
+            for name in dict.fromkeys((columns.image, *columns.more_images))
+            if not all(isinstance(cell, str) or cell is None for cell in block.columns.get(name, ()))
+        }
+        yield block._replace(columns={**block.columns, **unpacked}) if unpacked else block
 
 
 def _describe_cut(file: CatalogFile) -> str:

@@ -38,8 +38,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-log = logging.getLogger(__name__)
-
 _SHORTENED = re.compile(r"^[0-9](?:[.,][0-9]+)?E\+[0-9]{2}$", re.MULTILINE)
 _FOOTERS = 8  # remote Parquet files whose number of rows an estimate reads, by two requests each
 

@@ -21,7 +21,8 @@ MAX_ROW = 16 << 20
 """Characters of text, or bytes of Parquet's values, that a row may have; a longer one is skipped."""
 TOO_LONG = f"the row is longer than {MAX_ROW >> 20} MiB"
 
-_DEFAULT = ("product_id", "image")
+DEFAULT_ID, DEFAULT_IMAGE = "product_id", "image"
+"""The names of the two columns, unless others are given."""
 _NAMED = 20  # columns that a message lists
 
 
@@ -29,13 +30,15 @@ _NAMED = 20  # columns that a message lists
 class Columns:
     """The catalog's own names of the id column and the image column, and how its files are written.
 
-    Unless they `are_known`, a file without them is read as well: they are being looked for.
+    Unless they `are_known`, a file without them is read as well: they are being looked for. `more_images` are the
+    columns of [images] in the schema.
     """
 
-    product_id: str = "product_id"
-    image: str = "image"
+    product_id: str = DEFAULT_ID
+    image: str = DEFAULT_IMAGE
     options: ReadOptions = field(default_factory=ReadOptions)
     are_known: bool = True
+    more_images: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, settings: Settings, last: CatalogProfile | None = None) -> Columns:
@@ -45,7 +48,7 @@ class Columns:
     @property
     def are_default(self) -> bool:
         """Whether nobody has named the columns, so that those of a known format may be meant."""
-        return (self.product_id, self.image) == _DEFAULT
+        return (self.product_id, self.image) == (DEFAULT_ID, DEFAULT_IMAGE)
 
 
 class FileRow(NamedTuple):

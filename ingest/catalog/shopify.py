@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from ingest.catalog.rows import Columns
 
 NAME = "shopify"
+IDS = ("Handle", "URL handle")
 _BLOCK = 1_024
 _LAST = 10**9  # the position of an image without one
 _OURS = {
-    "product_id": ("Handle", "URL handle"),
+    "product_id": IDS,
     "image": ("Image Src", "Product image URL"),
     "title": ("Title",),
     "price": ("Variant Price", "Price"),

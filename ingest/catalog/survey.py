@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ingest.catalog import casting, files, formats
 from ingest.catalog.decimal_signs import ColumnProofs, place_in
+from ingest.catalog.image_cells import ENDING
 from ingest.catalog.number_text import is_null, parse
 from ingest.catalog.recorder import CatalogRecorder
 from ingest.catalog.rows import Columns
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
     from ingest.catalog.options import ReadOptions
 
-_IMAGE = re.compile(r"(?:https?:)?//\S+|[^\s]+\.(?:jpe?g|png|webp|gif|bmp|tiff?|avif)(?:[?#]\S*)?", re.IGNORECASE)
-_IMAGE_FILE = re.compile(r".*\.(?:jpe?g|png|webp|gif|bmp|tiff?|avif)(?:[?#].*)?", re.IGNORECASE)
+_IMAGE = re.compile(rf"(?:https?:)?//\S+|[^\s]+{ENDING}(?:[?#]\S*)?", re.IGNORECASE)
+_IMAGE_FILE = re.compile(rf".*{ENDING}(?:[?#].*)?", re.IGNORECASE)
 _WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
 _TRUTHS = frozenset({"true", "false", "yes", "no"})
 _MOST_IDS = 5_000_000  # hashes of cells that are kept while a column may be an id

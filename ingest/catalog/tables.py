@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ingest.catalog import google, shopify, woocommerce
+from ingest.catalog.rows import DEFAULT_ID, DEFAULT_IMAGE
 from ingest.core.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ class ShopTable(Protocol):
     @property
     def NAME(self) -> str:  # noqa: N802
         """What --format says."""
+
+    @property
+    def IDS(self) -> tuple[str, ...]:  # noqa: N802
+        """The columns that may be the id, that which is used by itself first."""
 
     def find_columns(self, names: Sequence[str], /) -> Mapping[str, str] | None:
         """Return the names of ours and the table's columns that hold them; None for the header of another table."""
@@ -55,13 +60,17 @@ def fit(names: Sequence[str], columns: Columns) -> int:
 
 
 def find_table(names: Sequence[str], columns: Columns) -> ShopTable | None:
-    """Return the shop's table that a header is of, if its own id column is meant."""
+    """Return the shop's table that a header is of, if an id column of its own is meant."""
     asked = columns.options.format
     for table in TABLES:
         if asked not in ("", table.NAME):
             continue
         found = table.find_columns(names)
-        if found is not None and (columns.are_default or columns.product_id == found["product_id"]):
+        if found is not None and (
+            columns.are_default
+            or columns.product_id in (found["product_id"], *table.IDS)
+            or (columns.product_id == DEFAULT_ID and DEFAULT_ID not in names)
+        ):
             return table
     return None
 
@@ -69,19 +78,21 @@ def find_table(names: Sequence[str], columns: Columns) -> ShopTable | None:
 def read_header(names: list[str], file: CatalogFile, columns: Columns) -> Header:
     """Return a header with our names, which leave out what the table has under our name already.
 
+    If a column was named by hand, the others keep the names that the table has, but for an id or image that was not.
     Raises CatalogError if --format names a table that it is not of.
     """
     table = find_table(names, columns)
     asked = columns.options.format
     if asked in {table.NAME for table in TABLES} and table is None:
         raise CatalogError(f"{file}: does not have the columns of --format {asked}; leave --format out")
-    if not columns.are_default:
-        is_merged = table is not None and table.NAME == shopify.NAME  # several rows are one product
-        return Header(names, table if is_merged else None)
     if {columns.product_id, columns.image} <= set(names):
+        return Header(names, None if columns.are_default else table)
+    if table is None and not columns.are_default:
         return Header(names)
-    renames = table.find_columns(names) if table else _renames_by_case(names, columns)
-    own = {theirs: ours for ours, theirs in (renames or {}).items() if ours not in names}
+    renames = (table.find_columns(names) if table else _renames_by_case(names, columns)) or {}
+    unnamed = {DEFAULT_ID, DEFAULT_IMAGE} & {columns.product_id, columns.image}
+    wanted = renames.keys() if columns.are_default else unnamed
+    own = {theirs: ours for ours, theirs in renames.items() if ours in wanted and ours not in names}
     return Header([own.get(name, name) for name in names], table)
 
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from ingest.core.errors import StorageError
+from ingest.core.file_type import HEAD, extension
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 FOLDER = "unpacked"
 """In the data folder; a folder that local images may be in."""
-_ENDINGS = (
-    (b"\xff\xd8\xff", ".jpg"), (b"\x89PNG", ".png"), (b"GIF8", ".gif"), (b"RIFF", ".webp"), (b"BM", ".bmp"),
-    (b"II*\0", ".tif"), (b"MM\0*", ".tif"),
-)  # fmt: skip
+_NAME = re.compile(r"[0-9a-f]{64}\.[a-z]+")
+
+
+def is_unpacked(name: str) -> bool:
+    """Whether a name may be one that `unpack` gives."""
+    return _NAME.fullmatch(name) is not None
 
 
 def unpack(cell: Any, folder: Path | None) -> Any:
@@ -31,19 +35,15 @@ def unpack(cell: Any, folder: Path | None) -> Any:
         content = cell.get("bytes")
         if not content:
             return cell.get("path")
-        return cell if folder is None else _write(content, folder, _ending(content) or ".img")
-    if isinstance(cell, bytes) and folder is not None and (ending := _ending(cell)):
-        return _write(cell, folder, ending)
+        return cell if folder is None else _write(content, folder, extension(content[:HEAD]) or "img")
+    if isinstance(cell, bytes) and folder is not None and (kind := extension(cell[:HEAD])):
+        return _write(cell, folder, kind)
     return cell
 
 
-def _ending(content: bytes) -> str:
-    return next((ending for start, ending in _ENDINGS if content.startswith(start)), "")
-
-
-def _write(content: bytes, folder: Path, ending: str) -> str:
+def _write(content: bytes, folder: Path, kind: str) -> str:
     """Write a file that is not there yet, whole or not at all, and return its name."""
-    name = hashlib.sha256(content).hexdigest() + ending
+    name = hashlib.sha256(content).hexdigest() + f".{kind}"
     path = folder / name
     try:
         if not path.exists() or path.stat().st_size != len(content):

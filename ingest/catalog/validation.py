@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
@@ -271,6 +271,7 @@ def row_rules(contract: Contract, columns: Columns) -> RowRules:
         typed.append(TypedColumn(field, source, convert, default, safe_length, of_numbers))
     hidden = contract.taken_names | {columns.product_id, ""} | {column.source for column in typed}
     others = contract.keeps_others
+    columns = replace(columns, more_images=contract.images.columns)
     return RowRules(columns, contract.id_max_length, tuple(typed), hidden, others, signs, contract.images)
 
 

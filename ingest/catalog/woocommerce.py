@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from ingest.catalog.rows import Columns, RowBlock
 
 NAME = "woocommerce"
+IDS = ("ID", "SKU")
 _SIGNATURE = {"Type", "SKU", "Name", "Images"}
 _OURS = {
-    "product_id": ("ID", "SKU"),
+    "product_id": IDS,
     "image": ("Images",),
     "title": ("Name",),
     "price": ("Regular price",),

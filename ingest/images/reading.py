@@ -6,7 +6,7 @@ import hashlib
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from ingest.images.file_type import HEAD, extension
+from ingest.core.file_type import HEAD, extension
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING, NamedTuple
 
+from ingest.catalog.unpacked_images import is_unpacked
 from ingest.core.errors import StorageError
 from ingest.core.records import ImageFile, Product, Reason, Skipped, Stage
 from ingest.core.redaction import redact
@@ -210,7 +211,7 @@ class ImageResolver:
             temporary.unlink(missing_ok=True)
 
     def _local(self, product: Product, image: str) -> UnreadFile | Skipped:
-        if not self._roots.folders:
+        if not (self._roots.has_own or is_unpacked(image)):
             detail = f"{redact(image)}: a catalog behind a URL has no folder; name one with --images-root"
             return _skipped(product, Reason.DISALLOWED, detail)
         path = self._roots.folders[0] / image

@@ -1,4 +1,4 @@
-"""The folders that local images must be in: the catalog's own, and the one of --images-root."""
+"""The folders that local images must be in: the catalog's own, that of --images-root, and that of unpacked images."""
 
 from __future__ import annotations
 
@@ -16,10 +16,15 @@ if TYPE_CHECKING:
 
 
 class ImageRoots:
-    """The allowed folders. Relative paths of a catalog start from the first."""
+    """The allowed folders. Relative paths of a catalog start from the first; images are `unpacked` into the last.
 
-    def __init__(self, folders: Iterable[Path]) -> None:
-        self.folders = [folder.absolute() for folder in folders]
+    That one need not exist yet. `has_own` is whether there is any other, which a catalog behind a URL may lack.
+    """
+
+    def __init__(self, folders: Iterable[Path], unpacked: Path | None = None) -> None:
+        own = [folder.absolute() for folder in folders]
+        self.has_own = bool(own)
+        self.folders = own if unpacked is None else [*own, unpacked.absolute()]
         self._real = [Path(os.path.realpath(folder)) for folder in self.folders]
 
     def contain(self, path: Path | str) -> bool:
@@ -30,7 +35,5 @@ class ImageRoots:
 
 def image_roots(settings: Settings) -> ImageRoots:
     """Return the folders that the settings allow; a catalog behind a URL has none but that of unpacked images."""
-    unpacked = settings.data / FOLDER
-    may_unpack = unpacked.is_dir() or str(settings.catalog).endswith((".parquet", ".pq"))
-    allowed = (folder_of(settings.catalog), settings.images_root, unpacked if may_unpack else None)
-    return ImageRoots(folder for folder in allowed if folder)
+    allowed = (folder_of(settings.catalog), settings.images_root)
+    return ImageRoots((folder for folder in allowed if folder), settings.data / FOLDER)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ingest.catalog import kept_profiles
 from ingest.catalog.profile import PROPERTY, differences, parse_profile
 from ingest.milvus import properties
 from ingest.runtime.hash_index import ABSENT
@@ -58,7 +59,7 @@ def weigh(pipeline: Pipeline, difference: CollectionDiff) -> list[str]:
 
 
 def keep(pipeline: Pipeline, collection: Collection, difference: CollectionDiff) -> None:
-    """Keep the catalog's profile with the collection, for the next run; called after a run that ended well.
+    """Keep the catalog's profile with the collection and in the data folder, after a run that ended well.
 
     A profile that blocks deleting is kept only if it was accepted, or if there was nothing to delete: otherwise the
     next run would delete without a word. That of a catalog with unreadable rows is not kept.
@@ -69,6 +70,7 @@ def keep(pipeline: Pipeline, collection: Collection, difference: CollectionDiff)
     doubtful = _is_blocked(pipeline) or pipeline.recorder.has_new_short_rows
     if doubtful and not pipeline.settings.accept_changed_catalog and (difference.gone or difference.stale):
         return
+    kept_profiles.keep(pipeline.settings, profile)
     name = collection.name
     kept = parse_profile(properties.get(collection.connection, name).get(PROPERTY, ""))
     if not profile.says_same(kept):

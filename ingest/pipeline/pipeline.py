@@ -6,7 +6,7 @@ from contextlib import ExitStack, closing, suppress
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
-from ingest.catalog import files, reader
+from ingest.catalog import files, kept_profiles, reader
 from ingest.catalog.recorder import CatalogRecorder
 from ingest.catalog.rows import Columns
 from ingest.catalog.validation import image_fields
@@ -68,7 +68,8 @@ class Pipeline:
         self.listed = files.list_files(settings.catalog)  # what every pass of this command must find unchanged
         self.last_profile: CatalogProfile | None = None
         self.recorder = CatalogRecorder()
-        self._columns = Columns.of(settings)
+        self._kept_profile = kept_profiles.recall(settings)
+        self._columns = Columns.of(settings, self._kept_profile)
         with suppress(AmbiguousCatalogError):  # how the catalog was read last time may decide
             next(self._catalog(self.recorder), None)  # raises errors in the options before anything is created
         too_many(0, 0, settings.max_skipped)
@@ -101,9 +102,9 @@ class Pipeline:
         self.read_as(last)
 
     def read_as(self, last: CatalogProfile | None) -> None:
-        """Read the catalog as it was last read, where it can be read in two ways."""
+        """Read the catalog as it was last read, where it can be read in two ways; if unknown, as the last run did."""
         said = self._columns.options.memory.said
-        self._columns = Columns.of(self.settings, last)
+        self._columns = Columns.of(self.settings, last or self._kept_profile)
         self._columns.options.memory.said |= said
 
     def products(self) -> Iterator[Product | Skipped]:

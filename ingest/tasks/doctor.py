@@ -126,10 +126,10 @@ def _milvus(settings: Settings) -> Finding:
 
 
 def _catalog(settings: Settings) -> Finding:
-    from ingest.catalog import files, reader
+    from ingest.catalog import files, kept_profiles, reader
     from ingest.catalog.rows import Columns
 
-    columns = Columns.of(settings)
+    columns = Columns.of(settings, kept_profiles.recall(settings))
     next(reader.read_catalog(settings.catalog, contract_file.load(settings.schema), columns))
     products = reader.estimate(settings.catalog)
     found = f"about {quantity(products, 'product')}" if products else "readable"

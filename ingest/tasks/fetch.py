@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from ingest.catalog import reader
+from ingest.catalog import kept_profiles, reader
 from ingest.catalog.rows import Columns
 from ingest.catalog.validation import image_fields
 from ingest.core import contract_file, notebook
@@ -69,7 +69,7 @@ def fetch(settings: Settings, progress: Progress, stop: threading.Event) -> Fetc
     settings = replace(settings, download_missing=True)
     contract = contract_file.load(settings.schema)
     too_many(0, 0, settings.max_skipped)  # raises an error in the option now, not at the end
-    columns = Columns.of(settings)
+    columns = Columns.of(settings, kept_profiles.recall(settings))
     catalog = reader.read_catalog(settings.catalog, contract, columns)
     with ExitStack() as stack:
         stack.enter_context(lock_folder(settings.data))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ingest.catalog import reader
+from ingest.catalog import kept_profiles, reader
 from ingest.catalog.rows import Columns
 from ingest.core import contract_file
 from ingest.core.contract import IMAGE_SHA256, PRIMARY_KEY
@@ -150,7 +150,7 @@ def _others(settings: Settings, options: GarbageOptions, stop: threading.Event) 
                 stack.enter_context(lock.lock_folder_shared(each.data))
             cache = stack.enter_context(ImageCache(each.data / FOLDER, changes=False))
             stage = stack.enter_context(ImageStage(replace(each, download_missing=False), cache))
-            columns = Columns.of(each)
+            columns = Columns.of(each, kept_profiles.recall(each))
             products = reader.read_catalog(each.catalog, contract_file.load(each.schema), columns)
             use = _Use()
             use.note(stage.find(parallel.take_until(products, stop), download=False))

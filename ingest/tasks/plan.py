@@ -188,12 +188,12 @@ def _read_collection(
         return None, Inventory(), None
     connection = stack.enter_context(connect(settings.milvus, pipeline.stop, reading=True))
     known = null_probe.recall(connection, pipeline.contract, pipeline.space)
-    pipeline.check_complete(known.refused, known.version)
     found.also += [known.open] if known.open else []
     collection = Collection(connection, known.contract, pipeline.space)
     found.collection, found.exists = collection.name, collection.exists()
     found.served = collection.alias_target()
     pipeline.compare_with(catalog_check.recall(connection, collection.name if found.exists else None, found.served))
+    pipeline.check_complete(known.refused, known.version)
     inventory = Inventory()
     if collection.ready():
         check_loaded(connection, collection.name)

@@ -56,8 +56,10 @@ def run(
         raise ConfigError("--load bulk: on a cluster the workers upsert; pass --engine threads, or leave --load out")
     with open_pipeline(settings, progress, stop) as pipeline, connect(settings.milvus, stop) as connection:
         found = null_probe.adapt(connection, pipeline.contract, pipeline.space)
-        pipeline.check_complete(found.refused, found.version)
         collection = Collection(connection, found.contract, pipeline.space)
+        own = collection.name if collection.exists() else None
+        pipeline.compare_with(catalog_check.recall(connection, own, collection.alias_target()))
+        pipeline.check_complete(found.refused, found.version)
         with progress.clock.working(Stage.MILVUS):
             synchronisation = _Run(pipeline, collection, found.properties)
         synchronisation.distrust(distrusted, misembedded)
@@ -87,7 +89,6 @@ class _Run:
         if before and self._switches:
             load(collection.connection, before)
         self._served = reader.read_served(collection, before, inventory)
-        pipeline.compare_with(catalog_check.recall(collection.connection, collection.name, before))
         self._difference = CollectionDiff(inventory, pipeline.space.fingerprint, self._served)
 
     def distrust(self, product_ids: Sequence[str], misembedded: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ingest.catalog import reader
+from ingest.catalog import kept_profiles, reader
 from ingest.catalog.rows import Columns
 from ingest.core.errors import InterruptedRunError
 from ingest.core.records import Decoded, ImageFile, Stage
@@ -77,7 +77,7 @@ def measure(settings: Settings, progress: Progress, stop: threading.Event) -> Ca
 
 
 def _count_products(pipeline: Pipeline) -> int:
-    columns = Columns.of(pipeline.settings)
+    columns = Columns.of(pipeline.settings, kept_profiles.recall(pipeline.settings))
     products = reader.read_catalog(pipeline.settings.catalog, pipeline.contract, columns)
     return sum(1 for _ in parallel.take_until(products, pipeline.stop))
 

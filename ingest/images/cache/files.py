@@ -8,8 +8,8 @@ import re
 import uuid
 from typing import TYPE_CHECKING
 
+from ingest.core.file_type import HEAD, extension
 from ingest.images.cache.filenames import encode, is_safe
-from ingest.images.file_type import HEAD, extension
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

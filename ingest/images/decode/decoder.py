@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from PIL import ExifTags, Image
 
+from ingest.core.file_type import HEAD, extension, is_cut_off
 from ingest.core.records import Reason
 from ingest.images.decode import errors
 from ingest.images.decode.colour import to_rgb
@@ -22,7 +23,6 @@ from ingest.images.decode.integrity import is_sound
 from ingest.images.decode.jpeg import decode_jpeg, draft_factor
 from ingest.images.decode.libtiff import silence
 from ingest.images.decode.repair import repair
-from ingest.images.file_type import HEAD, extension, is_cut_off
 
 if TYPE_CHECKING:
     from io import BufferedReader

@@ -21,9 +21,9 @@ from urllib3.exceptions import (
     SSLError,
 )
 
+from ingest.core.file_type import HEAD, extension
 from ingest.core.records import Reason
 from ingest.core.redaction import redact
-from ingest.images.file_type import HEAD, extension
 from ingest.images.urls import DownloadError, TransientError
 
 if TYPE_CHECKING:

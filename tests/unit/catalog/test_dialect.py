@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,33 @@ def test_the_last_reading_decides_where_two_are_possible(tmp_path):
     (again,) = read(path, last=recorder.profile)
     assert again == first
     assert (first.metadata["title"], first.metadata["price"]) == ('19" crème', 1.25)
+
+
+def test_a_code_page_that_has_all_words_as_the_best_one_is_no_other_reading(tmp_path):
+    with pytest.raises(AmbiguousCatalogError, match="gb18030 or --encoding windows-1250"):  # and not cp949
+        read(written(tmp_path, b"\xa3\xc1", "p.txt"))
+
+
+def test_the_last_quotes_of_a_shops_table_are_kept(tmp_path):
+    table = 'Handle;Title;Variant SKU;Variant Price;Image Src\nrack;19\\" rack;R-1;5;a.jpg\n'
+    path = written(tmp_path, table)
+    with pytest.raises(AmbiguousCatalogError):
+        read(path)
+    for quotes, title in (("backslash", '19" rack'), ("doubled", '19\\" rack')):
+        recorder = CatalogRecorder()
+        list(reader.read_catalog(path, SHIPPED, Columns(options=ReadOptions(quotes=quotes)), recorder=recorder))
+        (product,) = read(path, last=recorder.profile)
+        assert product.metadata["title"] == title
+
+
+def test_a_profile_of_files_in_two_dialects_decides_for_neither(tmp_path):
+    recorder = CatalogRecorder()
+    path = written(tmp_path, 'product_id,image,title\n1,a.jpg,19\\" rack\n')
+    list(reader.read_catalog(path, SHIPPED, Columns(options=ReadOptions(quotes="backslash")), recorder=recorder))
+    assert recorder.profile is not None
+    both = replace(recorder.profile, dialect='CSV + CSV and \\", LF')
+    with pytest.raises(AmbiguousCatalogError):
+        read(path, last=both)
 
 
 @pytest.mark.parametrize(

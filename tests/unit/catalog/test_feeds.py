@@ -141,6 +141,43 @@ def test_the_columns_of_a_shop_may_be_named_by_hand(tmp_path):
     assert (first.product_id, second.product_id) == ("M-1", "M-2")
 
 
+WOO = 'ID,Type,SKU,Name,Images\n1,simple,S-1,Mug,"a.jpg, b.jpg"\n2,variation,S-2,Mug red,c.jpg\n'
+GOOGLE = "id\ttitle\timage_link\tadditional_image_link\n1\tMug\ta.jpg\tb.jpg,c.jpg\n"
+
+
+@pytest.mark.parametrize(
+    ("table", "columns", "expected"),
+    [
+        (WOO, Columns("ID", "Images"), ("1", "a.jpg", ("b.jpg",))),
+        (WOO, Columns("SKU", "Images"), ("S-1", "a.jpg", ("b.jpg",))),
+        (WOO, Columns("SKU"), ("S-1", "a.jpg", ("b.jpg",))),
+        (WOO, Columns(image="Images"), ("1", "a.jpg", ("b.jpg",))),
+        (GOOGLE, Columns("id", "image_link"), ("1", "a.jpg", ("b.jpg", "c.jpg"))),
+        (GOOGLE, Columns(image="image_link"), ("1", "a.jpg", ("b.jpg", "c.jpg"))),
+    ],
+)
+def test_a_shops_rows_are_merged_also_where_its_columns_are_named(tmp_path, table, columns, expected):
+    (tmp_path / "s.csv").write_text(table, encoding="utf-8")
+    (product,) = reader.read_catalog(tmp_path / "s.csv", SHIPPED, columns)
+    assert (product.product_id, product.image, product.more_images) == expected
+
+
+@pytest.mark.parametrize(
+    "columns", [Columns(), Columns("id"), Columns(image="image_link"), Columns("id", "image_link")]
+)
+def test_a_feed_has_all_its_images_whichever_column_is_named(tmp_path, columns):
+    more = "<g:additional_image_link>b.jpg</g:additional_image_link></item>"
+    (tmp_path / "f.xml").write_text(HEAD + item(1, "").replace("</item>", more) + TAIL, encoding="utf-8")
+    (product,) = reader.read_catalog(tmp_path / "f.xml", SHIPPED, columns)
+    assert (product.product_id, product.image, product.more_images) == ("1", "1.jpg", ("b.jpg",))
+
+
+def test_a_shops_rows_stay_where_another_column_is_the_id(tmp_path):
+    (tmp_path / "s.csv").write_text(WOO, encoding="utf-8")
+    items = list(reader.read_catalog(tmp_path / "s.csv", SHIPPED, Columns("Name", "Images")))
+    assert [one.product_id for one in items] == ["Mug", "Mug red"]
+
+
 def test_a_format_may_be_named_by_hand(tmp_path):
     content = io.StringIO()
     json.dump([{"product_id": "1", "image": "a.jpg"}], content)

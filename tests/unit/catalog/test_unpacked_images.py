@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
@@ -16,6 +17,7 @@ from ingest.catalog.rows import Columns
 from ingest.catalog.unpacked_images import unpack
 from ingest.core import contract_file
 from ingest.core.errors import StorageError
+from ingest.core.image_list import ImageList
 from ingest.core.settings import Settings
 from ingest.pipeline.progress import Progress
 from ingest.tasks import fetch
@@ -55,10 +57,47 @@ def test_a_fetch_finds_the_images_inside(tmp_path, pictures):
     assert (found.products, found.pictures, found.skipped) == (2, 2, 0)
 
 
+@pytest.mark.parametrize("kind", ["structs", "bytes", "lists"])
+def test_the_images_of_every_column_of_the_schema_are_unpacked(tmp_path, pictures, kind):
+    table = pa.table({"product_id": ["1", "2"], "image": ["a.jpg", None], "back": columns_with(pictures)[kind]})
+    parquet.write_table(table, tmp_path / "p.parquet")
+    columns = Columns(options=ReadOptions(unpack_to=tmp_path / "unpacked"))
+    contract = replace(SHIPPED, images=ImageList(columns=("back",)))
+    first, second = reader.read_catalog(tmp_path / "p.parquet", contract, columns)
+    assert first.image == "a.jpg"
+    assert [(tmp_path / "unpacked" / one).read_bytes() for one in (first.more_images[0], second.image)] == pictures
+
+
+@pytest.mark.parametrize("catalog", ["parts", "parts/*.parquet"])
+def test_the_first_fetch_of_a_folder_finds_the_images_inside(tmp_path, pictures, catalog):
+    (tmp_path / "parts").mkdir()
+    table = pa.table({"product_id": ["1", "2"], "image": columns_with(pictures)["bytes"]})
+    parquet.write_table(table, tmp_path / "parts" / "p.parquet")
+    settings = Settings(catalog=tmp_path / catalog, data=tmp_path / "data")
+    found = fetch.fetch(settings, Progress(), threading.Event())
+    assert (found.products, found.pictures, found.skipped) == (2, 2, 0)
+
+
 def test_a_path_without_bytes_stays_a_path_and_text_stays_text(tmp_path):
     assert unpack({"bytes": None, "path": "a.jpg"}, tmp_path) == "a.jpg"
     assert unpack(b"a.jpg", tmp_path) == b"a.jpg"
     assert unpack(["a.jpg", "b.jpg"], tmp_path) == ["a.jpg", "b.jpg"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "ending"),
+    [("BMP", "bmp"), ("WEBP", "webp"), ("TIFF", "tiff"), ("AVIF", "avif"), ("GIF", "gif"), ("PNG", "png")],
+)
+def test_every_type_that_a_run_reads_is_unpacked(tmp_path, kind, ending):
+    content = saved(Image.new("RGB", (16, 16), (10, 200, 10)), kind)
+    assert (tmp_path / unpack(content, tmp_path)).read_bytes() == content
+    assert unpack(content, tmp_path).endswith(f".{ending}")
+
+
+@pytest.mark.parametrize("text", [b"BMW-320.jpg", b"BM/a.jpg", b"RIFFs/1.jpg", b"GIF8.jpg", b"\x89PNG.jpg"])
+def test_text_that_begins_as_an_image_does_stays_text(tmp_path, text):
+    assert unpack(text, tmp_path) == text
     assert list(tmp_path.iterdir()) == []
 
 

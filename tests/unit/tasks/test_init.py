@@ -59,6 +59,14 @@ def test_columns_are_found_by_what_they_hold_and_typed_with_room(tmp_path):
     assert (first.metadata["Preis"], second.metadata["Preis"]) == (12.5, 1049.0)
 
 
+@pytest.mark.parametrize("ending", ["jfif", "heic", "SVG"])
+def test_an_image_column_is_found_by_every_ending_that_a_cell_of_images_knows(tmp_path, ending):
+    table = f"nr,text,foto,note\n1,cup,pics/a.{ending},x\n2,mug,pics/b.{ending},y\n"
+    made = init.suggest(written(tmp_path, table))
+    init.write(made)
+    assert settings.load(made.config).image_column == "foto"
+
+
 def test_nothing_is_overwritten_and_nothing_half_written(tmp_path):
     made = init.suggest(written(tmp_path, "product_id,image\n1,a.jpg\n"))
     (tmp_path / "ingest.toml").write_text("mine", encoding="utf-8")
