@@ -18,6 +18,7 @@ from ingest.sync.row_state import RowState
 if TYPE_CHECKING:
     from collections.abc import Collection as States
 
+    from ingest.core.records import Mismatch
     from ingest.milvus.collection import Collection
     from ingest.pipeline.pipeline import Pipeline
     from ingest.pipeline.switch_losses import SwitchLosses
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _MISSING_SHARE = 0.01
 """If a larger share of images failed for transient reasons, a new collection does not replace one that has them."""
 _CHECKED_VECTORS = 200  # checked before the alias switches; ids and digests are all checked
+_WAITS = 3  # for the index: a compaction that ends just then has rows indexed again
 _NAMED = 5  # differences named in the error; ingest verify shows them all
 
 
@@ -124,11 +126,15 @@ def _verify(
     """Raise VerificationError if the collection does not hold what this run wrote to it and found in it."""
     sample = chain(islice(written.where(np.ones(len(written), bool)), _CHECKED_VECTORS),
                    islice((name for name, _ in inventory.ids({RowState.SAME})), _CHECKED_VECTORS))  # fmt: skip
-    collection.wait_for_index(pipeline.stop)
-    if pipeline.stop.is_set():
-        raise InterruptedRunError("interrupted before the alias was moved; run the same command again to go on")
+    of_index: list[Mismatch] = []
+    for _ in range(_WAITS):
+        collection.wait_for_index(pipeline.stop)
+        if pipeline.stop.is_set():
+            raise InterruptedRunError("interrupted before the alias was moved; run the same command again to go on")
+        if not (of_index := list(checks.index(collection))):
+            break
     found = chain(
-        checks.index(collection),
+        of_index,
         checks.rows(collection, inventory, written, deleted),
         checks.vectors(collection, pipeline.store, list(sample)),
     )
