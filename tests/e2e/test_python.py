@@ -19,13 +19,14 @@ MORE = 12
 BEGIN = """
 import asyncio, multiprocessing, os, signal, sys, threading, time
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where a shell runs tests in the background
+
 def found():
     # torch sets one for itself
     own = {name: value for name, value in os.environ.items() if not name.startswith("TORCHINDUCTOR_")}
     return own, signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM), sys.stdout, sys.stderr
 
 before = found()
-signal.signal(signal.SIGINT, signal.default_int_handler)  # which is ignored below a shell that runs tests in background
 import ingest
 OWN = dict(catalog="products.csv", data="data", model=MODEL, batch_size=4, decode_in="processes")
 PLANNED = {name: value for name, value in OWN.items() if name != "batch_size"}

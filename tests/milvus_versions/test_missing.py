@@ -284,12 +284,13 @@ def test_it_is_missing_in_every_output(server: Server, shop: Priced, tmp_path: P
 def test_workers_of_a_cluster_write_them_as_the_driver_has_them(
     server: Server, shop: Priced, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def worked(blocks: Iterable[Any], job: workers.Job, known: Any, *_: Any, **__: Any) -> Iterator[Any]:
-        embed, upsert = workers.Embedder(job), workers.Upserter(job)
-        yield from (upsert(embed(workers.prepare(block, job, known))) for block in blocks)
+    def worked(blocks: Iterable[Any], job: workers.Job, stored: Any, *_: Any, **__: Any) -> Iterator[Any]:
+        embed, upsert = workers.Embedder(job), workers.Upserter(job, stored)
+        yield from (upsert(embed(workers.prepare(block, job, stored))) for block in blocks)
 
     monkeypatch.setattr(cluster, "connect", nullcontext)
     monkeypatch.setattr(cluster, "wait_for_room", lambda *_: ActorPool(1, 1, 0, 1))
+    monkeypatch.setattr(ray_data, "put", lambda _number, block: block)
     monkeypatch.setattr(ray_data, "run_blocks", worked)
     monkeypatch.setattr(workers, "ClipEncoder", lambda checkpoint, *_: FakeEncoder(checkpoint.space))
     assert shop.run(engine="ray").summary.upserted == 5
