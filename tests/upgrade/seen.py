@@ -57,7 +57,8 @@ def _index(path: Path) -> Iterator[tuple[str, str]]:
     with closing(sqlite3.connect(path)) as database:
         database.row_factory = sqlite3.Row
         (version,) = database.execute("PRAGMA user_version").fetchone()
-        tables = {row["name"]: row["sql"] for row in database.execute("SELECT name, sql FROM sqlite_master")}
+        made = "SELECT name, sql FROM sqlite_master WHERE type = 'table'"  # what an index holds is in its table
+        tables = {row["name"]: row["sql"] for row in database.execute(made)}
         yield "index layout", f"{version} {tables}"
         for table in tables:
             for row in map(dict, database.execute(f"SELECT * FROM {table}")):
