@@ -31,7 +31,8 @@ WIDER = {"actors", "max_skipped"}
 
 def options(name: str) -> dict[str, click.Option]:
     """Return a command's options by their keywords; --config stands in for the option that is read first."""
-    with click.Context(cli) as ctx:
+    # Click keeps the first help option that a command makes.
+    with click.Context(cli, help_option_names=["-h", "--help"]) as ctx:
         command = cli.get_command(ctx, name)
         params = [param for param in command.get_params(ctx) if isinstance(param, click.Option)]
     flags = {max(param.opts, key=len): param for param in params}
