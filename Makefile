@@ -1,5 +1,5 @@
 # make run   the sample catalog into a Milvus Lite file, in a virtual environment of its own
-# make test  everything: style, types, layers, tests (twelve minutes on two cores; docs/testing.md)
+# make test  everything: style, types, layers, tests (a quarter of an hour on two cores; docs/testing.md)
 # make test-fast  the unit tests that need no server and no browser (under a minute)
 # make bench every benchmark, the figures into benchmarks/results; QUICK=1 takes under a minute each
 # make demo-real  800 photographs of Debian's tuxpaint-stamps-default: init, run, search, serve (docs/catalogs.md)
