@@ -142,9 +142,10 @@ class DecimalSigns:
         return self._options.decimal != COMMA
 
     def plain(self, column: str, text: str) -> str:
-        """Return a cell as a plain number, such as -1299.50; raises CastError if it is none.
+        """Return a cell as a plain number, such as -1299.50.
 
-        Raises AmbiguousCatalogError if it may be two numbers, and neither the column nor a flag decides.
+        Raises CastError if the cell is not a number, and AmbiguousCatalogError if it may be two numbers and neither the
+        column nor a flag decides.
         """
         number, sign = parse(text), self._options.decimal
         if number.is_ambiguous:

@@ -36,7 +36,7 @@ class Dialect(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What the profile of a catalog says, and people are told."""
+        """How the dialect is called, in a catalog's profile and to users."""
         name = _NAMES.get(self.syntax.delimiter) or f"CSV with {self.syntax.delimiter}"
         return name + ' and \\"' * self.syntax.has_backslashes
 

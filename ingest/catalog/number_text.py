@@ -54,7 +54,7 @@ _WORDS = frozenset({
 
 
 class NumberText(NamedTuple):
-    """A text as plain numbers, such as -1299.50, with a decimal point and with a decimal comma; None if it is none."""
+    """How a text reads with a decimal point and with a decimal comma: plain numbers such as -1299.50, or None."""
 
     point: str | None
     comma: str | None

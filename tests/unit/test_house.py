@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from support.heavy_imports import HEAVY
 
 import ingest
 from ingest.cli import main
@@ -18,25 +19,6 @@ from ingest.cli import main
 PACKAGE = Path(ingest.__file__).parent
 ROOT = PACKAGE.parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-HEAVY = {
-    "torch",
-    "transformers",
-    "pymilvus",
-    "faiss",
-    "pandas",
-    "numpy",
-    "requests",
-    "rich",
-    "ray",
-    "pyarrow",
-    "PIL",
-    "fastapi",
-    "pydantic",
-    "starlette",
-    "uvicorn",
-    "prometheus_client",
-    "matplotlib",
-}
 HELP = """
 import sys
 from ingest.cli.main import _COMMANDS, main
